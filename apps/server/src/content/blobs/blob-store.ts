@@ -1,0 +1,106 @@
+// What every store of blob bytes must do. Stores know keys and bytes; which digest a key holds is the database's business.
+// Not here: the implementations (filesystem.ts, s3.ts, memory.ts) and where keys come from (paths.ts).
+import type { Digest } from "@berth/oci/digest";
+
+/**
+ * A name for bytes in a store: made once for one upload and never used again, so that deleting a key can never delete what
+ * somebody else has just written. Made only by `paths.ts`.
+ */
+export type StorageKey = string & { readonly __storageKey: unique symbol };
+
+/** A store's own record of an upload in progress: JSON, kept in the upload's database row between requests. */
+export type UploadRecord = { readonly [key: string]: unknown };
+
+/** What appending gave. */
+export interface Appended {
+  readonly record: UploadRecord;
+  /** Bytes that this call wrote. */
+  readonly writtenBytes: number;
+}
+
+/** How one append behaves. */
+export interface AppendOptions {
+  /** Bytes of the upload before this call; equals the sum of all earlier `writtenBytes`. */
+  readonly offsetBytes: number;
+  /**
+   * Called with every piece in order, once each, before or while it is written; the piece is not kept. The caller hashes, counts and
+   * enforces its size limit here: what it throws ends the append and is thrown on.
+   */
+  readonly onBytes: (piece: Uint8Array) => void;
+}
+
+/** A finished upload: durable bytes at a key. */
+export interface Stored {
+  readonly key: StorageKey;
+  readonly sizeBytes: number;
+}
+
+/** How an upload ends. */
+export interface FinishOptions {
+  readonly sizeBytes: number;
+  /** The digest that the client announced: it makes the key readable to people where the key is not settled yet. */
+  readonly digest: Digest;
+  /**
+   * Given where the caller could not hash all bytes itself (another process wrote some of them): the store reads the whole content once and
+   * passes it in order, before it finishes (file system) or before it returns (S3).
+   */
+  readonly onBytes?: ((piece: Uint8Array) => void) | undefined;
+}
+
+/** What a redirect may carry. */
+export interface SignedUrlOptions {
+  readonly mediaType: string;
+  readonly ttlSeconds: number;
+}
+
+/**
+ * Bytes at rest. All methods may throw `RegistryError` STORAGE_FULL (no room) or UNAVAILABLE (the store is out of reach; worth a retry);
+ * anything else is a defect or damage. Every method is safe to call from several processes at once.
+ */
+export interface BlobStore {
+  /** For logs and metrics: "filesystem", "s3" or "memory". */
+  readonly kind: string;
+
+  /** Starts an upload; reserves nothing visible. `uploadId` is unique for ever. */
+  begin(uploadId: string): UploadRecord;
+
+  /**
+   * Writes the body behind what is there. When this process wrote the upload's earlier bytes they stay in one piece, otherwise a new
+   * segment is begun, so that a late write of a process that lost the upload cannot touch this one's bytes.
+   * On a thrown error the bytes of this call are not part of the upload: the old record stays valid.
+   */
+  append(uploadId: string, record: UploadRecord, body: AsyncIterable<Uint8Array>, options: AppendOptions): Promise<Appended>;
+
+  /**
+   * Makes the upload durable under its final key and returns it. A crash before the return leaves only what `abort` of the same
+   * record, or `sweep`, removes. May be called again with the same record after a failure.
+   */
+  finish(uploadId: string, record: UploadRecord, options: FinishOptions): Promise<Stored>;
+
+  /** Removes what an upload left, finished or not; nothing to remove is fine. Never removes a key that `bound` says is in use. */
+  abort(uploadId: string, record: UploadRecord, bound: (key: StorageKey) => Promise<boolean>): Promise<void>;
+
+  /** Size of a key's bytes, or undefined where there are none. */
+  stat(key: StorageKey): Promise<{ readonly sizeBytes: number } | undefined>;
+
+  /**
+   * Reads bytes `start` to `end` inclusive, in pieces of at most 1 MiB. A piece is valid until the next one is asked for.
+   * Errors: BLOB_DAMAGED where the key is missing or shorter than asked for.
+   */
+  read(key: StorageKey, start: number, end: number): AsyncIterable<Uint8Array>;
+
+  /** An address that serves the key's bytes without the registry, or undefined where the store has none. */
+  signedUrl(key: StorageKey, options: SignedUrlOptions): Promise<string | undefined>;
+
+  /** Deletes keys; those already gone are fine. Resolves when all are gone durably; throws when any could not be deleted. */
+  delete(keys: readonly StorageKey[]): Promise<void>;
+
+  /** Removes temporary leftovers older than `olderThan` that no upload row can name any more. Returns how many. */
+  sweep(olderThan: Date): Promise<number>;
+
+  /** Proves that the store can be read and written now. Errors: UNAVAILABLE, STORAGE_FULL. */
+  probe(): Promise<void>;
+
+  close(): Promise<void>;
+}
+

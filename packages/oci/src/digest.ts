@@ -1,0 +1,72 @@
+// Digests: the branded string, its parser, and hashing with it. Not here: where content lies.
+import { createHash, type Hash } from "node:crypto";
+import { RegistryError } from "./errors.ts";
+
+/** `algorithm:hex`, lower case, of a registered algorithm. Made only by `parseDigest` and `digestOf`. */
+export type Digest = string & { readonly __digest: unique symbol };
+
+/** Algorithms of the image spec that the registry stores. Source: image-spec, descriptor.md#registered-algorithms */
+export type DigestAlgorithm = "sha256" | "sha512";
+
+const HEX_LENGTH: Readonly<Record<DigestAlgorithm, number>> = { sha256: 64, sha512: 128 };
+const PATTERN = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
+
+/** Whether the text is a digest of a supported algorithm. */
+export function isDigest(text: string): text is Digest {
+  return PATTERN.test(text);
+}
+
+/** Reads a digest. Errors: DIGEST_INVALID. */
+export function parseDigest(text: string): Digest {
+  if (!isDigest(text)) {
+    throw new RegistryError("DIGEST_INVALID", {
+      message: "digest is not sha256:<64 hex> or sha512:<128 hex>",
+      detail: { digest: text.slice(0, 200) },
+    });
+  }
+  return text;
+}
+
+/** Reads an algorithm's name. Errors: DIGEST_INVALID. */
+export function parseDigestAlgorithm(text: string): DigestAlgorithm {
+  if (!Object.hasOwn(HEX_LENGTH, text)) {
+    throw new RegistryError("DIGEST_INVALID", {
+      message: "digest algorithm is not supported",
+      detail: { algorithm: text.slice(0, 50), supported: Object.keys(HEX_LENGTH) },
+    });
+  }
+  return text as DigestAlgorithm;
+}
+
+/** The algorithm that a digest names. */
+export function algorithmOf(digest: Digest): DigestAlgorithm {
+  return digest.slice(0, digest.indexOf(":")) as DigestAlgorithm;
+}
+
+/** The hex part of a digest. */
+export function hexOf(digest: Digest): string {
+  return digest.slice(digest.indexOf(":") + 1);
+}
+
+/** A digest being computed over a stream. */
+export interface Hasher {
+  readonly algorithm: DigestAlgorithm;
+  update(bytes: Uint8Array): void;
+  /** The digest of all bytes so far; the hasher goes on. */
+  digest(): Digest;
+}
+
+/** Starts hashing. */
+export function createHasher(algorithm: DigestAlgorithm): Hasher {
+  const hash: Hash = createHash(algorithm);
+  return {
+    algorithm,
+    update: (bytes) => void hash.update(bytes),
+    digest: () => `${algorithm}:${hash.copy().digest("hex")}` as Digest,
+  };
+}
+
+/** The digest of bytes at hand. */
+export function digestOf(bytes: Uint8Array, algorithm: DigestAlgorithm = "sha256"): Digest {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest("hex")}` as Digest;
+}

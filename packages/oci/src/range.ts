@@ -1,0 +1,62 @@
+// HTTP byte ranges of blob reads and of upload chunks. Pure. Not here: what is sent for them (http/v2/blob-response.ts).
+import { RegistryError } from "./errors.ts";
+
+/** Bytes `start` to `end`, both inclusive. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Most ranges in one request; more is answered as the whole content. Each costs a part header and a read. */
+export const MAX_RANGES = 16;
+
+/**
+ * Reads a `Range` header against a size. Undefined means: send everything (no header, another unit, malformed, too many).
+ * Errors: RANGE_INVALID where no range can be satisfied. Source: RFC 9110, section 14.
+ */
+export function parseRange(header: string | undefined, sizeBytes: number): readonly ByteRange[] | undefined {
+  if (header === undefined || header.length > 1024) return undefined;
+  const match = /^bytes=(.+)$/i.exec(header.trim());
+  if (match === null) return undefined;
+  const specs = match[1]!.split(",").map((spec) => spec.trim()).filter((spec) => spec !== "");
+  if (specs.length === 0 || specs.length > MAX_RANGES) return undefined;
+  const ranges: ByteRange[] = [];
+  for (const spec of specs) {
+    const parts = /^(\d{0,15})-(\d{0,15})$/.exec(spec);
+    if (parts === null || (parts[1] === "" && parts[2] === "")) return undefined;
+    const range = resolve(parts[1]!, parts[2]!, sizeBytes);
+    if (range === "malformed") return undefined;
+    if (range !== undefined) ranges.push(range);
+  }
+  if (ranges.length === 0) {
+    throw new RegistryError("RANGE_INVALID", { detail: { sizeBytes }, headers: { "content-range": `bytes */${sizeBytes}` } });
+  }
+  return ranges;
+}
+
+function resolve(first: string, last: string, sizeBytes: number): ByteRange | "malformed" | undefined {
+  if (first === "") {
+    const length = Number(last);
+    if (length === 0 || sizeBytes === 0) return undefined;
+    return { start: Math.max(0, sizeBytes - length), end: sizeBytes - 1 };
+  }
+  const start = Number(first);
+  const end = last === "" ? sizeBytes - 1 : Number(last);
+  if (last !== "" && end < start) return "malformed";
+  if (start >= sizeBytes) return undefined;
+  return { start, end: Math.min(end, sizeBytes - 1) };
+}
+
+/**
+ * Reads the `Content-Range` of an upload chunk, `<start>-<end>` with or without `bytes `.
+ * Errors: BLOB_UPLOAD_INVALID. Source: distribution-spec, Pushing a blob in chunks.
+ */
+export function parseContentRange(header: string): ByteRange {
+  const match = /^(?:bytes[ =])?(\d{1,15})-(\d{1,15})(?:\/(?:\d{1,15}|\*))?$/.exec(header.trim());
+  const start = Number(match?.[1]);
+  const end = Number(match?.[2]);
+  if (match === null || end < start) {
+    throw new RegistryError("BLOB_UPLOAD_INVALID", { message: "Content-Range is not <start>-<end>", detail: { contentRange: header.slice(0, 100) } });
+  }
+  return { start, end };
+}
