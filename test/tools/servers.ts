@@ -1,0 +1,279 @@
+// Real servers that tests run against: PostgreSQL, two S3 stores (Ceph RGW, versitygw) and two peer registries.
+// Container daemons (clients of a registry) are in daemons.ts; getting the binaries is in install.ts.
+// All listen on 127.0.0.1, keep their files in a temporary folder, and end with this process.
+import { execFile, spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { chown, mkdir, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
+import pg from "pg";
+import {
+  cacheFolder,
+  ensureTool,
+  findInPath,
+  type ToolName,
+  ToolUnavailable,
+  withLock,
+} from "./install.ts";
+import {
+  answersHttp,
+  atOurEnd,
+  freePort,
+  type Program,
+  startProgram,
+  temporaryFolder,
+} from "./processes.ts";
+
+const run = promisify(execFile);
+
+/** A PostgreSQL 15 cluster of our own, with fsync on. */
+export interface PostgresServer {
+  /** Superuser url of the database `postgres`. */
+  readonly url: string;
+  /** Creates an empty database and returns its url. It lives as long as the server. */
+  createDatabase(): Promise<string>;
+  /** Ends the server at once, without a checkpoint, as a power cut does to it. The files stay. */
+  crash(): Promise<void>;
+  /** Starts the crashed server again: same url, same files. */
+  resume(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Starts PostgreSQL; as root it runs as Debian's user `postgres`. Errors: ToolUnavailable. */
+export async function startPostgres(): Promise<PostgresServer> {
+  const postgres = await ensureTool("postgres");
+  const folder = await temporaryFolder("postgres");
+  // PostgreSQL refuses to run as root.
+  const account = process.getuid?.() === 0 ? await accountOf("postgres") : undefined;
+  if (account !== undefined) await chown(folder, account.uid, account.gid);
+  const files = join(folder, "files");
+  const initdb = join(dirname(postgres), "initdb");
+  await run(initdb, ["-D", files, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"], {
+    cwd: folder,
+    ...account,
+  });
+  const port = await freePort();
+  const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+  const settings = [
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "fsync=on",
+    "max_connections=200",
+  ];
+  const start = () =>
+    startProgram({
+      command: postgres,
+      args: ["-D", files, "-p", String(port), ...settings.flatMap((setting) => ["-c", setting])],
+      folder,
+      ...account,
+      ready: async () => {
+        await query(url, "SELECT 1");
+        return true;
+      },
+      // SIGINT: end sessions, then shut down. SIGQUIT: every process at once, where SIGKILL would orphan the sessions.
+      stopSignal: "SIGINT",
+      exitSignal: "SIGQUIT",
+    });
+  let program: Program = await start();
+  return {
+    url,
+    createDatabase: async () => {
+      const name = `berth_test_${randomBytes(6).toString("hex")}`;
+      await query(url, `CREATE DATABASE ${name}`);
+      return url.replace(/postgres$/, name);
+    },
+    crash: () => program.end("SIGQUIT"),
+    resume: async () => {
+      program = await start();
+    },
+    stop: () => program.stop(),
+  };
+}
+
+/** How to reach an S3 store; as JSON it is the value of `BERTH_TEST_S3`. */
+export interface S3Target {
+  readonly endpoint: string;
+  readonly region: string;
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly bucket: string;
+}
+
+/** A running S3 store with one empty bucket of ours. */
+export interface S3Server {
+  readonly target: S3Target;
+  /** Creates one more empty bucket and returns how to reach it. */
+  createBucket(): Promise<S3Target>;
+  stop(): Promise<void>;
+}
+
+// The script that starts Ceph fixes the port and the keys.
+const cephEndpoint = "http://127.0.0.1:17480";
+const cephScript = join(import.meta.dirname, "../../../shared/scripts/ceph-rgw-up.sh");
+
+/**
+ * Ceph's object gateway. Its port is fixed, so all processes of this machine share one instance: each user holds a
+ * shared file lock, and the last to leave stops it. Errors: ToolUnavailable, also when the script's folder is absent.
+ */
+export async function startCephRgw(): Promise<S3Server> {
+  if (!existsSync(cephScript))
+    throw new ToolUnavailable("radosgw", `${cephScript} is absent`, true);
+  await ensureTool("radosgw");
+  const flock = findInPath("flock");
+  if (flock === undefined) throw new ToolUnavailable("radosgw", "flock(1) is absent", true);
+  const folder = join(cacheFolder(), "ceph");
+  const lock = join(cacheFolder(), "locks", "ceph-users");
+  let leave: (() => void) | undefined;
+  await withLock("ceph-start", async () => {
+    const user = spawn(
+      flock,
+      ["--no-fork", "-s", lock, "sh", "-c", "echo held; exec cat >/dev/null"],
+      {
+        stdio: ["pipe", "pipe", "inherit"],
+      },
+    );
+    await new Promise((resolve, reject) => {
+      user.stdout.once("data", resolve);
+      user.once("error", reject);
+    });
+    leave = () => {
+      // --no-fork and exec: the pid is the reader's, whose death frees the lock.
+      user.kill("SIGKILL");
+      const kill = `for f in '${folder}'/run/*.pid; do [ -e "$f" ] && kill -9 "$(cat "$f")"; done; rm -rf '${folder}'`;
+      // 2 s: the time in which a killed holder surely has gone; other users hold on for much longer.
+      spawnSync(flock, ["-x", "-w", "2", lock, "sh", "-c", kill], { stdio: "ignore" });
+    };
+    if (!(await answersHttp(cephEndpoint).catch(() => false))) {
+      const env = { ...process.env, CEPH_DIR: folder };
+      const { stdout } = await run("bash", [cephScript], { env }).catch((error: unknown) => {
+        leave?.();
+        throw error;
+      });
+      if (!stdout.includes("user-ok")) {
+        leave();
+        throw new Error(`Ceph did not come up:\n${stdout}`);
+      }
+    }
+  });
+  const finish = () => leave?.();
+  const callOff = atOurEnd(finish);
+  return s3Server(
+    { endpoint: cephEndpoint, region: "default", accessKeyId: "AK", secretAccessKey: "SK" },
+    async () => {
+      callOff();
+      finish();
+    },
+  );
+}
+
+/** versitygw over a temporary folder: a second dialect of S3. Errors: ToolUnavailable. */
+export async function startVersitygw(): Promise<S3Server> {
+  const command = await ensureTool("versitygw");
+  const folder = await temporaryFolder("versitygw");
+  await mkdir(join(folder, "buckets"));
+  const port = await freePort();
+  const account = { accessKeyId: "berth-test", secretAccessKey: randomBytes(12).toString("hex") };
+  const program = await startProgram({
+    command,
+    args: [
+      "--port",
+      `127.0.0.1:${port}`,
+      "--region",
+      "us-east-1",
+      "posix",
+      join(folder, "buckets"),
+    ],
+    folder,
+    env: { ROOT_ACCESS_KEY: account.accessKeyId, ROOT_SECRET_KEY: account.secretAccessKey },
+    ready: () => answersHttp(`http://127.0.0.1:${port}/`),
+  });
+  return s3Server({ endpoint: `http://127.0.0.1:${port}`, region: "us-east-1", ...account }, () =>
+    program.stop(),
+  );
+}
+
+/** A peer registry without authentication, deletes enabled, over a temporary folder. */
+export interface RegistryServer {
+  /** `http://127.0.0.1:PORT` */
+  readonly url: string;
+  /** `127.0.0.1:PORT`, as it opens an image reference. */
+  readonly host: string;
+  stop(): Promise<void>;
+}
+
+/** The registry of CNCF distribution 3. Errors: ToolUnavailable. */
+export function startDistribution(): Promise<RegistryServer> {
+  return startPeerRegistry("distribution");
+}
+
+/** Debian's docker-registry, that is distribution 2.8. Errors: ToolUnavailable. */
+export function startDockerRegistry(): Promise<RegistryServer> {
+  return startPeerRegistry("docker-registry");
+}
+
+async function startPeerRegistry(
+  tool: ToolName & ("distribution" | "docker-registry"),
+): Promise<RegistryServer> {
+  const command = await ensureTool(tool);
+  const folder = await temporaryFolder(tool);
+  const host = `127.0.0.1:${await freePort()}`;
+  const settings = {
+    version: 0.1,
+    log: { level: "warn" },
+    storage: { filesystem: { rootdirectory: join(folder, "registry") }, delete: { enabled: true } },
+    http: { addr: host },
+  };
+  // JSON is YAML.
+  await writeFile(join(folder, "config.yml"), JSON.stringify(settings));
+  const program = await startProgram({
+    command,
+    args: ["serve", join(folder, "config.yml")],
+    folder,
+    env: { OTEL_TRACES_EXPORTER: "none" },
+    ready: () => answersHttp(`http://${host}/v2/`),
+  });
+  return { url: `http://${host}`, host, stop: () => program.stop() };
+}
+
+async function s3Server(
+  account: Omit<S3Target, "bucket">,
+  stop: () => Promise<void>,
+): Promise<S3Server> {
+  const createBucket = async () => {
+    const bucket = `berth-test-${randomBytes(6).toString("hex")}`;
+    const { endpoint, region, accessKeyId, secretAccessKey } = account;
+    const credentials = { accessKeyId, secretAccessKey };
+    const client = new S3Client({ endpoint, region, forcePathStyle: true, credentials });
+    try {
+      await client.send(new CreateBucketCommand({ Bucket: bucket }));
+    } finally {
+      client.destroy();
+    }
+    return { ...account, bucket };
+  };
+  try {
+    return { target: await createBucket(), createBucket, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function query(url: string, sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
+  // A connection that ends under us says so by this event as well, and unheard it would end the process.
+  client.on("error", () => undefined);
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+async function accountOf(user: string): Promise<{ uid: number; gid: number }> {
+  const [uid, gid] = await Promise.all([run("id", ["-u", user]), run("id", ["-g", user])]);
+  return { uid: Number(uid.stdout), gid: Number(gid.stdout) };
+}
