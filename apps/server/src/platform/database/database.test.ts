@@ -1,0 +1,86 @@
+// The database contract on every engine: what is committed is seen, what failed is not, lists and bytes carry over, steps go both ways.
+import assert from "node:assert/strict";
+import { after, before, it } from "node:test";
+import { systemClock } from "../clock.ts";
+import { forEachDatabase, type TestDatabase } from "./databases.testing.ts";
+import { findMigrationVersion, LATEST_MIGRATION, migrate } from "./migrate.ts";
+import { statement } from "./statement.ts";
+
+const insert = statement<{ name: string; now: number }>()("test.insert", (db, p) =>
+  db.insertInto("project").values({ name: p.name, sort_key: p.name, is_public: 0, created_at: p.now }).returning("id"),
+);
+const findByName = statement<{ name: string }>()("test.find", (db, p) => db.selectFrom("project").selectAll().where("name", "=", p.name));
+const listIn = statement<{ names: string[] }>()("test.in", (db, p, tools) =>
+  db.selectFrom("project").select("name").where(({ ref }) => tools.inList(ref("name"), p.names, "text")).orderBy("name"),
+);
+const putInline = statement<{ id: number; bytes: Uint8Array; now: number }>()("test.bytes", (db, p) =>
+  db.insertInto("signing_key").values({
+    id: "k",
+    algorithm: "x",
+    private_key: "x",
+    public_key: "x",
+    created_at: p.now,
+    signs_until: p.now,
+    verifies_until: p.id,
+  }),
+);
+
+forEachDatabase("database", (create, dialect) => {
+  let test: TestDatabase;
+  before(async () => {
+    test = await create();
+  });
+  after(() => test.end());
+
+  it("commits a transaction and shows it to reads", async () => {
+    const id = await test.database.transaction(async (tx) => (await tx.first(insert, { name: "b", now: 5 }))!.id);
+    const found = await test.database.first(findByName, { name: "b" });
+    assert.deepEqual({ ...found }, { id, name: "b", sort_key: "b", is_public: 0, created_at: 5 });
+  });
+
+  it("leaves nothing of a transaction that threw, and shows nothing of one that is open", async () => {
+    await assert.rejects(
+      test.database.transaction(async (tx) => {
+        await tx.run(insert, { name: "gone", now: 1 });
+        assert.equal((await tx.all(findByName, { name: "gone" })).length, 1);
+        assert.equal(await test.database.first(findByName, { name: "gone" }), undefined);
+        throw new Error("stop");
+      }),
+      /stop/,
+    );
+    assert.equal(await test.database.first(findByName, { name: "gone" }), undefined);
+  });
+
+  it("runs transactions that arrive together, each whole", async () => {
+    await Promise.all(Array.from({ length: 50 }, (_, i) => test.database.transaction((tx) => tx.run(insert, { name: `many-${i}`, now: i }))));
+    const names = Array.from({ length: 60 }, (_, i) => `many-${i}`);
+    assert.equal((await test.database.all(listIn, { names })).length, 50);
+  });
+
+  it("compares text by bytes", async () => {
+    for (const name of ["A", "_", "a-b", "a.b", "a/b"]) await test.database.write(insert, { name, now: 1 });
+    const rows = await test.database.all(listIn, { names: ["a/b", "a.b", "a-b", "_", "A"] });
+    assert.deepEqual(rows.map((row) => row.name), ["A", "_", "a-b", "a.b", "a/b"]);
+  });
+
+  it("keeps an undurable write and refuses a missing parameter", async () => {
+    await test.database.write(putInline, { id: 2 ** 52, bytes: new Uint8Array(), now: 3 }, { durable: false });
+    await test.database.sync();
+    await assert.rejects(test.database.all(findByName, {} as { name: string }), /parameter name is missing/);
+  });
+
+  it("migrates back to nothing and forward again, replicas together", async () => {
+    const fresh = await create({ migrated: false });
+    try {
+      const replicas = [fresh.database, await fresh.open(), await fresh.open()];
+      if (dialect === "postgres") await Promise.all(replicas.map((replica) => migrate(replica, systemClock)));
+      else await migrate(fresh.database, systemClock);
+      assert.equal(await findMigrationVersion(fresh.database), LATEST_MIGRATION);
+      await migrate(fresh.database, systemClock, 0);
+      assert.equal(await findMigrationVersion(fresh.database), 0);
+      assert.equal((await migrate(fresh.database, systemClock)).length, LATEST_MIGRATION);
+    } finally {
+      await fresh.end();
+    }
+  });
+});

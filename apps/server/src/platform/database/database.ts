@@ -1,0 +1,47 @@
+// What stores ask of a database: reads of committed state, and transactions that are durable when they return.
+// Not here: the engines (sqlite.ts, postgres.ts), queries (the stores), tables (schema.ts).
+import type { DialectName, ParameterValue, Statement } from "./statement.ts";
+
+type Row = Readonly<Record<string, ParameterValue>>;
+
+/** Runs statements. */
+export interface Executor {
+  readonly dialect: DialectName;
+  /** All rows. Statements that can give many carry a limit of their own. */
+  all<P extends Row, R>(statement: Statement<P, R>, parameters: P): Promise<R[]>;
+  /** The first row, or undefined. */
+  first<P extends Row, R>(statement: Statement<P, R>, parameters: P): Promise<R | undefined>;
+  /** Runs for effect; gives how many rows it changed. */
+  run<P extends Row, R>(statement: Statement<P, R>, parameters: P): Promise<number>;
+}
+
+/** How a write is to be kept. */
+export interface WriteOptions {
+  /**
+   * True (the default): when the promise resolves, a power cut cannot undo the write. False: it is visible at once but may be lost with the
+   * last moments before a power cut; for what nobody was promised, such as an upload's progress.
+   */
+  readonly durable?: boolean;
+}
+
+/**
+ * A database. Reads outside a transaction see committed state only.
+ * All methods throw `RegistryError` UNAVAILABLE (with `retry-after`) when the engine is out of reach or has no connection to spare, and
+ * STORAGE_FULL when it has no room.
+ */
+export interface Database extends Executor {
+  /**
+   * Runs `work` in one transaction: all of it or nothing. `work` may be run again after a deadlock or serialization failure, so it must
+   * change nothing but the database, and await nothing but it. On SQLite transactions run one at a time.
+   */
+  transaction<T>(work: (tx: Executor) => Promise<T>, options?: WriteOptions): Promise<T>;
+  /** One statement as a transaction of its own. */
+  write<P extends Row, R>(statement: Statement<P, R>, parameters: P, options?: WriteOptions): Promise<R[]>;
+  /** When it resolves, everything committed before the call is durable. */
+  sync(): Promise<void>;
+  /** Proves that the engine answers. Errors: UNAVAILABLE. */
+  probe(): Promise<void>;
+  /** Runs plain SQL without parameters, rolling back what a failed text began: for migrations and tests only. */
+  script(sql: string): Promise<void>;
+  close(): Promise<void>;
+}

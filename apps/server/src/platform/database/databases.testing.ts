@@ -1,0 +1,78 @@
+// Runs a suite on every engine: SQLite always, PostgreSQL where BERTH_TEST_POSTGRES_URL names a server on which databases may be made.
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import pg from "pg";
+import { systemClock } from "../clock.ts";
+import type { Database } from "./database.ts";
+import { migrate } from "./migrate.ts";
+import { openPostgres } from "./postgres.ts";
+import { openSqlite } from "./sqlite.ts";
+import type { DialectName } from "./statement.ts";
+
+/** A fresh database of a suite, and how to end it. */
+export interface TestDatabase {
+  readonly database: Database;
+  /** Another connection pool (another replica) on the same database; on SQLite the same object. */
+  open(): Promise<Database>;
+  end(): Promise<void>;
+}
+
+function onBackgroundError(error: unknown): void {
+  throw error;
+}
+
+/** Makes a fresh, migrated SQLite database in a folder of its own. */
+export async function createSqliteForTest(options: { migrated?: boolean } = {}): Promise<TestDatabase> {
+  const folder = await mkdtemp(join(tmpdir(), "berth-db-"));
+  const database = await openSqlite({ path: join(folder, "berth.db"), onBackgroundError });
+  if (options.migrated !== false) await migrate(database, systemClock);
+  return {
+    database,
+    open: async () => database,
+    async end() {
+      await database.close();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+/** Makes a fresh, migrated PostgreSQL database on the server at `serverUrl`. */
+export async function createPostgresForTest(serverUrl: string, options: { migrated?: boolean } = {}): Promise<TestDatabase> {
+  const name = `berth_${randomBytes(8).toString("hex")}`;
+  const admin = new pg.Client({ connectionString: serverUrl });
+  await admin.connect();
+  await admin.query(`create database ${name}`);
+  const url = new URL(serverUrl);
+  url.pathname = `/${name}`;
+  const opened: Database[] = [];
+  async function open(): Promise<Database> {
+    const database = openPostgres({ url: url.href, maxConnections: 8, acquireTimeoutMs: 10_000, onBackgroundError });
+    opened.push(database);
+    return database;
+  }
+  const database = await open();
+  if (options.migrated !== false) await migrate(database, systemClock);
+  return {
+    database,
+    open,
+    async end() {
+      await Promise.all(opened.map((each) => each.close()));
+      await admin.query(`drop database ${name} with (force)`);
+      await admin.end();
+    },
+  };
+}
+
+/** Calls `suite` once an engine, inside a `describe` that names it; a missing PostgreSQL is a named skip. */
+export function forEachDatabase(name: string, suite: (create: (options?: { migrated?: boolean }) => Promise<TestDatabase>, dialect: DialectName) => void): void {
+  describe(`${name} on sqlite`, () => suite(createSqliteForTest, "sqlite"));
+  const serverUrl = process.env["BERTH_TEST_POSTGRES_URL"];
+  if (serverUrl === undefined) {
+    it(`${name} on postgres`, { skip: "BERTH_TEST_POSTGRES_URL is not set; npm run test:all sets it" }, () => undefined);
+  } else {
+    describe(`${name} on postgres`, () => suite((options) => createPostgresForTest(serverUrl, options), "postgres"));
+  }
+}

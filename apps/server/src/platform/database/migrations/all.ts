@@ -1,0 +1,5 @@
+// The list of migrations, in order. A step that was released is never changed: add another.
+import type { Migration } from "../migrate.ts";
+import { core } from "./0001-core.ts";
+
+export const migrations: readonly Migration[] = [core];

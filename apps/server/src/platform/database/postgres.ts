@@ -1,0 +1,147 @@
+// PostgreSQL as the database of many replicas. Named prepared statements, a bounded pool, retries of deadlocks.
+// Not here: queries, tables, and the batching of hot look-ups.
+import { RegistryError } from "@berth/oci/errors";
+import pg from "pg";
+import type { Database, Executor, WriteOptions } from "./database.ts";
+import { bind, type Statement } from "./statement.ts";
+
+/** Where and how. */
+export interface PostgresOptions {
+  /** `postgres://user:password@host:port/database`, or libpq's environment variables where empty. */
+  readonly url: string;
+  /** Most connections of this process. */
+  readonly maxConnections: number;
+  /** How long a caller waits for a free connection before it gets UNAVAILABLE. */
+  readonly acquireTimeoutMs: number;
+  /** Called when an idle connection breaks. */
+  readonly onBackgroundError: (error: unknown) => void;
+}
+
+/** Tries of a transaction that PostgreSQL chose as a deadlock's victim. */
+const MAX_TRIES = 5;
+const INT8_OID = 20;
+
+/** Connects a pool; the first query opens the first connection. */
+export function openPostgres(options: PostgresOptions): Database {
+  const types = new pg.TypeOverrides();
+  // Ids, sizes and milliseconds all stay below 2^53.
+  types.setTypeParser(INT8_OID, Number);
+  const pool = new pg.Pool({
+    ...(options.url === "" ? {} : { connectionString: options.url }),
+    max: options.maxConnections,
+    connectionTimeoutMillis: options.acquireTimeoutMs,
+    idleTimeoutMillis: 60_000,
+    // A statement that runs for a minute is a defect; without a limit it would hold a connection for ever.
+    statement_timeout: 60_000,
+    keepAlive: true,
+    types,
+    application_name: "berth",
+  });
+  pool.on("error", options.onBackgroundError);
+  const outside = executorOf((config) => pool.query(config));
+
+  async function once<T>(work: (tx: Executor) => Promise<T>, durable: boolean): Promise<T> {
+    const client = await pool.connect();
+    let broken: Error | undefined;
+    try {
+      await client.query(durable ? "begin" : "begin; set local synchronous_commit = off");
+      const result = await work(executorOf((config) => client.query(config)));
+      await client.query("commit");
+      return result;
+    } catch (error) {
+      await client.query("rollback").catch((cause: Error) => {
+        broken = cause;
+      });
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  const database: Database = {
+    dialect: "postgres",
+    all: outside.all,
+    first: outside.first,
+    run: () => Promise.reject(new TypeError("writes go through transaction() or write()")),
+    async transaction(work, writeOptions: WriteOptions = {}) {
+      for (let tries = 1; ; tries++) {
+        try {
+          return await once(work, writeOptions.durable !== false);
+        } catch (error) {
+          if (tries < MAX_TRIES && isRetryable(error)) continue;
+          throw translate(error);
+        }
+      }
+    },
+    write: (query, parameters, writeOptions) =>
+      writeOptions?.durable === false
+        ? database.transaction((tx) => tx.all(query, parameters), writeOptions)
+        : outside.all(query, parameters),
+    sync: () => Promise.resolve(),
+    async probe() {
+      try {
+        await pool.query("select 1");
+      } catch (error) {
+        throw translate(error);
+      }
+    },
+    async script(text) {
+      const client = await pool.connect();
+      try {
+        await client.query(text);
+      } catch (error) {
+        await client.query("rollback");
+        throw error;
+      } finally {
+        client.release();
+      }
+    },
+    close: () => pool.end(),
+  };
+  return database;
+}
+
+type Query = (config: pg.QueryConfig) => Promise<pg.QueryResult>;
+
+function executorOf(query: Query): Executor {
+  async function execute(statement: Statement<never, unknown>, parameters: Readonly<Record<string, unknown>>): Promise<pg.QueryResult> {
+    const compiled = statement.compiled("postgres");
+    const values = bind(compiled, parameters).map((value) =>
+      value instanceof Uint8Array && !Buffer.isBuffer(value) ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value,
+    );
+    try {
+      return await query({ name: compiled.id, text: compiled.text, values });
+    } catch (error) {
+      throw isRetryable(error) ? error : translate(error);
+    }
+  }
+  return {
+    dialect: "postgres",
+    all: async (statement, parameters) => (await execute(statement, parameters)).rows as never,
+    first: async (statement, parameters) => (await execute(statement, parameters)).rows[0] as never,
+    run: async (statement, parameters) => (await execute(statement, parameters)).rowCount ?? 0,
+  };
+}
+
+const DEADLOCK_DETECTED = "40P01";
+const SERIALIZATION_FAILURE = "40001";
+// A row that a foreign key needs went away between two statements: the next try sees that it is gone.
+const FOREIGN_KEY_VIOLATION = "23503";
+
+function isRetryable(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return code === DEADLOCK_DETECTED || code === SERIALIZATION_FAILURE || code === FOREIGN_KEY_VIOLATION;
+}
+
+// Source: PostgreSQL manual, Appendix A. Classes 08 (connection), 53 (resources), 57 (operator intervention), 58 (system).
+function translate(error: unknown): unknown {
+  if (error instanceof RegistryError || !(error instanceof Error)) return error;
+  const code = String((error as Error & { code?: unknown }).code ?? "");
+  if (code === "53100") return new RegistryError("STORAGE_FULL", { cause: error });
+  const isConnection = /^(?:ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|EHOST|ENET)/.test(code) || /^(?:08|53|57|58)/.test(code) || code === "25006";
+  const isPool = /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|not queryable/i.test(
+    error.message,
+  );
+  if (isConnection || isPool) return new RegistryError("UNAVAILABLE", { cause: error, headers: { "retry-after": "2" } });
+  return error;
+}

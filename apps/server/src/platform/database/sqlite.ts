@@ -1,0 +1,237 @@
+// SQLite as the embedded database: one connection that writes, one that reads, and durability by group commit.
+// Commits run with synchronous=NORMAL (no fsync on the event loop); a transaction is acknowledged after an asynchronous fdatasync of
+// the WAL that all commits since the last one share. Checkpoints run in a worker thread (checkpoint-worker.ts).
+// Decision and measurements: docs/decisions/0003-group-commit-on-sqlite.md. Not here: queries, tables.
+import { close, fdatasync, open, openSync, closeSync, fsyncSync, mkdirSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { promisify } from "node:util";
+import { Worker } from "node:worker_threads";
+import { RegistryError } from "@berth/oci/errors";
+import type { Database, Executor, WriteOptions } from "./database.ts";
+import { createGroupSync } from "./group-sync.ts";
+import { bind, type Statement } from "./statement.ts";
+
+/** Where and how. */
+export interface SqliteOptions {
+  /** The database file; `-wal` and `-shm` stand beside it. */
+  readonly path: string;
+  /** Called when something went wrong that no caller waits for, such as a checkpoint. */
+  readonly onBackgroundError: (error: unknown) => void;
+}
+
+/** WAL bytes after which a checkpoint is worth its work: 16 MiB keeps recovery under a second and the -wal file small. */
+const CHECKPOINT_AT_BYTES = 16 * 1024 * 1024;
+/** Page cache a connection, in KiB. Hot look-ups touch a few inner pages; the operating system caches the rest. */
+const CACHE_KIB = 8 * 1024;
+
+/** Opens or creates a database file. */
+export async function openSqlite(options: SqliteOptions): Promise<Database> {
+  mkdirSync(dirname(options.path), { recursive: true, mode: 0o700 });
+  const writer = connect(options.path, false);
+  const reader = connect(options.path, true);
+  const walPath = `${options.path}-wal`;
+  const walFile = await promisify(open)(walPath, "r+");
+  syncDirectory(dirname(options.path));
+  const syncWal = createGroupSync(() => promisify(fdatasync)(walFile).catch(rethrow));
+
+  const readExecutor = executorOf(reader);
+  const writeExecutor = executorOf(writer);
+  const begin = writer.prepare("begin immediate");
+  const commit = writer.prepare("commit");
+  const rollback = writer.prepare("rollback");
+
+  // Transactions queue here; each waits for the one before, so that no two interleave on the writer.
+  let tail: Promise<unknown> = Promise.resolve();
+  let checkpoints: Checkpoints | undefined;
+  let isClosed = false;
+
+  function exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const run = tail.then(work);
+    tail = run.catch(() => undefined);
+    return run;
+  }
+
+  async function runTransaction<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
+    try {
+      begin.run();
+    } catch (error) {
+      throw translate(error);
+    }
+    try {
+      const result = await work(writeExecutor);
+      commit.run();
+      return result;
+    } catch (error) {
+      if (writer.isTransaction) rollback.run();
+      throw translate(error);
+    }
+  }
+
+  function checkpointWhenDue(): void {
+    checkpoints ??= createCheckpoints(options, walPath, exclusively);
+    checkpoints.maybe();
+  }
+
+  const database: Database = {
+    dialect: "sqlite",
+    all: readExecutor.all,
+    first: readExecutor.first,
+    run: () => Promise.reject(new TypeError("writes go through transaction() or write()")),
+    async transaction(work, writeOptions: WriteOptions = {}) {
+      const result = await exclusively(() => runTransaction(work));
+      if (writeOptions.durable !== false) await syncWal();
+      checkpointWhenDue();
+      return result;
+    },
+    write: (query, parameters, writeOptions) => database.transaction((tx) => tx.all(query, parameters), writeOptions),
+    sync: syncWal,
+    async probe() {
+      reader.prepare("select 1").get();
+    },
+    script: (text) =>
+      exclusively(async () => {
+        try {
+          writer.exec(text);
+        } catch (error) {
+          if (writer.isTransaction) writer.exec("rollback");
+          throw error;
+        }
+      }),
+    async close() {
+      if (isClosed) return;
+      isClosed = true;
+      await tail;
+      await syncWal();
+      await checkpoints?.stop();
+      reader.close();
+      writer.close();
+      await promisify(close)(walFile);
+    },
+  };
+  return database;
+}
+
+function connect(path: string, readOnly: boolean): DatabaseSync {
+  const connection = new DatabaseSync(path, { readOnly, timeout: 5000, enableForeignKeyConstraints: true });
+  if (!readOnly) {
+    connection.exec("pragma journal_mode = wal");
+    connection.exec("pragma synchronous = normal");
+    connection.exec("pragma wal_autocheckpoint = 0");
+    // Creates the -wal file, which the group sync holds open. An empty transaction would not.
+    connection.exec("create table if not exists berth_marker (one integer primary key)");
+    connection.exec("insert into berth_marker values (1) on conflict do update set one = 1");
+  }
+  connection.exec(`pragma cache_size = -${CACHE_KIB}`);
+  connection.exec("pragma temp_store = memory");
+  return connection;
+}
+
+function executorOf(connection: DatabaseSync): Executor {
+  const prepared = new Map<Statement<never, unknown>, StatementSync>();
+  function prepare(query: Statement<never, unknown>): StatementSync {
+    let found = prepared.get(query);
+    if (found === undefined) {
+      found = connection.prepare(query.compiled("sqlite").text);
+      prepared.set(query, found);
+    }
+    return found;
+  }
+  function values(query: Statement<never, unknown>, parameters: Readonly<Record<string, unknown>>): SQLInputValue[] {
+    return bind(query.compiled("sqlite"), parameters).map((value) => (Array.isArray(value) ? JSON.stringify(value) : (value as SQLInputValue)));
+  }
+  return {
+    dialect: "sqlite",
+    async all(query, parameters) {
+      return prepare(query).all(...values(query, parameters)) as never;
+    },
+    async first(query, parameters) {
+      return prepare(query).get(...values(query, parameters)) as never;
+    },
+    async run(query, parameters) {
+      return Number(prepare(query).run(...values(query, parameters)).changes);
+    },
+  };
+}
+
+interface Checkpoints {
+  maybe(): void;
+  stop(): Promise<void>;
+}
+
+// Two passes: the first copies the bulk while writes go on; the second, short, runs while no transaction does, so that it reaches the
+// WAL's end and the next writer begins the file anew. The event loop never waits: only queued transactions do.
+function createCheckpoints(options: SqliteOptions, walPath: string, exclusively: <T>(work: () => Promise<T>) => Promise<T>): Checkpoints {
+  let worker: Worker | undefined;
+  let running: Promise<void> | undefined;
+  let commits = 0;
+  let doneAtBytes = 0;
+  async function pass(): Promise<void> {
+    worker ??= new Worker(new URL("./checkpoint-worker.ts", import.meta.url), { workerData: { path: options.path } });
+    worker.unref();
+    const current = worker;
+    await new Promise<void>((resolve, reject) => {
+      current.once("message", (answer: { error?: string }) => (answer.error === undefined ? resolve() : reject(new Error(answer.error))));
+      current.once("error", reject);
+      current.postMessage("checkpoint");
+    });
+    current.removeAllListeners();
+  }
+  async function run(): Promise<void> {
+    try {
+      await pass();
+      await exclusively(pass);
+      doneAtBytes = statSync(walPath).size;
+    } catch (error) {
+      worker = undefined;
+      options.onBackgroundError(error);
+    } finally {
+      commits = 0;
+      running = undefined;
+    }
+  }
+  return {
+    maybe() {
+      // The file keeps its size when it begins anew, so count commits as well: 2,000 of them are about 16 MiB of pages.
+      commits++;
+      if (running !== undefined || commits % 256 !== 0) return;
+      const size = statSync(walPath).size;
+      if (size > Math.max(CHECKPOINT_AT_BYTES, doneAtBytes) || (size >= CHECKPOINT_AT_BYTES && commits >= 2048)) running = run();
+    },
+    async stop() {
+      await running;
+      await worker?.terminate();
+    },
+  };
+}
+
+function syncDirectory(path: string): void {
+  const directory = openSync(path, "r");
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+}
+
+function rethrow(error: unknown): never {
+  throw translate(error);
+}
+
+// Result codes: https://www.sqlite.org/rescode.html
+const SQLITE_BUSY = 5;
+const SQLITE_READONLY = 8;
+const SQLITE_IOERR = 10;
+const SQLITE_FULL = 13;
+const SQLITE_CANTOPEN = 14;
+
+function translate(error: unknown): unknown {
+  if (error instanceof RegistryError || !(error instanceof Error)) return error;
+  const { errcode, code } = error as Error & { errcode?: number; code?: string };
+  const primary = errcode === undefined ? undefined : errcode & 0xff;
+  if (primary === SQLITE_FULL || code === "ENOSPC" || code === "EDQUOT") return new RegistryError("STORAGE_FULL", { cause: error });
+  if (primary === SQLITE_BUSY || primary === SQLITE_READONLY || primary === SQLITE_IOERR || primary === SQLITE_CANTOPEN || code === "EIO") {
+    return new RegistryError("UNAVAILABLE", { cause: error, headers: { "retry-after": "2" } });
+  }
+  return error;
+}

@@ -1,0 +1,145 @@
+// Queries as values: built once with Kysely, compiled once a dialect, run many times with named parameters.
+// Not here: connections (sqlite.ts, postgres.ts) and the queries themselves (the stores).
+import {
+  DummyDriver,
+  Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  sql,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+  type Compilable,
+  type Expression,
+  type RawBuilder,
+} from "kysely";
+import type { Schema } from "./schema.ts";
+
+/** The engines that Berth runs on. */
+export type DialectName = "sqlite" | "postgres";
+
+/** A parameter's value as a statement takes it. A list goes to `inList` or `rows` only. */
+export type ParameterValue = string | number | null | Uint8Array | readonly string[] | readonly number[];
+
+/** What differs between the engines, as far as queries must know. */
+export interface DialectTools {
+  readonly name: DialectName;
+  /** `column` is one of a list parameter's values. */
+  inList<T extends string | number>(column: Expression<unknown>, list: readonly T[], type: "text" | "bigint"): RawBuilder<boolean>;
+  /** A list parameter as a table of one column, `value`. Use as `select … from ${rows(…)} as name`. */
+  rows(list: readonly (string | number)[], type: "text" | "bigint"): RawBuilder<{ value: unknown }>;
+  /** Locks what a select finds: nothing on SQLite, where one writer runs at a time. */
+  lock(strength: "update" | "update skip locked" | "key share"): RawBuilder<unknown>;
+  /** The greater of two values; null where one of them is, on SQLite. */
+  greatest(a: Expression<unknown>, b: Expression<unknown>): RawBuilder<number>;
+}
+
+/** A compiled query: its text, and which parameter stands at each place. */
+export interface CompiledStatement {
+  readonly text: string;
+  readonly places: readonly (string | { readonly constant: unknown })[];
+  /** Names the prepared statement on a connection. */
+  readonly id: string;
+}
+
+/** A query with parameters `P` that gives rows `R`. */
+export interface Statement<P, R> {
+  compiled(dialect: DialectName): CompiledStatement;
+  /** Types only. */
+  readonly __types?: (parameters: P) => R;
+}
+
+class Parameter {
+  readonly name: string;
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+type Parameters<P> = { readonly [K in keyof P]-?: P[K] };
+
+/**
+ * Defines a statement. `build` gets the query builder, the parameters by name, and what the dialects do differently; it runs once a dialect.
+ * The id must be unique; it names the statement on every PostgreSQL connection.
+ */
+export function statement<P extends Readonly<Record<string, ParameterValue>>>(): <R>(
+  id: string,
+  build: (db: Kysely<Schema>, parameters: Parameters<P>, tools: DialectTools) => Compilable<R>,
+) => Statement<P, R> {
+  return (id, build) => {
+    const compiled = new Map<DialectName, CompiledStatement>();
+    return {
+      compiled(dialect) {
+        let found = compiled.get(dialect);
+        if (found === undefined) {
+          found = compile(id, dialect, (db, tools) => build(db, parameterNames as Parameters<P>, tools));
+          compiled.set(dialect, found);
+        }
+        return found;
+      },
+    };
+  };
+}
+
+// `parameters.anything` gives a placeholder that Kysely carries through to the compiled query untouched.
+const parameterNames: unknown = new Proxy({}, { get: (_, name) => new Parameter(String(name)) });
+
+function compile(
+  id: string,
+  dialect: DialectName,
+  build: (db: Kysely<Schema>, tools: DialectTools) => Compilable<unknown>,
+): CompiledStatement {
+  const query = build(builders[dialect], toolsOf[dialect]).compile();
+  return {
+    id,
+    text: query.sql,
+    places: query.parameters.map((value) => (value instanceof Parameter ? value.name : { constant: value })),
+  };
+}
+
+/** The values of a compiled statement's places, in order. */
+export function bind(compiled: CompiledStatement, parameters: Readonly<Record<string, unknown>>): unknown[] {
+  return compiled.places.map((place) => {
+    if (typeof place !== "string") return place.constant;
+    const value = parameters[place];
+    if (value === undefined) throw new TypeError(`statement ${compiled.id}: parameter ${place} is missing`);
+    return value;
+  });
+}
+
+const builders: Readonly<Record<DialectName, Kysely<Schema>>> = {
+  sqlite: new Kysely<Schema>({
+    dialect: {
+      createAdapter: () => new SqliteAdapter(),
+      createDriver: () => new DummyDriver(),
+      createIntrospector: (db) => new SqliteIntrospector(db),
+      createQueryCompiler: () => new SqliteQueryCompiler(),
+    },
+  }),
+  postgres: new Kysely<Schema>({
+    dialect: {
+      createAdapter: () => new PostgresAdapter(),
+      createDriver: () => new DummyDriver(),
+      createIntrospector: (db) => new PostgresIntrospector(db),
+      createQueryCompiler: () => new PostgresQueryCompiler(),
+    },
+  }),
+};
+
+const toolsOf: Readonly<Record<DialectName, DialectTools>> = {
+  sqlite: {
+    name: "sqlite",
+    inList: (column, list) => sql<boolean>`${column} in (select value from json_each(${list}))`,
+    rows: (list) => sql`(select value from json_each(${list}))`,
+    lock: () => sql``,
+    greatest: (a, b) => sql<number>`max(${a}, ${b})`,
+  },
+  postgres: {
+    name: "postgres",
+    inList: (column, list, type) => sql<boolean>`${column} = any(${list}::${sql.raw(type)}[])`,
+    rows: (list, type) => sql`(select unnest(${list}::${sql.raw(type)}[]) as value)`,
+    lock: (strength) => sql.raw(`for ${strength}`),
+    greatest: (a, b) => sql<number>`greatest(${a}, ${b})`,
+  },
+};
