@@ -1,0 +1,71 @@
+// Reads the YAML file into raw values by path, with the line of each. Not here: what the values mean (config-kinds.ts).
+import { basename, resolve } from "node:path";
+import type { Node, Pair } from "yaml";
+import type { ParseContext } from "./config-kinds.ts";
+import { suggest } from "./config-names.ts";
+
+/** A value as written somewhere, before it is parsed. */
+export interface RawValue {
+  readonly raw: unknown;
+  readonly source: string;
+}
+
+/**
+ * The file's values by path. Reports unknown keys, text that is not YAML and a file that cannot be read. A key without a value is not set.
+ */
+export async function readConfigFile(
+  file: RawValue,
+  context: ParseContext,
+  readFile: (path: string) => Promise<string>,
+  known: ReadonlySet<string>,
+  report: (source: string, message: string) => void,
+): Promise<ReadonlyMap<string, RawValue>> {
+  const values = new Map<string, RawValue>();
+  const path = resolve(context.directory, String(file.raw));
+  let written: string;
+  try {
+    written = await readFile(path);
+  } catch (error) {
+    report(file.source, `cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    return values;
+  }
+  // Loaded only here: a start without a file does not pay for it.
+  const yaml = await import("yaml");
+  const lines = new yaml.LineCounter();
+  const place = (offset: number) => `${basename(path)}:${lines.linePos(offset).line}`;
+  const sections = new Set([...known].flatMap((name) => name.split(".").map((_, i, parts) => parts.slice(0, i).join("."))));
+  try {
+    const document = yaml.parseDocument(written, { lineCounter: lines, prettyErrors: false, logLevel: "silent" });
+    for (const problem of document.errors) report(place(problem.pos[0]), `is not valid YAML: ${problem.message}`);
+    if (document.errors.length === 0) readSection(document.contents, "");
+
+    function readSection(node: Node | null, prefix: string): void {
+      const target = yaml.isAlias(node) ? node.resolve(document) : node;
+      if (target === null || target === undefined || (yaml.isScalar(target) && target.value === null)) return;
+      if (!yaml.isMap(target)) {
+        report(
+          place(target.range?.[0] ?? 0),
+          `${prefix === "" ? "the file" : prefix.slice(0, -1)} must hold settings, one \`name: value\` a line`,
+        );
+        return;
+      }
+      for (const pair of target.items) readPair(pair as Pair<Node, Node | null>, prefix);
+    }
+
+    function readPair(pair: Pair<Node, Node | null>, prefix: string): void {
+      const source = place(pair.key.range?.[0] ?? 0);
+      const name = yaml.isScalar(pair.key) && typeof pair.key.value === "string" ? prefix + pair.key.value : undefined;
+      if (name === undefined) report(source, "a setting's name must be text");
+      else if (sections.has(name)) readSection(pair.value, `${name}.`);
+      else if (!known.has(name)) report(source, `${name} is not a setting${suggest(name, [...known, ...sections])}`);
+      else {
+        const raw: unknown = pair.value?.toJS(document, { maxAliasCount: 100 });
+        if (raw !== null && raw !== undefined) values.set(name, { raw, source });
+      }
+    }
+  } catch (error) {
+    // An alias without an anchor, or a document nested deeper than the stack.
+    report(basename(path), `is not valid YAML: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  return values;
+}

@@ -1,0 +1,366 @@
+// The kinds of setting: how each is written, checked, given a unit and shown. Every parser gives a value or a problem, and never throws.
+// Not here: which settings there are (config.ts) and where values come from (config-load.ts).
+import { BlockList, isIP } from "node:net";
+import { resolve } from "node:path";
+
+/** A value, or what is wrong with what was written, in words that follow a setting's name. */
+export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
+
+/** What a parser may need to know. */
+export interface ParseContext {
+  /** Where relative paths start. */
+  readonly directory: string;
+}
+
+/** One setting. `T` is what the program sees. */
+export interface Setting<T> {
+  /** What is to be written, in words: `a size`. */
+  readonly kind: string;
+  /** What it does, why the default is what it is. */
+  readonly about: string;
+  /** The default as it would be written in the file; undefined: nothing. */
+  readonly standard: string | undefined;
+  /** Never shown; may also be given by the path of a file that holds it. */
+  readonly isSecret: boolean;
+  /** A second, short name: `listen` makes `--listen` and `BERTH_LISTEN`. */
+  readonly alias: string | undefined;
+  /** Used for a setting that nobody gave and that has no `standard`. */
+  readonly absent: T | undefined;
+  parse(raw: unknown, context: ParseContext): Parsed<T>;
+  /** The value as text for people; a secret comes out masked. */
+  show(value: T): string;
+}
+
+/** Where to listen. No `host` means every interface. */
+export interface ListenAddress {
+  readonly host: string | undefined;
+  readonly port: number;
+}
+
+interface Words {
+  readonly about: string;
+  readonly standard?: string;
+  readonly alias?: string;
+}
+
+interface Bounds {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** Longest text that a setting may hold: more than any sane value, less than what hurts a log line. */
+const TEXT_LENGTH_MAX = 4096;
+const MASK = "********";
+
+const good = <T>(value: T): Parsed<T> => ({ ok: true, value });
+const bad = (problem: string): Parsed<never> => ({ ok: false, problem });
+
+/** A raw value for a message: quoted, and short. */
+function quote(raw: unknown): string {
+  if (typeof raw === "object" && raw !== null) return Array.isArray(raw) ? "a list" : "a section";
+  const text = String(raw);
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 77)}...` : text);
+}
+
+function make<T>(kind: string, words: Words, rest: Partial<Setting<T>> & Pick<Setting<T>, "parse">): Setting<T> {
+  return {
+    kind,
+    about: words.about,
+    standard: words.standard,
+    alias: words.alias,
+    isSecret: false,
+    absent: undefined,
+    show: (value) => (value === undefined ? "" : String(value)),
+    ...rest,
+  };
+}
+
+/** The raw value as text: what the file holds as a number or a truth value counts as the text that was written. */
+function asText(raw: unknown): string | undefined {
+  if (typeof raw === "string") return raw.trim();
+  if (typeof raw === "number" || typeof raw === "boolean" || typeof raw === "bigint") return String(raw);
+  return undefined;
+}
+
+function parseText(raw: unknown, kind: string, isSecret = false): Parsed<string> {
+  const value = asText(raw);
+  const shown = isSecret ? "" : `, not ${quote(raw)}`;
+  if (value === undefined || value === "") return bad(`must be ${kind}${shown}`);
+  if (value.length > TEXT_LENGTH_MAX) return bad(`is longer than ${TEXT_LENGTH_MAX} characters`);
+  // oxlint-disable-next-line no-control-regex -- control characters are exactly what is refused: they forge log lines and headers
+  if (/[\u0000-\u001f\u007f]/.test(value)) return bad("holds a control character");
+  return good(value);
+}
+
+/** Makes a setting that may be left out: `undefined` then. Writing it empty also means leaving it out. */
+export function optional<T>(setting: Setting<T>): Setting<T | undefined> {
+  return {
+    ...setting,
+    parse: (raw, context) => (raw === "" ? good(undefined) : setting.parse(raw, context)),
+    show: (value) => (value === undefined ? "" : setting.show(value)),
+  };
+}
+
+/** A line of text, 4096 characters at most; `pattern` narrows it and `wanted` says how. */
+export function text(words: Words & { readonly pattern?: RegExp; readonly wanted?: string }): Setting<string> {
+  const kind = words.wanted ?? "text";
+  return make<string>(kind, words, {
+    parse: (raw) => {
+      const parsed = parseText(raw, kind);
+      if (!parsed.ok || words.pattern === undefined || words.pattern.test(parsed.value)) return parsed;
+      return bad(`must be ${kind}, not ${quote(raw)}`);
+    },
+  });
+}
+
+/** A secret text of at least `minLength` characters; undefined when not given. */
+export function secret(words: Words & { readonly minLength?: number }): Setting<string | undefined> {
+  const minLength = words.minLength ?? 1;
+  const kind = minLength > 1 ? `a secret of at least ${minLength} characters` : "a secret";
+  return optional(
+    make<string>(kind, words, {
+      isSecret: true,
+      parse: (raw) => {
+        const parsed = parseText(raw, kind, true);
+        return parsed.ok && parsed.value.length < minLength ? bad(`must be ${kind}`) : parsed;
+      },
+      show: () => MASK,
+    }),
+  );
+}
+
+/** The address of a PostgreSQL database; it may hold a password, so it counts as a secret. */
+export function databaseUrl(words: Words): Setting<string | undefined> {
+  const kind = "an address such as postgres://user:password@host:5432/name";
+  return optional(
+    make<string>(kind, words, {
+      isSecret: true,
+      parse: (raw) => {
+        const parsed = parseText(raw, kind, true);
+        if (!parsed.ok) return parsed;
+        const url = URL.parse(parsed.value);
+        if (url === null || !/^postgres(ql)?:$/.test(url.protocol)) return bad(`must be ${kind}`);
+        if (url.pathname.length < 2) return bad("must name the database after the host");
+        return parsed;
+      },
+      show: maskDatabaseUrl,
+    }),
+  );
+}
+
+function maskDatabaseUrl(value: string): string {
+  const url = URL.parse(value);
+  if (url === null) return MASK;
+  if (url.password !== "") url.password = MASK;
+  // Drivers also take a password as a query parameter.
+  for (const name of url.searchParams.keys()) if (/pass|key|secret/i.test(name)) url.searchParams.set(name, MASK);
+  return url.href;
+}
+
+/** A whole number within bounds. */
+export function integer(words: Words & Bounds): Setting<number> {
+  const kind = `a whole number from ${words.min} to ${words.max}`;
+  return make<number>(kind, words, {
+    parse: (raw) => {
+      const written = asText(raw);
+      if (written === undefined || !/^\d{1,15}$/.test(written)) return bad(`must be ${kind}, not ${quote(raw)}`);
+      const value = Number(written);
+      return value < words.min || value > words.max ? bad(`must be ${kind}, not ${value}`) : good(value);
+    },
+  });
+}
+
+const SIZE_UNITS: ReadonlyMap<string, number> = new Map([
+  ["", 1],
+  ["b", 1],
+  ["kib", 2 ** 10],
+  ["mib", 2 ** 20],
+  ["gib", 2 ** 30],
+  ["tib", 2 ** 40],
+  ["kb", 1e3],
+  ["mb", 1e6],
+  ["gb", 1e9],
+  ["tb", 1e12],
+]);
+
+/** A size in bytes; written as `4MiB`, `10GB` or a plain number of bytes. */
+export function sizeBytes(words: Words & { readonly min: string; readonly max: string }): Setting<number> {
+  const min = readSize(words.min) ?? 0;
+  const max = readSize(words.max) ?? 0;
+  const kind = `a size from ${words.min} to ${words.max}, such as 8MiB`;
+  return make<number>(kind, words, {
+    parse: (raw) => {
+      const value = readSize(asText(raw) ?? "");
+      return value === undefined || value < min || value > max ? bad(`must be ${kind}, not ${quote(raw)}`) : good(value);
+    },
+    show: showSize,
+  });
+}
+
+function readSize(written: string): number | undefined {
+  const match = /^(\d{1,16}(?:\.\d{1,6})?) ?([a-z]{0,3})$/i.exec(written);
+  const unit = SIZE_UNITS.get(match?.[2]?.toLowerCase() ?? "");
+  if (match === null || unit === undefined) return undefined;
+  const value = Number(match[1]) * unit;
+  return Number.isSafeInteger(value) ? value : undefined;
+}
+
+/** A size in the largest unit that divides it. */
+export function showSize(value: number): string {
+  for (const [name, unit] of [
+    ["TiB", 2 ** 40],
+    ["GiB", 2 ** 30],
+    ["MiB", 2 ** 20],
+    ["KiB", 2 ** 10],
+  ] as const) {
+    if (value >= unit && value % unit === 0) return `${value / unit}${name}`;
+  }
+  return String(value);
+}
+
+const DURATION_UNITS: ReadonlyMap<string, number> = new Map([
+  ["w", 604_800],
+  ["d", 86_400],
+  ["h", 3600],
+  ["m", 60],
+  ["s", 1],
+]);
+
+/** A time in whole seconds; written as `90s`, `5m`, `1h30m`, `7d` or a plain number of seconds. */
+export function seconds(words: Words & { readonly min: string; readonly max: string }): Setting<number> {
+  const min = readDuration(words.min) ?? 0;
+  const max = readDuration(words.max) ?? 0;
+  const kind = `a time from ${words.min} to ${words.max}, such as 90s, 5m or 24h`;
+  return make<number>(kind, words, {
+    parse: (raw) => {
+      const value = readDuration(asText(raw) ?? "");
+      return value === undefined || value < min || value > max ? bad(`must be ${kind}, not ${quote(raw)}`) : good(value);
+    },
+    show: showDuration,
+  });
+}
+
+function readDuration(written: string): number | undefined {
+  if (/^\d{1,12}$/.test(written)) return Number(written);
+  if (!/^(?:\d{1,9}(?:\.\d{1,3})?[wdhms]){1,5}$/.test(written)) return undefined;
+  let total = 0;
+  for (const [, amount, unit] of written.matchAll(/([\d.]+)([wdhms])/g)) total += Number(amount) * (DURATION_UNITS.get(unit ?? "") ?? 0);
+  return Number.isSafeInteger(total) ? total : undefined;
+}
+
+/** A time in the largest unit that divides it; weeks are shown as days. */
+export function showDuration(value: number): string {
+  for (const [name, unit] of DURATION_UNITS) if (name !== "w" && value >= unit && value % unit === 0) return `${value / unit}${name}`;
+  return `${value}s`;
+}
+
+/** `true` or `false`. */
+export function flag(words: Words): Setting<boolean> {
+  return make<boolean>("true or false", words, {
+    parse: (raw) => {
+      const written = asText(raw);
+      return written === "true" || written === "false" ? good(written === "true") : bad(`must be true or false, not ${quote(raw)}`);
+    },
+  });
+}
+
+/** One of a few words. */
+export function oneOf<const T extends string>(choices: readonly T[], words: Words): Setting<T> {
+  const kind = `one of ${choices.join(", ")}`;
+  return make<T>(kind, words, {
+    parse: (raw) => {
+      const found = choices.find((choice) => choice === raw);
+      return found === undefined ? bad(`must be ${kind}, not ${quote(raw)}`) : good(found);
+    },
+  });
+}
+
+/** A path; a relative one starts at the working directory. The value is absolute. */
+export function path(words: Words): Setting<string> {
+  return make<string>("a path", words, {
+    parse: (raw, context) => {
+      // A path whose default is made of another setting's value may be written empty.
+      if (raw === "" && words.standard === "") return good("");
+      const parsed = parseText(raw, "a path");
+      return parsed.ok ? good(resolve(context.directory, parsed.value)) : parsed;
+    },
+  });
+}
+
+/** `host:port`, `[::1]:port`, or `:port` for every interface. Port 0 asks the machine for a free one. */
+export function listenAddress(words: Words): Setting<ListenAddress> {
+  const kind = "an address such as 127.0.0.1:5000, [::1]:5000 or :5000";
+  return make<ListenAddress>(kind, words, {
+    parse: (raw) => {
+      const match = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]*|\*)):(\d{1,5})$/i.exec(asText(raw) ?? "");
+      const port = Number(match?.[3]);
+      if (match === null || port > 65_535 || (match[1] !== undefined && isIP(match[1]) !== 6))
+        return bad(`must be ${kind}, not ${quote(raw)}`);
+      const host = match[1] ?? match[2];
+      return good(Object.freeze({ host: host === "" || host === "*" ? undefined : host, port }));
+    },
+    show: showListenAddress,
+  });
+}
+
+/** The address as it is written in a setting. */
+export function showListenAddress(value: ListenAddress): string {
+  const host = value.host ?? "";
+  return host.includes(":") ? `[${host}]:${value.port}` : `${host}:${value.port}`;
+}
+
+/** The origin of a web server, `https://host[:port]`, without a path; the value has no slash at its end. */
+export function origin(words: Words): Setting<string> {
+  const kind = "an address such as https://registry.example.com, without a path";
+  return make<string>(kind, words, {
+    parse: (raw) => {
+      const url = URL.parse(asText(raw) ?? "");
+      const isPlain = url !== null && /^https?:$/.test(url.protocol) && url.pathname === "/" && url.search === "" && url.hash === "";
+      return isPlain && url.username === "" && url.password === "" ? good(url.origin) : bad(`must be ${kind}, not ${quote(raw)}`);
+    },
+  });
+}
+
+/** An http or https address that may have a path. */
+export function httpUrl(words: Words): Setting<string> {
+  const kind = "an address that starts with http:// or https://";
+  return make<string>(kind, words, {
+    parse: (raw) => {
+      const url = URL.parse(asText(raw) ?? "");
+      if (url === null || !/^https?:$/.test(url.protocol)) return bad(`must be ${kind}, not ${quote(raw)}`);
+      return url.username === "" && url.password === "" ? good(url.href) : bad("must not hold a user name or password");
+    },
+  });
+}
+
+/** Networks in CIDR form or single addresses: a list in the file, separated by commas elsewhere. 256 at most: each is checked per request. */
+export function networks(words: Words): Setting<readonly string[]> {
+  const kind = "networks such as 10.0.0.0/8, 192.168.1.7";
+  return make<readonly string[]>(kind, words, {
+    absent: Object.freeze([]),
+    parse: (raw) => {
+      const items: unknown[] = Array.isArray(raw) ? raw : (asText(raw) ?? "").split(",").filter((item) => item.trim() !== "");
+      if (items.length > 256) return bad("holds more than 256 networks");
+      const values: string[] = [];
+      for (const item of items) {
+        const value = asText(item) ?? "";
+        if (!addNetwork(new BlockList(), value)) return bad(`must be ${kind}, not ${quote(item)}`);
+        values.push(value);
+      }
+      return Array.isArray(raw) || asText(raw) !== undefined ? good(Object.freeze(values)) : bad(`must be ${kind}, not ${quote(raw)}`);
+    },
+    show: (value) => value.join(", "),
+  });
+}
+
+/** Adds a network in CIDR form or a single address to a list; false when it is neither. */
+export function addNetwork(list: BlockList, network: string): boolean {
+  const match = /^([0-9a-f:.]+)(?:\/(\d{1,3}))?$/i.exec(network);
+  const family = isIP(match?.[1] ?? "");
+  if (match?.[1] === undefined || family === 0) return false;
+  const bits = family === 4 ? 32 : 128;
+  const prefix = match[2] === undefined ? bits : Number(match[2]);
+  if (prefix > bits) return false;
+  list.addSubnet(match[1], prefix, family === 4 ? "ipv4" : "ipv6");
+  return true;
+}

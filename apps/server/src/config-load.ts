@@ -1,0 +1,278 @@
+// Reads settings: defaults < YAML file < BERTH_* environment < flags, collecting every problem. Not here: the settings themselves
+// (config.ts), their kinds (config-kinds.ts), texts for people (config-document.ts).
+import { open } from "node:fs/promises";
+import { resolve } from "node:path";
+import { CONFIG_SCHEMA, type Config, findContradictions, type Section, withDerivedDefaults } from "./config.ts";
+import { type RawValue, readConfigFile } from "./config-file.ts";
+import type { ParseContext, Setting } from "./config-kinds.ts";
+import { environmentName, isSetting, listSettings, suggest } from "./config-names.ts";
+
+/** Something wrong with the configuration: where it was written, and what it is. Never holds a secret. */
+export interface ConfigProblem {
+  readonly source: string;
+  readonly message: string;
+}
+
+/** One setting with its value and origin, for `config check`. */
+export interface EffectiveSetting {
+  readonly path: string;
+  /** As text; masked for a secret, empty when nothing is set. */
+  readonly shown: string;
+  /** Where it was written: `default`, `BERTH_HTTP_LISTEN`, `--http.listen`, `berth.yaml:3`. */
+  readonly source: string;
+}
+
+/** The whole configuration, or everything that is wrong with it. */
+export type ConfigResult =
+  | { readonly ok: true; readonly config: Config; readonly settings: readonly EffectiveSetting[] }
+  | { readonly ok: false; readonly problems: readonly ConfigProblem[] };
+
+/** What the configuration is read from. */
+export interface ConfigSources {
+  /** Flags after the program's name; see `takeConfigFlags`. */
+  readonly flags: readonly FlagValue[];
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Where relative paths start. */
+  readonly directory: string;
+  /** Reads a small file as UTF-8; by default from the disk, 1 MiB at most. */
+  readonly readFile?: (path: string) => Promise<string>;
+}
+
+/** A flag as it was given; no value means that nothing followed it. */
+export interface FlagValue {
+  readonly name: string;
+  readonly value: string | undefined;
+}
+
+/** One place of a setting: the setting itself, or for a secret also the path of the file that holds it. */
+interface Slot {
+  readonly path: string;
+  readonly setting: Setting<unknown>;
+  /** True for `...File`. */
+  readonly isFile: boolean;
+}
+
+type Layer = ReadonlyMap<string, RawValue>;
+
+/** A configuration or secret file beyond this is a mistake, such as a path to a disk image. */
+const FILE_BYTES_MAX = 1024 * 1024;
+
+/** Names that the environment may hold besides settings: this project's tests, and what Kubernetes sets for a Service called `berth`. */
+const FOREIGN_VARIABLE =
+  /^BERTH_(?:TEST_.*|(?:\w+_)?SERVICE_HOST|(?:\w+_)?SERVICE_PORT(?:_\w+)?|(?:\w+_)?PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)$/;
+
+const slots: ReadonlyMap<string, Slot> = new Map(
+  listSettings().flatMap(([path, setting]): [string, Slot][] => [
+    [path, { path, setting, isFile: false }],
+    ...(setting.isSecret ? [[`${path}File`, { path, setting, isFile: true }] satisfies [string, Slot]] : []),
+  ]),
+);
+
+/** Every flag without its dashes, with the slot that it fills; `config` names the file. */
+const slotByFlag: ReadonlyMap<string, string> = new Map([
+  ...[...slots.keys()].map((name): [string, string] => [name, name]),
+  ...[...slots].flatMap(([name, { setting, isFile }]): [string, string][] =>
+    setting.alias === undefined ? [] : [[isFile ? `${setting.alias}File` : setting.alias, name]],
+  ),
+]);
+const slotByVariable: ReadonlyMap<string, string> = new Map([...slotByFlag].map(([flag, name]) => [environmentName(flag), name]));
+
+/**
+ * Takes the settings' flags (`--http.listen x`, `--http.listen=x`, `--config file`) out of an argument list and gives the rest for the
+ * command's own parser. A flag with a dot is always taken, so that a misspelled setting is reported with the other problems.
+ */
+export function takeConfigFlags(argv: readonly string[]): { readonly flags: readonly FlagValue[]; readonly rest: readonly string[] } {
+  const flags: FlagValue[] = [];
+  const rest: string[] = [];
+  for (let i = 0; i < argv.length; i++) {
+    const argument = argv[i] ?? "";
+    if (argument === "--") return { flags, rest: [...rest, ...argv.slice(i)] };
+    const match = /^--([a-zA-Z][\w.]*)(?:=(.*))?$/s.exec(argument);
+    const name = match?.[1];
+    if (name === undefined || !(name === "config" || slotByFlag.has(name) || name.includes("."))) {
+      rest.push(argument);
+      continue;
+    }
+    const next = argv[i + 1];
+    let value = match?.[2];
+    if (value === undefined && next !== undefined && !next.startsWith("--")) {
+      value = next;
+      i++;
+    }
+    flags.push({ name, value });
+  }
+  return { flags, rest };
+}
+
+/** Reads the whole configuration. Never rejects: what is wrong comes back as problems. */
+export async function loadConfig(sources: ConfigSources): Promise<ConfigResult> {
+  const problems: ConfigProblem[] = [];
+  const report = (source: string, message: string) => void problems.push({ source, message });
+  const readFile = sources.readFile ?? readSmallFile;
+  const context: ParseContext = { directory: sources.directory };
+
+  const flagLayer = readFlags(sources.flags, report);
+  const environmentLayer = readEnvironment(sources.environment, report);
+  const file = flagLayer.file ?? environmentLayer.file;
+  const fileLayer =
+    file === undefined ? new Map<string, RawValue>() : await readConfigFile(file, context, readFile, new Set(slots.keys()), report);
+
+  // Highest first.
+  const layers: readonly Layer[] = [flagLayer.values, environmentLayer.values, fileLayer];
+  const values = new Map<string, unknown>();
+  const origins = new Map<string, string>();
+  for (const [path, setting] of listSettings()) {
+    const chosen = await chooseValue(path, setting, layers, context, readFile, report);
+    values.set(path, chosen.value);
+    origins.set(path, chosen.source);
+  }
+  if (problems.length > 0) return { ok: false, problems };
+
+  // The schema made both the values and the type; the compiler cannot follow the walk from one to the other.
+  const config = withDerivedDefaults(buildSection(CONFIG_SCHEMA, "", values) as Config);
+  for (const [path, message] of findContradictions(config)) report(path, message);
+  if (problems.length > 0) return { ok: false, problems };
+  deepFreeze(config);
+  return { ok: true, config, settings: listEffective(config, origins) };
+}
+
+type Report = (source: string, message: string) => void;
+
+interface NamedLayer {
+  readonly values: Layer;
+  readonly file: RawValue | undefined;
+}
+
+function readFlags(flags: readonly FlagValue[], report: Report): NamedLayer {
+  const values = new Map<string, RawValue>();
+  let file: RawValue | undefined;
+  const seen = new Set<string>();
+  for (const { name, value } of flags) {
+    const source = `--${name}`;
+    const slot = name === "config" ? "config" : slotByFlag.get(name);
+    if (slot === undefined) {
+      report(source, `is not a setting${suggest(name, [...slotByFlag.keys(), "config"], "--")}`);
+    } else if (seen.has(slot)) {
+      report(source, "is given more than once");
+    } else {
+      seen.add(slot);
+      // A switch without a value turns on, as everywhere else.
+      const raw = value ?? (slots.get(slot)?.setting.kind === "true or false" ? "true" : undefined);
+      if (raw === undefined) report(source, "needs a value");
+      else if (slot === "config") file = { raw, source };
+      else values.set(slot, { raw, source });
+    }
+  }
+  return { values, file };
+}
+
+function readEnvironment(environment: ConfigSources["environment"], report: Report): NamedLayer {
+  const values = new Map<string, RawValue>();
+  let file: RawValue | undefined;
+  for (const source of Object.keys(environment).toSorted()) {
+    const raw = environment[source];
+    // An empty variable is how a manifest or compose file says "not set".
+    if (!source.startsWith("BERTH_") || raw === undefined || raw === "") continue;
+    const slot = slotByVariable.get(source);
+    if (source === "BERTH_CONFIG") file = { raw, source };
+    else if (slot === undefined) {
+      if (!FOREIGN_VARIABLE.test(source)) report(source, `is not a setting${suggest(source, [...slotByVariable.keys(), "BERTH_CONFIG"])}`);
+    } else if (values.has(slot)) report(source, `says the same as ${values.get(slot)?.source ?? ""}: keep one`);
+    else values.set(slot, { raw, source });
+  }
+  return { values, file };
+}
+
+interface Chosen {
+  readonly value: unknown;
+  readonly source: string;
+}
+
+/** The value of the highest layer that has one. What lower layers hold is still checked: wrong is wrong, even when overridden. */
+async function chooseValue(
+  path: string,
+  setting: Setting<unknown>,
+  layers: readonly Layer[],
+  context: ParseContext,
+  readFile: (path: string) => Promise<string>,
+  report: Report,
+): Promise<Chosen> {
+  let chosen: Chosen | undefined;
+  for (const layer of layers) {
+    const plain = layer.get(path);
+    const byFile = layer.get(`${path}File`);
+    if (plain !== undefined && byFile !== undefined) report(byFile.source, `and ${plain.source} are both set: keep one`);
+    const found = plain ?? (chosen === undefined ? await readSecret(byFile, readFile, context, report) : undefined);
+    if (found === undefined) continue;
+    const parsed = setting.parse(found.raw, context);
+    if (!parsed.ok) report(sourceOf(found, path), parsed.problem);
+    else chosen ??= { value: parsed.value, source: found.source };
+  }
+  return chosen ?? { value: standardValue(setting, context), source: "default" };
+}
+
+/** A place in the file does not name the setting; a flag and a variable do. */
+function sourceOf(found: RawValue, path: string): string {
+  return found.source.startsWith("-") || found.source.startsWith("BERTH_") ? found.source : `${found.source}: ${path}`;
+}
+
+function standardValue(setting: Setting<unknown>, context: ParseContext): unknown {
+  if (setting.standard === undefined || setting.standard === "") return setting.standard ?? setting.absent;
+  const parsed = setting.parse(setting.standard, context);
+  if (!parsed.ok) throw new Error(`a default is not valid: ${setting.standard} ${parsed.problem}`);
+  return parsed.value;
+}
+
+async function readSecret(
+  byFile: RawValue | undefined,
+  readFile: (path: string) => Promise<string>,
+  context: ParseContext,
+  report: Report,
+): Promise<RawValue | undefined> {
+  if (byFile === undefined || byFile.raw === "") return undefined;
+  try {
+    if (typeof byFile.raw !== "string") throw new TypeError("the path is not text");
+    // Editors and `echo` leave a newline at the end.
+    const raw = (await readFile(resolve(context.directory, byFile.raw))).trim();
+    if (raw === "") throw new Error("the file is empty");
+    return { raw, source: byFile.source };
+  } catch (error) {
+    report(byFile.source, `cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
+
+async function readSmallFile(path: string): Promise<string> {
+  await using file = await open(path, "r");
+  const buffer = Buffer.alloc(FILE_BYTES_MAX + 1);
+  let length = 0;
+  for (;;) {
+    const { bytesRead } = await file.read(buffer, length, buffer.length - length, null);
+    if (bytesRead === 0) break;
+    length += bytesRead;
+    if (length > FILE_BYTES_MAX) throw new Error(`the file is larger than ${FILE_BYTES_MAX} bytes`);
+  }
+  return new TextDecoder("utf-8", { fatal: true }).decode(buffer.subarray(0, length));
+}
+
+function buildSection(section: Section, prefix: string, values: ReadonlyMap<string, unknown>): unknown {
+  return Object.fromEntries(
+    Object.entries(section).map(([name, part]) => [
+      name,
+      isSetting(part) ? values.get(prefix + name) : buildSection(part, `${prefix}${name}.`, values),
+    ]),
+  );
+}
+
+function listEffective(config: Config, origins: ReadonlyMap<string, string>): readonly EffectiveSetting[] {
+  return listSettings().map(([path, setting]) => {
+    const value = path.split(".").reduce<unknown>((part, name) => (part as Record<string, unknown>)[name], config);
+    return { path, shown: value === undefined ? "" : setting.show(value), source: origins.get(path) ?? "default" };
+  });
+}
+
+function deepFreeze(value: unknown): void {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return;
+  Object.freeze(value);
+  Object.values(value).forEach(deepFreeze);
+}
