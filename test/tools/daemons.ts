@@ -34,10 +34,7 @@ export async function startContainerd(release: 1 | 2): Promise<Containerd> {
   const socket = join(folder, "containerd.sock");
   const hostsFolder = join(folder, "hosts");
   await mkdir(hostsFolder);
-  await writeFile(
-    join(folder, "config.toml"),
-    containerdSettings(release, folder, socket, hostsFolder),
-  );
+  await writeFile(join(folder, "config.toml"), containerdSettings(release, folder, socket, hostsFolder));
   const env = { ...process.env, CONTAINERD_SNAPSHOTTER: "native" };
   const runCtr = async (...args: readonly string[]) =>
     (await run(ctr, ["-a", socket, "-n", "berth-test", ...args], { ...outputLimit, env })).stdout;
@@ -55,12 +52,7 @@ export async function startContainerd(release: 1 | 2): Promise<Containerd> {
     hostsFolder,
     ctr: runCtr,
     crictl: async (...args) => {
-      const endpoints = [
-        "--runtime-endpoint",
-        `unix://${socket}`,
-        "--image-endpoint",
-        `unix://${socket}`,
-      ];
+      const endpoints = ["--runtime-endpoint", `unix://${socket}`, "--image-endpoint", `unix://${socket}`];
       return (await run(await ensureTool("crictl"), [...endpoints, ...args], outputLimit)).stdout;
     },
     stop: () => program.stop(),
@@ -86,8 +78,7 @@ export async function startDockerd(): Promise<Dockerd> {
   const folder = await temporaryFolder("dockerd");
   const host = `unix://${join(folder, "docker.sock")}`;
   const runDocker = async (...args: readonly string[]) =>
-    (await run(docker, ["--config", join(folder, "client"), "-H", host, ...args], outputLimit))
-      .stdout;
+    (await run(docker, ["--config", join(folder, "client"), "-H", host, ...args], outputLimit)).stdout;
   try {
     const program = await startProgram({
       command,
@@ -117,12 +108,7 @@ export async function startDockerd(): Promise<Dockerd> {
 // A pull's progress lines are far below this; Node's default of 1 MiB is not.
 const outputLimit = { maxBuffer: 64 * 1024 * 1024 };
 
-function containerdSettings(
-  release: 1 | 2,
-  folder: string,
-  socket: string,
-  hostsFolder: string,
-): string {
+function containerdSettings(release: 1 | 2, folder: string, socket: string, hostsFolder: string): string {
   const images = release === 1 ? "io.containerd.grpc.v1.cri" : "io.containerd.cri.v1.images";
   // Release 1.6 keeps the snapshotter one level deeper than release 2.
   const snapshots = release === 1 ? `${images}".containerd` : `${images}"`;

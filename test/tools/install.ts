@@ -181,11 +181,7 @@ async function ensureFromApt(name: ToolName, recipe: Recipe & { how: "apt" }): P
   const apt = findInPath("apt-get");
   if (apt === undefined) throw new ToolUnavailable(name, "not installed, and no apt-get", true);
   if (process.getuid?.() !== 0) {
-    throw new ToolUnavailable(
-      name,
-      `not installed; as root: apt-get install ${recipe.packages.join(" ")}`,
-      true,
-    );
+    throw new ToolUnavailable(name, `not installed; as root: apt-get install ${recipe.packages.join(" ")}`, true);
   }
   await withLock("apt", async () => {
     if (findInPath(recipe.binary) !== undefined) return;
@@ -197,11 +193,7 @@ async function ensureFromApt(name: ToolName, recipe: Recipe & { how: "apt" }): P
   });
   const installed = findInPath(recipe.binary);
   if (installed === undefined) {
-    throw new ToolUnavailable(
-      name,
-      `${recipe.packages.join(" ")} brought no ${recipe.binary}`,
-      false,
-    );
+    throw new ToolUnavailable(name, `${recipe.packages.join(" ")} brought no ${recipe.binary}`, false);
   }
   return installed;
 }
@@ -211,20 +203,22 @@ async function aptInstall(apt: string, packages: readonly string[]): Promise<voi
   // Another apt may hold the machine's lock: wait for it, 300 s being more than any install here takes.
   const options = ["-y", "-q", "-o", "DPkg::Lock::Timeout=300"];
   const buffer = { env, maxBuffer: 64 * 1024 * 1024 };
-  await run(apt, [...options, "update"], buffer);
-  await run(apt, [...options, "install", "--no-install-recommends", ...packages], buffer);
+  const install = () => run(apt, [...options, "install", "--no-install-recommends", ...packages], buffer);
+  try {
+    await install();
+  } catch {
+    // A fresh machine has no package lists, an old one has stale lists; the second failure is the one that counts.
+    await run(apt, [...options, "update"], buffer);
+    await install();
+  }
 }
 
-async function ensureFromGo(
-  name: ToolName,
-  recipe: Exclude<Recipe, { how: "apt" }>,
-): Promise<string> {
+async function ensureFromGo(name: ToolName, recipe: Exclude<Recipe, { how: "apt" }>): Promise<string> {
   const folder = join(cacheFolder(), "bin");
   const binary = join(folder, `${name}-${recipe.version}`);
   if (existsSync(binary)) return binary;
   const go = findInPath("go") ?? findInPath("/usr/local/go/bin/go");
-  if (go === undefined)
-    throw new ToolUnavailable(name, "not built, and no Go on this machine", true);
+  if (go === undefined) throw new ToolUnavailable(name, "not built, and no Go on this machine", true);
   // Debian 12's Go is 1.19; the oldest of these modules asks for 1.25.
   const { stdout } = await run(go, ["env", "GOVERSION"]);
   const minor = Number(/^go1\.(\d+)/.exec(stdout)?.[1] ?? 0);
@@ -245,11 +239,7 @@ async function ensureFromGo(
 }
 
 /** Builds into the empty folder `work` and returns the binary's path there. */
-async function build(
-  go: string,
-  recipe: Exclude<Recipe, { how: "apt" }>,
-  work: string,
-): Promise<string> {
+async function build(go: string, recipe: Exclude<Recipe, { how: "apt" }>, work: string): Promise<string> {
   // Symbols left out: linking is most of a warm build, and nobody debugs these.
   const env = {
     ...process.env,
@@ -262,14 +252,8 @@ async function build(
     await run(go, ["install", `${recipe.path}@${recipe.version}`], options);
     return join(work, recipe.path.split("/").at(-1) ?? "");
   }
-  await writeFile(
-    join(work, "go.mod"),
-    `module testtool\n\ngo 1.25\n\nrequire ${recipe.module} ${recipe.version}\n`,
-  );
-  await writeFile(
-    join(work, "tools.go"),
-    `//go:build tools\n\npackage tools\n\nimport _ "${recipe.path}"\n`,
-  );
+  await writeFile(join(work, "go.mod"), `module testtool\n\ngo 1.25\n\nrequire ${recipe.module} ${recipe.version}\n`);
+  await writeFile(join(work, "tools.go"), `//go:build tools\n\npackage tools\n\nimport _ "${recipe.path}"\n`);
   const binary = join(work, "binary.out");
   await run(go, ["build", "-mod=mod", "-o", binary, recipe.path], options);
   return binary;

@@ -9,22 +9,8 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import pg from "pg";
-import {
-  cacheFolder,
-  ensureTool,
-  findInPath,
-  type ToolName,
-  ToolUnavailable,
-  withLock,
-} from "./install.ts";
-import {
-  answersHttp,
-  atOurEnd,
-  freePort,
-  type Program,
-  startProgram,
-  temporaryFolder,
-} from "./processes.ts";
+import { cacheFolder, ensureTool, findInPath, type ToolName, ToolUnavailable, withLock } from "./install.ts";
+import { answersHttp, atOurEnd, freePort, type Program, startProgram, temporaryFolder } from "./processes.ts";
 
 const run = promisify(execFile);
 
@@ -56,12 +42,7 @@ export async function startPostgres(): Promise<PostgresServer> {
   });
   const port = await freePort();
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
-  const settings = [
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "fsync=on",
-    "max_connections=200",
-  ];
+  const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=on", "max_connections=200"];
   const start = () =>
     startProgram({
       command: postgres,
@@ -118,8 +99,7 @@ const cephScript = join(import.meta.dirname, "../../../shared/scripts/ceph-rgw-u
  * shared file lock, and the last to leave stops it. Errors: ToolUnavailable, also when the script's folder is absent.
  */
 export async function startCephRgw(): Promise<S3Server> {
-  if (!existsSync(cephScript))
-    throw new ToolUnavailable("radosgw", `${cephScript} is absent`, true);
+  if (!existsSync(cephScript)) throw new ToolUnavailable("radosgw", `${cephScript} is absent`, true);
   await ensureTool("radosgw");
   const flock = findInPath("flock");
   if (flock === undefined) throw new ToolUnavailable("radosgw", "flock(1) is absent", true);
@@ -127,13 +107,9 @@ export async function startCephRgw(): Promise<S3Server> {
   const lock = join(cacheFolder(), "locks", "ceph-users");
   let leave: (() => void) | undefined;
   await withLock("ceph-start", async () => {
-    const user = spawn(
-      flock,
-      ["--no-fork", "-s", lock, "sh", "-c", "echo held; exec cat >/dev/null"],
-      {
-        stdio: ["pipe", "pipe", "inherit"],
-      },
-    );
+    const user = spawn(flock, ["--no-fork", "-s", lock, "sh", "-c", "echo held; exec cat >/dev/null"], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
     await new Promise((resolve, reject) => {
       user.stdout.once("data", resolve);
       user.once("error", reject);
@@ -159,13 +135,10 @@ export async function startCephRgw(): Promise<S3Server> {
   });
   const finish = () => leave?.();
   const callOff = atOurEnd(finish);
-  return s3Server(
-    { endpoint: cephEndpoint, region: "default", accessKeyId: "AK", secretAccessKey: "SK" },
-    async () => {
-      callOff();
-      finish();
-    },
-  );
+  return s3Server({ endpoint: cephEndpoint, region: "default", accessKeyId: "AK", secretAccessKey: "SK" }, async () => {
+    callOff();
+    finish();
+  });
 }
 
 /** versitygw over a temporary folder: a second dialect of S3. Errors: ToolUnavailable. */
@@ -177,21 +150,12 @@ export async function startVersitygw(): Promise<S3Server> {
   const account = { accessKeyId: "berth-test", secretAccessKey: randomBytes(12).toString("hex") };
   const program = await startProgram({
     command,
-    args: [
-      "--port",
-      `127.0.0.1:${port}`,
-      "--region",
-      "us-east-1",
-      "posix",
-      join(folder, "buckets"),
-    ],
+    args: ["--port", `127.0.0.1:${port}`, "--region", "us-east-1", "posix", join(folder, "buckets")],
     folder,
     env: { ROOT_ACCESS_KEY: account.accessKeyId, ROOT_SECRET_KEY: account.secretAccessKey },
     ready: () => answersHttp(`http://127.0.0.1:${port}/`),
   });
-  return s3Server({ endpoint: `http://127.0.0.1:${port}`, region: "us-east-1", ...account }, () =>
-    program.stop(),
-  );
+  return s3Server({ endpoint: `http://127.0.0.1:${port}`, region: "us-east-1", ...account }, () => program.stop());
 }
 
 /** A peer registry without authentication, deletes enabled, over a temporary folder. */
@@ -213,9 +177,7 @@ export function startDockerRegistry(): Promise<RegistryServer> {
   return startPeerRegistry("docker-registry");
 }
 
-async function startPeerRegistry(
-  tool: ToolName & ("distribution" | "docker-registry"),
-): Promise<RegistryServer> {
+async function startPeerRegistry(tool: ToolName & ("distribution" | "docker-registry")): Promise<RegistryServer> {
   const command = await ensureTool(tool);
   const folder = await temporaryFolder(tool);
   const host = `127.0.0.1:${await freePort()}`;
@@ -237,10 +199,7 @@ async function startPeerRegistry(
   return { url: `http://${host}`, host, stop: () => program.stop() };
 }
 
-async function s3Server(
-  account: Omit<S3Target, "bucket">,
-  stop: () => Promise<void>,
-): Promise<S3Server> {
+async function s3Server(account: Omit<S3Target, "bucket">, stop: () => Promise<void>): Promise<S3Server> {
   const createBucket = async () => {
     const bucket = `berth-test-${randomBytes(6).toString("hex")}`;
     const { endpoint, region, accessKeyId, secretAccessKey } = account;
