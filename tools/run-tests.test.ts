@@ -63,13 +63,15 @@ test("a runner that wrote no counts failed", () => {
 });
 
 test("in CI a skip is a failure unless the machine cannot run the test", () => {
-  const withSkip = (reason: string) => ({ failed: 0, skips: [{ name: "x", reason }] });
+  const withSkip = (reason: string) => ({ failed: 0, skips: [{ name: "x", reason }], provided: ["BERTH_TEST_S3"] });
   assert.equal(isSuccess(withSkip("flaky"), false), true);
   assert.equal(isSuccess(withSkip("flaky"), true), false);
   assert.equal(isSuccess(withSkip(""), true), false);
   assert.equal(isSuccess(withSkip("cannot run here: dockerd: needs root"), true), true);
   assert.equal(isSuccess(withSkip("../shared/testdata is absent"), true), true);
-  assert.equal(isSuccess({ failed: 1, skips: [] }, false), false);
+  assert.equal(isSuccess(withSkip("BERTH_TEST_POSTGRES_URL is not set"), true), true);
+  assert.equal(isSuccess(withSkip("BERTH_TEST_S3 is not set"), true), false);
+  assert.equal(isSuccess({ failed: 1, skips: [], provided: [] }, false), false);
 });
 
 test("the closing line has the form that the CI script adds up", () => {
