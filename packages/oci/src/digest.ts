@@ -54,15 +54,21 @@ export interface Hasher {
   update(bytes: Uint8Array): void;
   /** The digest of all bytes so far; the hasher goes on. */
   digest(): Digest;
+  /** A hasher of its own that has seen the same bytes. */
+  copy(): Hasher;
 }
 
 /** Starts hashing. */
 export function createHasher(algorithm: DigestAlgorithm): Hasher {
-  const hash: Hash = createHash(algorithm);
+  return hasherOf(algorithm, createHash(algorithm));
+}
+
+function hasherOf(algorithm: DigestAlgorithm, hash: Hash): Hasher {
   return {
     algorithm,
     update: (bytes) => void hash.update(bytes),
     digest: () => `${algorithm}:${hash.copy().digest("hex")}` as Digest,
+    copy: () => hasherOf(algorithm, hash.copy()),
   };
 }
 

@@ -132,6 +132,8 @@ export interface MemberTable {
   project_id: number;
   account_id: number;
   role: "guest" | "developer" | "maintainer" | "owner";
+  /** The project's own, for lists in order. */
+  project_sort_key: string;
 }
 
 export interface RobotScopeTable {
@@ -156,7 +158,7 @@ export interface SigningKeyTable {
 }
 
 export interface LoginFailureTable {
-  /** Who is guessed at, or from where: `account:NAME` or `address:IP`. */
+  /** Who is guessed at, and from where: `pair:NAME ADDRESS`, `address:ADDRESS` or `account:NAME`. */
   subject: string;
   failures: number;
   window_started_at: number;

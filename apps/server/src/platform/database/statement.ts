@@ -28,7 +28,11 @@ export interface DialectTools {
   /** `column` is one of a list parameter's values. */
   inList<T extends string | number>(column: Expression<unknown>, list: readonly T[], type: "text" | "bigint"): RawBuilder<boolean>;
   /** A list parameter as a table of one column, `value`. Use as `select … from ${rows(…)} as name`. */
-  rows(list: readonly (string | number)[], type: "text" | "bigint"): RawBuilder<{ value: unknown }>;
+  rows<T extends string | number>(list: readonly T[], type: "text" | "bigint"): RawBuilder<{ value: T }>;
+  /** Two list parameters of one length as a table of two columns, `text` and `number`. Use as `select … from ${pairs(…)} as name`. */
+  pairs(texts: readonly string[], numbers: readonly number[]): RawBuilder<{ text: string; number: number }>;
+  /** Two list parameters of numbers as a table of columns `a` and `b`. */
+  numberPairs(a: readonly number[], b: readonly number[]): RawBuilder<{ a: number; b: number }>;
   /** Locks what a select finds: nothing on SQLite, where one writer runs at a time. */
   lock(strength: "update" | "update skip locked" | "key share"): RawBuilder<unknown>;
   /** The greater of two values; null where one of them is, on SQLite. */
@@ -132,6 +136,9 @@ const toolsOf: Readonly<Record<DialectName, DialectTools>> = {
     name: "sqlite",
     inList: (column, list) => sql<boolean>`${column} in (select value from json_each(${list}))`,
     rows: (list) => sql`(select value from json_each(${list}))`,
+    pairs: (texts, numbers) =>
+      sql`(select a.value as text, b.value as number from json_each(${texts}) as a join json_each(${numbers}) as b on a.key = b.key)`,
+    numberPairs: (a, b) => sql`(select x.value as a, y.value as b from json_each(${a}) as x join json_each(${b}) as y on x.key = y.key)`,
     lock: () => sql``,
     greatest: (a, b) => sql<number>`max(${a}, ${b})`,
   },
@@ -139,6 +146,8 @@ const toolsOf: Readonly<Record<DialectName, DialectTools>> = {
     name: "postgres",
     inList: (column, list, type) => sql<boolean>`${column} = any(${list}::${sql.raw(type)}[])`,
     rows: (list, type) => sql`(select unnest(${list}::${sql.raw(type)}[]) as value)`,
+    pairs: (texts, numbers) => sql`(select * from unnest(${texts}::text[], ${numbers}::bigint[]) as pair (text, number))`,
+    numberPairs: (a, b) => sql`(select * from unnest(${a}::bigint[], ${b}::bigint[]) as pair (a, b))`,
     lock: (strength) => sql.raw(`for ${strength}`),
     greatest: (a, b) => sql<number>`greatest(${a}, ${b})`,
   },

@@ -24,6 +24,7 @@ export const core: Migration = {
       storage_key ${text},
       created_at ${integer} not null,
       damaged_at ${integer})`,
+    `create index blob_by_key on blob (storage_key) where storage_key is not null`,
     `create table blob_inline (
       blob_id ${integer} primary key references blob (id) on delete cascade,
       bytes ${bytes} not null)`,

@@ -1,0 +1,335 @@
+// Blobs as the database knows them: one row a digest, one link a repository that has it, and the leases that keep links from the
+// collector. Not here: bytes (blobs/), what takes links and blobs away in the background (garbage.ts).
+import type { Digest } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import type { Grant } from "../access/caller.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Database, Executor } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+import type { StorageKey } from "./blobs/blob-store.ts";
+import { claimLost, type ClaimedUpload } from "./uploads.ts";
+
+/** A blob of a repository. */
+export interface BlobRow {
+  readonly id: number;
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  /** Undefined: the bytes lie in the database. */
+  readonly key: StorageKey | undefined;
+}
+
+/** Where an uploaded blob's bytes are. */
+export type BlobPlace = { readonly key: StorageKey } | { readonly bytes: Uint8Array };
+
+/** A verified upload that becomes a blob. */
+export interface BlobCommit {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly place: BlobPlace;
+  /** The session, whose row goes with the commit: only who holds its claim may commit. */
+  readonly upload: ClaimedUpload;
+  /** Asked about the key of an older copy: false means that its bytes are gone, and the new ones take its place. */
+  readonly isIntact: (key: StorageKey, sizeBytes: number) => Promise<boolean>;
+}
+
+/** The blobs of repositories. */
+export interface Blobs {
+  /**
+   * Finds a blob in the grant's repository. The answer is a promise that the collector leaves it alone for a lease: a blob that a manifest
+   * holds gets a lease when the last such manifest goes; for the others the lease is renewed here when half of it has passed.
+   */
+  find(grant: Grant, repositoryId: number, digest: Digest): Promise<BlobRow | undefined>;
+  /** Bytes of a blob that lies in the database. Errors: BLOB_DAMAGED. */
+  readInline(blob: BlobRow): Promise<Uint8Array>;
+  /**
+   * Makes verified bytes part of the repository, durably. Bytes that another copy makes needless are left to the collector.
+   * Errors: CONFLICT when the session's claim was lost.
+   */
+  commit(grant: Grant<"push">, repositoryId: number, commit: BlobCommit): Promise<void>;
+  /** Makes a blob of one repository part of another. False where the source does not have it. */
+  mount(grant: Grant<"push">, repositoryId: number, source: Grant<"pull">, sourceId: number, digest: Digest): Promise<boolean>;
+  /** Takes a blob out of a repository at once. Errors: BLOB_UNKNOWN, UNSUPPORTED while a manifest there holds it. */
+  delete(grant: Grant<"delete">, repositoryId: number, digest: Digest): Promise<void>;
+  /** Records that a blob's bytes are missing or wrong: it is answered as unknown until a push brings them again. */
+  markDamaged(blob: BlobRow): Promise<void>;
+  /** Whether some blob row uses a key. */
+  isBound(key: StorageKey): Promise<boolean>;
+}
+
+const find = statement<{ repositoryId: number; digest: string }>()("blobs.find", (db, p) =>
+  db
+    .selectFrom("blob")
+    .innerJoin("repository_blob", "repository_blob.blob_id", "blob.id")
+    .select(["blob.id", "blob.digest", "blob.size_bytes", "blob.storage_key", "repository_blob.leased_until"])
+    .where("blob.digest", "=", p.digest)
+    .where("repository_blob.repository_id", "=", p.repositoryId)
+    .where("blob.damaged_at", "is", null),
+);
+
+const renewLease = statement<{ repositoryId: number; blobId: number; until: number }>()("blobs.renewLease", (db, p) =>
+  db
+    .updateTable("repository_blob")
+    .set({ leased_until: p.until })
+    .where("repository_id", "=", p.repositoryId)
+    .where("blob_id", "=", p.blobId)
+    .where("leased_until", "<", p.until)
+    .returning("blob_id"),
+);
+
+const isLinked = statement<{ repositoryId: number; blobId: number }>()("blobs.isLinked", (db, p) =>
+  db.selectFrom("repository_blob").select("leased_until").where("repository_id", "=", p.repositoryId).where("blob_id", "=", p.blobId),
+);
+
+const readInline = statement<{ blobId: number }>()("blobs.readInline", (db, p) =>
+  db.selectFrom("blob_inline").select("bytes").where("blob_id", "=", p.blobId),
+);
+
+const lockByDigest = statement<{ digest: string }>()("blobs.lock", (db, p, tools) =>
+  db
+    .selectFrom("blob")
+    .select(["id", "size_bytes", "storage_key", "damaged_at"])
+    .where("digest", "=", p.digest)
+    .modifyEnd(tools.lock("update")),
+);
+
+const insertBlob = statement<{ digest: string; sizeBytes: number; key: string | null; now: number }>()("blobs.insert", (db, p) =>
+  db
+    .insertInto("blob")
+    .values({ digest: p.digest, size_bytes: p.sizeBytes, storage_key: p.key, created_at: p.now, damaged_at: null })
+    .onConflict((conflict) => conflict.column("digest").doNothing())
+    .returning("id"),
+);
+
+const replaceBytes = statement<{ blobId: number; key: string | null }>()("blobs.replaceBytes", (db, p) =>
+  db.updateTable("blob").set({ storage_key: p.key, damaged_at: null }).where("id", "=", p.blobId),
+);
+
+const putInline = statement<{ blobId: number; bytes: Uint8Array }>()("blobs.putInline", (db, p) =>
+  db
+    .insertInto("blob_inline")
+    .values({ blob_id: p.blobId, bytes: p.bytes })
+    .onConflict((conflict) => conflict.column("blob_id").doUpdateSet((eb) => ({ bytes: eb.ref("excluded.bytes") }))),
+);
+
+const dropInline = statement<{ blobId: number }>()("blobs.dropInline", (db, p) => db.deleteFrom("blob_inline").where("blob_id", "=", p.blobId));
+
+const putLink = statement<{ repositoryId: number; blobId: number; until: number }>()("blobs.putLink", (db, p, tools) =>
+  db
+    .insertInto("repository_blob")
+    .values({ repository_id: p.repositoryId, blob_id: p.blobId, leased_until: p.until })
+    .onConflict((conflict) =>
+      conflict
+        .columns(["repository_id", "blob_id"])
+        .doUpdateSet((eb) => ({ leased_until: tools.greatest(eb.ref("repository_blob.leased_until"), eb.ref("excluded.leased_until")) }))
+        .where("repository_blob.leased_until", "is not", null),
+    ),
+);
+
+const sourceForMount = statement<{ repositoryId: number; digest: string }>()("blobs.sourceForMount", (db, p, tools) =>
+  db
+    .selectFrom("repository_blob")
+    .innerJoin("blob", "blob.id", "repository_blob.blob_id")
+    .select("blob.id")
+    .where("blob.digest", "=", p.digest)
+    .where("repository_blob.repository_id", "=", p.repositoryId)
+    .where("blob.damaged_at", "is", null)
+    .modifyEnd(tools.lock("key share")),
+);
+
+const dropUpload = statement<{ id: string; token: string }>()("blobs.dropUpload", (db, p) =>
+  db.deleteFrom("upload").where("id", "=", p.id).where("lock_token", "=", p.token).returning("id"),
+);
+
+const putReclaim = statement<{ key: string; sizeBytes: number; dueAt: number }>()("blobs.putReclaim", (db, p) =>
+  db.insertInto("reclaim").values({ storage_key: p.key, size_bytes: p.sizeBytes, due_at: p.dueAt, attempts: 0 }),
+);
+
+const putReclaims = statement<{ keys: string[]; sizes: number[]; dueAt: number }>()("blobs.putReclaims", (db, p, tools) =>
+  db
+    .insertInto("reclaim")
+    .columns(["storage_key", "size_bytes", "due_at", "attempts"])
+    .expression((eb) =>
+      eb
+        .selectFrom(tools.pairs(p.keys, p.sizes).as("gone"))
+        .select((each) => ["gone.text", "gone.number", each.val(p.dueAt).as("due_at"), each.lit(0).as("attempts")]),
+    ),
+);
+
+const lockLink = statement<{ repositoryId: number; digest: string }>()("blobs.lockLink", (db, p, tools) =>
+  db
+    .selectFrom("repository_blob")
+    .innerJoin("blob", "blob.id", "repository_blob.blob_id")
+    .select("blob.id")
+    .where("blob.digest", "=", p.digest)
+    .where("repository_blob.repository_id", "=", p.repositoryId)
+    .modifyEnd(tools.lock("update")),
+);
+
+const findHolder = statement<{ repositoryId: number; blobId: number }>()("blobs.findHolder", (db, p) =>
+  db
+    .selectFrom("manifest_blob")
+    .innerJoin("manifest", "manifest.id", "manifest_blob.manifest_id")
+    .select("manifest.digest")
+    .where("manifest_blob.repository_id", "=", p.repositoryId)
+    .where("manifest_blob.blob_id", "=", p.blobId)
+    .limit(1),
+);
+
+const dropLink = statement<{ repositoryId: number; blobId: number }>()("blobs.dropLink", (db, p) =>
+  db.deleteFrom("repository_blob").where("repository_id", "=", p.repositoryId).where("blob_id", "=", p.blobId),
+);
+
+const markDamaged = statement<{ blobId: number; key: string; now: number }>()("blobs.markDamaged", (db, p) =>
+  db
+    .updateTable("blob")
+    .set({ damaged_at: p.now })
+    .where("id", "=", p.blobId)
+    // Only if it still is the copy that was found damaged: a push may have healed it meanwhile.
+    .where(({ eb, fn, val }) => eb(fn.coalesce("storage_key", val("")), "=", p.key))
+    .where("damaged_at", "is", null)
+    .returning("id"),
+);
+
+const findByKey = statement<{ key: string }>()("blobs.findByKey", (db, p) =>
+  db.selectFrom("blob").select("id").where("storage_key", "=", p.key).limit(1),
+);
+
+/** Keeps the leases of links of which no manifest is left, and tells the collector about blobs that may have lost their last link. */
+export interface LeaseTimes {
+  /** How long content that nothing holds stays, counted from when somebody was told that it exists. */
+  readonly leaseMs: number;
+  /** How long bytes stay after their row went, for readers that had begun. */
+  readonly graceMs: number;
+}
+
+/** Opens the blobs of a database. */
+export function createBlobs(database: Database, clock: Clock, times: LeaseTimes): Blobs {
+  const leaseEnd = (): number => clock.now() + times.leaseMs;
+
+  async function placeBytes(tx: Executor, blobId: number, place: BlobPlace): Promise<void> {
+    if ("bytes" in place) await tx.run(putInline, { blobId, bytes: place.bytes });
+    else await tx.run(dropInline, { blobId });
+  }
+
+  return {
+    async find(_grant, repositoryId, digest) {
+      const row = await database.first(find, { repositoryId, digest });
+      if (row === undefined) return undefined;
+      if (row.leased_until !== null && row.leased_until - clock.now() < times.leaseMs / 2) {
+        const renewed = await database.write(renewLease, { repositoryId, blobId: row.id, until: leaseEnd() }, { durable: false });
+        // Not renewed: held by a manifest since, renewed by another, or taken by the collector between the two statements.
+        if (renewed.length === 0 && (await database.first(isLinked, { repositoryId, blobId: row.id })) === undefined) return undefined;
+      }
+      return { id: row.id, digest, sizeBytes: row.size_bytes, key: (row.storage_key as StorageKey | null) ?? undefined };
+    },
+
+    async readInline(blob) {
+      const row = await database.first(readInline, { blobId: blob.id });
+      if (row === undefined || row.bytes.length !== blob.sizeBytes) throw new RegistryError("BLOB_DAMAGED", { detail: { digest: blob.digest } });
+      return row.bytes;
+    },
+
+    async commit(_grant, repositoryId, { digest, sizeBytes, place, upload, isIntact }) {
+      const key = "key" in place ? place.key : null;
+      // Asked ahead, so that the transaction waits for nothing but the database.
+      const older = await database.first(lockByDigestRead, { digest });
+      const isOlderIntact =
+        older !== undefined &&
+        older.damaged_at === null &&
+        (older.storage_key === null || (await isIntact(older.storage_key as StorageKey, older.size_bytes)));
+      await database.transaction(async (tx) => {
+        if ((await tx.first(dropUpload, { id: upload.id, token: upload.lockToken })) === undefined) throw claimLost();
+        const inserted = await tx.first(insertBlob, { digest, sizeBytes, key, now: clock.now() });
+        let blobId: number;
+        if (inserted !== undefined) {
+          blobId = inserted.id;
+          if ("bytes" in place) await placeBytes(tx, blobId, place);
+        } else {
+          const existing = await tx.first(lockByDigest, { digest });
+          // Collected between the two statements: the retry inserts it.
+          if (existing === undefined) throw Object.assign(new Error("blob row vanished"), { code: RETRY });
+          blobId = existing.id;
+          const isSameCopy = existing.storage_key === older?.storage_key && existing.id === older.id;
+          if (existing.damaged_at !== null || (isSameCopy && !isOlderIntact)) {
+            await tx.run(replaceBytes, { blobId, key });
+            await placeBytes(tx, blobId, place);
+            if (existing.storage_key !== null && existing.storage_key !== key) {
+              await tx.run(putReclaim, { key: existing.storage_key, sizeBytes: existing.size_bytes, dueAt: clock.now() + times.graceMs });
+            }
+          } else if (key !== null && existing.storage_key !== key) {
+            await tx.run(putReclaim, { key, sizeBytes, dueAt: clock.now() });
+          }
+        }
+        await tx.run(putLink, { repositoryId, blobId, until: leaseEnd() });
+      });
+    },
+
+    mount: (_grant, repositoryId, _source, sourceId, digest) =>
+      database.transaction(async (tx) => {
+        const source = await tx.first(sourceForMount, { repositoryId: sourceId, digest });
+        if (source === undefined) return false;
+        await tx.run(putLink, { repositoryId, blobId: source.id, until: leaseEnd() });
+        return true;
+      }),
+
+    delete: (_grant, repositoryId, digest) =>
+      database.transaction(async (tx) => {
+        const blob = await tx.first(lockLink, { repositoryId, digest });
+        if (blob === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: { digest } });
+        const holder = await tx.first(findHolder, { repositoryId, blobId: blob.id });
+        if (holder !== undefined) {
+          throw new RegistryError("UNSUPPORTED", {
+            message: "a manifest of this repository holds the blob: delete that first",
+            detail: { digest, manifest: holder.digest },
+          });
+        }
+        await tx.run(dropLink, { repositoryId, blobId: blob.id });
+        await takeUnlinkedBlobs(tx, [blob.id], clock.now() + times.graceMs);
+      }),
+
+    async markDamaged(blob) {
+      await database.write(markDamaged, { blobId: blob.id, key: blob.key ?? "", now: clock.now() });
+    },
+
+    isBound: async (key) => (await database.first(findByKey, { key })) !== undefined,
+  };
+}
+
+// PostgreSQL's code for a serialization failure: the transaction is run again.
+const RETRY = "40001";
+
+const lockByDigestRead = statement<{ digest: string }>()("blobs.findAny", (db, p) =>
+  db.selectFrom("blob").select(["id", "size_bytes", "storage_key", "damaged_at"]).where("digest", "=", p.digest),
+);
+
+const lockBlobs = statement<{ blobIds: number[] }>()("blobs.lockMany", (db, p, tools) =>
+  db
+    .selectFrom("blob")
+    .select("id")
+    .where(({ ref }) => tools.inList(ref("id"), p.blobIds, "bigint"))
+    .orderBy("id")
+    .modifyEnd(tools.lock("update")),
+);
+
+const dropUnlinked = statement<{ blobIds: number[] }>()("blobs.dropUnlinked", (db, p, tools) =>
+  db
+    .deleteFrom("blob")
+    .where(({ ref }) => tools.inList(ref("id"), p.blobIds, "bigint"))
+    .where(({ not, exists, selectFrom }) =>
+      not(exists(selectFrom("repository_blob").select("blob_id").whereRef("repository_blob.blob_id", "=", "blob.id"))),
+    )
+    .returning(["id", "storage_key", "size_bytes"]),
+);
+
+/**
+ * Removes those of the blobs that no repository links any more, and hands their bytes to `reclaim`, due at `dueAt`. Gives how many, and their
+ * bytes. The rows are locked first and judged by a later statement, so that a link made meanwhile is either seen or waits and fails.
+ */
+export async function takeUnlinkedBlobs(tx: Executor, blobIds: readonly number[], dueAt: number): Promise<{ count: number; bytes: number }> {
+  const ids = [...blobIds];
+  await tx.all(lockBlobs, { blobIds: ids });
+  const gone = await tx.all(dropUnlinked, { blobIds: ids });
+  const stored = gone.flatMap((blob) => (blob.storage_key === null ? [] : [{ key: blob.storage_key, sizeBytes: blob.size_bytes }]));
+  if (stored.length > 0) await tx.run(putReclaims, { keys: stored.map((blob) => blob.key), sizes: stored.map((blob) => blob.sizeBytes), dueAt });
+  return { count: gone.length, bytes: gone.reduce((sum, blob) => sum + blob.size_bytes, 0) };
+}

@@ -1,0 +1,260 @@
+// The collector: takes away what nothing refers to, in small batches, while everything else goes on. It judges by reference edges and
+// leases in the database, never by listing a store. Safe with any number of collectors at once.
+//   link    (repository, blob): dead when no manifest of the repository holds the blob and the link's lease has ended
+//   blob    row: dead when no repository links it; its key goes to `reclaim`
+//   bytes   deleted when the grace for readers that had begun is over
+// Why no live blob can go: docs/decisions/0005-collection-by-edges-and-leases.md. Not here: when it runs (distribution/collector.ts).
+import type { Clock } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+import { takeUnlinkedBlobs, type LeaseTimes } from "./blobs.ts";
+import type { BlobStore, StorageKey } from "./blobs/blob-store.ts";
+
+/** What one batch did. */
+export interface LinkBatch {
+  /** Links looked at; fewer than the batch size means that nothing more is due now. */
+  readonly examined: number;
+  readonly unlinked: number;
+  readonly blobs: number;
+  readonly bytes: number;
+}
+
+/** What one batch of bytes did. */
+export interface ByteBatch {
+  readonly examined: number;
+  readonly deleted: number;
+  readonly bytes: number;
+}
+
+/** How much waits. Counted up to a bound: a number at the bound means "at least". */
+export interface Backlog {
+  readonly links: number;
+  readonly keys: number;
+  /** When the oldest of them became due, or undefined. */
+  readonly oldestDueAt: Date | undefined;
+}
+
+/** A candidate and what is said of it. */
+export interface Explained {
+  readonly repository: string;
+  readonly digest: string;
+  readonly sizeBytes: number;
+  readonly leasedUntil: Date;
+  /** A manifest that holds it after all, or undefined: it would be taken. */
+  readonly heldBy: string | undefined;
+  /** Other repositories that link the blob, so that its bytes stay. Counted up to 100. */
+  readonly otherRepositories: number;
+}
+
+/** Collects. */
+export interface Garbage {
+  /** Takes dead links, and blobs that lose their last one. */
+  collectLinks(batchSize: number): Promise<LinkBatch>;
+  /** Deletes bytes that are due. */
+  reclaimBytes(batchSize: number): Promise<ByteBatch>;
+  backlog(): Promise<Backlog>;
+  /** What `collectLinks` would look at next, oldest lease first, and why it would take or keep each. */
+  explain(limit: number): Promise<Explained[]>;
+}
+
+/** Most that `backlog` counts. */
+const BACKLOG_BOUND = 100_000;
+/** First wait after a failed deletion of bytes; doubles up to an hour. */
+const RETRY_MS = 30_000;
+const MAX_RETRY_MS = 3_600_000;
+
+const lockDue = statement<{ now: number; limit: number }>()("garbage.lockDue", (db, p, tools) =>
+  db
+    .selectFrom("repository_blob")
+    .select(["repository_id", "blob_id"])
+    .where("leased_until", "<", p.now)
+    .orderBy("leased_until")
+    .limit(p.limit)
+    .modifyEnd(tools.lock("update skip locked")),
+);
+
+type Pairs = { repositoryIds: number[]; blobIds: number[] };
+
+// Judged by a statement of its own, after the locks: it sees every edge that was committed before them, and a push that comes later waits
+// for the lock (its edge refers to the link) and then finds the link gone.
+const listHeld = statement<Pairs>()("garbage.listHeld", (db, p, tools) =>
+  db
+    .selectFrom(tools.numberPairs(p.repositoryIds, p.blobIds).as("due"))
+    .select(["due.a as repository_id", "due.b as blob_id"])
+    .where(({ exists, selectFrom }) =>
+      exists(
+        selectFrom("manifest_blob")
+          .select("manifest_blob.manifest_id")
+          .whereRef("manifest_blob.repository_id", "=", "due.a")
+          .whereRef("manifest_blob.blob_id", "=", "due.b"),
+      ),
+    ),
+);
+
+const hold = statement<Pairs>()("garbage.hold", (db, p, tools) =>
+  db
+    .updateTable("repository_blob")
+    .set({ leased_until: null })
+    .where(({ exists, selectFrom }) =>
+      exists(
+        selectFrom(tools.numberPairs(p.repositoryIds, p.blobIds).as("due"))
+          .select("due.a")
+          .whereRef("due.a", "=", "repository_blob.repository_id")
+          .whereRef("due.b", "=", "repository_blob.blob_id"),
+      ),
+    ),
+);
+
+const dropLink = statement<{ repositoryId: number; blobIds: number[] }>()("garbage.dropLinks", (db, p, tools) =>
+  db
+    .deleteFrom("repository_blob")
+    .where("repository_id", "=", p.repositoryId)
+    .where(({ ref }) => tools.inList(ref("blob_id"), p.blobIds, "bigint")),
+);
+
+const listReclaim = statement<{ now: number; limit: number }>()("garbage.listReclaim", (db, p) =>
+  db
+    .selectFrom("reclaim")
+    .select(["id", "storage_key", "size_bytes", "attempts"])
+    .where("due_at", "<", p.now)
+    .orderBy("due_at")
+    .limit(p.limit),
+);
+
+const listBoundKeys = statement<{ keys: string[] }>()("garbage.listBoundKeys", (db, p, tools) =>
+  db
+    .selectFrom("blob")
+    .select("storage_key")
+    .where("storage_key", "is not", null)
+    .where(({ ref }) => tools.inList(ref("storage_key"), p.keys, "text")),
+);
+
+const dropReclaim = statement<{ ids: number[] }>()("garbage.dropReclaim", (db, p, tools) =>
+  db.deleteFrom("reclaim").where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
+);
+
+const postponeReclaim = statement<{ ids: number[]; dueAt: number }>()("garbage.postponeReclaim", (db, p, tools) =>
+  db
+    .updateTable("reclaim")
+    .set(({ eb }) => ({ due_at: p.dueAt, attempts: eb("attempts", "+", 1) }))
+    .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
+);
+
+const countLinks = statement<{ now: number; limit: number }>()("garbage.countLinks", (db, p) =>
+  db
+    .selectFrom(
+      db
+        .selectFrom("repository_blob")
+        .select("leased_until")
+        .where("leased_until", "<", p.now)
+        .orderBy("leased_until")
+        .limit(p.limit)
+        .as("due"),
+    )
+    .select(({ fn }) => [fn.countAll<number>().as("count"), fn.min("due.leased_until").as("oldest")]),
+);
+
+const countKeys = statement<{ now: number; limit: number }>()("garbage.countKeys", (db, p) =>
+  db
+    .selectFrom(db.selectFrom("reclaim").select("due_at").where("due_at", "<", p.now).orderBy("due_at").limit(p.limit).as("due"))
+    .select(({ fn }) => [fn.countAll<number>().as("count"), fn.min("due.due_at").as("oldest")]),
+);
+
+const explain = statement<{ limit: number }>()("garbage.explain", (db, p) =>
+  db
+    .selectFrom("repository_blob as link")
+    .innerJoin("repository", "repository.id", "link.repository_id")
+    .innerJoin("blob", "blob.id", "link.blob_id")
+    .select(["repository.name", "blob.digest", "blob.size_bytes", "link.leased_until"])
+    .select(({ selectFrom }) => [
+      selectFrom("manifest_blob")
+        .innerJoin("manifest", "manifest.id", "manifest_blob.manifest_id")
+        .select("manifest.digest")
+        .whereRef("manifest_blob.repository_id", "=", "link.repository_id")
+        .whereRef("manifest_blob.blob_id", "=", "link.blob_id")
+        .limit(1)
+        .as("held_by"),
+      selectFrom((inner) =>
+        inner
+          .selectFrom("repository_blob as other")
+          .select("other.blob_id")
+          .whereRef("other.blob_id", "=", "link.blob_id")
+          .whereRef("other.repository_id", "!=", "link.repository_id")
+          .limit(100)
+          .as("others"),
+      )
+        .select(({ fn }) => fn.countAll<number>().as("count"))
+        .as("others"),
+    ])
+    .where("link.leased_until", "is not", null)
+    .orderBy("link.leased_until")
+    .limit(p.limit),
+);
+
+/** Opens the collector of a database and a store. */
+export function createGarbage(database: Database, store: BlobStore, clock: Clock, times: LeaseTimes): Garbage {
+  return {
+    collectLinks: (batchSize) =>
+      database.transaction(async (tx) => {
+        const now = clock.now();
+        const due = await tx.all(lockDue, { now, limit: batchSize });
+        if (due.length === 0) return { examined: 0, unlinked: 0, blobs: 0, bytes: 0 };
+        const held = await tx.all(listHeld, pairsOf(due));
+        // Some manifest holds these after all: a push and a deletion crossed. They leave the queue.
+        if (held.length > 0) await tx.run(hold, pairsOf(held));
+        const isHeld = new Set(held.map((link) => `${link.repository_id} ${link.blob_id}`));
+        const dead = due.filter((link) => !isHeld.has(`${link.repository_id} ${link.blob_id}`));
+        for (const [repositoryId, links] of Map.groupBy(dead, (link) => link.repository_id)) {
+          await tx.run(dropLink, { repositoryId, blobIds: links.map((link) => link.blob_id) });
+        }
+        const gone = await takeUnlinkedBlobs(tx, [...new Set(dead.map((link) => link.blob_id))], now + times.graceMs);
+        return { examined: due.length, unlinked: dead.length, blobs: gone.count, bytes: gone.bytes };
+      }),
+
+    async reclaimBytes(batchSize) {
+      const rows = await database.all(listReclaim, { now: clock.now(), limit: batchSize });
+      if (rows.length === 0) return { examined: 0, deleted: 0, bytes: 0 };
+      const bound = new Set((await database.all(listBoundKeys, { keys: rows.map((row) => row.storage_key) })).map((row) => row.storage_key));
+      // Keys are never bound twice, so this finds nothing; were that rule ever broken, content would outlive the mistake.
+      const free = rows.filter((row) => !bound.has(row.storage_key));
+      const ids = rows.map((row) => row.id);
+      try {
+        await store.delete(free.map((row) => row.storage_key as StorageKey));
+      } catch (error) {
+        const wait = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** Math.min(10, Math.min(...rows.map((row) => row.attempts))));
+        await database.write(postponeReclaim, { ids, dueAt: clock.now() + wait });
+        throw error;
+      }
+      await database.write(dropReclaim, { ids });
+      return { examined: rows.length, deleted: free.length, bytes: free.reduce((sum, row) => sum + row.size_bytes, 0) };
+    },
+
+    async backlog() {
+      const now = clock.now();
+      const links = await database.first(countLinks, { now, limit: BACKLOG_BOUND });
+      const keys = await database.first(countKeys, { now, limit: BACKLOG_BOUND });
+      const oldest = [links?.oldest, keys?.oldest].filter((at) => at !== null && at !== undefined);
+      return {
+        links: Number(links?.count ?? 0),
+        keys: Number(keys?.count ?? 0),
+        oldestDueAt: oldest.length === 0 ? undefined : new Date(Math.min(...oldest)),
+      };
+    },
+
+    async explain(limit) {
+      const rows = await database.all(explain, { limit });
+      return rows.map((row) => ({
+        repository: row.name,
+        digest: row.digest,
+        sizeBytes: row.size_bytes,
+        leasedUntil: new Date(row.leased_until!),
+        heldBy: row.held_by ?? undefined,
+        otherRepositories: Number(row.others ?? 0),
+      }));
+    },
+  };
+}
+
+function pairsOf(links: readonly { repository_id: number; blob_id: number }[]): Pairs {
+  return { repositoryIds: links.map((link) => link.repository_id), blobIds: links.map((link) => link.blob_id) };
+}

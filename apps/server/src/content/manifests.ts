@@ -1,0 +1,297 @@
+// Manifests, their edges to blobs, children and subjects, and the tags that name them: every change of these is one transaction.
+// Not here: what a manifest's bytes mean (@berth/oci/manifest), tag pages and histories (tags.ts).
+import type { Digest } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import type { ParsedManifest } from "@berth/oci/manifest";
+import type { Tag } from "@berth/oci/reference";
+import { LRUCache } from "lru-cache";
+import type { Grant } from "../access/caller.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Database, Executor } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+import type { LeaseTimes } from "./blobs.ts";
+import { deleteTag, setTag, type TagCondition } from "./tags.ts";
+
+/** Manifest bytes kept in memory, so that a hot pull is one look-up in the database. */
+const BYTES_CACHE_BYTES = 32 * 1024 * 1024;
+/** Manifests over this are read from the database each time: few of them would empty the cache. */
+const BYTES_CACHE_MAX_ENTRY = 1024 * 1024;
+
+/** A manifest without its bytes. */
+export interface ManifestRow {
+  readonly id: number;
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly sizeBytes: number;
+}
+
+/** What a push of a manifest brings. */
+export interface ManifestPut {
+  readonly digest: Digest;
+  readonly bytes: Uint8Array;
+  readonly parsed: ParsedManifest;
+  readonly tags: readonly Tag[];
+  readonly condition: TagCondition;
+}
+
+/** The manifests of repositories. */
+export interface Manifests {
+  findByTag(grant: Grant, repositoryId: number, tag: Tag): Promise<ManifestRow | undefined>;
+  findByDigest(grant: Grant, repositoryId: number, digest: Digest): Promise<ManifestRow | undefined>;
+  /** The bytes of a row that was just found. Errors: MANIFEST_UNKNOWN when it went meanwhile. */
+  readBytes(manifest: ManifestRow): Promise<Uint8Array>;
+  /**
+   * Stores a manifest with its edges and tags, durably and at once or not at all.
+   * Errors: MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID (a descriptor's size differs from the blob's), PRECONDITION_FAILED.
+   */
+  put(grant: Grant<"push">, repositoryId: number, put: ManifestPut): Promise<void>;
+  /** Deletes a manifest and all tags that name it. Errors: MANIFEST_UNKNOWN. */
+  delete(grant: Grant<"delete">, repositoryId: number, digest: Digest): Promise<void>;
+}
+
+const findByTag = statement<{ repositoryId: number; tag: string }>()("manifests.findByTag", (db, p) =>
+  db
+    .selectFrom("tag")
+    .innerJoin("manifest", "manifest.id", "tag.manifest_id")
+    .select(["manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"])
+    .where("tag.repository_id", "=", p.repositoryId)
+    .where("tag.name", "=", p.tag),
+);
+
+const findByDigest = statement<{ repositoryId: number; digest: string }>()("manifests.findByDigest", (db, p) =>
+  db
+    .selectFrom("manifest")
+    .select(["id", "digest", "media_type", "size_bytes"])
+    .where("repository_id", "=", p.repositoryId)
+    .where("digest", "=", p.digest),
+);
+
+const readBytes = statement<{ id: number }>()("manifests.readBytes", (db, p) => db.selectFrom("manifest").select("bytes").where("id", "=", p.id));
+
+const listLinked = statement<{ repositoryId: number; digests: string[] }>()("manifests.listLinked", (db, p, tools) =>
+  db
+    .selectFrom("blob")
+    .innerJoin("repository_blob", "repository_blob.blob_id", "blob.id")
+    .select(["blob.id", "blob.digest", "blob.size_bytes"])
+    .where("repository_blob.repository_id", "=", p.repositoryId)
+    .where("blob.damaged_at", "is", null)
+    .where(({ ref }) => tools.inList(ref("blob.digest"), p.digests, "text")),
+);
+
+interface InsertParameters extends Record<string, string | number | null | Uint8Array> {
+  repositoryId: number;
+  digest: string;
+  mediaType: string;
+  artifactType: string | null;
+  subject: string | null;
+  sizeBytes: number;
+  annotations: string | null;
+  now: number;
+  bytes: Uint8Array;
+}
+
+const insert = statement<InsertParameters>()("manifests.insert", (db, p) =>
+  db
+    .insertInto("manifest")
+    .values({
+      repository_id: p.repositoryId,
+      digest: p.digest,
+      media_type: p.mediaType,
+      artifact_type: p.artifactType,
+      subject_digest: p.subject,
+      size_bytes: p.sizeBytes,
+      annotations: p.annotations,
+      created_at: p.now,
+      bytes: p.bytes,
+    })
+    // The same bytes may be pushed again under the other media type that fits them.
+    .onConflict((conflict) =>
+      conflict.columns(["repository_id", "digest"]).doUpdateSet((eb) => ({ media_type: eb.ref("excluded.media_type") })),
+    )
+    .returning("id"),
+);
+
+const putBlobEdges = statement<{ repositoryId: number; manifestId: number; blobIds: number[] }>()("manifests.putBlobEdges", (db, p, tools) =>
+  db
+    .insertInto("manifest_blob")
+    .columns(["repository_id", "blob_id", "manifest_id"])
+    .expression((eb) =>
+      eb
+        .selectFrom(tools.rows(p.blobIds, "bigint").as("held"))
+        .select((each) => [each.val(p.repositoryId).as("repository_id"), "held.value", each.val(p.manifestId).as("manifest_id")])
+        .where(({ lit }) => lit(true)),
+    )
+    .onConflict((conflict) => conflict.doNothing()),
+);
+
+const holdLinks = statement<{ repositoryId: number; blobIds: number[] }>()("manifests.holdLinks", (db, p, tools) =>
+  db
+    .updateTable("repository_blob")
+    .set({ leased_until: null })
+    .where("repository_id", "=", p.repositoryId)
+    .where("leased_until", "is not", null)
+    .where(({ ref }) => tools.inList(ref("blob_id"), p.blobIds, "bigint")),
+);
+
+const putChildEdges = statement<{ repositoryId: number; manifestId: number; digests: string[] }>()("manifests.putChildEdges", (db, p, tools) =>
+  db
+    .insertInto("manifest_child")
+    .columns(["manifest_id", "repository_id", "child_digest"])
+    .expression((eb) =>
+      eb
+        .selectFrom(tools.rows(p.digests, "text").as("child"))
+        .select((each) => [each.val(p.manifestId).as("manifest_id"), each.val(p.repositoryId).as("repository_id"), "child.value"])
+        .where(({ lit }) => lit(true)),
+    )
+    .onConflict((conflict) => conflict.doNothing()),
+);
+
+const lockByDigest = statement<{ repositoryId: number; digest: string }>()("manifests.lock", (db, p, tools) =>
+  db
+    .selectFrom("manifest")
+    .select("id")
+    .where("repository_id", "=", p.repositoryId)
+    .where("digest", "=", p.digest)
+    .modifyEnd(tools.lock("update")),
+);
+
+const listTagsOf = statement<{ manifestId: number }>()("manifests.listTagsOf", (db, p) =>
+  db.selectFrom("tag").select("name").where("manifest_id", "=", p.manifestId),
+);
+
+const listHeld = statement<{ manifestId: number }>()("manifests.listHeld", (db, p) =>
+  db.selectFrom("manifest_blob").select("blob_id").where("manifest_id", "=", p.manifestId),
+);
+
+const dropBlobEdges = statement<{ manifestId: number }>()("manifests.dropBlobEdges", (db, p) =>
+  db.deleteFrom("manifest_blob").where("manifest_id", "=", p.manifestId),
+);
+
+const dropChildEdges = statement<{ manifestId: number }>()("manifests.dropChildEdges", (db, p) =>
+  db.deleteFrom("manifest_child").where("manifest_id", "=", p.manifestId),
+);
+
+const drop = statement<{ manifestId: number }>()("manifests.drop", (db, p) => db.deleteFrom("manifest").where("id", "=", p.manifestId));
+
+const lockLinks = statement<{ repositoryId: number; blobIds: number[] }>()("manifests.lockLinks", (db, p, tools) =>
+  db
+    .selectFrom("repository_blob")
+    .select("blob_id")
+    .where("repository_id", "=", p.repositoryId)
+    .where(({ ref }) => tools.inList(ref("blob_id"), p.blobIds, "bigint"))
+    .orderBy("blob_id")
+    .modifyEnd(tools.lock("update")),
+);
+
+const leaseUnheld = statement<{ repositoryId: number; blobIds: number[]; until: number }>()("manifests.leaseUnheld", (db, p, tools) =>
+  db
+    .updateTable("repository_blob")
+    .set({ leased_until: p.until })
+    .where("repository_id", "=", p.repositoryId)
+    .where(({ ref }) => tools.inList(ref("blob_id"), p.blobIds, "bigint"))
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom("manifest_blob")
+            .select("manifest_id")
+            .whereRef("manifest_blob.repository_id", "=", "repository_blob.repository_id")
+            .whereRef("manifest_blob.blob_id", "=", "repository_blob.blob_id"),
+        ),
+      ),
+    ),
+);
+
+/** Opens the manifests of a database. */
+export function createManifests(database: Database, clock: Clock, times: LeaseTimes): Manifests {
+  const cached = new LRUCache<number, Uint8Array>({ maxSize: BYTES_CACHE_BYTES, sizeCalculation: (bytes) => bytes.length + 100 });
+
+  return {
+    async findByTag(_grant, repositoryId, tag) {
+      return manifestRow(await database.first(findByTag, { repositoryId, tag }));
+    },
+
+    async findByDigest(_grant, repositoryId, digest) {
+      return manifestRow(await database.first(findByDigest, { repositoryId, digest }));
+    },
+
+    async readBytes(manifest) {
+      // Ids are never used again and bytes never change, so what is cached is right for as long as the row was just found.
+      const known = cached.get(manifest.id);
+      if (known !== undefined) return known;
+      const row = await database.first(readBytes, { id: manifest.id });
+      if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest: manifest.digest } });
+      if (row.bytes.length <= BYTES_CACHE_MAX_ENTRY) cached.set(manifest.id, row.bytes);
+      return row.bytes;
+    },
+
+    put: (grant, repositoryId, put) =>
+      database.transaction(async (tx) => {
+        const { digest, bytes, parsed, tags, condition } = put;
+        const now = clock.now();
+        const blobIds = await checkBlobs(tx, repositoryId, parsed);
+        const { id: manifestId } = (await tx.first(insert, {
+          repositoryId,
+          digest,
+          mediaType: parsed.mediaType,
+          artifactType: parsed.artifactType ?? null,
+          subject: parsed.subject?.digest ?? null,
+          sizeBytes: bytes.length,
+          annotations: Object.keys(parsed.annotations).length === 0 ? null : JSON.stringify(parsed.annotations),
+          now,
+          bytes,
+        }))!;
+        if (blobIds.length > 0) {
+          await tx.run(putBlobEdges, { repositoryId, manifestId, blobIds });
+          await tx.run(holdLinks, { repositoryId, blobIds });
+        }
+        if (parsed.children.length > 0) {
+          await tx.run(putChildEdges, { repositoryId, manifestId, digests: parsed.children.map((child) => child.digest) });
+        }
+        for (const tag of tags) await setTag(tx, grant, repositoryId, { tag, manifestId, digest, condition, now });
+      }),
+
+    delete: (grant, repositoryId, digest) =>
+      database.transaction(async (tx) => {
+        const row = await tx.first(lockByDigest, { repositoryId, digest });
+        if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest } });
+        const now = clock.now();
+        const manifestId = row.id;
+        for (const tag of await tx.all(listTagsOf, { manifestId })) await deleteTag(tx, grant, repositoryId, tag.name as Tag, now);
+        const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
+        await tx.run(dropBlobEdges, { manifestId });
+        await tx.run(dropChildEdges, { manifestId });
+        await tx.run(drop, { manifestId });
+        // Whoever was told that these blobs exist may be pushing an image of them: they stay for a whole lease from now.
+        if (blobIds.length > 0) {
+          // Of two deletions that take a blob's last two holders at once, the second waits here and then sees that none is left.
+          await tx.all(lockLinks, { repositoryId, blobIds });
+          await tx.run(leaseUnheld, { repositoryId, blobIds, until: now + times.leaseMs });
+        }
+      }),
+  };
+}
+
+function manifestRow(row: { id: number; digest: string; media_type: string; size_bytes: number } | undefined): ManifestRow | undefined {
+  return row === undefined
+    ? undefined
+    : { id: row.id, digest: row.digest as Digest, mediaType: row.media_type, sizeBytes: row.size_bytes };
+}
+
+async function checkBlobs(tx: Executor, repositoryId: number, parsed: ParsedManifest): Promise<number[]> {
+  if (parsed.blobs.length === 0) return [];
+  const linked = await tx.all(listLinked, { repositoryId, digests: parsed.blobs.map((blob) => blob.digest) });
+  const byDigest = new Map(linked.map((row) => [row.digest, row]));
+  const missing = parsed.blobs.filter((blob) => !byDigest.has(blob.digest)).map((blob) => blob.digest);
+  if (missing.length > 0) throw new RegistryError("MANIFEST_BLOB_UNKNOWN", { detail: { missing: missing.slice(0, 20) } });
+  for (const blob of parsed.blobs) {
+    const stored = byDigest.get(blob.digest)!;
+    if (stored.size_bytes !== blob.sizeBytes) {
+      throw new RegistryError("MANIFEST_INVALID", {
+        message: "manifest invalid: a descriptor's size differs from the blob's",
+        detail: { digest: blob.digest, sizeBytes: blob.sizeBytes, storedSizeBytes: stored.size_bytes },
+      });
+    }
+  }
+  // In one order, so that two pushes that share blobs cannot wait for each other.
+  return linked.map((row) => row.id).sort((a, b) => a - b);
+}

@@ -1,0 +1,154 @@
+// Tags: what names what, pages in byte order, and the history of every change. Not here: manifests (manifests.ts).
+import type { Digest } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import type { Tag } from "@berth/oci/reference";
+import type { Grant } from "../access/caller.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Database, Executor } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+
+/** What a tag must be before it may be set. Source: RFC 9110, If-Match and If-None-Match, with digests as entity tags. */
+export type TagCondition =
+  | { readonly kind: "none" }
+  /** It must name one of these; "*" means that it must exist. */
+  | { readonly kind: "match"; readonly digests: readonly Digest[] | "*" }
+  /** It must name none of these; "*" means that it must not exist. */
+  | { readonly kind: "none-match"; readonly digests: readonly Digest[] | "*" };
+
+/** One change of a tag. */
+export interface TagChange {
+  /** Undefined: deleted. */
+  readonly digest: Digest | undefined;
+  readonly accountId: number | null;
+  readonly at: Date;
+}
+
+/** The tags of repositories. */
+export interface Tags {
+  /** Names after `startAfter` in byte order. */
+  list(grant: Grant, repositoryId: number, startAfter: string, limit: number): Promise<Tag[]>;
+  /** Deletes a tag; what it named stays. Errors: MANIFEST_UNKNOWN where there is no such tag. */
+  delete(grant: Grant<"delete">, repositoryId: number, tag: Tag): Promise<void>;
+  /** Changes of a tag, newest first, older than the change with id `before`. */
+  listHistory(grant: Grant, repositoryId: number, tag: Tag, before: number | undefined, limit: number): Promise<(TagChange & { id: number })[]>;
+}
+
+const list = statement<{ repositoryId: number; startAfter: string; limit: number }>()("tags.list", (db, p) =>
+  db
+    .selectFrom("tag")
+    .select("name")
+    .where("repository_id", "=", p.repositoryId)
+    .where("name", ">", p.startAfter)
+    .orderBy("name")
+    .limit(p.limit),
+);
+
+const lock = statement<{ repositoryId: number; tag: string }>()("tags.lock", (db, p, tools) =>
+  db
+    .selectFrom("tag")
+    .innerJoin("manifest", "manifest.id", "tag.manifest_id")
+    .select("manifest.digest")
+    .where("tag.repository_id", "=", p.repositoryId)
+    .where("tag.name", "=", p.tag)
+    .modifyEnd(tools.lock("update")),
+);
+
+const insert = statement<{ repositoryId: number; tag: string; manifestId: number; now: number }>()("tags.insert", (db, p) =>
+  db
+    .insertInto("tag")
+    .values({ repository_id: p.repositoryId, name: p.tag, manifest_id: p.manifestId, updated_at: p.now })
+    .onConflict((conflict) => conflict.columns(["repository_id", "name"]).doNothing())
+    .returning("name"),
+);
+
+const update = statement<{ repositoryId: number; tag: string; manifestId: number; now: number }>()("tags.update", (db, p) =>
+  db
+    .updateTable("tag")
+    .set({ manifest_id: p.manifestId, updated_at: p.now })
+    .where("repository_id", "=", p.repositoryId)
+    .where("name", "=", p.tag),
+);
+
+const drop = statement<{ repositoryId: number; tag: string }>()("tags.drop", (db, p) =>
+  db.deleteFrom("tag").where("repository_id", "=", p.repositoryId).where("name", "=", p.tag).returning("name"),
+);
+
+const record = statement<{ repositoryId: number; tag: string; digest: string | null; accountId: number | null; now: number }>()(
+  "tags.record",
+  (db, p) =>
+    db.insertInto("tag_history").values({ repository_id: p.repositoryId, name: p.tag, digest: p.digest, account_id: p.accountId, at: p.now }),
+);
+
+const listHistory = statement<{ repositoryId: number; tag: string; before: number; limit: number }>()("tags.history", (db, p) =>
+  db
+    .selectFrom("tag_history")
+    .select(["id", "digest", "account_id", "at"])
+    .where("repository_id", "=", p.repositoryId)
+    .where("name", "=", p.tag)
+    .where("id", "<", p.before)
+    .orderBy("id", "desc")
+    .limit(p.limit),
+);
+
+/** A tag that is to name a manifest. */
+export interface TagSet {
+  readonly tag: Tag;
+  readonly manifestId: number;
+  readonly digest: Digest;
+  readonly condition: TagCondition;
+  readonly now: number;
+}
+
+/** Points a tag at a manifest, inside the transaction that stores it. Errors: PRECONDITION_FAILED. */
+export async function setTag(tx: Executor, grant: Grant<"push">, repositoryId: number, set: TagSet): Promise<void> {
+  const { tag, manifestId, digest, condition, now } = set;
+  let current = await tx.first(lock, { repositoryId, tag });
+  checkCondition(tag, current?.digest as Digest | undefined, condition);
+  if (current === undefined) {
+    if ((await tx.first(insert, { repositoryId, tag, manifestId, now })) === undefined) {
+      // Another push made the tag between the two statements: judge again what it names now.
+      current = await tx.first(lock, { repositoryId, tag });
+      checkCondition(tag, current?.digest as Digest | undefined, condition);
+      await tx.run(update, { repositoryId, tag, manifestId, now });
+    }
+  } else if (current.digest !== digest) {
+    await tx.run(update, { repositoryId, tag, manifestId, now });
+  }
+  if (current?.digest !== digest) await tx.run(record, { repositoryId, tag, digest, accountId: grant.accountId, now });
+}
+
+/** Deletes a tag inside a transaction; false where there was none. */
+export async function deleteTag(tx: Executor, grant: Grant<"delete">, repositoryId: number, tag: Tag, now: number): Promise<boolean> {
+  if ((await tx.first(drop, { repositoryId, tag })) === undefined) return false;
+  await tx.run(record, { repositoryId, tag, digest: null, accountId: grant.accountId, now });
+  return true;
+}
+
+function checkCondition(tag: Tag, current: Digest | undefined, condition: TagCondition): void {
+  if (condition.kind === "none") return;
+  const isNamed = current !== undefined && (condition.digests === "*" || condition.digests.includes(current));
+  if (isNamed !== (condition.kind === "match")) {
+    throw new RegistryError("PRECONDITION_FAILED", { detail: { tag, current: current ?? null } });
+  }
+}
+
+/** Opens the tags of a database. */
+export function createTags(database: Database, clock: Clock): Tags {
+  return {
+    list: async (_grant, repositoryId, startAfter, limit) =>
+      (await database.all(list, { repositoryId, startAfter, limit })).map((row) => row.name as Tag),
+
+    delete: (grant, repositoryId, tag) =>
+      database.transaction(async (tx) => {
+        if (!(await deleteTag(tx, grant, repositoryId, tag, clock.now()))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
+      }),
+
+    listHistory: async (_grant, repositoryId, tag, before, limit) =>
+      (await database.all(listHistory, { repositoryId, tag, before: before ?? Number.MAX_SAFE_INTEGER, limit })).map((row) => ({
+        id: row.id,
+        digest: (row.digest as Digest | null) ?? undefined,
+        accountId: row.account_id,
+        at: new Date(row.at),
+      })),
+  };
+}

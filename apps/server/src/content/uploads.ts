@@ -1,0 +1,210 @@
+// Upload sessions as rows: where they stand, and who may write to one now. Not here: bytes, hashing (distribution/upload-session.ts).
+import { randomBytes, randomUUID } from "node:crypto";
+import type { DigestAlgorithm } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import type { Grant } from "../access/caller.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+import type { UploadRecord } from "./blobs/blob-store.ts";
+
+/** How long a writer holds a session without renewing: longer than any pause of a healthy process, shorter than a client's patience. */
+export const UPLOAD_LOCK_MS = 30_000;
+
+/** An upload session. */
+export interface Upload {
+  readonly id: string;
+  readonly algorithm: DigestAlgorithm;
+  readonly record: UploadRecord;
+  readonly offsetBytes: number;
+}
+
+/** A session that this request alone may write to. */
+export interface ClaimedUpload extends Upload {
+  readonly lockToken: string;
+}
+
+/** The upload sessions of repositories. */
+export interface Uploads {
+  begin(grant: Grant<"push">, repositoryId: number, begin: { algorithm: DigestAlgorithm; record: (id: string) => UploadRecord }): Promise<Upload>;
+  /** Errors: BLOB_UPLOAD_UNKNOWN. */
+  get(grant: Grant<"push">, repositoryId: number, id: string): Promise<Upload>;
+  /** Takes the session for one writer. Errors: BLOB_UPLOAD_UNKNOWN, CONFLICT while another writes. */
+  claim(grant: Grant<"push">, repositoryId: number, id: string): Promise<ClaimedUpload>;
+  /** Keeps a claim; false when it was lost. */
+  renew(claimed: ClaimedUpload): Promise<boolean>;
+  /** Records progress and frees the session. Errors: CONFLICT when the claim was lost: what was written is not part of it. */
+  advance(claimed: ClaimedUpload, progress: { record: UploadRecord; offsetBytes: number }): Promise<Upload>;
+  /** Records where the bytes of a last chunk went, and keeps the claim; false when it was lost. */
+  record(claimed: ClaimedUpload, progress: { record: UploadRecord; offsetBytes: number }): Promise<boolean>;
+  /** Frees the session as it was. */
+  release(claimed: ClaimedUpload): Promise<void>;
+  /** Removes the row of a claimed session whose bytes are gone. */
+  drop(claimed: ClaimedUpload): Promise<void>;
+  /** Takes sessions past their age that nobody writes to, so that they can be removed. */
+  claimExpired(limit: number): Promise<ClaimedUpload[]>;
+}
+
+const insert = statement<{ id: string; repositoryId: number; accountId: number | null; algorithm: string; record: string; now: number; expiresAt: number }>()(
+  "uploads.insert",
+  (db, p) =>
+    db.insertInto("upload").values({
+      id: p.id,
+      repository_id: p.repositoryId,
+      account_id: p.accountId,
+      algorithm: p.algorithm,
+      record: p.record,
+      offset_bytes: 0,
+      started_at: p.now,
+      expires_at: p.expiresAt,
+      lock_token: null,
+      locked_until: null,
+    }),
+);
+
+const find = statement<{ id: string; repositoryId: number }>()("uploads.find", (db, p) =>
+  db
+    .selectFrom("upload")
+    .select(["id", "algorithm", "record", "offset_bytes"])
+    .where("id", "=", p.id)
+    .where("repository_id", "=", p.repositoryId),
+);
+
+const claim = statement<{ id: string; repositoryId: number; token: string; now: number; until: number }>()("uploads.claim", (db, p) =>
+  db
+    .updateTable("upload")
+    .set({ lock_token: p.token, locked_until: p.until })
+    .where("id", "=", p.id)
+    .where("repository_id", "=", p.repositoryId)
+    .where(({ or, eb }) => or([eb("lock_token", "is", null), eb("locked_until", "<", p.now)]))
+    .returning(["id", "algorithm", "record", "offset_bytes"]),
+);
+
+const renew = statement<{ id: string; token: string; until: number }>()("uploads.renew", (db, p) =>
+  db.updateTable("upload").set({ locked_until: p.until }).where("id", "=", p.id).where("lock_token", "=", p.token).returning("id"),
+);
+
+const advance = statement<{ id: string; token: string; record: string; offset: number; expiresAt: number }>()("uploads.advance", (db, p) =>
+  db
+    .updateTable("upload")
+    .set({ record: p.record, offset_bytes: p.offset, expires_at: p.expiresAt, lock_token: null, locked_until: null })
+    .where("id", "=", p.id)
+    .where("lock_token", "=", p.token)
+    .returning("id"),
+);
+
+const record = statement<{ id: string; token: string; record: string; offset: number }>()("uploads.record", (db, p) =>
+  db
+    .updateTable("upload")
+    .set({ record: p.record, offset_bytes: p.offset })
+    .where("id", "=", p.id)
+    .where("lock_token", "=", p.token)
+    .returning("id"),
+);
+
+const release = statement<{ id: string; token: string }>()("uploads.release", (db, p) =>
+  db.updateTable("upload").set({ lock_token: null, locked_until: null }).where("id", "=", p.id).where("lock_token", "=", p.token),
+);
+
+const drop = statement<{ id: string; token: string }>()("uploads.drop", (db, p) =>
+  db.deleteFrom("upload").where("id", "=", p.id).where("lock_token", "=", p.token),
+);
+
+const listExpired = statement<{ now: number; limit: number }>()("uploads.expired", (db, p) =>
+  db
+    .selectFrom("upload")
+    .select(["id", "repository_id"])
+    .where("expires_at", "<", p.now)
+    .where(({ or, eb }) => or([eb("lock_token", "is", null), eb("locked_until", "<", p.now)]))
+    .orderBy("expires_at")
+    .limit(p.limit),
+);
+
+/** Opens the upload sessions of a database; one may rest for `maxAgeMs` between requests. */
+export function createUploads(database: Database, clock: Clock, maxAgeMs: number): Uploads {
+  // A session's progress was promised to nobody across a power cut, so none of these waits for the disk.
+  const eventual = { durable: false };
+  async function tryClaim(repositoryId: number, id: string): Promise<ClaimedUpload | undefined> {
+    const now = clock.now();
+    const lockToken = randomBytes(9).toString("base64url");
+    const [row] = await database.write(claim, { id, repositoryId, token: lockToken, now, until: now + UPLOAD_LOCK_MS }, eventual);
+    return row === undefined ? undefined : { ...uploadOf(row), lockToken };
+  }
+  async function get(repositoryId: number, id: string): Promise<Upload> {
+    const row = await database.first(find, { id, repositoryId });
+    if (row === undefined) throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { detail: { upload: id.slice(0, 100) } });
+    return uploadOf(row);
+  }
+  return {
+    async begin(grant, repositoryId, { algorithm, record: recordOf }) {
+      const id = randomUUID();
+      const initial = recordOf(id);
+      const now = clock.now();
+      await database.write(
+        insert,
+        { id, repositoryId, accountId: grant.accountId, algorithm, record: JSON.stringify(initial), now, expiresAt: now + maxAgeMs },
+        eventual,
+      );
+      return { id, algorithm, record: initial, offsetBytes: 0 };
+    },
+
+    get: (_grant, repositoryId, id) => get(repositoryId, id),
+
+    async claim(_grant, repositoryId, id) {
+      const claimed = await tryClaim(repositoryId, id);
+      if (claimed !== undefined) return claimed;
+      await get(repositoryId, id);
+      throw new RegistryError("CONFLICT", { message: "another request is writing to this upload", headers: { "retry-after": "1" } });
+    },
+
+    renew: async (claimed) =>
+      (await database.write(renew, { id: claimed.id, token: claimed.lockToken, until: clock.now() + UPLOAD_LOCK_MS }, eventual)).length > 0,
+
+    async advance(claimed, { record, offsetBytes }) {
+      const written = await database.write(
+        advance,
+        { id: claimed.id, token: claimed.lockToken, record: JSON.stringify(record), offset: offsetBytes, expiresAt: clock.now() + maxAgeMs },
+        eventual,
+      );
+      if (written.length === 0) throw claimLost();
+      return { id: claimed.id, algorithm: claimed.algorithm, record, offsetBytes };
+    },
+
+    record: async (claimed, progress) =>
+      (
+        await database.write(
+          record,
+          { id: claimed.id, token: claimed.lockToken, record: JSON.stringify(progress.record), offset: progress.offsetBytes },
+          eventual,
+        )
+      ).length > 0,
+
+    release: async (claimed) => void (await database.write(release, { id: claimed.id, token: claimed.lockToken }, eventual)),
+
+    drop: async (claimed) => void (await database.write(drop, { id: claimed.id, token: claimed.lockToken }, eventual)),
+
+    async claimExpired(limit) {
+      const rows = await database.all(listExpired, { now: clock.now(), limit });
+      const claimed: ClaimedUpload[] = [];
+      for (const row of rows) {
+        const taken = await tryClaim(row.repository_id, row.id);
+        if (taken !== undefined) claimed.push(taken);
+      }
+      return claimed;
+    },
+  };
+}
+
+/** What a writer gets that held a session too long without renewing. */
+export function claimLost(): RegistryError {
+  return new RegistryError("CONFLICT", { message: "the upload was taken over by another request" });
+}
+
+function uploadOf(row: { id: string; algorithm: string; record: string; offset_bytes: number }): Upload {
+  return {
+    id: row.id,
+    algorithm: row.algorithm as DigestAlgorithm,
+    record: JSON.parse(row.record) as UploadRecord,
+    offsetBytes: row.offset_bytes,
+  };
+}

@@ -1,0 +1,146 @@
+// Lists that clients page through: tags, the catalog, referrers. Every page is one bounded look-up behind a place, never a count or a sort
+// of everything. Not here: HTTP links (http/v2).
+import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import { OCI_INDEX } from "@berth/oci/media-types";
+import type { RepositoryName, Tag } from "@berth/oci/reference";
+import type { Authorizer } from "../access/authorize.ts";
+import type { Caller, Grant } from "../access/caller.ts";
+import type { Manifests } from "../content/manifests.ts";
+import type { ReferrerRow, Referrers } from "../content/referrers.ts";
+import type { Repositories } from "../content/repositories.ts";
+import type { Tags } from "../content/tags.ts";
+
+/** One page, and where the next begins; undefined at the end. */
+export interface ListPage<T> {
+  readonly items: readonly T[];
+  readonly next: string | undefined;
+}
+
+/** A descriptor as a referrers index holds it. */
+export interface ReferrerDescriptor {
+  readonly mediaType: string;
+  readonly digest: Digest;
+  readonly size: number;
+  readonly artifactType?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+/** The lists. */
+export interface Lists {
+  /** Errors: UNAUTHORIZED, NAME_UNKNOWN. */
+  tags(caller: Caller, repository: RepositoryName, last: string, limit: number): Promise<ListPage<Tag>>;
+  /** Repositories that the caller may read. */
+  catalog(caller: Caller, last: string, limit: number): Promise<ListPage<string>>;
+  /** Errors: UNAUTHORIZED, NAME_UNKNOWN, PAGE_INVALID. */
+  referrers(
+    caller: Caller,
+    repository: RepositoryName,
+    subject: Digest,
+    page: { readonly artifactType: string | undefined; readonly last: string; readonly limit: number },
+  ): Promise<ListPage<ReferrerDescriptor>>;
+}
+
+/** What listing needs. */
+export interface ListParts {
+  readonly authorizer: Authorizer;
+  readonly repositories: Repositories;
+  readonly manifests: Manifests;
+  readonly tags: Tags;
+  readonly referrers: Referrers;
+}
+
+/** Projects asked for at a time while a catalog page fills. */
+const PROJECT_BATCH = 100;
+/** Entries of a referrers tag that are looked at: as many as an index of 4 MiB can hold at most. */
+const MAX_FALLBACK_ENTRIES = 20_000;
+
+/** Makes the lists. */
+export function createLists({ authorizer, repositories, manifests, tags, referrers }: ListParts): Lists {
+  /** What the referrers tag of older clients names besides what names the subject itself. Source: distribution-spec, Referrers Tag Schema. */
+  async function fallback(grant: Grant, repositoryId: number, subject: Digest, artifactType: string | undefined): Promise<ReferrerDescriptor[]> {
+    const index = await manifests.findByTag(grant, repositoryId, fallbackTag(subject));
+    if (index === undefined || index.mediaType !== OCI_INDEX) return [];
+    const { manifests: entries } = JSON.parse(Buffer.from(await manifests.readBytes(index)).toString("utf8")) as { manifests?: unknown };
+    const named = (Array.isArray(entries) ? entries.slice(0, MAX_FALLBACK_ENTRIES) : []).filter(
+      (entry): entry is ReferrerDescriptor => typeof entry?.digest === "string" && isDigest(entry.digest),
+    );
+    const listed = await referrers.listAmong(grant, repositoryId, subject, named.map((entry) => entry.digest));
+    const extra: ReferrerDescriptor[] = [];
+    for (const entry of named) {
+      if (listed.has(entry.digest) || (artifactType !== undefined && entry.artifactType !== artifactType)) continue;
+      if ((await manifests.findByDigest(grant, repositoryId, entry.digest)) !== undefined) extra.push(entry);
+    }
+    return extra;
+  }
+
+  return {
+    async tags(caller, repository, last, limit) {
+      const grant = await authorizer.authorize(caller, "pull", repository);
+      const repositoryId = await repositories.findId(grant);
+      if (repositoryId === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { repository } });
+      if (limit === 0) return { items: [], next: undefined };
+      return pageOf(await tags.list(grant, repositoryId, last, limit + 1), limit, (tag) => tag);
+    },
+
+    async catalog(caller, last, limit) {
+      if (limit === 0) return { items: [], next: undefined };
+      const names: string[] = [];
+      // The project that `last` lies in is looked at again, from behind `last`: its sort key is a prefix of its repositories' names.
+      const slash = last.indexOf("/");
+      const lastProject = slash === -1 ? undefined : last.slice(0, slash + 1);
+      let after = last;
+      let isFirst = true;
+      for (;;) {
+        const projects = isFirst && lastProject !== undefined
+          ? await authorizer.listReadableProjects(caller, beforeKey(lastProject), PROJECT_BATCH)
+          : await authorizer.listReadableProjects(caller, after, PROJECT_BATCH);
+        isFirst = false;
+        for (const project of projects) {
+          names.push(...(await repositories.listNames(project.id, last, limit + 1 - names.length)));
+          if (names.length > limit) return pageOf(names, limit, (name) => name);
+        }
+        const end = projects.at(-1);
+        if (end === undefined || projects.length < PROJECT_BATCH) return pageOf(names, limit, (name) => name);
+        after = end.sortKey;
+      }
+    },
+
+    async referrers(caller, repository, subject, { artifactType, last, limit }) {
+      const grant = await authorizer.authorize(caller, "pull", repository);
+      const repositoryId = await repositories.findId(grant);
+      if (repositoryId === undefined) return { items: [], next: undefined };
+      if (!/^\d{0,15}$/.test(last)) throw new RegistryError("PAGE_INVALID", { detail: { last: last.slice(0, 50) } });
+      const rows = await referrers.list(grant, repositoryId, subject, { artifactType, startAfter: Number(last), limit: limit + 1 });
+      const page = pageOf(rows, limit, (row) => String(row.id));
+      const items = page.items.map(descriptorOf);
+      if (page.next === undefined) items.push(...(await fallback(grant, repositoryId, subject, artifactType)));
+      return { items, next: page.next };
+    },
+  };
+}
+
+function fallbackTag(subject: Digest): Tag {
+  return `${algorithmOf(subject)}-${hexOf(subject).slice(0, 64)}` as Tag;
+}
+
+function pageOf<T>(rows: readonly T[], limit: number, place: (row: T) => string): ListPage<T> {
+  const items = rows.slice(0, limit);
+  return { items, next: rows.length > limit ? place(items.at(-1)!) : undefined };
+}
+
+/** A key just before `key`, so that a list "after" it begins with `key` itself. */
+function beforeKey(key: string): string {
+  // "." is the character below "/", and no name holds one that is greater than U+10FFFF.
+  return `${key.slice(0, -1)}.\u{10ffff}`;
+}
+
+function descriptorOf(row: ReferrerRow): ReferrerDescriptor {
+  return {
+    mediaType: row.mediaType,
+    digest: row.digest,
+    size: row.sizeBytes,
+    ...(row.artifactType === undefined ? {} : { artifactType: row.artifactType }),
+    ...(row.annotations === undefined ? {} : { annotations: JSON.parse(row.annotations) as Record<string, string> }),
+  };
+}

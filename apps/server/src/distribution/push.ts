@@ -1,0 +1,96 @@
+// The push of a manifest, and deletions: each one transaction behind a grant. Not here: blobs on their way in (upload-session.ts).
+import { digestOf, algorithmOf, type Digest, type DigestAlgorithm } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import { parseManifest } from "@berth/oci/manifest";
+import type { Reference, RepositoryName, Tag } from "@berth/oci/reference";
+import type { Authorizer } from "../access/authorize.ts";
+import type { Caller, Grant } from "../access/caller.ts";
+import type { Blobs } from "../content/blobs.ts";
+import type { Manifests } from "../content/manifests.ts";
+import type { Repositories } from "../content/repositories.ts";
+import type { TagCondition, Tags } from "../content/tags.ts";
+import type { Ports } from "./ports.ts";
+
+/** A manifest as it comes in. */
+export interface ManifestPush {
+  readonly reference: Reference;
+  /** More tags to set, of `?tag=`. */
+  readonly tags: readonly Tag[];
+  readonly contentType: string | undefined;
+  readonly bytes: Uint8Array;
+  readonly condition: TagCondition;
+  /** For a push by tag: which algorithm names the manifest. */
+  readonly algorithm: DigestAlgorithm;
+}
+
+/** What a push answers. */
+export interface Pushed {
+  readonly digest: Digest;
+  readonly subject: Digest | undefined;
+  readonly tags: readonly Tag[];
+}
+
+/** Writes of a repository's content. */
+export interface Push {
+  /** May this caller push here? Asked before a body is read. Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED. */
+  authorize(caller: Caller, repository: RepositoryName): Promise<Grant<"push">>;
+  /** Errors: DIGEST_INVALID, MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, PRECONDITION_FAILED. */
+  putManifest(grant: Grant<"push">, push: ManifestPush): Promise<Pushed>;
+  /** Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED, MANIFEST_UNKNOWN. */
+  deleteManifest(caller: Caller, repository: RepositoryName, reference: Reference): Promise<void>;
+  /** Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED, BLOB_UNKNOWN, UNSUPPORTED while a manifest holds it. */
+  deleteBlob(caller: Caller, repository: RepositoryName, digest: Digest): Promise<void>;
+}
+
+/** What pushing needs. */
+export interface PushParts {
+  readonly authorizer: Authorizer;
+  readonly repositories: Repositories;
+  readonly manifests: Manifests;
+  readonly tags: Tags;
+  readonly blobs: Blobs;
+  readonly ports: Ports;
+}
+
+/** Makes the push operations. */
+export function createPush({ authorizer, repositories, manifests, tags, blobs, ports }: PushParts): Push {
+  async function existingId(grant: Grant): Promise<number> {
+    const id = await repositories.findId(grant);
+    if (id === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { repository: grant.repository } });
+    return id;
+  }
+
+  return {
+    authorize: (caller, repository) => authorizer.authorize(caller, "push", repository),
+
+    async putManifest(grant, push) {
+      const { reference, bytes } = push;
+      // 1. The bytes are what the address says.
+      const digest = digestOf(bytes, reference.kind === "digest" ? algorithmOf(reference.digest) : push.algorithm);
+      if (reference.kind === "digest" && reference.digest !== digest) {
+        throw new RegistryError("DIGEST_INVALID", { detail: { expected: reference.digest, actual: digest } });
+      }
+      // 2. They are a manifest.
+      const parsed = parseManifest(bytes, push.contentType);
+      // 3. There is room for what it names.
+      await ports.quota?.reserve(grant, bytes.length + parsed.blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0));
+      // 4. Manifest, edges, tags and history become durable together.
+      const named = [...new Set(reference.kind === "tag" ? [reference.tag, ...push.tags] : push.tags)];
+      const repositoryId = await repositories.ensureId(grant);
+      await manifests.put(grant, repositoryId, { digest, bytes, parsed, tags: named, condition: push.condition });
+      return { digest, subject: parsed.subject?.digest, tags: push.tags };
+    },
+
+    async deleteManifest(caller, repository, reference) {
+      const grant = await authorizer.authorize(caller, "delete", repository);
+      const repositoryId = await existingId(grant);
+      if (reference.kind === "tag") await tags.delete(grant, repositoryId, reference.tag);
+      else await manifests.delete(grant, repositoryId, reference.digest);
+    },
+
+    async deleteBlob(caller, repository, digest) {
+      const grant = await authorizer.authorize(caller, "delete", repository);
+      await blobs.delete(grant, await existingId(grant), digest);
+    },
+  };
+}

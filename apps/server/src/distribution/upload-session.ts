@@ -1,0 +1,268 @@
+// A blob on its way in: begin, append, finish, cancel. Bytes are hashed while they stream; small blobs never touch the store.
+// Any process may go on with a session that another began: what it must know is in the row, and the hash is rebuilt by reading once.
+// Not here: HTTP, rows (content/uploads.ts), how bytes are kept (content/blobs/).
+import { algorithmOf, createHasher, type Digest, type DigestAlgorithm, type Hasher } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import { LRUCache } from "lru-cache";
+import type { Grant } from "../access/caller.ts";
+import type { BlobPlace, Blobs } from "../content/blobs.ts";
+import type { BlobStore, UploadRecord } from "../content/blobs/blob-store.ts";
+import type { Repositories } from "../content/repositories.ts";
+import { claimLost, UPLOAD_LOCK_MS, type ClaimedUpload, type Upload, type Uploads } from "../content/uploads.ts";
+import type { Database } from "../platform/database/database.ts";
+import { createPrefixBuffer } from "./prefix-buffer.ts";
+
+/** Hash states kept between requests: about 1 KB each. A session whose state was dropped costs one more read of its bytes. */
+const MAX_HASH_STATES = 10_000;
+
+/** Where a session stands. */
+export interface SessionState {
+  readonly id: string;
+  readonly offsetBytes: number;
+}
+
+/** A body and where it claims to begin. */
+export interface Chunk {
+  readonly body: AsyncIterable<Uint8Array>;
+  /** First byte's place in the blob, of Content-Range; undefined where the client did not say. */
+  readonly startBytes: number | undefined;
+  /** Length that the request announced, or undefined for a stream. */
+  readonly lengthBytes: number | undefined;
+}
+
+/** Upload sessions. */
+export interface UploadSessions {
+  begin(grant: Grant<"push">, algorithm: DigestAlgorithm): Promise<SessionState>;
+  /** Errors: BLOB_UPLOAD_UNKNOWN. */
+  get(grant: Grant<"push">, id: string): Promise<SessionState>;
+  /** Appends a chunk. Errors: BLOB_UPLOAD_UNKNOWN, RANGE_INVALID (with where it stands), CONFLICT, BLOB_TOO_LARGE, SIZE_INVALID. */
+  append(grant: Grant<"push">, id: string, chunk: Chunk): Promise<SessionState>;
+  /** Appends a last chunk if there is one, verifies, and makes the blob part of the repository, durably. Errors: DIGEST_INVALID and those of append. */
+  finish(grant: Grant<"push">, id: string, digest: Digest, chunk: Chunk | undefined): Promise<void>;
+  /** Begin and finish in one. */
+  pushWhole(grant: Grant<"push">, digest: Digest, chunk: Chunk): Promise<void>;
+  /** Errors: BLOB_UPLOAD_UNKNOWN. */
+  cancel(grant: Grant<"push">, id: string): Promise<void>;
+  /** Removes sessions past their age, with their bytes. Gives how many. */
+  expire(limit: number): Promise<number>;
+}
+
+/** What sessions need. */
+export interface UploadSessionParts {
+  readonly database: Database;
+  readonly repositories: Repositories;
+  readonly uploads: Uploads;
+  readonly blobs: Blobs;
+  readonly store: BlobStore;
+  /** Blobs up to this lie in the database. */
+  readonly inlineMaxBytes: number;
+  /** Largest blob. */
+  readonly maxBlobBytes: number;
+}
+
+// What has been hashed of a session by this process.
+interface HashState {
+  readonly hasher: Hasher;
+  readonly hashedBytes: number;
+}
+
+// A session's content while it is small enough for the database stands in its row, instead of the store's record.
+const INLINE = "inline";
+
+/** Makes the upload sessions. */
+export function createUploadSessions(parts: UploadSessionParts): UploadSessions {
+  const { database, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes } = parts;
+  const hashStates = new LRUCache<string, HashState>({ max: MAX_HASH_STATES });
+
+  /** Runs `work` while this request alone may write to the session, and frees it when the work failed. */
+  async function claiming<T>(grant: Grant<"push">, id: string, work: (claimed: ClaimedUpload) => Promise<T>): Promise<T> {
+    const claimed = await uploads.claim(grant, await existingRepository(grant), id);
+    let renewal: Promise<unknown> = Promise.resolve();
+    const timer = setInterval(() => {
+      // A lost claim shows when the work is recorded; an unreachable database then as well.
+      renewal = uploads.renew(claimed).catch(() => undefined);
+    }, UPLOAD_LOCK_MS / 3);
+    try {
+      return await work(claimed);
+    } catch (error) {
+      // Where this fails too, the claim runs out by itself; the first error is the one to tell.
+      await uploads.release(claimed).catch(() => undefined);
+      throw error;
+    } finally {
+      clearInterval(timer);
+      await renewal;
+    }
+  }
+
+  async function existingRepository(grant: Grant<"push">): Promise<number> {
+    const id = await repositories.findId(grant);
+    if (id === undefined) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
+    return id;
+  }
+
+  function checkStart(upload: Upload, chunk: Chunk): void {
+    if (chunk.startBytes !== undefined && chunk.startBytes !== upload.offsetBytes) {
+      throw new RegistryError("RANGE_INVALID", {
+        message: "chunk does not begin where the upload stands",
+        detail: { offsetBytes: upload.offsetBytes, startBytes: chunk.startBytes },
+      });
+    }
+    checkSize(upload.offsetBytes + (chunk.lengthBytes ?? 0));
+  }
+
+  function checkSize(sizeBytes: number): void {
+    if (sizeBytes > maxBlobBytes) throw new RegistryError("BLOB_TOO_LARGE", { detail: { maxBytes: maxBlobBytes } });
+  }
+
+  /** Writes a chunk behind what is there; gives the new record and offset. Changes nothing of the session when it throws. */
+  async function write(upload: Upload, chunk: Chunk, algorithm: DigestAlgorithm): Promise<{ record: UploadRecord; offsetBytes: number }> {
+    const state = hashStates.get(upload.id);
+    const before = state?.hasher.algorithm === algorithm && state.hashedBytes === upload.offsetBytes ? state.hasher : undefined;
+    // A copy, so that a body that breaks off leaves the state of the bytes before it.
+    const hasher = before?.copy() ?? (upload.offsetBytes === 0 ? createHasher(algorithm) : undefined);
+    let receivedBytes = 0;
+    const receive = (piece: Uint8Array): void => {
+      receivedBytes += piece.length;
+      checkSize(upload.offsetBytes + receivedBytes);
+      hasher?.update(piece);
+    };
+    const isInline = INLINE in upload.record;
+    const earlier = isInline ? inlineBytes(upload.record) : undefined;
+    let record: UploadRecord;
+    if (earlier !== undefined) {
+      // Small so far: hold the bytes until they end or grow out of the database.
+      const prefix = createPrefixBuffer(chunk.body, inlineMaxBytes - earlier.length);
+      const head = await prefix.head(receive);
+      if (head.isWhole) {
+        record = { [INLINE]: Buffer.concat([earlier, head.bytes]).toString("base64") };
+      } else {
+        const bytesBefore = earlier.length + head.bytes.length;
+        let passed = 0;
+        const appended = await store.append(upload.id, store.begin(upload.id), prefix.all(earlier), {
+          offsetBytes: 0,
+          onBytes: (piece) => {
+            // The head was hashed when it came in; the rest is hashed as it is written.
+            const skip = Math.max(0, Math.min(piece.length, bytesBefore - passed));
+            passed += piece.length;
+            if (skip < piece.length) receive(piece.subarray(skip));
+          },
+        });
+        record = appended.record;
+      }
+    } else {
+      record = (await store.append(upload.id, upload.record, chunk.body, { offsetBytes: upload.offsetBytes, onBytes: receive })).record;
+    }
+    if (chunk.lengthBytes !== undefined && receivedBytes !== chunk.lengthBytes) {
+      throw new RegistryError("SIZE_INVALID", { detail: { announcedBytes: chunk.lengthBytes, receivedBytes } });
+    }
+    const offsetBytes = upload.offsetBytes + receivedBytes;
+    if (hasher !== undefined) hashStates.set(upload.id, { hasher, hashedBytes: offsetBytes });
+    else hashStates.delete(upload.id);
+    return { record, offsetBytes };
+  }
+
+  /** Verifies what is there against the digest and commits it. */
+  async function commit(grant: Grant<"push">, repositoryId: number, upload: ClaimedUpload, digest: Digest, rowIsDurable: Promise<void>): Promise<void> {
+    const state = hashStates.get(upload.id);
+    const isHashed = state !== undefined && state.hashedBytes === upload.offsetBytes && state.hasher.algorithm === algorithmOf(digest);
+    const hasher = isHashed ? state.hasher : createHasher(algorithmOf(digest));
+    const sizeBytes = upload.offsetBytes;
+    let place: BlobPlace;
+    if (INLINE in upload.record) {
+      const bytes = inlineBytes(upload.record);
+      if (!isHashed) hasher.update(bytes);
+      verify(digest, hasher.digest());
+      place = { bytes };
+    } else {
+      if (isHashed) verify(digest, hasher.digest());
+      // From here on bytes may stand at a final key: the row that leads to them must survive a crash.
+      await rowIsDurable;
+      const stored = await store.finish(upload.id, upload.record, {
+        sizeBytes,
+        digest,
+        onBytes: isHashed ? undefined : (piece) => hasher.update(piece),
+      });
+      if (!isHashed) verify(digest, hasher.digest());
+      place = { key: stored.key };
+    }
+    await blobs.commit(grant, repositoryId, {
+      digest,
+      sizeBytes,
+      place,
+      upload,
+      isIntact: async (key, size) => (await store.stat(key))?.sizeBytes === size,
+    });
+    hashStates.delete(upload.id);
+  }
+
+  async function discard(upload: ClaimedUpload): Promise<void> {
+    hashStates.delete(upload.id);
+    if (!(INLINE in upload.record)) await store.abort(upload.id, upload.record, blobs.isBound);
+    await uploads.drop(upload);
+  }
+
+  async function finishClaimed(grant: Grant<"push">, claimed: ClaimedUpload, digest: Digest, chunk: Chunk | undefined): Promise<void> {
+    const rowIsDurable = database.sync();
+    // Awaited late: a failure must not go unheard meanwhile.
+    rowIsDurable.catch(() => undefined);
+    let upload = claimed;
+    if (chunk !== undefined) {
+      checkStart(upload, chunk);
+      const written = await write(upload, chunk, algorithmOf(digest));
+      upload = { ...upload, ...written };
+      // Where the bytes went must be known before they are worth a final name; the inline ones go nowhere.
+      if (!(INLINE in upload.record) && !(await uploads.record(claimed, upload))) throw claimLost();
+    }
+    try {
+      await commit(grant, await existingRepository(grant), upload, digest, rowIsDurable);
+    } catch (error) {
+      // Content that is not what was announced cannot become so: the session ends here.
+      if (error instanceof RegistryError && error.code === "DIGEST_INVALID") await discard(upload);
+      throw error;
+    }
+  }
+
+  return {
+    async begin(grant, algorithm) {
+      const repositoryId = await repositories.ensureId(grant);
+      return uploads.begin(grant, repositoryId, { algorithm, record: (id) => (inlineMaxBytes > 0 ? { [INLINE]: "" } : store.begin(id)) });
+    },
+
+    get: async (grant, id) => uploads.get(grant, await existingRepository(grant), id),
+
+    append: (grant, id, chunk) =>
+      claiming(grant, id, async (claimed) => {
+        checkStart(claimed, chunk);
+        return uploads.advance(claimed, await write(claimed, chunk, claimed.algorithm));
+      }),
+
+    finish: (grant, id, digest, chunk) => claiming(grant, id, (claimed) => finishClaimed(grant, claimed, digest, chunk)),
+
+    async pushWhole(grant, digest, chunk) {
+      const { id } = await this.begin(grant, algorithmOf(digest));
+      try {
+        await this.finish(grant, id, digest, chunk);
+      } catch (error) {
+        // Nobody else knows this session's id: what it left goes now, or with its age when that fails too.
+        await this.cancel(grant, id).catch(() => undefined);
+        throw error;
+      }
+    },
+
+    cancel: (grant, id) => claiming(grant, id, discard),
+
+    async expire(limit) {
+      const expired = await uploads.claimExpired(limit);
+      for (const upload of expired) await discard(upload);
+      return expired.length;
+    },
+  };
+}
+
+function verify(expected: Digest, actual: Digest): void {
+  if (expected !== actual) throw new RegistryError("DIGEST_INVALID", { detail: { expected, actual } });
+}
+
+function inlineBytes(record: UploadRecord): Buffer {
+  return Buffer.from(record[INLINE] as string, "base64");
+}

@@ -1,0 +1,56 @@
+// The one place where an error becomes an answer, on both planes. Not here: codes and their meaning (@berth/oci/errors, @berth/api/errors).
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { RegistryError } from "@berth/oci/errors";
+
+/** An error as it goes out. */
+export interface ErrorAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/** Maps any thrown value; what is not a `RegistryError` tells the client nothing but that it happened. */
+export function errorAnswer(error: unknown): ErrorAnswer {
+  const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN", { cause: error });
+  const { code, message, detail, status, headers } = known;
+  return {
+    status,
+    headers,
+    body: JSON.stringify({ errors: [detail === undefined ? { code, message } : { code, message, detail }] }),
+  };
+}
+
+/** Whether an error is worth a line at error level: the registry's own fault, not the client's. */
+export function isServerFault(error: unknown): boolean {
+  return !(error instanceof RegistryError) || error.status >= 500;
+}
+
+/** Sends an error, unless the answer has begun: then the connection is broken off, so that nobody takes a part for the whole. */
+export function sendError(request: IncomingMessage, response: ServerResponse, error: unknown, extra: Readonly<Record<string, string>> = {}): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  const answer = errorAnswer(error);
+  response.writeHead(answer.status, {
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(answer.body),
+    ...answer.headers,
+    ...extra,
+  });
+  response.end(request.method === "HEAD" ? undefined : answer.body);
+  drain(request);
+}
+
+/** Bytes of a refused body that are read and thrown away, so that the client gets to read the answer instead of a broken connection. */
+const MAX_DRAINED_BYTES = 16 * 1024 * 1024;
+
+function drain(request: IncomingMessage): void {
+  if (request.complete || request.destroyed) return;
+  let drainedBytes = 0;
+  request.on("data", (piece: Uint8Array) => {
+    drainedBytes += piece.length;
+    if (drainedBytes > MAX_DRAINED_BYTES) request.destroy();
+  });
+  request.resume();
+}

@@ -1,0 +1,110 @@
+// Sends blob bytes: whole, one range, several ranges; each piece is awaited before the next is read, so that memory stays bounded.
+// Not here: which blob (distribution/pull.ts), where its bytes are (distribution/open-blob.ts).
+import { randomBytes } from "node:crypto";
+import type { ServerResponse } from "node:http";
+import { parseRange, type ByteRange } from "@berth/oci/range";
+import type { BlobRow } from "../../content/blobs.ts";
+import type { BlobReader } from "../../distribution/open-blob.ts";
+
+/** How a blob is to be sent. */
+export interface BlobSend {
+  readonly blob: BlobRow;
+  readonly head: boolean;
+  readonly rangeHeader: string | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Answers with a blob. Errors: RANGE_INVALID, BLOB_DAMAGED before the answer has begun; after that the connection breaks. */
+export async function sendBlob(reader: BlobReader, response: ServerResponse, { blob, head, rangeHeader, headers }: BlobSend): Promise<void> {
+  const ranges = parseRange(rangeHeader, blob.sizeBytes);
+  const base = { ...headers, "accept-ranges": "bytes", "content-type": "application/octet-stream" };
+  if (ranges === undefined) {
+    const small = head ? undefined : reader.readSmall(blob);
+    const bytes = small instanceof Promise ? await small : small;
+    const whole = { ...base, "content-length": blob.sizeBytes };
+    if (bytes !== undefined || head || blob.sizeBytes === 0) {
+      response.writeHead(200, whole);
+      response.end(bytes);
+      return;
+    }
+    await stream(reader, response, blob, { start: 0, end: blob.sizeBytes - 1 }, () => response.writeHead(200, whole));
+    response.end();
+    return;
+  }
+  const [first] = ranges;
+  if (ranges.length === 1 && first !== undefined) {
+    const length = first.end - first.start + 1;
+    const begin = (): unknown =>
+      response.writeHead(206, { ...base, "content-length": length, "content-range": `bytes ${first.start}-${first.end}/${blob.sizeBytes}` });
+    if (head) begin();
+    else await stream(reader, response, blob, first, begin);
+    response.end();
+    return;
+  }
+  await sendMultipart(reader, response, blob, ranges, base, head);
+}
+
+// Source: RFC 9110, section 14.6, multipart/byteranges.
+async function sendMultipart(
+  reader: BlobReader,
+  response: ServerResponse,
+  blob: BlobRow,
+  ranges: readonly ByteRange[],
+  headers: Readonly<Record<string, string>>,
+  head: boolean,
+): Promise<void> {
+  const boundary = randomBytes(16).toString("hex");
+  const parts = ranges.map((range) => ({
+    range,
+    header: `\r\n--${boundary}\r\ncontent-type: application/octet-stream\r\ncontent-range: bytes ${range.start}-${range.end}/${blob.sizeBytes}\r\n\r\n`,
+  }));
+  const trailer = `\r\n--${boundary}--\r\n`;
+  const length = parts.reduce((sum, part) => sum + part.header.length + part.range.end - part.range.start + 1, trailer.length);
+  const begin = (): void => {
+    if (response.headersSent) return;
+    response.writeHead(206, { ...headers, "content-type": `multipart/byteranges; boundary=${boundary}`, "content-length": length });
+  };
+  if (head) begin();
+  else {
+    for (const { range, header } of parts) {
+      await stream(reader, response, blob, range, () => {
+        begin();
+        response.write(header);
+      });
+    }
+    response.write(trailer);
+  }
+  response.end();
+}
+
+// The headers go out with the first piece, so that bytes that cannot be read are still answered with an error.
+async function stream(reader: BlobReader, response: ServerResponse, blob: BlobRow, range: ByteRange, begin: () => unknown): Promise<void> {
+  let isBegun = false;
+  for await (const piece of reader.read(blob, range.start, range.end)) {
+    if (!isBegun) begin();
+    isBegun = true;
+    // The piece's memory is used again for the next one: wait until the kernel has it.
+    await written(response, piece);
+  }
+}
+
+function written(response: ServerResponse, piece: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const gone = (): void => reject(new ClientGoneError());
+    if (response.destroyed || response.socket === null) return gone();
+    response.once("close", gone);
+    response.write(piece, (error) => {
+      response.off("close", gone);
+      if (error) gone();
+      else resolve();
+    });
+  });
+}
+
+/** The client closed the connection before it had everything: nobody's fault, and nobody is left to tell. */
+export class ClientGoneError extends Error {
+  constructor() {
+    super("the client closed the connection");
+    this.name = "ClientGoneError";
+  }
+}

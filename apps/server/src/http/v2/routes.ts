@@ -1,0 +1,333 @@
+// Every kind of distribution request and the operation that answers it, in one table; handlers only translate.
+// Not here: parsing (parse-request.ts), who may and what happens (distribution/).
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Digest } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import { OCI_ARTIFACT, OCI_INDEX } from "@berth/oci/media-types";
+import { parseContentRange } from "@berth/oci/range";
+import type { RepositoryName } from "@berth/oci/reference";
+import type { Caller } from "../../access/caller.ts";
+import type { BlobStore } from "../../content/blobs/blob-store.ts";
+import type { Manifests } from "../../content/manifests.ts";
+import type { Lists } from "../../distribution/lists.ts";
+import type { Mount } from "../../distribution/mount.ts";
+import type { BlobReader } from "../../distribution/open-blob.ts";
+import type { Pull } from "../../distribution/pull.ts";
+import type { Push } from "../../distribution/push.ts";
+import type { Chunk, SessionState, UploadSessions } from "../../distribution/upload-session.ts";
+import { type Limiter, withIdleTimeout } from "../limits.ts";
+import { sendBlob } from "./blob-response.ts";
+import { contentLength, isNotModified, mediaType, tagCondition } from "./headers.ts";
+import type { Page, V2Kind, V2Request } from "./parse-request.ts";
+
+/** What the routes need. */
+export interface V2Parts {
+  readonly pull: Pull;
+  readonly push: Push;
+  readonly mount: Mount;
+  readonly uploads: UploadSessions;
+  readonly lists: Lists;
+  readonly manifests: Manifests;
+  readonly reader: BlobReader;
+  readonly store: BlobStore;
+  readonly uploadLimiter: Limiter;
+  readonly settings: V2Settings;
+}
+
+/** Settings of the data plane. */
+export interface V2Settings {
+  readonly maxManifestBytes: number;
+  readonly maxPageSize: number;
+  /** Smallest chunk that clients are asked to send; 0 asks nothing. */
+  readonly minChunkBytes: number;
+  readonly bodyIdleTimeoutMs: number;
+  /** Answer blob reads with the store's signed address. */
+  readonly redirect: boolean;
+  readonly signedUrlTtlSeconds: number;
+}
+
+/** One request on its way through. */
+export interface V2Exchange<K extends V2Kind = V2Kind> {
+  readonly caller: Caller;
+  readonly parsed: Extract<V2Request, { kind: K }>;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+}
+
+/** The table: one handler a kind. */
+export type V2Routes = { readonly [K in V2Kind]: (exchange: V2Exchange<K>) => Promise<void> };
+
+/** Below this a redirect costs the client more than the bytes. */
+const MIN_REDIRECT_BYTES = 64 * 1024;
+const YEAR_SECONDS = 31_536_000;
+
+/** Makes the table. */
+export function createV2Routes(parts: V2Parts): V2Routes {
+  const { pull, push, mount, uploads, lists, manifests, reader, store, uploadLimiter, settings } = parts;
+
+  function chunkOf(request: IncomingMessage, length: number | undefined): Chunk {
+    const range = request.headers["content-range"];
+    const parsed = range === undefined ? undefined : parseContentRange(range);
+    if (parsed !== undefined && length !== undefined && parsed.end - parsed.start + 1 !== length) {
+      throw new RegistryError("SIZE_INVALID", { detail: { contentRange: range, contentLength: length } });
+    }
+    return {
+      body: withIdleTimeout(request, settings.bodyIdleTimeoutMs),
+      startBytes: parsed?.start,
+      lengthBytes: length ?? (parsed === undefined ? undefined : parsed.end - parsed.start + 1),
+    };
+  }
+
+  function sessionHeaders(repository: RepositoryName, state: SessionState): Record<string, string | number> {
+    return {
+      location: uploadPath(repository, state.id),
+      range: rangeOf(state.offsetBytes),
+      "docker-upload-uuid": state.id,
+      "content-length": 0,
+    };
+  }
+
+  /** After an upload that went wrong for its range: says where it stands. */
+  async function withSession<T>(repository: RepositoryName, id: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof RegistryError) || error.code !== "RANGE_INVALID") throw error;
+      const { offsetBytes } = error.detail as { offsetBytes: number };
+      throw new RegistryError("RANGE_INVALID", {
+        message: error.message,
+        detail: error.detail,
+        headers: { location: uploadPath(repository, id), range: rangeOf(offsetBytes) },
+      });
+    }
+  }
+
+  return {
+    async ping({ caller, response }) {
+      if (caller.kind === "anonymous" && caller.access === undefined) throw new RegistryError("UNAUTHORIZED");
+      sendJson(response, 200, "{}");
+    },
+
+    async catalog({ caller, parsed, response }) {
+      const limit = pageLimit(parsed.page, settings);
+      const { items, next } = await lists.catalog(caller, parsed.page.last, limit);
+      sendJson(response, 200, JSON.stringify({ repositories: items }), next === undefined ? {} : { link: link("/v2/_catalog", limit, next) });
+    },
+
+    async tags({ caller, parsed, response }) {
+      const limit = pageLimit(parsed.page, settings);
+      const { items, next } = await lists.tags(caller, parsed.repository, parsed.page.last, limit);
+      sendJson(
+        response,
+        200,
+        JSON.stringify({ name: parsed.repository, tags: items }),
+        next === undefined ? {} : { link: link(`/v2/${parsed.repository}/tags/list`, limit, next) },
+      );
+    },
+
+    async "manifest-get"({ caller, parsed, request, response }) {
+      const manifest = await pull.resolveManifest(caller, parsed.repository, parsed.reference);
+      const headers = {
+        "docker-content-digest": manifest.digest,
+        etag: `"${manifest.digest}"`,
+        "cache-control": parsed.reference.kind === "tag" ? "no-cache" : immutable(caller),
+        ...(manifest.mediaType === OCI_ARTIFACT ? { warning: WITHDRAWN_WARNING } : {}),
+      };
+      if (isNotModified(request.headers["if-none-match"], manifest.digest)) {
+        response.writeHead(304, headers);
+        response.end();
+        return;
+      }
+      const bytes = parsed.head ? undefined : await manifests.readBytes(manifest);
+      response.writeHead(200, { ...headers, "content-type": manifest.mediaType, "content-length": manifest.sizeBytes });
+      response.end(bytes);
+    },
+
+    async "manifest-put"({ caller, parsed, request, response }) {
+      const grant = await push.authorize(caller, parsed.repository);
+      const condition = tagCondition(request.headers["if-match"], request.headers["if-none-match"]);
+      const bytes = await readManifestBody(request, settings);
+      const type = mediaType(request.headers["content-type"]);
+      const pushed = await push.putManifest(grant, { ...parsed, contentType: type, bytes, condition });
+      response.writeHead(201, {
+        location: `/v2/${parsed.repository}/manifests/${pushed.digest}`,
+        "docker-content-digest": pushed.digest,
+        "content-length": 0,
+        ...(pushed.subject === undefined ? {} : { "oci-subject": pushed.subject }),
+        ...(pushed.tags.length === 0 ? {} : { "oci-tag": [...pushed.tags] }),
+        ...(type === OCI_ARTIFACT ? { warning: WITHDRAWN_WARNING } : {}),
+      });
+      response.end();
+    },
+
+    async "manifest-delete"({ caller, parsed, response }) {
+      await push.deleteManifest(caller, parsed.repository, parsed.reference);
+      sendEmpty(response, 202);
+    },
+
+    async "blob-get"({ caller, parsed, request, response }) {
+      const blob = await pull.resolveBlob(caller, parsed.repository, parsed.digest);
+      const headers = {
+        "docker-content-digest": blob.digest,
+        etag: `"${blob.digest}"`,
+        "cache-control": immutable(caller),
+      };
+      if (isNotModified(request.headers["if-none-match"], blob.digest)) {
+        response.writeHead(304, headers);
+        response.end();
+        return;
+      }
+      if (settings.redirect && !parsed.head && blob.key !== undefined && blob.sizeBytes >= MIN_REDIRECT_BYTES) {
+        const url = await store.signedUrl(blob.key, { mediaType: "application/octet-stream", ttlSeconds: settings.signedUrlTtlSeconds });
+        if (url !== undefined) {
+          response.writeHead(307, { location: url, "docker-content-digest": blob.digest, "cache-control": "no-store", "content-length": 0 });
+          response.end();
+          return;
+        }
+      }
+      await sendBlob(reader, response, { blob, head: parsed.head, rangeHeader: request.headers.range, headers });
+    },
+
+    async "blob-delete"({ caller, parsed, response }) {
+      await push.deleteBlob(caller, parsed.repository, parsed.digest);
+      sendEmpty(response, 202);
+    },
+
+    async "upload-begin"({ caller, parsed, request, response }) {
+      const grant = await push.authorize(caller, parsed.repository);
+      if (parsed.whole !== undefined) {
+        const digest = parsed.whole;
+        const chunk = chunkOf(request, contentLength(request.headers["content-length"]));
+        await uploadLimiter.run(() => uploads.pushWhole(grant, digest, chunk));
+        sendCreated(response, parsed.repository, digest);
+        return;
+      }
+      const state = await uploads.begin(grant, parsed.algorithm);
+      response.writeHead(202, {
+        ...sessionHeaders(parsed.repository, state),
+        ...(settings.minChunkBytes > 0 ? { "oci-chunk-min-length": settings.minChunkBytes } : {}),
+      });
+      response.end();
+    },
+
+    async mount({ caller, parsed, response }) {
+      const grant = await push.authorize(caller, parsed.repository);
+      if (await mount.mount(caller, grant, parsed.digest, parsed.from)) {
+        sendCreated(response, parsed.repository, parsed.digest);
+        return;
+      }
+      response.writeHead(202, sessionHeaders(parsed.repository, await uploads.begin(grant, parsed.algorithm)));
+      response.end();
+    },
+
+    async "upload-get"({ caller, parsed, response }) {
+      const grant = await push.authorize(caller, parsed.repository);
+      response.writeHead(204, withoutLength(sessionHeaders(parsed.repository, await uploads.get(grant, parsed.id))));
+      response.end();
+    },
+
+    async "upload-append"({ caller, parsed, request, response }) {
+      const grant = await push.authorize(caller, parsed.repository);
+      const chunk = chunkOf(request, contentLength(request.headers["content-length"]));
+      const state = await uploadLimiter.run(() => withSession(parsed.repository, parsed.id, () => uploads.append(grant, parsed.id, chunk)));
+      response.writeHead(202, sessionHeaders(parsed.repository, state));
+      response.end();
+    },
+
+    async "upload-finish"({ caller, parsed, request, response }) {
+      const grant = await push.authorize(caller, parsed.repository);
+      const length = contentLength(request.headers["content-length"]);
+      const hasBody = request.headers["transfer-encoding"] !== undefined || (length ?? 0) > 0;
+      const chunk = hasBody ? chunkOf(request, length) : undefined;
+      await uploadLimiter.run(() => withSession(parsed.repository, parsed.id, () => uploads.finish(grant, parsed.id, parsed.digest, chunk)));
+      sendCreated(response, parsed.repository, parsed.digest);
+    },
+
+    async "upload-cancel"({ caller, parsed, response }) {
+      const grant = await push.authorize(caller, parsed.repository);
+      await uploads.cancel(grant, parsed.id);
+      response.writeHead(204);
+      response.end();
+    },
+
+    async referrers({ caller, parsed, response }) {
+      const limit = Math.max(1, pageLimit(parsed.page, settings));
+      const { items, next } = await lists.referrers(caller, parsed.repository, parsed.subject, {
+        artifactType: parsed.artifactType,
+        last: parsed.page.last,
+        limit,
+      });
+      const filter = parsed.artifactType === undefined ? "" : `&artifactType=${encodeURIComponent(parsed.artifactType)}`;
+      sendJson(
+        response,
+        200,
+        JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: items }),
+        {
+          ...(parsed.artifactType === undefined ? {} : { "oci-filters-applied": "artifactType" }),
+          ...(next === undefined ? {} : { link: link(`/v2/${parsed.repository}/referrers/${parsed.subject}`, limit, next, filter) }),
+        },
+        OCI_INDEX,
+      );
+    },
+  };
+}
+
+// Source: distribution-spec, Warnings: warn-code 299, agent "-", a quoted text.
+const WITHDRAWN_WARNING = `299 - "${OCI_ARTIFACT} was withdrawn from the OCI specification: push an image manifest with artifactType instead"`;
+
+function immutable(caller: Caller): string {
+  // What anyone may read may lie in a shared cache; the rest only in the caller's own.
+  return `${caller.kind === "anonymous" ? "public" : "private"}, max-age=${YEAR_SECONDS}, immutable`;
+}
+
+function pageLimit(page: Page, settings: V2Settings): number {
+  return Math.min(page.limit ?? settings.maxPageSize, settings.maxPageSize);
+}
+
+function link(path: string, limit: number, last: string, more = ""): string {
+  return `<${path}?n=${limit}&last=${encodeURIComponent(last)}${more}>; rel="next"`;
+}
+
+function uploadPath(repository: RepositoryName, id: string): string {
+  return `/v2/${repository}/blobs/uploads/${id}`;
+}
+
+// An upload with no byte yet has no last byte; clients know "0-0" for it. Source: distribution-spec, Pushing a blob in chunks.
+function rangeOf(offsetBytes: number): string {
+  return `0-${Math.max(0, offsetBytes - 1)}`;
+}
+
+function withoutLength(headers: Record<string, string | number>): Record<string, string | number> {
+  // A 204 has no body and says nothing of its length. Source: RFC 9110, section 8.6.
+  const { "content-length": _, ...rest } = headers;
+  return rest;
+}
+
+function sendEmpty(response: ServerResponse, status: number): void {
+  response.writeHead(status, { "content-length": 0 });
+  response.end();
+}
+
+function sendCreated(response: ServerResponse, repository: RepositoryName, digest: Digest): void {
+  response.writeHead(201, { location: `/v2/${repository}/blobs/${digest}`, "docker-content-digest": digest, "content-length": 0 });
+  response.end();
+}
+
+function sendJson(response: ServerResponse, status: number, body: string, headers: Record<string, string> = {}, type = "application/json"): void {
+  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body), ...headers });
+  response.end(response.req.method === "HEAD" ? undefined : body);
+}
+
+async function readManifestBody(request: IncomingMessage, settings: V2Settings): Promise<Buffer> {
+  const limit = settings.maxManifestBytes;
+  const tooLarge = (): RegistryError => new RegistryError("MANIFEST_TOO_LARGE", { detail: { maxBytes: limit } });
+  if ((contentLength(request.headers["content-length"]) ?? 0) > limit) throw tooLarge();
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of withIdleTimeout(request, settings.bodyIdleTimeoutMs)) {
+    length += piece.length;
+    if (length > limit) throw tooLarge();
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}

@@ -1,0 +1,109 @@
+// The directory on this machine that belongs to one running server: made, locked, and home of small secret files.
+// Not here: the database and blobs that lie in it.
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { StartupError } from "./startup-error.ts";
+
+/** A locked data directory. */
+export interface DataDirectory {
+  /** Absolute path. */
+  readonly path: string;
+  /** A secret file's content without space at its ends, or undefined when there is none. */
+  findSecret(name: string): Promise<string | undefined>;
+  /** Writes a secret file, mode 0600: after a crash there is the old content or the new, never a part. */
+  putSecret(name: string, content: string): Promise<void>;
+  /** The secret file's content; makes it first when there is none. */
+  ensureSecret(name: string, make: () => string): Promise<{ readonly content: string; readonly isNew: boolean }>;
+  /** Gives up the lock. */
+  close(): void;
+}
+
+/**
+ * Makes the directory (mode 0700) where it is missing and locks it. The lock is the operating system's own on `lock.db` and ends with the
+ * process, however that ends. Errors: `StartupError` when another process has it or it cannot be used.
+ */
+export async function openDataDirectory(path: string): Promise<DataDirectory> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new StartupError(`Cannot create the data directory ${path}: ${messageOf(error)}`, { cause: error });
+  }
+  const lock = lockDirectory(path);
+
+  const pathOf = (name: string) => {
+    if (!/^[a-z][a-z0-9-]{0,63}$/.test(name)) throw new TypeError(`not a secret file's name: ${name}`);
+    return join(path, name);
+  };
+
+  async function findSecret(name: string): Promise<string | undefined> {
+    try {
+      return (await readFile(pathOf(name), "utf8")).trim();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  async function putSecret(name: string, content: string): Promise<void> {
+    const target = pathOf(name);
+    const temporary = `${target}.${randomBytes(6).toString("hex")}.tmp`;
+    try {
+      {
+        await using file = await open(temporary, "wx", 0o600);
+        await file.writeFile(`${content}\n`);
+        await file.sync();
+      }
+      await rename(temporary, target);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+    await syncDirectory(path);
+  }
+
+  return {
+    path,
+    findSecret,
+    putSecret,
+    ensureSecret: async (name, make) => {
+      const found = await findSecret(name);
+      if (found !== undefined && found !== "") return { content: found, isNew: false };
+      const content = make();
+      await putSecret(name, content);
+      return { content, isNew: true };
+    },
+    close: () => lock.close(),
+  };
+}
+
+/** An exclusive transaction that is never ended: SQLite locks the file in each operating system's way, and the kernel frees it. */
+function lockDirectory(path: string): DatabaseSync {
+  const file = join(path, "lock.db");
+  let lock: DatabaseSync | undefined;
+  try {
+    lock = new DatabaseSync(file, { timeout: 0 });
+    lock.exec("begin exclusive");
+    return lock;
+  } catch (error) {
+    lock?.close();
+    // SQLITE_BUSY
+    const isHeld = (error as { errcode?: number }).errcode === 5;
+    const reason = isHeld
+      ? `The data directory ${path} is in use by another running server. Stop that one, or choose another directory with --data.`
+      : `Cannot use the data directory ${path}: ${messageOf(error)}. It must be writable, on a file system that can lock files.`;
+    throw new StartupError(reason, { cause: error });
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  // Windows cannot open a directory; its rename is already on the journal.
+  if (process.platform === "win32") return;
+  await using directory = await open(path, "r");
+  await directory.sync();
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

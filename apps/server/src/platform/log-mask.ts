@@ -1,0 +1,64 @@
+// Takes secrets out of what is logged: by a field's name, and in any text by shape. Not here: the log itself (log.ts).
+
+const MASK = "[masked]";
+
+/** Fields whose value is a secret whatever it looks like. `tokenId` and `secretName` are not: a name may follow only with these endings. */
+const SECRET_KEY =
+  /(?:authorization|cookie|passwords?|passphrase|secrets?|tokens?|secret_?key|secret_?access_?key|private_?key|api_?key|credentials?)$/i;
+
+/** Objects deeper than this are not walked: log lines are flat, and a ring must end. */
+const DEPTH_MAX = 4;
+
+/** Replaces the values of secret fields; gives the same object back when there is none. Errors are left to the log's serializer. */
+export function maskKeys(fields: Record<string, unknown>): Record<string, unknown> {
+  return maskObject(fields, 0);
+}
+
+function maskObject(fields: Record<string, unknown>, depth: number): Record<string, unknown> {
+  let copy: Record<string, unknown> | undefined;
+  for (const key of Object.keys(fields)) {
+    const value = fields[key];
+    const masked = value === undefined || value === null ? value : SECRET_KEY.test(key) ? MASK : maskValue(value, depth);
+    if (masked !== value) {
+      copy ??= { ...fields };
+      copy[key] = masked;
+    }
+  }
+  return copy ?? fields;
+}
+
+function maskValue(value: unknown, depth: number): unknown {
+  if (typeof value !== "object" || value === null || value instanceof Error || value instanceof Date) return value;
+  if (depth >= DEPTH_MAX) return "[deep]";
+  if (!Array.isArray(value)) return maskObject(value as Record<string, unknown>, depth + 1);
+  let copy: unknown[] | undefined;
+  for (let i = 0; i < value.length; i++) {
+    const masked = maskValue(value[i], depth + 1);
+    if (masked !== value[i]) {
+      copy ??= [...(value as unknown[])];
+      copy[i] = masked;
+    }
+  }
+  return copy ?? value;
+}
+
+/** One look for any of the shapes below, so that a usual line costs a single pass. */
+const SUSPECT = /:\/\/|bearer |basic |eyJ|[?&](?:x-|sig|token|access)/i;
+/** What follows `://` up to `@` in an address. */
+const URL_PASSWORD = /(:\/\/[^\s/:@"\\]*):[^\s/@"\\]+@/g;
+const AUTHORIZATION = /\b(bearer|basic) +[\w.~+/=-]{6,}/gi;
+/** A JSON web token wherever it stands. */
+const WEB_TOKEN = /\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*/g;
+/** Query parameters that sign or authorize an address: Amazon and its likes, Google, Alibaba, Azure, OAuth. */
+const SIGNED_QUERY =
+  /([?&](?:x-(?:amz|goog|oss|cos|obs)-(?:signature|credential|security-token)|signature|sig|token|access_token|id_token|code|password|awsaccesskeyid|ossaccesskeyid)=)[^&\s"'\\<>]+/gi;
+
+/** Replaces secrets that stand in a text: passwords in addresses, Authorization values, tokens, signatures of signed addresses. */
+export function maskText(line: string): string {
+  if (!SUSPECT.test(line)) return line;
+  return line
+    .replaceAll(URL_PASSWORD, `$1:${MASK}@`)
+    .replaceAll(AUTHORIZATION, `$1 ${MASK}`)
+    .replaceAll(WEB_TOKEN, MASK)
+    .replaceAll(SIGNED_QUERY, `$1${MASK}`);
+}

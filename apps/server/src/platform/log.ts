@@ -1,0 +1,74 @@
+// The log: one line an event on standard output, as JSON or for people, without secrets. Not here: what is logged and when.
+import { randomBytes } from "node:crypto";
+import { pino, type DestinationStream, type Logger, type LoggerOptions } from "pino";
+import { createPrettyStream } from "./log-pretty.ts";
+import { maskKeys, maskText } from "./log-mask.ts";
+
+/** A logger; children carry fields of their own. Errors go in the field `err`. */
+export type { Logger } from "pino";
+
+/** How to log. */
+export interface LogOptions {
+  readonly level: "fatal" | "error" | "warn" | "info" | "debug" | "trace" | "silent";
+  /** `auto`: pretty on a terminal, else json. */
+  readonly format: "auto" | "json" | "pretty";
+  /** Where lines go instead of standard output; for tests. */
+  readonly stream?: DestinationStream;
+}
+
+/** A log with a way to end it. */
+export interface Log {
+  readonly logger: Logger;
+  /** Writes what is still in memory, for the end of the process. */
+  flush(): void;
+}
+
+/** Lines that a blocked standard output may hold back; beyond it they are dropped, so that a stuck reader cannot exhaust memory. */
+const BACKLOG_BYTES_MAX = 16 * 1024 * 1024;
+
+/** An error's causes are followed this far: enough for any real chain, and an end for one that is a ring. */
+const CAUSES_MAX = 5;
+
+/** Creates the log. Secrets are masked by the field's name and, in texts, by shape: passwords in URLs, tokens, signed queries. */
+export function createLog(options: LogOptions): Log {
+  const settings: LoggerOptions = {
+    level: options.level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: {
+      level: (level) => ({ level }),
+      log: maskKeys,
+    },
+    serializers: { err: (error: unknown) => describeError(error, 0) },
+    hooks: { streamWrite: maskText },
+  };
+  const isPretty = options.format === "pretty" || (options.format === "auto" && process.stdout.isTTY);
+  if (options.stream !== undefined || isPretty) {
+    const target = options.stream ?? process.stdout;
+    return { logger: pino(settings, isPretty ? createPrettyStream(target) : target), flush: () => undefined };
+  }
+  // Not synchronous: a slow reader of the pipe must not stop requests.
+  const destination = pino.destination({ dest: 1, sync: false, maxLength: BACKLOG_BYTES_MAX });
+  return { logger: pino(settings, destination), flush: () => destination.flushSync() };
+}
+
+/** Only what every error has: drivers and SDKs hang requests with credentials on theirs. */
+function describeError(error: unknown, depth: number): unknown {
+  if (!(error instanceof Error)) return typeof error === "object" ? "not an Error" : error;
+  const code: unknown = "code" in error ? error.code : undefined;
+  return {
+    type: error.name,
+    message: error.message,
+    ...(typeof code === "string" || typeof code === "number" ? { code } : {}),
+    stack: error.stack,
+    ...(error.cause === undefined || depth >= CAUSES_MAX ? {} : { cause: describeError(error.cause, depth + 1) }),
+  };
+}
+
+/** Makes an id for each request: a client's own `x-request-id` when it is harmless, else one that no other process makes. */
+export function createRequestIds(): (header: string | readonly string[] | undefined) => string {
+  // 48 random bits tell processes apart; the count tells this one's requests apart, and costs nothing.
+  const start = randomBytes(6).toString("hex");
+  let count = 0;
+  return (header) => (typeof header === "string" && /^[\w.-]{1,64}$/.test(header) ? header : `${start}-${(count++).toString(36)}`);
+}
