@@ -27,7 +27,7 @@ interface Suite {
 const suites: readonly Suite[] = [
   {
     name: "unit",
-    files: ["apps/**/*.test.ts", "packages/**/*.test.ts", "tools/**/*.test.ts", "test/flows/*.test.ts"],
+    files: ["apps/**/*.test.ts", "packages/**/*.test.ts", "tools/**/*.test.ts", "test/{flows,tools}/*.test.ts"],
   },
   {
     name: "versitygw",
