@@ -9,16 +9,30 @@ export type Action = "pull" | "push" | "delete";
 export type TokenAccess = ReadonlyMap<RepositoryName, ReadonlySet<Action>>;
 
 /** Who sends a request. */
-export type Caller =
-  | { readonly kind: "anonymous"; readonly access: TokenAccess | undefined }
-  | {
-      readonly kind: "account";
-      readonly accountId: number;
-      readonly name: string;
-      readonly isAdmin: boolean;
-      /** Set for a bearer token: the caller may do at most this. Undefined for Basic. */
-      readonly access: TokenAccess | undefined;
-    };
+export type Caller = AnonymousCaller | AccountCaller;
+
+/** Nobody in particular: without credentials, or with a token that was given without any. */
+export interface AnonymousCaller {
+  readonly kind: "anonymous";
+  /** Set for a bearer token: the caller may do at most this. */
+  readonly access: TokenAccess | undefined;
+  /** Whether the bearer token names `registry:catalog:*`. */
+  readonly namesCatalog?: boolean;
+}
+
+/** A user or a robot. */
+export interface AccountCaller {
+  readonly kind: "account";
+  readonly accountId: number;
+  readonly name: string;
+  readonly isAdmin: boolean;
+  /** The account's epoch when it was recognised; a token that is made for this caller carries it on. */
+  readonly epoch: number;
+  /** Set for a bearer token: the caller may do at most this. Undefined for Basic. */
+  readonly access: TokenAccess | undefined;
+  /** Whether the bearer token names `registry:catalog:*`. */
+  readonly namesCatalog?: boolean;
+}
 
 declare const proof: unique symbol;
 

@@ -1,0 +1,126 @@
+// A whole access layer on a test database, with a clock that tests hold, and shortcuts that make accounts and projects.
+import type { Clock } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+import { findAccount, insertAccount, updateAccount, type Account } from "./account-store.ts";
+import { createAccounts, type Accounts } from "./accounts.ts";
+import { createAuthenticator, type Authenticator } from "./authenticate.ts";
+import { createAuthorizer, type Authorizer } from "./authorize.ts";
+import type { AccountCaller, Action } from "./caller.ts";
+import { createLoginFailures, type LoginFailures } from "./login-failures.ts";
+import { putMember } from "./member-store.ts";
+import { putRobotScopes } from "./robot-store.ts";
+import type { Role } from "./roles.ts";
+import { createPasswordHasher, generateRobotSecret, hashRobotSecret, type PasswordHasher } from "./secrets.ts";
+import { createSigningKeys, type SigningKeys } from "./signing-keys.ts";
+import { createTokens, type Tokens } from "./tokens.ts";
+
+/** A clock that stands until it is moved. */
+export interface TestClock extends Clock {
+  advance(ms: number): void;
+}
+
+/** Makes a clock that stands at a fixed time. */
+export function createTestClock(): TestClock {
+  let now = Date.UTC(2026, 0, 1);
+  return {
+    now: () => now,
+    advance(ms) {
+      now += ms;
+    },
+  };
+}
+
+/** One replica's access layer. */
+export interface TestAccess {
+  readonly accounts: Accounts;
+  readonly authorizer: Authorizer;
+  readonly signingKeys: SigningKeys;
+  readonly tokens: Tokens;
+  readonly passwords: PasswordHasher;
+  readonly loginFailures: LoginFailures;
+  readonly authenticator: Authenticator;
+}
+
+/** The master key of tests. */
+export const TEST_MASTER_KEY = Buffer.alloc(32, 7);
+/** The password of users that `addUser` makes. */
+export const TEST_PASSWORD = "correct horse battery staple";
+/** The address that tests log in from. */
+export const TEST_ADDRESS = "192.0.2.1";
+
+/** Builds a replica. */
+export function createTestAccess(database: Database, clock: Clock): TestAccess {
+  const accounts = createAccounts({ database, clock });
+  const authorizer = createAuthorizer({ accounts, database, clock });
+  const signingKeys = createSigningKeys({ database, clock, masterKey: TEST_MASTER_KEY });
+  const tokens = createTokens({ signingKeys, authorizer, clock, issuer: "berth", service: "registry.test", lifetimeSeconds: 300 });
+  const passwords = createPasswordHasher();
+  const loginFailures = createLoginFailures({ database, clock });
+  const authenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
+  return { accounts, authorizer, signingKeys, tokens, passwords, loginFailures, authenticator };
+}
+
+const insertProject = statement<{ name: string; sortKey: string; isPublic: number; now: number }>()("test.insert_project", (db, p) =>
+  db.insertInto("project").values({ name: p.name, sort_key: p.sortKey, is_public: p.isPublic, created_at: p.now }).returning("id"),
+);
+
+/** Adds a project; gives its id. */
+export async function addProject(database: Database, name: string, isPublic = false): Promise<number> {
+  const [row] = await database.write(insertProject, { name, sortKey: `${name}/`, isPublic: isPublic ? 1 : 0, now: 1 });
+  return row!.id;
+}
+
+/** Adds a user with `TEST_PASSWORD` and roles by project id. */
+export async function addUser(
+  database: Database,
+  name: string,
+  options: { isAdmin?: boolean; roles?: ReadonlyMap<number, Role>; secretHash?: string } = {},
+): Promise<number> {
+  const secretHash = options.secretHash ?? (await createPasswordHasher().hash(TEST_PASSWORD));
+  return database.transaction(async (tx) => {
+    const id = (await insertAccount(tx, { kind: "user", name, secretHash, isAdmin: options.isAdmin === true }, 1))!;
+    for (const [projectId, role] of options.roles ?? []) await putMember(tx, projectId, id, role);
+    return id;
+  });
+}
+
+/** Adds a robot with scopes by pattern; gives its id and secret. */
+export async function addRobot(
+  database: Database,
+  name: string,
+  projectId: number | undefined,
+  scopes: Readonly<Record<string, readonly Action[]>>,
+): Promise<{ id: number; secret: string }> {
+  const secret = generateRobotSecret();
+  const id = await database.transaction(async (tx) => {
+    const added = (await insertAccount(
+      tx,
+      { kind: "robot", name, secretHash: hashRobotSecret(secret), ...(projectId === undefined ? {} : { projectId }) },
+      1,
+    ))!;
+    await putRobotScopes(
+      tx,
+      added,
+      Object.entries(scopes).map(([repositoryPattern, actions]) => ({ repositoryPattern, actions: new Set(actions) })),
+    );
+    return added;
+  });
+  return { id, secret };
+}
+
+/** Changes an account as a feature would. */
+export async function changeAccount(database: Database, id: number, change: Partial<Account>, endsTokens: boolean): Promise<void> {
+  await database.transaction(async (tx) => updateAccount(tx, { ...(await findAccount(tx, id))!, ...change }, endsTokens));
+}
+
+/** A caller with Basic credentials. */
+export async function callerOf(database: Database, id: number): Promise<AccountCaller> {
+  const account = (await findAccount(database, id))!;
+  return { kind: "account", accountId: id, name: account.name, isAdmin: account.isAdmin, epoch: account.epoch, access: undefined };
+}
+
+/** A Basic `Authorization` header. */
+export function basic(name: string, secret: string): string {
+  return `Basic ${Buffer.from(`${name}:${secret}`).toString("base64")}`;
+}

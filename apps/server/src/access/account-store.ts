@@ -1,0 +1,208 @@
+// The account table: users and robots. Not here: the cache in front of it (accounts.ts), rules (features/accounts, features/robots).
+import type { Selectable } from "kysely";
+import type { Executor } from "../platform/database/database.ts";
+import type { AccountTable } from "../platform/database/schema.ts";
+import { statement } from "../platform/database/statement.ts";
+
+/** An account as the database has it. */
+export interface Account {
+  readonly id: number;
+  readonly kind: "user" | "robot";
+  readonly name: string;
+  /** A robot's project; undefined for users and for robots of the whole registry. */
+  readonly projectId: number | undefined;
+  /** Of the password or the robot's secret. Never leaves the server. */
+  readonly secretHash: string;
+  readonly isAdmin: boolean;
+  readonly isDisabled: boolean;
+  readonly epoch: number;
+  readonly expiresAt: Date | undefined;
+  readonly createdAt: Date;
+}
+
+const findById = statement<{ id: number }>()("account.by_id", (db, p) => db.selectFrom("account").selectAll().where("id", "=", p.id));
+const findByName = statement<{ name: string }>()("account.by_name", (db, p) =>
+  db.selectFrom("account").selectAll().where("name", "=", p.name),
+);
+const lockById = statement<{ id: number }>()("account.lock", (db, p, tools) =>
+  db.selectFrom("account").selectAll().where("id", "=", p.id).modifyEnd(tools.lock("update")),
+);
+const anyUser = statement<Record<never, never>>()("account.any_user", (db) =>
+  db.selectFrom("account").select("id").where("kind", "=", "user").limit(1),
+);
+const insert = statement<{
+  kind: "user" | "robot";
+  name: string;
+  projectId: number | null;
+  secretHash: string;
+  isAdmin: number;
+  expiresAt: number | null;
+  now: number;
+}>()("account.insert", (db, p) =>
+  db
+    .insertInto("account")
+    .values({
+      kind: p.kind,
+      name: p.name,
+      project_id: p.projectId,
+      secret_hash: p.secretHash,
+      is_admin: p.isAdmin,
+      is_disabled: 0,
+      epoch: 1,
+      expires_at: p.expiresAt,
+      created_at: p.now,
+    })
+    .onConflict((conflict) => conflict.column("name").doNothing())
+    .returning("id"),
+);
+const update = statement<{
+  id: number;
+  secretHash: string;
+  isAdmin: number;
+  isDisabled: number;
+  epoch: number;
+  expiresAt: number | null;
+}>()("account.update", (db, p) =>
+  db
+    .updateTable("account")
+    .set({ secret_hash: p.secretHash, is_admin: p.isAdmin, is_disabled: p.isDisabled, epoch: p.epoch, expires_at: p.expiresAt })
+    .where("id", "=", p.id),
+);
+const remove = statement<{ id: number }>()("account.delete", (db, p) => db.deleteFrom("account").where("id", "=", p.id));
+// Locked in the order of their ids, so that two who take administrators' rights away do not wait for each other.
+const lockAdmins = statement<Record<never, never>>()("account.lock_admins", (db, _, tools) =>
+  db
+    .selectFrom("account")
+    .select("id")
+    .where("is_admin", "=", 1)
+    .where("is_disabled", "=", 0)
+    .orderBy("id")
+    .modifyEnd(tools.lock("update")),
+);
+const listUsers = statement<{ after: string; limit: number }>()("account.list_users", (db, p) =>
+  db.selectFrom("account").selectAll().where("kind", "=", "user").where("name", ">", p.after).orderBy("name").limit(p.limit),
+);
+const listRegistryRobots = statement<{ after: string; limit: number }>()("account.list_registry_robots", (db, p) =>
+  db
+    .selectFrom("account")
+    .selectAll()
+    .where("kind", "=", "robot")
+    .where("project_id", "is", null)
+    .where("name", ">", p.after)
+    .orderBy("name")
+    .limit(p.limit),
+);
+const listProjectRobots = statement<{ projectId: number; after: string; limit: number }>()("account.list_project_robots", (db, p) =>
+  db.selectFrom("account").selectAll().where("project_id", "=", p.projectId).where("name", ">", p.after).orderBy("name").limit(p.limit),
+);
+const deleteOfProject = statement<{ projectId: number }>()("account.delete_of_project", (db, p) =>
+  db.deleteFrom("account").where("project_id", "=", p.projectId),
+);
+
+function toAccount(row: Selectable<AccountTable>): Account {
+  return {
+    id: row.id,
+    kind: row.kind,
+    name: row.name,
+    projectId: row.project_id ?? undefined,
+    secretHash: row.secret_hash,
+    isAdmin: row.is_admin === 1,
+    isDisabled: row.is_disabled === 1,
+    epoch: row.epoch,
+    expiresAt: row.expires_at === null ? undefined : new Date(row.expires_at),
+    createdAt: new Date(row.created_at),
+  };
+}
+
+/** The account, or undefined. */
+export async function findAccount(executor: Executor, id: number): Promise<Account | undefined> {
+  const row = await executor.first(findById, { id });
+  return row === undefined ? undefined : toAccount(row);
+}
+
+/** The account of a login name, or undefined. */
+export async function findAccountByName(executor: Executor, name: string): Promise<Account | undefined> {
+  const row = await executor.first(findByName, { name });
+  return row === undefined ? undefined : toAccount(row);
+}
+
+/** The account, locked until the transaction's end, or undefined. */
+export async function lockAccount(tx: Executor, id: number): Promise<Account | undefined> {
+  const row = await tx.first(lockById, { id });
+  return row === undefined ? undefined : toAccount(row);
+}
+
+/** Whether the registry has any user. */
+export async function hasUsers(executor: Executor): Promise<boolean> {
+  return (await executor.first(anyUser, {})) !== undefined;
+}
+
+/** What a new account needs. */
+export interface NewAccount {
+  readonly kind: "user" | "robot";
+  readonly name: string;
+  readonly projectId?: number;
+  readonly secretHash: string;
+  readonly isAdmin?: boolean;
+  readonly expiresAt?: Date;
+}
+
+/** Adds an account; gives its id, or undefined when the name is taken. */
+export async function insertAccount(tx: Executor, account: NewAccount, now: number): Promise<number | undefined> {
+  const row = await tx.first(insert, {
+    kind: account.kind,
+    name: account.name,
+    projectId: account.projectId ?? null,
+    secretHash: account.secretHash,
+    isAdmin: account.isAdmin === true ? 1 : 0,
+    expiresAt: account.expiresAt?.getTime() ?? null,
+    now,
+  });
+  return row?.id;
+}
+
+/** Stores an account's changeable fields. The epoch rises by one, which ends all tokens, where `endsTokens` says so. */
+export async function updateAccount(tx: Executor, account: Account, endsTokens: boolean): Promise<void> {
+  await tx.run(update, {
+    id: account.id,
+    secretHash: account.secretHash,
+    isAdmin: account.isAdmin ? 1 : 0,
+    isDisabled: account.isDisabled ? 1 : 0,
+    epoch: endsTokens ? account.epoch + 1 : account.epoch,
+    expiresAt: account.expiresAt?.getTime() ?? null,
+  });
+}
+
+/** Deletes an account; memberships and scopes go first. */
+export async function deleteAccount(tx: Executor, id: number): Promise<void> {
+  await tx.run(remove, { id });
+}
+
+/** Ids of the administrators that are not disabled, locked until the transaction's end. */
+export async function lockAdministrators(tx: Executor): Promise<number[]> {
+  return (await tx.all(lockAdmins, {})).map((row) => row.id);
+}
+
+/** Users after a name, in the order of names. */
+export async function listUserAccounts(executor: Executor, after: string, limit: number): Promise<Account[]> {
+  return (await executor.all(listUsers, { after, limit })).map(toAccount);
+}
+
+/** Robots of a project, or of the registry where it is undefined, after a login name, in the order of names. */
+export async function listRobotAccounts(
+  executor: Executor,
+  projectId: number | undefined,
+  after: string,
+  limit: number,
+): Promise<Account[]> {
+  const rows =
+    projectId === undefined
+      ? await executor.all(listRegistryRobots, { after, limit })
+      : await executor.all(listProjectRobots, { projectId, after, limit });
+  return rows.map(toAccount);
+}
+
+/** Deletes the robots of a project; their scopes go first. */
+export async function deleteRobotsOfProject(tx: Executor, projectId: number): Promise<void> {
+  await tx.run(deleteOfProject, { projectId });
+}

@@ -1,0 +1,91 @@
+// Accounts and their rights as of at most half a second ago: what every request is checked against.
+// Not here: the tables (account-store.ts, member-store.ts, robot-store.ts), decisions (authorize.ts).
+import type { Clock } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+import { findAccount, findAccountByName, type Account } from "./account-store.ts";
+import { createFreshCache } from "./fresh-cache.ts";
+import { listRobotScopes } from "./robot-store.ts";
+import type { RobotScope } from "./robot-scopes.ts";
+import type { Role } from "./roles.ts";
+
+/** A project as an account sees it. */
+export interface ProjectStanding {
+  readonly projectId: number;
+  readonly name: string;
+  readonly isPublic: boolean;
+  /** Undefined for who is no member. */
+  readonly role: Role | undefined;
+}
+
+/** Look-ups that are at most half a second old on every replica, and current on the one that made a change. */
+export interface Accounts {
+  find(id: number): Account | undefined | Promise<Account | undefined>;
+  findByName(name: string): Account | undefined | Promise<Account | undefined>;
+  /** The project and the account's role in it; account undefined for who is anonymous. One look-up whether it exists or not. */
+  findStanding(accountId: number | undefined, projectName: string): ProjectStanding | undefined | Promise<ProjectStanding | undefined>;
+  /** The name of a robot's project. */
+  findProjectName(projectId: number): string | undefined | Promise<string | undefined>;
+  findScopes(accountId: number): readonly RobotScope[] | Promise<readonly RobotScope[]>;
+  /** To be called after every committed change of an account, a membership, a scope or a project. */
+  forget(): void;
+}
+
+/** A withdrawn right must end within a second everywhere: half of it for the cache, half for requests under way. */
+const FRESH_MS = 500;
+/** Of each kind; about 10 MB when all are full. */
+const MAX_ENTRIES = 10_000;
+
+const standing = statement<{ accountId: number; name: string }>()("access.standing", (db, p) =>
+  db
+    .selectFrom("project")
+    .leftJoin("member", (join) => join.onRef("member.project_id", "=", "project.id").on("member.account_id", "=", p.accountId))
+    .select(["project.id", "project.name", "project.is_public", "member.role"])
+    .where("project.name", "=", p.name),
+);
+const projectName = statement<{ id: number }>()("access.project_name", (db, p) =>
+  db.selectFrom("project").select("name").where("id", "=", p.id),
+);
+
+/** Makes the look-ups. */
+export function createAccounts(options: { database: Database; clock: Clock }): Accounts {
+  const { database, clock } = options;
+  const common = { maxEntries: MAX_ENTRIES, freshMs: FRESH_MS, clock };
+  const byId = createFreshCache<number, Account | undefined>({ ...common, load: (id) => findAccount(database, id) });
+  const byName = createFreshCache<string, Account | undefined>({ ...common, load: (name) => findAccountByName(database, name) });
+  const scopes = createFreshCache<number, readonly RobotScope[]>({ ...common, load: (id) => listRobotScopes(database, id) });
+  const names = createFreshCache<number, string | undefined>({
+    ...common,
+    load: async (id) => (await database.first(projectName, { id }))?.name,
+  });
+  const standings = createFreshCache<string, ProjectStanding | undefined>({
+    ...common,
+    async load(key) {
+      const colon = key.indexOf(":");
+      const row = await database.first(standing, { accountId: Number(key.slice(0, colon)), name: key.slice(colon + 1) });
+      if (row === undefined) return undefined;
+      return { projectId: row.id, name: row.name, isPublic: row.is_public === 1, role: row.role ?? undefined };
+    },
+  });
+  return {
+    find: byId.get,
+    findByName: byName.get,
+    // No account has the id 0.
+    findStanding: (accountId, name) => standings.get(`${accountId ?? 0}:${name}`),
+    findProjectName: names.get,
+    findScopes: scopes.get,
+    forget() {
+      // All of it: changes are rare, and looking up anew costs less than knowing what depends on what.
+      byId.clear();
+      byName.clear();
+      scopes.clear();
+      names.clear();
+      standings.clear();
+    },
+  };
+}
+
+/** Whether an account may be used now. */
+export function isUsable(account: Account, now: number): boolean {
+  return !account.isDisabled && (account.expiresAt === undefined || account.expiresAt.getTime() > now);
+}

@@ -1,0 +1,265 @@
+// Who is recognised: passwords, robot secrets, tokens; what ends them; that unknown and known names cost the same; lock-out.
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, it } from "node:test";
+import { RegistryError } from "@berth/oci/errors";
+import { parseRepositoryName } from "@berth/oci/reference";
+import type { Database } from "../platform/database/database.ts";
+import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
+import { statement } from "../platform/database/statement.ts";
+import {
+  addProject,
+  addRobot,
+  addUser,
+  basic,
+  changeAccount,
+  createTestAccess,
+  createTestClock,
+  TEST_ADDRESS,
+  TEST_PASSWORD,
+  type TestAccess,
+  type TestClock,
+} from "./access.testing.ts";
+import { deleteMember, putMember } from "./member-store.ts";
+import { addressGroup } from "./login-failures.ts";
+import { generateRobotSecret, isRobotSecret } from "./secrets.ts";
+
+const clear = statement<Record<never, never>>()("test.clear_failures", (db) => db.deleteFrom("login_failure"));
+const setPublic = statement<{ id: number; isPublic: number }>()("test.set_public", (db, p) =>
+  db.updateTable("project").set({ is_public: p.isPublic }).where("id", "=", p.id),
+);
+
+async function refusal(work: Promise<unknown>): Promise<RegistryError> {
+  const error = await work.then(
+    () => assert.fail("was not refused"),
+    (e: unknown) => e,
+  );
+  assert.ok(error instanceof RegistryError, String(error));
+  return error;
+}
+
+forEachDatabase("authenticate", (create) => {
+  let test: TestDatabase;
+  let otherDatabase: Database;
+  let clock: TestClock;
+  let here: TestAccess;
+  let there: TestAccess;
+  let projectId: number;
+  let count = 0;
+
+  before(async () => {
+    test = await create();
+    otherDatabase = await test.open();
+    projectId = await addProject(test.database, "p");
+  });
+  beforeEach(() => {
+    clock = createTestClock();
+    here = createTestAccess(test.database, clock);
+    there = createTestAccess(otherDatabase, clock);
+    count++;
+  });
+  afterEach(() => test.database.write(clear, {}));
+  after(() => test.end());
+
+  it("recognises nobody, a user and a robot", async () => {
+    const id = await addUser(test.database, `u${count}`);
+    const robot = await addRobot(test.database, `p+r${count}`, projectId, {});
+    assert.deepEqual(await here.authenticator.authenticate(undefined, TEST_ADDRESS), { kind: "anonymous", access: undefined });
+    const user = await here.authenticator.authenticate(basic(`u${count}`, TEST_PASSWORD), TEST_ADDRESS);
+    assert.deepEqual(user, { kind: "account", accountId: id, name: `u${count}`, isAdmin: false, epoch: 1, access: undefined });
+    const caller = await here.authenticator.authenticate(basic(`p+r${count}`, robot.secret), TEST_ADDRESS);
+    assert.equal(caller.kind === "account" && caller.accountId, robot.id);
+  });
+
+  it("hashes a password once for requests that come together and after one another", async () => {
+    await addUser(test.database, `u${count}`);
+    const header = basic(`u${count}`, TEST_PASSWORD);
+    await Promise.all(Array.from({ length: 20 }, () => here.authenticator.authenticate(header, TEST_ADDRESS)));
+    for (let i = 0; i < 20; i++) await here.authenticator.authenticate(header, `192.0.2.${i}`);
+    assert.equal(here.passwords.runs(), 1);
+    clock.advance(6 * 60_000);
+    await here.authenticator.authenticate(header, TEST_ADDRESS);
+    assert.equal(here.passwords.runs(), 2);
+  });
+
+  it("answers and computes the same for an unknown user, a wrong password and a disabled user", async () => {
+    await addUser(test.database, `u${count}`);
+    const disabled = await addUser(test.database, `d${count}`);
+    await changeAccount(test.database, disabled, { isDisabled: true }, true);
+    const answers = new Set<string>();
+    for (const [name, secret] of [
+      [`nobody${count}`, TEST_PASSWORD],
+      [`u${count}`, "wrong"],
+      [`d${count}`, TEST_PASSWORD],
+    ] as const) {
+      const runsBefore = here.passwords.runs();
+      const { code, status, message, detail, headers } = await refusal(here.authenticator.authenticate(basic(name, secret), TEST_ADDRESS));
+      assert.equal(here.passwords.runs() - runsBefore, 1, name);
+      answers.add(JSON.stringify({ code, status, message, detail, headers }));
+    }
+    assert.equal(answers.size, 1);
+    assert.match([...answers][0]!, /UNAUTHORIZED/);
+  });
+
+  it("refuses what is not a credential", async () => {
+    const secret = generateRobotSecret();
+    assert.ok(isRobotSecret(secret));
+    assert.ok(!isRobotSecret(`${secret.slice(0, 20)}${secret[20] === "A" ? "B" : "A"}${secret.slice(21)}`));
+    const { secret: known } = await addRobot(test.database, `p+known${count}`, projectId, {});
+    const headers = [
+      basic(`p+known${count}`, secret),
+      basic(`p+unknown${count}`, known),
+      basic(`p+known${count}`, "berth_robot_"),
+      "Basic !!!",
+      "Basic",
+      basic("", ""),
+      basic("UPPER", "x"),
+      basic("u", "x".repeat(300)),
+      `Basic ${"A".repeat(5000)}`,
+      "Bearer ",
+      "Bearer a.b.c",
+      `Bearer ${"a".repeat(20_000)}`,
+    ];
+    for (const header of headers) {
+      const { code } = await refusal(here.authenticator.authenticate(header, TEST_ADDRESS));
+      assert.equal(code, header === "Basic" ? "REQUEST_INVALID" : "UNAUTHORIZED", header.slice(0, 40));
+    }
+    assert.equal((await refusal(here.authenticator.authenticate("Digest x", TEST_ADDRESS))).code, "REQUEST_INVALID");
+    assert.equal(here.passwords.runs(), 0);
+  });
+
+  it("ends Basic credentials and tokens within a second on another replica, at once on this one", async () => {
+    type Change = (id: number) => Promise<unknown>;
+    const changes: Record<string, Change> = {
+      disabled: (id) => changeAccount(test.database, id, { isDisabled: true }, true),
+      "password changed": (id) =>
+        changeAccount(
+          test.database,
+          id,
+          { secretHash: "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAA" },
+          true,
+        ),
+      expired: (id) => changeAccount(test.database, id, { expiresAt: new Date(clock.now() - 1) }, false),
+    };
+    for (const [name, change] of Object.entries(changes)) {
+      const user = `${name.replace(" ", "-")}${count}`;
+      const id = await addUser(test.database, user);
+      const header = basic(user, TEST_PASSWORD);
+      const caller = await here.authenticator.authenticate(header, TEST_ADDRESS);
+      const { token } = await here.tokens.issueToken(caller, []);
+      for (const replica of [here, there]) {
+        for (const each of [header, `Bearer ${token}`]) await replica.authenticator.authenticate(each, TEST_ADDRESS);
+      }
+      await change(id);
+      here.accounts.forget();
+      for (const each of [header, `Bearer ${token}`]) {
+        assert.equal((await refusal(here.authenticator.authenticate(each, TEST_ADDRESS))).code, "UNAUTHORIZED", `${name} here`);
+      }
+      // A caller that was recognised before, in the middle of its request, is refused as well.
+      assert.equal((await refusal(here.authorizer.authorize(caller, "pull", parseRepositoryName("p/app")))).code, "UNAUTHORIZED");
+      clock.advance(999);
+      for (const each of [header, `Bearer ${token}`]) {
+        assert.equal((await refusal(there.authenticator.authenticate(each, TEST_ADDRESS))).code, "UNAUTHORIZED", `${name} there`);
+      }
+    }
+  });
+
+  it("ends memberships and a project's openness within a second on another replica, at once on this one", async () => {
+    const project = await addProject(test.database, `leave${count}`, true);
+    const name = parseRepositoryName(`leave${count}/app`);
+    const id = await addUser(test.database, `u${count}`, { roles: new Map([[project, "developer"]]) });
+    const caller = await here.authenticator.authenticate(basic(`u${count}`, TEST_PASSWORD), TEST_ADDRESS);
+    const { token } = await here.tokens.issueToken(caller, [`repository:${name}:pull,push`]);
+    const { token: open } = await here.tokens.issueToken({ kind: "anonymous", access: undefined }, [`repository:${name}:pull,push`]);
+    async function allowed(replica: TestAccess, bearer: string): Promise<string[]> {
+      return [
+        ...(await replica.authorizer.allowed(await replica.authenticator.authenticate(`Bearer ${bearer}`, TEST_ADDRESS), name)),
+      ].toSorted();
+    }
+    for (const replica of [here, there]) {
+      assert.deepEqual(await allowed(replica, token), ["pull", "push"]);
+      assert.deepEqual(await allowed(replica, open), ["pull"]);
+    }
+    await test.database.transaction((tx) => putMember(tx, project, id, "guest"));
+    here.accounts.forget();
+    assert.deepEqual(await allowed(here, token), ["pull"]);
+    clock.advance(999);
+    assert.deepEqual(await allowed(there, token), ["pull"]);
+    await test.database.transaction(async (tx) => {
+      await deleteMember(tx, project, id);
+      await tx.run(setPublic, { id: project, isPublic: 0 });
+    });
+    here.accounts.forget();
+    for (const bearer of [token, open]) assert.deepEqual(await allowed(here, bearer), []);
+    clock.advance(999);
+    for (const bearer of [token, open]) assert.deepEqual(await allowed(there, bearer), []);
+  });
+
+  it("locks a pair of account and address, on all replicas, ever longer, and not the owner elsewhere", async () => {
+    await addUser(test.database, `u${count}`);
+    const wrong = (n: number): string => basic(`u${count}`, `wrong ${n}`);
+    const right = basic(`u${count}`, TEST_PASSWORD);
+    for (let i = 0; i < 5; i++) assert.equal((await refusal(here.authenticator.authenticate(wrong(i), TEST_ADDRESS))).code, "UNAUTHORIZED");
+    const runs = here.passwords.runs();
+    for (const header of [wrong(9), right]) {
+      const locked = await refusal(here.authenticator.authenticate(header, TEST_ADDRESS));
+      assert.deepEqual([locked.code, locked.status, locked.headers], ["TOOMANYREQUESTS", 429, { "retry-after": "10" }]);
+    }
+    assert.equal(here.passwords.runs(), runs);
+    assert.equal((await refusal(there.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+    await there.authenticator.authenticate(right, "203.0.113.9");
+
+    clock.advance(10_001);
+    assert.equal((await refusal(there.authenticator.authenticate(wrong(10), TEST_ADDRESS))).code, "UNAUTHORIZED");
+    clock.advance(501);
+    assert.equal((await refusal(here.authenticator.authenticate(right, TEST_ADDRESS))).headers["retry-after"], "20");
+    clock.advance(60 * 60_000);
+    await here.authenticator.authenticate(right, TEST_ADDRESS);
+    // The window is over: five tries again.
+    for (let i = 0; i < 4; i++) await refusal(here.authenticator.authenticate(wrong(i), TEST_ADDRESS));
+    await here.authenticator.authenticate(right, TEST_ADDRESS);
+  });
+
+  it("does not let a remembered password through a lock, so that guesses find nothing there", async () => {
+    await addUser(test.database, `u${count}`);
+    const right = basic(`u${count}`, TEST_PASSWORD);
+    await here.authenticator.authenticate(right, "203.0.113.9");
+    for (let i = 0; i < 5; i++) await refusal(here.authenticator.authenticate(basic(`u${count}`, `wrong ${i}`), TEST_ADDRESS));
+    assert.equal((await refusal(here.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+    await here.authenticator.authenticate(right, "203.0.113.9");
+  });
+
+  it("locks an address that tries many accounts, but not who logged in from it before", async () => {
+    await addUser(test.database, `u${count}`);
+    const right = basic(`u${count}`, TEST_PASSWORD);
+    for (let i = 0; i < 50; i++) await here.loginFailures.record(`victim${i}`, TEST_ADDRESS);
+    assert.equal((await refusal(here.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+    assert.equal((await refusal(there.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+    clock.advance(10_001);
+    await here.authenticator.authenticate(right, TEST_ADDRESS);
+    await here.loginFailures.record("victim", TEST_ADDRESS);
+    await here.authenticator.authenticate(right, TEST_ADDRESS);
+    assert.equal((await refusal(here.authenticator.authenticate(basic(`v${count}`, "x"), TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+  });
+
+  it("slows down guesses at an account from many addresses for a minute at most, and not its owner's address", async () => {
+    await addUser(test.database, `u${count}`);
+    const right = basic(`u${count}`, TEST_PASSWORD);
+    await here.authenticator.authenticate(right, "203.0.113.9");
+    for (let i = 0; i < 120; i++) await here.loginFailures.record(`u${count}`, `198.51.100.${i}`);
+    const locked = await refusal(here.authenticator.authenticate(right, "203.0.113.10"));
+    assert.deepEqual([locked.code, locked.headers["retry-after"]], ["TOOMANYREQUESTS", "60"]);
+    await here.authenticator.authenticate(right, "203.0.113.9");
+    clock.advance(60_001);
+    await here.authenticator.authenticate(right, "203.0.113.10");
+  });
+
+  it("counts what one customer can have as one address", () => {
+    assert.equal(addressGroup("::ffff:192.0.2.1"), "192.0.2.1");
+    assert.equal(addressGroup("192.0.2.1"), "192.0.2.1");
+    assert.equal(addressGroup("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+    assert.equal(addressGroup("2001:0db8:1:2::6"), "2001:db8:1:2::/64");
+    assert.equal(addressGroup("2001:db8::1"), "2001:db8:0:0::/64");
+    assert.equal(addressGroup("fe80::1%eth0"), "fe80:0:0:0::/64");
+    assert.equal(addressGroup("::1"), "0:0:0:0::/64");
+  });
+});

@@ -1,0 +1,151 @@
+// Who sends a request: Basic credentials of a user or a robot, a bearer token, or nobody.
+// A wrong credential is answered the same, and costs the same, whether the account exists or not. Not here: what the caller may do.
+import { createHmac, randomBytes } from "node:crypto";
+import { RegistryError } from "@berth/oci/errors";
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../platform/clock.ts";
+import type { Account } from "./account-store.ts";
+import { isUsable, type Accounts } from "./accounts.ts";
+import type { AccountCaller, AnonymousCaller, Caller } from "./caller.ts";
+import { UnauthorizedError } from "./challenge.ts";
+import { addressGroup, type LoginFailures } from "./login-failures.ts";
+import { isRobotLoginName, isUserName } from "./roles.ts";
+import { isRobotSecret, MAX_PASSWORD_LENGTH, verifyRobotSecret, type PasswordHasher } from "./secrets.ts";
+import type { TokenClaims, Tokens } from "./tokens.ts";
+
+/** Recognises callers. */
+export interface Authenticator {
+  /**
+   * The caller of a request with this `Authorization` header, from this address. Without a header: anonymous.
+   * Errors: UNAUTHORIZED, TOOMANYREQUESTS (with `retry-after`), REQUEST_INVALID (neither Basic nor Bearer), UNAVAILABLE.
+   */
+  authenticate(authorizationHeader: string | undefined, remoteAddress: string): Promise<Caller>;
+  /** The same for a name and a secret that came otherwise, such as in a form. */
+  authenticateSecret(name: string, secret: string, remoteAddress: string): Promise<AccountCaller>;
+}
+
+/** What it is made of. */
+export interface AuthenticatorOptions {
+  readonly accounts: Accounts;
+  readonly tokens: Tokens;
+  readonly passwords: PasswordHasher;
+  readonly loginFailures: LoginFailures;
+  readonly clock: Clock;
+}
+
+/** How long a right password need not be hashed again. A changed one is noticed at once: the account's epoch is part of the key. */
+const REMEMBER_MS = 5 * 60_000;
+const MAX_REMEMBERED = 10_000;
+/** Longest Basic credentials that are decoded: a robot's login name and the longest password, in UTF-8 and base64. */
+const MAX_BASIC_LENGTH = 2048;
+
+const ANONYMOUS: AnonymousCaller = { kind: "anonymous", access: undefined };
+
+/** Makes an authenticator. */
+export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
+  const { accounts, tokens, passwords, loginFailures, clock } = options;
+  // Kept as keyed hashes, so that this process's memory holds no password longer than its request does.
+  const rememberKey = randomBytes(32);
+  const remembered = new LRUCache<string, number>({ max: MAX_REMEMBERED });
+  const underWay = new Map<string, Promise<boolean>>();
+  // The caller of a token, kept for as long as the account's state is the same object.
+  const callers = new WeakMap<TokenClaims, { account: Account | undefined; caller: Caller }>();
+
+  async function authenticateToken(token: string): Promise<Caller> {
+    const read = tokens.readToken(token);
+    const claims = read instanceof Promise ? await read : read;
+    let account: Account | undefined;
+    if (claims.account !== undefined) {
+      const found = accounts.find(claims.account.id);
+      account = found instanceof Promise ? await found : found;
+      if (account === undefined || account.epoch !== claims.account.epoch || !isUsable(account, clock.now())) {
+        throw new UnauthorizedError({ reason: "invalid_token" });
+      }
+    }
+    const kept = callers.get(claims);
+    if (kept !== undefined && kept.account === account) return kept.caller;
+    const bound = { access: claims.access, namesCatalog: claims.namesCatalog };
+    const caller: Caller = account === undefined ? { kind: "anonymous", ...bound } : { ...toCaller(account), ...bound };
+    callers.set(claims, { account, caller });
+    return caller;
+  }
+
+  async function authenticateSecret(name: string, secret: string, remoteAddress: string): Promise<AccountCaller> {
+    if (isRobotLoginName(name)) return authenticateRobot(name, secret);
+    // No account has such a name and no password is that long, so that answering at once tells nothing.
+    if (!isUserName(name) || secret.length === 0 || secret.length > MAX_PASSWORD_LENGTH) throw new UnauthorizedError();
+    await loginFailures.check(name, remoteAddress);
+    const found = accounts.findByName(name);
+    const account = found instanceof Promise ? await found : found;
+
+    const hash = createHmac("sha256", rememberKey);
+    hash.update(`${account?.id ?? 0}\n${account?.epoch ?? 0}\n${account === undefined ? name : ""}\n${secret}`);
+    const key = hash.digest("base64");
+    const rememberedAt = remembered.get(key);
+    let isRight = rememberedAt !== undefined && clock.now() - rememberedAt < REMEMBER_MS;
+    if (!isRight) isRight = await verifyOnce(key, name, secret, account, remoteAddress);
+    if (!isRight || account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError();
+    return toCaller(account);
+  }
+
+  // Requests that bring the same credentials from the same place together cost one hash, and one failure.
+  function verifyOnce(key: string, name: string, secret: string, account: Account | undefined, remoteAddress: string): Promise<boolean> {
+    const place = `${key} ${addressGroup(remoteAddress)}`;
+    let running = underWay.get(place);
+    if (running === undefined) {
+      running = verifyPassword(key, name, secret, account, remoteAddress).finally(() => underWay.delete(place));
+      underWay.set(place, running);
+    }
+    return running;
+  }
+
+  async function verifyPassword(
+    key: string,
+    name: string,
+    secret: string,
+    account: Account | undefined,
+    remoteAddress: string,
+  ): Promise<boolean> {
+    // Looked at again when its turn comes: others that waited before it may have locked the account by now.
+    const isRight = await passwords.verify(secret, account?.secretHash, () => loginFailures.check(name, remoteAddress));
+    if (!isRight || account === undefined) {
+      await loginFailures.record(name, remoteAddress);
+      return false;
+    }
+    remembered.set(key, clock.now());
+    loginFailures.recordSuccess(name, remoteAddress);
+    return true;
+  }
+
+  // Robot secrets cannot be guessed, so failures are not counted: a cluster with an old secret would lock out its whole address.
+  async function authenticateRobot(name: string, secret: string): Promise<AccountCaller> {
+    if (!isRobotSecret(secret) || name.length > MAX_BASIC_LENGTH) throw new UnauthorizedError();
+    const found = accounts.findByName(name);
+    const account = found instanceof Promise ? await found : found;
+    const isRight = verifyRobotSecret(secret, account?.secretHash);
+    if (!isRight || account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError();
+    return toCaller(account);
+  }
+
+  return {
+    async authenticate(header, remoteAddress) {
+      if (header === undefined || header === "") return ANONYMOUS;
+      const space = header.indexOf(" ");
+      const scheme = header.slice(0, space).toLowerCase();
+      const credentials = header.slice(space + 1);
+      if (scheme === "bearer") return authenticateToken(credentials);
+      if (scheme !== "basic")
+        throw new RegistryError("REQUEST_INVALID", { message: "the Authorization header is neither Basic nor Bearer" });
+      if (credentials.length > MAX_BASIC_LENGTH) throw new UnauthorizedError();
+      const decoded = Buffer.from(credentials, "base64").toString("utf8");
+      const colon = decoded.indexOf(":");
+      if (colon === -1) throw new UnauthorizedError();
+      return authenticateSecret(decoded.slice(0, colon), decoded.slice(colon + 1), remoteAddress);
+    },
+    authenticateSecret,
+  };
+}
+
+function toCaller(account: Account): AccountCaller {
+  return { kind: "account", accountId: account.id, name: account.name, isAdmin: account.isAdmin, epoch: account.epoch, access: undefined };
+}

@@ -1,0 +1,60 @@
+// The first start: an administrator and the public project `library`, once, however many replicas start together.
+// Not here: where a generated password is written (main.ts).
+import { RegistryError } from "@berth/oci/errors";
+import type { Clock } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+import { hasUsers, insertAccount } from "./account-store.ts";
+import { putMember } from "./member-store.ts";
+import { generatePassword, MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, type PasswordHasher } from "./secrets.ts";
+
+/** The first administrator's name. */
+export const ADMINISTRATOR_NAME = "admin";
+/** The project that exists from the start. */
+export const LIBRARY_PROJECT = "library";
+
+/** What the first start did. */
+export type BootstrapResult =
+  | { readonly created: false }
+  /** `generatedPassword` is set where none was handed in; it is known to nobody else. */
+  | { readonly created: true; readonly generatedPassword: string | undefined };
+
+const insertLibrary = statement<{ name: string; sortKey: string; now: number }>()("bootstrap.library", (db, p) =>
+  db
+    .insertInto("project")
+    .values({ name: p.name, sort_key: p.sortKey, is_public: 1, created_at: p.now })
+    .onConflict((conflict) => conflict.column("name").doNothing())
+    .returning("id"),
+);
+
+/** Creates what a registry without any user needs. Errors: REQUEST_INVALID for a password that is too short or too long. */
+export async function bootstrap(options: {
+  database: Database;
+  clock: Clock;
+  passwords: PasswordHasher;
+  /** From the configuration; generated where undefined. */
+  administratorPassword: string | undefined;
+}): Promise<BootstrapResult> {
+  const { database, clock, passwords, administratorPassword } = options;
+  if (await hasUsers(database)) return { created: false };
+  if (
+    administratorPassword !== undefined &&
+    (administratorPassword.length < MIN_PASSWORD_LENGTH || administratorPassword.length > MAX_PASSWORD_LENGTH)
+  ) {
+    throw new RegistryError("REQUEST_INVALID", {
+      message: `the administrator's password has not ${MIN_PASSWORD_LENGTH} to ${MAX_PASSWORD_LENGTH} characters`,
+    });
+  }
+  const generatedPassword = administratorPassword === undefined ? generatePassword() : undefined;
+  const secretHash = await passwords.hash(administratorPassword ?? generatedPassword!);
+  const created = await database.transaction(async (tx) => {
+    if (await hasUsers(tx)) return false;
+    // Of replicas that come here together, the name's uniqueness lets one through; the others wait for it and then see the conflict.
+    const accountId = await insertAccount(tx, { kind: "user", name: ADMINISTRATOR_NAME, secretHash, isAdmin: true }, clock.now());
+    if (accountId === undefined) return false;
+    const project = await tx.first(insertLibrary, { name: LIBRARY_PROJECT, sortKey: `${LIBRARY_PROJECT}/`, now: clock.now() });
+    if (project !== undefined) await putMember(tx, project.id, accountId, "owner");
+    return true;
+  });
+  return created ? { created, generatedPassword } : { created };
+}

@@ -1,0 +1,59 @@
+// The 401 of the data plane: an error that knows what token would help, and the `WWW-Authenticate` header that says so.
+// Not here: when it is thrown (authenticate.ts, authorize.ts).
+import { RegistryError } from "@berth/oci/errors";
+import type { RepositoryName } from "@berth/oci/reference";
+import type { Action } from "./caller.ts";
+
+/** Why a bearer token did not do. Source: RFC 6750, section 3.1. */
+export type ChallengeReason = "invalid_token" | "insufficient_scope";
+
+/** UNAUTHORIZED with what a token must name for the request to succeed. */
+export class UnauthorizedError extends RegistryError {
+  /** In the token specification's form, for example `repository:library/app:pull`; undefined where any recognised caller would do. */
+  readonly scope: string | undefined;
+  readonly reason: ChallengeReason | undefined;
+
+  constructor(options: { scope?: string; reason?: ChallengeReason; message?: string; cause?: unknown } = {}) {
+    super("UNAUTHORIZED", {
+      ...(options.message === undefined ? {} : { message: options.message }),
+      ...(options.cause === undefined ? {} : { cause: options.cause }),
+      ...(options.scope === undefined ? {} : { detail: { scope: options.scope } }),
+    });
+    this.scope = options.scope;
+    this.reason = options.reason;
+  }
+}
+
+/** Where clients get tokens. */
+export interface ChallengeSettings {
+  /** Absolute address of the token endpoint, as clients reach it. */
+  readonly realm: string;
+  /** The registry's name in tokens. */
+  readonly service: string;
+}
+
+/** The scope that a token must name for an action. A push needs to look at what is there, so it asks for both. */
+export function scopeOf(action: Action, repository: RepositoryName): string {
+  return `repository:${repository}:${action === "push" ? "pull,push" : action}`;
+}
+
+/** The scope that a token must name for listing repositories. */
+export const CATALOG_SCOPE = "registry:catalog:*";
+
+/**
+ * The `WWW-Authenticate` header of a 401 of the data plane.
+ * Source: https://distribution.github.io/distribution/spec/auth/token/ and RFC 6750, section 3.
+ */
+export function challenge(settings: ChallengeSettings, error?: unknown): string {
+  let header = `Bearer realm="${quote(settings.realm)}",service="${quote(settings.service)}"`;
+  if (error instanceof UnauthorizedError) {
+    if (error.scope !== undefined) header += `,scope="${quote(error.scope)}"`;
+    if (error.reason !== undefined) header += `,error="${error.reason}"`;
+  }
+  return header;
+}
+
+// A quoted-string of RFC 9110: anything that could end it or the header is escaped or left out.
+function quote(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, "").replace(/["\\]/g, "\\$&");
+}

@@ -1,0 +1,57 @@
+// A bounded cache whose values are never older than a given time, and which forgets at once what this process changed.
+// Not here: what is cached (accounts.ts, login-failures.ts).
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../platform/clock.ts";
+
+/** How much, how long, and where from. */
+export interface FreshCacheOptions<K, V> {
+  readonly maxEntries: number;
+  /** Age, counted from when the look-up began, after which a value is looked up anew. */
+  readonly freshMs: number;
+  readonly clock: Clock;
+  load(key: K): Promise<V>;
+}
+
+/** Looked-up values. */
+export interface FreshCache<K, V> {
+  /** The value, at hand or looked up; callers that ask together share one look-up. */
+  get(key: K): V | Promise<V>;
+  forget(key: K): void;
+  /** Forgets all; a look-up under way is given to who already waits for it, and not kept. */
+  clear(): void;
+}
+
+interface Entry<V> {
+  readonly startedAt: number;
+  pending: Promise<V> | undefined;
+  value: V | undefined;
+}
+
+/** Makes an empty cache. */
+export function createFreshCache<K extends string | number, V>(options: FreshCacheOptions<K, V>): FreshCache<K, V> {
+  const { clock, freshMs, load } = options;
+  const entries = new LRUCache<K, Entry<V>>({ max: options.maxEntries });
+
+  function get(key: K): V | Promise<V> {
+    const now = clock.now();
+    const found = entries.get(key);
+    // A look-up that itself takes longer than `freshMs` is not joined either, so that nobody gets an older answer. The clock may step back.
+    if (found !== undefined && now >= found.startedAt && now - found.startedAt < freshMs) return found.pending ?? (found.value as V);
+    const entry: Entry<V> = { startedAt: now, pending: undefined, value: undefined };
+    entry.pending = load(key).then(
+      (value) => {
+        entry.value = value;
+        entry.pending = undefined;
+        return value;
+      },
+      (error: unknown) => {
+        if (entries.peek(key) === entry) entries.delete(key);
+        throw error;
+      },
+    );
+    entries.set(key, entry);
+    return entry.pending;
+  }
+
+  return { get, forget: (key) => void entries.delete(key), clear: () => entries.clear() };
+}

@@ -1,0 +1,111 @@
+// The member table. Not here: what roles allow (roles.ts), the rule that a project keeps an owner (features/projects).
+import type { Executor } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+import type { Role } from "./roles.ts";
+
+/** A member of a project. */
+export interface Member {
+  readonly accountId: number;
+  readonly accountName: string;
+  readonly role: Role;
+}
+
+const find = statement<{ projectId: number; accountId: number }>()("member.find", (db, p) =>
+  db.selectFrom("member").select("role").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId),
+);
+const list = statement<{ projectId: number; after: string; limit: number }>()("member.list", (db, p) =>
+  db
+    .selectFrom("member")
+    .innerJoin("account", "account.id", "member.account_id")
+    .select(["member.account_id", "account.name", "member.role"])
+    .where("member.project_id", "=", p.projectId)
+    .where("account.name", ">", p.after)
+    .orderBy("account.name")
+    .limit(p.limit),
+);
+const put = statement<{ projectId: number; accountId: number; role: Role }>()("member.put", (db, p) =>
+  db
+    .insertInto("member")
+    .columns(["project_id", "account_id", "role", "project_sort_key"])
+    .expression((eb) =>
+      eb
+        .selectFrom("project")
+        .select(({ ref, cast, val }) => [
+          ref("project.id").as("project_id"),
+          cast<number>(val(p.accountId), "bigint").as("account_id"),
+          cast<Role>(val(p.role), "text").as("role"),
+          ref("project.sort_key").as("project_sort_key"),
+        ])
+        .where("project.id", "=", p.projectId),
+    )
+    .onConflict((conflict) => conflict.columns(["project_id", "account_id"]).doUpdateSet({ role: p.role })),
+);
+const remove = statement<{ projectId: number; accountId: number }>()("member.delete", (db, p) =>
+  db.deleteFrom("member").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId),
+);
+const removeOfProject = statement<{ projectId: number }>()("member.delete_of_project", (db, p) =>
+  db.deleteFrom("member").where("project_id", "=", p.projectId),
+);
+const removeOfAccount = statement<{ accountId: number }>()("member.delete_of_account", (db, p) =>
+  db.deleteFrom("member").where("account_id", "=", p.accountId),
+);
+const otherOwner = statement<{ projectId: number; accountId: number }>()("member.other_owner", (db, p) =>
+  db
+    .selectFrom("member")
+    .select("account_id")
+    .where("project_id", "=", p.projectId)
+    .where("role", "=", "owner")
+    .where("account_id", "<>", p.accountId)
+    .limit(1),
+);
+const ownedProjects = statement<{ accountId: number }>()("member.owned_projects", (db, p, tools) =>
+  db
+    .selectFrom("project")
+    .innerJoin("member", "member.project_id", "project.id")
+    .select(["project.id", "project.name"])
+    .where("member.account_id", "=", p.accountId)
+    .where("member.role", "=", "owner")
+    .orderBy("project.id")
+    .modifyEnd(tools.lock("update")),
+);
+
+/** An account's role, or undefined. */
+export async function findRole(executor: Executor, projectId: number, accountId: number): Promise<Role | undefined> {
+  return (await executor.first(find, { projectId, accountId }))?.role;
+}
+
+/** Members after an account's name, in the order of names. */
+export async function listMembers(executor: Executor, projectId: number, after: string, limit: number): Promise<Member[]> {
+  const rows = await executor.all(list, { projectId, after, limit });
+  return rows.map((row) => ({ accountId: row.account_id, accountName: row.name, role: row.role }));
+}
+
+/** Makes an account a member, or changes its role. */
+export async function putMember(tx: Executor, projectId: number, accountId: number, role: Role): Promise<void> {
+  await tx.run(put, { projectId, accountId, role });
+}
+
+/** Ends a membership. */
+export async function deleteMember(tx: Executor, projectId: number, accountId: number): Promise<void> {
+  await tx.run(remove, { projectId, accountId });
+}
+
+/** Ends all memberships of a project. */
+export async function deleteMembersOfProject(tx: Executor, projectId: number): Promise<void> {
+  await tx.run(removeOfProject, { projectId });
+}
+
+/** Ends all memberships of an account. */
+export async function deleteMembershipsOfAccount(tx: Executor, accountId: number): Promise<void> {
+  await tx.run(removeOfAccount, { accountId });
+}
+
+/** Whether a project has an owner besides the account. The caller holds a lock on the project. */
+export async function hasOtherOwner(tx: Executor, projectId: number, accountId: number): Promise<boolean> {
+  return (await tx.first(otherOwner, { projectId, accountId })) !== undefined;
+}
+
+/** Projects that an account owns, locked until the transaction's end. */
+export async function lockOwnedProjects(tx: Executor, accountId: number): Promise<{ id: number; name: string }[]> {
+  return tx.all(ownedProjects, { accountId });
+}

@@ -1,0 +1,95 @@
+// Lists of projects that somebody may read, by keyset: each page reads as many index entries as it gives, however many projects there are.
+// Not here: who may read what (authorize.ts).
+import type { RepositoryName } from "@berth/oci/reference";
+import type { Executor } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+
+/** A project with something to pull. */
+export interface ReadableProject {
+  readonly id: number;
+  readonly name: string;
+  /** Where the next page goes on. */
+  readonly sortKey: string;
+  readonly isPublic: boolean;
+  /** Whether the caller may pull that repository of the project: a robot's scopes may name a part of it only. */
+  mayPull(repository: RepositoryName): boolean;
+}
+
+/** Who reads: all projects, the public ones, those and a member's own, or those and some by name. */
+export type Reader = "all" | "public" | { readonly memberId: number } | { readonly names: readonly string[] };
+
+const columns = ["project.id", "project.name", "project.sort_key", "project.is_public"] as const;
+
+const listAll = statement<{ after: string; limit: number }>()("access.projects_all", (db, p) =>
+  db.selectFrom("project").select(columns).where("sort_key", ">", p.after).orderBy("sort_key").limit(p.limit),
+);
+const listPublic = statement<{ after: string; limit: number }>()("access.projects_public", (db, p) =>
+  // A literal, not a parameter: only so can the index of public projects serve.
+  db
+    .selectFrom("project")
+    .select(columns)
+    .where(({ eb }) => eb("is_public", "=", eb.lit(1)))
+    .where("sort_key", ">", p.after)
+    .orderBy("sort_key")
+    .limit(p.limit),
+);
+const listOfMember = statement<{ accountId: number; after: string; limit: number }>()("access.projects_of_member", (db, p) =>
+  db
+    .selectFrom("member")
+    .innerJoin("project", "project.id", "member.project_id")
+    .select(columns)
+    .where("member.account_id", "=", p.accountId)
+    .where("member.project_sort_key", ">", p.after)
+    .orderBy("member.project_sort_key")
+    .limit(p.limit),
+);
+const listNamed = statement<{ names: string[]; after: string; limit: number }>()("access.projects_named", (db, p, tools) =>
+  db
+    .selectFrom("project")
+    .select(columns)
+    .where(({ ref }) => tools.inList(ref("name"), p.names, "text"))
+    .where("sort_key", ">", p.after)
+    .orderBy("sort_key")
+    .limit(p.limit),
+);
+
+interface Row {
+  readonly id: number;
+  readonly name: string;
+  readonly sort_key: string;
+  readonly is_public: number;
+}
+
+/** A page of projects after a sort key, in its order. `mayPull` is asked about repositories of projects that are not public. */
+export async function listReadable(
+  executor: Executor,
+  reader: Reader,
+  after: string,
+  limit: number,
+  mayPull: (repository: RepositoryName) => boolean,
+): Promise<ReadableProject[]> {
+  const rows = await listRows(executor, reader, after, limit);
+  return rows.map((row) => ({
+    id: row.id,
+    name: row.name,
+    sortKey: row.sort_key,
+    isPublic: row.is_public === 1,
+    mayPull: row.is_public === 1 ? () => true : mayPull,
+  }));
+}
+
+async function listRows(executor: Executor, reader: Reader, after: string, limit: number): Promise<Row[]> {
+  if (reader === "all") return executor.all(listAll, { after, limit });
+  if (reader === "public") return executor.all(listPublic, { after, limit });
+  // Two ordered lists, each as long as the page at most, merged: one query with "or" would walk over all that may not be read.
+  const [open, own] = await Promise.all([
+    executor.all(listPublic, { after, limit }),
+    "memberId" in reader
+      ? executor.all(listOfMember, { accountId: reader.memberId, after, limit })
+      : executor.all(listNamed, { names: [...reader.names], after, limit }),
+  ]);
+  const merged = new Map<string, Row>();
+  for (const row of [...open, ...own]) merged.set(row.sort_key, row);
+  // Keys are ASCII, so that JavaScript's order is the database's.
+  return [...merged.values()].toSorted((a, b) => (a.sort_key < b.sort_key ? -1 : 1)).slice(0, limit);
+}

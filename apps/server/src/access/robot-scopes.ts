@@ -1,0 +1,69 @@
+// Which repositories a robot's scopes reach: patterns, pure. Not here: the rows (robot-store.ts), decisions (authorize.ts).
+import type { RepositoryName } from "@berth/oci/reference";
+import { projectOf } from "@berth/oci/reference";
+import type { Action } from "./caller.ts";
+
+/** A right of a robot: actions in the repositories that a pattern names. */
+export interface RobotScope {
+  /** A repository name; `PROJECT/PATH/*` for one more segment; `PROJECT/PATH/**` for any deeper; `**` for all, which only registry robots get. */
+  readonly repositoryPattern: string;
+  readonly actions: ReadonlySet<Action>;
+}
+
+/** Most scopes of one robot: they are all looked at on every request. */
+export const MAX_ROBOT_SCOPES = 100;
+/** Longest pattern: a repository name's limit. */
+export const MAX_PATTERN_LENGTH = 255;
+
+const SEGMENT = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
+const PATTERN = new RegExp(`^${SEGMENT}(?:/${SEGMENT})*/(?:${SEGMENT}|\\*|\\*\\*)$`);
+/** The pattern of all repositories. */
+export const EVERYTHING = "**";
+
+/** Whether the text is a pattern that a robot of `projectName` may have; undefined asks for a robot of the registry. */
+export function isRepositoryPattern(text: string, projectName: string | undefined): boolean {
+  if (text.length > MAX_PATTERN_LENGTH) return false;
+  if (text === EVERYTHING) return projectName === undefined;
+  return PATTERN.test(text) && (projectName === undefined || text.startsWith(`${projectName}/`));
+}
+
+/** Whether a pattern names a repository. */
+export function matchesPattern(pattern: string, repository: RepositoryName): boolean {
+  if (pattern === EVERYTHING) return true;
+  if (pattern.endsWith("/**")) return repository.startsWith(pattern.slice(0, -2));
+  if (pattern.endsWith("/*")) {
+    const folder = pattern.slice(0, -1);
+    return repository.startsWith(folder) && !repository.includes("/", folder.length);
+  }
+  return pattern === repository;
+}
+
+/** What scopes allow in a repository. `projectName` is the robot's project; undefined for a robot of the registry. */
+export function actionsOfScopes(
+  scopes: readonly RobotScope[],
+  projectName: string | undefined,
+  repository: RepositoryName,
+): ReadonlySet<Action> {
+  const actions = new Set<Action>();
+  if (projectName !== undefined && projectOf(repository) !== projectName) return actions;
+  for (const scope of scopes) {
+    if (scope.repositoryPattern === EVERYTHING && projectName !== undefined) continue;
+    if (matchesPattern(scope.repositoryPattern, repository)) for (const action of scope.actions) actions.add(action);
+  }
+  return actions;
+}
+
+/** Projects in which scopes allow a pull of something: their names, or "all". */
+export function pullableProjects(scopes: readonly RobotScope[], projectName: string | undefined): "all" | readonly string[] {
+  const names = new Set<string>();
+  for (const { repositoryPattern, actions } of scopes) {
+    if (!actions.has("pull")) continue;
+    if (repositoryPattern === EVERYTHING) {
+      if (projectName === undefined) return "all";
+      continue;
+    }
+    const name = repositoryPattern.slice(0, repositoryPattern.indexOf("/"));
+    if (projectName === undefined || name === projectName) names.add(name);
+  }
+  return [...names];
+}

@@ -1,0 +1,82 @@
+// What roles allow, and the names that accounts may have: pure tables. Not here: who holds a role (member-store.ts), decisions (authorize.ts).
+import type { Action } from "./caller.ts";
+
+/** A member's role in a project, weakest first. */
+export const ROLES = ["guest", "developer", "maintainer", "owner"] as const;
+/** One of `ROLES`. */
+export type Role = (typeof ROLES)[number];
+
+/** What the control plane asks for in a project. */
+export type ProjectPermission =
+  | "project.read"
+  | "project.update"
+  | "project.delete"
+  | "members.read"
+  | "members.write"
+  | "robots.read"
+  | "robots.write"
+  | "policies.read"
+  | "policies.write";
+
+/** All actions. */
+export const ALL_ACTIONS: ReadonlySet<Action> = new Set<Action>(["pull", "push", "delete"]);
+/** No action. */
+export const NO_ACTIONS: ReadonlySet<Action> = new Set<Action>();
+/** Pulling only. */
+export const PULL_ONLY: ReadonlySet<Action> = new Set<Action>(["pull"]);
+
+const ACTIONS_OF_ROLE: Readonly<Record<Role, ReadonlySet<Action>>> = {
+  guest: PULL_ONLY,
+  developer: new Set<Action>(["pull", "push"]),
+  maintainer: ALL_ACTIONS,
+  owner: ALL_ACTIONS,
+};
+
+// Each role has the rights of the one before it. Robots hold secrets that outlive a membership, so that only owners make them.
+const GUEST: readonly ProjectPermission[] = ["project.read", "members.read", "policies.read"];
+const MAINTAINER: readonly ProjectPermission[] = [...GUEST, "policies.write", "robots.read"];
+const OWNER: readonly ProjectPermission[] = [...MAINTAINER, "project.update", "project.delete", "members.write", "robots.write"];
+
+const PERMISSIONS_OF_ROLE: Readonly<Record<Role, ReadonlySet<ProjectPermission>>> = {
+  guest: new Set(GUEST),
+  developer: new Set(GUEST),
+  maintainer: new Set(MAINTAINER),
+  owner: new Set(OWNER),
+};
+
+/** What a role may do to every repository of its project. */
+export function actionsOfRole(role: Role): ReadonlySet<Action> {
+  return ACTIONS_OF_ROLE[role];
+}
+
+/** What a role may do to its project. */
+export function permissionsOfRole(role: Role): ReadonlySet<ProjectPermission> {
+  return PERMISSIONS_OF_ROLE[role];
+}
+
+// No "+", which marks robots, and no ":", which ends the name in Basic credentials. Lower case only, so that no two names look alike.
+const USER_NAME = /^[a-z0-9]+(?:[._@-][a-z0-9]+)*$/;
+const ROBOT_SUFFIX = /^[a-z0-9]+(?:[._-][a-z0-9]+)*$/;
+
+/** Longest name of a user, and of a robot's own part. */
+export const MAX_ACCOUNT_NAME_LENGTH = 64;
+
+/** Whether the text can be a user's name. */
+export function isUserName(text: string): boolean {
+  return text.length <= MAX_ACCOUNT_NAME_LENGTH && USER_NAME.test(text);
+}
+
+/** Whether the text can be a robot's own part of its login name. */
+export function isRobotSuffix(text: string): boolean {
+  return text.length <= MAX_ACCOUNT_NAME_LENGTH && ROBOT_SUFFIX.test(text);
+}
+
+/** A robot's login name: `project+name`, or `+name` for a robot of the whole registry. */
+export function robotLoginName(projectName: string | undefined, suffix: string): string {
+  return `${projectName ?? ""}+${suffix}`;
+}
+
+/** Whether a login name has a robot's form. */
+export function isRobotLoginName(name: string): boolean {
+  return name.includes("+");
+}

@@ -1,0 +1,229 @@
+// The keys that sign tokens: in the database, so that replicas accept each other's; private parts encrypted; replaced in good time.
+// Not here: tokens (tokens.ts).
+import { createPrivateKey, createPublicKey, generateKeyPair, randomBytes, type KeyObject } from "node:crypto";
+import { promisify } from "node:util";
+import { importJWK, type CryptoKey, type JWK } from "jose";
+import type { Clock } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+import { createSeal } from "./seal.ts";
+
+/** The one algorithm that tokens are signed and checked with: Ed25519. Source: RFC 8037. */
+export const TOKEN_ALGORITHM = "EdDSA";
+
+/** A key that signs now. */
+export interface Signer {
+  readonly id: string;
+  readonly privateKey: KeyObject;
+}
+
+/** The registry's token keys. */
+export interface SigningKeys {
+  /** Proves at start that there is a key and that the master key opens it. */
+  prepare(): Promise<void>;
+  /** The newest key. */
+  getSigner(): Promise<Signer>;
+  /** The public key of that id, if tokens signed with it still count. */
+  findVerifier(id: string): Promise<CryptoKey | undefined>;
+  /** The public keys as a JWK set. Source: RFC 7517, section 5. */
+  listPublic(): Promise<{ keys: JWK[] }>;
+  /** Makes a new key that signs from now on; older ones go on verifying until their tokens have ended. */
+  rotate(): Promise<void>;
+}
+
+/** How long keys live. */
+export interface SigningKeysOptions {
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly masterKey: Uint8Array;
+  /** How long a key signs. 30 days by default: what one stolen key opens is bounded. */
+  readonly signsForMs?: number;
+}
+
+const DAY_MS = 24 * 60 * 60_000;
+const DEFAULT_SIGNS_FOR_MS = 30 * DAY_MS;
+/** The longest life of a token that the configuration allows: a key verifies that long after it last signed. */
+export const MAX_TOKEN_LIFETIME_SECONDS = 60 * 60;
+/** Clocks of replicas may differ by this much. */
+export const CLOCK_SKEW_SECONDS = 30;
+/** An unknown key id makes us look into the database, but not more often, whatever ids are sent. */
+const RELOAD_EVERY_MS = 1000;
+/** A key that another replica made or ended is noticed after this time at the latest. */
+const RELOAD_AFTER_MS = 10_000;
+/** Keys are few: one a month, and those of the last hour. The limit bounds what a defect could do. */
+const MAX_KEYS = 100;
+
+const list = statement<{ now: number }>()("signing_key.list", (db, p) =>
+  db.selectFrom("signing_key").selectAll().where("verifies_until", ">", p.now).orderBy("created_at", "desc").orderBy("id").limit(MAX_KEYS),
+);
+// Serialises replicas that make a key at once on PostgreSQL: the one that comes second sees the first one's key.
+const lockSigning = statement<{ now: number }>()("signing_key.lock", (db, p) =>
+  db
+    .insertInto("job_lease")
+    .values({ name: "signing-key", holder: "", fence: 0, expires_at: p.now })
+    .onConflict((conflict) => conflict.column("name").doUpdateSet({ expires_at: p.now })),
+);
+const newest = statement<{ now: number }>()("signing_key.newest", (db, p) =>
+  db
+    .selectFrom("signing_key")
+    .select(["id", "signs_until", "created_at"])
+    .where("signs_until", ">", p.now)
+    .orderBy("created_at", "desc")
+    .limit(1),
+);
+const endOthers = statement<{ now: number; verifiesUntil: number }>()("signing_key.end_others", (db, p) =>
+  db.updateTable("signing_key").set({ signs_until: p.now, verifies_until: p.verifiesUntil }).where("signs_until", ">", p.now),
+);
+const insert = statement<{
+  id: string;
+  algorithm: string;
+  privateKey: string;
+  publicKey: string;
+  now: number;
+  signsUntil: number;
+  verifiesUntil: number;
+}>()("signing_key.insert", (db, p) =>
+  db.insertInto("signing_key").values({
+    id: p.id,
+    algorithm: p.algorithm,
+    private_key: p.privateKey,
+    public_key: p.publicKey,
+    created_at: p.now,
+    signs_until: p.signsUntil,
+    verifies_until: p.verifiesUntil,
+  }),
+);
+const removeEnded = statement<{ now: number }>()("signing_key.delete_ended", (db, p) =>
+  db.deleteFrom("signing_key").where("verifies_until", "<=", p.now),
+);
+
+interface LoadedKey {
+  readonly id: string;
+  readonly jwk: JWK;
+  readonly publicKey: CryptoKey;
+  readonly sealedPrivateKey: string;
+  privateKey: KeyObject | undefined;
+  readonly signsUntil: number;
+  readonly verifiesUntil: number;
+}
+
+/** Makes the key ring; nothing is read before the first call. */
+export function createSigningKeys(options: SigningKeysOptions): SigningKeys {
+  const { database, clock } = options;
+  const signsForMs = options.signsForMs ?? DEFAULT_SIGNS_FOR_MS;
+  const verifiesForMs = (MAX_TOKEN_LIFETIME_SECONDS + CLOCK_SKEW_SECONDS) * 1000;
+  // A tenth of its life before a key ends, the next is made.
+  const renewMs = signsForMs / 10;
+  const seal = createSeal(options.masterKey, "signing key v1");
+  let keys = new Map<string, LoadedKey>();
+  let loadedAt = -Infinity;
+  let loading: Promise<void> | undefined;
+
+  async function load(): Promise<void> {
+    const startedAt = clock.now();
+    const rows = await database.all(list, { now: startedAt });
+    const next = new Map<string, LoadedKey>();
+    for (const row of rows) {
+      const known = keys.get(row.id);
+      const jwk: JWK = known?.jwk ?? (JSON.parse(row.public_key) as JWK);
+      next.set(row.id, {
+        id: row.id,
+        jwk,
+        publicKey: known?.publicKey ?? ((await importJWK(jwk, TOKEN_ALGORITHM)) as CryptoKey),
+        sealedPrivateKey: row.private_key,
+        privateKey: known?.privateKey,
+        signsUntil: row.signs_until,
+        verifiesUntil: row.verifies_until,
+      });
+    }
+    keys = next;
+    loadedAt = startedAt;
+  }
+
+  function reload(): Promise<void> {
+    loading ??= load().finally(() => {
+      loading = undefined;
+    });
+    return loading;
+  }
+
+  function isOlderThan(ms: number): boolean {
+    return Math.abs(clock.now() - loadedAt) >= ms;
+  }
+
+  // The map is in the order of creation, newest first.
+  function findNewest(until: number): LoadedKey | undefined {
+    for (const key of keys.values()) if (key.signsUntil > until) return key;
+    return undefined;
+  }
+
+  async function create(ending: "all others" | "none", unlessSignsUntil: number): Promise<void> {
+    const { publicKey, privateKey } = await promisify(generateKeyPair)("ed25519");
+    const id = randomBytes(16).toString("base64url");
+    const jwk: JWK = { ...(publicKey.export({ format: "jwk" }) as JWK), kid: id, alg: TOKEN_ALGORITHM, use: "sig" };
+    const sealed = seal.seal(privateKey.export({ type: "pkcs8", format: "pem" }) as string, id);
+    await database.transaction(async (tx) => {
+      const now = clock.now();
+      await tx.run(lockSigning, { now });
+      const current = await tx.first(newest, { now });
+      if (ending === "none" && current !== undefined && current.signs_until > unlessSignsUntil) return;
+      if (ending === "all others") await tx.run(endOthers, { now, verifiesUntil: now + verifiesForMs });
+      await tx.run(removeEnded, { now });
+      await tx.run(insert, {
+        id,
+        algorithm: TOKEN_ALGORITHM,
+        privateKey: sealed,
+        publicKey: JSON.stringify(jwk),
+        // Later than the one that it follows, so that all replicas agree which is the newest.
+        now: Math.max(now, (current?.created_at ?? 0) + 1),
+        signsUntil: now + signsForMs,
+        verifiesUntil: now + signsForMs + verifiesForMs,
+      });
+    });
+    // A load that began before the commit must not be taken for one that saw it.
+    await loading;
+    await reload();
+  }
+
+  function openKey(key: LoadedKey): KeyObject {
+    if (key.privateKey === undefined) {
+      let pem: string;
+      try {
+        pem = seal.open(key.sealedPrivateKey, key.id);
+      } catch (cause) {
+        throw new Error(`the secret key does not open the token key ${key.id}: it is not the one that the database was made with`, {
+          cause,
+        });
+      }
+      key.privateKey = createPrivateKey(pem);
+    }
+    return key.privateKey;
+  }
+
+  async function getSigner(): Promise<Signer> {
+    if (isOlderThan(RELOAD_AFTER_MS)) await reload();
+    if (findNewest(clock.now() + renewMs) === undefined) await create("none", clock.now() + renewMs);
+    const key = findNewest(clock.now());
+    if (key === undefined) throw new Error("no token key signs, though one was made: the clocks of the replicas differ too much");
+    return { id: key.id, privateKey: openKey(key) };
+  }
+
+  return {
+    async prepare() {
+      const { id, privateKey } = await getSigner();
+      const { x } = createPublicKey(privateKey).export({ format: "jwk" });
+      if (keys.get(id)?.jwk.x !== x) throw new Error(`the token key ${id} does not fit its public part`);
+    },
+    getSigner,
+    async findVerifier(id) {
+      if (isOlderThan(RELOAD_AFTER_MS) || (!keys.has(id) && isOlderThan(RELOAD_EVERY_MS))) await reload();
+      const key = keys.get(id);
+      return key !== undefined && key.verifiesUntil > clock.now() ? key.publicKey : undefined;
+    },
+    async listPublic() {
+      if (isOlderThan(RELOAD_AFTER_MS)) await reload();
+      return { keys: [...keys.values()].map((key) => key.jwk) };
+    },
+    rotate: () => create("all others", 0),
+  };
+}

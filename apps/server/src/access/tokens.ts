@@ -1,0 +1,174 @@
+// The token flow: what a client asks for becomes a signed list of what it may do, for a few minutes; and such a token is read again.
+// A token is an upper bound only: authorize.ts looks at the caller's present rights each time. Not here: keys (signing-keys.ts).
+// Source: https://distribution.github.io/distribution/spec/auth/token/ and .../jwt/
+import { randomBytes } from "node:crypto";
+import { parseRepositoryName, type RepositoryName } from "@berth/oci/reference";
+import { errors as joseErrors, jwtVerify, SignJWT, type JWTPayload } from "jose";
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../platform/clock.ts";
+import type { Authorizer } from "./authorize.ts";
+import type { Action, Caller, TokenAccess } from "./caller.ts";
+import { UnauthorizedError } from "./challenge.ts";
+import { ALL_ACTIONS } from "./roles.ts";
+import { parseScopes } from "./scopes.ts";
+import { CLOCK_SKEW_SECONDS, MAX_TOKEN_LIFETIME_SECONDS, TOKEN_ALGORITHM, type SigningKeys } from "./signing-keys.ts";
+
+/** The token endpoint's answer. */
+export interface TokenAnswer {
+  readonly token: string;
+  /** The same; OAuth 2 clients look for it here. */
+  readonly access_token: string;
+  /** Seconds. */
+  readonly expires_in: number;
+  readonly issued_at: string;
+}
+
+/** What a token says. */
+export interface TokenClaims {
+  /** Undefined for an anonymous token. */
+  readonly account: { readonly id: number; readonly epoch: number } | undefined;
+  readonly access: TokenAccess;
+  readonly namesCatalog: boolean;
+  /** Milliseconds since 1970. */
+  readonly expiresAt: number;
+}
+
+/** Makes and reads tokens. */
+export interface Tokens {
+  /**
+   * A token for the scopes, each with the actions that the caller has of those asked for, perhaps none. The caller comes from Basic
+   * credentials or is anonymous. Errors: REQUEST_INVALID, UNAUTHORIZED (for a caller that itself has only a token).
+   */
+  issueToken(caller: Caller, scopes: readonly string[]): Promise<TokenAnswer>;
+  /** What a token says; at hand where it was read before. Errors: UNAUTHORIZED with the reason `invalid_token`. */
+  readToken(token: string): TokenClaims | Promise<TokenClaims>;
+}
+
+/** How tokens are made. */
+export interface TokensOptions {
+  readonly signingKeys: SigningKeys;
+  readonly authorizer: Authorizer;
+  readonly clock: Clock;
+  /** `iss`: who signs. */
+  readonly issuer: string;
+  /** `aud`: the registry's name, as in the challenge. */
+  readonly service: string;
+  /** 60 to 3600. */
+  readonly lifetimeSeconds: number;
+}
+
+/** Clients of old times assume 60 seconds where nothing is said, so nothing less is useful. Source: token specification. */
+export const MIN_TOKEN_LIFETIME_SECONDS = 60;
+/** Five minutes: long enough for a pull of many layers, short enough that nobody misses revocation lists. */
+export const DEFAULT_TOKEN_LIFETIME_SECONDS = 300;
+/** Longest token that is looked at; Node refuses headers of more than 16 KiB in all. */
+const MAX_TOKEN_LENGTH = 12 * 1024;
+/** Memory for tokens that were read: some 20,000 of common size. */
+const CACHE_BYTES = 32 * 1024 * 1024;
+/** What an entry takes besides its text. */
+const ENTRY_BYTES = 512;
+
+interface AccessEntry {
+  readonly type: string;
+  readonly name: string;
+  readonly actions: readonly string[];
+}
+
+/** Makes the token service. */
+export function createTokens(options: TokensOptions): Tokens {
+  const { signingKeys, authorizer, clock, issuer, service, lifetimeSeconds } = options;
+  if (!(lifetimeSeconds >= MIN_TOKEN_LIFETIME_SECONDS && lifetimeSeconds <= MAX_TOKEN_LIFETIME_SECONDS)) {
+    throw new RangeError(`a token's life is ${MIN_TOKEN_LIFETIME_SECONDS} to ${MAX_TOKEN_LIFETIME_SECONDS} seconds`);
+  }
+  const read = new LRUCache<string, TokenClaims>({
+    maxSize: CACHE_BYTES,
+    sizeCalculation: (claims, token) => 2 * token.length + ENTRY_BYTES + 256 * claims.access.size,
+  });
+
+  async function verify(token: string): Promise<TokenClaims> {
+    if (token.length > MAX_TOKEN_LENGTH) throw new UnauthorizedError({ reason: "invalid_token" });
+    let payload: JWTPayload;
+    try {
+      ({ payload } = await jwtVerify(
+        token,
+        async (header) => {
+          const key = header.kid === undefined ? undefined : await signingKeys.findVerifier(header.kid);
+          if (key === undefined) throw new joseErrors.JWKSNoMatchingKey();
+          return key;
+        },
+        {
+          algorithms: [TOKEN_ALGORITHM],
+          issuer,
+          audience: service,
+          currentDate: new Date(clock.now()),
+          requiredClaims: ["exp", "iat", "jti", "sub"],
+        },
+      ));
+    } catch (cause) {
+      // Everything that jose finds wrong is the token's fault; anything else (the database is away) is ours.
+      if (cause instanceof joseErrors.JOSEError) throw new UnauthorizedError({ reason: "invalid_token", cause });
+      throw cause;
+    }
+    const claims = parseClaims(payload);
+    read.set(token, claims);
+    return claims;
+  }
+
+  return {
+    readToken(token) {
+      const found = read.get(token);
+      if (found === undefined) return verify(token);
+      if (found.expiresAt > clock.now()) return found;
+      read.delete(token);
+      throw new UnauthorizedError({ reason: "invalid_token", message: "the token has expired" });
+    },
+    async issueToken(caller, scopeParameters) {
+      if (caller.access !== undefined) throw new UnauthorizedError({ message: "a token cannot be exchanged for another" });
+      const scopes = parseScopes(scopeParameters);
+      const access: AccessEntry[] = [];
+      for (const [repository, asked] of scopes.repositories) {
+        const granted = (await authorizer.allowed(caller, repository)).intersection(asked);
+        access.push({ type: "repository", name: repository, actions: [...granted] });
+      }
+      // Everybody may list: the list holds only what the caller may read.
+      if (scopes.catalog) access.push({ type: "registry", name: "catalog", actions: ["*"] });
+
+      const signer = await signingKeys.getSigner();
+      const now = Math.floor(clock.now() / 1000);
+      const token = await new SignJWT({ access, ...(caller.kind === "account" ? { account: caller.accountId, epoch: caller.epoch } : {}) })
+        .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: "JWT", kid: signer.id })
+        .setIssuer(issuer)
+        .setSubject(caller.kind === "account" ? caller.name : "")
+        .setAudience(service)
+        .setIssuedAt(now)
+        // Another replica's clock may be behind.
+        .setNotBefore(now - CLOCK_SKEW_SECONDS)
+        .setExpirationTime(now + lifetimeSeconds)
+        .setJti(randomBytes(12).toString("base64url"))
+        .sign(signer.privateKey);
+      return { token, access_token: token, expires_in: lifetimeSeconds, issued_at: new Date(now * 1000).toISOString() };
+    },
+  };
+}
+
+// The signature proves that we wrote it, so what does not parse is a defect of ours or of another version; it grants nothing.
+function parseClaims(payload: JWTPayload): TokenClaims {
+  const { account, epoch, access } = payload;
+  const isAnonymous = account === undefined && epoch === undefined && payload.sub === "";
+  if (!isAnonymous && !(Number.isSafeInteger(account) && Number.isSafeInteger(epoch)))
+    throw new UnauthorizedError({ reason: "invalid_token" });
+  const repositories = new Map<RepositoryName, ReadonlySet<Action>>();
+  let namesCatalog = false;
+  for (const entry of Array.isArray(access) ? (access as readonly AccessEntry[]) : []) {
+    if (entry.type === "registry" && entry.name === "catalog") namesCatalog = entry.actions.includes("*");
+    if (entry.type !== "repository") continue;
+    const actions = entry.actions.filter((action): action is Action => ALL_ACTIONS.has(action as Action));
+    repositories.set(parseRepositoryName(entry.name), new Set(actions));
+  }
+  return {
+    account: isAnonymous ? undefined : { id: account as number, epoch: epoch as number },
+    access: repositories,
+    namesCatalog,
+    expiresAt: payload.exp! * 1000,
+  };
+}

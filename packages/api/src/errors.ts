@@ -1,0 +1,42 @@
+// The control plane's own error codes, each with its status and message. Not here: the codes that both planes share (@berth/oci/errors).
+import { RegistryError, type ErrorRow, type RegistryErrorOptions } from "@berth/oci/errors";
+
+/** Every code that only the control plane has. Shared ones (UNAUTHORIZED, DENIED, TOOMANYREQUESTS, UNAVAILABLE, …) are the data plane's. */
+export const API_ERROR_ROWS = {
+  FIELD_INVALID: { status: 400, message: "a field of the request is not valid", spec: "Berth" },
+  BODY_INVALID: { status: 400, message: "the request body is not valid JSON", spec: "Berth" },
+  BODY_TOO_LARGE: { status: 413, message: "the request body is larger than the limit", spec: "Berth" },
+  MEDIA_TYPE_UNSUPPORTED: { status: 415, message: "the request body is not application/json", spec: "Berth" },
+  OPERATION_UNKNOWN: { status: 404, message: "the API has no such operation", spec: "Berth" },
+  CROSS_SITE_REFUSED: { status: 403, message: "a page of another site may not change anything here", spec: "Berth" },
+  PROJECT_UNKNOWN: { status: 404, message: "project not known to registry", spec: "Berth" },
+  PROJECT_EXISTS: { status: 409, message: "a project of that name exists", spec: "Berth" },
+  PROJECT_NOT_EMPTY: { status: 409, message: "the project still has repositories; delete them first", spec: "Berth" },
+  MEMBER_UNKNOWN: { status: 404, message: "the account is not a member of the project", spec: "Berth" },
+  LAST_OWNER: { status: 409, message: "the project would have no owner; make another member owner first", spec: "Berth" },
+  USER_UNKNOWN: { status: 404, message: "user not known to registry", spec: "Berth" },
+  USER_EXISTS: { status: 409, message: "a user of that name exists", spec: "Berth" },
+  LAST_ADMINISTRATOR: {
+    status: 409,
+    message: "the registry would have no administrator; make another user administrator first",
+    spec: "Berth",
+  },
+  PASSWORD_WRONG: { status: 403, message: "the current password is wrong", spec: "Berth" },
+  ROBOT_UNKNOWN: { status: 404, message: "robot not known to registry", spec: "Berth" },
+  ROBOT_EXISTS: { status: 409, message: "a robot of that name exists", spec: "Berth" },
+} as const satisfies Record<string, ErrorRow>;
+
+/** A code that only the control plane has. */
+export type ApiErrorCode = keyof typeof API_ERROR_ROWS;
+
+/** A `RegistryError` with one of the control plane's codes. */
+export class ApiError extends RegistryError {
+  override readonly code: ApiErrorCode;
+
+  constructor(code: ApiErrorCode, options: RegistryErrorOptions = {}) {
+    const row = API_ERROR_ROWS[code];
+    super("UNKNOWN", { ...options, status: options.status ?? row.status, message: options.message ?? row.message });
+    this.name = "ApiError";
+    this.code = code;
+  }
+}
