@@ -219,10 +219,10 @@ async function ensureFromGo(name: ToolName, recipe: Exclude<Recipe, { how: "apt"
   if (existsSync(binary)) return binary;
   const go = findInPath("go") ?? findInPath("/usr/local/go/bin/go");
   if (go === undefined) throw new ToolUnavailable(name, "not built, and no Go on this machine", true);
-  // Debian 12's Go is 1.19; the oldest of these modules asks for 1.25.
+  // containerd 2.4 asks for 1.26; Debian 12's own Go is 1.19.
   const { stdout } = await run(go, ["env", "GOVERSION"]);
   const minor = Number(/^go1\.(\d+)/.exec(stdout)?.[1] ?? 0);
-  if (minor < 25) throw new ToolUnavailable(name, `needs Go 1.25, found ${stdout.trim()}`, true);
+  if (minor < 26) throw new ToolUnavailable(name, `needs Go 1.26, found ${stdout.trim()}`, true);
   await mkdir(folder, { recursive: true });
   await withLock(`${name}-${recipe.version}`, async () => {
     if (existsSync(binary)) return;
