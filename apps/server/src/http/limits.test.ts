@@ -1,0 +1,163 @@
+// Semaphores admit in order and never more than their limit; waiting ends by a place, a refusal or the client's leaving; idle bodies end.
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { RegistryError } from "@berth/oci/errors";
+import fc from "fast-check";
+import { createSemaphore, withIdleTimeout } from "./limits.ts";
+
+const LONG_MS = 3_600_000;
+const create = (changes: Partial<Parameters<typeof createSemaphore>[0]> = {}) =>
+  createSemaphore({ limit: 1, queueLimit: 1, waitMs: LONG_MS, code: "TOOMANYREQUESTS", retryAfterSeconds: 3, ...changes });
+const isError = (code: string, status: number) => (error: unknown) =>
+  error instanceof RegistryError && error.code === code && error.status === status;
+
+describe("semaphore", () => {
+  it("refuses at once when the queue is full, with retry-after", async () => {
+    const semaphore = create();
+    await semaphore.enter();
+    const waiting = semaphore.enter();
+    await assert.rejects(semaphore.enter(), (error: unknown) => {
+      assert.ok(error instanceof RegistryError);
+      assert.deepEqual([error.code, error.status, error.headers["retry-after"]], ["TOOMANYREQUESTS", 429, "3"]);
+      return true;
+    });
+    assert.deepEqual([semaphore.active, semaphore.waiting], [1, 1]);
+    semaphore.leave();
+    await waiting;
+    semaphore.leave();
+    assert.deepEqual([semaphore.active, semaphore.waiting], [0, 0]);
+    assert.throws(() => semaphore.leave(), /more often/);
+  });
+
+  it("refuses who waited too long, and does not give a place to one who left", async () => {
+    const short = create({ waitMs: 1, code: "UNAVAILABLE" });
+    await short.enter();
+    await assert.rejects(short.enter(), isError("UNAVAILABLE", 503));
+    assert.equal(short.waiting, 0);
+
+    const semaphore = create({ queueLimit: 2 });
+    await semaphore.enter();
+    const client = new AbortController();
+    const left = semaphore.enter(client.signal);
+    const second = semaphore.enter();
+    client.abort(new Error("gone"));
+    await assert.rejects(left, /gone/);
+    semaphore.leave();
+    await second;
+    assert.equal(semaphore.active, 1);
+    await assert.rejects(semaphore.enter(client.signal), /gone/);
+    assert.equal(semaphore.active, 1);
+  });
+
+  it("lets nobody pass the queue", async () => {
+    const semaphore = create({ queueLimit: 2 });
+    await semaphore.enter();
+    const order: number[] = [];
+    const waiters = [1, 2].map((n) => semaphore.enter().then(() => order.push(n)));
+    semaphore.leave();
+    assert.equal(semaphore.tryEnter(), false);
+    await turn();
+    semaphore.leave();
+    await Promise.all(waiters);
+    assert.deepEqual(order, [1, 2]);
+  });
+
+  it("never admits more than its limit, whatever comes and goes", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 0, max: 4 }),
+        fc.array(fc.boolean()),
+        async (limit, queueLimit, steps) => {
+          const semaphore = create({ limit, queueLimit });
+          let inside = 0;
+          let refused = 0;
+          let entered = 0;
+          for (const isArrival of steps) {
+            if (isArrival)
+              void semaphore.enter().then(
+                () => [entered++, inside++],
+                () => refused++,
+              );
+            else if (inside > 0) {
+              inside--;
+              semaphore.leave();
+            }
+            await turn();
+            assert.ok(inside <= limit && semaphore.waiting <= queueLimit);
+            assert.equal(inside, semaphore.active);
+            assert.ok(semaphore.waiting === 0 || semaphore.active === limit, "someone waits beside a free place");
+          }
+          assert.equal(entered + refused + semaphore.waiting, steps.filter(Boolean).length);
+          // Whoever still waits holds a timer.
+          while (semaphore.active > 0) semaphore.leave();
+          await turn();
+          assert.equal(semaphore.waiting, 0);
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+});
+
+async function collect<T>(body: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const chunk of body) all.push(chunk);
+  return all;
+}
+
+describe("idle timeout", () => {
+  async function* chunks(...values: number[]) {
+    for (const value of values) yield value;
+  }
+
+  it("passes chunks on, and closes the body when the reader stops", async () => {
+    assert.deepEqual(await collect(withIdleTimeout(chunks(1, 2, 3), LONG_MS)), [1, 2, 3]);
+    let isClosed = false;
+    async function* body() {
+      try {
+        yield 1;
+        yield 2;
+      } finally {
+        isClosed = true;
+      }
+    }
+    for await (const chunk of withIdleTimeout(body(), LONG_MS)) if (chunk === 1) break;
+    assert.ok(isClosed);
+  });
+
+  it("fails a body that stops arriving, also in its middle", async () => {
+    async function* stuck() {
+      yield 1;
+      // A timer that is referenced, as an open socket is.
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      yield 2;
+    }
+    const seen: number[] = [];
+    await assert.rejects(
+      async () => {
+        for await (const chunk of withIdleTimeout(stuck(), 10)) seen.push(chunk);
+      },
+      isError("REQUEST_TIMEOUT", 408),
+    );
+    assert.deepEqual(seen, [1]);
+  });
+
+  it("does not count the reader's own time", async () => {
+    const seen: number[] = [];
+    for await (const chunk of withIdleTimeout(chunks(1, 2, 3), 10)) {
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      seen.push(chunk);
+    }
+    assert.deepEqual(seen, [1, 2, 3]);
+  });
+
+  it("hands on the body's own failure", async () => {
+    async function* failing() {
+      yield 1;
+      throw new Error("socket closed");
+    }
+    await assert.rejects(collect(withIdleTimeout(failing(), LONG_MS)), /socket closed/);
+  });
+});
