@@ -6,6 +6,7 @@ import { OCI_INDEX } from "@berth/oci/media-types";
 import type { RepositoryName, Tag } from "@berth/oci/reference";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Caller, Grant } from "../access/caller.ts";
+import type { ReadableProject } from "../access/readable-projects.ts";
 import type { Manifests } from "../content/manifests.ts";
 import type { ReferrerRow, Referrers } from "../content/referrers.ts";
 import type { Repositories } from "../content/repositories.ts";
@@ -74,6 +75,19 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
     return extra;
   }
 
+  /** The first `wanted` repositories of a project after `last` that the caller may pull; a robot may see a part of them only. */
+  async function readableNames(project: ReadableProject, last: string, wanted: number): Promise<string[]> {
+    const readable: string[] = [];
+    let after = last;
+    for (;;) {
+      const asked = wanted - readable.length;
+      const names = await repositories.listNames(project.id, after, asked);
+      readable.push(...names.filter((name) => project.mayPull(name as RepositoryName)));
+      if (names.length < asked || readable.length === wanted) return readable;
+      after = names.at(-1)!;
+    }
+  }
+
   return {
     async tags(caller, repository, last, limit) {
       const grant = await authorizer.authorize(caller, "pull", repository);
@@ -86,18 +100,13 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
     async catalog(caller, last, limit) {
       if (limit === 0) return { items: [], next: undefined };
       const names: string[] = [];
-      // The project that `last` lies in is looked at again, from behind `last`: its sort key is a prefix of its repositories' names.
+      // The project that `last` lies in comes first again, from behind `last`: its sort key is the beginning of its repositories' names.
       const slash = last.indexOf("/");
-      const lastProject = slash === -1 ? undefined : last.slice(0, slash + 1);
-      let after = last;
-      let isFirst = true;
+      let after = slash === -1 ? last : beforeKey(last.slice(0, slash + 1));
       for (;;) {
-        const projects = isFirst && lastProject !== undefined
-          ? await authorizer.listReadableProjects(caller, beforeKey(lastProject), PROJECT_BATCH)
-          : await authorizer.listReadableProjects(caller, after, PROJECT_BATCH);
-        isFirst = false;
+        const projects = await authorizer.listReadableProjects(caller, after, PROJECT_BATCH);
         for (const project of projects) {
-          names.push(...(await repositories.listNames(project.id, last, limit + 1 - names.length)));
+          names.push(...(await readableNames(project, last, limit + 1 - names.length)));
           if (names.length > limit) return pageOf(names, limit, (name) => name);
         }
         const end = projects.at(-1);

@@ -3,7 +3,6 @@
 import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
 import type { BlobRow, Blobs } from "../content/blobs.ts";
-import type { BlobStore } from "../content/blobs/blob-store.ts";
 import type { HotCache } from "../content/blobs/hot-cache.ts";
 
 /** Blobs that lie in the database and are kept in memory: configs and other small ones, so that a hot pull reads no row twice. */
@@ -20,7 +19,6 @@ export interface BlobReader {
 /** What reading needs. */
 export interface BlobReaderParts {
   readonly blobs: Blobs;
-  readonly store: BlobStore;
   readonly cache: HotCache;
   /** Called once for each read that found damage, after the blob was marked. */
   readonly onDamage: (blob: BlobRow, error: unknown) => void;

@@ -15,7 +15,7 @@ import type { BlobReader } from "../../distribution/open-blob.ts";
 import type { Pull } from "../../distribution/pull.ts";
 import type { Push } from "../../distribution/push.ts";
 import type { Chunk, SessionState, UploadSessions } from "../../distribution/upload-session.ts";
-import { type Limiter, withIdleTimeout } from "../limits.ts";
+import { type Semaphore, withIdleTimeout } from "../limits.ts";
 import { sendBlob } from "./blob-response.ts";
 import { contentLength, isNotModified, mediaType, tagCondition } from "./headers.ts";
 import type { Page, V2Kind, V2Request } from "./parse-request.ts";
@@ -30,7 +30,7 @@ export interface V2Parts {
   readonly manifests: Manifests;
   readonly reader: BlobReader;
   readonly store: BlobStore;
-  readonly uploadLimiter: Limiter;
+  readonly uploadSlots: Semaphore;
   readonly settings: V2Settings;
 }
 
@@ -63,7 +63,7 @@ const YEAR_SECONDS = 31_536_000;
 
 /** Makes the table. */
 export function createV2Routes(parts: V2Parts): V2Routes {
-  const { pull, push, mount, uploads, lists, manifests, reader, store, uploadLimiter, settings } = parts;
+  const { pull, push, mount, uploads, lists, manifests, reader, store, uploadSlots, settings } = parts;
 
   function chunkOf(request: IncomingMessage, length: number | undefined): Chunk {
     const range = request.headers["content-range"];
@@ -72,10 +72,19 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       throw new RegistryError("SIZE_INVALID", { detail: { contentRange: range, contentLength: length } });
     }
     return {
-      body: withIdleTimeout(request, settings.bodyIdleTimeoutMs),
+      body: bodyOf(request, settings),
       startBytes: parsed?.start,
       lengthBytes: length ?? (parsed === undefined ? undefined : parsed.end - parsed.start + 1),
     };
+  }
+
+  async function withSlot<T>(work: () => Promise<T>): Promise<T> {
+    await uploadSlots.enter();
+    try {
+      return await work();
+    } finally {
+      uploadSlots.leave();
+    }
   }
 
   function sessionHeaders(repository: RepositoryName, state: SessionState): Record<string, string | number> {
@@ -198,7 +207,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       if (parsed.whole !== undefined) {
         const digest = parsed.whole;
         const chunk = chunkOf(request, contentLength(request.headers["content-length"]));
-        await uploadLimiter.run(() => uploads.pushWhole(grant, digest, chunk));
+        await withSlot(() => uploads.pushWhole(grant, digest, chunk));
         sendCreated(response, parsed.repository, digest);
         return;
       }
@@ -229,7 +238,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     async "upload-append"({ caller, parsed, request, response }) {
       const grant = await push.authorize(caller, parsed.repository);
       const chunk = chunkOf(request, contentLength(request.headers["content-length"]));
-      const state = await uploadLimiter.run(() => withSession(parsed.repository, parsed.id, () => uploads.append(grant, parsed.id, chunk)));
+      const state = await withSlot(() => withSession(parsed.repository, parsed.id, () => uploads.append(grant, parsed.id, chunk)));
       response.writeHead(202, sessionHeaders(parsed.repository, state));
       response.end();
     },
@@ -239,7 +248,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       const length = contentLength(request.headers["content-length"]);
       const hasBody = request.headers["transfer-encoding"] !== undefined || (length ?? 0) > 0;
       const chunk = hasBody ? chunkOf(request, length) : undefined;
-      await uploadLimiter.run(() => withSession(parsed.repository, parsed.id, () => uploads.finish(grant, parsed.id, parsed.digest, chunk)));
+      await withSlot(() => withSession(parsed.repository, parsed.id, () => uploads.finish(grant, parsed.id, parsed.digest, chunk)));
       sendCreated(response, parsed.repository, parsed.digest);
     },
 
@@ -318,13 +327,18 @@ function sendJson(response: ServerResponse, status: number, body: string, header
   response.end(response.req.method === "HEAD" ? undefined : body);
 }
 
+// A reader that stops early must leave the connection open, or the client would never see why.
+function bodyOf(request: IncomingMessage, settings: V2Settings): AsyncIterable<Uint8Array> {
+  return withIdleTimeout<Uint8Array>(request.iterator({ destroyOnReturn: false }), settings.bodyIdleTimeoutMs);
+}
+
 async function readManifestBody(request: IncomingMessage, settings: V2Settings): Promise<Buffer> {
   const limit = settings.maxManifestBytes;
   const tooLarge = (): RegistryError => new RegistryError("MANIFEST_TOO_LARGE", { detail: { maxBytes: limit } });
   if ((contentLength(request.headers["content-length"]) ?? 0) > limit) throw tooLarge();
   const pieces: Uint8Array[] = [];
   let length = 0;
-  for await (const piece of withIdleTimeout(request, settings.bodyIdleTimeoutMs)) {
+  for await (const piece of bodyOf(request, settings)) {
     length += piece.length;
     if (length > limit) throw tooLarge();
     pieces.push(piece);

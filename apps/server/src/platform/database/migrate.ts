@@ -55,9 +55,10 @@ const findVersion = statement<Record<never, never>>()("migrate.version", (db) =>
 
 /** The database's version; 0 when it is empty. */
 export async function findMigrationVersion(database: Database): Promise<number> {
-  await database.script(
-    `create table if not exists migration (id ${TYPES[database.dialect].integer} primary key, name text not null, applied_at ${TYPES[database.dialect].integer} not null)`,
-  );
+  const { integer } = TYPES[database.dialect];
+  const create = `create table if not exists migration (id ${integer} primary key, name text not null, applied_at ${integer} not null)`;
+  // PostgreSQL lets two replicas both find no table and fails the slower one, which then finds it.
+  await database.script(create).catch(() => database.script(create));
   return (await database.first(findVersion, {}))?.id ?? 0;
 }
 

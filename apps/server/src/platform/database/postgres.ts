@@ -37,7 +37,11 @@ export function openPostgres(options: PostgresOptions): Database {
     types,
     application_name: "berth",
   });
-  pool.on("error", options.onBackgroundError);
+  let isClosed = false;
+  pool.on("error", (error) => {
+    // The pool forgets a connection before its end has arrived: what comes after that concerns nobody.
+    if (!isClosed) options.onBackgroundError(error);
+  });
   const outside = executorOf((config) => pool.query(config));
 
   async function once<T>(work: (tx: Executor) => Promise<T>, durable: boolean): Promise<T> {
@@ -96,7 +100,10 @@ export function openPostgres(options: PostgresOptions): Database {
         client.release();
       }
     },
-    close: () => pool.end(),
+    async close() {
+      isClosed = true;
+      await pool.end();
+    },
   };
   return database;
 }

@@ -1,0 +1,307 @@
+// Builds everything, top to bottom: the only file that constructs stores and services. Not here: roles and signals (main.ts).
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { RegistryError } from "@berth/oci/errors";
+import { createAccounts } from "./access/accounts.ts";
+import { createAuthenticator } from "./access/authenticate.ts";
+import { createAuthorizer } from "./access/authorize.ts";
+import { bootstrap } from "./access/bootstrap.ts";
+import { createLoginFailures } from "./access/login-failures.ts";
+import { createPasswordHasher } from "./access/secrets.ts";
+import { createSigningKeys } from "./access/signing-keys.ts";
+import { createTokens } from "./access/tokens.ts";
+import type { Config } from "./config.ts";
+import { createBlobs } from "./content/blobs.ts";
+import type { BlobStore } from "./content/blobs/blob-store.ts";
+import { createFilesystemStore } from "./content/blobs/filesystem.ts";
+import { createHotCache } from "./content/blobs/hot-cache.ts";
+import { createGarbage, type Garbage } from "./content/garbage.ts";
+import { createManifests } from "./content/manifests.ts";
+import { createReferrers } from "./content/referrers.ts";
+import { createRepositories } from "./content/repositories.ts";
+import { createTags } from "./content/tags.ts";
+import { createUploads } from "./content/uploads.ts";
+import { createCollector, type Collector } from "./distribution/collector.ts";
+import { createLists } from "./distribution/lists.ts";
+import { createMount } from "./distribution/mount.ts";
+import { createBlobReader } from "./distribution/open-blob.ts";
+import type { Ports } from "./distribution/ports.ts";
+import { createPull } from "./distribution/pull.ts";
+import { createPush } from "./distribution/push.ts";
+import { createUploadSessions } from "./distribution/upload-session.ts";
+import { createApi } from "./http/api/api.ts";
+import { createHealth } from "./http/health.ts";
+import { createSemaphore } from "./http/limits.ts";
+import { startServer, type RunningServer } from "./http/server.ts";
+import { answerToken } from "./http/token.ts";
+import { createClientAddressReader, originOf } from "./http/trusted-proxies.ts";
+import { createV2Handler, V2_OPERATIONS } from "./http/v2/handler.ts";
+import { createV2Routes } from "./http/v2/routes.ts";
+import { systemClock } from "./platform/clock.ts";
+import type { Database } from "./platform/database/database.ts";
+import { migrate } from "./platform/database/migrate.ts";
+import { createRequestIds, type Logger } from "./platform/log.ts";
+import { createMetrics } from "./platform/metrics.ts";
+import { openKeyPair } from "./platform/tls.ts";
+
+/** What a role brings with it. */
+export interface Surroundings {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly masterKey: Uint8Array;
+}
+
+/** What every role stands on: where metadata and bytes lie. */
+export interface Foundation {
+  readonly database: Database;
+  readonly store: BlobStore;
+  readonly garbage: Garbage;
+  close(): Promise<void>;
+}
+
+/** A registry that answers. */
+export interface RunningRegistry {
+  readonly port: number;
+  /** Set at the very first start: the administrator's password, made up because the configuration gave none. */
+  readonly generatedAdminPassword: string | undefined;
+  /** Lets requests and jobs end, then closes everything. */
+  stop(): Promise<void>;
+}
+
+const SECOND = 1000;
+const HOUR_MS = 3_600_000;
+
+/** Opens the database that the configuration names; migrates nothing. */
+export async function openDatabase(config: Config, logger: Logger): Promise<Database> {
+  const onBackgroundError = (error: unknown): void => logger.error({ err: error }, "the database failed in the background");
+  if (config.database.url === undefined) {
+    const { openSqlite } = await import("./platform/database/sqlite.ts");
+    return openSqlite({ path: join(config.data, "berth.db"), onBackgroundError });
+  }
+  // Loaded only where it is used: the driver costs an embedded registry memory and start-up time.
+  const { openPostgres } = await import("./platform/database/postgres.ts");
+  return openPostgres({
+    url: config.database.url,
+    maxConnections: config.database.maxConnections,
+    acquireTimeoutMs: config.database.acquireTimeoutSeconds * SECOND,
+    onBackgroundError,
+  });
+}
+
+async function openStore(config: Config, logger: Logger): Promise<BlobStore> {
+  // Names this process among all that ever write to the store.
+  const processId = randomBytes(8).toString("hex");
+  const { kind, filesystem, s3 } = config.storage;
+  if (kind === "filesystem") return createFilesystemStore({ root: filesystem.directory, processId });
+  const { openS3Store } = await import("./content/blobs/s3.ts");
+  const opened = await openS3Store({ ...s3, processId });
+  logger.info({ capabilities: opened.capabilities }, "the S3 service was probed");
+  return opened.store;
+}
+
+function leaseTimes(config: Config): { leaseMs: number; graceMs: number } {
+  return { leaseMs: config.gc.leaseSeconds * SECOND, graceMs: config.gc.graceSeconds * SECOND };
+}
+
+/** Opens database and store, and brings the database to this program's version. */
+export async function openFoundation({ config, logger }: Surroundings): Promise<Foundation> {
+  const database = await openDatabase(config, logger);
+  try {
+    for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
+    const store = await openStore(config, logger);
+    return {
+      database,
+      store,
+      garbage: createGarbage(database, store, systemClock, leaseTimes(config)),
+      async close() {
+        await store.close();
+        await database.close();
+      },
+    };
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+}
+
+/** Builds the content's side: what uploads and the collector share. */
+function composeContent({ config, logger }: Surroundings, { database, store, garbage }: Foundation) {
+  const clock = systemClock;
+  const repositories = createRepositories(database, clock);
+  const blobs = createBlobs(database, clock, leaseTimes(config));
+  const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND);
+  const sessions = createUploadSessions({
+    database,
+    repositories,
+    uploads,
+    blobs,
+    store,
+    inlineMaxBytes: config.storage.inlineMaxBytes,
+    maxBlobBytes: config.limits.uploadBytes,
+  });
+  const metrics = createMetrics({ operations: V2_OPERATIONS, storeOperations: [], tag: config.metrics.tag });
+  let failedRounds = 0;
+  metrics.addCounter("collection_failed_rounds_total", "Rounds of collection that ended with an error.", () => failedRounds);
+  const collector = createCollector({
+    garbage,
+    uploads: sessions,
+    store,
+    clock,
+    intervalMs: config.gc.intervalSeconds * SECOND,
+    batchSize: config.gc.batchSize,
+    sweepAgeMs: config.limits.uploadAgeSeconds * SECOND + HOUR_MS,
+    onRound: (round, backlog) => {
+      metrics.addReclaimed(round.deletedKeys, round.deletedBytes);
+      const oldest = backlog.oldestDueAt === undefined ? 0 : (clock.now() - backlog.oldestDueAt.getTime()) / SECOND;
+      metrics.setCollectionBacklog(backlog.links + backlog.keys, oldest);
+    },
+    onError: (error) => {
+      failedRounds++;
+      logger.error({ err: error }, "a round of collection failed; the next one goes on");
+    },
+  });
+  return { repositories, blobs, sessions, metrics, collector };
+}
+
+/** The collector alone, for the `work` role and the `gc` command. */
+export function composeCollector(surroundings: Surroundings, foundation: Foundation): Collector {
+  return composeContent(surroundings, foundation).collector;
+}
+
+/** Builds and starts the registry. `jobs` false leaves the background work to `work` processes. */
+export async function startRegistry(surroundings: Surroundings, options: { jobs: boolean }): Promise<RunningRegistry> {
+  const { config, logger, masterKey } = surroundings;
+  const clock = systemClock;
+  const foundation = await openFoundation(surroundings);
+  const { database, store } = foundation;
+  const { repositories, blobs, sessions, metrics, collector } = composeContent(surroundings, foundation);
+
+  // Access: who may.
+  const accounts = createAccounts({ database, clock });
+  const authorizer = createAuthorizer({ accounts, database, clock });
+  const signingKeys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
+  const tokens = createTokens({
+    signingKeys,
+    authorizer,
+    clock,
+    issuer: config.auth.service,
+    service: config.auth.service,
+    lifetimeSeconds: config.auth.tokenLifetimeSeconds,
+  });
+  const passwords = createPasswordHasher();
+  const loginFailures = createLoginFailures({ database, clock });
+  const authenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
+  const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword });
+
+  // Content and distribution: the data plane. No port is handed in yet.
+  const ports: Ports = {};
+  const manifests = createManifests(database, clock, leaseTimes(config));
+  const tags = createTags(database, clock);
+  const referrers = createReferrers(database);
+  const cache = createHotCache({ store, maxBytes: config.storage.hotCacheBytes });
+  let damagedReads = 0;
+  metrics.addCounter("blob_damaged_reads_total", "Reads that found a blob's bytes missing or wrong.", () => damagedReads);
+  metrics.addGauge("hot_cache_bytes", "Memory that the cache of hot blobs holds.", () => cache.sizeBytes);
+  const reader = createBlobReader({
+    blobs,
+    cache,
+    onDamage: (blob, error) => {
+      damagedReads++;
+      logger.error({ err: error, digest: blob.digest }, "a blob's bytes are missing or wrong: pushing it again heals it");
+    },
+  });
+  const routes = createV2Routes({
+    pull: createPull({ authorizer, repositories, manifests, blobs, ports }),
+    push: createPush({ authorizer, repositories, manifests, tags, blobs, ports }),
+    mount: createMount({ authorizer, repositories, blobs }),
+    lists: createLists({ authorizer, repositories, manifests, tags, referrers }),
+    uploads: sessions,
+    manifests,
+    reader,
+    store,
+    uploadSlots: createSemaphore({
+      limit: config.limits.concurrentUploads,
+      queueLimit: config.limits.concurrentUploads,
+      waitMs: 10 * SECOND,
+      code: "TOOMANYREQUESTS",
+      retryAfterSeconds: 5,
+    }),
+    settings: {
+      maxManifestBytes: config.limits.manifestBytes,
+      maxPageSize: config.limits.pageSize,
+      minChunkBytes: config.limits.chunkMinBytes,
+      bodyIdleTimeoutMs: config.http.bodyIdleTimeoutSeconds * SECOND,
+      redirect: config.storage.redirect === "always",
+      // Dragonfly keeps a redirect for ten minutes and may begin a large download then.
+      signedUrlTtlSeconds: 20 * 60,
+    },
+  });
+
+  // HTTP: the way in.
+  const addressOf = createClientAddressReader(config.http.trustedProxies);
+  const requestIds = createRequestIds();
+  const keyPair =
+    config.http.tls.certificateFile === undefined || config.http.tls.keyFile === undefined
+      ? undefined
+      : await openKeyPair({ certificateFile: config.http.tls.certificateFile, keyFile: config.http.tls.keyFile, logger });
+  const v2 = createV2Handler({
+    authenticator,
+    routes,
+    metrics,
+    logger,
+    service: config.auth.service,
+    realmOf(request) {
+      if (config.auth.realm !== undefined) return config.auth.realm;
+      const origin = originOf(addressOf(request), config.http.publicUrl);
+      if (origin === undefined) throw new RegistryError("REQUEST_INVALID", { message: "the Host header is missing" });
+      return `${origin}/token`;
+    },
+  });
+  const api = await createApi({ database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf });
+  const health = createHealth({ database, store, metrics, authorizer, authenticator });
+  const server: RunningServer = await startServer(
+    {
+      host: config.http.listen.host,
+      port: config.http.listen.port,
+      keyPair,
+      headerTimeoutMs: config.http.headerTimeoutSeconds * SECOND,
+      keepAliveMs: config.http.keepAliveSeconds * SECOND,
+      maxConnections: config.http.maxConnections,
+      logger,
+    },
+    {
+      v2,
+      paths: new Map([
+        ["/token", (request, response, context) => answerToken({ authenticator, tokens }, request, response, context.remoteAddress)],
+        ["/healthz", health.live],
+        ["/readyz", health.ready],
+        ["/metrics", health.metrics],
+      ]),
+      rest: api,
+    },
+    {
+      slots: createSemaphore({
+        limit: config.limits.requestsInFlight,
+        queueLimit: config.limits.requestsInFlight,
+        waitMs: 5 * SECOND,
+        code: "UNAVAILABLE",
+        retryAfterSeconds: 2,
+      }),
+      contextOf: (request) => ({ id: requestIds(request.headers["x-request-id"]), remoteAddress: addressOf(request).remoteAddress }),
+    },
+  );
+  metrics.addGauge("http_connections", "Open connections.", () => server.connections());
+  if (options.jobs) collector.start();
+
+  return {
+    port: server.port,
+    generatedAdminPassword: first.created ? first.generatedPassword : undefined,
+    async stop() {
+      health.drain();
+      await server.stop(config.http.shutdownGraceSeconds * SECOND);
+      await collector.stop();
+      keyPair?.close();
+      await foundation.close();
+    },
+  };
+}

@@ -1,0 +1,129 @@
+// Runs the collector for as long as the process lives: a round takes batch after batch while there is work, then rests.
+// Start it, stop it and await it. Not here: what may be taken (content/garbage.ts).
+import type { Backlog, Garbage } from "../content/garbage.ts";
+import type { BlobStore } from "../content/blobs/blob-store.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { UploadSessions } from "./upload-session.ts";
+
+/** What one round did. */
+export interface CollectorRound {
+  readonly expiredUploads: number;
+  readonly unlinked: number;
+  readonly blobs: number;
+  readonly deletedKeys: number;
+  readonly deletedBytes: number;
+}
+
+/** The collector's loop. */
+export interface Collector {
+  start(): void;
+  /** Ends after the batch that runs now. */
+  stop(): Promise<void>;
+  /** One round at once, for commands and tests. */
+  runOnce(): Promise<CollectorRound>;
+}
+
+/** What the loop needs. */
+export interface CollectorParts {
+  readonly garbage: Garbage;
+  readonly uploads: UploadSessions;
+  readonly store: BlobStore;
+  readonly clock: Clock;
+  readonly intervalMs: number;
+  readonly batchSize: number;
+  /** How long temporary files without a session are left alone. */
+  readonly sweepAgeMs: number;
+  /** Called after each round of the loop, with what is left. */
+  readonly onRound: (round: CollectorRound, backlog: Backlog) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+/** The pause after each full batch: other work gets the database and the processor in between. */
+const BREATH_MS = 5;
+/** Temporary files are looked for this often: they are the rare leftovers of crashes. */
+const SWEEP_EVERY_MS = 3_600_000;
+
+/** Makes the loop. */
+export function createCollector(parts: CollectorParts): Collector {
+  const { garbage, uploads, store, clock, intervalMs, batchSize, sweepAgeMs, onRound, onError } = parts;
+  let isStopping = false;
+  let wake: (() => void) | undefined;
+  let running: Promise<void> | undefined;
+  let sweptAt = clock.now();
+
+  function rest(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, ms);
+      timer.unref();
+      function done(): void {
+        clearTimeout(timer);
+        wake = undefined;
+        resolve();
+      }
+      wake = done;
+    });
+  }
+
+  /** Runs batches until one is not full. */
+  async function drain<T extends { readonly examined: number }>(batch: () => Promise<T>, add: (done: T) => void): Promise<void> {
+    for (;;) {
+      const done = await batch();
+      add(done);
+      if (done.examined < batchSize || isStopping) return;
+      await rest(BREATH_MS);
+    }
+  }
+
+  async function runOnce(): Promise<CollectorRound> {
+    const round = { expiredUploads: 0, unlinked: 0, blobs: 0, deletedKeys: 0, deletedBytes: 0 };
+    await drain(
+      async () => ({ examined: await uploads.expire(batchSize) }),
+      (done) => {
+        round.expiredUploads += done.examined;
+      },
+    );
+    await drain(
+      () => garbage.collectLinks(batchSize),
+      (done) => {
+        round.unlinked += done.unlinked;
+        round.blobs += done.blobs;
+      },
+    );
+    await drain(
+      () => garbage.reclaimBytes(batchSize),
+      (done) => {
+        round.deletedKeys += done.deleted;
+        round.deletedBytes += done.bytes;
+      },
+    );
+    if (clock.now() - sweptAt > SWEEP_EVERY_MS) {
+      sweptAt = clock.now();
+      await store.sweep(new Date(clock.now() - sweepAgeMs));
+    }
+    return round;
+  }
+
+  async function loop(): Promise<void> {
+    while (!isStopping) {
+      try {
+        const round = await runOnce();
+        onRound(round, await garbage.backlog());
+      } catch (error) {
+        onError(error);
+      }
+      if (!isStopping) await rest(intervalMs);
+    }
+  }
+
+  return {
+    start() {
+      running ??= loop();
+    },
+    async stop() {
+      isStopping = true;
+      wake?.();
+      await running;
+    },
+    runOnce,
+  };
+}

@@ -1,0 +1,88 @@
+// What an operator's machinery asks: does the process live, can it serve, what has it counted. Not here: what is counted (platform/metrics.ts).
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { RegistryError } from "@berth/oci/errors";
+import type { Authenticator } from "../access/authenticate.ts";
+import type { Authorizer } from "../access/authorize.ts";
+import type { BlobStore } from "../content/blobs/blob-store.ts";
+import type { Database } from "../platform/database/database.ts";
+import type { Metrics } from "../platform/metrics.ts";
+import type { Handler } from "./server.ts";
+
+/** What health needs. */
+export interface HealthParts {
+  readonly database: Database;
+  readonly store: BlobStore;
+  readonly metrics: Metrics;
+  readonly authenticator: Authenticator;
+  readonly authorizer: Authorizer;
+}
+
+/** The handlers. */
+export interface Health {
+  /** 200 as long as the process answers. */
+  readonly live: Handler;
+  /** 200 when database and store can be used; 503 with what cannot, and while the process drains. */
+  readonly ready: Handler;
+  /** Prometheus's page, for administrators. */
+  readonly metrics: Handler;
+  /** From now on the process is not ready. */
+  drain(): void;
+}
+
+/** How long one answer about a backend holds: probes of many load balancers must not become a load themselves. */
+const PROBE_HOLDS_MS = 1000;
+/** A backend that does not answer within this is not ready. */
+const PROBE_TIMEOUT_MS = 3000;
+
+/** Makes the handlers. */
+export function createHealth({ database, store, metrics, authenticator, authorizer }: HealthParts): Health {
+  let isDraining = false;
+  let last: { readonly at: number; readonly answer: Promise<Record<string, string>> } | undefined;
+
+  async function state(probe: () => Promise<void>): Promise<string> {
+    try {
+      await withTimeout(probe());
+      return "ok";
+    } catch (error) {
+      return error instanceof RegistryError ? error.code : "UNAVAILABLE";
+    }
+  }
+
+  async function probeAll(): Promise<Record<string, string>> {
+    const [databaseState, storeState] = await Promise.all([state(() => database.probe()), state(() => store.probe())]);
+    return { database: databaseState!, store: storeState! };
+  }
+
+  return {
+    live: (_request, response) => send(response, 200, { status: "ok" }),
+    async ready(_request, response) {
+      const now = performance.now();
+      if (last === undefined || now - last.at > PROBE_HOLDS_MS) last = { at: now, answer: probeAll() };
+      const checks = await last.answer;
+      const isReady = !isDraining && Object.values(checks).every((each) => each === "ok");
+      send(response, isReady ? 200 : 503, { status: isDraining ? "draining" : isReady ? "ok" : "unavailable", checks });
+    },
+    async metrics(request: IncomingMessage, response: ServerResponse, context) {
+      await authorizer.authorizeAdministrator(await authenticator.authenticate(request.headers.authorization, context.remoteAddress));
+      const { contentType, page } = await metrics.render();
+      response.writeHead(200, { "content-type": contentType, "content-length": Buffer.byteLength(page) });
+      response.end(page);
+    },
+    drain() {
+      isDraining = true;
+    },
+  };
+}
+
+function withTimeout(work: Promise<void>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new RegistryError("UNAVAILABLE")), PROBE_TIMEOUT_MS);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+function send(response: ServerResponse, status: number, body: unknown): void {
+  const text = JSON.stringify(body);
+  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text), "cache-control": "no-store" });
+  response.end(text);
+}

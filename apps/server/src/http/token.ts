@@ -1,0 +1,58 @@
+// The token endpoint, as docker, containerd and their kin ask it: GET with Basic, or POST with a form. Not here: tokens themselves (access/).
+// Source: https://distribution.github.io/distribution/spec/auth/token/ and .../oauth/
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { RegistryError } from "@berth/oci/errors";
+import type { Authenticator } from "../access/authenticate.ts";
+import type { Tokens } from "../access/tokens.ts";
+
+/** A form holds a password, a scope and little else. */
+const MAX_FORM_BYTES = 16 * 1024;
+
+/** What the endpoint needs. */
+export interface TokenRouteParts {
+  readonly authenticator: Authenticator;
+  readonly tokens: Tokens;
+}
+
+/** Answers `/token`. Errors: UNAUTHORIZED, REQUEST_INVALID, TOOMANYREQUESTS, UNSUPPORTED. */
+export async function answerToken(
+  { authenticator, tokens }: TokenRouteParts,
+  request: IncomingMessage,
+  response: ServerResponse,
+  remoteAddress: string,
+): Promise<void> {
+  const { authorization } = request.headers;
+  let parameters: URLSearchParams;
+  let caller;
+  if (request.method === "GET") {
+    parameters = new URL(request.url ?? "/", "http://registry").searchParams;
+    caller = await authenticator.authenticate(authorization, remoteAddress);
+  } else if (request.method === "POST") {
+    parameters = await readForm(request);
+    const grantType = parameters.get("grant_type");
+    if (grantType !== "password") {
+      throw new RegistryError("UNSUPPORTED", { message: "grant_type must be password", detail: { grantType }, status: 400 });
+    }
+    const username = parameters.get("username") ?? "";
+    caller =
+      username === ""
+        ? await authenticator.authenticate(authorization, remoteAddress)
+        : await authenticator.authenticateSecret(username, parameters.get("password") ?? "", remoteAddress);
+  } else {
+    throw new RegistryError("UNSUPPORTED", { headers: { allow: "GET, POST" } });
+  }
+  const answer = JSON.stringify(await tokens.issueToken(caller, parameters.getAll("scope")));
+  response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(answer), "cache-control": "no-store" });
+  response.end(answer);
+}
+
+async function readForm(request: IncomingMessage): Promise<URLSearchParams> {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
+    length += piece.length;
+    if (length > MAX_FORM_BYTES) throw new RegistryError("REQUEST_INVALID", { message: "the form is too large", status: 413 });
+    pieces.push(piece);
+  }
+  return new URLSearchParams(Buffer.concat(pieces).toString("utf8"));
+}

@@ -1,0 +1,99 @@
+// The data plane's way in, in order: parse, recognise the caller, run the route, answer errors, count. Not here: the routes themselves.
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { RegistryError } from "@berth/oci/errors";
+import type { Authenticator } from "../../access/authenticate.ts";
+import { challenge } from "../../access/challenge.ts";
+import type { Logger } from "../../platform/log.ts";
+import type { Metrics, OperationMeter } from "../../platform/metrics.ts";
+import { isServerFault, sendError } from "../error-response.ts";
+import { ClientGoneError } from "./blob-response.ts";
+import { parseRequest, type V2Kind } from "./parse-request.ts";
+import type { V2Exchange, V2Routes } from "./routes.ts";
+
+/** What the handler needs. */
+export interface V2HandlerParts {
+  readonly authenticator: Authenticator;
+  readonly routes: V2Routes;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  /** Absolute address of the token endpoint for a request. */
+  readonly realmOf: (request: IncomingMessage) => string;
+  readonly service: string;
+}
+
+/** What is known of a request besides itself. */
+export interface RequestContext {
+  readonly id: string;
+  readonly remoteAddress: string;
+}
+
+/** Answers one request below /v2. */
+export type V2Handler = (request: IncomingMessage, response: ServerResponse, context: RequestContext) => Promise<void>;
+
+/** Kinds that are counted: every route, and what was none. */
+export const V2_OPERATIONS: readonly (V2Kind | "unparsed")[] = [
+  "ping",
+  "catalog",
+  "tags",
+  "manifest-get",
+  "manifest-put",
+  "manifest-delete",
+  "blob-get",
+  "blob-delete",
+  "upload-begin",
+  "mount",
+  "upload-get",
+  "upload-append",
+  "upload-finish",
+  "upload-cancel",
+  "referrers",
+  "unparsed",
+];
+
+/** Clients of old look for it to tell a registry from any other server. */
+export const API_VERSION_HEADER = { "docker-distribution-api-version": "registry/2.0" };
+
+/** Makes the handler. */
+export function createV2Handler(parts: V2HandlerParts): V2Handler {
+  const { authenticator, routes, metrics, logger, realmOf, service } = parts;
+  const meters = new Map<string, OperationMeter>(V2_OPERATIONS.map((kind) => [kind, metrics.operation(kind)]));
+  const unparsed = meters.get("unparsed")!;
+
+  function answerError(request: IncomingMessage, response: ServerResponse, context: RequestContext, kind: string, error: unknown): void {
+    if (error instanceof ClientGoneError || (request.destroyed && !request.complete)) {
+      logger.debug({ requestId: context.id, kind }, "the client left");
+      response.destroy();
+      return;
+    }
+    if (isServerFault(error)) logger.error({ err: error, requestId: context.id, kind, url: request.url, method: request.method }, "request failed");
+    const isUnauthorized = error instanceof RegistryError && error.code === "UNAUTHORIZED";
+    sendError(request, response, error, {
+      ...API_VERSION_HEADER,
+      "x-request-id": context.id,
+      ...(isUnauthorized ? { "www-authenticate": challenge({ realm: realmOf(request), service }, error) } : {}),
+    });
+  }
+
+  return async (request, response, context) => {
+    const startedAt = performance.now();
+    let meter = unparsed;
+    let kind = "unparsed";
+    const { socket } = request;
+    const readBefore = socket.bytesRead;
+    const writtenBefore = socket.bytesWritten;
+    try {
+      const parsed = parseRequest(request.method ?? "GET", request.url ?? "/");
+      kind = parsed.kind;
+      meter = meters.get(kind)!;
+      meter.begin();
+      const caller = await authenticator.authenticate(request.headers.authorization, context.remoteAddress);
+      const route = routes[parsed.kind] as (exchange: V2Exchange) => Promise<void>;
+      await route({ caller, parsed, request, response });
+    } catch (error) {
+      if (kind === "unparsed") meter.begin();
+      answerError(request, response, context, kind, error);
+    } finally {
+      meter.end(response.statusCode, (performance.now() - startedAt) / 1000, socket.bytesRead - readBefore, socket.bytesWritten - writtenBefore);
+    }
+  };
+}

@@ -1,0 +1,236 @@
+// The program: reads its arguments and configuration, plays one role, stops on a signal. Roles: serve, work, migrate, gc, config check,
+// version. Not here: what a role is built of (compose.ts).
+import { join } from "node:path";
+import { Command, CommanderError } from "commander";
+import { loadOrCreateMasterKey, parseMasterKey } from "./access/master-key.ts";
+import { composeCollector, openDatabase, openFoundation, startRegistry, type Surroundings } from "./compose.ts";
+import { describeProblems, describeSettings } from "./config-document.ts";
+import { loadConfig, takeConfigFlags, type FlagValue } from "./config-load.ts";
+import { EXIT_CONFIG, type Config } from "./config.ts";
+import { systemClock } from "./platform/clock.ts";
+import { LATEST_MIGRATION, migrate } from "./platform/database/migrate.ts";
+import { openDataDirectory, type DataDirectory } from "./platform/data-directory.ts";
+import { createLog, type Log } from "./platform/log.ts";
+import { StartupError } from "./platform/startup-error.ts";
+
+/** This program's version, as package.json has it. */
+export const VERSION = "0.1.0";
+
+const PASSWORD_FILE = "admin-password";
+const KEY_FILE = "secret-key";
+
+/** Runs the program with its arguments; gives the exit code, or undefined when it ended well. Never rejects for a user's mistake. */
+export async function main(argv: readonly string[]): Promise<number | undefined> {
+  const { flags, rest } = takeConfigFlags(argv);
+  let exitCode: number | undefined;
+  const program = new Command("berth-server")
+    .description("The Berth registry. Every setting is a flag, a BERTH_* variable and a key of the configuration file: see config.example.yaml.")
+    .exitOverride()
+    .configureOutput({ writeErr: (text) => process.stderr.write(text) });
+
+  function role(command: Command, play: (config: Config, options: Record<string, unknown>) => Promise<number | undefined>): void {
+    command.action(async (options: Record<string, unknown>) => {
+      const config = await readConfig(flags);
+      exitCode = config === undefined ? EXIT_CONFIG : await play(config, options);
+    });
+  }
+
+  role(
+    program.command("serve", { isDefault: true }).description("answer the API and do the background work").option("--no-jobs", "leave the background work to `work` processes"),
+    (config, options) => serve(config, options["jobs"] !== false),
+  );
+  role(program.command("work").description("do the background work only; needs PostgreSQL"), work);
+  role(
+    program
+      .command("migrate")
+      .description("bring the database to this program's version, or to another")
+      .option("--to <version>", "the version to go to, forwards or back", String(LATEST_MIGRATION)),
+    (config, options) => runMigrate(config, String(options["to"])),
+  );
+  role(
+    program
+      .command("gc")
+      .description("run one round of collection now, or explain what the next would take")
+      .option("--dry-run", "change nothing: say what would be taken, what is kept, and why")
+      .option("--limit <n>", "how many candidates to explain", "100"),
+    (config, options) => runCollection(config, options["dryRun"] === true, Number(options["limit"])),
+  );
+  program
+    .command("config")
+    .description("the configuration")
+    .command("check")
+    .description("print every setting, its value and where it comes from; secrets are masked")
+    .action(async () => {
+      exitCode = await checkConfig(flags);
+    });
+  program
+    .command("version")
+    .description("print the version")
+    .action(() => {
+      process.stdout.write(`berth ${VERSION} (database version ${LATEST_MIGRATION}, Node.js ${process.version})\n`);
+    });
+
+  try {
+    await program.parseAsync([...rest], { from: "user" });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? undefined : 64; // EX_USAGE
+    if (error instanceof StartupError || isStartProblem(error)) {
+      process.stderr.write(`${error.message}\n`);
+      return 1;
+    }
+    throw error;
+  }
+}
+
+// An address in use, a port below 1024, a directory that cannot be written: the message says it, a stack would not.
+function isStartProblem(error: unknown): error is Error {
+  return error instanceof Error && ["EADDRINUSE", "EADDRNOTAVAIL", "EACCES", "ENOTDIR", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
+async function readConfig(flags: readonly FlagValue[]): Promise<Config | undefined> {
+  const result = await loadConfig({ flags, environment: process.env, directory: process.cwd() });
+  if (result.ok) return result.config;
+  process.stderr.write(describeProblems(result.problems));
+  return undefined;
+}
+
+async function checkConfig(flags: readonly FlagValue[]): Promise<number | undefined> {
+  const result = await loadConfig({ flags, environment: process.env, directory: process.cwd() });
+  if (!result.ok) {
+    process.stderr.write(describeProblems(result.problems));
+    return EXIT_CONFIG;
+  }
+  process.stdout.write(describeSettings(result.settings));
+  return undefined;
+}
+
+/** Opens what every role needs, runs it, and closes in the opposite order. */
+async function withSurroundings(config: Config, play: (surroundings: Surroundings, directory: DataDirectory, log: Log) => Promise<number | undefined>): Promise<number | undefined> {
+  const directory = await openDataDirectory(config.data);
+  const log = createLog({ level: config.log.level, format: config.log.format });
+  try {
+    const masterKey =
+      config.auth.secretKey === undefined ? await loadOrCreateMasterKey(join(directory.path, KEY_FILE)) : parseMasterKey(config.auth.secretKey);
+    return await play({ config, logger: log.logger, masterKey }, directory, log);
+  } finally {
+    log.flush();
+    directory.close();
+  }
+}
+
+/** Resolves at the first stop signal; a second one ends the process at once. */
+function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let isStopping = false;
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      process.on(signal, () => {
+        if (isStopping) process.exit(130);
+        isStopping = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+function serve(config: Config, jobs: boolean): Promise<number | undefined> {
+  return withSurroundings(config, async (surroundings, directory) => {
+    const { logger } = surroundings;
+    const stopped = stopSignal();
+    const registry = await startRegistry(surroundings, { jobs });
+    if (registry.generatedAdminPassword !== undefined) await directory.putSecret(PASSWORD_FILE, registry.generatedAdminPassword);
+    const scheme = config.http.tls.certificateFile === undefined ? "http" : "https";
+    const host = config.http.listen.host ?? "127.0.0.1";
+    const shown = `${host.includes(":") ? `[${host}]` : host}:${registry.port}`;
+    logger.info({ address: `${scheme}://${shown}`, version: VERSION, startedAfterMs: Math.round(performance.now()) }, "ready");
+    if (process.stdout.isTTY || config.log.format === "pretty" || registry.generatedAdminPassword !== undefined) {
+      greet(`${scheme}://${shown}`, shown, config.auth.adminPassword === undefined ? join(directory.path, PASSWORD_FILE) : undefined);
+    }
+    const signal = await stopped;
+    logger.info({ signal }, "stopping: running requests may end");
+    await registry.stop();
+    logger.info("stopped");
+    return undefined;
+  });
+}
+
+function greet(url: string, registry: string, passwordFile: string | undefined): void {
+  const password = passwordFile === undefined ? '"$BERTH_ADMIN_PASSWORD"' : `"$(cat ${passwordFile})"`;
+  process.stdout.write(`
+Berth ${VERSION} is ready at ${url}
+The administrator is "admin"; ${passwordFile === undefined ? "the password is the one that you configured" : `the password is in ${passwordFile}`}.
+
+Push and pull with docker (podman and skopeo alike):
+  echo ${password} | docker login ${registry} -u admin --password-stdin
+  docker pull hello-world && docker tag hello-world ${registry}/library/hello-world
+  docker push ${registry}/library/hello-world
+  docker pull ${registry}/library/hello-world
+
+`);
+}
+
+async function work(config: Config): Promise<number | undefined> {
+  if (config.database.url === undefined) {
+    throw new StartupError("`work` shares the background work of many replicas and needs PostgreSQL: set database.url. With the embedded database, `serve` does it.");
+  }
+  return withSurroundings(config, async (surroundings) => {
+    const stopped = stopSignal();
+    const foundation = await openFoundation(surroundings);
+    const collector = composeCollector(surroundings, foundation);
+    collector.start();
+    surroundings.logger.info("working");
+    await stopped;
+    await collector.stop();
+    await foundation.close();
+    return undefined;
+  });
+}
+
+async function runMigrate(config: Config, to: string): Promise<number | undefined> {
+  const target = Number(to);
+  if (!Number.isInteger(target) || target < 0 || target > LATEST_MIGRATION) {
+    throw new StartupError(`--to is a version from 0 to ${LATEST_MIGRATION}`);
+  }
+  return withSurroundings(config, async ({ logger }) => {
+    const database = await openDatabase(config, logger);
+    try {
+      const steps = await migrate(database, systemClock, target);
+      for (const step of steps) process.stdout.write(`${step}\n`);
+      process.stdout.write(`the database is at version ${target}\n`);
+      return undefined;
+    } finally {
+      await database.close();
+    }
+  });
+}
+
+async function runCollection(config: Config, isDryRun: boolean, limit: number): Promise<number | undefined> {
+  if (!Number.isInteger(limit) || limit < 1 || limit > 10_000) throw new StartupError("--limit is a number from 1 to 10000");
+  return withSurroundings(config, async (surroundings) => {
+    const foundation = await openFoundation(surroundings);
+    try {
+      if (isDryRun) {
+        for (const each of await foundation.garbage.explain(limit)) process.stdout.write(`${JSON.stringify(explained(each))}\n`);
+        process.stdout.write(`${JSON.stringify(await foundation.garbage.backlog())}\n`);
+      } else {
+        process.stdout.write(`${JSON.stringify(await composeCollector(surroundings, foundation).runOnce())}\n`);
+      }
+      return undefined;
+    } finally {
+      await foundation.close();
+    }
+  });
+}
+
+function explained(each: { leasedUntil: Date; heldBy: string | undefined; otherRepositories: number }): object {
+  const isDue = each.leasedUntil.getTime() < Date.now();
+  const verdict =
+    each.heldBy !== undefined
+      ? `kept: manifest ${each.heldBy} holds it`
+      : !isDue
+        ? `kept: leased until ${each.leasedUntil.toISOString()}`
+        : each.otherRepositories > 0
+          ? `taken from this repository; its bytes stay for ${each.otherRepositories} other${each.otherRepositories === 1 ? "" : "s"}`
+          : "taken, with its bytes";
+  return { ...each, verdict };
+}
