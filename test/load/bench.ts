@@ -3,7 +3,7 @@
 import { execFile } from "node:child_process";
 import { rmSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { join, matchesGlob } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import { ToolUnavailable, ensureTool } from "../tools/install.ts";
@@ -73,6 +73,8 @@ async function main(): Promise<number> {
       }
     }
     const registries = [...started, ...options.urls.filter((one) => options.only(one.name))];
+    const busy = loadavg()[0] ?? 0;
+    if (busy > 0.5) remarks.push(`The machine was busy before the run: load average ${busy.toFixed(1)}.`);
     if (plan.wrk === undefined) remarks.push("Without wrk: reads by our own client, which may be the limit.");
     for (const registry of registries) registry.process?.pause();
 

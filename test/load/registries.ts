@@ -4,7 +4,7 @@ import { execFile, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { ensureTool } from "../tools/install.ts";
@@ -34,13 +34,21 @@ export interface RegistryProcess {
   usage(): ProcessUsage | undefined;
   resetPeak(): boolean;
   /** Ends it and starts it again on the same data; milliseconds from spawn to the first answer on /v2/. */
-  restart(): Promise<number>;
+  restart(settings?: StartSettings): Promise<number>;
+  /** How many files it keeps now. */
+  countFiles(): Promise<number>;
   /** Stops it from running at all while another registry is measured. */
   pause(): void;
   resume(): void;
   stop(): Promise<void>;
   /** Ends it by force without waiting: for the end of the bench itself. */
   kill(): void;
+}
+
+/** How a start differs from the usual one. */
+export interface StartSettings {
+  /** Collect at once what is deleted, where the registry would wait for hours and the bench would see nothing of it. */
+  readonly collectAtOnce: boolean;
 }
 
 /** A program that can be started as a registry. */
@@ -54,6 +62,8 @@ interface Launch {
   readonly command: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Further environment for `collectAtOnce`. */
+  readonly collectAtOnceEnv?: Readonly<Record<string, string>>;
   readonly label: string;
   readonly credentials: Endpoint["credentials"];
 }
@@ -73,6 +83,12 @@ const berth: Program = {
       command: process.execPath,
       args: [program, "serve", "--listen", `127.0.0.1:${port}`, "--data", join(folder, "data")],
       env: { BERTH_ADMIN_PASSWORD: password },
+      // A push of the bench takes far less than the lease, so that nothing is collected under its hands.
+      collectAtOnceEnv: {
+        BERTH_GC_LEASE_SECONDS: "5s",
+        BERTH_GC_GRACE_SECONDS: "0s",
+        BERTH_GC_INTERVAL_SECONDS: "1s",
+      },
       label: `Berth ${version}, authentication on, token sent`,
       credentials: { user: "admin", password },
     };
@@ -133,7 +149,7 @@ export async function startRegistry(program: Program, folder: string): Promise<R
   const port = await freePort();
   const base = `http://127.0.0.1:${port}`;
   const launch = await program.prepare(ownFolder, port);
-  const registryProcess = await launchProcess(launch, base, join(ownFolder, "log"));
+  const registryProcess = await launchProcess(launch, base, ownFolder);
   return {
     name: program.name,
     label: launch.label,
@@ -176,7 +192,8 @@ function createOnce(): Registry["once"] {
   };
 }
 
-async function launchProcess(launch: Launch, base: string, logPath: string): Promise<RegistryProcess> {
+async function launchProcess(launch: Launch, base: string, folder: string): Promise<RegistryProcess> {
+  const logPath = join(folder, "log");
   let child = spawnLogged(launch, logPath);
   const pidOf = (): number => child.pid ?? -1;
   await untilAnswering(child, base, logPath);
@@ -194,10 +211,15 @@ async function launchProcess(launch: Launch, base: string, logPath: string): Pro
   return {
     usage: () => readProcessUsage(pidOf()),
     resetPeak: () => resetPeakMemory(pidOf()),
-    restart: async () => {
+    countFiles: async () => {
+      const entries = await readdir(join(folder, "data"), { recursive: true, withFileTypes: true });
+      return entries.filter((entry) => entry.isFile()).length;
+    },
+    restart: async (settings) => {
       await stop();
+      const env = settings?.collectAtOnce === true ? { ...launch.env, ...launch.collectAtOnceEnv } : launch.env;
       const spawnedAt = performance.now();
-      child = spawnLogged(launch, logPath);
+      child = spawnLogged({ ...launch, env }, logPath);
       await untilAnswering(child, base, logPath);
       return performance.now() - spawnedAt;
     },
@@ -225,7 +247,7 @@ async function untilAnswering(child: ChildProcess, base: string, logPath: string
   child.once("error", (error) => (failure = error.message));
   const deadline = Date.now() + 60_000;
   while (Date.now() < deadline) {
-    if (child.exitCode !== null) failure = `ended with ${child.exitCode}, see ${logPath}`;
+    if (child.exitCode !== null) failure = `ended with ${child.exitCode}: ${await lastLines(logPath)}`;
     if (failure !== undefined) throw new Error(failure);
     const status = await fetch(`${base}/v2/`).then(
       (answer) => answer.status,
@@ -235,5 +257,11 @@ async function untilAnswering(child: ChildProcess, base: string, logPath: string
     // Fine enough for start-up times of tens of milliseconds, and no load of its own.
     await new Promise((resolve) => setTimeout(resolve, 3));
   }
-  throw new Error(`no answer on ${base}/v2/ within 60 s, see ${logPath}`);
+  throw new Error(`no answer on ${base}/v2/ within 60 s: ${await lastLines(logPath)}`);
+}
+
+/** The end of a log, where a program says why it gave up; the file itself goes with the run's folder. */
+async function lastLines(logPath: string): Promise<string> {
+  const text = await readFile(logPath, "utf8").catch(() => "");
+  return text.trim().split("\n").slice(-5).join(" | ").slice(-500);
 }

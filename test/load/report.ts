@@ -22,6 +22,8 @@ export interface Report {
 const headings = ["case", "who", "rate", "p50", "p99", "CPU/unit", "peak RSS", "Berth's rate", "Berth's CPU", "remarks"];
 /** Above this share of a core the load generator may have been what was measured. */
 const busyClient = 0.9;
+/** Rounds further apart than this make a median of few rounds doubtful. */
+const wideSpread = 1.5;
 
 /** The run as one table of plain text, with a legend above it. */
 export function renderTable(report: Report): string {
@@ -80,8 +82,15 @@ function remarksOf(row: Row, figures: Figures): string {
   return [
     ...(figures.errors > 0 ? [`${figures.errors} ERRORS, first: ${firstError ?? "unknown"}`] : []),
     ...((figures.clientCpu ?? 0) > busyClient && row.unit !== "GB" ? ["load generator at its limit"] : []),
+    ...(spreadOf(row) > wideSpread ? [`rounds differ by ${spreadOf(row).toFixed(1)}x`] : []),
     ...(note === undefined ? [] : [note]),
   ].join("; ");
+}
+
+/** The fastest round's rate over the slowest's. */
+function spreadOf(row: Row): number {
+  const rates = row.samples.map((sample) => sample.units / sample.seconds);
+  return Math.max(...rates) / Math.min(...rates);
 }
 
 function showRatio(ours: number | undefined, theirs: number | undefined): string {

@@ -97,10 +97,10 @@ const targets: readonly Target[] = [
   },
 ];
 
-/** How a run stands to every target whose case was in it. */
+/** How a run stands to every target whose case Berth took part in. */
 export function judge(rows: readonly Row[]): readonly Verdict[] {
   return targets
-    .filter((target) => rows.some((row) => row.caseName === target.caseName))
+    .filter((target) => findRow(rows, target.caseName, subject) !== undefined)
     .map((target) => {
       const { caseName, text } = target;
       const value = target.value(rows, caseName);

@@ -62,6 +62,8 @@ async function seedDeletable(kind: Kind, registry: Registry, repository: string,
 
 async function arrangeCollection(registry: Registry, plan: Plan): Promise<Measure> {
   if (registry.collectsOnline === false) throw new Unsupported("none (offline only)");
+  // The cases after this one start their registries anew, with the usual settings.
+  await registry.process?.restart({ collectAtOnce: true });
   const repository = "library/bench-garbage";
   const count = deletesPerSecond * plan.seconds;
   const garbage = await seedDeletable("manifest", registry, repository, count);
@@ -86,11 +88,13 @@ async function arrangeCollection(registry: Registry, plan: Plan): Promise<Measur
     seconds: plan.seconds,
     perSecond: deletesPerSecond,
   });
+  const filesBefore = await registry.process?.countFiles();
   return async () => {
     const [reads, deletes] = await Promise.all([runReads(plan.wrk, load), generator.go()]);
     const sample = sampleOf(reads);
     const quiet = `p99 without deletes ${idle.p99.toFixed(1)} ms`;
-    const note = `${deletes.operations} images deleted meanwhile; ${quiet}`;
+    const files = filesBefore === undefined ? "" : `, files ${filesBefore} to ${await registry.process?.countFiles()}`;
+    const note = `${deletes.operations} images deleted meanwhile${files}; ${quiet}`;
     const firstError = sample.firstError ?? deletes.firstError;
     return { ...sample, errors: sample.errors + deletes.errors, firstError, note };
   };
