@@ -196,7 +196,7 @@ export const CONFIG_SCHEMA = {
     tokenLifetimeSeconds: seconds({
       standard: "300s",
       min: "60s",
-      max: "24h",
+      max: "1h",
       about:
         "How long a bearer token is valid. Clients of the token protocol expect at least 60s; a withdrawn right lives this long at most.",
     }),

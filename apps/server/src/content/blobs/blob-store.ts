@@ -65,19 +65,31 @@ export interface BlobStore {
   begin(uploadId: string): UploadRecord;
 
   /**
-   * Writes the body behind what is there. When this process wrote the upload's earlier bytes they stay in one piece, otherwise a new
-   * segment is begun, so that a late write of a process that lost the upload cannot touch this one's bytes.
+   * Writes the body behind what is there, as a segment of its own that nothing else ever writes to; an empty body changes nothing.
+   * So an append that lost the upload (a client that gave up waiting, a paused process) cannot touch the bytes of the one that has it:
+   * each returned record names only its own.
    * On a thrown error the bytes of this call are not part of the upload: the old record stays valid.
    */
   append(uploadId: string, record: UploadRecord, body: AsyncIterable<Uint8Array>, options: AppendOptions): Promise<Appended>;
 
   /**
    * Makes the upload durable under its final key and returns it. A crash before the return leaves only what `abort` of the same
-   * record, or `sweep`, removes. May be called again with the same record after a failure.
+   * record, or `sweep`, removes. May be called again with the same record until it is settled; it may then
+   * return another key, and `settle` removes all but the one that was bound.
+   * Errors: BLOB_UPLOAD_INVALID where the bytes are not `sizeBytes` many, BLOB_UPLOAD_UNKNOWN where they are no longer there.
    */
   finish(uploadId: string, record: UploadRecord, options: FinishOptions): Promise<Stored>;
 
-  /** Removes what an upload left, finished or not; nothing to remove is fine. Never removes a key that `bound` says is in use. */
+  /**
+   * Called once `key` is bound in the database: removes what only `abort` would have needed to find it, and what was put aside on the
+   * way. Nothing need wait for it; where it is lost in a crash, `sweep` does its work.
+   */
+  settle(uploadId: string, record: UploadRecord, key: StorageKey): Promise<void>;
+
+  /**
+   * Removes what an upload left, finished or not; nothing to remove is fine. Never removes a key that `bound` says is in use. An old
+   * record, even the first, is enough: the store finds by the id what later calls made.
+   */
   abort(uploadId: string, record: UploadRecord, bound: (key: StorageKey) => Promise<boolean>): Promise<void>;
 
   /** Size of a key's bytes, or undefined where there are none. */
@@ -95,7 +107,10 @@ export interface BlobStore {
   /** Deletes keys; those already gone are fine. Resolves when all are gone durably; throws when any could not be deleted. */
   delete(keys: readonly StorageKey[]): Promise<void>;
 
-  /** Removes temporary leftovers older than `olderThan` that no upload row can name any more. Returns how many. */
+  /**
+   * Removes temporary leftovers last written before `olderThan`, which lies further back than any upload may live. Returns how many
+   * uploads they were of. Never looks at finished blobs.
+   */
   sweep(olderThan: Date): Promise<number>;
 
   /** Proves that the store can be read and written now. Errors: UNAVAILABLE, STORAGE_FULL. */

@@ -1,0 +1,22 @@
+// Large buffers that are used again, so that a stream of blobs does not fault in fresh memory for every one.
+// Not here: who may still be reading a buffer; its holder knows and gives it back only when nobody does.
+
+/** Size of the pieces in which blobs are read and written: past 1 MiB the calls no longer get cheaper per byte. */
+export const PIECE_BYTES = 1024 * 1024;
+
+/** A stock of equal buffers. */
+export interface BufferPool {
+  take(): Buffer;
+  give(buffer: Buffer): void;
+}
+
+/** Creates a stock that keeps at most `maxKept` unused buffers of `PIECE_BYTES`. */
+export function createBufferPool(maxKept: number): BufferPool {
+  const kept: Buffer[] = [];
+  return {
+    take: () => kept.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES),
+    give: (buffer) => {
+      if (kept.length < maxKept && buffer.length === PIECE_BYTES) kept.push(buffer);
+    },
+  };
+}

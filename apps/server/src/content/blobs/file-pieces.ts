@@ -1,0 +1,142 @@
+// Moving bytes between files and streams: writes that are gathered up while one is under way, reads that run one piece ahead.
+// Not here: which file (filesystem.ts), what a failure means (file-system-port.ts).
+import { PIECE_BYTES, type BufferPool } from "./buffer-pool.ts";
+import type { FileSystemPort } from "./file-system-port.ts";
+
+// What a small body gets before it proves to be a large one: most configs and manifests fit, and no large buffer is touched for them.
+const FIRST_BUFFER_BYTES = 64 * 1024;
+const EMPTY = Buffer.alloc(0);
+
+async function writeFully(fs: FileSystemPort, fd: number, buffer: Uint8Array, length: number, position: number): Promise<void> {
+  let done = 0;
+  while (done < length) {
+    const written = await fs.write(fd, buffer, done, length - done, position + done);
+    // A file system that takes nothing and reports nothing would keep us here for ever.
+    if (written === 0) throw Object.assign(new Error("ENOSPC: write took no bytes"), { code: "ENOSPC", syscall: "write" });
+    done += written;
+  }
+}
+
+/**
+ * Writes a body to a new file and returns how many bytes that were. `target` is asked for the file when the first write
+ * is due, so an empty body opens none. On a thrown error no write is under way any more.
+ */
+export async function writeBody(
+  fs: FileSystemPort,
+  pool: BufferPool,
+  target: () => Promise<number>,
+  body: AsyncIterable<Uint8Array>,
+  onBytes: (piece: Uint8Array) => void,
+): Promise<number> {
+  let fd: number | undefined;
+  let filling: Buffer = EMPTY;
+  let filled = 0;
+  let spare: Buffer | undefined;
+  let underWay: Promise<void> | undefined;
+  let failed = false;
+  let written = 0;
+
+  async function flush(): Promise<void> {
+    await underWay;
+    fd ??= await target();
+    const buffer = filling;
+    underWay = writeFully(fs, fd, buffer, filled, written);
+    // Seen when it is awaited; until then it must not count as unhandled.
+    underWay.catch(() => (failed = true));
+    written += filled;
+    filled = 0;
+    filling = spare ?? EMPTY;
+    spare = buffer.length === PIECE_BYTES ? buffer : undefined;
+  }
+
+  try {
+    for await (const piece of body) {
+      if (failed) await underWay;
+      onBytes(piece);
+      let taken = 0;
+      while (taken < piece.length) {
+        if (filled === filling.length) {
+          if (filling.length === PIECE_BYTES) await flush();
+          else filling = grown(filling, filled, piece.length, pool);
+        }
+        const count = Math.min(piece.length - taken, filling.length - filled);
+        filling.set(taken === 0 && count === piece.length ? piece : piece.subarray(taken, taken + count), filled);
+        filled += count;
+        taken += count;
+      }
+    }
+    if (filled > 0) await flush();
+    await underWay;
+    return written;
+  } finally {
+    await underWay?.catch(() => undefined);
+    pool.give(filling);
+    if (spare !== undefined) pool.give(spare);
+  }
+}
+
+function grown(buffer: Buffer, filled: number, needed: number, pool: BufferPool): Buffer {
+  const next = filled + needed <= FIRST_BUFFER_BYTES ? Buffer.allocUnsafe(FIRST_BUFFER_BYTES) : pool.take();
+  buffer.copy(next, 0, 0, filled);
+  return next;
+}
+
+/** Reads up to `length` bytes at a position into a buffer and returns how many there were; fewer only at the file's end. */
+export type ReadAt = (buffer: Uint8Array, length: number, position: number) => Promise<number>;
+
+/** A `ReadAt` of an open file. */
+export function readAt(fs: FileSystemPort, fd: () => number): ReadAt {
+  return async (buffer, length, position) => {
+    let done = 0;
+    while (done < length) {
+      const count = await fs.read(fd(), buffer, done, length - done, position + done);
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  };
+}
+
+/**
+ * Yields `start` to `end` inclusive in pieces of at most 1 MiB, reading the next while the last is in use. A piece is valid until the
+ * next is asked for. Ends early where the file does. When the reader leaves, the read under way is awaited first.
+ */
+export async function* readPieces(read: ReadAt, pool: BufferPool, start: number, end: number): AsyncGenerator<Buffer, void, void> {
+  const total = end - start + 1;
+  if (total <= PIECE_BYTES) {
+    // Small reads get just what they need: there is nothing to read ahead.
+    const only = Buffer.allocUnsafe(total);
+    const count = await read(only, total, start);
+    if (count > 0) yield count === total ? only : only.subarray(0, count);
+    return;
+  }
+  let free: Buffer | undefined;
+  let position = start;
+  let ahead: Promise<{ buffer: Buffer; count: number; wanted: number }> | undefined;
+
+  function readAhead(): void {
+    const buffer = free ?? pool.take();
+    free = undefined;
+    const wanted = Math.min(PIECE_BYTES, end + 1 - position);
+    ahead = read(buffer, wanted, position).then((count) => ({ buffer, count, wanted }));
+    ahead.catch(() => undefined);
+    position += wanted;
+  }
+
+  try {
+    readAhead();
+    while (ahead !== undefined) {
+      const { buffer, count, wanted }: { buffer: Buffer; count: number; wanted: number } = await ahead;
+      ahead = undefined;
+      if (count === wanted && position <= end) readAhead();
+      if (count > 0) yield count === PIECE_BYTES ? buffer : buffer.subarray(0, count);
+      if (free === undefined) free = buffer;
+      else pool.give(buffer);
+    }
+  } finally {
+    const last = await (ahead as Promise<{ buffer: Buffer }> | undefined)?.catch(() => undefined);
+    if (last !== undefined) pool.give(last.buffer);
+    if (free !== undefined) pool.give(free);
+    // The piece in the hand of a reader that left in the middle may still be queued on a socket: it goes to the garbage collector.
+  }
+}

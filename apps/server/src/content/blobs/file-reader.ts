@@ -1,0 +1,98 @@
+// Reading files that another host may have moved or made a moment ago: NFS answers from stale caches, once.
+// Not here: writing, and the layout (paths.ts).
+import { constants } from "node:fs";
+import { dirname } from "node:path";
+import { RegistryError } from "@berth/oci/errors";
+import type { BufferPool } from "./buffer-pool.ts";
+import { readAt, readPieces, type ReadAt } from "./file-pieces.ts";
+import { failureCode, type FileStat, type FileSystemPort } from "./file-system-port.ts";
+
+/** Reads of one store. */
+export interface FileReader {
+  /** Yields `start` to `end` inclusive. Errors: BLOB_DAMAGED where the file is missing or shorter. */
+  read(path: string, start: number, end: number): AsyncGenerator<Buffer, void, void>;
+  /** The same from an open file, which stays open. Ends early where the file does. */
+  readOpen(fd: number, start: number, end: number): AsyncGenerator<Buffer, void, void>;
+  /** State of a file, or undefined where there is none. */
+  stat(path: string): Promise<FileStat | undefined>;
+}
+
+/** Creates a reader. */
+export function createFileReader(fs: FileSystemPort, pool: BufferPool): FileReader {
+  /** Runs what looks a name up; a stale answer is given a second chance after the directory was looked at afresh. */
+  async function lookUp<T>(path: string, run: () => Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (error) {
+      const code = failureCode(error);
+      if (code !== "ENOENT" && code !== "ESTALE") throw error;
+      // Opening a directory makes an NFS client ask the server for its attributes, which drops a stale "not there".
+      // A directory that is not there itself proves that the file is not.
+      try {
+        await fs.close(await fs.open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY));
+      } catch (second) {
+        if (failureCode(second) === "ENOENT") throw error;
+        if (failureCode(second) !== "ESTALE") throw second;
+      }
+      return await run();
+    }
+  }
+
+  async function* read(path: string, start: number, end: number): AsyncGenerator<Buffer, void, void> {
+    if (end < start) return;
+    const open = (): Promise<number> => lookUp(path, () => fs.open(path, constants.O_RDONLY));
+    let fd: number | undefined;
+    let reopened = false;
+    const fromFile = readAt(fs, () => fd as number);
+    const fromFileOrAgain: ReadAt = async (buffer, length, position) => {
+      try {
+        return await fromFile(buffer, length, position);
+      } catch (error) {
+        if (failureCode(error) !== "ESTALE" || reopened) throw error;
+        reopened = true;
+        const stale = fd as number;
+        fd = undefined;
+        // The descriptor is of no use any more, whatever closing it says.
+        await fs.close(stale).catch(() => undefined);
+        fd = await open();
+        return await fromFile(buffer, length, position);
+      }
+    };
+    let position = start;
+    try {
+      fd = await open();
+      for await (const piece of readPieces(fromFileOrAgain, pool, start, end)) {
+        position += piece.length;
+        yield piece;
+      }
+    } catch (error) {
+      const code = failureCode(error);
+      if (code === "ENOENT" || code === "ESTALE") throw new RegistryError("BLOB_DAMAGED", { cause: error });
+      throw error;
+    } finally {
+      if (fd !== undefined) await fs.close(fd);
+    }
+    if (position <= end) {
+      throw new RegistryError("BLOB_DAMAGED", { cause: new Error(`${path} ends at ${position}, not after ${end}`) });
+    }
+  }
+
+  return {
+    read,
+    readOpen: (fd, start, end) =>
+      readPieces(
+        readAt(fs, () => fd),
+        pool,
+        start,
+        end,
+      ),
+    stat: async (path) => {
+      try {
+        return await lookUp(path, () => fs.stat(path));
+      } catch (error) {
+        if (failureCode(error) === "ENOENT") return undefined;
+        throw error;
+      }
+    },
+  };
+}

@@ -1,0 +1,78 @@
+// Clearing away uploads: one that is over, or all that nobody has touched for long.
+// Not here: finished blobs; the database alone says which of those are to go.
+import { join } from "node:path";
+import type { StorageKey } from "./blob-store.ts";
+import { failureCode, type FileStat, type FileSystemPort } from "./file-system-port.ts";
+import { keyOfMarker, uploadDirectory, uploadsDirectory } from "./paths.ts";
+
+/** Removes what lies under `uploads/`. */
+export interface FileSweeper {
+  /** Removes an upload's directory; one that is gone is fine. */
+  removeUpload(uploadId: string): Promise<void>;
+  /** Keys that an upload was finished under, or was about to be. */
+  finishedKeys(uploadId: string): Promise<StorageKey[]>;
+  /** Removes uploads last written before a time; returns how many. */
+  sweep(olderThan: Date): Promise<number>;
+}
+
+// What an NFS client keeps of a file that is deleted while open; it goes by itself when the file is closed.
+const isNfsRemnant = (name: string): boolean => name.startsWith(".nfs");
+
+/** Creates a sweeper. */
+export function createFileSweeper(fs: FileSystemPort, root: string): FileSweeper {
+  async function unless<T>(codes: readonly string[], run: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await run();
+    } catch (error) {
+      if (codes.includes(failureCode(error) ?? "")) return undefined;
+      throw error;
+    }
+  }
+
+  const list = (path: string): Promise<string[] | undefined> => unless(["ENOENT"], () => fs.readdir(path));
+  const stat = (path: string): Promise<FileStat | undefined> => unless(["ENOENT"], () => fs.stat(path));
+
+  async function removeDirectory(path: string, names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      if (!isNfsRemnant(name)) await unless(["ENOENT"], () => fs.unlink(join(path, name)));
+    }
+    await unless(["ENOENT", "ENOTEMPTY", "EEXIST"], () => fs.rmdir(path));
+  }
+
+  /** Removes one entry of `uploads/` where all of it is old enough. */
+  async function sweepEntry(path: string, beforeMs: number): Promise<boolean> {
+    const entry = await stat(path);
+    if (entry === undefined || entry.mtimeMs >= beforeMs) return false;
+    const names = await unless(["ENOENT", "ENOTDIR"], () => fs.readdir(path));
+    if (names === undefined) {
+      await unless(["ENOENT"], () => fs.unlink(path));
+      return true;
+    }
+    // A directory's own time does not move while a segment in it grows.
+    for (const name of names) {
+      if (((await stat(join(path, name)))?.mtimeMs ?? 0) >= beforeMs) return false;
+    }
+    await removeDirectory(path, names);
+    return true;
+  }
+
+  return {
+    removeUpload: async (uploadId) => {
+      const directory = uploadDirectory(root, uploadId);
+      const names = await list(directory);
+      if (names !== undefined) await removeDirectory(directory, names);
+    },
+    finishedKeys: async (uploadId) => {
+      const names = (await list(uploadDirectory(root, uploadId))) ?? [];
+      return names.map((name) => keyOfMarker(uploadId, name)).filter((key) => key !== undefined);
+    },
+    sweep: async (olderThan) => {
+      const uploads = uploadsDirectory(root);
+      let removed = 0;
+      for (const name of (await list(uploads)) ?? []) {
+        if (!isNfsRemnant(name) && (await sweepEntry(join(uploads, name), olderThan.getTime()))) removed += 1;
+      }
+      return removed;
+    },
+  };
+}

@@ -1,0 +1,355 @@
+// Blobs in a directory, local or NFS: segments while they are uploaded, one rename when they are done, no locks anywhere.
+// Not here: names (paths.ts), how bytes move (file-pieces.ts), what a failure means (file-system-port.ts).
+import { constants } from "node:fs";
+import { dirname } from "node:path";
+import type { Digest } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import type { AppendOptions, Appended, BlobStore, FinishOptions, Stored, StorageKey, UploadRecord } from "./blob-store.ts";
+import { createBufferPool } from "./buffer-pool.ts";
+import { createDirectorySync } from "./directory-sync.ts";
+import { emptyRecord, foldOf, recordOf, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
+import { createFileReader } from "./file-reader.ts";
+import { createFileSweeper } from "./file-sweeper.ts";
+import { writeBody } from "./file-pieces.ts";
+import { failureCode, machineFileSystem, outermostError, translateFailures, type FileSystemPort } from "./file-system-port.ts";
+import {
+  blobDirectories,
+  blobPath,
+  checkUploadId,
+  createNames,
+  fileKey,
+  markerPath,
+  probePath,
+  segmentPath,
+  uploadDirectory,
+  uploadsDirectory,
+} from "./paths.ts";
+
+const { O_RDWR, O_WRONLY, O_CREAT, O_EXCL } = constants;
+// Group-readable for backups; never for everybody.
+const FILE_MODE = 0o640;
+const DIRECTORY_MODE = 0o750;
+// 16 MiB: eight streams' two buffers each; more streams at once allocate theirs and drop them.
+const KEPT_BUFFERS = 16;
+// Twice the thread pool's usual four: enough to keep it busy, few enough to let reads in between.
+const PARALLEL_UNLINKS = 8;
+
+/** What a file system store is made from. */
+export interface FilesystemStoreOptions {
+  /** Directory on one volume. Created at the first write; once there, a missing tree is a mount that has gone, never made again. */
+  readonly root: string;
+  /** Unique among all processes that ever write to `root`: `a-z0-9-`, at most 64. */
+  readonly processId: string;
+  /** The file system to use; tests put a failing one here. */
+  readonly fs?: FileSystemPort | undefined;
+}
+
+/** A segment being written. */
+interface OpenSegment {
+  readonly name: string;
+  readonly path: string;
+  readonly fd: number;
+  isOpen: boolean;
+}
+
+/** Creates a store over a directory. Touches nothing before its first use. */
+export function createFilesystemStore({ root, processId, fs: port = machineFileSystem }: FilesystemStoreOptions): BlobStore {
+  const fs = translateFailures(port);
+  const names = createNames(processId);
+  const pool = createBufferPool(KEPT_BUFFERS);
+  const syncDirectory = createDirectorySync(fs);
+  const reader = createFileReader(fs, pool);
+  const sweeper = createFileSweeper(fs, root);
+  const ready = new Map<string, Promise<void>>();
+
+  /** Runs something once for as long as it succeeds. */
+  function once(name: string, run: () => Promise<void>): Promise<void> {
+    let started = ready.get(name);
+    if (started === undefined) {
+      started = run();
+      ready.set(name, started);
+      started.catch(() => ready.delete(name));
+    }
+    return started;
+  }
+
+  async function makeDirectory(path: string): Promise<void> {
+    try {
+      await fs.mkdir(path, DIRECTORY_MODE);
+    } catch (error) {
+      if (failureCode(error) !== "EEXIST") throw error;
+    }
+  }
+
+  async function makeRoot(path: string): Promise<void> {
+    try {
+      await makeDirectory(path);
+    } catch (error) {
+      if (failureCode(error) !== "ENOENT" || dirname(path) === path) throw error;
+      await makeRoot(dirname(path));
+      await makeDirectory(path);
+    }
+  }
+
+  const makeTree = (): Promise<void> =>
+    once("tree", async () => {
+      await makeRoot(root);
+      await makeDirectory(uploadsDirectory(root));
+      await makeDirectory(blobDirectories(root, ANY_DIGEST)[0]);
+      await syncDirectory(root);
+    });
+
+  /** Makes the directory of a digest's files and its parents durable, once for each: 512 of them at most. */
+  const makeBlobDirectory = (digest: Digest): Promise<void> => {
+    const [blobs, algorithm, shard] = blobDirectories(root, digest);
+    return once(shard, async () => {
+      await makeTree();
+      await makeDirectory(algorithm);
+      await syncDirectory(blobs);
+      await makeDirectory(shard);
+      await syncDirectory(algorithm);
+    });
+  };
+
+  async function createSegment(uploadId: string): Promise<OpenSegment> {
+    await makeTree();
+    await makeDirectory(uploadDirectory(root, uploadId));
+    const name = names.next();
+    const path = segmentPath(root, uploadId, name);
+    return { name, path, fd: await fs.open(path, O_RDWR | O_CREAT | O_EXCL, FILE_MODE), isOpen: true };
+  }
+
+  async function removeIfThere(path: string): Promise<void> {
+    try {
+      await fs.unlink(path);
+    } catch (error) {
+      if (failureCode(error) !== "ENOENT") throw error;
+    }
+  }
+
+  async function openOrGone(path: string, flags: number): Promise<number> {
+    try {
+      return await fs.open(path, flags);
+    } catch (error) {
+      if (failureCode(error) !== "ENOENT") throw error;
+      throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { cause: error });
+    }
+  }
+
+  /** The content of segments, in order. Errors: BLOB_UPLOAD_UNKNOWN where one is gone, BLOB_UPLOAD_INVALID where it is cut off. */
+  async function* readSegments(uploadId: string, segments: readonly Segment[]): AsyncGenerator<Uint8Array, void, void> {
+    for (const segment of segments) {
+      const fd = await openOrGone(segmentPath(root, uploadId, segment.name), constants.O_RDONLY);
+      try {
+        const { size } = await fs.fstat(fd);
+        if (size !== segment.sizeBytes) throw wrongSize(size, segment.sizeBytes);
+        yield* reader.readOpen(fd, 0, segment.sizeBytes - 1);
+      } finally {
+        await fs.close(fd);
+      }
+    }
+  }
+
+  async function append(
+    uploadId: string,
+    record: UploadRecord,
+    body: AsyncIterable<Uint8Array>,
+    options: AppendOptions,
+  ): Promise<Appended> {
+    const { segments, superseded } = segmentsOf(record);
+    if (sumOf(segments) !== options.offsetBytes) throw new Error("the upload's record and its offset differ");
+    const { kept, folded } = foldOf(segments);
+    let open: OpenSegment | undefined;
+    const target = async (): Promise<number> => (open = await createSegment(uploadId)).fd;
+    let sizeBytes: number;
+    try {
+      sizeBytes =
+        folded.length === 0
+          ? await writeBody(fs, pool, target, body, options.onBytes)
+          : await writeBody(fs, pool, target, withOlderBytes(() => readSegments(uploadId, folded), body, options.onBytes), () => undefined);
+      if (open === undefined) return { record, writtenBytes: 0 };
+      const { fd } = open as OpenSegment;
+      (open as OpenSegment).isOpen = false;
+      // NFS reports a full or failed server here at the latest, and other hosts see the bytes only after this.
+      await fs.close(fd);
+    } catch (error) {
+      if (open !== undefined) await undo(uploadId, open);
+      throw error;
+    }
+    // Nobody needs these: the record that names them was replaced by the one that we were given.
+    for (const { name } of superseded) await removeIfThere(segmentPath(root, uploadId, name));
+    const segment: Segment = { name: (open as OpenSegment).name, sizeBytes, isFirst: kept.length === 0 };
+    return { record: recordOf({ segments: [...kept, segment], superseded: folded }), writtenBytes: sizeBytes - sumOf(folded) };
+  }
+
+  /**
+   * Takes back a segment that no record will name. Its own failures are not reported, the one before them is: what stays, `abort` and
+   * `sweep` find in the upload's directory.
+   */
+  async function undo(uploadId: string, segment: OpenSegment): Promise<void> {
+    const ignore = (): undefined => undefined;
+    if (segment.isOpen) await fs.close(segment.fd).catch(ignore);
+    await removeIfThere(segment.path).catch(ignore);
+    // Fails where other segments are there, which is as it should be.
+    await fs.rmdir(uploadDirectory(root, uploadId)).catch(ignore);
+  }
+
+  async function finish(uploadId: string, record: UploadRecord, options: FinishOptions): Promise<Stored> {
+    const { sizeBytes, digest } = options;
+    const { segments } = segmentsOf(record);
+    if (sumOf(segments) !== sizeBytes) throw wrongSize(sumOf(segments), sizeBytes);
+    const key = fileKey(digest, uploadId);
+    const final = blobPath(root, key);
+    const shard = dirname(final);
+    const [first] = segments;
+    const source =
+      segments.length === 1 && first !== undefined
+        ? await verifySegment(segmentPath(root, uploadId, first.name), first, options)
+        : (await sizeOf(final)) === sizeBytes
+          ? undefined
+          : await concatenate(uploadId, segments, options);
+    if (source === undefined) {
+      // An earlier call came as far as the rename: its bytes are durable, its directory entry perhaps not.
+      if ((await sizeOf(final)) !== sizeBytes) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
+      if (options.onBytes !== undefined) for await (const piece of reader.read(final, 0, sizeBytes - 1)) options.onBytes(piece);
+      await syncDirectory(shard);
+      return { key, sizeBytes };
+    }
+    // Where a crash comes between here and the database, `abort` learns from the marker which file to delete. Not synced by itself:
+    // journalling file systems keep the order of this and the rename, and elsewhere a power cut costs one orphan file at worst.
+    await fs.close(await fs.open(markerPath(root, uploadId, digest), O_WRONLY | O_CREAT, FILE_MODE));
+    await makeBlobDirectory(digest);
+    try {
+      await fs.rename(source, final);
+    } catch (error) {
+      // NFS: the answer to the first try was lost, the second finds the file gone because it is where it belongs.
+      const code = failureCode(error);
+      if ((code !== "ENOENT" && code !== "EEXIST") || (await sizeOf(final)) !== sizeBytes) {
+        ready.delete(shard);
+        throw error;
+      }
+    }
+    await syncDirectory(shard);
+    return { key, sizeBytes };
+  }
+
+  /** Makes an upload's only segment durable, as long as it should be; undefined where it is no longer there. */
+  async function verifySegment(path: string, segment: Segment, options: FinishOptions): Promise<string | undefined> {
+    let fd: number;
+    try {
+      fd = await fs.open(path, O_RDWR);
+    } catch (error) {
+      if (failureCode(error) === "ENOENT") return undefined;
+      throw error;
+    }
+    try {
+      const { size } = await fs.fstat(fd);
+      if (size !== segment.sizeBytes) throw wrongSize(size, segment.sizeBytes);
+      if (options.onBytes !== undefined) {
+        for await (const piece of reader.readOpen(fd, 0, segment.sizeBytes - 1)) options.onBytes(piece);
+      }
+      await fs.fdatasync(fd);
+      return path;
+    } finally {
+      await fs.close(fd);
+    }
+  }
+
+  /** Copies all segments into one of this process's own, durably. The copied ones stay for `settle`: a repeated call needs them. */
+  async function concatenate(uploadId: string, segments: readonly Segment[], options: FinishOptions): Promise<string> {
+    const whole = await createSegment(uploadId);
+    try {
+      await writeBody(fs, pool, async () => whole.fd, readSegments(uploadId, segments), options.onBytes ?? (() => undefined));
+      await fs.fdatasync(whole.fd);
+      whole.isOpen = false;
+      await fs.close(whole.fd);
+    } catch (error) {
+      await undo(uploadId, whole);
+      throw error;
+    }
+    return whole.path;
+  }
+
+  async function sizeOf(path: string): Promise<number | undefined> {
+    return (await reader.stat(path))?.size;
+  }
+
+  async function removeBlobs(paths: readonly string[]): Promise<void> {
+    const queue = paths.values();
+    const worker = async (): Promise<void> => {
+      for (const path of queue) await removeIfThere(path);
+    };
+    // All workers end before a failure is reported, so that nothing goes on behind the caller's back.
+    const results = await Promise.allSettled(Array.from({ length: PARALLEL_UNLINKS }, worker));
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+    const syncs = [...new Set(paths.map((path) => dirname(path)))].map(async (directory) => {
+      try {
+        await syncDirectory(directory);
+      } catch (error) {
+        if (failureCode(error) !== "ENOENT") throw error;
+      }
+    });
+    const synced = (await Promise.allSettled(syncs)).find((result) => result.status === "rejected");
+    if (synced !== undefined) throw synced.reason;
+  }
+
+  async function probe(): Promise<void> {
+    await makeTree();
+    const path = probePath(root, names.next());
+    const wrote = Buffer.from(path);
+    const fd = await fs.open(path, O_RDWR | O_CREAT | O_EXCL, FILE_MODE);
+    try {
+      await fs.write(fd, wrote, 0, wrote.length, 0);
+      await fs.fdatasync(fd);
+      const back = Buffer.alloc(wrote.length);
+      await fs.read(fd, back, 0, back.length, 0);
+      if (!back.equals(wrote)) throw new RegistryError("UNAVAILABLE", { cause: new Error(`${path} read back differently`) });
+    } finally {
+      await fs.close(fd);
+      await removeIfThere(path);
+    }
+  }
+
+  return {
+    kind: "filesystem",
+    begin: (uploadId) => {
+      checkUploadId(uploadId);
+      return emptyRecord();
+    },
+    append: (...args) => outermost(append(...args)),
+    finish: (...args) => outermost(finish(...args)),
+    settle: (uploadId) => outermost(sweeper.removeUpload(uploadId)),
+    abort: (uploadId, _record, bound) =>
+      outermost(
+        (async () => {
+          const unbound: StorageKey[] = [];
+          for (const key of await sweeper.finishedKeys(uploadId)) if (!(await bound(key))) unbound.push(key);
+          await removeBlobs(unbound.map((key) => blobPath(root, key)));
+          // Last, because the marker in there is all that names the file.
+          await sweeper.removeUpload(uploadId);
+        })(),
+      ),
+    stat: async (key) => {
+      const found = await outermost(reader.stat(blobPath(root, key)));
+      return found === undefined ? undefined : { sizeBytes: found.size };
+    },
+    read: (key, start, end) => reader.read(blobPath(root, key), start, end),
+    signedUrl: async () => undefined,
+    delete: (keys) => outermost(removeBlobs(keys.map((key) => blobPath(root, key)))),
+    sweep: (olderThan) => outermost(sweeper.sweep(olderThan)),
+    probe: () => outermost(probe()),
+    close: async () => undefined,
+  };
+}
+
+// Only its first directory is looked at, which all digests share.
+const ANY_DIGEST = `sha256:${"0".repeat(64)}` as Digest;
+
+async function outermost<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw outermostError(error);
+  }
+}

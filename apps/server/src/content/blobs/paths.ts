@@ -1,0 +1,157 @@
+// The stored layout, drawn once. Nothing else builds a path or an object key, so nothing else can let one escape.
+// Not here: reading or writing what lies there.
+//
+//   File system                                        S3
+//   <root>/                                            <prefix>
+//     uploads/                     temporary             uploads/                     temporary
+//       <uploadId>/                                        <uploadId>/<processId>.<n> segments after the first
+//         <processId>.<n>          one segment             probe-<processId>/<n>      while probing
+//         key.<algorithm>.<hex>    names the final file  blobs/                       final
+//       probe-<processId>.<n>      while probing           <uploadId>/<processId>.<n> the first segment, mostly the only one
+//     blobs/                       final
+//       <algorithm>/<2 hex>/<hex>.<uploadId>
+//
+// `n` counts what one process makes, so a name is never used twice. Final names carry the upload's id, not only the digest: deleting
+// one copy of a blob can never hit another one that was just pushed.
+import { join } from "node:path";
+import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import type { StorageKey } from "./blob-store.ts";
+
+// No dot and no slash: an id is always exactly one path segment.
+const UPLOAD_ID = /^[a-z0-9][a-z0-9-]{7,63}$/;
+const PROCESS_ID = /^[a-z0-9][a-z0-9-]{0,63}$/;
+const SEGMENT_NAME = /^[a-z0-9][a-z0-9-]{0,63}\.[0-9]{1,15}$/;
+// Single dots inside a segment only, so neither "." nor ".." can be one. 300: the longest is a sha512 name with an id of 64.
+const STORAGE_KEY = /^blobs(?:\/[a-z0-9-]+(?:\.[a-z0-9-]+)*){1,3}$/;
+const STORAGE_KEY_LENGTH = 300;
+const MARKER = /^key\.(sha256|sha512)\.([0-9a-f]+)$/;
+
+/** Reads a key from the database. Errors: BLOB_DAMAGED where it is not one of ours. */
+export function parseStorageKey(text: string): StorageKey {
+  if (text.length > STORAGE_KEY_LENGTH || !STORAGE_KEY.test(text)) {
+    throw new RegistryError("BLOB_DAMAGED", { cause: new Error(`not a storage key: ${JSON.stringify(text.slice(0, 100))}`) });
+  }
+  return text as StorageKey;
+}
+
+/** Checks that an upload's id is 8 to 64 of `a-z0-9-`. Errors: BLOB_UPLOAD_UNKNOWN. */
+export function checkUploadId(uploadId: string): string {
+  if (!UPLOAD_ID.test(uploadId)) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
+  return uploadId;
+}
+
+/** Checks that a process's id is 1 to 64 of `a-z0-9-`; a bad one is a defect of whoever starts the store. */
+export function checkProcessId(processId: string): string {
+  if (!PROCESS_ID.test(processId)) throw new Error(`not a process id: ${JSON.stringify(processId)}`);
+  return processId;
+}
+
+/** Names of one process that never repeat: `<processId>.<n>`. */
+export function createNames(processId: string): { next(): string; owns(name: string): boolean } {
+  const prefix = `${checkProcessId(processId)}.`;
+  let count = 0;
+  return {
+    next: () => `${prefix}${++count}`,
+    owns: (name) => name.startsWith(prefix),
+  };
+}
+
+/** Checks a segment's name out of an upload record. Errors: BLOB_UPLOAD_UNKNOWN. */
+export function checkSegmentName(name: unknown): string {
+  if (typeof name !== "string" || !SEGMENT_NAME.test(name)) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
+  return name;
+}
+
+/** File system: the directory of all uploads. */
+export function uploadsDirectory(root: string): string {
+  return join(root, "uploads");
+}
+
+/** File system: one upload's directory. */
+export function uploadDirectory(root: string, uploadId: string): string {
+  return join(root, "uploads", checkUploadId(uploadId));
+}
+
+/** File system: one segment of an upload. */
+export function segmentPath(root: string, uploadId: string, name: string): string {
+  return join(uploadDirectory(root, uploadId), checkSegmentName(name));
+}
+
+/** File system: the empty file whose name says which key an upload was finished under. */
+export function markerPath(root: string, uploadId: string, digest: Digest): string {
+  return join(uploadDirectory(root, uploadId), `key.${algorithmOf(digest)}.${hexOf(digest)}`);
+}
+
+/** File system: the key that a file name in an upload's directory stands for, or undefined where it is no marker. */
+export function keyOfMarker(uploadId: string, name: string): StorageKey | undefined {
+  const match = MARKER.exec(name);
+  const digest = match === null ? "" : `${match[1]}:${match[2]}`;
+  return isDigest(digest) ? fileKey(digest, uploadId) : undefined;
+}
+
+/** File system: where the store tries whether it can write. */
+export function probePath(root: string, name: string): string {
+  return join(root, "uploads", `probe-${checkSegmentName(name)}`);
+}
+
+/** File system: the key of a finished upload. */
+export function fileKey(digest: Digest, uploadId: string): StorageKey {
+  const hex = hexOf(digest);
+  return parseStorageKey(`blobs/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}.${checkUploadId(uploadId)}`);
+}
+
+/** File system: the file of a key. */
+export function blobPath(root: string, key: StorageKey): string {
+  return join(root, parseStorageKey(key));
+}
+
+/** File system: the directories above a digest's files, outermost first. */
+export function blobDirectories(root: string, digest: Digest): readonly [blobs: string, algorithm: string, shard: string] {
+  const algorithm = algorithmOf(digest);
+  return [join(root, "blobs"), join(root, "blobs", algorithm), join(root, "blobs", algorithm, hexOf(digest).slice(0, 2))];
+}
+
+/** S3: checks the setting that stands before every key: empty, or segments that each end in a slash. */
+export function checkPrefix(prefix: string): string {
+  if (!/^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*\/)*$/.test(prefix)) throw new Error(`not an object prefix: ${JSON.stringify(prefix)}`);
+  return prefix;
+}
+
+/** S3: a final key of an upload, under a name of the process that writes it. */
+export function objectKey(uploadId: string, name: string): StorageKey {
+  return parseStorageKey(`blobs/${checkUploadId(uploadId)}/${checkSegmentName(name)}`);
+}
+
+/** S3: the object of a key. */
+export function objectName(prefix: string, key: StorageKey): string {
+  return `${prefix}${parseStorageKey(key)}`;
+}
+
+/** S3: the object of a segment. The first one lies where it can stay for ever, so that an upload of one segment is done when it is. */
+export function segmentObject(prefix: string, uploadId: string, name: string, index: number): string {
+  return index === 0
+    ? objectName(prefix, objectKey(uploadId, name))
+    : `${prefix}uploads/${checkUploadId(uploadId)}/${checkSegmentName(name)}`;
+}
+
+/** S3: the key of an object found by listing. */
+export function keyOfObject(prefix: string, object: string): StorageKey {
+  return parseStorageKey(object.slice(prefix.length));
+}
+
+/** S3: what all of an upload's objects begin with, temporary and final. */
+export function uploadPrefixes(prefix: string, uploadId: string): { readonly temporary: string; readonly final: string } {
+  return { temporary: `${prefix}uploads/${checkUploadId(uploadId)}/`, final: `${prefix}blobs/${checkUploadId(uploadId)}/` };
+}
+
+/** S3: what all temporary objects, and all final ones, begin with. */
+export function storePrefixes(prefix: string): { readonly temporary: string; readonly final: string } {
+  return { temporary: `${prefix}uploads/`, final: `${prefix}blobs/` };
+}
+
+/** S3: an object written while the store's abilities are tried. */
+export function probeName(prefix: string, name: string): string {
+  const [processId, count] = checkSegmentName(name).split(".");
+  return `${prefix}uploads/probe-${processId}/${count}`;
+}

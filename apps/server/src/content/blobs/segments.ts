@@ -1,0 +1,88 @@
+// What both real stores keep as an upload's record: which segments hold its bytes, in order. One append writes one segment under a name
+// of its own and nobody writes to it again, so a request that lost the upload can write on without doing harm: no record names what it
+// wrote. Not here: where segments lie (paths.ts).
+import { RegistryError } from "@berth/oci/errors";
+import type { UploadRecord } from "./blob-store.ts";
+import { checkSegmentName } from "./paths.ts";
+
+/** A last segment smaller than this is copied into the next: 5 MiB is the least that S3 takes as a part that others follow. */
+export const FOLD_BYTES = 5 * 1024 * 1024;
+
+/** So many segments are put together into one before the next: it bounds the record (60 KB) and stays far below S3's 10000 parts. */
+export const MAX_SEGMENTS = 1000;
+
+/** Bytes that one append wrote, in one file or object. */
+export interface Segment {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Written as the upload's first bytes: S3 puts these where they can stay. */
+  readonly isFirst: boolean;
+}
+
+/** An upload's segments, as its record keeps them. */
+export interface SegmentRecord {
+  readonly segments: readonly Segment[];
+  /** What this record no longer needs and the one before it did: removed once this one is known to be saved. */
+  readonly superseded: readonly Segment[];
+}
+
+function listOf(list: unknown): readonly Segment[] {
+  if (!Array.isArray(list)) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
+  return list.map((item: Partial<Record<keyof Segment, unknown>> | null) => {
+    const sizeBytes = item?.sizeBytes;
+    if (typeof sizeBytes !== "number" || !Number.isSafeInteger(sizeBytes) || sizeBytes < 1) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
+    return { name: checkSegmentName(item?.name), sizeBytes, isFirst: item?.isFirst === true };
+  });
+}
+
+/** Reads a record back from the database. Errors: BLOB_UPLOAD_UNKNOWN where it is not of this form. */
+export function segmentsOf(record: UploadRecord): SegmentRecord {
+  return { segments: listOf(record["segments"]), superseded: listOf(record["superseded"] ?? []) };
+}
+
+/** The record of an upload that has no bytes yet. */
+export function emptyRecord(): UploadRecord {
+  return { segments: [] };
+}
+
+/** Makes a record for the database. */
+export function recordOf({ segments, superseded }: SegmentRecord): UploadRecord {
+  return superseded.length === 0 ? { segments } : { segments, superseded };
+}
+
+/** Bytes of all segments. */
+export function sumOf(segments: readonly Segment[]): number {
+  return segments.reduce((sum, segment) => sum + segment.sizeBytes, 0);
+}
+
+/** What the next append copies into its own segment, and what stays as it is. */
+export function foldOf(segments: readonly Segment[]): { readonly kept: readonly Segment[]; readonly folded: readonly Segment[] } {
+  if (segments.length >= MAX_SEGMENTS) return { kept: [], folded: segments };
+  const last = segments.at(-1);
+  return last !== undefined && last.sizeBytes < FOLD_BYTES
+    ? { kept: segments.slice(0, -1), folded: [last] }
+    : { kept: segments, folded: [] };
+}
+
+/** A body with older bytes in front of it; empty, without a look at those, where the body is. */
+export async function* withOlderBytes(
+  older: () => AsyncIterable<Uint8Array>,
+  body: AsyncIterable<Uint8Array>,
+  onBytes: (piece: Uint8Array) => void,
+): AsyncGenerator<Uint8Array, void, void> {
+  let begun = false;
+  for await (const piece of body) {
+    if (piece.length === 0) continue;
+    onBytes(piece);
+    if (!begun) {
+      begun = true;
+      yield* older();
+    }
+    yield piece;
+  }
+}
+
+/** The error for an upload that holds another number of bytes than it should. */
+export function wrongSize(receivedBytes: number, expectedBytes: number): RegistryError {
+  return new RegistryError("BLOB_UPLOAD_INVALID", { detail: { receivedBytes, expectedBytes } });
+}
