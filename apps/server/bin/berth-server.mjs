@@ -33,8 +33,11 @@ else runAgain();
 
 async function run() {
   if (isAgain) stopWithLauncher();
-  // Beside the installed packages and not in the shared temporary directory, where another user could plant code.
+  // Stripping the types once and not at each start saves 100 ms and 20 MB. Beside the installed packages and not in the shared temporary
+  // directory, where another user could plant code; where it cannot be written, Node.js goes on without.
   modules.enableCompileCache?.(join(dirname(here), "../../../node_modules/.cache/berth-server"));
+  // Node.js writes the cache when it ends, which a server that is killed never does. Ten seconds in, the start is over.
+  setTimeout(() => modules.flushCompileCache?.(), 10_000).unref();
   try {
     const { main } = await import("../src/main.ts");
     const code = await main(process.argv.slice(2));

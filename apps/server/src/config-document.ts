@@ -19,13 +19,14 @@ export function writeExampleConfig(): string {
 
 function writeSection(section: Section, depth: number): string[] {
   const indent = "  ".repeat(depth);
-  return Object.entries(section).flatMap(([name, part]) => {
+  return Object.entries(section).flatMap(([name, part], i) => {
+    const isFirst = i === 0 && depth > 0;
     if (!isSetting(part)) return ["", `${indent}${name}:`, ...writeSection(part, depth + 1)];
     const kind = `${part.kind.charAt(0).toUpperCase()}${part.kind.slice(1)}.`;
     const lines = wrap(`${part.about} ${kind}`, COMMENT_WIDTH - indent.length - 2).map((line) => `${indent}# ${line}`);
     const written = part.standard === undefined ? "" : ` ${part.standard === "" ? '""' : part.standard}`;
     const secretFile = part.isSecret ? [`${indent}# ${name}File:`] : [];
-    return [...lines, `${indent}# ${name}:${written}`, ...secretFile];
+    return [...(isFirst ? [] : [""]), ...lines, `${indent}# ${name}:${written}`, ...secretFile];
   });
 }
 

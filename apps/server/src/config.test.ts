@@ -169,7 +169,7 @@ describe("problems", () => {
       'berth.yaml:4: storage.kind must be one of filesystem, s3, not "floppy"',
       "berth.yaml:5 storage.s3 must hold settings, one `name: value` a line",
       "berth.yaml:6 limits must hold settings, one `name: value` a line",
-      'berth.yaml:8: auth.tokenLifetimeSeconds must be a time from 60s to 24h, such as 90s, 5m or 24h, not "3s"',
+      'berth.yaml:8: auth.tokenLifetimeSeconds must be a time from 60s to 1h, such as 90s, 5m or 24h, not "3s"',
     ]);
   });
 

@@ -7,7 +7,7 @@ const PLAIN = "\u001b[0m";
 
 /** A stream that takes JSON lines and writes `time LEVEL message key=value` to `target`, an error's stack below. */
 export function createPrettyStream(target: DestinationStream): DestinationStream {
-  return { write: (line) => void target.write(prettyLine(line)) };
+  return { write: (line) => target.write(prettyLine(line)) };
 }
 
 function prettyLine(line: string): string {

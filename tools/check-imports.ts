@@ -1,0 +1,93 @@
+// The rule about which file may import which: a file of the server imports only from its own folder or one further right in LAYERS.
+// Not here: unused files and cycles (knip, oxlint).
+import { globSync, readFileSync } from "node:fs";
+import { join, posix } from "node:path";
+
+/** The server's folders from the outside in: each may import from itself and from those after it, and all from packages/. */
+export const LAYERS = ["http", "features", "distribution", "events", "content", "access", "platform"] as const;
+
+const SERVER = "apps/server/src/";
+/** They tie everything together. */
+const FREE = /^apps\/server\/src\/(?:main|compose|reactions)\.ts$/;
+/** Settings know no registry word, so everything may read them, and they may read what the platform may. */
+const CONFIG = /^apps\/server\/src\/config(?:-[a-z-]+)?\.ts$/;
+/** Tests and what only tests use may reach anywhere. */
+const TEST = /\.(?:test|testing|contract)\.ts$/;
+
+/** One broken rule: `file: what is wrong`. */
+export type ImportProblem = string;
+
+/** Checks files given as path (from the repository's root, with slashes) and text. */
+export function findImportProblems(files: Iterable<readonly [string, string]>): ImportProblem[] {
+  const problems: ImportProblem[] = [];
+  for (const [file, source] of files) {
+    if (TEST.test(file)) continue;
+    for (const specifier of importsOf(source)) {
+      const target = resolveImport(file, specifier);
+      const problem = target === undefined ? undefined : judge(file, target);
+      if (problem !== undefined) problems.push(`${file} imports ${specifier}: ${problem}`);
+    }
+  }
+  return problems;
+}
+
+/** Everything that a source imports, also types and dynamic imports whose address is a plain string. */
+export function importsOf(source: string): string[] {
+  const code = source.replaceAll(/^\s*(?:\/\/|\*|\/\*).*$/gm, "");
+  const statements = code.matchAll(/^\s*(?:import|export)\b(?:[^;"'`()]*?\bfrom)?\s*["']([^"'\n]+)["']/gm);
+  const dynamic = code.matchAll(/\bimport\(\s*["']([^"'\n]+)["']/g);
+  return [...statements, ...dynamic].map((match) => match[1] ?? "");
+}
+
+/** The file that an import means, from the repository's root; undefined for what npm or Node.js brings. */
+function resolveImport(file: string, specifier: string): string | undefined {
+  const own = /^@berth\/([a-z-]+)\/(.+)$/.exec(specifier);
+  if (own !== null) return `packages/${own[1]}/src/${own[2]}.ts`;
+  return specifier.startsWith(".") ? posix.join(posix.dirname(file), specifier) : undefined;
+}
+
+function judge(file: string, target: string): string | undefined {
+  if (TEST.test(target)) return "it is for tests only";
+  const [area, name] = file.split("/");
+  const [targetArea, targetName] = target.split("/");
+  // Tools and the whole system's tests look at everything.
+  if (area !== "apps" && area !== "packages") return undefined;
+  if (targetArea === "packages")
+    return area === "packages" && name === "oci" && targetName !== "oci" ? "packages/oci stands alone" : undefined;
+  if (area === "packages") return "a package imports only packages";
+  if (targetArea !== "apps") return "an app imports only itself and packages";
+  if (name !== targetName) return "an app never imports another app";
+  return file.startsWith(SERVER) && !FREE.test(file) ? judgeLayers(file, target) : undefined;
+}
+
+function judgeLayers(file: string, target: string): string | undefined {
+  const from = layerOf(file);
+  const to = layerOf(target);
+  if (from === undefined) return `${file} is in no layer: ${LAYERS.join(", ")}`;
+  if (FREE.test(target)) return "main, compose and reactions are imported by nobody else";
+  if (to === undefined) return `its folder is no layer: ${LAYERS.join(", ")}`;
+  if (LAYERS.indexOf(to) < LAYERS.indexOf(from)) return `${from} may not import ${to}; the order is ${LAYERS.join(" -> ")}`;
+  return to === "features" ? judgeFeature(file, target) : undefined;
+}
+
+/** A feature has one door, the file named like its folder. Its routes are mounted by http/ and may be imported there too. */
+function judgeFeature(file: string, target: string): string | undefined {
+  const [feature, inner] = target.slice(`${SERVER}features/`.length).split("/");
+  const isSame = file.startsWith(`${SERVER}features/${feature}/`);
+  const isRoutes = file.startsWith(`${SERVER}http/`) && inner?.endsWith("-routes.ts") === true;
+  return isSame || isRoutes || inner === undefined || inner === `${feature}.ts`
+    ? undefined
+    : `the only door of this feature is ${feature}.ts`;
+}
+
+function layerOf(file: string): (typeof LAYERS)[number] | undefined {
+  if (CONFIG.test(file)) return "platform";
+  const folder = file.slice(SERVER.length).split("/")[0];
+  return LAYERS.find((layer) => layer === folder);
+}
+
+/** Checks the sources below `root`. */
+export function checkImports(root: string): ImportProblem[] {
+  const paths = globSync(["apps/*/src/**/*.{ts,tsx}", "packages/*/src/**/*.ts"], { cwd: root }).map((path) => path.replaceAll("\\", "/"));
+  return findImportProblems(paths.map((path) => [path, readFileSync(join(root, path), "utf8")] as const));
+}

@@ -1,0 +1,83 @@
+// Writes docs/errors.md: every error code with its status, its meaning and what to do about it. Here: the advice. Not here: the codes
+// (packages/oci/src/errors.ts, packages/api/src/errors.ts).
+import { API_ERROR_ROWS } from "@berth/api/errors";
+import { ERROR_ROWS, type ErrorRow } from "@berth/oci/errors";
+
+/** What a person does about each code. A code without advice fails the generator. */
+export const ADVICE: Readonly<Record<string, string>> = {
+  BLOB_UNKNOWN: "Check the digest and the repository. If it was there before, push the image again.",
+  BLOB_UPLOAD_INVALID:
+    "Start the upload again; the client sent a part that does not fit. If it repeats, a proxy in between changes bodies.",
+  BLOB_UPLOAD_UNKNOWN: "Push again: the upload session has ended, was aborted, or is older than `limits.uploadAgeSeconds`.",
+  DIGEST_INVALID:
+    "The bytes that arrived are not those that were announced. Push again; if it repeats, look for a proxy or disk that alters data.",
+  MANIFEST_BLOB_UNKNOWN: "Push the layers, config or child manifests that `detail` names first, to the same repository.",
+  MANIFEST_INVALID: "Correct what `detail` names. Registries accept OCI and Docker schema 2 manifests, not schema 1.",
+  MANIFEST_UNKNOWN: "Check the tag or digest; list the repository's tags. A retention rule or a person may have deleted it.",
+  NAME_INVALID: "Use lower case letters, digits, and single `.`, `_`, `-` or `/` between them, 255 characters at most.",
+  NAME_UNKNOWN: "Check the repository's name. One that you may not read looks the same as one that does not exist.",
+  SIZE_INVALID: "The body's length is not what Content-Length or the manifest says. Push again.",
+  UNAUTHORIZED: "Log in again: the name, password or token is wrong, missing or expired.",
+  DENIED: "Ask a project owner for the role that this needs, or use another account.",
+  UNSUPPORTED: "The registry does not do this for this resource; `detail` says why.",
+  TOOMANYREQUESTS:
+    "Wait as long as Retry-After says. If it is usual load, raise `limits.concurrentUploads`; after failed logins, wait out `auth.lockout`.",
+  TAG_INVALID: "Use up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`.",
+  PAGE_INVALID: "Follow the Link header of the page before; `n` is a whole number.",
+  RANGE_INVALID: "Ask the upload for its offset (GET on its address) and go on from there; for a pull, ask within the blob's size.",
+  MANIFEST_TOO_LARGE: "Make the manifest smaller, or raise `limits.manifestBytes`.",
+  BLOB_TOO_LARGE: "Split the layer, or raise `limits.uploadBytes`.",
+  PRECONDITION_FAILED: "The tag has changed since it was read. Read it again and decide anew.",
+  URI_TOO_LONG: "Shorten the address: most often a page token or filter that was not copied whole.",
+  REQUEST_TIMEOUT: "Check the network; the body paused longer than `http.bodyIdleTimeoutSeconds`. The upload can be resumed.",
+  REQUEST_INVALID: "Correct what `detail` names.",
+  CONFLICT: "Try again: somebody else was changing the same thing.",
+  BLOB_DAMAGED: "Push the image again: the registry then replaces the damaged bytes. Check the disk or bucket.",
+  UNAVAILABLE:
+    "Wait as long as Retry-After says. If it lasts, look at the log and /readyz: the database or the store is out of reach, or there is too much load.",
+  STORAGE_FULL: "Free or add space. Deletions and collection go on and may free enough.",
+  UNKNOWN: "Look up the request id in the registry's log and report it.",
+  FIELD_INVALID: "Correct the field that `detail` names.",
+  BODY_INVALID: "Send JSON; `detail` says where it breaks.",
+  BODY_TOO_LARGE: "Send less at a time.",
+  MEDIA_TYPE_UNSUPPORTED: "Send `Content-Type: application/json`.",
+  OPERATION_UNKNOWN: "Check the address and method against the API's description (docs/api/openapi.json).",
+  CROSS_SITE_REFUSED: "Use the console at its own address. Scripts send an Authorization header and no cookie.",
+  PROJECT_UNKNOWN: "Check the name. A project that you may not read looks the same as one that does not exist.",
+  PROJECT_EXISTS: "Choose another name, or use the project that is there.",
+  PROJECT_NOT_EMPTY: "Delete the project's repositories first.",
+  MEMBER_UNKNOWN: "Add the account to the project first.",
+  LAST_OWNER: "Make another member owner first.",
+  USER_UNKNOWN: "Check the user's name.",
+  USER_EXISTS: "Choose another name.",
+  LAST_ADMINISTRATOR: "Make another user administrator first.",
+  PASSWORD_WRONG: "Type the current password again; an administrator can set a new one.",
+  ROBOT_UNKNOWN: "Check the robot's name and its project.",
+  ROBOT_EXISTS: "Choose another name, or give the robot that is there a new secret.",
+};
+
+/** The text of docs/errors.md. Throws when a code has no advice, or advice has no code. */
+export function generateErrors(): string {
+  const tables: (readonly [string, Readonly<Record<string, ErrorRow>>])[] = [
+    ["The registry (`/v2/`), and shared with the API", ERROR_ROWS],
+    ["The API (`/api/`)", API_ERROR_ROWS],
+  ];
+  const codes = new Set(tables.flatMap(([, rows]) => Object.keys(rows)));
+  const missing = [...codes].filter((code) => ADVICE[code] === undefined);
+  const left = Object.keys(ADVICE).filter((code) => !codes.has(code));
+  if (missing.length > 0) throw new Error(`tools/generate-errors.ts has no advice for ${missing.join(", ")}`);
+  if (left.length > 0) throw new Error(`tools/generate-errors.ts has advice for codes that do not exist: ${left.join(", ")}`);
+  const head = [
+    "# Errors",
+    "",
+    'Every error is `{"errors":[{"code","message","detail"}]}`. The status is the usual one for the code. Written by `npm run generate`.',
+  ];
+  return `${[...head, ...tables.flatMap(([title, rows]) => ["", `## ${title}`, "", ...writeTable(rows)])].join("\n")}\n`;
+}
+
+function writeTable(rows: Readonly<Record<string, ErrorRow>>): string[] {
+  const lines = Object.entries(rows)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([code, { status, message, spec }]) => `| \`${code}\` | ${status} | ${message} | ${ADVICE[code] ?? ""} | ${spec} |`);
+  return ["| code | status | meaning | what to do | source |", "|---|---|---|---|---|", ...lines];
+}

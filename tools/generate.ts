@@ -1,0 +1,59 @@
+// Writes the files that are made from the code: `npm run generate`. Not here: what stands in them (generate-*.ts).
+import { existsSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { writeExampleConfig } from "../apps/server/src/config-document.ts";
+import { generateErrors } from "./generate-errors.ts";
+
+const ROOT = dirname(import.meta.dirname);
+
+interface Generated {
+  readonly path: string;
+  generate(): string | Promise<string>;
+}
+
+/** Every generated file; the API's description only where its generator is part of the checkout. */
+function listGenerated(): Generated[] {
+  const openApi = join(import.meta.dirname, "generate-openapi.ts");
+  return [
+    { path: "config.example.yaml", generate: writeExampleConfig },
+    { path: "docs/errors.md", generate: generateErrors },
+    ...(existsSync(openApi) ? [{ path: "docs/api/openapi.json", generate: () => runOpenApi(openApi) }] : []),
+  ];
+}
+
+async function runOpenApi(file: string): Promise<string> {
+  const { generateOpenApi } = (await import(file)) as { generateOpenApi?: () => Promise<string> };
+  if (generateOpenApi === undefined) throw new Error("tools/generate-openapi.ts exports no generateOpenApi");
+  return generateOpenApi();
+}
+
+/** What is wrong with the generated files as they lie there: one line for each that is missing, old or cannot be made. */
+export async function findStale(): Promise<string[]> {
+  const found = await Promise.all(
+    listGenerated().map(async ({ path, generate }) => {
+      try {
+        const wanted = await generate();
+        const file = join(ROOT, path);
+        const current = existsSync(file) ? await readFile(file, "utf8") : undefined;
+        if (current === wanted) return [];
+        return [`${path} ${current === undefined ? "is missing" : "is out of date"}: run \`npm run generate\``];
+      } catch (error) {
+        return [`${path} cannot be made: ${error instanceof Error ? error.message : String(error)}`];
+      }
+    }),
+  );
+  return found.flat();
+}
+
+async function writeAll(): Promise<void> {
+  for (const { path, generate } of listGenerated()) {
+    const file = join(ROOT, path);
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, await generate());
+    console.log(path);
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await writeAll();
