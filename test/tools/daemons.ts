@@ -83,10 +83,20 @@ export async function startDockerd(): Promise<Dockerd> {
     const program = await startProgram({
       command,
       args: [
-        ...["--containerd", containerd.socket, "-H", host, "-p", join(folder, "docker.pid")],
-        ...["--data-root", join(folder, "root"), "--exec-root", join(folder, "exec")],
+        "--containerd",
+        containerd.socket,
+        "-H",
+        host,
+        "-p",
+        join(folder, "docker.pid"),
+        "--data-root",
+        join(folder, "root"),
+        "--exec-root",
+        join(folder, "exec"),
         // No container runs, so no network is needed; vfs works on every file system, also inside a container.
-        ...["--iptables=false", "--bridge=none", "--storage-driver=vfs"],
+        "--iptables=false",
+        "--bridge=none",
+        "--storage-driver=vfs",
       ],
       folder,
       ready: async () => {
