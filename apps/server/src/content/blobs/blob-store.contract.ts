@@ -119,7 +119,10 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
 
     const sizes = [1, 1000, PIECE, PIECE + 1, MIB - 1, MIB, MIB + 1, 3 * MIB + 7];
     it("stores and gives back every size around an edge", async () => {
-      for (const size of [0, ...new Set([...sizes, ...fixture.edges.flatMap((edge) => [edge - 1, edge, edge + 1, 2 * edge, 2 * edge + 3])])]) {
+      for (const size of [
+        0,
+        ...new Set([...sizes, ...fixture.edges.flatMap((edge) => [edge - 1, edge, edge + 1, 2 * edge, 2 * edge + 3])]),
+      ]) {
         const content = randomBytes(size);
         const { key } = await put(content);
         assertSame(await readAll(b.read(key, 0, size - 1)), content);
@@ -160,7 +163,10 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
     });
 
     it("goes on in another process from the record alone, and reads all of it once for the one that finishes", async () => {
-      for (const sizes of [[700, 900, 30], [MIB, 6 * MIB, 3, 5 * MIB + 1, 12 * MIB]]) {
+      for (const sizes of [
+        [700, 900, 30],
+        [MIB, 6 * MIB, 3, 5 * MIB + 1, 12 * MIB],
+      ]) {
         const id = randomUUID();
         let record = a.begin(id);
         let content = Buffer.alloc(0);
@@ -248,7 +254,9 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
           await resume.promise;
           yield* inPieces(randomBytes(2 * MIB));
         }
-        const lateAppend = late.append(id, record, lateBody(), { offsetBytes: head.length, onBytes: ignore }).catch((error: unknown) => error);
+        const lateAppend = late
+          .append(id, record, lateBody(), { offsetBytes: head.length, onBytes: ignore })
+          .catch((error: unknown) => error);
         await paused.promise;
         // The client gave up on that request and sends the rest again.
         const rest = randomBytes(MIB + 1);

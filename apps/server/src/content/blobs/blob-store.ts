@@ -118,4 +118,3 @@ export interface BlobStore {
 
   close(): Promise<void>;
 }
-

@@ -100,7 +100,7 @@ export function translateFailures(port: FileSystemPort): FileSystemPort {
     close: wrap(port.close),
     read: wrap(port.read),
     write: wrap(port.write),
-      fdatasync: wrap(port.fdatasync),
+    fdatasync: wrap(port.fdatasync),
     fsync: wrap(port.fsync),
     fstat: wrap(port.fstat),
     stat: wrap(port.stat),

@@ -166,7 +166,13 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
       sizeBytes =
         folded.length === 0
           ? await writeBody(fs, pool, target, body, options.onBytes)
-          : await writeBody(fs, pool, target, withOlderBytes(() => readSegments(uploadId, folded), body, options.onBytes), () => undefined);
+          : await writeBody(
+              fs,
+              pool,
+              target,
+              withOlderBytes(() => readSegments(uploadId, folded), body, options.onBytes),
+              () => undefined,
+            );
       if (open === undefined) return { record, writtenBytes: 0 };
       const { fd } = open as OpenSegment;
       (open as OpenSegment).isOpen = false;
@@ -198,33 +204,29 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     const { sizeBytes, digest } = options;
     const { segments } = segmentsOf(record);
     if (sumOf(segments) !== sizeBytes) throw wrongSize(sumOf(segments), sizeBytes);
-    const key = fileKey(digest, uploadId);
+    const only = segments.length === 1 ? segments[0] : undefined;
+    const name = only === undefined ? await concatenate(uploadId, segments, options) : only.name;
+    const source = segmentPath(root, uploadId, name);
+    const key = fileKey(digest, uploadId, name);
     const final = blobPath(root, key);
     const shard = dirname(final);
-    const [first] = segments;
-    const source =
-      segments.length === 1 && first !== undefined
-        ? await verifySegment(segmentPath(root, uploadId, first.name), first, options)
-        : (await sizeOf(final)) === sizeBytes
-          ? undefined
-          : await concatenate(uploadId, segments, options);
-    if (source === undefined) {
+    if (only !== undefined && !(await verifySegment(source, only, options))) {
       // An earlier call came as far as the rename: its bytes are durable, its directory entry perhaps not.
-      if ((await sizeOf(final)) !== sizeBytes) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
+      if ((await reader.stat(final))?.size !== sizeBytes) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
       if (options.onBytes !== undefined) for await (const piece of reader.read(final, 0, sizeBytes - 1)) options.onBytes(piece);
       await syncDirectory(shard);
       return { key, sizeBytes };
     }
     // Where a crash comes between here and the database, `abort` learns from the marker which file to delete. Not synced by itself:
     // journalling file systems keep the order of this and the rename, and elsewhere a power cut costs one orphan file at worst.
-    await fs.close(await fs.open(markerPath(root, uploadId, digest), O_WRONLY | O_CREAT, FILE_MODE));
+    await fs.close(await fs.open(markerPath(root, uploadId, digest, name), O_WRONLY | O_CREAT, FILE_MODE));
     await makeBlobDirectory(digest);
     try {
       await fs.rename(source, final);
     } catch (error) {
       // NFS: the answer to the first try was lost, the second finds the file gone because it is where it belongs.
       const code = failureCode(error);
-      if ((code !== "ENOENT" && code !== "EEXIST") || (await sizeOf(final)) !== sizeBytes) {
+      if ((code !== "ENOENT" && code !== "EEXIST") || (await reader.stat(final))?.size !== sizeBytes) {
         ready.delete(shard);
         throw error;
       }
@@ -233,13 +235,22 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     return { key, sizeBytes };
   }
 
-  /** Makes an upload's only segment durable, as long as it should be; undefined where it is no longer there. */
-  async function verifySegment(path: string, segment: Segment, options: FinishOptions): Promise<string | undefined> {
+  /** Removes what is known of an upload: blobs that it became unless they are to be kept, then its directory. */
+  async function clear(uploadId: string, isKept: (key: StorageKey) => boolean | Promise<boolean>): Promise<void> {
+    const unkept: StorageKey[] = [];
+    for (const key of await sweeper.finishedKeys(uploadId)) if (!(await isKept(key))) unkept.push(key);
+    await removeBlobs(unkept.map((key) => blobPath(root, key)));
+    // Last, because the markers in there are all that names those files.
+    await sweeper.removeUpload(uploadId);
+  }
+
+  /** Makes an upload's only segment durable and reads it where asked to; false where it is no longer there. */
+  async function verifySegment(path: string, segment: Segment, options: FinishOptions): Promise<boolean> {
     let fd: number;
     try {
       fd = await fs.open(path, O_RDWR);
     } catch (error) {
-      if (failureCode(error) === "ENOENT") return undefined;
+      if (failureCode(error) === "ENOENT") return false;
       throw error;
     }
     try {
@@ -249,13 +260,13 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
         for await (const piece of reader.readOpen(fd, 0, segment.sizeBytes - 1)) options.onBytes(piece);
       }
       await fs.fdatasync(fd);
-      return path;
+      return true;
     } finally {
       await fs.close(fd);
     }
   }
 
-  /** Copies all segments into one of this process's own, durably. The copied ones stay for `settle`: a repeated call needs them. */
+  /** Copies all segments into a new one, durably, and returns its name. The copied ones stay for `settle`: a repeated call needs them. */
   async function concatenate(uploadId: string, segments: readonly Segment[], options: FinishOptions): Promise<string> {
     const whole = await createSegment(uploadId);
     try {
@@ -267,11 +278,7 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
       await undo(uploadId, whole);
       throw error;
     }
-    return whole.path;
-  }
-
-  async function sizeOf(path: string): Promise<number | undefined> {
-    return (await reader.stat(path))?.size;
+    return whole.name;
   }
 
   async function removeBlobs(paths: readonly string[]): Promise<void> {
@@ -319,17 +326,8 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     },
     append: (...args) => outermost(append(...args)),
     finish: (...args) => outermost(finish(...args)),
-    settle: (uploadId) => outermost(sweeper.removeUpload(uploadId)),
-    abort: (uploadId, _record, bound) =>
-      outermost(
-        (async () => {
-          const unbound: StorageKey[] = [];
-          for (const key of await sweeper.finishedKeys(uploadId)) if (!(await bound(key))) unbound.push(key);
-          await removeBlobs(unbound.map((key) => blobPath(root, key)));
-          // Last, because the marker in there is all that names the file.
-          await sweeper.removeUpload(uploadId);
-        })(),
-      ),
+    settle: (uploadId, _record, key) => outermost(clear(uploadId, (other) => other === key)),
+    abort: (uploadId, _record, bound) => outermost(clear(uploadId, bound)),
     stat: async (key) => {
       const found = await outermost(reader.stat(blobPath(root, key)));
       return found === undefined ? undefined : { sizeBytes: found.size };

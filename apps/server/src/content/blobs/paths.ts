@@ -4,28 +4,30 @@
 //   File system                                        S3
 //   <root>/                                            <prefix>
 //     uploads/                     temporary             uploads/                     temporary
-//       <uploadId>/                                        <uploadId>/<processId>.<n> segments after the first
-//         <processId>.<n>          one segment             probe-<processId>/<n>      while probing
-//         key.<algorithm>.<hex>    names the final file  blobs/                       final
-//       probe-<processId>.<n>      while probing           <uploadId>/<processId>.<n> the first segment, mostly the only one
+//       <uploadId>/                                        <uploadId>/<segment>       segments after the first
+//         <segment>                                        probe-<processId>/<n>      while probing
+//         key.<algorithm>.<hex>.<segment>                blobs/                       final
+//           says that this segment became a blob           <uploadId>/<segment>       the first segment, mostly the only one
+//       probe-<segment>            while probing
 //     blobs/                       final
-//       <algorithm>/<2 hex>/<hex>.<uploadId>
+//       <algorithm>/<2 hex>/<hex>.<uploadId>.<segment>
 //
-// `n` counts what one process makes, so a name is never used twice. Final names carry the upload's id, not only the digest: deleting
-// one copy of a blob can never hit another one that was just pushed.
+// A segment is named `<processId>.<n>`, where n counts what one process writes: a name is never used twice. A final name holds its
+// segment's, so it stands for the same bytes for ever: deleting one copy of a blob cannot hit another one that was just pushed, and a
+// request that comes too late cannot put other bytes in its place.
 import { join } from "node:path";
 import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { StorageKey } from "./blob-store.ts";
 
-// No dot and no slash: an id is always exactly one path segment.
-const UPLOAD_ID = /^[a-z0-9][a-z0-9-]{7,63}$/;
-const PROCESS_ID = /^[a-z0-9][a-z0-9-]{0,63}$/;
-const SEGMENT_NAME = /^[a-z0-9][a-z0-9-]{0,63}\.[0-9]{1,15}$/;
-// Single dots inside a segment only, so neither "." nor ".." can be one. 300: the longest is a sha512 name with an id of 64.
+// No dot and no slash: an id is always exactly one path segment. 40 and 32: with a sha512 a file name still has less than 255 bytes.
+const UPLOAD_ID = /^[a-z0-9][a-z0-9-]{7,39}$/;
+const PROCESS_ID = /^[a-z0-9][a-z0-9-]{0,31}$/;
+const SEGMENT_NAME = /^[a-z0-9][a-z0-9-]{0,31}\.[0-9]{1,15}$/;
+// Single dots inside a segment only, so neither "." nor ".." can be one. 300: the longest name and what is in front of it.
 const STORAGE_KEY = /^blobs(?:\/[a-z0-9-]+(?:\.[a-z0-9-]+)*){1,3}$/;
 const STORAGE_KEY_LENGTH = 300;
-const MARKER = /^key\.(sha256|sha512)\.([0-9a-f]+)$/;
+const MARKER = /^key\.(sha256|sha512)\.([0-9a-f]+)\.([a-z0-9-]+\.[0-9]+)$/;
 
 /** Reads a key from the database. Errors: BLOB_DAMAGED where it is not one of ours. */
 export function parseStorageKey(text: string): StorageKey {
@@ -35,13 +37,13 @@ export function parseStorageKey(text: string): StorageKey {
   return text as StorageKey;
 }
 
-/** Checks that an upload's id is 8 to 64 of `a-z0-9-`. Errors: BLOB_UPLOAD_UNKNOWN. */
+/** Checks that an upload's id is 8 to 40 of `a-z0-9-`. Errors: BLOB_UPLOAD_UNKNOWN. */
 export function checkUploadId(uploadId: string): string {
   if (!UPLOAD_ID.test(uploadId)) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
   return uploadId;
 }
 
-/** Checks that a process's id is 1 to 64 of `a-z0-9-`; a bad one is a defect of whoever starts the store. */
+/** Checks that a process's id is 1 to 32 of `a-z0-9-`; a bad one is a defect of whoever starts the store. */
 export function checkProcessId(processId: string): string {
   if (!PROCESS_ID.test(processId)) throw new Error(`not a process id: ${JSON.stringify(processId)}`);
   return processId;
@@ -78,16 +80,16 @@ export function segmentPath(root: string, uploadId: string, name: string): strin
   return join(uploadDirectory(root, uploadId), checkSegmentName(name));
 }
 
-/** File system: the empty file whose name says which key an upload was finished under. */
-export function markerPath(root: string, uploadId: string, digest: Digest): string {
-  return join(uploadDirectory(root, uploadId), `key.${algorithmOf(digest)}.${hexOf(digest)}`);
+/** File system: the empty file whose name says which key a segment was finished under. */
+export function markerPath(root: string, uploadId: string, digest: Digest, name: string): string {
+  return join(uploadDirectory(root, uploadId), `key.${algorithmOf(digest)}.${hexOf(digest)}.${checkSegmentName(name)}`);
 }
 
 /** File system: the key that a file name in an upload's directory stands for, or undefined where it is no marker. */
 export function keyOfMarker(uploadId: string, name: string): StorageKey | undefined {
   const match = MARKER.exec(name);
   const digest = match === null ? "" : `${match[1]}:${match[2]}`;
-  return isDigest(digest) ? fileKey(digest, uploadId) : undefined;
+  return isDigest(digest) ? fileKey(digest, uploadId, match?.[3] ?? "") : undefined;
 }
 
 /** File system: where the store tries whether it can write. */
@@ -95,10 +97,10 @@ export function probePath(root: string, name: string): string {
   return join(root, "uploads", `probe-${checkSegmentName(name)}`);
 }
 
-/** File system: the key of a finished upload. */
-export function fileKey(digest: Digest, uploadId: string): StorageKey {
+/** File system: the key that a segment gets when it is a whole blob. */
+export function fileKey(digest: Digest, uploadId: string, name: string): StorageKey {
   const hex = hexOf(digest);
-  return parseStorageKey(`blobs/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}.${checkUploadId(uploadId)}`);
+  return parseStorageKey(`blobs/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}.${checkUploadId(uploadId)}.${checkSegmentName(name)}`);
 }
 
 /** File system: the file of a key. */
@@ -112,10 +114,12 @@ export function blobDirectories(root: string, digest: Digest): readonly [blobs: 
   return [join(root, "blobs"), join(root, "blobs", algorithm), join(root, "blobs", algorithm, hexOf(digest).slice(0, 2))];
 }
 
-/** S3: checks the setting that stands before every key: empty, or segments that each end in a slash. */
+/** S3: the setting that stands before every key, ended with a slash where it is not empty. A bad one is an error of the configuration. */
 export function checkPrefix(prefix: string): string {
-  if (!/^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*\/)*$/.test(prefix)) throw new Error(`not an object prefix: ${JSON.stringify(prefix)}`);
-  return prefix;
+  const ended = prefix === "" || prefix.endsWith("/") ? prefix : `${prefix}/`;
+  // A first character that is no dot: many tools take `..` in a key for a path.
+  if (!/^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*\/)*$/.test(ended)) throw new Error(`not an object prefix: ${JSON.stringify(prefix)}`);
+  return ended;
 }
 
 /** S3: a final key of an upload, under a name of the process that writes it. */
@@ -129,10 +133,10 @@ export function objectName(prefix: string, key: StorageKey): string {
 }
 
 /** S3: the object of a segment. The first one lies where it can stay for ever, so that an upload of one segment is done when it is. */
-export function segmentObject(prefix: string, uploadId: string, name: string, index: number): string {
-  return index === 0
-    ? objectName(prefix, objectKey(uploadId, name))
-    : `${prefix}uploads/${checkUploadId(uploadId)}/${checkSegmentName(name)}`;
+export function segmentObject(prefix: string, uploadId: string, segment: { readonly name: string; readonly isFirst: boolean }): string {
+  return segment.isFirst
+    ? objectName(prefix, objectKey(uploadId, segment.name))
+    : `${prefix}uploads/${checkUploadId(uploadId)}/${checkSegmentName(segment.name)}`;
 }
 
 /** S3: the key of an object found by listing. */

@@ -1,0 +1,214 @@
+// Memory for blobs that are read often, in slices of 1 MiB, so that a hot layer is served without a call to the store.
+// Not here: small blobs that lie in the database, and who may read (distribution/).
+import type { BlobStore, StorageKey } from "./blob-store.ts";
+
+/** Size of a slice: the unit in which the cache fills and forgets, and the most that one piece of a stream holds. */
+export const SLICE_BYTES = 1024 * 1024;
+
+// A blob that would push out nearly everything else is not worth it; 80 % lets a blob of 100 MiB into the usual 128 MiB.
+const LARGEST_SHARE = 0.8;
+// Keys seen once of late. At some 150 bytes each this is about 1 MiB, and a registry's working set is far smaller.
+const REMEMBERED_KEYS = 8192;
+
+/** Reads through memory. */
+export interface HotCache {
+  /**
+   * Bytes `start` to `end` inclusive of a blob of `sizeBytes`, in pieces of at most 1 MiB. A piece is valid until the next one is asked
+   * for. Errors: those of the store's `read`.
+   */
+  read(key: StorageKey, sizeBytes: number, start: number, end: number): AsyncIterable<Uint8Array>;
+  /** Forgets a blob, for example one found damaged or deleted. */
+  drop(key: StorageKey): void;
+  /** Bytes held, those being filled included. Never above `maxBytes`. Pieces that readers still hold after eviction do not count. */
+  readonly sizeBytes: number;
+  /** Bytes that readers got from memory, and bytes for which they had to wait for the store, since the start. */
+  readonly hitBytes: number;
+  readonly missBytes: number;
+}
+
+/** What a cache is made from. */
+export interface HotCacheOptions {
+  readonly store: Pick<BlobStore, "read">;
+  /** 0 turns it off. */
+  readonly maxBytes: number;
+}
+
+interface Slice {
+  readonly bytes: Buffer;
+  readonly owner: CachedBlob;
+  readonly index: number;
+}
+
+/** Slices of one blob that are held or being filled. */
+interface CachedBlob {
+  readonly key: StorageKey;
+  readonly slices: Map<number, Slice>;
+  readonly filling: Map<number, Promise<Buffer>>;
+  isDropped: boolean;
+}
+
+/**
+ * Creates a cache. A blob gets in when it is asked for a second time while its first time is still remembered: a scan over cold blobs
+ * pushes nothing out. Which slice goes is decided by least recent use.
+ */
+export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
+  const blobs = new Map<StorageKey, CachedBlob>();
+  // In order of use, the least recent first.
+  const order = new Set<Slice>();
+  const seenOnce = new Set<StorageKey>();
+  let heldBytes = 0;
+  let fillingBytes = 0;
+  let hitBytes = 0;
+  let missBytes = 0;
+
+  function forgetIfEmpty(blob: CachedBlob): void {
+    if (blob.slices.size === 0 && blob.filling.size === 0 && blobs.get(blob.key) === blob) blobs.delete(blob.key);
+  }
+
+  function evict(slice: Slice): void {
+    order.delete(slice);
+    slice.owner.slices.delete(slice.index);
+    heldBytes -= slice.bytes.length;
+    forgetIfEmpty(slice.owner);
+  }
+
+  /** Makes room for bytes that are about to be read; false where what is being filled leaves none. */
+  function reserve(bytes: number): boolean {
+    if (fillingBytes + bytes > maxBytes) return false;
+    for (const slice of order) {
+      if (heldBytes + fillingBytes + bytes <= maxBytes) break;
+      evict(slice);
+    }
+    fillingBytes += bytes;
+    return true;
+  }
+
+  /** Whether a request of this blob may fill the cache; counts the request. */
+  function admit(key: StorageKey, sizeBytes: number): CachedBlob | undefined {
+    if (sizeBytes > maxBytes * LARGEST_SHARE) return undefined;
+    const known = blobs.get(key);
+    if (known !== undefined) return known;
+    if (!seenOnce.delete(key)) {
+      seenOnce.add(key);
+      if (seenOnce.size > REMEMBERED_KEYS) seenOnce.delete(seenOnce.values().next().value as StorageKey);
+      return undefined;
+    }
+    const blob: CachedBlob = { key, slices: new Map(), filling: new Map(), isDropped: false };
+    blobs.set(key, blob);
+    return blob;
+  }
+
+  async function load(key: StorageKey, start: number, length: number): Promise<Buffer> {
+    // Never out of the shared pool: a slice must free exactly what it counts for.
+    const bytes = Buffer.allocUnsafeSlow(length);
+    let filled = 0;
+    for await (const piece of store.read(key, start, start + length - 1)) {
+      bytes.set(piece, filled);
+      filled += piece.length;
+    }
+    if (filled !== length) throw new Error(`the store gave ${filled} bytes for ${length}`);
+    return bytes;
+  }
+
+  /** Ends a filling: in one step, so that no byte counts twice. */
+  function settle(blob: CachedBlob, index: number, length: number, bytes: Buffer | undefined): void {
+    fillingBytes -= length;
+    blob.filling.delete(index);
+    if (bytes !== undefined && !blob.isDropped) {
+      const slice: Slice = { bytes, owner: blob, index };
+      blob.slices.set(index, slice);
+      order.add(slice);
+      heldBytes += length;
+    }
+    forgetIfEmpty(blob);
+  }
+
+  /** Begins to fill a slice, or joins who does; undefined where there is no room now. */
+  function fill(blob: CachedBlob, index: number, sizeBytes: number): Promise<Buffer> | undefined {
+    const joined = blob.filling.get(index);
+    if (joined !== undefined) return joined;
+    const start = index * SLICE_BYTES;
+    const length = Math.min(SLICE_BYTES, sizeBytes - start);
+    if (!reserve(length)) return undefined;
+    // It may have lost its last slice, here or while its reader was slow.
+    blobs.set(blob.key, blob);
+    const filling = load(blob.key, start, length).then(
+      (bytes) => {
+        settle(blob, index, length, bytes);
+        return bytes;
+      },
+      (error: unknown) => {
+        settle(blob, index, length, undefined);
+        throw error;
+      },
+    );
+    // Whoever asks for the slice gets the failure; a slice read ahead that nobody asks for has nobody to tell.
+    filling.catch(() => undefined);
+    blob.filling.set(index, filling);
+    return filling;
+  }
+
+  function use(slice: Slice): Buffer {
+    order.delete(slice);
+    order.add(slice);
+    return slice.bytes;
+  }
+
+  async function* readThrough(first: CachedBlob, sizeBytes: number, start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
+    let blob = first;
+    const last = Math.floor(end / SLICE_BYTES);
+    for (let index = Math.floor(start / SLICE_BYTES); index <= last; index++) {
+      const sliceStart = index * SLICE_BYTES;
+      const from = Math.max(start, sliceStart) - sliceStart;
+      const to = Math.min(end + 1, sliceStart + SLICE_BYTES) - sliceStart;
+      // Forgotten for want of room and begun again by somebody else meanwhile: their entry counts.
+      if (!blob.isDropped) blob = blobs.get(blob.key) ?? blob;
+      const held = blob.slices.get(index);
+      let bytes: Buffer;
+      if (held !== undefined) {
+        bytes = use(held);
+        hitBytes += to - from;
+      } else {
+        const filling = blob.isDropped ? undefined : fill(blob, index, sizeBytes);
+        missBytes += to - from;
+        if (filling === undefined) {
+          yield* store.read(blob.key, sliceStart + from, sliceStart + to - 1);
+          continue;
+        }
+        // The next one is read while this one is sent.
+        if (index < last && !blob.slices.has(index + 1)) void fill(blob, index + 1, sizeBytes);
+        bytes = await filling;
+      }
+      yield from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to);
+    }
+  }
+
+  return {
+    read: (key, sizeBytes, start, end) => {
+      if (end < start) return nothing();
+      const blob = maxBytes > 0 ? admit(key, sizeBytes) : undefined;
+      if (blob !== undefined) return readThrough(blob, sizeBytes, start, end);
+      missBytes += end - start + 1;
+      return store.read(key, start, end);
+    },
+    drop: (key) => {
+      seenOnce.delete(key);
+      const blob = blobs.get(key);
+      if (blob === undefined) return;
+      blob.isDropped = true;
+      blobs.delete(key);
+      for (const slice of blob.slices.values()) evict(slice);
+    },
+    get sizeBytes() {
+      return heldBytes + fillingBytes;
+    },
+    get hitBytes() {
+      return hitBytes;
+    },
+    get missBytes() {
+      return missBytes;
+    },
+  };
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, void> {}

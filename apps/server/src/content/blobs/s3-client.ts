@@ -1,0 +1,286 @@
+// The requests that the store makes of an S3 service, over the AWS SDK, which is loaded only when a store of this kind is opened.
+// Not here: what is stored under which name (paths.ts), uploads (s3.ts), which failure means what (s3-errors.ts).
+import { createHash, webcrypto } from "node:crypto";
+import type { Readable } from "node:stream";
+import type { S3Client } from "@aws-sdk/client-s3";
+import type { S3Dialect } from "./s3-dialects.ts";
+import { isAbsent, translateServiceError } from "./s3-errors.ts";
+
+/** Where an S3 service is and how to speak to it. */
+export interface S3Settings {
+  readonly bucket: string;
+  readonly region: string;
+  /** Empty: Amazon's for the region. */
+  readonly endpoint?: string | undefined;
+  /** The service as clients reach it, for signed addresses. */
+  readonly publicEndpoint?: string | undefined;
+  readonly forcePathStyle?: boolean | undefined;
+  /** Without them the SDK takes the machine's or pod's role. */
+  readonly accessKeyId?: string | undefined;
+  readonly secretAccessKey?: string | undefined;
+  readonly dialect: S3Dialect;
+  /** Without an answer or a byte for so long, a request is given up and tried again. */
+  readonly idleTimeoutMs?: number | undefined;
+  /** Tries of one request, the first included, with growing waits in between. */
+  readonly attempts?: number | undefined;
+}
+
+/** An object or upload found by listing. */
+export interface Listed {
+  readonly name: string;
+  readonly changedAt: Date;
+}
+
+/** The part of a completed upload. */
+export interface UploadedPart {
+  readonly number: number;
+  readonly etag: string;
+}
+
+/** One bucket's requests. All throw STORAGE_FULL and UNAVAILABLE; `isAbsent` tells what is not there. */
+export interface S3Bucket {
+  put(name: string, bytes: Uint8Array, headers?: Readonly<Record<string, string>>): Promise<void>;
+  /** A stream of bytes `start` to `end`, of which the service may have fewer; undefined where there is no such object or range. */
+  get(name: string, start: number, end: number): Promise<{ readonly body: Readable; readonly sizeBytes: number } | undefined>;
+  sizeOf(name: string): Promise<number | undefined>;
+  createMultipart(name: string): Promise<string>;
+  uploadPart(name: string, multipartId: string, number: number, bytes: Uint8Array): Promise<UploadedPart>;
+  copyPart(name: string, multipartId: string, number: number, source: string, start: number, end: number): Promise<UploadedPart>;
+  completeMultipart(name: string, multipartId: string, parts: readonly UploadedPart[]): Promise<void>;
+  abortMultipart(name: string, multipartId: string): Promise<void>;
+  list(prefix: string): AsyncGenerator<Listed, void, void>;
+  listMultiparts(prefix: string): AsyncGenerator<Listed & { readonly multipartId: string }, void, void>;
+  delete(names: readonly string[]): Promise<void>;
+  signedUrl(name: string, mediaType: string, ttlSeconds: number): Promise<string>;
+  close(): void;
+}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+// S3 itself breaks off idle connections after some 20 s; a service that is silent for longer than 30 s is stuck.
+const IDLE_TIMEOUT_MS = 30_000;
+// Waits of 0.1, 0.2, 0.4, 0.8 s at most: what SlowDown needs, without keeping a client's request for long.
+const ATTEMPTS = 5;
+// One for each blob that is streamed at the same time and each part under way; the SDK's own 50 would make pulls queue.
+const MAX_SOCKETS = 256;
+// The API's own limits. Source: Amazon S3 API reference, DeleteObjects.
+const DELETE_BATCH = 1000;
+const PARALLEL_DELETES = 8;
+// Below this, handing the bytes to another thread costs more than hashing them.
+const HASH_ELSEWHERE_BYTES = 64 * 1024;
+// One MD5 update blocks for about 1.5 ms; in between others get their turn.
+const MD5_STEP_BYTES = 1024 * 1024;
+
+async function contentMd5(bytes: Uint8Array): Promise<string> {
+  const hash = createHash("md5");
+  for (let at = 0; at < bytes.length; at += MD5_STEP_BYTES) {
+    if (at > 0) await new Promise((resolve) => void setImmediate(resolve));
+    hash.update(bytes.subarray(at, at + MD5_STEP_BYTES));
+  }
+  return hash.digest("base64");
+}
+
+/** A header that is signed with the rest; must come before the SDK's own signing step. */
+interface HeaderStack {
+  add(middleware: unknown, options: { readonly step: "build"; readonly name: string }): void;
+}
+
+function addHeaders(command: { readonly middlewareStack: unknown }, headers: Readonly<Record<string, string>>): void {
+  const withHeaders =
+    (next: (args: { request: { headers: Record<string, string> } }) => unknown) =>
+    (args: { request: { headers: Record<string, string> } }) => {
+      Object.assign(args.request.headers, headers);
+      return next(args);
+    };
+  (command.middlewareStack as HeaderStack).add(withHeaders, { step: "build", name: "storeHeaders" });
+}
+
+const silent = { trace: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore };
+function ignore(): void {}
+
+/** Loads the SDK and connects it to a bucket; makes no request. */
+export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
+  const sdk = await import("@aws-sdk/client-s3");
+  const { bucket: Bucket, dialect } = settings;
+  const isPathStyle = settings.forcePathStyle === true || (dialect.addressing === "path" && settings.endpoint !== undefined);
+
+  function connect(endpoint: string | undefined): S3Client {
+    const { accessKeyId, secretAccessKey } = settings;
+    return new sdk.S3Client({
+      region: settings.region,
+      ...(endpoint === undefined ? {} : { endpoint }),
+      ...(accessKeyId === undefined || secretAccessKey === undefined ? {} : { credentials: { accessKeyId, secretAccessKey } }),
+      forcePathStyle: isPathStyle,
+      // The SDK's newer default adds trailers that most services other than Amazon's refuse or mistake for content.
+      requestChecksumCalculation: "WHEN_REQUIRED",
+      responseChecksumValidation: "WHEN_REQUIRED",
+      maxAttempts: settings.attempts ?? ATTEMPTS,
+      retryMode: "standard",
+      logger: silent,
+      requestHandler: {
+        connectionTimeout: CONNECT_TIMEOUT_MS,
+        socketTimeout: settings.idleTimeoutMs ?? IDLE_TIMEOUT_MS,
+        httpAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
+        httpsAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
+        logger: silent,
+      },
+    });
+  }
+
+  const client = connect(settings.endpoint);
+  let publicClient: S3Client | undefined;
+  let presign: typeof import("@aws-sdk/s3-request-presigner").getSignedUrl | undefined;
+
+  async function sent<T>(request: Promise<T>): Promise<T> {
+    try {
+      return await request;
+    } catch (error) {
+      throw translateServiceError(error);
+    }
+  }
+
+  async function unlessAbsent<T>(request: Promise<T>): Promise<T | undefined> {
+    try {
+      return await request;
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw translateServiceError(error);
+    }
+  }
+
+  /** The signed hash of the payload, made on another thread: the service refuses bytes that changed on the way. */
+  async function payloadHeaders(bytes: Uint8Array): Promise<Record<string, string>> {
+    const headers: Record<string, string> = {};
+    if (bytes.length >= HASH_ELSEWHERE_BYTES) {
+      headers["x-amz-content-sha256"] = Buffer.from(await webcrypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>)).toString(
+        "hex",
+      );
+    }
+    if (dialect.contentMd5) headers["content-md5"] = await contentMd5(bytes);
+    return headers;
+  }
+
+  async function deleteBatch(names: readonly string[]): Promise<void> {
+    const command = new sdk.DeleteObjectsCommand({ Bucket, Delete: { Quiet: true, Objects: names.map((Key) => ({ Key })) } });
+    // Older services insist on this header and know nothing of the SDK's CRC32.
+    const withMd5 =
+      (next: (args: { request: { headers: Record<string, string>; body: string | Uint8Array } }) => unknown) =>
+      (args: { request: { headers: Record<string, string>; body: string | Uint8Array } }) => {
+        args.request.headers["content-md5"] = createHash("md5").update(args.request.body).digest("base64");
+        return next(args);
+      };
+    (command.middlewareStack as unknown as HeaderStack).add(withMd5, { step: "build", name: "storeDeleteMd5" });
+    const { Errors = [] } = await sent(client.send(command));
+    const failed = Errors.filter(({ Code }) => Code !== "NoSuchKey");
+    if (failed.length === 0) return;
+    const [first] = failed;
+    throw translateServiceError(
+      new Error(`${failed.length} of ${names.length} objects were not deleted, ${first?.Key}: ${first?.Code} ${first?.Message}`),
+    );
+  }
+
+  async function deleteSingly(names: readonly string[]): Promise<void> {
+    const queue = names.values();
+    const worker = async (): Promise<void> => {
+      for (const Key of queue) await unlessAbsent(client.send(new sdk.DeleteObjectCommand({ Bucket, Key })));
+    };
+    const results = await Promise.allSettled(Array.from({ length: PARALLEL_DELETES }, worker));
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  return {
+    async put(Key, Body, headers = {}) {
+      const command = new sdk.PutObjectCommand({ Bucket, Key, Body });
+      addHeaders(command, { ...(await payloadHeaders(Body)), ...headers });
+      await sent(client.send(command));
+    },
+    async get(Key, start, end) {
+      const answer = await unlessAbsent(client.send(new sdk.GetObjectCommand({ Bucket, Key, Range: `bytes=${start}-${end}` })));
+      return answer?.Body === undefined ? undefined : { body: answer.Body as Readable, sizeBytes: answer.ContentLength ?? end - start + 1 };
+    },
+    async sizeOf(Key) {
+      return (await unlessAbsent(client.send(new sdk.HeadObjectCommand({ Bucket, Key }))))?.ContentLength;
+    },
+    async createMultipart(Key) {
+      const { UploadId } = await sent(client.send(new sdk.CreateMultipartUploadCommand({ Bucket, Key })));
+      if (UploadId === undefined) throw new Error("the service gave no id for a multipart upload");
+      return UploadId;
+    },
+    async uploadPart(Key, UploadId, PartNumber, Body) {
+      const command = new sdk.UploadPartCommand({ Bucket, Key, UploadId, PartNumber, Body });
+      addHeaders(command, await payloadHeaders(Body));
+      const { ETag } = await sent(client.send(command));
+      if (ETag === undefined) throw new Error("the service gave no tag for a part");
+      return { number: PartNumber, etag: ETag };
+    },
+    async copyPart(Key, UploadId, PartNumber, source, start, end) {
+      const answer = await sent(
+        client.send(
+          new sdk.UploadPartCopyCommand({
+            Bucket,
+            Key,
+            UploadId,
+            PartNumber,
+            // Names are of characters that need no encoding (paths.ts).
+            CopySource: `${Bucket}/${source}`,
+            CopySourceRange: `bytes=${start}-${end}`,
+          }),
+        ),
+      );
+      const etag = answer.CopyPartResult?.ETag;
+      if (etag === undefined) throw new Error("the service gave no tag for a copied part");
+      return { number: PartNumber, etag };
+    },
+    async completeMultipart(Key, UploadId, parts) {
+      const Parts = parts.map(({ number, etag }) => ({ PartNumber: number, ETag: etag }));
+      await sent(client.send(new sdk.CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts } })));
+    },
+    async abortMultipart(Key, UploadId) {
+      await unlessAbsent(client.send(new sdk.AbortMultipartUploadCommand({ Bucket, Key, UploadId })));
+    },
+    async *list(Prefix) {
+      let ContinuationToken: string | undefined;
+      do {
+        const page = await sent(
+          client.send(new sdk.ListObjectsV2Command({ Bucket, Prefix, ...(ContinuationToken === undefined ? {} : { ContinuationToken }) })),
+        );
+        for (const { Key, LastModified } of page.Contents ?? []) {
+          if (Key !== undefined) yield { name: Key, changedAt: LastModified ?? new Date() };
+        }
+        ContinuationToken = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+      } while (ContinuationToken !== undefined);
+    },
+    async *listMultiparts(Prefix) {
+      let marker: { KeyMarker?: string; UploadIdMarker?: string } | undefined = {};
+      do {
+        const page: import("@aws-sdk/client-s3").ListMultipartUploadsCommandOutput = await sent(
+          client.send(new sdk.ListMultipartUploadsCommand({ Bucket, Prefix, ...marker })),
+        );
+        for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
+          if (Key !== undefined && UploadId !== undefined) yield { name: Key, multipartId: UploadId, changedAt: Initiated ?? new Date() };
+        }
+        marker =
+          page.IsTruncated === true && page.NextKeyMarker !== undefined
+            ? {
+                KeyMarker: page.NextKeyMarker,
+                ...(page.NextUploadIdMarker === undefined ? {} : { UploadIdMarker: page.NextUploadIdMarker }),
+              }
+            : undefined;
+      } while (marker !== undefined);
+    },
+    async delete(names) {
+      if (!dialect.multiDelete) return deleteSingly(names);
+      for (let at = 0; at < names.length; at += DELETE_BATCH) await deleteBatch(names.slice(at, at + DELETE_BATCH));
+    },
+    async signedUrl(Key, mediaType, ttlSeconds) {
+      presign ??= (await import("@aws-sdk/s3-request-presigner")).getSignedUrl;
+      publicClient ??= connect(settings.publicEndpoint);
+      const command = new sdk.GetObjectCommand({ Bucket, Key, ResponseContentType: mediaType });
+      return sent(presign(publicClient, command, { expiresIn: ttlSeconds }));
+    },
+    close() {
+      client.destroy();
+      publicClient?.destroy();
+    },
+  };
+}

@@ -1,0 +1,224 @@
+// Blobs in an S3 bucket: each append writes one object of its own, the first of them where it can stay, so that finishing an upload of
+// one append copies nothing and asks nothing. Not here: requests (s3-client.ts), streams (s3-write.ts, s3-read.ts), names (paths.ts).
+import { randomBytes } from "node:crypto";
+import { RegistryError } from "@berth/oci/errors";
+import type { AppendOptions, Appended, BlobStore, FinishOptions, Stored, StorageKey, UploadRecord } from "./blob-store.ts";
+import {
+  checkPrefix,
+  checkUploadId,
+  createNames,
+  keyOfObject,
+  objectKey,
+  objectName,
+  probeName,
+  segmentObject,
+  storePrefixes,
+  uploadPrefixes,
+} from "./paths.ts";
+import { probeCapabilities, type S3Capabilities } from "./s3-capabilities.ts";
+import { connectBucket, type S3Settings } from "./s3-client.ts";
+import { S3_DIALECTS, type S3DialectName } from "./s3-dialects.ts";
+import { readObject } from "./s3-read.ts";
+import { joinObjects, writeObject } from "./s3-write.ts";
+import { emptyRecord, foldOf, recordOf, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
+
+/** What an S3 store is made from. */
+export interface S3StoreOptions extends Omit<S3Settings, "bucket" | "dialect"> {
+  /** Must exist. */
+  readonly bucket: string | undefined;
+  readonly dialect: S3DialectName;
+  /** In front of every key, with or without a slash at its end. */
+  readonly prefix?: string | undefined;
+  /** Unique among all processes that ever write to the bucket: `a-z0-9-`, at most 32. */
+  readonly processId: string;
+  /** Size of one part, 5 MiB at least; an upload holds four of them in memory at most. */
+  readonly partSizeBytes: number;
+}
+
+/** Source: Amazon S3 multipart upload limits. */
+const MIN_PART_BYTES = 5 * 1024 * 1024;
+
+/** Opens a store and tries what its service can do. Errors: UNAVAILABLE, STORAGE_FULL. */
+export async function openS3Store(options: S3StoreOptions): Promise<{ readonly store: BlobStore; readonly capabilities: S3Capabilities }> {
+  const { bucket, close, ...rest } = await createStore(options);
+  try {
+    const capabilities = await probeCapabilities(bucket, S3_DIALECTS[options.dialect], rest.nextProbe);
+    return { store: rest.store, capabilities };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** Creates a store without a request. */
+export async function createS3Store(options: S3StoreOptions): Promise<BlobStore> {
+  return (await createStore(options)).store;
+}
+
+async function createStore(options: S3StoreOptions) {
+  const { bucket: bucketName, partSizeBytes, processId } = options;
+  if (bucketName === undefined) throw new Error("an S3 store needs a bucket");
+  if (partSizeBytes < MIN_PART_BYTES) throw new Error(`a part of ${partSizeBytes} bytes is smaller than S3 takes`);
+  const dialect = S3_DIALECTS[options.dialect];
+  const prefix = checkPrefix(options.prefix ?? "");
+  const names = createNames(processId);
+  const bucket = await connectBucket({ ...options, bucket: bucketName, dialect });
+  const nextProbe = (): string => probeName(prefix, names.next());
+
+  /** The content of segments, in order. Errors: BLOB_UPLOAD_UNKNOWN where one is gone. */
+  async function* readSegments(uploadId: string, segments: readonly Segment[]): AsyncGenerator<Uint8Array, void, void> {
+    for (const segment of segments) {
+      try {
+        yield* readObject(bucket, segmentObject(prefix, uploadId, segment), 0, segment.sizeBytes - 1);
+      } catch (error) {
+        if (error instanceof RegistryError && error.code === "BLOB_DAMAGED")
+          throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { cause: error });
+        throw error;
+      }
+    }
+  }
+
+  async function append(uploadId: string, record: UploadRecord, body: AsyncIterable<Uint8Array>, given: AppendOptions): Promise<Appended> {
+    const { segments, superseded } = segmentsOf(record);
+    if (sumOf(segments) !== given.offsetBytes) throw new Error("the upload's record and its offset differ");
+    const { kept, folded } = foldOf(segments);
+    const begun = { name: names.next(), isFirst: kept.length === 0 };
+    const object = segmentObject(prefix, uploadId, begun);
+    const sizeBytes =
+      folded.length === 0
+        ? await writeObject(bucket, object, body, partSizeBytes, given.onBytes)
+        : await writeObject(
+            bucket,
+            object,
+            withOlderBytes(() => readSegments(uploadId, folded), body, given.onBytes),
+            partSizeBytes,
+            () => undefined,
+          );
+    if (sizeBytes === 0) return { record, writtenBytes: 0 };
+    // Nobody needs these: the record that names them was replaced by the one that we were given.
+    if (superseded.length > 0) await bucket.delete(superseded.map((segment) => segmentObject(prefix, uploadId, segment)));
+    return {
+      record: recordOf({ segments: [...kept, { ...begun, sizeBytes }], superseded: folded }),
+      writtenBytes: sizeBytes - sumOf(folded),
+    };
+  }
+
+  async function finish(uploadId: string, record: UploadRecord, { sizeBytes, onBytes }: FinishOptions): Promise<Stored> {
+    const { segments } = segmentsOf(record);
+    if (sumOf(segments) !== sizeBytes) throw wrongSize(sumOf(segments), sizeBytes);
+    const [first] = segments;
+    if (segments.length === 1 && first !== undefined) {
+      const key = objectKey(uploadId, first.name);
+      if (onBytes !== undefined) for await (const piece of readSegments(uploadId, segments)) onBytes(piece);
+      // What this process wrote it knows to be there; another's may have been aborted meanwhile.
+      else if (!names.owns(first.name) && (await bucket.sizeOf(objectName(prefix, key))) !== sizeBytes)
+        throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
+      return { key, sizeBytes };
+    }
+    const key = objectKey(uploadId, names.next());
+    const object = objectName(prefix, key);
+    if (segments.length === 0) await bucket.put(object, Buffer.alloc(0));
+    else if (dialect.partCopy) {
+      if (onBytes !== undefined) for await (const piece of readSegments(uploadId, segments)) onBytes(piece);
+      await joinSegments(uploadId, object, segments);
+    } else await writeObject(bucket, object, readSegments(uploadId, segments), partSizeBytes, onBytes ?? (() => undefined));
+    return { key, sizeBytes };
+  }
+
+  async function joinSegments(uploadId: string, object: string, segments: readonly Segment[]): Promise<void> {
+    const sources = segments.map((segment) => ({ name: segmentObject(prefix, uploadId, segment), sizeBytes: segment.sizeBytes }));
+    try {
+      await joinObjects(bucket, object, sources);
+    } catch (error) {
+      // The multipart upload that copies is our own: what is not there is a segment.
+      if (!(error instanceof RegistryError) && error instanceof Error && error.name === "NoSuchKey") {
+        throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { cause: error });
+      }
+      throw error;
+    }
+  }
+
+  /** Removes all of an upload's objects but the finals that are to be kept, and its unfinished multipart uploads where asked to. */
+  async function clear(uploadId: string, isKept: (key: StorageKey) => boolean | Promise<boolean>, withMultiparts: boolean): Promise<void> {
+    const { temporary, final } = uploadPrefixes(prefix, uploadId);
+    const unkept: string[] = [];
+    for (const place of [temporary, final]) {
+      if (withMultiparts)
+        for await (const { name, multipartId } of bucket.listMultiparts(place)) await bucket.abortMultipart(name, multipartId);
+      for await (const { name } of bucket.list(place)) {
+        if (place === temporary || !(await isKept(keyOfObject(prefix, name)))) unkept.push(name);
+      }
+    }
+    if (unkept.length > 0) await bucket.delete(unkept);
+  }
+
+  async function settle(uploadId: string, record: UploadRecord, key: StorageKey): Promise<void> {
+    const { segments, superseded } = segmentsOf(record);
+    // The usual upload of one append left nothing but its blob: no request.
+    const isAlone = segments.length === 1 && superseded.length === 0 && key === objectKey(uploadId, segments[0]?.name ?? "");
+    if (!isAlone) await clear(uploadId, (other) => other === key, false);
+  }
+
+  async function sweep(olderThan: Date): Promise<number> {
+    const { temporary, final } = storePrefixes(prefix);
+    const swept = new Set<string>();
+    let old: string[] = [];
+    const note = (name: string): unknown => swept.add(name.slice(prefix.length).split("/").slice(1, 2).join());
+    for (const place of [temporary, final]) {
+      for await (const { name, multipartId, changedAt } of bucket.listMultiparts(place)) {
+        if (changedAt >= olderThan) continue;
+        await bucket.abortMultipart(name, multipartId);
+        note(name);
+      }
+    }
+    for await (const { name, changedAt } of bucket.list(temporary)) {
+      if (changedAt >= olderThan) continue;
+      old.push(name);
+      note(name);
+      // A batch at a time, so that memory does not grow with what was left.
+      if (old.length === 1000) {
+        await bucket.delete(old);
+        old = [];
+      }
+    }
+    if (old.length > 0) await bucket.delete(old);
+    return swept.size;
+  }
+
+  async function probe(): Promise<void> {
+    const name = nextProbe();
+    const wrote = randomBytes(32);
+    await bucket.put(name, wrote);
+    try {
+      const back: Uint8Array[] = [];
+      for await (const piece of readObject(bucket, name, 0, wrote.length - 1)) back.push(Buffer.from(piece));
+      if (!Buffer.concat(back).equals(wrote)) throw new RegistryError("UNAVAILABLE", { cause: new Error(`${name} read back differently`) });
+    } finally {
+      await bucket.delete([name]);
+    }
+  }
+
+  const store: BlobStore = {
+    kind: "s3",
+    begin: (uploadId) => {
+      checkUploadId(uploadId);
+      return emptyRecord();
+    },
+    append,
+    finish,
+    settle,
+    abort: (uploadId, _record, bound) => clear(uploadId, bound, true),
+    stat: async (key) => {
+      const sizeBytes = await bucket.sizeOf(objectName(prefix, key));
+      return sizeBytes === undefined ? undefined : { sizeBytes };
+    },
+    read: (key, start, end) => readObject(bucket, objectName(prefix, key), start, end),
+    signedUrl: async (key, { mediaType, ttlSeconds }) =>
+      options.publicEndpoint === undefined ? undefined : bucket.signedUrl(objectName(prefix, key), mediaType, ttlSeconds),
+    delete: (keys) => bucket.delete(keys.map((key) => objectName(prefix, key))),
+    sweep,
+    probe,
+    close: async () => bucket.close(),
+  };
+  return { store, bucket, nextProbe, close: bucket.close };
+}
