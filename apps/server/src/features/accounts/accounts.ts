@@ -1,0 +1,159 @@
+// Users: what administrators do to them, and what users do to themselves. The registry always has an administrator who can log in.
+// Not here: rows (access/account-store.ts), recognising callers (access/authenticate.ts).
+import { ApiError } from "@berth/api/errors";
+import { DEFAULT_PAGE_SIZE } from "@berth/api/fields";
+import type { UserView } from "@berth/api/users";
+import { RegistryError } from "@berth/oci/errors";
+import type { Accounts } from "../../access/accounts.ts";
+import {
+  deleteAccount,
+  findAccount,
+  findAccountByName,
+  insertAccount,
+  listUserAccounts,
+  lockAccount,
+  lockAdministrators,
+  updateAccount,
+  type Account,
+} from "../../access/account-store.ts";
+import type { Authorizer } from "../../access/authorize.ts";
+import type { Caller } from "../../access/caller.ts";
+import type { LoginFailures } from "../../access/login-failures.ts";
+import { deleteMembershipsOfAccount, hasOtherOwner, lockOwnedProjects } from "../../access/member-store.ts";
+import type { PasswordHasher } from "../../access/secrets.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Database, Executor } from "../../platform/database/database.ts";
+import { listed, type Listed, type PageRequest } from "../paging.ts";
+
+/** What the rules need. */
+export interface UsersParts {
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly accounts: Accounts;
+  readonly authorizer: Authorizer;
+  readonly passwords: PasswordHasher;
+  readonly loginFailures: LoginFailures;
+}
+
+/** What can be changed of a user. */
+export interface UserChange {
+  readonly password?: string;
+  readonly isDisabled?: boolean;
+  readonly isAdmin?: boolean;
+}
+
+/** The rules. Each method authorizes its caller first; their errors are those of the operations of the same name. */
+export interface Users {
+  list(caller: Caller, page: PageRequest): Promise<Listed<UserView>>;
+  create(caller: Caller, user: { name: string; password: string; isAdmin?: boolean }): Promise<UserView>;
+  get(caller: Caller, name: string): Promise<UserView>;
+  update(caller: Caller, name: string, change: UserChange): Promise<UserView>;
+  delete(caller: Caller, name: string): Promise<void>;
+  getMe(caller: Caller): Promise<{ name: string; kind: "user" | "robot"; isAdmin: boolean }>;
+  changeMyPassword(caller: Caller, remoteAddress: string, currentPassword: string, newPassword: string): Promise<void>;
+}
+
+/** How many projects a refusal names. */
+const MAX_NAMED_PROJECTS = 10;
+
+/** Makes the rules. */
+export function createUsers(parts: UsersParts): Users {
+  const { database, clock, accounts, authorizer, passwords, loginFailures } = parts;
+
+  async function change<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
+    try {
+      return await database.transaction(work);
+    } finally {
+      accounts.forget();
+    }
+  }
+
+  async function getUser(executor: Executor, name: string): Promise<Account> {
+    const account = await findAccountByName(executor, name);
+    if (account === undefined || account.kind !== "user") throw new ApiError("USER_UNKNOWN");
+    return account;
+  }
+
+  // Administrators are locked before the account itself, always in this order.
+  async function lockUser(tx: Executor, name: string, mayLoseAdministrator: boolean): Promise<Account> {
+    const { id } = await getUser(tx, name);
+    const administrators = mayLoseAdministrator ? await lockAdministrators(tx) : [];
+    const account = await lockAccount(tx, id);
+    if (account === undefined) throw new ApiError("USER_UNKNOWN");
+    if (mayLoseAdministrator && administrators.length === 1 && administrators[0] === id) throw new ApiError("LAST_ADMINISTRATOR");
+    return account;
+  }
+
+  return {
+    async list(caller, { after = "", limit = DEFAULT_PAGE_SIZE }) {
+      await authorizer.authorizeAdministrator(caller);
+      return listed(await listUserAccounts(database, after, limit + 1), limit, toView, (account) => account.name);
+    },
+    async create(caller, { name, password, isAdmin }) {
+      await authorizer.authorizeAdministrator(caller);
+      const secretHash = await passwords.hash(password);
+      const id = await change((tx) => insertAccount(tx, { kind: "user", name, secretHash, isAdmin: isAdmin === true }, clock.now()));
+      if (id === undefined) throw new ApiError("USER_EXISTS", { detail: { name } });
+      return toView((await findAccount(database, id))!);
+    },
+    async get(caller, name) {
+      await authorizer.authorizeAdministrator(caller);
+      return toView(await getUser(database, name));
+    },
+    async update(caller, name, { password, isDisabled, isAdmin }) {
+      await authorizer.authorizeAdministrator(caller);
+      const secretHash = password === undefined ? undefined : await passwords.hash(password);
+      return change(async (tx) => {
+        const account = await lockUser(tx, name, isDisabled === true || isAdmin === false);
+        const next: Account = {
+          ...account,
+          secretHash: secretHash ?? account.secretHash,
+          isDisabled: isDisabled ?? account.isDisabled,
+          isAdmin: isAdmin ?? account.isAdmin,
+        };
+        // Rights are looked up each time; a secret and a disablement are not, once a token is out.
+        await updateAccount(tx, next, secretHash !== undefined || next.isDisabled !== account.isDisabled);
+        return toView(next);
+      });
+    },
+    async delete(caller, name) {
+      await authorizer.authorizeAdministrator(caller);
+      await change(async (tx) => {
+        const { id } = await lockUser(tx, name, true);
+        const orphans: string[] = [];
+        for (const project of await lockOwnedProjects(tx, id)) {
+          if (!(await hasOtherOwner(tx, project.id, id))) orphans.push(project.name);
+        }
+        if (orphans.length > 0) throw new ApiError("LAST_OWNER", { detail: { projects: orphans.slice(0, MAX_NAMED_PROJECTS) } });
+        await deleteMembershipsOfAccount(tx, id);
+        await deleteAccount(tx, id);
+      });
+    },
+    async getMe(caller) {
+      const { name, kind, isAdmin } = await authorizer.authorizeAccount(caller);
+      return { name, kind, isAdmin };
+    },
+    async changeMyPassword(caller, remoteAddress, currentPassword, newPassword) {
+      const account = await authorizer.authorizeAccount(caller);
+      if (account.kind !== "user") throw new RegistryError("DENIED");
+      // A stolen session must not become a stolen account, so guesses count here as they do at the login.
+      await loginFailures.check(account.name, remoteAddress);
+      const isRight = await passwords.verify(currentPassword, account.secretHash, () => loginFailures.check(account.name, remoteAddress));
+      if (!isRight) {
+        await loginFailures.record(account.name, remoteAddress);
+        throw new ApiError("PASSWORD_WRONG");
+      }
+      const secretHash = await passwords.hash(newPassword);
+      await change(async (tx) => {
+        const present = await lockAccount(tx, account.id);
+        // Changed by someone else meanwhile: what was checked above is no longer the password.
+        if (present === undefined || present.epoch !== account.epoch) throw new RegistryError("CONFLICT");
+        await updateAccount(tx, { ...present, secretHash }, true);
+      });
+    },
+  };
+}
+
+function toView(account: Account): UserView {
+  return { name: account.name, isAdmin: account.isAdmin, isDisabled: account.isDisabled, createdAt: account.createdAt.toISOString() };
+}

@@ -1,0 +1,77 @@
+// The project table as its feature changes it. Not here: rules (projects.ts), the look-ups of authorization (access/).
+import type { Executor } from "../../platform/database/database.ts";
+import { statement } from "../../platform/database/statement.ts";
+import type { Role } from "../../access/roles.ts";
+
+/** A project with a reader's role in it. */
+export interface ProjectRow {
+  readonly id: number;
+  readonly name: string;
+  readonly isPublic: boolean;
+  readonly createdAt: Date;
+  readonly role: Role | undefined;
+}
+
+const insert = statement<{ name: string; sortKey: string; isPublic: number; now: number }>()("project.insert", (db, p) =>
+  db
+    .insertInto("project")
+    .values({ name: p.name, sort_key: p.sortKey, is_public: p.isPublic, created_at: p.now })
+    .onConflict((conflict) => conflict.column("name").doNothing())
+    .returning("id"),
+);
+const listByIds = statement<{ ids: number[]; accountId: number }>()("project.by_ids", (db, p, tools) =>
+  db
+    .selectFrom("project")
+    .leftJoin("member", (join) => join.onRef("member.project_id", "=", "project.id").on("member.account_id", "=", p.accountId))
+    .select(["project.id", "project.name", "project.is_public", "project.created_at", "member.role"])
+    .where(({ ref }) => tools.inList(ref("project.id"), p.ids, "bigint"))
+    .orderBy("project.sort_key"),
+);
+const lock = statement<{ id: number }>()("project.lock", (db, p, tools) =>
+  db.selectFrom("project").select("id").where("id", "=", p.id).modifyEnd(tools.lock("update")),
+);
+const setPublic = statement<{ id: number; isPublic: number }>()("project.set_public", (db, p) =>
+  db.updateTable("project").set({ is_public: p.isPublic }).where("id", "=", p.id),
+);
+const anyRepository = statement<{ id: number }>()("project.any_repository", (db, p) =>
+  db.selectFrom("repository").select("id").where("project_id", "=", p.id).limit(1),
+);
+const remove = statement<{ id: number }>()("project.delete", (db, p) => db.deleteFrom("project").where("id", "=", p.id));
+
+/** Adds a project; gives its id, or undefined when the name is taken. */
+export async function insertProject(tx: Executor, name: string, isPublic: boolean, now: number): Promise<number | undefined> {
+  return (await tx.first(insert, { name, sortKey: `${name}/`, isPublic: isPublic ? 1 : 0, now }))?.id;
+}
+
+/** Projects of these ids with the account's role, in the order of sort keys. */
+export async function listProjectRows(executor: Executor, ids: number[], accountId: number | undefined): Promise<ProjectRow[]> {
+  // No account has the id 0.
+  const rows = await executor.all(listByIds, { ids, accountId: accountId ?? 0 });
+  return rows.map((row) => ({
+    id: row.id,
+    name: row.name,
+    isPublic: row.is_public === 1,
+    createdAt: new Date(row.created_at),
+    role: row.role ?? undefined,
+  }));
+}
+
+/** Locks a project until the transaction's end: whether it is still there. */
+export async function lockProject(tx: Executor, id: number): Promise<boolean> {
+  return (await tx.first(lock, { id })) !== undefined;
+}
+
+/** Opens a project to everyone, or closes it. */
+export async function setProjectPublic(tx: Executor, id: number, isPublic: boolean): Promise<void> {
+  await tx.run(setPublic, { id, isPublic: isPublic ? 1 : 0 });
+}
+
+/** Whether a project has repositories. */
+export async function hasRepositories(tx: Executor, id: number): Promise<boolean> {
+  return (await tx.first(anyRepository, { id })) !== undefined;
+}
+
+/** Deletes a project that nothing refers to any more. */
+export async function deleteProjectRow(tx: Executor, id: number): Promise<void> {
+  await tx.run(remove, { id });
+}

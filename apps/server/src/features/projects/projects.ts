@@ -1,0 +1,160 @@
+// Projects and their members: what may be done to them, and what must stay true. A project always has an owner.
+// Not here: routes (project-routes.ts), rows (project-store.ts, access/member-store.ts).
+import { ApiError } from "@berth/api/errors";
+import { DEFAULT_PAGE_SIZE } from "@berth/api/fields";
+import type { MemberView, ProjectView } from "@berth/api/projects";
+import type { Authorizer } from "../../access/authorize.ts";
+import type { Accounts } from "../../access/accounts.ts";
+import { deleteRobotsOfProject, findAccountByName } from "../../access/account-store.ts";
+import type { Caller } from "../../access/caller.ts";
+import { deleteMember, deleteMembersOfProject, findRole, hasOtherOwner, listMembers, putMember } from "../../access/member-store.ts";
+import { deleteScopesOfProject } from "../../access/robot-store.ts";
+import type { Role } from "../../access/roles.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Database, Executor } from "../../platform/database/database.ts";
+import { listed, type Listed, type PageRequest } from "../paging.ts";
+import {
+  deleteProjectRow,
+  hasRepositories,
+  insertProject,
+  listProjectRows,
+  lockProject,
+  setProjectPublic,
+  type ProjectRow,
+} from "./project-store.ts";
+
+/** Who may create projects: names are given to who comes first, so that it is the administrators' by default. */
+export type ProjectCreation = "administrators" | "everyone";
+
+/** What the rules need. */
+export interface ProjectsParts {
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly accounts: Accounts;
+  readonly authorizer: Authorizer;
+  readonly projectCreation: ProjectCreation;
+}
+
+/** The rules. Each method authorizes its caller first; their errors are those of the operations of the same name. */
+export interface Projects {
+  list(caller: Caller, page: PageRequest): Promise<Listed<ProjectView>>;
+  create(caller: Caller, project: { name: string; visibility?: "private" | "public" }): Promise<ProjectView>;
+  get(caller: Caller, projectName: string): Promise<ProjectView>;
+  update(caller: Caller, projectName: string, change: { visibility?: "private" | "public" }): Promise<ProjectView>;
+  delete(caller: Caller, projectName: string): Promise<void>;
+  listMembers(caller: Caller, projectName: string, page: PageRequest): Promise<Listed<MemberView>>;
+  putMember(caller: Caller, projectName: string, userName: string, role: Role): Promise<MemberView>;
+  deleteMember(caller: Caller, projectName: string, userName: string): Promise<void>;
+}
+
+/** Makes the rules. */
+export function createProjects(parts: ProjectsParts): Projects {
+  const { database, clock, accounts, authorizer, projectCreation } = parts;
+
+  // Everything that changes rights goes through here, so that this process never answers by what it remembered.
+  async function change<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
+    try {
+      return await database.transaction(work);
+    } finally {
+      accounts.forget();
+    }
+  }
+
+  async function lockOrUnknown(tx: Executor, projectId: number): Promise<void> {
+    if (!(await lockProject(tx, projectId))) throw new ApiError("PROJECT_UNKNOWN");
+  }
+
+  async function view(projectId: number, accountId: number | null): Promise<ProjectView> {
+    const [row] = await listProjectRows(database, [projectId], accountId ?? undefined);
+    if (row === undefined) throw new ApiError("PROJECT_UNKNOWN");
+    return toView(row);
+  }
+
+  return {
+    async list(caller, { after, limit = DEFAULT_PAGE_SIZE }) {
+      const found = await authorizer.listReadableProjects(caller, after === undefined ? "" : `${after}/`, limit + 1);
+      const ids = found.slice(0, limit).map((project) => project.id);
+      const rows = ids.length === 0 ? [] : await listProjectRows(database, ids, caller.kind === "account" ? caller.accountId : undefined);
+      return { items: rows.map(toView), next: found.length > limit ? (found[limit - 1]?.name ?? null) : null };
+    },
+    async create(caller, { name, visibility }) {
+      const account =
+        projectCreation === "everyone" ? await authorizer.authorizeAccount(caller) : await authorizer.authorizeAdministrator(caller);
+      if (account.kind === "robot") await authorizer.authorizeAdministrator(caller);
+      const projectId = await change(async (tx) => {
+        const id = await insertProject(tx, name, visibility === "public", clock.now());
+        if (id === undefined) throw new ApiError("PROJECT_EXISTS", { detail: { name } });
+        await putMember(tx, id, account.id, "owner");
+        return id;
+      });
+      return view(projectId, account.id);
+    },
+    async get(caller, projectName) {
+      const grant = await authorizer.authorizeProject(caller, "project.read", projectName);
+      return view(grant.projectId, grant.accountId);
+    },
+    async update(caller, projectName, { visibility }) {
+      const grant = await authorizer.authorizeProject(caller, "project.update", projectName);
+      if (visibility !== undefined) await change((tx) => setProjectPublic(tx, grant.projectId, visibility === "public"));
+      return view(grant.projectId, grant.accountId);
+    },
+    async delete(caller, projectName) {
+      const { projectId } = await authorizer.authorizeProject(caller, "project.delete", projectName);
+      await change(async (tx) => {
+        // A push that would make its first repository waits for this lock, and then finds no project.
+        await lockOrUnknown(tx, projectId);
+        if (await hasRepositories(tx, projectId)) throw new ApiError("PROJECT_NOT_EMPTY");
+        await deleteMembersOfProject(tx, projectId);
+        await deleteScopesOfProject(tx, projectId);
+        await deleteRobotsOfProject(tx, projectId);
+        await deleteProjectRow(tx, projectId);
+      });
+    },
+    async listMembers(caller, projectName, { after = "", limit = DEFAULT_PAGE_SIZE }) {
+      const { projectId } = await authorizer.authorizeProject(caller, "members.read", projectName);
+      const found = await listMembers(database, projectId, after, limit + 1);
+      return listed(
+        found,
+        limit,
+        ({ accountName, role }) => ({ user: accountName, role }),
+        (member) => member.accountName,
+      );
+    },
+    async putMember(caller, projectName, userName, role) {
+      const { projectId } = await authorizer.authorizeProject(caller, "members.write", projectName);
+      await change(async (tx) => {
+        await lockOrUnknown(tx, projectId);
+        const user = await findAccountByName(tx, userName);
+        if (user === undefined || user.kind !== "user") throw new ApiError("USER_UNKNOWN");
+        if (role !== "owner") await keepOwner(tx, projectId, user.id);
+        await putMember(tx, projectId, user.id, role);
+      });
+      return { user: userName, role };
+    },
+    async deleteMember(caller, projectName, userName) {
+      const { projectId } = await authorizer.authorizeProject(caller, "members.write", projectName);
+      await change(async (tx) => {
+        await lockOrUnknown(tx, projectId);
+        const user = await findAccountByName(tx, userName);
+        if (user === undefined || (await findRole(tx, projectId, user.id)) === undefined) throw new ApiError("MEMBER_UNKNOWN");
+        await keepOwner(tx, projectId, user.id);
+        await deleteMember(tx, projectId, user.id);
+      });
+    },
+  };
+}
+
+// The project is locked, so that of two owners who go at once the second sees that the first is gone.
+async function keepOwner(tx: Executor, projectId: number, leavingId: number): Promise<void> {
+  if ((await findRole(tx, projectId, leavingId)) === "owner" && !(await hasOtherOwner(tx, projectId, leavingId)))
+    throw new ApiError("LAST_OWNER");
+}
+
+function toView(row: ProjectRow): ProjectView {
+  return {
+    name: row.name,
+    visibility: row.isPublic ? "public" : "private",
+    role: row.role ?? null,
+    createdAt: row.createdAt.toISOString(),
+  };
+}

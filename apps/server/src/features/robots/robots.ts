@@ -1,0 +1,195 @@
+// Robots: accounts of programs, of a project (kept by its owners) or of the registry (kept by administrators).
+// Not here: rows (access/account-store.ts, access/robot-store.ts), what scopes reach (access/robot-scopes.ts).
+import { ApiError } from "@berth/api/errors";
+import { DEFAULT_PAGE_SIZE } from "@berth/api/fields";
+import type { CreateRobotBody, RobotScopeView, RobotView, RobotWithSecretView, UpdateRobotBody } from "@berth/api/robots";
+import {
+  deleteAccount,
+  findAccount,
+  findAccountByName,
+  insertAccount,
+  listRobotAccounts,
+  lockAccount,
+  updateAccount,
+  type Account,
+} from "../../access/account-store.ts";
+import type { Accounts } from "../../access/accounts.ts";
+import type { Authorizer } from "../../access/authorize.ts";
+import type { Caller } from "../../access/caller.ts";
+import { isRepositoryPattern, type RobotScope } from "../../access/robot-scopes.ts";
+import { listRobotScopes, listScopesOfRobots, putRobotScopes } from "../../access/robot-store.ts";
+import { robotLoginName } from "../../access/roles.ts";
+import { generateRobotSecret, hashRobotSecret } from "../../access/secrets.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Database, Executor } from "../../platform/database/database.ts";
+import { listed, type Listed, type PageRequest } from "../paging.ts";
+
+/** What the rules need. */
+export interface RobotsParts {
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly accounts: Accounts;
+  readonly authorizer: Authorizer;
+}
+
+/** The rules. `projectName` undefined means the registry's robots. Each method authorizes its caller first. */
+export interface Robots {
+  list(caller: Caller, projectName: string | undefined, page: PageRequest): Promise<Listed<RobotView>>;
+  create(caller: Caller, projectName: string | undefined, robot: CreateRobotBody): Promise<RobotWithSecretView>;
+  get(caller: Caller, projectName: string | undefined, name: string): Promise<RobotView>;
+  update(caller: Caller, projectName: string | undefined, name: string, change: UpdateRobotBody): Promise<RobotView>;
+  rotateSecret(caller: Caller, projectName: string | undefined, name: string): Promise<RobotWithSecretView>;
+  delete(caller: Caller, projectName: string | undefined, name: string): Promise<void>;
+}
+
+/** Whose robots, after authorization. */
+interface Home {
+  readonly projectId: number | undefined;
+  readonly projectName: string | undefined;
+}
+
+/** Makes the rules. */
+export function createRobots(parts: RobotsParts): Robots {
+  const { database, clock, accounts, authorizer } = parts;
+
+  async function authorizeHome(caller: Caller, permission: "robots.read" | "robots.write", projectName: string | undefined): Promise<Home> {
+    if (projectName === undefined) {
+      await authorizer.authorizeAdministrator(caller);
+      return { projectId: undefined, projectName };
+    }
+    const { projectId } = await authorizer.authorizeProject(caller, permission, projectName);
+    return { projectId, projectName };
+  }
+
+  async function change<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
+    try {
+      return await database.transaction(work);
+    } finally {
+      accounts.forget();
+    }
+  }
+
+  async function getRobot(executor: Executor, home: Home, name: string): Promise<Account> {
+    const account = await findAccountByName(executor, robotLoginName(home.projectName, name));
+    if (account === undefined || account.kind !== "robot" || account.projectId !== home.projectId) throw new ApiError("ROBOT_UNKNOWN");
+    return account;
+  }
+
+  async function lockRobot(tx: Executor, home: Home, name: string): Promise<Account> {
+    const account = await lockAccount(tx, (await getRobot(tx, home, name)).id);
+    if (account === undefined) throw new ApiError("ROBOT_UNKNOWN");
+    return account;
+  }
+
+  function parseExpiry(text: string | null | undefined): Date | undefined {
+    if (text === null || text === undefined) return undefined;
+    const at = new Date(text);
+    if (Number.isNaN(at.getTime()) || at.getTime() <= clock.now()) {
+      throw new ApiError("FIELD_INVALID", { detail: [{ field: "body.expiresAt", reason: "must be a time in the future" }] });
+    }
+    return at;
+  }
+
+  return {
+    async list(caller, projectName, { after, limit = DEFAULT_PAGE_SIZE }) {
+      const home = await authorizeHome(caller, "robots.read", projectName);
+      const from = after === undefined ? "" : robotLoginName(projectName, after);
+      const found = await listRobotAccounts(database, home.projectId, from, limit + 1);
+      const scopes = await listScopesOfRobots(
+        database,
+        found.slice(0, limit).map((account) => account.id),
+      );
+      return listed(found, limit, (account) => toView(account, scopes.get(account.id) ?? []), suffixOf);
+    },
+    async create(caller, projectName, { name, scopes, expiresAt }) {
+      const home = await authorizeHome(caller, "robots.write", projectName);
+      const parsed = parseScopeViews(scopes, projectName);
+      const expiry = parseExpiry(expiresAt);
+      const secret = generateRobotSecret();
+      const account = await change(async (tx) => {
+        const id = await insertAccount(
+          tx,
+          {
+            kind: "robot",
+            name: robotLoginName(projectName, name),
+            secretHash: hashRobotSecret(secret),
+            ...(home.projectId === undefined ? {} : { projectId: home.projectId }),
+            ...(expiry === undefined ? {} : { expiresAt: expiry }),
+          },
+          clock.now(),
+        );
+        if (id === undefined) throw new ApiError("ROBOT_EXISTS", { detail: { name } });
+        await putRobotScopes(tx, id, parsed);
+        return (await findAccount(tx, id))!;
+      });
+      return { ...toView(account, parsed), secret };
+    },
+    async get(caller, projectName, name) {
+      const account = await getRobot(database, await authorizeHome(caller, "robots.read", projectName), name);
+      return toView(account, await listRobotScopes(database, account.id));
+    },
+    async update(caller, projectName, name, { scopes, expiresAt, isDisabled }) {
+      const home = await authorizeHome(caller, "robots.write", projectName);
+      const parsed = scopes === undefined ? undefined : parseScopeViews(scopes, projectName);
+      const expiry = parseExpiry(expiresAt);
+      return change(async (tx) => {
+        const account = await lockRobot(tx, home, name);
+        const next: Account = {
+          ...account,
+          expiresAt: expiresAt === undefined ? account.expiresAt : expiry,
+          isDisabled: isDisabled ?? account.isDisabled,
+        };
+        await updateAccount(tx, next, next.isDisabled !== account.isDisabled || next.expiresAt?.getTime() !== account.expiresAt?.getTime());
+        if (parsed !== undefined) await putRobotScopes(tx, account.id, parsed);
+        return toView(next, await listRobotScopes(tx, account.id));
+      });
+    },
+    async rotateSecret(caller, projectName, name) {
+      const home = await authorizeHome(caller, "robots.write", projectName);
+      const secret = generateRobotSecret();
+      const view = await change(async (tx) => {
+        const account = await lockRobot(tx, home, name);
+        await updateAccount(tx, { ...account, secretHash: hashRobotSecret(secret) }, true);
+        return toView(account, await listRobotScopes(tx, account.id));
+      });
+      return { ...view, secret };
+    },
+    async delete(caller, projectName, name) {
+      const home = await authorizeHome(caller, "robots.write", projectName);
+      await change(async (tx) => {
+        const { id } = await lockRobot(tx, home, name);
+        await putRobotScopes(tx, id, []);
+        await deleteAccount(tx, id);
+      });
+    },
+  };
+}
+
+function parseScopeViews(views: readonly RobotScopeView[], projectName: string | undefined): RobotScope[] {
+  const seen = new Set<string>();
+  return views.map(({ repositories, actions }, index) => {
+    const field = `body.scopes.${index}.repositories`;
+    if (!isRepositoryPattern(repositories, projectName)) {
+      const where = projectName === undefined ? "or **" : `of the project ${projectName}`;
+      throw new ApiError("FIELD_INVALID", { detail: [{ field, reason: `must be PROJECT/NAME, PROJECT/* or PROJECT/** ${where}` }] });
+    }
+    if (seen.has(repositories)) throw new ApiError("FIELD_INVALID", { detail: [{ field, reason: "is named twice" }] });
+    seen.add(repositories);
+    return { repositoryPattern: repositories, actions: new Set(actions) };
+  });
+}
+
+function suffixOf(account: Account): string {
+  return account.name.slice(account.name.indexOf("+") + 1);
+}
+
+function toView(account: Account, scopes: readonly RobotScope[]): RobotView {
+  return {
+    name: suffixOf(account),
+    login: account.name,
+    scopes: scopes.map(({ repositoryPattern, actions }) => ({ repositories: repositoryPattern, actions: [...actions].toSorted() })),
+    isDisabled: account.isDisabled,
+    expiresAt: account.expiresAt?.toISOString() ?? null,
+    createdAt: account.createdAt.toISOString(),
+  };
+}

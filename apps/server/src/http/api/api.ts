@@ -1,0 +1,81 @@
+// The control plane as one handler of raw requests: builds the features and puts their routes on a Fastify of its own.
+// Not here: what routes have in common (register-api.ts), their rules (features/).
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { ApiError } from "@berth/api/errors";
+import { fastify } from "fastify";
+import type { Accounts } from "../../access/accounts.ts";
+import type { Authenticator } from "../../access/authenticate.ts";
+import type { Authorizer } from "../../access/authorize.ts";
+import type { LoginFailures } from "../../access/login-failures.ts";
+import type { PasswordHasher } from "../../access/secrets.ts";
+import { accountRoutes } from "../../features/accounts/account-routes.ts";
+import { createUsers } from "../../features/accounts/accounts.ts";
+import { projectRoutes } from "../../features/projects/project-routes.ts";
+import { createProjects, type ProjectCreation } from "../../features/projects/projects.ts";
+import { robotRoutes } from "../../features/robots/robot-routes.ts";
+import { createRobots } from "../../features/robots/robots.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Database } from "../../platform/database/database.ts";
+import type { Logger } from "../../platform/log.ts";
+import { errorAnswer } from "../error-response.ts";
+import { registerApi } from "./register-api.ts";
+
+/** What the control plane is made of. */
+export interface ApiOptions {
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly accounts: Accounts;
+  readonly authorizer: Authorizer;
+  readonly authenticator: Authenticator;
+  readonly passwords: PasswordHasher;
+  readonly loginFailures: LoginFailures;
+  readonly logger: Logger;
+  readonly addressOf: (request: IncomingMessage) => { readonly remoteAddress: string };
+  /** Administrators only where it is not given. */
+  readonly projectCreation?: ProjectCreation;
+  /** Shown in the OpenAPI document. */
+  readonly version?: string;
+}
+
+/** Answers a request outside the data plane; resolves when the answer has been sent or the client has left. */
+export type ApiHandler = (request: IncomingMessage, response: ServerResponse, context: { readonly id: string }) => Promise<void>;
+
+/** Names are 128 characters at most, each up to three in an address. */
+const MAX_PARAM_LENGTH = 400;
+
+/** Builds the control plane. */
+export async function createApi(options: ApiOptions): Promise<ApiHandler> {
+  const { database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf } = options;
+  const projectCreation = options.projectCreation ?? "administrators";
+  const contexts = new WeakMap<IncomingMessage, { readonly id: string }>();
+  const app = fastify({
+    logger: false,
+    genReqId: (request) => contexts.get(request)?.id ?? "",
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    forceCloseConnections: false,
+  });
+  app.setNotFoundHandler(async (_, reply) => {
+    const { status, body } = errorAnswer(new ApiError("OPERATION_UNKNOWN", { message: "nothing is at this address" }));
+    return reply.code(status).type("application/json").send(body);
+  });
+  await registerApi(app, {
+    routes: [
+      ...projectRoutes(createProjects({ database, clock, accounts, authorizer, projectCreation })),
+      ...accountRoutes(createUsers({ database, clock, accounts, authorizer, passwords, loginFailures })),
+      ...robotRoutes(createRobots({ database, clock, accounts, authorizer })),
+    ],
+    authenticator,
+    logger,
+    remoteAddressOf: (request) => addressOf(request.raw).remoteAddress,
+    version: options.version ?? "0.1.0",
+  });
+  await app.ready();
+  return (request, response, context) =>
+    new Promise((resolve) => {
+      contexts.set(request, context);
+      response.setHeader("x-request-id", context.id);
+      // "close" comes after "finish" as well, and alone when the client leaves.
+      response.once("close", () => resolve());
+      app.routing(request, response);
+    });
+}

@@ -1,0 +1,117 @@
+// The control plane on Fastify: recognises the caller, checks the input, runs the route, answers errors. Not here: the routes (features/).
+import { ApiError } from "@berth/api/errors";
+import { MAX_BODY_BYTES } from "@berth/api/fields";
+import { API_PREFIX, buildOpenApi } from "@berth/api/openapi";
+import type { Route } from "@berth/api/operation";
+import { RegistryError } from "@berth/oci/errors";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Authenticator } from "../../access/authenticate.ts";
+import type { ApiContext } from "../../features/api-context.ts";
+import type { Logger } from "../../platform/log.ts";
+import { errorAnswer, isServerFault } from "../error-response.ts";
+import { createInputCheck } from "./validate.ts";
+
+/** What the control plane needs. */
+export interface ApiParts {
+  readonly routes: readonly Route<ApiContext>[];
+  readonly authenticator: Authenticator;
+  readonly logger: Logger;
+  /** The address of who sent the request, behind trusted proxies as well. */
+  readonly remoteAddressOf: (request: FastifyRequest) => string;
+  /** The program's version, for the OpenAPI document. */
+  readonly version: string;
+}
+
+/** So that a browser asks for a name and a password, and in which encoding it sends them. Source: RFC 7617. */
+const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
+
+/** Adds the control plane to a Fastify server, below `/api/v1`. */
+export async function registerApi(app: FastifyInstance, parts: ApiParts): Promise<void> {
+  await app.register(
+    async (api) => {
+      // Only JSON comes in, whatever the server around it reads, and an empty body is none.
+      api.removeAllContentTypeParsers();
+      api.addContentTypeParser(
+        "application/json",
+        { parseAs: "buffer", bodyLimit: MAX_BODY_BYTES },
+        async (_: FastifyRequest, bytes: Buffer) => parseJson(bytes),
+      );
+      api.addHook("onRequest", async (request, reply) => {
+        reply.header("cache-control", "no-store");
+        refuseOtherSites(request);
+      });
+      api.setErrorHandler((error, request, reply) => sendError(parts.logger, error, request, reply));
+      api.setNotFoundHandler((request, reply) => sendError(parts.logger, new ApiError("OPERATION_UNKNOWN"), request, reply));
+
+      for (const { operation, handle } of parts.routes) {
+        const check = createInputCheck(operation);
+        api.route({
+          method: operation.method,
+          url: operation.path.replaceAll(/\{(\w+)\}/g, ":$1"),
+          async handler(request, reply) {
+            const remoteAddress = parts.remoteAddressOf(request);
+            const caller = await parts.authenticator.authenticate(request.headers.authorization, remoteAddress);
+            const input = check({ params: request.params, query: request.query, body: request.body });
+            const answer = await handle(input, { caller, remoteAddress });
+            reply.code(operation.status);
+            return operation.answer === undefined ? reply.send() : reply.send(answer);
+          },
+        });
+      }
+
+      const document = JSON.stringify(
+        buildOpenApi(
+          parts.routes.map(({ operation }) => operation),
+          parts.version,
+        ),
+      );
+      api.get("/openapi.json", async (_, reply) => reply.type("application/json").send(document));
+    },
+    { prefix: API_PREFIX },
+  );
+}
+
+function parseJson(bytes: Buffer): unknown {
+  if (bytes.length === 0) return undefined;
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new ApiError("BODY_INVALID", { cause });
+  }
+}
+
+// A browser that remembers Basic credentials sends them along with what a page of another site makes it send.
+function refuseOtherSites(request: FastifyRequest): void {
+  const site = request.headers["sec-fetch-site"];
+  const isSafe = request.method === "GET" || request.method === "HEAD";
+  if (!isSafe && (site === "cross-site" || site === "same-site")) throw new ApiError("CROSS_SITE_REFUSED");
+}
+
+async function sendError(logger: Logger, thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const error = fromFramework(thrown);
+  if (isServerFault(error)) logger.error({ err: error, requestId: request.id, url: request.url, method: request.method }, "request failed");
+  const { status, headers, body } = errorAnswer(error);
+  if (status === 401) reply.header("www-authenticate", BASIC_CHALLENGE);
+  // The rest of a refused body is not read.
+  if (status === 413) reply.header("connection", "close");
+  return reply.code(status).headers(headers).type("application/json").send(body);
+}
+
+// Source: https://fastify.dev/docs/latest/Reference/Errors/
+function fromFramework(thrown: unknown): unknown {
+  if (thrown instanceof RegistryError) return thrown;
+  switch ((thrown as { code?: unknown } | null)?.code) {
+    case "FST_ERR_CTP_INVALID_MEDIA_TYPE":
+      return new ApiError("MEDIA_TYPE_UNSUPPORTED", { cause: thrown });
+    case "FST_ERR_CTP_BODY_TOO_LARGE":
+      return new ApiError("BODY_TOO_LARGE", { cause: thrown, detail: { maxBytes: MAX_BODY_BYTES } });
+    case "FST_ERR_CTP_INVALID_CONTENT_LENGTH":
+    case "FST_ERR_CTP_EMPTY_TYPE":
+      return new ApiError("BODY_INVALID", { cause: thrown });
+    case "FST_ERR_BAD_URL":
+    case "FST_ERR_MAX_PARAM_LENGTH":
+      return new ApiError("OPERATION_UNKNOWN", { cause: thrown });
+    default:
+      return thrown;
+  }
+}

@@ -1,0 +1,118 @@
+// The OpenAPI 3.1 document, made from the operations. Pure. Not here: where it is written (tools/generate-openapi.ts) and served (the server).
+import { ERROR_ROWS, type ErrorCode } from "@berth/oci/errors";
+import { API_ERROR_ROWS, type ApiErrorCode } from "./errors.ts";
+import { BODY_ERRORS, COMMON_ERRORS, type Operation } from "./operation.ts";
+import { Member, Project } from "./projects.ts";
+import { Robot, RobotScope, RobotWithSecret } from "./robots.ts";
+import { Me, User } from "./users.ts";
+
+/** The API's path. */
+export const API_PREFIX = "/api/v1";
+
+type Json = Record<string, unknown>;
+
+// Schemas with a name of their own; wherever one of them stands, the document refers to it.
+const NAMED: Readonly<Record<string, object>> = { Project, Member, User, Me, Robot, RobotScope, RobotWithSecret };
+
+const ERROR_BODY: Json = {
+  type: "object",
+  required: ["errors"],
+  additionalProperties: false,
+  properties: {
+    errors: {
+      type: "array",
+      minItems: 1,
+      items: {
+        type: "object",
+        required: ["code", "message"],
+        additionalProperties: false,
+        properties: {
+          code: { type: "string", description: "Says what went wrong to programs." },
+          message: { type: "string", description: "Says what went wrong to people." },
+          detail: { description: "More about it, by code." },
+        },
+      },
+    },
+  },
+};
+
+/** The document for these operations. Every value in it is plain JSON, in a fixed order. */
+export function buildOpenApi(operations: readonly Operation[], version: string): Json {
+  const paths: Record<string, Json> = {};
+  for (const operation of operations) {
+    const item = (paths[operation.path] ??= {});
+    item[operation.method.toLowerCase()] = describe(operation);
+  }
+  const document: Json = {
+    openapi: "3.1.1",
+    info: { title: "Berth control plane", version, license: { name: "Apache-2.0", identifier: "Apache-2.0" } },
+    servers: [{ url: API_PREFIX }],
+    security: [{ basic: [] }],
+    tags: [...new Set(operations.map((operation) => operation.tag))].map((name) => ({ name })),
+    paths,
+    components: {
+      securitySchemes: {
+        basic: { type: "http", scheme: "basic", description: "A user's name and password, or a robot's login name and secret." },
+      },
+      schemas: {
+        Errors: ERROR_BODY,
+        ...Object.fromEntries(Object.entries(NAMED).map(([name, schema]) => [name, refer(schema, name)])),
+      },
+    },
+  };
+  return JSON.parse(JSON.stringify(document)) as Json;
+}
+
+function describe(operation: Operation): Json {
+  const codes: (ApiErrorCode | ErrorCode)[] = [...operation.errors, ...COMMON_ERRORS, ...(operation.body === undefined ? [] : BODY_ERRORS)];
+  if (operation.method !== "GET") codes.push("CROSS_SITE_REFUSED");
+  return {
+    operationId: operation.id,
+    tags: [operation.tag],
+    summary: operation.summary,
+    description: `For ${operation.permission}.`,
+    parameters: [...parameters(operation.params, "path"), ...parameters(operation.query, "query")],
+    ...(operation.body === undefined
+      ? {}
+      : { requestBody: { required: true, content: { "application/json": { schema: refer(operation.body) } } } }),
+    responses: {
+      [operation.status]: {
+        description: operation.summary,
+        ...(operation.answer === undefined ? {} : { content: { "application/json": { schema: refer(operation.answer) } } }),
+      },
+      ...errorAnswers(codes),
+    },
+  };
+}
+
+function parameters(schema: Operation["params"], place: "path" | "query"): Json[] {
+  const required = new Set<string>((schema as { required?: string[] }).required);
+  return Object.entries(schema.properties).map(([name, field]) => {
+    const { description, ...rest } = field as { description?: string };
+    return { name, in: place, required: required.has(name), ...(description === undefined ? {} : { description }), schema: refer(rest) };
+  });
+}
+
+function errorAnswers(codes: readonly (ApiErrorCode | ErrorCode)[]): Json {
+  const byStatus = new Map<number, string[]>();
+  for (const code of codes) {
+    const row = code in API_ERROR_ROWS ? API_ERROR_ROWS[code as ApiErrorCode] : ERROR_ROWS[code as ErrorCode];
+    byStatus.set(row.status, [...(byStatus.get(row.status) ?? []), `${code}: ${row.message}.`]);
+  }
+  const sorted = [...byStatus].toSorted(([a], [b]) => a - b);
+  return Object.fromEntries(
+    sorted.map(([status, lines]) => [
+      status,
+      { description: [...new Set(lines)].join(" "), content: { "application/json": { schema: { $ref: "#/components/schemas/Errors" } } } },
+    ]),
+  );
+}
+
+// Puts a reference in the place of every named schema but `self`.
+function refer(schema: unknown, self?: string): unknown {
+  if (typeof schema !== "object" || schema === null) return schema;
+  const name = Object.entries(NAMED).find(([, each]) => each === schema)?.[0];
+  if (name !== undefined && name !== self) return { $ref: `#/components/schemas/${name}` };
+  if (Array.isArray(schema)) return schema.map((each) => refer(each));
+  return Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, refer(value)]));
+}

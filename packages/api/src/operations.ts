@@ -1,0 +1,26 @@
+// The list of all operations: what the OpenAPI document shows and the server must answer. Not here: the operations themselves.
+import type { Operation } from "./operation.ts";
+import * as projects from "./projects.ts";
+import { projectRobots, registryRobots } from "./robots.ts";
+import * as users from "./users.ts";
+
+/** Every operation, in the order of the document. */
+export const OPERATIONS: readonly Operation[] = [
+  projects.listProjects,
+  projects.createProject,
+  projects.getProject,
+  projects.updateProject,
+  projects.deleteProject,
+  projects.listMembers,
+  projects.putMember,
+  projects.deleteMember,
+  users.listUsers,
+  users.createUser,
+  users.getMe,
+  users.changeMyPassword,
+  users.getUser,
+  users.updateUser,
+  users.deleteUser,
+  ...Object.values(projectRobots),
+  ...Object.values(registryRobots),
+];

@@ -1,0 +1,143 @@
+// Operations on projects and their members. Not here: their rules (the server's features/projects).
+import Type, { type Static } from "typebox";
+import { closed, Nothing, page, PageQuery, ProjectNameField, RoleField, TimeField, UserNameField, VisibilityField } from "./fields.ts";
+import { operation } from "./operation.ts";
+
+export const Project = closed(
+  {
+    name: ProjectNameField,
+    visibility: VisibilityField,
+    role: Type.Union([RoleField, Type.Null()], { description: "The caller's own role; null where the caller is no member." }),
+    createdAt: TimeField,
+  },
+  { description: "A project: repositories with common members and policies." },
+);
+/** A project as its readers see it. */
+export type ProjectView = Static<typeof Project>;
+
+export const Member = closed({ user: UserNameField, role: RoleField });
+/** A member as the project's members see it. */
+export type MemberView = Static<typeof Member>;
+
+const OfProject = closed({ project: ProjectNameField });
+const OfMember = closed({ project: ProjectNameField, user: UserNameField });
+
+export const listProjects = operation({
+  id: "listProjects",
+  tag: "projects",
+  method: "GET",
+  path: "/projects",
+  summary: "List the projects that the caller may read",
+  permission: "anyone",
+  params: Nothing,
+  query: PageQuery,
+  body: undefined,
+  status: 200,
+  answer: page(Project),
+  errors: [],
+});
+
+export const createProject = operation({
+  id: "createProject",
+  tag: "projects",
+  method: "POST",
+  path: "/projects",
+  summary: "Create a project; the caller becomes its owner",
+  permission: "administrators, or every user where the registry is set up so",
+  params: Nothing,
+  query: Nothing,
+  body: closed({ name: ProjectNameField, visibility: Type.Optional(VisibilityField) }),
+  status: 201,
+  answer: Project,
+  errors: ["DENIED", "PROJECT_EXISTS"],
+});
+
+export const getProject = operation({
+  id: "getProject",
+  tag: "projects",
+  method: "GET",
+  path: "/projects/{project}",
+  summary: "Read a project",
+  permission: "members; anyone where it is public",
+  params: OfProject,
+  query: Nothing,
+  body: undefined,
+  status: 200,
+  answer: Project,
+  errors: ["PROJECT_UNKNOWN"],
+});
+
+export const updateProject = operation({
+  id: "updateProject",
+  tag: "projects",
+  method: "PATCH",
+  path: "/projects/{project}",
+  summary: "Change a project's visibility",
+  permission: "owners",
+  params: OfProject,
+  query: Nothing,
+  body: closed({ visibility: Type.Optional(VisibilityField) }),
+  status: 200,
+  answer: Project,
+  errors: ["DENIED", "PROJECT_UNKNOWN"],
+});
+
+export const deleteProject = operation({
+  id: "deleteProject",
+  tag: "projects",
+  method: "DELETE",
+  path: "/projects/{project}",
+  summary: "Delete a project that has no repositories, with its members and robots",
+  permission: "owners",
+  params: OfProject,
+  query: Nothing,
+  body: undefined,
+  status: 204,
+  answer: undefined,
+  errors: ["DENIED", "PROJECT_UNKNOWN", "PROJECT_NOT_EMPTY"],
+});
+
+export const listMembers = operation({
+  id: "listMembers",
+  tag: "members",
+  method: "GET",
+  path: "/projects/{project}/members",
+  summary: "List a project's members",
+  permission: "members",
+  params: OfProject,
+  query: PageQuery,
+  body: undefined,
+  status: 200,
+  answer: page(Member),
+  errors: ["DENIED", "PROJECT_UNKNOWN"],
+});
+
+export const putMember = operation({
+  id: "putMember",
+  tag: "members",
+  method: "PUT",
+  path: "/projects/{project}/members/{user}",
+  summary: "Make a user a member, or change a member's role",
+  permission: "owners",
+  params: OfMember,
+  query: Nothing,
+  body: closed({ role: RoleField }),
+  status: 200,
+  answer: Member,
+  errors: ["DENIED", "PROJECT_UNKNOWN", "USER_UNKNOWN", "LAST_OWNER"],
+});
+
+export const deleteMember = operation({
+  id: "deleteMember",
+  tag: "members",
+  method: "DELETE",
+  path: "/projects/{project}/members/{user}",
+  summary: "End a membership",
+  permission: "owners",
+  params: OfMember,
+  query: Nothing,
+  body: undefined,
+  status: 204,
+  answer: undefined,
+  errors: ["DENIED", "PROJECT_UNKNOWN", "MEMBER_UNKNOWN", "LAST_OWNER"],
+});

@@ -1,0 +1,152 @@
+// Operations on robots: accounts of programs, of a project or of the whole registry. Not here: their rules (the server's features/robots).
+import Type, { type Static, type TObject } from "typebox";
+import { ActionField, closed, Nothing, page, PageQuery, ProjectNameField, RobotNameField, TimeField } from "./fields.ts";
+import { operation } from "./operation.ts";
+
+export const RobotScope = closed({
+  repositories: Type.String({
+    minLength: 1,
+    maxLength: 255,
+    description:
+      "A repository's name; PROJECT/* for those one segment deeper; PROJECT/** for all below; ** for all, in robots of the registry.",
+  }),
+  actions: Type.Array(ActionField, { minItems: 1, maxItems: 3, uniqueItems: true }),
+});
+/** A right of a robot. */
+export type RobotScopeView = Static<typeof RobotScope>;
+
+const Scopes = Type.Array(RobotScope, { minItems: 1, maxItems: 100, description: "What the robot may do; each pattern once." });
+const ExpiresAt = Type.Union([TimeField, Type.Null()], { description: "When the robot ends; null for never." });
+
+const fields = {
+  name: RobotNameField,
+  login: Type.String({ description: "The name that the robot logs in with." }),
+  scopes: Type.Array(RobotScope),
+  isDisabled: Type.Boolean(),
+  expiresAt: ExpiresAt,
+  createdAt: TimeField,
+};
+export const Robot = closed(fields);
+/** A robot, without its secret. */
+export type RobotView = Static<typeof Robot>;
+
+export const RobotWithSecret = closed({ ...fields, secret: Type.String({ description: "Shown this once; only its hash is kept." }) });
+/** A robot with its new secret. */
+export type RobotWithSecretView = Static<typeof RobotWithSecret>;
+
+const CreateBody = closed({ name: RobotNameField, scopes: Scopes, expiresAt: Type.Optional(ExpiresAt) });
+const UpdateBody = closed({
+  scopes: Type.Optional(Scopes),
+  expiresAt: Type.Optional(ExpiresAt),
+  isDisabled: Type.Optional(Type.Boolean()),
+});
+/** What a new robot is made of. */
+export type CreateRobotBody = Static<typeof CreateBody>;
+/** What can be changed of a robot. */
+export type UpdateRobotBody = Static<typeof UpdateBody>;
+
+// The same six operations twice: below a project, and for the registry.
+function define<L extends TObject, I extends TObject>(
+  kind: { suffix: "ProjectRobot" | "RegistryRobot"; path: string; of: string; permission: string; missing: readonly "PROJECT_UNKNOWN"[] },
+  ofList: L,
+  ofItem: I,
+) {
+  const { suffix, path, of, permission, missing } = kind;
+  const common = { tag: "robots", permission, query: Nothing } as const;
+  const itemErrors = ["DENIED", ...missing, "ROBOT_UNKNOWN"] as const;
+  return {
+    list: operation({
+      ...common,
+      id: `list${suffix}s`,
+      method: "GET",
+      path,
+      summary: `List the robots of ${of}`,
+      params: ofList,
+      query: PageQuery,
+      body: undefined,
+      status: 200,
+      answer: page(Robot),
+      errors: ["DENIED", ...missing],
+    }),
+    create: operation({
+      ...common,
+      id: `create${suffix}`,
+      method: "POST",
+      path,
+      summary: `Create a robot of ${of}; the answer has its secret, which is not shown again`,
+      params: ofList,
+      body: CreateBody,
+      status: 201,
+      answer: RobotWithSecret,
+      errors: ["DENIED", ...missing, "ROBOT_EXISTS"],
+    }),
+    get: operation({
+      ...common,
+      id: `get${suffix}`,
+      method: "GET",
+      path: `${path}/{robot}`,
+      summary: `Read a robot of ${of}`,
+      params: ofItem,
+      body: undefined,
+      status: 200,
+      answer: Robot,
+      errors: itemErrors,
+    }),
+    update: operation({
+      ...common,
+      id: `update${suffix}`,
+      method: "PATCH",
+      path: `${path}/{robot}`,
+      summary: `Change the scopes or the expiry of a robot of ${of}, or disable it`,
+      params: ofItem,
+      body: UpdateBody,
+      status: 200,
+      answer: Robot,
+      errors: itemErrors,
+    }),
+    rotateSecret: operation({
+      ...common,
+      id: `rotate${suffix}Secret`,
+      method: "POST",
+      path: `${path}/{robot}/secret`,
+      summary: `Give a robot of ${of} a new secret; the old one and its tokens end at once`,
+      params: ofItem,
+      body: undefined,
+      status: 200,
+      answer: RobotWithSecret,
+      errors: itemErrors,
+    }),
+    delete: operation({
+      ...common,
+      id: `delete${suffix}`,
+      method: "DELETE",
+      path: `${path}/{robot}`,
+      summary: `Delete a robot of ${of}`,
+      params: ofItem,
+      body: undefined,
+      status: 204,
+      answer: undefined,
+      errors: itemErrors,
+    }),
+  };
+}
+
+/** Operations on the robots of a project. */
+export const projectRobots = define(
+  {
+    suffix: "ProjectRobot",
+    path: "/projects/{project}/robots",
+    of: "a project",
+    permission: "owners; maintainers may read",
+    missing: ["PROJECT_UNKNOWN"],
+  },
+  closed({ project: ProjectNameField }),
+  closed({ project: ProjectNameField, robot: RobotNameField }),
+);
+
+/** Operations on the robots of the registry. */
+export const registryRobots = define(
+  { suffix: "RegistryRobot", path: "/robots", of: "the registry", permission: "administrators", missing: [] },
+  Nothing,
+  closed({ robot: RobotNameField }),
+);

@@ -1,0 +1,130 @@
+// Operations on users. Not here: their rules (the server's features/accounts).
+import Type, { type Static } from "typebox";
+import { closed, NewPasswordField, Nothing, page, PageQuery, PasswordField, TimeField, UserNameField } from "./fields.ts";
+import { operation } from "./operation.ts";
+
+export const User = closed({
+  name: UserNameField,
+  isAdmin: Type.Boolean({ description: "Whether the user may do everything." }),
+  isDisabled: Type.Boolean({ description: "Whether the user is kept from logging in." }),
+  createdAt: TimeField,
+});
+/** A user, without anything secret. */
+export type UserView = Static<typeof User>;
+
+export const Me = closed({
+  name: Type.String({ description: "The login name." }),
+  kind: Type.Enum(["user", "robot"]),
+  isAdmin: Type.Boolean(),
+});
+
+const OfUser = closed({ user: UserNameField });
+
+export const listUsers = operation({
+  id: "listUsers",
+  tag: "users",
+  method: "GET",
+  path: "/users",
+  summary: "List the users",
+  permission: "administrators",
+  params: Nothing,
+  query: PageQuery,
+  body: undefined,
+  status: 200,
+  answer: page(User),
+  errors: ["DENIED"],
+});
+
+export const createUser = operation({
+  id: "createUser",
+  tag: "users",
+  method: "POST",
+  path: "/users",
+  summary: "Create a user",
+  permission: "administrators",
+  params: Nothing,
+  query: Nothing,
+  body: closed({ name: UserNameField, password: NewPasswordField, isAdmin: Type.Optional(Type.Boolean()) }),
+  status: 201,
+  answer: User,
+  errors: ["DENIED", "USER_EXISTS"],
+});
+
+export const getMe = operation({
+  id: "getMe",
+  tag: "users",
+  method: "GET",
+  path: "/users/me",
+  summary: "Read who the caller is",
+  permission: "every account",
+  params: Nothing,
+  query: Nothing,
+  body: undefined,
+  status: 200,
+  answer: Me,
+  errors: [],
+});
+
+export const changeMyPassword = operation({
+  id: "changeMyPassword",
+  tag: "users",
+  method: "PUT",
+  path: "/users/me/password",
+  summary: "Change the caller's own password, which ends all of the caller's tokens",
+  permission: "every user",
+  params: Nothing,
+  query: Nothing,
+  body: closed({ currentPassword: PasswordField, newPassword: NewPasswordField }),
+  status: 204,
+  answer: undefined,
+  errors: ["DENIED", "PASSWORD_WRONG"],
+});
+
+export const getUser = operation({
+  id: "getUser",
+  tag: "users",
+  method: "GET",
+  path: "/users/{user}",
+  summary: "Read a user",
+  permission: "administrators",
+  params: OfUser,
+  query: Nothing,
+  body: undefined,
+  status: 200,
+  answer: User,
+  errors: ["DENIED", "USER_UNKNOWN"],
+});
+
+export const updateUser = operation({
+  id: "updateUser",
+  tag: "users",
+  method: "PATCH",
+  path: "/users/{user}",
+  summary: "Change a user's password, disable a user, or make one administrator; a new password or a disablement ends the user's tokens",
+  permission: "administrators",
+  params: OfUser,
+  query: Nothing,
+  body: closed({
+    password: Type.Optional(NewPasswordField),
+    isDisabled: Type.Optional(Type.Boolean()),
+    isAdmin: Type.Optional(Type.Boolean()),
+  }),
+  status: 200,
+  answer: User,
+  errors: ["DENIED", "USER_UNKNOWN", "LAST_ADMINISTRATOR"],
+});
+
+export const deleteUser = operation({
+  id: "deleteUser",
+  tag: "users",
+  method: "DELETE",
+  path: "/users/{user}",
+  summary: "Delete a user with all memberships",
+  permission: "administrators",
+  params: OfUser,
+  query: Nothing,
+  body: undefined,
+  status: 204,
+  answer: undefined,
+  errors: ["DENIED", "USER_UNKNOWN", "LAST_ADMINISTRATOR", "LAST_OWNER"],
+});
