@@ -1,7 +1,7 @@
 // Password hashing: form, limits, the queue. Not here: who a secret belongs to (authenticate.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { RegistryError } from "@berth/oci/errors";
+import type { RegistryError } from "@berth/oci/errors";
 import {
   createPasswordHasher,
   generatePassword,
