@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import { RegistryError } from "@berth/oci/errors";
 import type { BufferPool } from "./buffer-pool.ts";
 import { readAt, readPieces, type ReadAt } from "./file-pieces.ts";
-import { failureCode, type FileStat, type FileSystemPort } from "./file-system-port.ts";
+import { failureCode, outermostError, type FileStat, type FileSystemPort } from "./file-system-port.ts";
 
 /** Reads of one store. */
 export interface FileReader {
@@ -15,10 +15,21 @@ export interface FileReader {
   readOpen(fd: number, start: number, end: number): AsyncGenerator<Buffer, void, void>;
   /** State of a file, or undefined where there is none. */
   stat(path: string): Promise<FileStat | undefined>;
+  /** Errors: UNAVAILABLE where the whole tree is not there, so that nothing can be said about any file. */
+  requireTree(): Promise<void>;
 }
 
-/** Creates a reader. */
-export function createFileReader(fs: FileSystemPort, pool: BufferPool): FileReader {
+/** Creates a reader of files below `tree`, a directory that is there as long as the store is. */
+export function createFileReader(fs: FileSystemPort, pool: BufferPool, tree: string): FileReader {
+  /** Tells a file that is missing from a mount that has gone: the one is damage to heal, the other an outage to sit out. */
+  async function requireTree(): Promise<void> {
+    try {
+      await fs.stat(tree);
+    } catch (error) {
+      throw outermostError(error);
+    }
+  }
+
   /** Runs what looks a name up; a stale answer is given a second chance after the directory was looked at afresh. */
   async function lookUp<T>(path: string, run: () => Promise<T>): Promise<T> {
     try {
@@ -67,8 +78,9 @@ export function createFileReader(fs: FileSystemPort, pool: BufferPool): FileRead
       }
     } catch (error) {
       const code = failureCode(error);
-      if (code === "ENOENT" || code === "ESTALE") throw new RegistryError("BLOB_DAMAGED", { cause: error });
-      throw error;
+      if (code !== "ENOENT") throw outermostError(error);
+      await requireTree();
+      throw new RegistryError("BLOB_DAMAGED", { cause: error });
     } finally {
       if (fd !== undefined) await fs.close(fd);
     }
@@ -90,9 +102,11 @@ export function createFileReader(fs: FileSystemPort, pool: BufferPool): FileRead
       try {
         return await lookUp(path, () => fs.stat(path));
       } catch (error) {
-        if (failureCode(error) === "ENOENT") return undefined;
-        throw error;
+        if (failureCode(error) !== "ENOENT") throw error;
+        await requireTree();
+        return undefined;
       }
     },
+    requireTree,
   };
 }

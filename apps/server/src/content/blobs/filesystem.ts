@@ -15,6 +15,7 @@ import { failureCode, machineFileSystem, outermostError, translateFailures, type
 import {
   blobDirectories,
   blobPath,
+  blobsDirectory,
   checkUploadId,
   createNames,
   fileKey,
@@ -58,7 +59,7 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
   const names = createNames(processId);
   const pool = createBufferPool(KEPT_BUFFERS);
   const syncDirectory = createDirectorySync(fs);
-  const reader = createFileReader(fs, pool);
+  const reader = createFileReader(fs, pool, blobsDirectory(root));
   const sweeper = createFileSweeper(fs, root);
   const ready = new Map<string, Promise<void>>();
 
@@ -95,7 +96,7 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     once("tree", async () => {
       await makeRoot(root);
       await makeDirectory(uploadsDirectory(root));
-      await makeDirectory(blobDirectories(root, ANY_DIGEST)[0]);
+      await makeDirectory(blobsDirectory(root));
       await syncDirectory(root);
     });
 
@@ -119,11 +120,14 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     return { name, path, fd: await fs.open(path, O_RDWR | O_CREAT | O_EXCL, FILE_MODE), isOpen: true };
   }
 
-  async function removeIfThere(path: string): Promise<void> {
+  /** Removes a file; false where there was none. */
+  async function removeIfThere(path: string): Promise<boolean> {
     try {
       await fs.unlink(path);
+      return true;
     } catch (error) {
       if (failureCode(error) !== "ENOENT") throw error;
+      return false;
     }
   }
 
@@ -283,13 +287,16 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
 
   async function removeBlobs(paths: readonly string[]): Promise<void> {
     const queue = paths.values();
+    let isAnyMissing = false;
     const worker = async (): Promise<void> => {
-      for (const path of queue) await removeIfThere(path);
+      for (const path of queue) if (!(await removeIfThere(path))) isAnyMissing = true;
     };
     // All workers end before a failure is reported, so that nothing goes on behind the caller's back.
     const results = await Promise.allSettled(Array.from({ length: PARALLEL_UNLINKS }, worker));
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;
+    // Without its mount every file seems to be gone, and would come back with it.
+    if (isAnyMissing) await reader.requireTree();
     const syncs = [...new Set(paths.map((path) => dirname(path)))].map(async (directory) => {
       try {
         await syncDirectory(directory);
@@ -340,9 +347,6 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     close: async () => undefined,
   };
 }
-
-// Only its first directory is looked at, which all digests share.
-const ANY_DIGEST = `sha256:${"0".repeat(64)}` as Digest;
 
 async function outermost<T>(work: Promise<T>): Promise<T> {
   try {

@@ -123,10 +123,11 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     forgetIfEmpty(blob);
   }
 
-  /** Begins to fill a slice, or joins who does; undefined where there is no room now. */
+  /** Begins to fill a slice, or joins who does; undefined where there is no room now, or no use. */
   function fill(blob: CachedBlob, index: number, sizeBytes: number): Promise<Buffer> | undefined {
     const joined = blob.filling.get(index);
     if (joined !== undefined) return joined;
+    if (blob.isDropped) return undefined;
     const start = index * SLICE_BYTES;
     const length = Math.min(SLICE_BYTES, sizeBytes - start);
     if (!reserve(length)) return undefined;
@@ -156,6 +157,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
 
   async function* readThrough(first: CachedBlob, sizeBytes: number, start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
     let blob = first;
+    let readAhead = -1;
     const last = Math.floor(end / SLICE_BYTES);
     for (let index = Math.floor(start / SLICE_BYTES); index <= last; index++) {
       const sliceStart = index * SLICE_BYTES;
@@ -164,22 +166,18 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
       // Forgotten for want of room and begun again by somebody else meanwhile: their entry counts.
       if (!blob.isDropped) blob = blobs.get(blob.key) ?? blob;
       const held = blob.slices.get(index);
-      let bytes: Buffer;
-      if (held !== undefined) {
-        bytes = use(held);
-        hitBytes += to - from;
-      } else {
-        const filling = blob.isDropped ? undefined : fill(blob, index, sizeBytes);
-        missBytes += to - from;
-        if (filling === undefined) {
-          yield* store.read(blob.key, sliceStart + from, sliceStart + to - 1);
-          continue;
-        }
-        // The next one is read while this one is sent.
-        if (index < last && !blob.slices.has(index + 1)) void fill(blob, index + 1, sizeBytes);
-        bytes = await filling;
+      const bytes = held === undefined ? fill(blob, index, sizeBytes) : use(held);
+      // A slice that this very request had read ahead was no hit.
+      if (held !== undefined && index !== readAhead) hitBytes += to - from;
+      else missBytes += to - from;
+      if (bytes === undefined) {
+        yield* store.read(blob.key, sliceStart + from, sliceStart + to - 1);
+        continue;
       }
-      yield from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to);
+      // The next one is read while this one is sent.
+      if (index < last && !blob.slices.has(index + 1) && fill(blob, index + 1, sizeBytes) !== undefined) readAhead = index + 1;
+      const slice = await bytes;
+      yield from === 0 && to === slice.length ? slice : slice.subarray(from, to);
     }
   }
 

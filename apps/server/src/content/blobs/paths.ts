@@ -108,10 +108,16 @@ export function blobPath(root: string, key: StorageKey): string {
   return join(root, parseStorageKey(key));
 }
 
+/** File system: the directory of all finished blobs. */
+export function blobsDirectory(root: string): string {
+  return join(root, "blobs");
+}
+
 /** File system: the directories above a digest's files, outermost first. */
 export function blobDirectories(root: string, digest: Digest): readonly [blobs: string, algorithm: string, shard: string] {
   const algorithm = algorithmOf(digest);
-  return [join(root, "blobs"), join(root, "blobs", algorithm), join(root, "blobs", algorithm, hexOf(digest).slice(0, 2))];
+  const blobs = blobsDirectory(root);
+  return [blobs, join(blobs, algorithm), join(blobs, algorithm, hexOf(digest).slice(0, 2))];
 }
 
 /** S3: the setting that stands before every key, ended with a slash where it is not empty. A bad one is an error of the configuration. */

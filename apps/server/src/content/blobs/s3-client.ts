@@ -12,7 +12,7 @@ export interface S3Settings {
   readonly region: string;
   /** Empty: Amazon's for the region. */
   readonly endpoint?: string | undefined;
-  /** The service as clients reach it, for signed addresses. */
+  /** The service as clients reach it, for signed addresses; the same as `endpoint` where it is empty. */
   readonly publicEndpoint?: string | undefined;
   readonly forcePathStyle?: boolean | undefined;
   /** Without them the SDK takes the machine's or pod's role. */
@@ -274,7 +274,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     },
     async signedUrl(Key, mediaType, ttlSeconds) {
       presign ??= (await import("@aws-sdk/s3-request-presigner")).getSignedUrl;
-      publicClient ??= connect(settings.publicEndpoint);
+      publicClient ??= connect(settings.publicEndpoint ?? settings.endpoint);
       const command = new sdk.GetObjectCommand({ Bucket, Key, ResponseContentType: mediaType });
       return sent(presign(publicClient, command, { expiresIn: ttlSeconds }));
     },

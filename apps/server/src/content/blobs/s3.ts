@@ -213,8 +213,7 @@ async function createStore(options: S3StoreOptions) {
       return sizeBytes === undefined ? undefined : { sizeBytes };
     },
     read: (key, start, end) => readObject(bucket, objectName(prefix, key), start, end),
-    signedUrl: async (key, { mediaType, ttlSeconds }) =>
-      options.publicEndpoint === undefined ? undefined : bucket.signedUrl(objectName(prefix, key), mediaType, ttlSeconds),
+    signedUrl: (key, { mediaType, ttlSeconds }) => bucket.signedUrl(objectName(prefix, key), mediaType, ttlSeconds),
     delete: (keys) => bucket.delete(keys.map((key) => objectName(prefix, key))),
     sweep,
     probe,

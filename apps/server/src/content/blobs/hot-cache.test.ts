@@ -1,0 +1,203 @@
+// The cache of hot blobs: who gets in, who goes, and that its memory is what it says. Not here: the stores.
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import type { StorageKey } from "./blob-store.ts";
+import { createHotCache, SLICE_BYTES } from "./hot-cache.ts";
+import { parseStorageKey } from "./paths.ts";
+
+const keyOf = (name: string | number): StorageKey => parseStorageKey(`blobs/blob-${name}`);
+
+/** A store over given contents that counts its reads and can be held up. */
+function storeOf(contents: ReadonlyMap<StorageKey, Buffer>) {
+  const reads: string[] = [];
+  const state: { gate: Promise<void>; fail: Error | undefined } = { gate: Promise.resolve(), fail: undefined };
+  return {
+    reads,
+    state,
+    async *read(key: StorageKey, start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
+      reads.push(`${key} ${start}-${end}`);
+      await state.gate;
+      if (state.fail !== undefined) throw state.fail;
+      const bytes = contents.get(key) as Buffer;
+      // As the real ones do: each piece is valid only until the next.
+      const piece = Buffer.alloc(100_000);
+      for (let at = start; at <= end; at += piece.length) {
+        const part = bytes.subarray(at, Math.min(at + piece.length, end + 1));
+        piece.set(part);
+        yield piece.subarray(0, part.length);
+      }
+      piece.fill(0);
+    },
+  };
+}
+
+async function readAll(pieces: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const all: Buffer[] = [];
+  for await (const piece of pieces) {
+    assert.ok(piece.length <= SLICE_BYTES);
+    all.push(Buffer.from(piece));
+  }
+  return Buffer.concat(all);
+}
+
+describe("hot cache", () => {
+  const size = 2 * SLICE_BYTES + 500;
+  const content = randomBytes(size);
+  const contents = new Map(Array.from({ length: 12 }, (_, index) => [keyOf(index), content] as const));
+  const key = keyOf(0);
+
+  it("serves the third request from memory, without a copy", async () => {
+    const store = storeOf(contents);
+    const cache = createHotCache({ store, maxBytes: 10 * SLICE_BYTES });
+    assert.ok((await readAll(cache.read(key, size, 0, size - 1))).equals(content));
+    assert.equal(cache.sizeBytes, 0, "one request is not enough");
+    assert.ok((await readAll(cache.read(key, size, 0, size - 1))).equals(content));
+    assert.equal(cache.sizeBytes, size);
+    const readsBefore = store.reads.length;
+    const pieces = [[], []].map(async (list: Uint8Array[]) => {
+      for await (const piece of cache.read(key, size, 0, size - 1)) list.push(piece);
+      return list;
+    });
+    const [one, other] = await Promise.all(pieces);
+    assert.equal(one?.[0]?.buffer, other?.[0]?.buffer);
+    assert.equal(one?.[2]?.byteLength, 500);
+    assert.equal(one?.[2]?.buffer.byteLength, 500, "a slice holds on to no more than it counts");
+    assert.equal(store.reads.length, readsBefore);
+    assert.equal(cache.hitBytes, 2 * size);
+  });
+
+  it("serves ranges, filling only the slices that they touch", async () => {
+    const store = storeOf(contents);
+    const cache = createHotCache({ store, maxBytes: 10 * SLICE_BYTES });
+    await readAll(cache.read(key, size, 0, 0));
+    const ranges = [
+      [5, 5],
+      [SLICE_BYTES - 1, SLICE_BYTES],
+      [SLICE_BYTES, SLICE_BYTES + 9],
+      [2 * SLICE_BYTES, size - 1],
+      [0, size - 1],
+    ] as const;
+    for (const [start, end] of ranges)
+      assert.ok((await readAll(cache.read(key, size, start, end))).equals(content.subarray(start, end + 1)));
+    assert.equal((await readAll(cache.read(key, size, 0, -1))).length, 0);
+    assert.equal(cache.sizeBytes, size);
+    assert.equal(store.reads.length, 4, store.reads.join());
+  });
+
+  it("lets a scan over cold blobs push nothing out", async () => {
+    const cache = createHotCache({ store: storeOf(contents), maxBytes: 3 * SLICE_BYTES });
+    await readAll(cache.read(key, size, 0, size - 1));
+    await readAll(cache.read(key, size, 0, size - 1));
+    for (let other = 1; other < 12; other++) await readAll(cache.read(keyOf(other), size, 0, size - 1));
+    const before = cache.hitBytes;
+    await readAll(cache.read(key, size, 0, size - 1));
+    assert.equal(cache.hitBytes - before, size);
+  });
+
+  it("reads a slice once for all who wait for it, and tells all when that fails", async () => {
+    const store = storeOf(contents);
+    const cache = createHotCache({ store, maxBytes: 10 * SLICE_BYTES });
+    await readAll(cache.read(key, size, 0, 9));
+    store.reads.length = 0;
+    const gate = Promise.withResolvers<void>();
+    store.state.gate = gate.promise;
+    const readers = Array.from({ length: 5 }, () => readAll(cache.read(key, size, 0, 9)));
+    gate.resolve();
+    for (const bytes of await Promise.all(readers)) assert.ok(bytes.equals(content.subarray(0, 10)));
+    assert.deepEqual(store.reads, [`${key} 0-${SLICE_BYTES - 1}`]);
+    cache.drop(key);
+    assert.equal(cache.sizeBytes, 0);
+    store.state.fail = new Error("away");
+    await assert.rejects(readAll(cache.read(key, size, 0, size - 1)), store.state.fail);
+    for (const result of await Promise.allSettled([1, 2, 3].map(() => readAll(cache.read(key, size, 0, size - 1))))) {
+      assert.equal(result.status, "rejected");
+    }
+    assert.equal(cache.sizeBytes, 0, "a failure holds no memory");
+    store.state.fail = undefined;
+    assert.ok((await readAll(cache.read(key, size, 0, size - 1))).equals(content));
+  });
+
+  it("does not keep what was dropped while it was being filled", async () => {
+    const store = storeOf(contents);
+    const cache = createHotCache({ store, maxBytes: 10 * SLICE_BYTES });
+    await readAll(cache.read(key, size, 0, size - 1));
+    const gate = Promise.withResolvers<void>();
+    store.state.gate = gate.promise;
+    const reading = readAll(cache.read(key, size, 0, size - 1));
+    await new Promise((resolve) => void setImmediate(resolve));
+    assert.ok(cache.sizeBytes > 0);
+    cache.drop(key);
+    gate.resolve();
+    assert.ok((await reading).equals(content));
+    assert.equal(cache.sizeBytes, 0);
+  });
+
+  it("keeps a blob of 100 MiB in the usual 128 MiB, and none that is larger than its share", async () => {
+    const MIB = 1024 * 1024;
+    const zeros = Buffer.alloc(MIB);
+    const store = {
+      async *read(_key: StorageKey, start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
+        for (let at = start; at <= end; at += MIB) yield zeros.subarray(0, Math.min(MIB, end + 1 - at));
+      },
+    };
+    const cache = createHotCache({ store, maxBytes: 128 * MIB });
+    for (let request = 0; request < 3; request++) for await (const piece of cache.read(key, 100 * MIB, 0, 100 * MIB - 1)) void piece;
+    assert.equal(cache.sizeBytes, 100 * MIB);
+    assert.equal(cache.hitBytes, 100 * MIB);
+    for (let request = 0; request < 3; request++) for await (const piece of cache.read(keyOf(1), 110 * MIB, 0, 110 * MIB - 1)) void piece;
+    assert.equal(cache.sizeBytes, 100 * MIB);
+  });
+
+  it("is not there when it has no memory", async () => {
+    const cache = createHotCache({ store: storeOf(contents), maxBytes: 0 });
+    for (let request = 0; request < 3; request++) assert.ok((await readAll(cache.read(key, size, 0, size - 1))).equals(content));
+    assert.equal(cache.sizeBytes, 0);
+    assert.equal(cache.hitBytes, 0);
+  });
+
+  it("never holds more than it may, gives the right bytes, and ends at an exact count", async () => {
+    const request = fc.record({
+      blob: fc.integer({ min: 0, max: 11 }),
+      start: fc.integer({ min: 0, max: size - 1 }),
+      length: fc.integer({ min: 1, max: size }),
+      leavesAfter: fc.option(fc.integer({ min: 1, max: 2 }), { nil: undefined }),
+      drops: fc.boolean(),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.array(request, { minLength: 1, maxLength: 6 }), { maxLength: 8 }), async (rounds) => {
+        const maxBytes = 4 * SLICE_BYTES;
+        const cache = createHotCache({ store: storeOf(contents), maxBytes });
+        const check = (): void => assert.ok(cache.sizeBytes <= maxBytes && cache.sizeBytes >= 0, `${cache.sizeBytes}`);
+        for (const round of rounds) {
+          await Promise.all(
+            round.map(async ({ blob, start, length, leavesAfter, drops }) => {
+              const end = Math.min(size - 1, start + length - 1);
+              let at = start;
+              let pieces = 0;
+              for await (const piece of cache.read(keyOf(blob), size, start, end)) {
+                check();
+                assert.ok(content.subarray(at, at + piece.length).equals(piece));
+                at += piece.length;
+                if (++pieces === leavesAfter) return;
+              }
+              assert.equal(at, end + 1);
+              if (drops) cache.drop(keyOf(blob));
+            }),
+          );
+        }
+        // Fillings that their readers left end by themselves.
+        while (true) {
+          const before = cache.sizeBytes;
+          await new Promise((resolve) => void setImmediate(resolve));
+          await new Promise((resolve) => void setImmediate(resolve));
+          if (cache.sizeBytes === before) break;
+        }
+        for (const blob of contents.keys()) cache.drop(blob);
+        assert.equal(cache.sizeBytes, 0);
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
