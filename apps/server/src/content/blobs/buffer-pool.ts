@@ -7,6 +7,7 @@ export const PIECE_BYTES = 1024 * 1024;
 /** A stock of equal buffers. */
 export interface BufferPool {
   take(): Buffer;
+  /** Takes a buffer back; one of another size is none of the stock's and left to the garbage collector. */
   give(buffer: Buffer): void;
 }
 

@@ -104,10 +104,11 @@ export function readAt(fs: FileSystemPort, fd: () => number): ReadAt {
 export async function* readPieces(read: ReadAt, pool: BufferPool, start: number, end: number): AsyncGenerator<Buffer, void, void> {
   const total = end - start + 1;
   if (total <= PIECE_BYTES) {
-    // Small reads get just what they need: there is nothing to read ahead.
-    const only = Buffer.allocUnsafe(total);
+    // Nothing to read ahead. Small reads get just what they need; for large ones fresh memory would cost more than the read.
+    const only = total <= FIRST_BUFFER_BYTES ? Buffer.allocUnsafe(total) : pool.take();
     const count = await read(only, total, start);
-    if (count > 0) yield count === total ? only : only.subarray(0, count);
+    if (count > 0) yield count === only.length ? only : only.subarray(0, count);
+    pool.give(only);
     return;
   }
   let free: Buffer | undefined;

@@ -178,8 +178,8 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
               () => undefined,
             );
       if (open === undefined) return { record, writtenBytes: 0 };
-      const { fd } = open as OpenSegment;
-      (open as OpenSegment).isOpen = false;
+      const { fd } = open;
+      open.isOpen = false;
       // NFS reports a full or failed server here at the latest, and other hosts see the bytes only after this.
       await fs.close(fd);
     } catch (error) {
@@ -188,7 +188,7 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     }
     // Nobody needs these: the record that names them was replaced by the one that we were given.
     for (const { name } of superseded) await removeIfThere(segmentPath(root, uploadId, name));
-    const segment: Segment = { name: (open as OpenSegment).name, sizeBytes, isFirst: kept.length === 0 };
+    const segment: Segment = { name: open.name, sizeBytes, isFirst: kept.length === 0 };
     return { record: recordOf({ segments: [...kept, segment], superseded: folded }), writtenBytes: sizeBytes - sumOf(folded) };
   }
 

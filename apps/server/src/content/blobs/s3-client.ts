@@ -2,7 +2,8 @@
 // Not here: what is stored under which name (paths.ts), uploads (s3.ts), which failure means what (s3-errors.ts).
 import { createHash, webcrypto } from "node:crypto";
 import type { Readable } from "node:stream";
-import type { S3Client } from "@aws-sdk/client-s3";
+import type { ListMultipartUploadsCommandOutput, S3Client } from "@aws-sdk/client-s3";
+import type { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import type { S3Dialect } from "./s3-dialects.ts";
 import { isAbsent, translateServiceError } from "./s3-errors.ts";
 
@@ -128,7 +129,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
 
   const client = connect(settings.endpoint);
   let publicClient: S3Client | undefined;
-  let presign: typeof import("@aws-sdk/s3-request-presigner").getSignedUrl | undefined;
+  let presign: typeof getSignedUrl | undefined;
 
   async function sent<T>(request: Promise<T>): Promise<T> {
     try {
@@ -253,7 +254,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     async *listMultiparts(Prefix) {
       let marker: { KeyMarker?: string; UploadIdMarker?: string } | undefined = {};
       do {
-        const page: import("@aws-sdk/client-s3").ListMultipartUploadsCommandOutput = await sent(
+        const page: ListMultipartUploadsCommandOutput = await sent(
           client.send(new sdk.ListMultipartUploadsCommand({ Bucket, Prefix, ...marker })),
         );
         for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
