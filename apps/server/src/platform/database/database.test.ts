@@ -1,8 +1,8 @@
 // The database contract on every engine: what is committed is seen, what failed is not, lists and bytes carry over, steps go both ways.
 import assert from "node:assert/strict";
-import { after, before, it } from "node:test";
+import { after, before, describe, it } from "node:test";
 import { systemClock } from "../clock.ts";
-import { forEachDatabase, type TestDatabase } from "./databases.testing.ts";
+import { createSqliteForTest, forEachDatabase, type TestDatabase } from "./databases.testing.ts";
 import { findMigrationVersion, LATEST_MIGRATION, migrate } from "./migrate.ts";
 import { statement } from "./statement.ts";
 
@@ -23,6 +23,10 @@ const putInline = statement<{ id: number; bytes: Uint8Array; now: number }>()("t
     signs_until: p.now,
     verifies_until: p.id,
   }),
+);
+
+const countProjects = statement<Record<never, never>>()("test.count", (db) =>
+  db.selectFrom("project").select(({ fn }) => fn.countAll<number>().as("count")),
 );
 
 forEachDatabase("database", (create, dialect) => {
@@ -81,6 +85,23 @@ forEachDatabase("database", (create, dialect) => {
       assert.equal((await migrate(fresh.database, systemClock)).length, LATEST_MIGRATION);
     } finally {
       await fresh.end();
+    }
+  });
+});
+
+describe("sqlite's write-ahead log", () => {
+  it("is begun anew by checkpoints while writes go on, and loses nothing", async () => {
+    const test = await createSqliteForTest();
+    try {
+      const bytes = "x".repeat(100_000);
+      // 1,500 rows of 100 KB are 150 MB of log, were it never begun anew.
+      for (let i = 0; i < 1500; i += 50) {
+        await Promise.all(Array.from({ length: 50 }, (_, j) => test.database.write(insert, { name: `${i + j}-${bytes}`, now: i + j })));
+      }
+      assert.ok(test.walBytes() < 100_000_000, `the log has ${test.walBytes()} bytes`);
+      assert.equal((await test.database.all(countProjects, {}))[0]!.count, 1500);
+    } finally {
+      await test.end();
     }
   });
 });

@@ -1,5 +1,6 @@
 // Runs a suite on every engine: SQLite always, PostgreSQL where BERTH_TEST_POSTGRES_URL names a server on which databases may be made.
 import { randomBytes } from "node:crypto";
+import { statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,13 +26,14 @@ function onBackgroundError(error: unknown): void {
 }
 
 /** Makes a fresh, migrated SQLite database in a folder of its own. */
-export async function createSqliteForTest(options: { migrated?: boolean } = {}): Promise<TestDatabase> {
+export async function createSqliteForTest(options: { migrated?: boolean } = {}): Promise<TestDatabase & { walBytes(): number }> {
   const folder = await mkdtemp(join(tmpdir(), "berth-db-"));
   const database = await openSqlite({ path: join(folder, "berth.db"), onBackgroundError });
   if (options.migrated !== false) await migrate(database, systemClock);
   return {
     database,
     open: async () => database,
+    walBytes: () => statSync(join(folder, "berth.db-wal")).size,
     async end() {
       await database.close();
       await rm(folder, { recursive: true });

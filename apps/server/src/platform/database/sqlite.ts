@@ -2,7 +2,7 @@
 // Commits run with synchronous=NORMAL (no fsync on the event loop); a transaction is acknowledged after an asynchronous fdatasync of
 // the WAL that all commits since the last one share. Checkpoints run in a worker thread (checkpoint-worker.ts).
 // Decision and measurements: docs/decisions/0003-group-commit-on-sqlite.md. Not here: queries, tables.
-import { close, fdatasync, open, openSync, closeSync, fsyncSync, mkdirSync, statSync } from "node:fs";
+import { close, fdatasync, open, openSync, closeSync, fsyncSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { promisify } from "node:util";
@@ -20,8 +20,13 @@ export interface SqliteOptions {
   readonly onBackgroundError: (error: unknown) => void;
 }
 
-/** WAL bytes after which a checkpoint is worth its work: 16 MiB keeps recovery under a second and the -wal file small. */
+/**
+ * Log bytes after which a checkpoint is worth its work: 16 MiB keeps recovery under a second and the -wal file small. Estimated from what is
+ * bound to statements, since the file keeps its size when it begins anew.
+ */
 const CHECKPOINT_AT_BYTES = 16 * 1024 * 1024;
+/** What a statement writes besides its values: a table's page and an index's. */
+const STATEMENT_BYTES = 2 * 4096;
 /** Page cache a connection, in KiB. Hot look-ups touch a few inner pages; the operating system caches the rest. */
 const CACHE_KIB = 8 * 1024;
 
@@ -35,8 +40,11 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   syncDirectory(dirname(options.path));
   const syncWal = createGroupSync(() => promisify(fdatasync)(walFile).catch(rethrow));
 
-  const readExecutor = executorOf(reader);
-  const writeExecutor = executorOf(writer);
+  let loggedBytes = 0;
+  const readExecutor = executorOf(reader, () => undefined);
+  const writeExecutor = executorOf(writer, (boundBytes) => {
+    loggedBytes += boundBytes + STATEMENT_BYTES;
+  });
   const begin = writer.prepare("begin immediate");
   const commit = writer.prepare("commit");
   const rollback = writer.prepare("rollback");
@@ -69,8 +77,10 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   }
 
   function checkpointWhenDue(): void {
-    checkpoints ??= createCheckpoints(options, walPath, exclusively);
-    checkpoints.maybe();
+    if (loggedBytes < CHECKPOINT_AT_BYTES) return;
+    loggedBytes = 0;
+    checkpoints ??= createCheckpoints(options, exclusively);
+    checkpoints.run();
   }
 
   const database: Database = {
@@ -127,7 +137,7 @@ function connect(path: string, readOnly: boolean): DatabaseSync {
   return connection;
 }
 
-function executorOf(connection: DatabaseSync): Executor {
+function executorOf(connection: DatabaseSync, onBound: (bytes: number) => void): Executor {
   const prepared = new Map<Statement<never, unknown>, StatementSync>();
   function prepare(query: Statement<never, unknown>): StatementSync {
     let found = prepared.get(query);
@@ -138,7 +148,14 @@ function executorOf(connection: DatabaseSync): Executor {
     return found;
   }
   function values(query: Statement<never, unknown>, parameters: Readonly<Record<string, unknown>>): SQLInputValue[] {
-    return bind(query.compiled("sqlite"), parameters).map((value) => (Array.isArray(value) ? JSON.stringify(value) : (value as SQLInputValue)));
+    let bytes = 0;
+    const bound = bind(query.compiled("sqlite"), parameters).map((value) => {
+      const input = Array.isArray(value) ? JSON.stringify(value) : (value as SQLInputValue);
+      if (typeof input === "string" || input instanceof Uint8Array) bytes += input.length;
+      return input;
+    });
+    onBound(bytes);
+    return bound;
   }
   return {
     dialect: "sqlite",
@@ -155,48 +172,47 @@ function executorOf(connection: DatabaseSync): Executor {
 }
 
 interface Checkpoints {
-  maybe(): void;
+  /** Begins a checkpoint, unless one runs. */
+  run(): void;
   stop(): Promise<void>;
 }
 
 // Two passes: the first copies the bulk while writes go on; the second, short, runs while no transaction does, so that it reaches the
 // WAL's end and the next writer begins the file anew. The event loop never waits: only queued transactions do.
-function createCheckpoints(options: SqliteOptions, walPath: string, exclusively: <T>(work: () => Promise<T>) => Promise<T>): Checkpoints {
+function createCheckpoints(options: SqliteOptions, exclusively: <T>(work: () => Promise<T>) => Promise<T>): Checkpoints {
   let worker: Worker | undefined;
   let running: Promise<void> | undefined;
-  let commits = 0;
-  let doneAtBytes = 0;
   async function pass(): Promise<void> {
     worker ??= new Worker(new URL("./checkpoint-worker.ts", import.meta.url), { workerData: { path: options.path } });
     worker.unref();
     const current = worker;
     await new Promise<void>((resolve, reject) => {
-      current.once("message", (answer: { error?: string }) => (answer.error === undefined ? resolve() : reject(new Error(answer.error))));
-      current.once("error", reject);
+      const onMessage = (answer: { error?: string }): void => settle(answer.error === undefined ? undefined : new Error(answer.error));
+      const onExit = (): void => settle(new Error("the checkpoint thread ended"));
+      function settle(error: Error | undefined): void {
+        current.off("message", onMessage).off("error", settle).off("exit", onExit);
+        if (error === undefined) resolve();
+        else reject(error);
+      }
+      current.on("message", onMessage).on("error", settle).on("exit", onExit);
       current.postMessage("checkpoint");
     });
-    current.removeAllListeners();
   }
-  async function run(): Promise<void> {
+  async function checkpoint(): Promise<void> {
     try {
       await pass();
       await exclusively(pass);
-      doneAtBytes = statSync(walPath).size;
     } catch (error) {
+      await worker?.terminate();
       worker = undefined;
       options.onBackgroundError(error);
     } finally {
-      commits = 0;
       running = undefined;
     }
   }
   return {
-    maybe() {
-      // The file keeps its size when it begins anew, so count commits as well: 2,000 of them are about 16 MiB of pages.
-      commits++;
-      if (running !== undefined || commits % 256 !== 0) return;
-      const size = statSync(walPath).size;
-      if (size > Math.max(CHECKPOINT_AT_BYTES, doneAtBytes) || (size >= CHECKPOINT_AT_BYTES && commits >= 2048)) running = run();
+    run() {
+      running ??= checkpoint();
     },
     async stop() {
       await running;
