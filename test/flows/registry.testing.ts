@@ -76,7 +76,7 @@ function clientOf(running: RunningRegistry, end: () => Promise<void>): TestRegis
         method,
         redirect: "manual",
         headers: { ...(anonymous ? {} : { authorization: basic }), ...headers },
-        ...(body === undefined ? {} : { body: body as BodyInit, duplex: "half" }),
+        ...(body === undefined ? {} : { body: body as NonNullable<RequestInit["body"]>, duplex: "half" }),
       }),
     async pushBlob(repository, bytes) {
       const digest = sha256(bytes);

@@ -138,6 +138,7 @@ function composeContent({ config, logger }: Surroundings, { database, store, gar
     store,
     inlineMaxBytes: config.storage.inlineMaxBytes,
     maxBlobBytes: config.limits.uploadBytes,
+    onBackgroundError: (error) => logger.warn({ err: error }, "clearing up behind an upload failed; the sweep will do it"),
   });
   const metrics = createMetrics({ operations: V2_OPERATIONS, storeOperations: [], tag: config.metrics.tag });
   let failedRounds = 0;
@@ -180,6 +181,8 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
   const accounts = createAccounts({ database, clock });
   const authorizer = createAuthorizer({ accounts, database, clock });
   const signingKeys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
+  // A wrong master key shows here, and not at the first login.
+  await signingKeys.prepare();
   const tokens = createTokens({
     signingKeys,
     authorizer,
@@ -212,7 +215,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
   });
   const routes = createV2Routes({
     pull: createPull({ authorizer, repositories, manifests, blobs, ports }),
-    push: createPush({ authorizer, repositories, manifests, tags, blobs, ports }),
+    push: createPush({ authorizer, repositories, manifests, tags, blobs, ports, acceptSparseImages: config.push.sparseImages === "accept" }),
     mount: createMount({ authorizer, repositories, blobs }),
     lists: createLists({ authorizer, repositories, manifests, tags, referrers }),
     uploads: sessions,

@@ -148,6 +148,13 @@ export const CONFIG_SCHEMA = {
       about: "Memory for blobs that are read often. 0: none.",
     }),
   },
+  push: {
+    sparseImages: oneOf(["accept", "refuse"], {
+      standard: "accept",
+      about:
+        "What becomes of an image that names layers which its repository does not have: accepted with a warning, as the distribution specification lets sparse content be, or refused with MANIFEST_BLOB_UNKNOWN. Its config and one layer must always be there.",
+    }),
+  },
   limits: {
     manifestBytes: sizeBytes({
       standard: "4MiB",

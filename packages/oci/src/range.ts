@@ -25,7 +25,6 @@ export function parseRange(header: string | undefined, sizeBytes: number): reado
     const parts = /^(\d{0,15})-(\d{0,15})$/.exec(spec);
     if (parts === null || (parts[1] === "" && parts[2] === "")) return undefined;
     const range = resolve(parts[1]!, parts[2]!, sizeBytes);
-    if (range === "malformed") return undefined;
     if (range !== undefined) ranges.push(range);
   }
   if (ranges.length === 0) {
@@ -34,7 +33,7 @@ export function parseRange(header: string | undefined, sizeBytes: number): reado
   return ranges;
 }
 
-function resolve(first: string, last: string, sizeBytes: number): ByteRange | "malformed" | undefined {
+function resolve(first: string, last: string, sizeBytes: number): ByteRange | undefined {
   if (first === "") {
     const length = Number(last);
     if (length === 0 || sizeBytes === 0) return undefined;
@@ -42,8 +41,8 @@ function resolve(first: string, last: string, sizeBytes: number): ByteRange | "m
   }
   const start = Number(first);
   const end = last === "" ? sizeBytes - 1 : Number(last);
-  if (last !== "" && end < start) return "malformed";
-  if (start >= sizeBytes) return undefined;
+  // Ends before it begins: such a range may be ignored or refused, and a client that made it is better told.
+  if (end < start || start >= sizeBytes) return undefined;
   return { start, end: Math.min(end, sizeBytes - 1) };
 }
 

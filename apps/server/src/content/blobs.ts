@@ -165,6 +165,16 @@ const lockLink = statement<{ repositoryId: number; digest: string }>()("blobs.lo
     .modifyEnd(tools.lock("update")),
 );
 
+const findSparseHolder = statement<{ repositoryId: number; digest: string }>()("blobs.findSparseHolder", (db, p) =>
+  db
+    .selectFrom("manifest_sparse_blob")
+    .innerJoin("manifest", "manifest.id", "manifest_sparse_blob.manifest_id")
+    .select("manifest.digest")
+    .where("manifest_sparse_blob.repository_id", "=", p.repositoryId)
+    .where("manifest_sparse_blob.digest", "=", p.digest)
+    .limit(1),
+);
+
 const findHolder = statement<{ repositoryId: number; blobId: number }>()("blobs.findHolder", (db, p) =>
   db
     .selectFrom("manifest_blob")
@@ -276,7 +286,8 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
       database.transaction(async (tx) => {
         const blob = await tx.first(lockLink, { repositoryId, digest });
         if (blob === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: { digest } });
-        const holder = await tx.first(findHolder, { repositoryId, blobId: blob.id });
+        const holder =
+          (await tx.first(findHolder, { repositoryId, blobId: blob.id })) ?? (await tx.first(findSparseHolder, { repositoryId, digest }));
         if (holder !== undefined) {
           throw new RegistryError("UNSUPPORTED", {
             message: "a manifest of this repository holds the blob: delete that first",

@@ -81,13 +81,22 @@ const listHeld = statement<Pairs>()("garbage.listHeld", (db, p, tools) =>
   db
     .selectFrom(tools.numberPairs(p.repositoryIds, p.blobIds).as("due"))
     .select(["due.a as repository_id", "due.b as blob_id"])
-    .where(({ exists, selectFrom }) =>
-      exists(
-        selectFrom("manifest_blob")
-          .select("manifest_blob.manifest_id")
-          .whereRef("manifest_blob.repository_id", "=", "due.a")
-          .whereRef("manifest_blob.blob_id", "=", "due.b"),
-      ),
+    .where(({ or, exists, selectFrom }) =>
+      or([
+        exists(
+          selectFrom("manifest_blob")
+            .select("manifest_blob.manifest_id")
+            .whereRef("manifest_blob.repository_id", "=", "due.a")
+            .whereRef("manifest_blob.blob_id", "=", "due.b"),
+        ),
+        exists(
+          selectFrom("manifest_sparse_blob")
+            .innerJoin("blob", "blob.digest", "manifest_sparse_blob.digest")
+            .select("manifest_sparse_blob.manifest_id")
+            .whereRef("manifest_sparse_blob.repository_id", "=", "due.a")
+            .whereRef("blob.id", "=", "due.b"),
+        ),
+      ]),
     ),
 );
 

@@ -32,6 +32,8 @@ export interface ManifestPut {
   readonly parsed: ParsedManifest;
   readonly tags: readonly Tag[];
   readonly condition: TagCondition;
+  /** Whether an image may name layers that the repository does not have, as long as it has the config and one layer. */
+  readonly mayBeSparse: boolean;
 }
 
 /** The manifests of repositories. */
@@ -41,10 +43,11 @@ export interface Manifests {
   /** The bytes of a row that was just found. Errors: MANIFEST_UNKNOWN when it went meanwhile. */
   readBytes(manifest: ManifestRow): Promise<Uint8Array>;
   /**
-   * Stores a manifest with its edges and tags, durably and at once or not at all.
+   * Stores a manifest with its edges and tags, durably and at once or not at all. Gives the layers that it names and the repository does not
+   * have: none, unless the image is sparse and may be.
    * Errors: MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID (a descriptor's size differs from the blob's), PRECONDITION_FAILED.
    */
-  put(grant: Grant<"push">, repositoryId: number, put: ManifestPut): Promise<void>;
+  put(grant: Grant<"push">, repositoryId: number, put: ManifestPut): Promise<readonly Digest[]>;
   /** Deletes a manifest and all tags that name it. Errors: MANIFEST_UNKNOWN. */
   delete(grant: Grant<"delete">, repositoryId: number, digest: Digest): Promise<void>;
 }
@@ -133,6 +136,19 @@ const holdLinks = statement<{ repositoryId: number; blobIds: number[] }>()("mani
     .where(({ ref }) => tools.inList(ref("blob_id"), p.blobIds, "bigint")),
 );
 
+const putSparse = statement<{ repositoryId: number; manifestId: number; digests: string[] }>()("manifests.putSparse", (db, p, tools) =>
+  db
+    .insertInto("manifest_sparse_blob")
+    .columns(["repository_id", "digest", "manifest_id"])
+    .expression((eb) =>
+      eb
+        .selectFrom(tools.rows(p.digests, "text").as("absent"))
+        .select((each) => [each.val(p.repositoryId).as("repository_id"), "absent.value", each.val(p.manifestId).as("manifest_id")])
+        .where(({ lit }) => lit(true)),
+    )
+    .onConflict((conflict) => conflict.doNothing()),
+);
+
 const putChildEdges = statement<{ repositoryId: number; manifestId: number; digests: string[] }>()("manifests.putChildEdges", (db, p, tools) =>
   db
     .insertInto("manifest_child")
@@ -160,7 +176,21 @@ const listTagsOf = statement<{ manifestId: number }>()("manifests.listTagsOf", (
 );
 
 const listHeld = statement<{ manifestId: number }>()("manifests.listHeld", (db, p) =>
-  db.selectFrom("manifest_blob").select("blob_id").where("manifest_id", "=", p.manifestId),
+  db
+    .selectFrom("manifest_blob")
+    .select("blob_id")
+    .where("manifest_id", "=", p.manifestId)
+    .unionAll(
+      db
+        .selectFrom("manifest_sparse_blob")
+        .innerJoin("blob", "blob.digest", "manifest_sparse_blob.digest")
+        .select("blob.id as blob_id")
+        .where("manifest_id", "=", p.manifestId),
+    ),
+);
+
+const dropSparse = statement<{ manifestId: number }>()("manifests.dropSparse", (db, p) =>
+  db.deleteFrom("manifest_sparse_blob").where("manifest_id", "=", p.manifestId),
 );
 
 const dropBlobEdges = statement<{ manifestId: number }>()("manifests.dropBlobEdges", (db, p) =>
@@ -226,9 +256,9 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
 
     put: (grant, repositoryId, put) =>
       database.transaction(async (tx) => {
-        const { digest, bytes, parsed, tags, condition } = put;
+        const { digest, bytes, parsed, tags, condition, mayBeSparse } = put;
         const now = clock.now();
-        const blobIds = await checkBlobs(tx, repositoryId, parsed);
+        const { blobIds, absent } = await checkBlobs(tx, repositoryId, parsed, mayBeSparse);
         const { id: manifestId } = (await tx.first(insert, {
           repositoryId,
           digest,
@@ -244,10 +274,12 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           await tx.run(putBlobEdges, { repositoryId, manifestId, blobIds });
           await tx.run(holdLinks, { repositoryId, blobIds });
         }
+        if (absent.length > 0) await tx.run(putSparse, { repositoryId, manifestId, digests: absent });
         if (parsed.children.length > 0) {
           await tx.run(putChildEdges, { repositoryId, manifestId, digests: parsed.children.map((child) => child.digest) });
         }
         for (const tag of tags) await setTag(tx, grant, repositoryId, { tag, manifestId, digest, condition, now });
+        return absent;
       }),
 
     delete: (grant, repositoryId, digest) =>
@@ -259,6 +291,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         for (const tag of await tx.all(listTagsOf, { manifestId })) await deleteTag(tx, grant, repositoryId, tag.name as Tag, now);
         const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
         await tx.run(dropBlobEdges, { manifestId });
+        await tx.run(dropSparse, { manifestId });
         await tx.run(dropChildEdges, { manifestId });
         await tx.run(drop, { manifestId });
         // Whoever was told that these blobs exist may be pushing an image of them: they stay for a whole lease from now.
@@ -277,15 +310,23 @@ function manifestRow(row: { id: number; digest: string; media_type: string; size
     : { id: row.id, digest: row.digest as Digest, mediaType: row.media_type, sizeBytes: row.size_bytes };
 }
 
-async function checkBlobs(tx: Executor, repositoryId: number, parsed: ParsedManifest): Promise<number[]> {
-  if (parsed.blobs.length === 0) return [];
+/** The repository's blobs that a manifest names, and the layers that it does not have. */
+async function checkBlobs(
+  tx: Executor,
+  repositoryId: number,
+  parsed: ParsedManifest,
+  mayBeSparse: boolean,
+): Promise<{ blobIds: number[]; absent: Digest[] }> {
+  if (parsed.blobs.length === 0) return { blobIds: [], absent: [] };
   const linked = await tx.all(listLinked, { repositoryId, digests: parsed.blobs.map((blob) => blob.digest) });
   const byDigest = new Map(linked.map((row) => [row.digest, row]));
-  const missing = parsed.blobs.filter((blob) => !byDigest.has(blob.digest)).map((blob) => blob.digest);
-  if (missing.length > 0) throw new RegistryError("MANIFEST_BLOB_UNKNOWN", { detail: { missing: missing.slice(0, 20) } });
+  const absent = parsed.blobs.filter((blob) => !byDigest.has(blob.digest)).map((blob) => blob.digest);
+  if (absent.length > 0 && !(mayBeSparse && isSparseImage(parsed, absent))) {
+    throw new RegistryError("MANIFEST_BLOB_UNKNOWN", { detail: { missing: absent.slice(0, 20) } });
+  }
   for (const blob of parsed.blobs) {
-    const stored = byDigest.get(blob.digest)!;
-    if (stored.size_bytes !== blob.sizeBytes) {
+    const stored = byDigest.get(blob.digest);
+    if (stored !== undefined && stored.size_bytes !== blob.sizeBytes) {
       throw new RegistryError("MANIFEST_INVALID", {
         message: "manifest invalid: a descriptor's size differs from the blob's",
         detail: { digest: blob.digest, sizeBytes: blob.sizeBytes, storedSizeBytes: stored.size_bytes },
@@ -293,5 +334,10 @@ async function checkBlobs(tx: Executor, repositoryId: number, parsed: ParsedMani
     }
   }
   // In one order, so that two pushes that share blobs cannot wait for each other.
-  return linked.map((row) => row.id).sort((a, b) => a - b);
+  return { blobIds: linked.map((row) => row.id).sort((a, b) => a - b), absent };
+}
+
+// A sparse image has its config and some of its layers here. Of anything less, nothing could be used: that is a mistake of the pusher's.
+function isSparseImage(parsed: ParsedManifest, absent: readonly Digest[]): boolean {
+  return parsed.config !== undefined && !absent.includes(parsed.config.digest) && absent.length < parsed.blobs.length - 1;
 }

@@ -1,15 +1,18 @@
 // Makes a blob that the caller may read elsewhere part of another repository, without a byte moved. Not here: uploads, the fallback.
-import { RegistryError } from "@berth/oci/errors";
 import type { Digest } from "@berth/oci/digest";
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Caller, Grant } from "../access/caller.ts";
+import { scopeOf, UnauthorizedError } from "../access/challenge.ts";
 import type { Blobs } from "../content/blobs.ts";
 import type { Repositories } from "../content/repositories.ts";
 
 /** Mounts blobs. */
 export interface Mount {
-  /** True when the blob is now part of the grant's repository. False, whatever the reason, when it has to be uploaded. */
+  /**
+   * True when the blob is now part of the grant's repository. False, whatever the reason, when it has to be uploaded.
+   * Errors: UNAUTHORIZED where the caller's account may read the source and its token does not say so: the challenge names both repositories.
+   */
   mount(caller: Caller, grant: Grant<"push">, digest: Digest, from: RepositoryName | undefined): Promise<boolean>;
 }
 
@@ -26,14 +29,18 @@ const MAX_SOURCES = 50;
 /** Makes the mount operation. */
 export function createMount({ authorizer, repositories, blobs }: MountParts): Mount {
   async function mountFrom(caller: Caller, grant: Grant<"push">, digest: Digest, from: RepositoryName): Promise<boolean> {
-    let source: Grant<"pull">;
-    try {
-      source = await authorizer.authorize(caller, "pull", from);
-    } catch (error) {
-      // Not being allowed to read the source is answered like its not having the blob: the client uploads.
-      if (error instanceof RegistryError && error.status < 500) return false;
-      throw error;
+    if (!(await authorizer.allowed(caller, from)).has("pull")) {
+      // The token is an upper bound. Where the account itself may read the source, a better token is worth a second request to the client;
+      // where it may not, the source is answered like one that does not exist.
+      if (!caller.access?.has(from) && (await authorizer.allowed({ ...caller, access: undefined }, from)).has("pull")) {
+        throw new UnauthorizedError({
+          scope: `${scopeOf("push", grant.repository)} ${scopeOf("pull", from)}`,
+          reason: "insufficient_scope",
+        });
+      }
+      return false;
     }
+    const source = await authorizer.authorize(caller, "pull", from);
     const sourceId = await repositories.findId(source);
     if (sourceId === undefined) return false;
     return blobs.mount(grant, await repositories.ensureId(grant), source, sourceId, digest);

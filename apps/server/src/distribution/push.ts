@@ -28,6 +28,8 @@ export interface Pushed {
   readonly digest: Digest;
   readonly subject: Digest | undefined;
   readonly tags: readonly Tag[];
+  /** Layers that the manifest names and the repository does not have. */
+  readonly absent: readonly Digest[];
 }
 
 /** Writes of a repository's content. */
@@ -50,10 +52,12 @@ export interface PushParts {
   readonly tags: Tags;
   readonly blobs: Blobs;
   readonly ports: Ports;
+  /** Whether an image may name layers that its repository does not have. */
+  readonly acceptSparseImages: boolean;
 }
 
 /** Makes the push operations. */
-export function createPush({ authorizer, repositories, manifests, tags, blobs, ports }: PushParts): Push {
+export function createPush({ authorizer, repositories, manifests, tags, blobs, ports, acceptSparseImages }: PushParts): Push {
   async function existingId(grant: Grant): Promise<number> {
     const id = await repositories.findId(grant);
     if (id === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { repository: grant.repository } });
@@ -77,8 +81,15 @@ export function createPush({ authorizer, repositories, manifests, tags, blobs, p
       // 4. Manifest, edges, tags and history become durable together.
       const named = [...new Set(reference.kind === "tag" ? [reference.tag, ...push.tags] : push.tags)];
       const repositoryId = await repositories.ensureId(grant);
-      await manifests.put(grant, repositoryId, { digest, bytes, parsed, tags: named, condition: push.condition });
-      return { digest, subject: parsed.subject?.digest, tags: push.tags };
+      const absent = await manifests.put(grant, repositoryId, {
+        digest,
+        bytes,
+        parsed,
+        tags: named,
+        condition: push.condition,
+        mayBeSparse: acceptSparseImages,
+      });
+      return { digest, subject: parsed.subject?.digest, tags: push.tags, absent };
     },
 
     async deleteManifest(caller, repository, reference) {

@@ -58,6 +58,8 @@ export interface UploadSessionParts {
   readonly inlineMaxBytes: number;
   /** Largest blob. */
   readonly maxBlobBytes: number;
+  /** Called when clearing up behind a finished upload failed: nobody waits for it, and the sweep does it later. */
+  readonly onBackgroundError: (error: unknown) => void;
 }
 
 // What has been hashed of a session by this process.
@@ -71,7 +73,7 @@ const INLINE = "inline";
 
 /** Makes the upload sessions. */
 export function createUploadSessions(parts: UploadSessionParts): UploadSessions {
-  const { database, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes } = parts;
+  const { database, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, onBackgroundError } = parts;
   const hashStates = new LRUCache<string, HashState>({ max: MAX_HASH_STATES });
 
   /** Runs `work` while this request alone may write to the session, and frees it when the work failed. */
@@ -193,11 +195,13 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       isIntact: async (key, size) => (await store.stat(key))?.sizeBytes === size,
     });
     hashStates.delete(upload.id);
+    if ("key" in place) store.settle(upload.id, upload.record, place.key).catch(onBackgroundError);
   }
 
   async function discard(upload: ClaimedUpload): Promise<void> {
     hashStates.delete(upload.id);
-    if (!(INLINE in upload.record)) await store.abort(upload.id, upload.record, blobs.isBound);
+    // A session whose row says inline may have bytes in the store all the same: those of an append that nobody lived to record.
+    await store.abort(upload.id, INLINE in upload.record ? store.begin(upload.id) : upload.record, blobs.isBound);
     await uploads.drop(upload);
   }
 

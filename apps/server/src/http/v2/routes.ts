@@ -164,7 +164,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         "content-length": 0,
         ...(pushed.subject === undefined ? {} : { "oci-subject": pushed.subject }),
         ...(pushed.tags.length === 0 ? {} : { "oci-tag": [...pushed.tags] }),
-        ...(type === OCI_ARTIFACT ? { warning: WITHDRAWN_WARNING } : {}),
+        ...warnings(type, pushed.absent.length),
       });
       response.end();
     },
@@ -283,6 +283,14 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 
 // Source: distribution-spec, Warnings: warn-code 299, agent "-", a quoted text.
 const WITHDRAWN_WARNING = `299 - "${OCI_ARTIFACT} was withdrawn from the OCI specification: push an image manifest with artifactType instead"`;
+
+function warnings(type: string | undefined, absentLayers: number): Record<string, string[]> {
+  const texts = [
+    ...(type === OCI_ARTIFACT ? [WITHDRAWN_WARNING] : []),
+    ...(absentLayers > 0 ? [`299 - "${absentLayers} of the layers are not in this repository: a pull fails until they are pushed"`] : []),
+  ];
+  return texts.length === 0 ? {} : { warning: texts };
+}
 
 function immutable(caller: Caller): string {
   // What anyone may read may lie in a shared cache; the rest only in the caller's own.

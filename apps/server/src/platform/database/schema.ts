@@ -65,6 +65,13 @@ export interface ManifestBlobTable {
   manifest_id: number;
 }
 
+/** A layer that a manifest names and the repository did not have when it was pushed. Should it come, the row holds it. */
+export interface ManifestSparseBlobTable {
+  repository_id: number;
+  digest: string;
+  manifest_id: number;
+}
+
 export interface ManifestChildTable {
   manifest_id: number;
   repository_id: number;
@@ -187,6 +194,7 @@ export interface Schema {
   repository_blob: RepositoryBlobTable;
   manifest: ManifestTable;
   manifest_blob: ManifestBlobTable;
+  manifest_sparse_blob: ManifestSparseBlobTable;
   manifest_child: ManifestChildTable;
   tag: TagTable;
   tag_history: TagHistoryTable;

@@ -56,6 +56,12 @@ export const core: Migration = {
       primary key (repository_id, blob_id, manifest_id),
       foreign key (repository_id, blob_id) references repository_blob (repository_id, blob_id)) ${clustered}`,
     `create index manifest_blob_by_manifest on manifest_blob (manifest_id)`,
+    `create table manifest_sparse_blob (
+      repository_id ${integer} not null,
+      digest ${text} not null,
+      manifest_id ${integer} not null references manifest (id),
+      primary key (repository_id, digest, manifest_id)) ${clustered}`,
+    `create index manifest_sparse_blob_by_manifest on manifest_sparse_blob (manifest_id)`,
     `create table manifest_child (
       manifest_id ${integer} not null references manifest (id),
       repository_id ${integer} not null,
@@ -151,6 +157,7 @@ export const core: Migration = {
       "tag_history",
       "tag",
       "manifest_child",
+      "manifest_sparse_blob",
       "manifest_blob",
       "manifest",
       "repository_blob",
