@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeExampleConfig } from "../apps/server/src/config-document.ts";
 import { generateErrors } from "./generate-errors.ts";
+import { generateOpenApi } from "./generate-openapi.ts";
 
 const ROOT = dirname(import.meta.dirname);
 
@@ -13,26 +14,17 @@ interface Generated {
   generate(): string | Promise<string>;
 }
 
-/** Every generated file; the API's description only where its generator is part of the checkout. */
-function listGenerated(): Generated[] {
-  const openApi = join(import.meta.dirname, "generate-openapi.ts");
-  return [
-    { path: "config.example.yaml", generate: writeExampleConfig },
-    { path: "docs/errors.md", generate: generateErrors },
-    ...(existsSync(openApi) ? [{ path: "docs/api/openapi.json", generate: () => runOpenApi(openApi) }] : []),
-  ];
-}
-
-async function runOpenApi(file: string): Promise<string> {
-  const { generateOpenApi } = (await import(file)) as { generateOpenApi?: () => Promise<string> };
-  if (generateOpenApi === undefined) throw new Error("tools/generate-openapi.ts exports no generateOpenApi");
-  return generateOpenApi();
-}
+/** Every generated file. */
+const GENERATED: readonly Generated[] = [
+  { path: "config.example.yaml", generate: writeExampleConfig },
+  { path: "docs/errors.md", generate: generateErrors },
+  { path: "docs/api/openapi.json", generate: generateOpenApi },
+];
 
 /** What is wrong with the generated files as they lie there: one line for each that is missing, old or cannot be made. */
 export async function findStale(): Promise<string[]> {
   const found = await Promise.all(
-    listGenerated().map(async ({ path, generate }) => {
+    GENERATED.map(async ({ path, generate }) => {
       try {
         const wanted = await generate();
         const file = join(ROOT, path);
@@ -48,7 +40,7 @@ export async function findStale(): Promise<string[]> {
 }
 
 async function writeAll(): Promise<void> {
-  for (const { path, generate } of listGenerated()) {
+  for (const { path, generate } of GENERATED) {
     const file = join(ROOT, path);
     await mkdir(dirname(file), { recursive: true });
     await writeFile(file, await generate());
