@@ -1,0 +1,195 @@
+// One Berth as a process of its own, as users run it, with accounts of every kind; and the questions that tests ask it behind a client's
+// back: what it serves for a reference, and how often it did what. Not here: clients (command.ts), content (images.ts).
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { startProgram, temporaryFolder } from "../tools/processes.ts";
+
+/** A user of the registry under test. */
+export interface User {
+  readonly name: string;
+  readonly password: string;
+}
+
+/** What everyone may be in a test: `developer` and `maintainer` and `guest` are members of `library` (public) and of `vault` (private). */
+export interface Users {
+  readonly admin: User;
+  readonly developer: User;
+  readonly maintainer: User;
+  readonly guest: User;
+}
+
+/** One descriptor's content as the registry served it, by digest. */
+export interface ServedManifest {
+  readonly digest: string;
+  readonly mediaType: string;
+  readonly bytes: Buffer;
+}
+
+/** A Berth under test, which speaks plain HTTP. */
+export interface Berth {
+  /** `127.0.0.1:PORT`, as it opens an image reference. */
+  readonly host: string;
+  /** `http://127.0.0.1:PORT` */
+  readonly origin: string;
+  readonly users: Users;
+  /** Asks the control plane as the administrator; `path` follows `/api/v1`. Fails for an answer of 400 and more. */
+  api(method: string, path: string, body?: unknown): Promise<unknown>;
+  /** A GET or other request of the data plane as the developer, or as `user`; `path` follows `/v2/`. */
+  ask(path: string, options?: { readonly method?: string; readonly user?: User | "anonymous" }): Promise<Response>;
+  /** The manifest that a tag or digest names; its bytes have been checked against the digest that the registry gave. */
+  manifest(repository: string, reference: string): Promise<ServedManifest>;
+  /**
+   * The digests of a manifest and of everything under it, each once and sorted. Every manifest and blob is read and hashed; foreign layers,
+   * which no registry holds, are left out.
+   */
+  contentOf(repository: string, reference: string): Promise<string[]>;
+  /** How often the registry has answered so since it started; `kind` is one of the label's values at `/metrics`. */
+  count(kind: string, status: number): Promise<number>;
+  stop(): Promise<void>;
+}
+
+const LAUNCHER = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
+
+const MANIFEST_TYPES = [
+  "application/vnd.oci.image.index.v1+json",
+  "application/vnd.oci.image.manifest.v1+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+  "application/vnd.docker.distribution.manifest.v2+json",
+].join(", ");
+
+/** Starts Berth on an empty data directory. `settings` are flags by name, such as `storage.kind`; without any it is SQLite and a directory. */
+export async function startBerth(settings: Readonly<Record<string, string>> = {}): Promise<Berth> {
+  const folder = await temporaryFolder("berth");
+  const users: Users = {
+    admin: { name: "admin", password: "admin-client-password" },
+    developer: { name: "developer", password: "developer-client-password" },
+    maintainer: { name: "maintainer", password: "maintainer-client-password" },
+    guest: { name: "guest", password: "guest-client-password" },
+  };
+  const flags = Object.entries(settings).map(([name, value]) => `--${name}=${value}`);
+  let host: string | undefined;
+  const program = await startProgram({
+    command: process.execPath,
+    args: [LAUNCHER, "serve", "--listen", "127.0.0.1:0", "--data", join(folder, "data"), ...flags],
+    folder,
+    env: { BERTH_ADMIN_PASSWORD: users.admin.password },
+    // The kernel chose the port; the log's line says which.
+    ready: async () => {
+      const line = (await readFile(join(folder, "program.log"), "utf8")).split("\n").find((each) => each.includes('"msg":"ready"'));
+      if (line === undefined) return false;
+      host = new URL((JSON.parse(line) as { address: string }).address).host;
+      return true;
+    },
+  });
+  assert.ok(host !== undefined);
+  const berth = clientOf(host, users, () => program.stop());
+  try {
+    await createAccounts(berth);
+  } catch (error) {
+    await berth.stop();
+    throw error;
+  }
+  return berth;
+}
+
+async function createAccounts(berth: Berth): Promise<void> {
+  const { developer, maintainer, guest } = berth.users;
+  await berth.api("POST", "/projects", { name: "vault", visibility: "private" });
+  for (const [role, user] of Object.entries({ developer, maintainer, guest })) {
+    await berth.api("POST", "/users", user);
+    for (const project of ["library", "vault"]) await berth.api("PUT", `/projects/${project}/members/${user.name}`, { role });
+  }
+}
+
+function clientOf(host: string, users: Users, stop: () => Promise<void>): Berth {
+  const origin = `http://${host}`;
+  const send = (path: string, user: User | "anonymous", init: RequestInit) =>
+    fetch(new URL(path, origin), { ...init, headers: { ...(user === "anonymous" ? {} : basic(user)), ...init.headers } });
+  const read = async (path: string) => {
+    const response = await send(path, users.admin, { headers: { accept: MANIFEST_TYPES } });
+    if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+    return response;
+  };
+  const berth: Berth = {
+    host,
+    origin,
+    users,
+    async api(method, path, body) {
+      const headers = body === undefined ? {} : { "content-type": "application/json" };
+      const response = await send(`/api/v1${path}`, users.admin, {
+        method,
+        headers,
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      const text = await response.text();
+      if (response.status >= 400) throw new Error(`${method} ${path}: ${response.status} ${text}`);
+      return text === "" ? undefined : JSON.parse(text);
+    },
+    ask: (path, { method = "GET", user = users.developer } = {}) =>
+      send(`/v2/${path}`, user, { method, redirect: "manual", headers: { accept: MANIFEST_TYPES } }),
+    async manifest(repository, reference) {
+      const response = await read(`/v2/${repository}/manifests/${reference}`);
+      const bytes = Buffer.from(await response.arrayBuffer());
+      const digest = response.headers.get("docker-content-digest") ?? "";
+      assert.equal(digestOf(bytes), digest, `${repository} ${reference} is not what its digest says`);
+      return { digest, mediaType: response.headers.get("content-type") ?? "", bytes };
+    },
+    async contentOf(repository, reference) {
+      const seen = new Set<string>();
+      const walk = async (manifestReference: string): Promise<void> => {
+        const { digest, bytes } = await berth.manifest(repository, manifestReference);
+        seen.add(digest);
+        const manifest = JSON.parse(bytes.toString()) as ManifestBody;
+        for (const child of manifest.manifests ?? []) if (!seen.has(child.digest)) await walk(child.digest);
+        for (const blob of [...(manifest.config === undefined ? [] : [manifest.config]), ...(manifest.layers ?? [])]) {
+          if (seen.has(blob.digest) || blob.urls !== undefined) continue;
+          seen.add(blob.digest);
+          const response = await read(`/v2/${repository}/blobs/${blob.digest}`);
+          const { digest: found, sizeBytes } = await digestOfStream(response.body);
+          assert.deepEqual([found, sizeBytes], [blob.digest, blob.size], `a blob of ${repository} is not what its descriptor says`);
+        }
+      };
+      await walk(reference);
+      return [...seen].toSorted();
+    },
+    async count(kind, status) {
+      const text = await (await read("/metrics")).text();
+      const line = text.split("\n").find((each) => each.startsWith(`berth_operations_total{kind="${kind}",status="${status}"}`));
+      return line === undefined ? 0 : Number(line.split(" ").at(-1));
+    },
+    stop,
+  };
+  return berth;
+}
+
+interface ManifestBody {
+  readonly manifests?: readonly { readonly digest: string }[];
+  readonly config?: Descriptor;
+  readonly layers?: readonly Descriptor[];
+}
+
+interface Descriptor {
+  readonly digest: string;
+  readonly size: number;
+  readonly urls?: readonly string[];
+}
+
+function basic(user: User): Record<string, string> {
+  return { authorization: `Basic ${Buffer.from(`${user.name}:${user.password}`).toString("base64")}` };
+}
+
+function digestOf(bytes: Uint8Array): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+async function digestOfStream(body: AsyncIterable<Uint8Array> | null): Promise<{ digest: string; sizeBytes: number }> {
+  const hash = createHash("sha256");
+  let sizeBytes = 0;
+  for await (const piece of body ?? []) {
+    hash.update(piece);
+    sizeBytes += piece.length;
+  }
+  return { digest: `sha256:${hash.digest("hex")}`, sizeBytes };
+}
