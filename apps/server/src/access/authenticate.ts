@@ -39,6 +39,9 @@ const MAX_REMEMBERED = 10_000;
 /** Longest Basic credentials that are decoded: a robot's login name and the longest password, in UTF-8 and base64. */
 const MAX_BASIC_LENGTH = 2048;
 
+/** The characters and lengths of `robotLoginName`; whether such a robot exists is the look-up's to say. */
+const ROBOT_LOGIN_NAME = /^[a-z0-9._-]{0,128}\+[a-z0-9._-]{1,64}$/;
+
 const ANONYMOUS: AnonymousCaller = { kind: "anonymous", access: undefined };
 
 /** Makes an authenticator. */
@@ -119,7 +122,8 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
 
   // Robot secrets cannot be guessed, so failures are not counted: a cluster with an old secret would lock out its whole address.
   async function authenticateRobot(name: string, secret: string): Promise<AccountCaller> {
-    if (!isRobotSecret(secret) || name.length > MAX_BASIC_LENGTH) throw new UnauthorizedError();
+    // A name that no robot can have is not looked up: it may hold what a database's text cannot.
+    if (!isRobotSecret(secret) || !ROBOT_LOGIN_NAME.test(name)) throw new UnauthorizedError();
     const found = accounts.findByName(name);
     const account = found instanceof Promise ? await found : found;
     const isRight = verifyRobotSecret(secret, account?.secretHash);

@@ -41,7 +41,7 @@ export interface Manifests {
   findByTag(grant: Grant, repositoryId: number, tag: Tag): Promise<ManifestRow | undefined>;
   findByDigest(grant: Grant, repositoryId: number, digest: Digest): Promise<ManifestRow | undefined>;
   /** The bytes of a row that was just found. Errors: MANIFEST_UNKNOWN when it went meanwhile. */
-  readBytes(manifest: ManifestRow): Promise<Uint8Array>;
+  readBytes(manifest: ManifestRow): Promise<Uint8Array> | Uint8Array;
   /**
    * Stores a manifest with its edges and tags, durably and at once or not at all. Gives the layers that it names and the repository does not
    * have: none, unless the image is sparse and may be.
@@ -235,6 +235,13 @@ const leaseUnheld = statement<{ repositoryId: number; blobIds: number[]; until: 
 export function createManifests(database: Database, clock: Clock, times: LeaseTimes): Manifests {
   const cached = new LRUCache<number, Uint8Array>({ maxSize: BYTES_CACHE_BYTES, sizeCalculation: (bytes) => bytes.length + 100 });
 
+  async function loadBytes(manifest: ManifestRow): Promise<Uint8Array> {
+    const row = await database.first(readBytes, { id: manifest.id });
+    if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest: manifest.digest } });
+    if (row.bytes.length <= BYTES_CACHE_MAX_ENTRY) cached.set(manifest.id, row.bytes);
+    return row.bytes;
+  }
+
   return {
     async findByTag(_grant, repositoryId, tag) {
       return manifestRow(await database.first(findByTag, { repositoryId, tag }));
@@ -244,15 +251,8 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
       return manifestRow(await database.first(findByDigest, { repositoryId, digest }));
     },
 
-    async readBytes(manifest) {
-      // Ids are never used again and bytes never change, so what is cached is right for as long as the row was just found.
-      const known = cached.get(manifest.id);
-      if (known !== undefined) return known;
-      const row = await database.first(readBytes, { id: manifest.id });
-      if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest: manifest.digest } });
-      if (row.bytes.length <= BYTES_CACHE_MAX_ENTRY) cached.set(manifest.id, row.bytes);
-      return row.bytes;
-    },
+    // Ids are never used again and bytes never change, so what is cached is right for as long as the row was just found.
+    readBytes: (manifest) => cached.get(manifest.id) ?? loadBytes(manifest),
 
     put: (grant, repositoryId, put) =>
       database.transaction(async (tx) => {

@@ -11,6 +11,9 @@ import type { UploadRecord } from "./blobs/blob-store.ts";
 /** How long a writer holds a session without renewing: longer than any pause of a healthy process, shorter than a client's patience. */
 export const UPLOAD_LOCK_MS = 30_000;
 
+/** The expiry of a session that is being removed: it sorts before all others, and no claim takes it. */
+const DOOMED = 0;
+
 /** An upload session. */
 export interface Upload {
   readonly id: string;
@@ -39,10 +42,17 @@ export interface Uploads {
   record(claimed: ClaimedUpload, progress: { record: UploadRecord; offsetBytes: number }): Promise<boolean>;
   /** Frees the session as it was. */
   release(claimed: ClaimedUpload): Promise<void>;
-  /** Removes the row of a claimed session whose bytes are gone. */
+  /**
+   * Ends a session for good before its bytes are removed: from here on nobody can claim or commit it, however long the removal takes.
+   * False when the claim was lost. What a crash leaves of it, `doomExpired` gives again.
+   */
+  doom(claimed: ClaimedUpload): Promise<boolean>;
+  /** Removes the row of a doomed session whose bytes are gone. */
   drop(claimed: ClaimedUpload): Promise<void>;
-  /** Takes sessions past their age that nobody writes to, so that they can be removed. */
-  claimExpired(limit: number): Promise<ClaimedUpload[]>;
+  /** Whether the session has a row, doomed or not. */
+  exists(id: string): Promise<boolean>;
+  /** Dooms sessions past their age that nobody writes to, so that they can be removed. */
+  doomExpired(limit: number): Promise<ClaimedUpload[]>;
 }
 
 const insert = statement<{ id: string; repositoryId: number; accountId: number | null; algorithm: string; record: string; now: number; expiresAt: number }>()(
@@ -67,8 +77,11 @@ const find = statement<{ id: string; repositoryId: number }>()("uploads.find", (
     .selectFrom("upload")
     .select(["id", "algorithm", "record", "offset_bytes"])
     .where("id", "=", p.id)
-    .where("repository_id", "=", p.repositoryId),
+    .where("repository_id", "=", p.repositoryId)
+    .where("expires_at", ">", DOOMED),
 );
+
+const findRow = statement<{ id: string }>()("uploads.findRow", (db, p) => db.selectFrom("upload").select("id").where("id", "=", p.id));
 
 const claim = statement<{ id: string; repositoryId: number; token: string; now: number; until: number }>()("uploads.claim", (db, p) =>
   db
@@ -76,6 +89,7 @@ const claim = statement<{ id: string; repositoryId: number; token: string; now: 
     .set({ lock_token: p.token, locked_until: p.until })
     .where("id", "=", p.id)
     .where("repository_id", "=", p.repositoryId)
+    .where("expires_at", ">", DOOMED)
     .where(({ or, eb }) => or([eb("lock_token", "is", null), eb("locked_until", "<", p.now)]))
     .returning(["id", "algorithm", "record", "offset_bytes"]),
 );
@@ -106,6 +120,21 @@ const release = statement<{ id: string; token: string }>()("uploads.release", (d
   db.updateTable("upload").set({ lock_token: null, locked_until: null }).where("id", "=", p.id).where("lock_token", "=", p.token),
 );
 
+const doom = statement<{ id: string; token: string }>()("uploads.doom", (db, p) =>
+  db.updateTable("upload").set({ expires_at: DOOMED }).where("id", "=", p.id).where("lock_token", "=", p.token).returning("id"),
+);
+
+// Asks again what the list found: a writer may have gone on with the session meanwhile.
+const doomExpired = statement<{ id: string; token: string; now: number; until: number }>()("uploads.doomExpired", (db, p) =>
+  db
+    .updateTable("upload")
+    .set({ lock_token: p.token, locked_until: p.until, expires_at: DOOMED })
+    .where("id", "=", p.id)
+    .where("expires_at", "<", p.now)
+    .where(({ or, eb }) => or([eb("lock_token", "is", null), eb("locked_until", "<", p.now)]))
+    .returning(["id", "algorithm", "record", "offset_bytes"]),
+);
+
 const drop = statement<{ id: string; token: string }>()("uploads.drop", (db, p) =>
   db.deleteFrom("upload").where("id", "=", p.id).where("lock_token", "=", p.token),
 );
@@ -113,7 +142,7 @@ const drop = statement<{ id: string; token: string }>()("uploads.drop", (db, p) 
 const listExpired = statement<{ now: number; limit: number }>()("uploads.expired", (db, p) =>
   db
     .selectFrom("upload")
-    .select(["id", "repository_id"])
+    .select("id")
     .where("expires_at", "<", p.now)
     .where(({ or, eb }) => or([eb("lock_token", "is", null), eb("locked_until", "<", p.now)]))
     .orderBy("expires_at")
@@ -124,11 +153,12 @@ const listExpired = statement<{ now: number; limit: number }>()("uploads.expired
 export function createUploads(database: Database, clock: Clock, maxAgeMs: number): Uploads {
   // A session's progress was promised to nobody across a power cut, so none of these waits for the disk.
   const eventual = { durable: false };
+  const newToken = (): string => randomBytes(9).toString("base64url");
   async function tryClaim(repositoryId: number, id: string): Promise<ClaimedUpload | undefined> {
     const now = clock.now();
-    const lockToken = randomBytes(9).toString("base64url");
-    const [row] = await database.write(claim, { id, repositoryId, token: lockToken, now, until: now + UPLOAD_LOCK_MS }, eventual);
-    return row === undefined ? undefined : { ...uploadOf(row), lockToken };
+    const token = newToken();
+    const [row] = await database.write(claim, { id, repositoryId, token, now, until: now + UPLOAD_LOCK_MS }, eventual);
+    return row === undefined ? undefined : { ...uploadOf(row), lockToken: token };
   }
   async function get(repositoryId: number, id: string): Promise<Upload> {
     const row = await database.first(find, { id, repositoryId });
@@ -183,14 +213,20 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
 
     drop: async (claimed) => void (await database.write(drop, { id: claimed.id, token: claimed.lockToken }, eventual)),
 
-    async claimExpired(limit) {
-      const rows = await database.all(listExpired, { now: clock.now(), limit });
-      const claimed: ClaimedUpload[] = [];
-      for (const row of rows) {
-        const taken = await tryClaim(row.repository_id, row.id);
-        if (taken !== undefined) claimed.push(taken);
+    exists: async (id) => (await database.first(findRow, { id })) !== undefined,
+
+    // Durable, unlike the rest: bytes go after it, and a session that came back would lead to them.
+    doom: async (claimed) => (await database.write(doom, { id: claimed.id, token: claimed.lockToken })).length > 0,
+
+    async doomExpired(limit) {
+      const now = clock.now();
+      const doomed: ClaimedUpload[] = [];
+      for (const { id } of await database.all(listExpired, { now, limit })) {
+        const token = newToken();
+        const [row] = await database.write(doomExpired, { id, token, now, until: now + UPLOAD_LOCK_MS });
+        if (row !== undefined) doomed.push({ ...uploadOf(row), lockToken: token });
       }
-      return claimed;
+      return doomed;
     },
   };
 }

@@ -19,7 +19,7 @@ export interface Collector {
   start(): void;
   /** Ends after the batch that runs now. */
   stop(): Promise<void>;
-  /** One round at once, for commands and tests. */
+  /** One round at once, for commands and tests. Every step is tried; then the first failure is thrown, or all of them in one. */
   runOnce(): Promise<CollectorRound>;
 }
 
@@ -76,30 +76,47 @@ export function createCollector(parts: CollectorParts): Collector {
 
   async function runOnce(): Promise<CollectorRound> {
     const round = { expiredUploads: 0, unlinked: 0, blobs: 0, deletedKeys: 0, deletedBytes: 0 };
-    await drain(
-      async () => ({ examined: await uploads.expire(batchSize) }),
-      (done) => {
-        round.expiredUploads += done.examined;
-      },
+    const failures: unknown[] = [];
+    // A step that fails, say on one upload that cannot be removed, must not keep the others from their work for ever.
+    async function step(work: () => Promise<void>): Promise<void> {
+      try {
+        await work();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    await step(() =>
+      drain(
+        async () => ({ examined: await uploads.expire(batchSize) }),
+        (done) => {
+          round.expiredUploads += done.examined;
+        },
+      ),
     );
-    await drain(
-      () => garbage.collectLinks(batchSize),
-      (done) => {
-        round.unlinked += done.unlinked;
-        round.blobs += done.blobs;
-      },
+    await step(() =>
+      drain(
+        () => garbage.collectLinks(batchSize),
+        (done) => {
+          round.unlinked += done.unlinked;
+          round.blobs += done.blobs;
+        },
+      ),
     );
-    await drain(
-      () => garbage.reclaimBytes(batchSize),
-      (done) => {
-        round.deletedKeys += done.deleted;
-        round.deletedBytes += done.bytes;
-      },
+    await step(() =>
+      drain(
+        () => garbage.reclaimBytes(batchSize),
+        (done) => {
+          round.deletedKeys += done.deleted;
+          round.deletedBytes += done.bytes;
+        },
+      ),
     );
-    if (clock.now() - sweptAt > SWEEP_EVERY_MS) {
+    await step(async () => {
+      if (clock.now() - sweptAt <= SWEEP_EVERY_MS) return;
       sweptAt = clock.now();
       await store.sweep(new Date(clock.now() - sweepAgeMs));
-    }
+    });
+    if (failures.length > 0) throw failures.length === 1 ? failures[0] : new AggregateError(failures, "steps of collection failed");
     return round;
   }
 

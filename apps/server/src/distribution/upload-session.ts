@@ -1,7 +1,7 @@
 // A blob on its way in: begin, append, finish, cancel. Bytes are hashed while they stream; small blobs never touch the store.
 // Any process may go on with a session that another began: what it must know is in the row, and the hash is rebuilt by reading once.
 // Not here: HTTP, rows (content/uploads.ts), how bytes are kept (content/blobs/).
-import { algorithmOf, createHasher, type Digest, type DigestAlgorithm, type Hasher } from "@berth/oci/digest";
+import { algorithmOf, createHasher, digestOf, type Digest, type DigestAlgorithm, type Hasher } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
@@ -62,10 +62,12 @@ export interface UploadSessionParts {
   readonly onBackgroundError: (error: unknown) => void;
 }
 
-// What has been hashed of a session by this process.
+// What has been hashed of a session by this process. It stands for one record's bytes, not for an offset: another process may have taken the
+// session over and written other bytes of the same length.
 interface HashState {
   readonly hasher: Hasher;
-  readonly hashedBytes: number;
+  /** Identifies the record: a segment's name is never used twice, so equal records mean equal bytes. */
+  readonly recordId: string;
 }
 
 // A session's content while it is small enough for the database stands in its row, instead of the store's record.
@@ -118,10 +120,8 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
   /** Writes a chunk behind what is there; gives the new record and offset. Changes nothing of the session when it throws. */
   async function write(upload: Upload, chunk: Chunk, algorithm: DigestAlgorithm): Promise<{ record: UploadRecord; offsetBytes: number }> {
-    const state = hashStates.get(upload.id);
-    const before = state?.hasher.algorithm === algorithm && state.hashedBytes === upload.offsetBytes ? state.hasher : undefined;
     // A copy, so that a body that breaks off leaves the state of the bytes before it.
-    const hasher = before?.copy() ?? (upload.offsetBytes === 0 ? createHasher(algorithm) : undefined);
+    const hasher = hasherOf(upload, algorithm)?.copy();
     let receivedBytes = 0;
     const receive = (piece: Uint8Array): void => {
       receivedBytes += piece.length;
@@ -158,33 +158,40 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       throw new RegistryError("SIZE_INVALID", { detail: { announcedBytes: chunk.lengthBytes, receivedBytes } });
     }
     const offsetBytes = upload.offsetBytes + receivedBytes;
-    if (hasher !== undefined) hashStates.set(upload.id, { hasher, hashedBytes: offsetBytes });
+    if (hasher !== undefined && !(INLINE in record)) hashStates.set(upload.id, { hasher, recordId: idOf(record) });
     else hashStates.delete(upload.id);
     return { record, offsetBytes };
   }
 
-  /** Verifies what is there against the digest and commits it. */
-  async function commit(grant: Grant<"push">, repositoryId: number, upload: ClaimedUpload, digest: Digest, rowIsDurable: Promise<void>): Promise<void> {
+  /** The hash of all bytes of a session, where it can be had without reading them from the store. */
+  function hasherOf(upload: Upload, algorithm: DigestAlgorithm): Hasher | undefined {
+    if (INLINE in upload.record || upload.offsetBytes === 0) {
+      const hasher = createHasher(algorithm);
+      if (INLINE in upload.record) hasher.update(inlineBytes(upload.record));
+      return hasher;
+    }
     const state = hashStates.get(upload.id);
-    const isHashed = state !== undefined && state.hashedBytes === upload.offsetBytes && state.hasher.algorithm === algorithmOf(digest);
-    const hasher = isHashed ? state.hasher : createHasher(algorithmOf(digest));
+    return state?.hasher.algorithm === algorithm && state.recordId === idOf(upload.record) ? state.hasher : undefined;
+  }
+
+  /** Verifies what is there against the digest and commits it. */
+  async function commit(grant: Grant<"push">, repositoryId: number, upload: ClaimedUpload, digest: Digest, rowIsDurable: () => Promise<void>): Promise<void> {
+    const known = hasherOf(upload, algorithmOf(digest));
+    if (known !== undefined) verify(digest, known.digest());
     const sizeBytes = upload.offsetBytes;
     let place: BlobPlace;
     if (INLINE in upload.record) {
-      const bytes = inlineBytes(upload.record);
-      if (!isHashed) hasher.update(bytes);
-      verify(digest, hasher.digest());
-      place = { bytes };
+      place = { bytes: inlineBytes(upload.record) };
     } else {
-      if (isHashed) verify(digest, hasher.digest());
       // From here on bytes may stand at a final key: the row that leads to them must survive a crash.
-      await rowIsDurable;
+      await rowIsDurable();
+      const read = known === undefined ? createHasher(algorithmOf(digest)) : undefined;
       const stored = await store.finish(upload.id, upload.record, {
         sizeBytes,
         digest,
-        onBytes: isHashed ? undefined : (piece) => hasher.update(piece),
+        onBytes: read === undefined ? undefined : (piece) => read.update(piece),
       });
-      if (!isHashed) verify(digest, hasher.digest());
+      if (read !== undefined) verify(digest, read.digest());
       place = { key: stored.key };
     }
     await blobs.commit(grant, repositoryId, {
@@ -199,16 +206,35 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   }
 
   async function discard(upload: ClaimedUpload): Promise<void> {
+    // First of all: removing takes time, and who took the session over meanwhile would commit bytes that are being removed.
+    if (!(await uploads.doom(upload))) throw claimLost();
+    await remove(upload);
+  }
+
+  /** Removes the bytes and the row of a doomed session. */
+  async function remove(upload: ClaimedUpload): Promise<void> {
     hashStates.delete(upload.id);
     // A session whose row says inline may have bytes in the store all the same: those of an append that nobody lived to record.
     await store.abort(upload.id, INLINE in upload.record ? store.begin(upload.id) : upload.record, blobs.isBound);
     await uploads.drop(upload);
   }
 
+  /**
+   * Removes what a writer finished that lost its claim and came after the session's end: no row leads there any more. While the session
+   * lives, the bytes are its present writer's business.
+   */
+  async function removeLate(upload: ClaimedUpload): Promise<void> {
+    if (INLINE in upload.record || (await uploads.exists(upload.id))) return;
+    await store.abort(upload.id, upload.record, blobs.isBound);
+  }
+
   async function finishClaimed(grant: Grant<"push">, claimed: ClaimedUpload, digest: Digest, chunk: Chunk | undefined): Promise<void> {
-    const rowIsDurable = database.sync();
+    // Begun early for what will go to the store, so that it costs no time of its own; small blobs need it not at all.
+    const lastBytes = chunk === undefined ? 0 : (chunk.lengthBytes ?? Infinity);
+    const early = INLINE in claimed.record && claimed.offsetBytes + lastBytes <= inlineMaxBytes ? undefined : database.sync();
     // Awaited late: a failure must not go unheard meanwhile.
-    rowIsDurable.catch(() => undefined);
+    early?.catch(() => undefined);
+    const rowIsDurable = (): Promise<void> => early ?? database.sync();
     let upload = claimed;
     if (chunk !== undefined) {
       checkStart(upload, chunk);
@@ -222,6 +248,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     } catch (error) {
       // Content that is not what was announced cannot become so: the session ends here.
       if (error instanceof RegistryError && error.code === "DIGEST_INVALID") await discard(upload);
+      if (error instanceof RegistryError && error.code === "CONFLICT") await removeLate(upload);
       throw error;
     }
   }
@@ -256,8 +283,17 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     cancel: (grant, id) => claiming(grant, id, discard),
 
     async expire(limit) {
-      const expired = await uploads.claimExpired(limit);
-      for (const upload of expired) await discard(upload);
+      const expired = await uploads.doomExpired(limit);
+      const failures: unknown[] = [];
+      for (const upload of expired) {
+        try {
+          await remove(upload);
+        } catch (error) {
+          // The others still go; this one is tried again when its claim has run out.
+          failures.push(error);
+        }
+      }
+      if (failures.length > 0) throw failures.length === 1 ? failures[0] : new AggregateError(failures, "uploads could not be removed");
       return expired.length;
     },
   };
@@ -265,6 +301,11 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
 function verify(expected: Digest, actual: Digest): void {
   if (expected !== actual) throw new RegistryError("DIGEST_INVALID", { detail: { expected, actual } });
+}
+
+// A digest of the record and not the record, which may have 60 KB: thousands of these are kept.
+function idOf(record: UploadRecord): string {
+  return digestOf(Buffer.from(JSON.stringify(record)));
 }
 
 function inlineBytes(record: UploadRecord): Buffer {

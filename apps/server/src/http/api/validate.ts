@@ -46,9 +46,17 @@ function createCheck(part: string, schema: TSchema, isText: boolean): Check {
   return (raw, problems) => {
     // What stands in an address is text; where the schema says number, a text that is one counts as such.
     const value = isText ? Convert(schema, { ...(raw as object) }) : raw;
+    // No database keeps a NUL in a text, and nothing in an address may hold one.
+    if (isText) problems.push(...findNul(part, value as object));
     if (!validator.Check(value)) problems.push(...describeProblems(part, validator.Errors(value) as readonly SchemaError[]));
     return value;
   };
+}
+
+function findNul(part: string, fields: object): Problem[] {
+  return Object.entries(fields)
+    .filter(([, value]) => typeof value === "string" && value.includes("\0"))
+    .map(([name]) => ({ field: `${part}.${name}`, reason: "must not hold a NUL character" }));
 }
 
 interface SchemaError {

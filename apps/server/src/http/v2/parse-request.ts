@@ -51,11 +51,14 @@ export const MAX_TAGS_PER_PUSH = 64;
 /** Largest page that a client may ask for; more is answered with this many and a link to the next. */
 export const MAX_PAGE_SIZE = 10_000;
 
+// oxlint-disable-next-line no-control-regex -- they are what is looked for
+const CONTROL = /[\x00-\x1f\x7f]/;
 const UPLOAD_ID = /^[A-Za-z0-9_=-]{1,128}$/;
 
 /**
  * Parses a request. `url` is the request target, beginning with /v2.
- * Errors: NAME_INVALID, DIGEST_INVALID, TAG_INVALID, MANIFEST_UNKNOWN, PAGE_INVALID, UNSUPPORTED, URI_TOO_LONG, BLOB_UPLOAD_UNKNOWN.
+ * Errors: NAME_INVALID, NAME_UNKNOWN, DIGEST_INVALID, TAG_INVALID, MANIFEST_UNKNOWN, PAGE_INVALID, REQUEST_INVALID, UNSUPPORTED,
+ * URI_TOO_LONG, BLOB_UPLOAD_UNKNOWN.
  * Source: distribution-spec, Endpoints.
  */
 export function parseRequest(method: string, url: string): V2Request {
@@ -75,6 +78,10 @@ export function parseRequest(method: string, url: string): V2Request {
   if (area === "referrers") {
     const parameters = new URLSearchParams(query);
     const artifactType = parameters.get("artifactType") ?? undefined;
+    // Neither can be in a database's text, so that nothing could be found.
+    if (artifactType !== undefined && CONTROL.test(artifactType)) {
+      throw new RegistryError("REQUEST_INVALID", { message: "artifactType holds control characters" });
+    }
     return only(method, READ, {
       kind: "referrers",
       repository: parseRepositoryName(name),
@@ -177,7 +184,9 @@ function page(query: string): Page {
   const parameters = new URLSearchParams(query);
   const n = parameters.get("n");
   if (n !== null && !/^\d{1,9}$/.test(n)) throw new RegistryError("PAGE_INVALID", { message: "n is not a whole number", detail: { n: n.slice(0, 50) } });
-  return { limit: n === null ? undefined : Math.min(Number(n), MAX_PAGE_SIZE), last: parameters.get("last") ?? "" };
+  const last = parameters.get("last") ?? "";
+  if (CONTROL.test(last)) throw new RegistryError("PAGE_INVALID", { message: "last holds control characters" });
+  return { limit: n === null ? undefined : Math.min(Number(n), MAX_PAGE_SIZE), last };
 }
 
 function decode(path: string): string {

@@ -16,7 +16,7 @@ import type { Pull } from "../../distribution/pull.ts";
 import type { Push } from "../../distribution/push.ts";
 import type { Chunk, SessionState, UploadSessions } from "../../distribution/upload-session.ts";
 import { type Semaphore, withIdleTimeout } from "../limits.ts";
-import { sendBlob } from "./blob-response.ts";
+import { endWith, sendBlob } from "./blob-response.ts";
 import { contentLength, isNotModified, mediaType, tagCondition } from "./headers.ts";
 import type { Page, V2Kind, V2Request } from "./parse-request.ts";
 
@@ -147,9 +147,10 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         response.end();
         return;
       }
-      const bytes = parsed.head ? undefined : await manifests.readBytes(manifest);
+      const read = parsed.head ? undefined : manifests.readBytes(manifest);
+      const bytes = read instanceof Promise ? await read : read;
       response.writeHead(200, { ...headers, "content-type": manifest.mediaType, "content-length": manifest.sizeBytes });
-      response.end(bytes);
+      endWith(response, bytes);
     },
 
     async "manifest-put"({ caller, parsed, request, response }) {

@@ -41,7 +41,18 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   const syncWal = createGroupSync(() => promisify(fdatasync)(walFile).catch(rethrow));
 
   let loggedBytes = 0;
-  const readExecutor = executorOf(reader, () => undefined);
+  // Reads share one snapshot until the next commit: beginning one for each read would cost more system calls than the read itself.
+  const beginSnapshot = reader.prepare("begin");
+  const endSnapshot = reader.prepare("commit");
+  const snapshot = {
+    open(): void {
+      if (!reader.isTransaction) beginSnapshot.run();
+    },
+    end(): void {
+      if (reader.isTransaction) endSnapshot.run();
+    },
+  };
+  const readExecutor = executorOf(reader, snapshot.open);
   const writeExecutor = executorOf(writer, (boundBytes) => {
     loggedBytes += boundBytes + STATEMENT_BYTES;
   });
@@ -62,6 +73,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
 
   async function runTransaction<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
     try {
+      // An open snapshot would keep the log from beginning anew.
+      snapshot.end();
       begin.run();
     } catch (error) {
       throw translate(error);
@@ -69,6 +82,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     try {
       const result = await work(writeExecutor);
       commit.run();
+      snapshot.end();
       return result;
     } catch (error) {
       if (writer.isTransaction) rollback.run();
@@ -103,6 +117,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
       exclusively(async () => {
         try {
           writer.exec(text);
+          snapshot.end();
         } catch (error) {
           if (writer.isTransaction) writer.exec("rollback");
           throw error;
