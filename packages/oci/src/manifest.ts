@@ -28,6 +28,8 @@ export interface ParsedManifest {
 
 /** Most descriptors in one manifest. 4 MiB of JSON could name 20,000; real images stay under 200, big indexes under 1,000. */
 export const MAX_DESCRIPTORS = 10_000;
+/** Longest media type. Source: RFC 6838, section 4.2: 127 characters on either side of the slash. */
+const MAX_MEDIA_TYPE_LENGTH = 255;
 /** Deepest nesting that a manifest's JSON may have, so that hostile input cannot exhaust the stack. */
 const MAX_JSON_DEPTH = 64;
 
@@ -56,7 +58,9 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   }
   const annotations = readAnnotations(root);
   const subject = root["subject"] === undefined || root["subject"] === null ? undefined : descriptor(root["subject"], "subject");
-  const artifactType = optionalString(root, "artifactType");
+  const artifactType = optionalString(root, "artifactType") || undefined;
+  // Referrers are looked up by it: a database's index takes neither long texts nor a NUL.
+  if (artifactType !== undefined && !isMediaType(artifactType)) throw invalid("artifactType is not a media type");
   if (shape === "index") {
     return {
       shape,
@@ -79,7 +83,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   return {
     shape,
     mediaType,
-    artifactType: artifactType || config?.mediaType,
+    artifactType: artifactType ?? config?.mediaType,
     config,
     blobs: unique(config === undefined ? layers : [config, ...layers]),
     children: [],
@@ -142,7 +146,13 @@ function descriptor(value: unknown, where: string): Descriptor {
   }
   if (!Number.isSafeInteger(size) || (size as number) < 0) throw invalid(`${where}.size is not a whole number of bytes`);
   if (typeof mediaType !== "string" || mediaType === "") throw invalid(`${where}.mediaType is missing`);
+  if (!isMediaType(mediaType)) throw invalid(`${where}.mediaType is not a media type`);
   return { mediaType, digest, sizeBytes: size as number };
+}
+
+// No stricter than that it is printable ASCII: clients have pushed every spelling.
+function isMediaType(text: string): boolean {
+  return text.length <= MAX_MEDIA_TYPE_LENGTH && /^[\x20-\x7e]+$/.test(text);
 }
 
 function unique(descriptors: readonly Descriptor[]): Descriptor[] {
