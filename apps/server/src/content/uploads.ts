@@ -29,7 +29,11 @@ export interface ClaimedUpload extends Upload {
 
 /** The upload sessions of repositories. */
 export interface Uploads {
-  begin(grant: Grant<"push">, repositoryId: number, begin: { algorithm: DigestAlgorithm; record: (id: string) => UploadRecord }): Promise<Upload>;
+  begin(
+    grant: Grant<"push">,
+    repositoryId: number,
+    begin: { algorithm: DigestAlgorithm; record: (id: string) => UploadRecord },
+  ): Promise<Upload>;
   /** Errors: BLOB_UPLOAD_UNKNOWN. */
   get(grant: Grant<"push">, repositoryId: number, id: string): Promise<Upload>;
   /** Takes the session for one writer. Errors: BLOB_UPLOAD_UNKNOWN, CONFLICT while another writes. */
@@ -55,21 +59,27 @@ export interface Uploads {
   doomExpired(limit: number): Promise<ClaimedUpload[]>;
 }
 
-const insert = statement<{ id: string; repositoryId: number; accountId: number | null; algorithm: string; record: string; now: number; expiresAt: number }>()(
-  "uploads.insert",
-  (db, p) =>
-    db.insertInto("upload").values({
-      id: p.id,
-      repository_id: p.repositoryId,
-      account_id: p.accountId,
-      algorithm: p.algorithm,
-      record: p.record,
-      offset_bytes: 0,
-      started_at: p.now,
-      expires_at: p.expiresAt,
-      lock_token: null,
-      locked_until: null,
-    }),
+const insert = statement<{
+  id: string;
+  repositoryId: number;
+  accountId: number | null;
+  algorithm: string;
+  record: string;
+  now: number;
+  expiresAt: number;
+}>()("uploads.insert", (db, p) =>
+  db.insertInto("upload").values({
+    id: p.id,
+    repository_id: p.repositoryId,
+    account_id: p.accountId,
+    algorithm: p.algorithm,
+    record: p.record,
+    offset_bytes: 0,
+    started_at: p.now,
+    expires_at: p.expiresAt,
+    lock_token: null,
+    locked_until: null,
+  }),
 );
 
 const find = statement<{ id: string; repositoryId: number }>()("uploads.find", (db, p) =>
@@ -193,7 +203,13 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
     async advance(claimed, { record, offsetBytes }) {
       const written = await database.write(
         advance,
-        { id: claimed.id, token: claimed.lockToken, record: JSON.stringify(record), offset: offsetBytes, expiresAt: clock.now() + maxAgeMs },
+        {
+          id: claimed.id,
+          token: claimed.lockToken,
+          record: JSON.stringify(record),
+          offset: offsetBytes,
+          expiresAt: clock.now() + maxAgeMs,
+        },
         eventual,
       );
       if (written.length === 0) throw claimLost();

@@ -175,7 +175,13 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   }
 
   /** Verifies what is there against the digest and commits it. */
-  async function commit(grant: Grant<"push">, repositoryId: number, upload: ClaimedUpload, digest: Digest, rowIsDurable: () => Promise<void>): Promise<void> {
+  async function commit(
+    grant: Grant<"push">,
+    repositoryId: number,
+    upload: ClaimedUpload,
+    digest: Digest,
+    rowIsDurable: () => Promise<void>,
+  ): Promise<void> {
     const known = hasherOf(upload, algorithmOf(digest));
     if (known !== undefined) verify(digest, known.digest());
     const sizeBytes = upload.offsetBytes;

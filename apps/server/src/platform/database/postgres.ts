@@ -3,6 +3,7 @@
 import { RegistryError } from "@berth/oci/errors";
 import pg from "pg";
 import type { Database, Executor, WriteOptions } from "./database.ts";
+import { createGroupSync } from "./group-sync.ts";
 import { bind, type Statement } from "./statement.ts";
 
 /** Where and how. */
@@ -62,6 +63,16 @@ export function openPostgres(options: PostgresOptions): Database {
     }
   }
 
+  // Commits that did not wait (synchronous_commit=off) may still be in the server's memory. A committed message writes to the log behind
+  // them, and its commit waits for all that is before it.
+  const sync = createGroupSync(async () => {
+    try {
+      await pool.query("select pg_logical_emit_message(true, 'berth', '')");
+    } catch (error) {
+      throw translate(error);
+    }
+  });
+
   const database: Database = {
     dialect: "postgres",
     all: outside.all,
@@ -81,7 +92,7 @@ export function openPostgres(options: PostgresOptions): Database {
       writeOptions?.durable === false
         ? database.transaction((tx) => tx.all(query, parameters), writeOptions)
         : outside.all(query, parameters),
-    sync: () => Promise.resolve(),
+    sync,
     async probe() {
       try {
         await pool.query("select 1");
@@ -145,10 +156,12 @@ function translate(error: unknown): unknown {
   if (error instanceof RegistryError || !(error instanceof Error)) return error;
   const code = String((error as Error & { code?: unknown }).code ?? "");
   if (code === "53100") return new RegistryError("STORAGE_FULL", { cause: error });
-  const isConnection = /^(?:ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|EHOST|ENET)/.test(code) || /^(?:08|53|57|58)/.test(code) || code === "25006";
-  const isPool = /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|not queryable/i.test(
-    error.message,
-  );
+  const isConnection =
+    /^(?:ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|EHOST|ENET)/.test(code) || /^(?:08|53|57|58)/.test(code) || code === "25006";
+  const isPool =
+    /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|not queryable/i.test(
+      error.message,
+    );
   if (isConnection || isPool) return new RegistryError("UNAVAILABLE", { cause: error, headers: { "retry-after": "2" } });
   return error;
 }

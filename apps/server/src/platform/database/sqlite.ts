@@ -3,7 +3,7 @@
 // the WAL that all commits since the last one share. Checkpoints run in a worker thread (checkpoint-worker.ts).
 // Decision and measurements: docs/decisions/0003-group-commit-on-sqlite.md. Not here: queries, tables.
 import { close, fdatasync, open, openSync, closeSync, fsyncSync, mkdirSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
@@ -37,8 +37,24 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   const reader = connect(options.path, true);
   const walPath = `${options.path}-wal`;
   const walFile = await promisify(open)(walPath, "r+");
+  // The files' own entries, and that of the directory itself, which may be as new as they are.
   syncDirectory(dirname(options.path));
-  const syncWal = createGroupSync(() => promisify(fdatasync)(walFile).catch(rethrow));
+  syncParent(dirname(resolve(options.path)));
+  let syncFailure: unknown;
+  const syncWal = createGroupSync(async () => {
+    // After a failed sync the kernel may take pages for clean that never reached the disk, so a later success proves nothing: every commit
+    // that follows in the log would be lost with them. Only opening the file anew, which copies the log into the database, heals that.
+    if (syncFailure !== undefined) throw syncFailure;
+    try {
+      await promisify(fdatasync)(walFile);
+    } catch (error) {
+      syncFailure = translate(error);
+      options.onBackgroundError(
+        new Error("the database's log could not be synced: nothing is acknowledged until a restart", { cause: error }),
+      );
+      throw syncFailure;
+    }
+  });
 
   let loggedBytes = 0;
   // Reads share one snapshot until the next commit: beginning one for each read would cost more system calls than the read itself.
@@ -111,6 +127,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     write: (query, parameters, writeOptions) => database.transaction((tx) => tx.all(query, parameters), writeOptions),
     sync: syncWal,
     async probe() {
+      if (syncFailure !== undefined) throw syncFailure;
       reader.prepare("select 1").get();
     },
     script: (text) =>
@@ -127,11 +144,14 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
       if (isClosed) return;
       isClosed = true;
       await tail;
-      await syncWal();
-      await checkpoints?.stop();
-      reader.close();
-      writer.close();
-      await promisify(close)(walFile);
+      try {
+        await syncWal();
+      } finally {
+        await checkpoints?.stop();
+        reader.close();
+        writer.close();
+        await promisify(close)(walFile);
+      }
     },
   };
   return database;
@@ -146,6 +166,9 @@ function connect(path: string, readOnly: boolean): DatabaseSync {
     // Creates the -wal file, which the group sync holds open. An empty transaction would not.
     connection.exec("create table if not exists berth_marker (one integer primary key)");
     connection.exec("insert into berth_marker values (1) on conflict do update set one = 1");
+    // What a process before this one left in the log becomes durable now, whether or not it was ever synced.
+    connection.exec("pragma wal_checkpoint(truncate)");
+    connection.exec("update berth_marker set one = 1");
   }
   connection.exec(`pragma cache_size = -${CACHE_KIB}`);
   connection.exec("pragma temp_store = memory");
@@ -245,8 +268,13 @@ function syncDirectory(path: string): void {
   }
 }
 
-function rethrow(error: unknown): never {
-  throw translate(error);
+// A parent that we may not even read was not ours to make: the entry in it is older than we are.
+function syncParent(directory: string): void {
+  try {
+    syncDirectory(dirname(directory));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error;
+  }
 }
 
 // Result codes: https://www.sqlite.org/rescode.html
