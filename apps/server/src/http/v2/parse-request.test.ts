@@ -1,0 +1,244 @@
+// Requests below /v2: every method and address gives a request or an error of the spec; every request's own address gives it back.
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { ERROR_ROWS, RegistryError } from "@berth/oci/errors";
+import fc from "fast-check";
+import { MAX_PAGE_SIZE, MAX_TAGS_PER_PUSH, MAX_URL_LENGTH, parseRequest, type V2Request } from "./parse-request.ts";
+
+const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", ""];
+const WORDS = ["manifests", "blobs", "tags", "referrers", "uploads", "list", "_catalog", "v2"];
+const SHA256 = `sha256:${"0123456789abcdef".repeat(4)}`;
+const SHA512 = `sha512:${"0123456789abcdef".repeat(8)}`;
+
+/** The request, or the code that it is refused with; anything else than a `RegistryError` is a defect. */
+function outcome(method: string, url: string): V2Request | string {
+  try {
+    return parseRequest(method, url);
+  } catch (error) {
+    if (!(error instanceof RegistryError)) throw error;
+    assert.ok(error.code in ERROR_ROWS && error.status >= 400 && error.status < 500, error.code);
+    assert.equal(error.code === "UNSUPPORTED", "allow" in error.headers, url);
+    assert.ok(JSON.stringify(error.detail ?? null).length < 3000, "an answer does not repeat a long address");
+    return error.code;
+  }
+}
+
+// Names with the words that end a name as segments of their own are the hard ones.
+const segment = fc.oneof(
+  fc.constantFrom("manifests", "blobs", "tags", "referrers", "uploads", "list", "v2"),
+  fc.stringMatching(/^[a-z0-9]{1,5}([._-][a-z0-9]{1,3})?$/),
+);
+const repository = fc.array(segment, { minLength: 2, maxLength: 5 }).map((parts) => parts.join("/"));
+const digest = fc.constantFrom(SHA256, SHA512);
+const tag = fc.oneof(fc.constantFrom(...WORDS), fc.stringMatching(/^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}$/));
+const reference = fc.oneof(
+  tag.map((text) => ({ kind: "tag", tag: text })),
+  digest.map((text) => ({ kind: "digest", digest: text })),
+);
+const page = fc.record({
+  limit: fc.option(fc.nat(MAX_PAGE_SIZE), { nil: undefined }),
+  last: fc.string({ unit: "grapheme-composite", maxLength: 10 }).filter((text) => !/\p{Cc}/u.test(text)),
+});
+const algorithm = fc.constantFrom("sha256", "sha512");
+const id = fc.stringMatching(/^[A-Za-z0-9_=-]{1,40}$/);
+
+const request = fc.oneof(
+  fc.record({ kind: fc.constant("ping") }),
+  fc.record({ kind: fc.constant("catalog"), page }),
+  fc.record({ kind: fc.constant("tags"), repository, page }),
+  fc.record({ kind: fc.constant("manifest-get"), head: fc.boolean(), repository, reference }),
+  fc.record({ kind: fc.constant("manifest-put"), repository, reference, tags: fc.array(tag, { maxLength: 3 }), algorithm }),
+  fc.record({ kind: fc.constant("manifest-delete"), repository, reference }),
+  fc.record({ kind: fc.constant("blob-get"), head: fc.boolean(), repository, digest }),
+  fc.record({ kind: fc.constant("blob-delete"), repository, digest }),
+  fc.record({ kind: fc.constant("upload-begin"), repository, algorithm, whole: fc.option(digest, { nil: undefined }) }),
+  fc.record({ kind: fc.constant("mount"), repository, digest, from: fc.option(repository, { nil: undefined }), algorithm }),
+  fc.record({ kind: fc.constantFrom("upload-get", "upload-append", "upload-cancel"), repository, id }),
+  fc.record({ kind: fc.constant("upload-finish"), repository, id, digest }),
+  fc.record({
+    kind: fc.constant("referrers"),
+    repository,
+    subject: digest,
+    artifactType: fc.option(fc.constant("a/b+json; x=é&y"), { nil: undefined }),
+    page,
+  }),
+) as fc.Arbitrary<V2Request>;
+
+/** The address that a client would write; the inverse of what is tested. */
+function addressOf(each: V2Request): [method: string, url: string] {
+  const query = (fields: Record<string, string | number | undefined>): string => {
+    const pairs = Object.entries(fields).filter(([, value]) => value !== undefined && value !== "");
+    return pairs.length === 0 ? "" : `?${new URLSearchParams(pairs.map(([name, value]) => [name, String(value)])).toString()}`;
+  };
+  const paged = (from: { page: { limit: number | undefined; last: string } }): Record<string, string | number | undefined> => ({
+    n: from.page.limit,
+    last: from.page.last,
+  });
+  const named = (of: string): string => (of === "sha256" ? "" : of);
+  const at = (ref: { kind: string; tag?: string; digest?: string }): string => (ref.tag ?? ref.digest)!;
+  switch (each.kind) {
+    case "ping":
+      return ["GET", "/v2/"];
+    case "catalog":
+      return ["GET", `/v2/_catalog${query(paged(each))}`];
+    case "tags":
+      return ["GET", `/v2/${each.repository}/tags/list${query(paged(each))}`];
+    case "manifest-get":
+      return [each.head ? "HEAD" : "GET", `/v2/${each.repository}/manifests/${at(each.reference)}`];
+    case "manifest-put": {
+      const parameters = new URLSearchParams(each.tags.map((text) => ["tag", text]));
+      if (named(each.algorithm) !== "") parameters.set("digest-algorithm", each.algorithm);
+      return ["PUT", `/v2/${each.repository}/manifests/${at(each.reference)}?${parameters.toString()}`];
+    }
+    case "manifest-delete":
+      return ["DELETE", `/v2/${each.repository}/manifests/${at(each.reference)}`];
+    case "blob-get":
+      return [each.head ? "HEAD" : "GET", `/v2/${each.repository}/blobs/${each.digest}`];
+    case "blob-delete":
+      return ["DELETE", `/v2/${each.repository}/blobs/${each.digest}`];
+    case "upload-begin":
+      return ["POST", `/v2/${each.repository}/blobs/uploads/${query({ digest: each.whole, "digest-algorithm": named(each.algorithm) })}`];
+    case "mount":
+      return [
+        "POST",
+        `/v2/${each.repository}/blobs/uploads/${query({ mount: each.digest, from: each.from, "digest-algorithm": named(each.algorithm) })}`,
+      ];
+    case "upload-finish":
+      return ["PUT", `/v2/${each.repository}/blobs/uploads/${each.id}${query({ digest: each.digest })}`];
+    case "referrers":
+      return ["GET", `/v2/${each.repository}/referrers/${each.subject}${query({ artifactType: each.artifactType, ...paged(each) })}`];
+    default:
+      return [
+        { "upload-get": "GET", "upload-append": "PATCH", "upload-cancel": "DELETE" }[each.kind],
+        `/v2/${each.repository}/blobs/uploads/${each.id}`,
+      ];
+  }
+}
+
+describe("parseRequest", () => {
+  it("gives back every request from its address, also when the path is percent-encoded", () => {
+    fc.assert(
+      fc.property(request, fc.boolean(), (each, encodes) => {
+        const [method, url] = addressOf(each);
+        if (each.kind === "manifest-put" && each.reference.kind === "tag" && each.tags.length > 0) {
+          assert.equal(outcome(method, url), "TAG_INVALID");
+          return;
+        }
+        const mark = url.indexOf("?");
+        const path = mark === -1 ? url : url.slice(0, mark);
+        const written = encodes ? path.replaceAll(":", "%3A").replaceAll("a", "%61") + url.slice(path.length) : url;
+        // A clone has the usual prototypes, which the generator's records do not always have.
+        assert.deepEqual(outcome(method, written), structuredClone(each));
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it("refuses the rest with an error of the spec, whatever the method and the address", () => {
+    const piece = fc.oneof(
+      fc.constantFrom(
+        "/",
+        "//",
+        "?",
+        "&",
+        "=",
+        "%",
+        "%2F",
+        "%00",
+        "%zz",
+        "%C3%28",
+        "..",
+        ".",
+        "\0",
+        "\n",
+        " ",
+        "#",
+        "v2",
+        "/v2/",
+        "n=",
+        "last=%00",
+        "digest=",
+        "mount=",
+        "tag=",
+      ),
+      fc.constantFrom(...WORDS),
+      fc.constantFrom(SHA256, SHA512, "sha256:", "latest"),
+      repository,
+      fc.string({ unit: "binary", maxLength: 4 }),
+    );
+    const url = fc.oneof(
+      fc.array(piece, { maxLength: 8 }).map((parts) => `/v2/${parts.join("")}`),
+      fc.array(piece, { maxLength: 8 }).map((parts) => `/v2/${parts.join("/")}`),
+      fc.string({ unit: "binary" }),
+      fc.webUrl({ withQueryParameters: true }),
+    );
+    fc.assert(
+      fc.property(fc.constantFrom(...METHODS), url, (method, address) => void outcome(method, address)),
+      { numRuns: 10_000 },
+    );
+  });
+
+  const R = "a/b";
+  const cases: [string, string, string | Partial<V2Request>][] = [
+    ["GET", "/v2", { kind: "ping" }],
+    ["HEAD", "/v2/", { kind: "ping" }],
+    ["POST", "/v2/", "UNSUPPORTED"],
+    ["GET", "/v2//", "NAME_UNKNOWN"],
+    ["GET", "", "NAME_UNKNOWN"],
+    ["GET", "/v2/_catalog?n=10001", { kind: "catalog", page: { limit: MAX_PAGE_SIZE, last: "" } }],
+    ["GET", "/v2/_catalog?n=-1", "PAGE_INVALID"],
+    ["GET", "/v2/_catalog?n=", "PAGE_INVALID"],
+    ["GET", "/v2/_catalog?n=1e3", "PAGE_INVALID"],
+    ["GET", `/v2/_catalog?n=${"9".repeat(400)}`, "PAGE_INVALID"],
+    // A database's text takes no NUL: this was answered with 500 on PostgreSQL.
+    ["GET", "/v2/_catalog?last=a%00", "PAGE_INVALID"],
+    ["GET", `/v2/${R}/tags/list?last=%0a`, "PAGE_INVALID"],
+    ["GET", `/v2/${R}/referrers/${SHA256}?artifactType=%00`, "REQUEST_INVALID"],
+    ["GET", `/v2/${R}/referrers/${SHA256}?artifactType=`, { kind: "referrers" }],
+    ["GET", `/v2/${R}/tags/other`, "NAME_UNKNOWN"],
+    ["GET", `/v2/${R}/tags/uploads/x`, "NAME_UNKNOWN"],
+    ["GET", `/v2/${R}/manifests/`, "NAME_UNKNOWN"],
+    ["GET", `/v2/${R}/manifests/a/b`, "NAME_UNKNOWN"],
+    ["GET", `/v2/${R}/manifests/%2e%2e`, "MANIFEST_UNKNOWN"],
+    ["GET", `/v2/${R}/../${R}/manifests/x`, "NAME_INVALID"],
+    ["GET", `/v2/${R}%2Fc/manifests/x`, { kind: "manifest-get", repository: `${R}/c` as never }],
+    ["GET", `/v2/${R}%252Fc/manifests/x`, "NAME_INVALID"],
+    ["GET", `/v2/${R}/manifests/x%00`, "MANIFEST_UNKNOWN"],
+    ["GET", `/v2/%ff/manifests/x`, "NAME_INVALID"],
+    ["GET", `/v2/${R}/manifests/${SHA256.toUpperCase()}`, "DIGEST_INVALID"],
+    ["GET", `/v2/${R}/blobs/latest`, "DIGEST_INVALID"],
+    ["PUT", `/v2/${R}/blobs/${SHA256}`, "UNSUPPORTED"],
+    ["POST", `/v2/${R}/blobs/uploads`, { kind: "upload-begin" }],
+    ["GET", `/v2/${R}/blobs/uploads/`, "UNSUPPORTED"],
+    ["GET", `/v2/${R}/blobs/uploads/..`, "BLOB_UPLOAD_UNKNOWN"],
+    ["GET", `/v2/${R}/blobs/uploads/${"a".repeat(129)}`, "BLOB_UPLOAD_UNKNOWN"],
+    ["POST", `/v2/${R}/blobs/uploads/x`, "UNSUPPORTED"],
+    ["PUT", `/v2/${R}/blobs/uploads/x`, "DIGEST_INVALID"],
+    ["PUT", `/v2/${R}/blobs/uploads/x?digest=${SHA512}`, { kind: "upload-finish", digest: SHA512 as never }],
+    ["POST", `/v2/${R}/blobs/uploads/?mount=${SHA256}&from=UPPER/x`, "NAME_INVALID"],
+    ["POST", `/v2/${R}/blobs/uploads/?mount=x`, "DIGEST_INVALID"],
+    ["POST", `/v2/${R}/blobs/uploads/?digest-algorithm=__proto__`, "DIGEST_INVALID"],
+    ["PUT", `/v2/${R}/manifests/x?tag=y`, "TAG_INVALID"],
+    ["PUT", `/v2/${R}/manifests/${SHA256}?${"tag=y&".repeat(MAX_TAGS_PER_PUSH + 1)}`, "URI_TOO_LONG"],
+    ["PUT", `/v2/${R}/manifests/${SHA256}?tag=-`, "TAG_INVALID"],
+    ["GET", `/v2/a/blobs/uploads/manifests`, "NAME_INVALID"],
+    ["GET", `/v2/a/manifests/manifests/manifests`, { kind: "manifest-get", repository: "a/manifests" as never }],
+    ["GET", `/v2/a/blobs/uploads/tags/list`, { kind: "tags", repository: "a/blobs/uploads" as never }],
+    ["POST", `/v2/a/blobs/uploads/blobs/uploads/`, { kind: "upload-begin", repository: "a/blobs/uploads" as never }],
+    ["GET", `/v2/${"a".repeat(MAX_URL_LENGTH)}`, "URI_TOO_LONG"],
+    ["GET", `/v2/${"a/".repeat(4000)}manifests/x`, "NAME_INVALID"],
+  ];
+  for (const [method, url, expected] of cases) {
+    it(`${method} ${JSON.stringify(url.slice(0, 80))}`, () => {
+      const got = outcome(method, url);
+      if (typeof expected === "string") assert.equal(got, expected);
+      else assert.partialDeepStrictEqual(got, expected);
+    });
+  }
+
+  it("ends in time on addresses made to be searched for long", () => {
+    for (const url of ["/manifests", "/blobs/uploads", "/tags/list", "/a/manifests/"]) {
+      for (const prefix of ["/v2", "/v2/a/b"]) outcome("GET", `${prefix}${url.repeat(Math.floor((MAX_URL_LENGTH - 10) / url.length))}!`);
+    }
+  });
+});

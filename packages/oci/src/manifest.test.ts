@@ -1,0 +1,276 @@
+// Manifests: bytes of any kind give a manifest or MANIFEST_INVALID; what a right one names comes out whole; what two clients could read
+// differently is refused.
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import { RegistryError } from "./errors.ts";
+import { MAX_DESCRIPTORS, parseManifest, type ParsedManifest } from "./manifest.ts";
+import { DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT, OCI_INDEX, OCI_MANIFEST } from "./media-types.ts";
+
+const TYPES = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST, OCI_ARTIFACT];
+const CONFIG_TYPE = "application/vnd.oci.image.config.v1+json";
+const digest = fc.oneof(fc.stringMatching(/^sha256:[0-9a-f]{64}$/), fc.stringMatching(/^sha512:[0-9a-f]{128}$/));
+const descriptor = fc.record({ mediaType: fc.constantFrom(CONFIG_TYPE, OCI_MANIFEST, "a/b"), digest, size: fc.maxSafeNat() });
+const image = fc.record(
+  {
+    schemaVersion: fc.constant(2),
+    mediaType: fc.constant(OCI_MANIFEST),
+    artifactType: fc.constantFrom("application/example", ""),
+    config: descriptor,
+    layers: fc.array(descriptor, { maxLength: 5 }),
+    subject: descriptor,
+    annotations: fc.dictionary(fc.string(), fc.string()),
+  },
+  { requiredKeys: ["schemaVersion", "config", "layers"] },
+);
+const index = fc.record(
+  {
+    schemaVersion: fc.constant(2),
+    mediaType: fc.constant(OCI_INDEX),
+    manifests: fc.array(descriptor, { maxLength: 5 }),
+    subject: descriptor,
+  },
+  { requiredKeys: ["schemaVersion", "manifests"] },
+);
+const contentType = fc.constantFrom(undefined, ...TYPES, "text/plain", "__proto__");
+
+function read(body: unknown, type?: string): ParsedManifest | "MANIFEST_INVALID" {
+  const bytes = body instanceof Uint8Array ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
+  try {
+    return parseManifest(bytes, type);
+  } catch (error) {
+    if (!(error instanceof RegistryError)) throw error;
+    assert.deepEqual([error.code, error.status], ["MANIFEST_INVALID", 400]);
+    // The message and detail go to the client: no more of the client's own text than a line.
+    assert.ok(error.message.length < 300 && JSON.stringify(error.detail ?? null).length < 2000);
+    return "MANIFEST_INVALID";
+  }
+}
+
+/** What holds of anything that was taken. */
+function checkTaken(parsed: ParsedManifest): void {
+  const all = [...parsed.blobs, ...parsed.children, ...(parsed.subject === undefined ? [] : [parsed.subject])];
+  for (const each of all) {
+    assert.match(each.digest, /^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/);
+    assert.ok(Number.isSafeInteger(each.sizeBytes) && each.sizeBytes >= 0);
+    assert.match(each.mediaType, /^[\x20-\x7e]{1,255}$/);
+  }
+  assert.equal(new Set(parsed.blobs.map((each) => each.digest)).size, parsed.blobs.length);
+  assert.equal(new Set(parsed.children.map((each) => each.digest)).size, parsed.children.length);
+  assert.ok(TYPES.includes(parsed.mediaType));
+  assert.ok(parsed.artifactType === undefined || /^[\x20-\x7e]{1,255}$/.test(parsed.artifactType));
+  for (const text of Object.values(parsed.annotations)) assert.equal(typeof text, "string");
+  if (parsed.shape === "index") assert.deepEqual([parsed.blobs, parsed.config], [[], undefined]);
+  else assert.deepEqual(parsed.children, []);
+}
+
+describe("a right manifest", () => {
+  it("of an image: config, layers, subject, annotations, artifact type", () => {
+    fc.assert(
+      fc.property(image, fc.constantFrom(undefined, OCI_MANIFEST), (body, type) => {
+        const parsed = read(body, type);
+        assert.ok(parsed !== "MANIFEST_INVALID");
+        checkTaken(parsed);
+        assert.equal(parsed.mediaType, OCI_MANIFEST);
+        assert.deepEqual(
+          new Set(parsed.blobs.map((each) => each.digest)),
+          new Set([body.config, ...body.layers].map((each) => each.digest)),
+        );
+        assert.equal(parsed.subject?.digest, body.subject?.digest);
+        assert.deepEqual({ ...parsed.annotations }, { ...body.annotations });
+        assert.equal(parsed.artifactType, body.artifactType || body.config.mediaType);
+      }),
+    );
+  });
+
+  it("of an index: children", () => {
+    fc.assert(
+      fc.property(index, fc.constantFrom(undefined, OCI_INDEX), (body, type) => {
+        const parsed = read(body, type);
+        assert.ok(parsed !== "MANIFEST_INVALID");
+        checkTaken(parsed);
+        assert.deepEqual(new Set(parsed.children.map((each) => each.digest)), new Set(body.manifests.map((each) => each.digest)));
+      }),
+    );
+  });
+});
+
+describe("anything else", () => {
+  it("of JSON gives a manifest or MANIFEST_INVALID", () => {
+    const fields = fc.dictionary(
+      fc.constantFrom(
+        "schemaVersion",
+        "mediaType",
+        "config",
+        "layers",
+        "manifests",
+        "blobs",
+        "subject",
+        "annotations",
+        "artifactType",
+        "fsLayers",
+      ),
+      fc.oneof(
+        fc.jsonValue({ maxDepth: 2 }),
+        fc.constant(2),
+        fc.constantFrom(...TYPES),
+        descriptor,
+        fc.array(descriptor, { maxLength: 3 }),
+      ),
+    );
+    fc.assert(
+      fc.property(fc.oneof(fc.jsonValue(), fields), contentType, (body, type) => {
+        const parsed = read(body, type);
+        if (parsed !== "MANIFEST_INVALID") checkTaken(parsed);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it("of bytes gives a manifest or MANIFEST_INVALID", () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.uint8Array(),
+          fc.string({ unit: "binary" }).map((text) => new Uint8Array(Buffer.from(text))),
+        ),
+        contentType,
+        (bytes, type) => {
+          const parsed = read(bytes, type);
+          if (parsed !== "MANIFEST_INVALID") checkTaken(parsed);
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
+
+  it("of a right one with some bytes or a field changed gives a manifest or MANIFEST_INVALID", () => {
+    const change = fc.record({ at: fc.double({ min: 0, max: 1, noNaN: true }), length: fc.nat(4), by: fc.uint8Array({ maxLength: 4 }) });
+    fc.assert(
+      fc.property(fc.oneof(image, index), fc.array(change, { minLength: 1, maxLength: 3 }), contentType, (body, changes, type) => {
+        let bytes = Buffer.from(JSON.stringify(body));
+        for (const { at, length, by } of changes) {
+          const start = Math.floor(at * bytes.length);
+          bytes = Buffer.concat([bytes.subarray(0, start), by, bytes.subarray(start + length)]);
+        }
+        const parsed = read(bytes, type);
+        if (parsed !== "MANIFEST_INVALID") checkTaken(parsed);
+      }),
+      { numRuns: 3000 },
+    );
+    fc.assert(
+      fc.property(
+        image,
+        fc.constantFrom("schemaVersion", "config", "layers", "subject", "artifactType"),
+        fc.jsonValue({ maxDepth: 1 }),
+        (body, field, value) => {
+          const parsed = read({ ...body, [field]: value });
+          if (parsed !== "MANIFEST_INVALID") checkTaken(parsed);
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+describe("limits and traps", () => {
+  const some = { mediaType: "a/b", digest: `sha256:${"a".repeat(64)}`, size: 1 };
+  const good = { schemaVersion: 2, mediaType: OCI_MANIFEST, config: some, layers: [some] };
+  const isTaken = (body: unknown, type?: string): boolean => read(body, type) !== "MANIFEST_INVALID";
+
+  it("nesting: 64 deep is read, deeper is not, nor is a million of brackets", () => {
+    const nested = (depth: number): string =>
+      `{"schemaVersion":2,"mediaType":"${OCI_INDEX}","manifests":[],"x":${"[".repeat(depth)}${"]".repeat(depth)}}`;
+    assert.ok(isTaken(nested(63)));
+    assert.ok(!isTaken(nested(64)));
+    assert.ok(!isTaken("[".repeat(1_000_000)));
+    assert.ok(!isTaken(`{"a":`.repeat(500_000)));
+    // Brackets in strings are none, whatever is escaped before them.
+    assert.ok(isTaken({ ...good, annotations: { a: `\\"${"[".repeat(100)}`, "\\": "[".repeat(100) } }));
+  });
+
+  it("duplicate keys: the last counts, as for Go's and Python's readers", () => {
+    const parsed = read(`{"schemaVersion":1,"schemaVersion":2,"mediaType":"${OCI_INDEX}","manifests":[{}],"manifests":[]}`);
+    assert.ok(parsed !== "MANIFEST_INVALID" && parsed.children.length === 0);
+    assert.ok(!isTaken(`{"schemaVersion":2,"mediaType":"${OCI_INDEX}","manifests":[],"layers":[],"manifests":[]}`));
+  });
+
+  it("keys of every object's prototype are nothing special", () => {
+    const parsed = read(
+      `{"schemaVersion":2,"mediaType":"${OCI_INDEX}","manifests":[],"annotations":{"__proto__":"x","constructor":"y"},"__proto__":{"layers":[]}}`,
+    );
+    assert.ok(parsed !== "MANIFEST_INVALID");
+    assert.deepEqual(Object.keys(parsed.annotations), ["__proto__", "constructor"]);
+    assert.equal(JSON.stringify(parsed.annotations), '{"__proto__":"x","constructor":"y"}');
+    assert.equal(({} as { layers?: unknown }).layers, undefined);
+    assert.ok(!isTaken(`{"__proto__":${JSON.stringify(good)}}`));
+    assert.ok(!isTaken({ ...good, mediaType: "toString" }));
+  });
+
+  it("descriptors: so many and no more", () => {
+    assert.ok(isTaken({ ...good, layers: Array.from({ length: MAX_DESCRIPTORS }, () => some) }));
+    assert.ok(!isTaken({ ...good, layers: Array.from({ length: MAX_DESCRIPTORS + 1 }, () => some) }));
+  });
+
+  it("foreign layers need not be here; a config with urls must", () => {
+    const foreign = { ...some, digest: `sha256:${"b".repeat(64)}`, mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" };
+    const elsewhere = { ...some, digest: `sha256:${"c".repeat(64)}`, urls: ["https://example.com/x"] };
+    const parsed = read({
+      ...good,
+      config: { ...some, urls: ["https://example.com"] },
+      layers: [foreign, elsewhere, { ...some, urls: [] }],
+    });
+    assert.ok(parsed !== "MANIFEST_INVALID");
+    assert.deepEqual(
+      parsed.blobs.map((each) => each.digest),
+      [some.digest],
+    );
+  });
+
+  const refused: [string, unknown, string?][] = [
+    ["a byte order mark", `\ufeff${JSON.stringify(good)}`],
+    ["bytes that are no UTF-8", Buffer.concat([Buffer.from('{"a":"'), Buffer.from([0xff]), Buffer.from('"}')])],
+    ["UTF-16", Buffer.from(JSON.stringify(good), "utf16le")],
+    ["a comment", `/**/${JSON.stringify(good)}`],
+    ["two values", `${JSON.stringify(good)}{}`],
+    ["nothing", ""],
+    ["null", "null"],
+    ["schemaVersion as text", { ...good, schemaVersion: "2" }],
+    ["another Content-Type", good, OCI_INDEX],
+    ["Content-Type of something else", { ...good, mediaType: undefined }, "application/vnd.oci.image.layer.v1.tar"],
+    ["an image with manifests", { ...good, manifests: [] }],
+    ["an image with manifests null", { ...good, manifests: null }],
+    ["an index with layers", { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [], layers: [] }],
+    ["an index with config", { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [], config: some }],
+    ["a Docker image with fsLayers", { ...good, mediaType: DOCKER_MANIFEST, fsLayers: [] }],
+    ["no config", { ...good, config: undefined }],
+    ["no layers", { ...good, layers: undefined }],
+    ["layers as an object", { ...good, layers: { 0: some, length: 1 } }],
+    ["a layer that is a list", { ...good, layers: [[some]] }],
+    ["a size that is no number", { ...good, layers: [{ ...some, size: "1" }] }],
+    ["a size below zero", { ...good, layers: [{ ...some, size: -1 }] }],
+    ["a size that is no whole number", { ...good, layers: [{ ...some, size: 1.5 }] }],
+    ["a size beyond whole numbers", { ...good, layers: [{ ...some, size: 2 ** 53 }] }],
+    ["a digest in capitals", { ...good, layers: [{ ...some, digest: some.digest.toUpperCase() }] }],
+    ["a digest of another algorithm", { ...good, layers: [{ ...some, digest: `md5:${"a".repeat(32)}` }] }],
+    ["an annotation that is no string", { ...good, annotations: { a: 1 } }],
+    ["annotations in a list", { ...good, annotations: ["a"] }],
+    ["a subject that is a text", { ...good, subject: some.digest }],
+    ["artifactType as a list", { ...good, artifactType: ["a/b"] }],
+    // A database's text holds no NUL, and its index no long text: such a push would have been answered with 500.
+    ["artifactType with a NUL", { ...good, artifactType: "a/b\0" }],
+    ["artifactType with a lone surrogate", { ...good, artifactType: "a/\ud800" }],
+    ["artifactType of 3000 characters", { ...good, artifactType: `a/${"b".repeat(3000)}` }],
+    ["a config's media type of 3000 characters", { ...good, config: { ...some, mediaType: `a/${"b".repeat(3000)}` } }],
+    ["a media type with a line break", { ...good, layers: [{ ...some, mediaType: "a/b\r\nx: y" }] }],
+  ];
+  for (const [what, body, type] of refused) it(`${what} is refused`, () => assert.equal(read(body, type), "MANIFEST_INVALID"));
+
+  it("what is wrong in the eyes of a stricter reader, but common, is taken", () => {
+    assert.ok(isTaken({ ...good, mediaType: undefined }));
+    assert.ok(isTaken({ ...good, subject: null, annotations: null, artifactType: null }));
+    assert.ok(isTaken({ ...good, layers: null }));
+    assert.ok(isTaken({ schemaVersion: 2, manifests: null, mediaType: OCI_INDEX }));
+    assert.ok(isTaken({ mediaType: OCI_ARTIFACT, blobs: [some] }));
+  });
+});
