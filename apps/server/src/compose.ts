@@ -29,7 +29,6 @@ import type { Ports } from "./distribution/ports.ts";
 import { createPull } from "./distribution/pull.ts";
 import { createPush } from "./distribution/push.ts";
 import { createUploadSessions } from "./distribution/upload-session.ts";
-import { createApi } from "./http/api/api.ts";
 import { createHealth } from "./http/health.ts";
 import { createSemaphore } from "./http/limits.ts";
 import { startServer, type RunningServer } from "./http/server.ts";
@@ -97,6 +96,18 @@ async function openStore(config: Config, logger: Logger): Promise<BlobStore> {
   const opened = await openS3Store({ ...s3, processId });
   logger.info({ capabilities: opened.capabilities }, "the S3 service was probed");
   return opened.store;
+}
+
+/** Makes something when it is first asked for, and once. */
+function onFirstUse<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make().catch((error: unknown) => {
+      made = undefined;
+      throw error;
+    });
+    return made;
+  };
 }
 
 function leaseTimes(config: Config): { leaseMs: number; graceMs: number } {
@@ -260,7 +271,11 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
       return `${origin}/token`;
     },
   });
-  const api = await createApi({ database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf });
+  const api = onFirstUse(async () => {
+    // Its framework and schemas take 40 MB and 200 ms that a registry that only serves images never needs.
+    const { createApi } = await import("./http/api/api.ts");
+    return createApi({ database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf });
+  });
   const health = createHealth({ database, store, metrics, authorizer, authenticator });
   const server: RunningServer = await startServer(
     {
@@ -280,7 +295,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
         ["/readyz", health.ready],
         ["/metrics", health.metrics],
       ]),
-      rest: api,
+      rest: async (request, response, context) => (await api())(request, response, context),
     },
     {
       slots: createSemaphore({

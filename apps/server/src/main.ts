@@ -1,7 +1,7 @@
 // The program: reads its arguments and configuration, plays one role, stops on a signal. Roles: serve, work, migrate, gc, config check,
 // version. Not here: what a role is built of (compose.ts).
 import { join } from "node:path";
-import { Command, CommanderError } from "commander";
+import { parseArgs } from "node:util";
 import { loadOrCreateMasterKey, parseMasterKey } from "./access/master-key.ts";
 import { composeCollector, openDatabase, openFoundation, startRegistry, type Surroundings } from "./compose.ts";
 import { describeProblems, describeSettings } from "./config-document.ts";
@@ -19,65 +19,71 @@ export const VERSION = "0.1.0";
 const PASSWORD_FILE = "admin-password";
 const KEY_FILE = "secret-key";
 
+const USAGE = `berth-server ROLE [SETTINGS]
+
+Roles
+  serve [--no-jobs]       answer the API and do the background work (the default role); --no-jobs leaves that to \`work\` processes
+  work                    do the background work only; needs PostgreSQL
+  migrate [--to N]        bring the database to this program's version, or to version N, forwards or back
+  gc [--dry-run [--limit N]]
+                          run one round of collection now, or explain what the next would take and what it would keep
+  config check            print every setting, its value and where it comes from; secrets are masked
+  version                 print the version
+
+Settings: --listen HOST:PORT, --data DIRECTORY, --config FILE, and every other one of config.example.yaml as --its.path VALUE; each is also
+a BERTH_* variable and a key of the configuration file.
+`;
+
+/** EX_USAGE of sysexits.h: the command line is wrong. */
+const EXIT_USAGE = 64;
+
 /** Runs the program with its arguments; gives the exit code, or undefined when it ended well. Never rejects for a user's mistake. */
 export async function main(argv: readonly string[]): Promise<number | undefined> {
   const { flags, rest } = takeConfigFlags(argv);
-  let exitCode: number | undefined;
-  const program = new Command("berth-server")
-    .description("The Berth registry. Every setting is a flag, a BERTH_* variable and a key of the configuration file: see config.example.yaml.")
-    .exitOverride()
-    .configureOutput({ writeErr: (text) => process.stderr.write(text) });
-
-  function role(command: Command, play: (config: Config, options: Record<string, unknown>) => Promise<number | undefined>): void {
-    command.action(async (options: Record<string, unknown>) => {
-      const config = await readConfig(flags);
-      exitCode = config === undefined ? EXIT_CONFIG : await play(config, options);
-    });
-  }
-
-  role(
-    program.command("serve", { isDefault: true }).description("answer the API and do the background work").option("--no-jobs", "leave the background work to `work` processes"),
-    (config, options) => serve(config, options["jobs"] !== false),
-  );
-  role(program.command("work").description("do the background work only; needs PostgreSQL"), work);
-  role(
-    program
-      .command("migrate")
-      .description("bring the database to this program's version, or to another")
-      .option("--to <version>", "the version to go to, forwards or back", String(LATEST_MIGRATION)),
-    (config, options) => runMigrate(config, String(options["to"])),
-  );
-  role(
-    program
-      .command("gc")
-      .description("run one round of collection now, or explain what the next would take")
-      .option("--dry-run", "change nothing: say what would be taken, what is kept, and why")
-      .option("--limit <n>", "how many candidates to explain", "100"),
-    (config, options) => runCollection(config, options["dryRun"] === true, Number(options["limit"])),
-  );
-  program
-    .command("config")
-    .description("the configuration")
-    .command("check")
-    .description("print every setting, its value and where it comes from; secrets are masked")
-    .action(async () => {
-      exitCode = await checkConfig(flags);
-    });
-  program
-    .command("version")
-    .description("print the version")
-    .action(() => {
-      process.stdout.write(`berth ${VERSION} (database version ${LATEST_MIGRATION}, Node.js ${process.version})\n`);
-    });
-
   try {
-    await program.parseAsync([...rest], { from: "user" });
-    return exitCode;
+    const { values, positionals } = parseArgs({
+      args: [...rest],
+      allowPositionals: true,
+      options: {
+        "no-jobs": { type: "boolean", default: false },
+        "dry-run": { type: "boolean", default: false },
+        to: { type: "string", default: String(LATEST_MIGRATION) },
+        limit: { type: "string", default: "100" },
+        help: { type: "boolean", short: "h", default: false },
+        version: { type: "boolean", short: "V", default: false },
+      },
+    });
+    const name = values.version ? "version" : positionals.length === 0 ? "serve" : positionals.join(" ");
+    if (values.help) {
+      process.stdout.write(USAGE);
+      return undefined;
+    }
+    switch (name) {
+      case "serve":
+        return await withConfig(flags, (config) => serve(config, !values["no-jobs"]));
+      case "work":
+        return await withConfig(flags, work);
+      case "migrate":
+        return await withConfig(flags, (config) => runMigrate(config, values.to));
+      case "gc":
+        return await withConfig(flags, (config) => runCollection(config, values["dry-run"], Number(values.limit)));
+      case "config check":
+        return await checkConfig(flags);
+      case "version":
+        process.stdout.write(`berth ${VERSION} (database version ${LATEST_MIGRATION}, Node.js ${process.version})\n`);
+        return undefined;
+      default:
+        process.stderr.write(`there is no role \`${name}\`\n\n${USAGE}`);
+        return EXIT_USAGE;
+    }
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? undefined : 64; // EX_USAGE
     if (error instanceof StartupError || isStartProblem(error)) {
       process.stderr.write(`${error.message}\n`);
       return 1;
+    }
+    if (error instanceof TypeError && String((error as NodeJS.ErrnoException).code).startsWith("ERR_PARSE_ARGS")) {
+      process.stderr.write(`${error.message}\n\n${USAGE}`);
+      return EXIT_USAGE;
     }
     throw error;
   }
@@ -88,11 +94,11 @@ function isStartProblem(error: unknown): error is Error {
   return error instanceof Error && ["EADDRINUSE", "EADDRNOTAVAIL", "EACCES", "ENOTDIR", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
-async function readConfig(flags: readonly FlagValue[]): Promise<Config | undefined> {
+async function withConfig(flags: readonly FlagValue[], play: (config: Config) => Promise<number | undefined>): Promise<number | undefined> {
   const result = await loadConfig({ flags, environment: process.env, directory: process.cwd() });
-  if (result.ok) return result.config;
+  if (result.ok) return play(result.config);
   process.stderr.write(describeProblems(result.problems));
-  return undefined;
+  return EXIT_CONFIG;
 }
 
 async function checkConfig(flags: readonly FlagValue[]): Promise<number | undefined> {
