@@ -1,10 +1,11 @@
 // One Berth as a process of its own, as users run it, with accounts of every kind; and the questions that tests ask it behind a client's
 // back: what it serves for a reference, and how often it did what. Not here: clients (command.ts), content (images.ts).
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { startProgram, temporaryFolder } from "../tools/processes.ts";
+import { digestOf, digestsUnder } from "./content-walk.ts";
 
 /** A user of the registry under test. */
 export interface User {
@@ -136,24 +137,11 @@ function clientOf(host: string, users: Users, stop: () => Promise<void>): Berth 
       assert.equal(digestOf(bytes), digest, `${repository} ${reference} is not what its digest says`);
       return { digest, mediaType: response.headers.get("content-type") ?? "", bytes };
     },
-    async contentOf(repository, reference) {
-      const seen = new Set<string>();
-      const walk = async (manifestReference: string): Promise<void> => {
-        const { digest, bytes } = await berth.manifest(repository, manifestReference);
-        seen.add(digest);
-        const manifest = JSON.parse(bytes.toString()) as ManifestBody;
-        for (const child of manifest.manifests ?? []) if (!seen.has(child.digest)) await walk(child.digest);
-        for (const blob of [...(manifest.config === undefined ? [] : [manifest.config]), ...(manifest.layers ?? [])]) {
-          if (seen.has(blob.digest) || blob.urls !== undefined) continue;
-          seen.add(blob.digest);
-          const response = await read(`/v2/${repository}/blobs/${blob.digest}`);
-          const { digest: found, sizeBytes } = await digestOfStream(response.body);
-          assert.deepEqual([found, sizeBytes], [blob.digest, blob.size], `a blob of ${repository} is not what its descriptor says`);
-        }
-      };
-      await walk(reference);
-      return [...seen].toSorted();
-    },
+    contentOf: async (repository, reference) =>
+      digestsUnder((await berth.manifest(repository, reference)).digest, {
+        manifest: async (digest) => (await berth.manifest(repository, digest)).bytes,
+        blob: async (digest) => (await read(`/v2/${repository}/blobs/${digest}`)).body ?? Readable.from([]),
+      }),
     async count(kind, status) {
       const text = await (await read("/metrics")).text();
       const line = text.split("\n").find((each) => each.startsWith(`berth_operations_total{kind="${kind}",status="${status}"}`));
@@ -164,32 +152,6 @@ function clientOf(host: string, users: Users, stop: () => Promise<void>): Berth 
   return berth;
 }
 
-interface ManifestBody {
-  readonly manifests?: readonly { readonly digest: string }[];
-  readonly config?: Descriptor;
-  readonly layers?: readonly Descriptor[];
-}
-
-interface Descriptor {
-  readonly digest: string;
-  readonly size: number;
-  readonly urls?: readonly string[];
-}
-
 function basic(user: User): Record<string, string> {
   return { authorization: `Basic ${Buffer.from(`${user.name}:${user.password}`).toString("base64")}` };
-}
-
-function digestOf(bytes: Uint8Array): string {
-  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-}
-
-async function digestOfStream(body: AsyncIterable<Uint8Array> | null): Promise<{ digest: string; sizeBytes: number }> {
-  const hash = createHash("sha256");
-  let sizeBytes = 0;
-  for await (const piece of body ?? []) {
-    hash.update(piece);
-    sizeBytes += piece.length;
-  }
-  return { digest: `sha256:${hash.digest("hex")}`, sizeBytes };
 }
