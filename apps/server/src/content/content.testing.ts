@@ -1,0 +1,157 @@
+// One replica's whole content layer for tests, on any database and store, with a clock that tests hold; and small images to put in it.
+// Not here: faults and schedules (schedule.testing.ts).
+import { digestOf, type Digest } from "@berth/oci/digest";
+import { parseManifest } from "@berth/oci/manifest";
+import type { RepositoryName, Tag } from "@berth/oci/reference";
+import type { Action, Grant } from "../access/caller.ts";
+import { createUploadSessions, type UploadSessions } from "../distribution/upload-session.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+import { createBlobs, type BlobRow, type Blobs, type LeaseTimes } from "./blobs.ts";
+import type { BlobStore } from "./blobs/blob-store.ts";
+import { createGarbage, type Garbage } from "./garbage.ts";
+import { createManifests, type ManifestPut, type Manifests } from "./manifests.ts";
+import { createRepositories, type Repositories } from "./repositories.ts";
+import { createTags, type Tags } from "./tags.ts";
+import { createUploads, type Uploads } from "./uploads.ts";
+
+/** Times of tests: nobody waits for them, since tests move the clock. */
+export const TEST_TIMES: LeaseTimes = { leaseMs: 10_000, graceMs: 2_000 };
+/** Age of an upload session in tests. */
+export const TEST_UPLOAD_AGE_MS = 100_000;
+/** Blobs up to this lie in the database in tests: small, so that both kinds are. */
+export const TEST_INLINE_MAX_BYTES = 40;
+
+/** The services of one process. */
+export interface Content {
+  readonly database: Database;
+  readonly store: BlobStore;
+  readonly clock: Clock;
+  readonly repositories: Repositories;
+  readonly blobs: Blobs;
+  readonly uploads: Uploads;
+  readonly manifests: Manifests;
+  readonly tags: Tags;
+  readonly garbage: Garbage;
+  readonly sessions: UploadSessions;
+}
+
+function fail(error: unknown): never {
+  throw error;
+}
+
+/** Builds a process's content layer. */
+export function createContent(
+  database: Database,
+  store: BlobStore,
+  clock: Clock,
+  times: LeaseTimes = TEST_TIMES,
+  onBackgroundError = fail,
+): Content {
+  const repositories = createRepositories(database, clock);
+  const blobs = createBlobs(database, clock, times);
+  const uploads = createUploads(database, clock, TEST_UPLOAD_AGE_MS);
+  return {
+    database,
+    store,
+    clock,
+    repositories,
+    blobs,
+    uploads,
+    manifests: createManifests(database, clock, times),
+    tags: createTags(database, clock),
+    garbage: createGarbage(database, store, clock, times),
+    sessions: createUploadSessions({
+      database,
+      repositories,
+      uploads,
+      blobs,
+      store,
+      inlineMaxBytes: TEST_INLINE_MAX_BYTES,
+      maxBlobBytes: 1024 * 1024,
+      onBackgroundError,
+    }),
+  };
+}
+
+const putProject = statement<{ name: string }>()("test.putProject", (db, p) =>
+  db
+    .insertInto("project")
+    .values({ name: p.name, sort_key: p.name, is_public: 0, created_at: 0 })
+    .onConflict((conflict) => conflict.column("name").doUpdateSet({ is_public: 0 }))
+    .returning("id"),
+);
+
+/** Makes a project and gives grants for its repositories. */
+export async function createGrants(database: Database): Promise<<A extends Action>(action: A, repository: string) => Grant<A>> {
+  const [row] = await database.write(putProject, { name: "test" });
+  const projectId = row!.id;
+  // Only authorize.ts makes grants; here nobody is asked.
+  return <A extends Action>(action: A, repository: string) =>
+    ({ action, repository: repository as RepositoryName, projectId, accountId: null }) as unknown as Grant<A>;
+}
+
+/** A blob's content and name. */
+export interface TestBlob {
+  readonly bytes: Buffer;
+  readonly digest: Digest;
+}
+
+/** A blob of some text repeated; over 40 bytes it goes to the store. */
+export function blobOf(text: string, times = 20): TestBlob {
+  const bytes = Buffer.from(text.repeat(times));
+  return { bytes, digest: digestOf(bytes) };
+}
+
+/** An image manifest over blobs, the first as its config. */
+export function imageOf(blobs: readonly TestBlob[], note = ""): Omit<ManifestPut, "tags" | "condition"> {
+  const [config, ...layers] = blobs.map(({ bytes, digest }, i) => ({
+    mediaType: i === 0 ? "application/vnd.oci.image.config.v1+json" : "application/vnd.oci.image.layer.v1.tar",
+    digest,
+    size: bytes.length,
+  }));
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers, annotations: { note } }));
+  return { digest: digestOf(bytes), bytes, parsed: parseManifest(bytes, mediaType), mayBeSparse: false };
+}
+
+/** A put of an image under tags. */
+export function putOf(blobs: readonly TestBlob[], tags: readonly string[] = [], note = ""): ManifestPut {
+  return { ...imageOf(blobs, note), tags: tags as readonly Tag[], condition: { kind: "none" } };
+}
+
+/** A body in pieces. */
+export async function* bodyOf(bytes: Uint8Array, pieceBytes = 64): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += pieceBytes) yield bytes.subarray(at, at + pieceBytes);
+}
+
+/** Uploads a blob in one request. */
+export async function upload(content: Content, grant: Grant<"push">, blob: TestBlob): Promise<void> {
+  await content.sessions.pushWhole(grant, blob.digest, { body: bodyOf(blob.bytes), startBytes: undefined, lengthBytes: blob.bytes.length });
+}
+
+/** All bytes of a blob that was found. */
+export async function readBlob(content: Content, blob: BlobRow): Promise<Buffer> {
+  if (blob.key === undefined) return Buffer.from(await content.blobs.readInline(blob));
+  const pieces: Buffer[] = [];
+  if (blob.sizeBytes > 0) for await (const piece of content.store.read(blob.key, 0, blob.sizeBytes - 1)) pieces.push(Buffer.from(piece));
+  return Buffer.concat(pieces);
+}
+
+/** How many rows each table of content has. */
+export async function countContent(database: Database): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const [table, count] of Object.entries(COUNTS)) counts[table] = Number((await database.first(count, {}))?.count ?? 0);
+  return counts;
+}
+
+const TABLES = ["repository_blob", "blob", "blob_inline", "manifest", "manifest_blob", "tag", "upload", "reclaim"] as const;
+const COUNTS = Object.fromEntries(
+  TABLES.map((table) => [
+    table,
+    statement<Record<never, never>>()(`test.count.${table}`, (db) =>
+      db.selectFrom(table).select(({ fn }) => fn.countAll<number>().as("count")),
+    ),
+  ]),
+);
