@@ -4,6 +4,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import { RegistryError } from "@berth/oci/errors";
 import type { Logger } from "../platform/log.ts";
 import type { ReloadingKeyPair } from "../platform/tls.ts";
 import { isServerFault, sendError } from "./error-response.ts";
@@ -50,21 +51,19 @@ export interface RunningServer {
   stop(graceMs: number): Promise<void>;
 }
 
+/** What answers while the server is full: a probe that is refused then makes the orchestrator kill a busy server. */
+const UNBOUNDED_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
+/** How long a connection that has never carried a request may stay while the server stops: its first request may be under way. */
+const FIRST_REQUEST_MS = 1_000;
+/** So that clients know what to send; the data plane has a challenge of its own. Source: RFC 9110, section 15.5.2; RFC 7617. */
+const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
+
 /** Starts listening. */
 export async function startServer(options: ServerOptions, handlers: Handlers, entrance: Entrance): Promise<RunningServer> {
   const { slots, contextOf } = entrance;
 
-  async function dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const context = contextOf(request);
+  async function answer(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     const url = request.url ?? "/";
-    if (!slots.tryEnter()) {
-      try {
-        await slots.enter();
-      } catch (error) {
-        sendError(request, response, error);
-        return;
-      }
-    }
     try {
       if (url.startsWith("/v2/") || url === "/v2" || url.startsWith("/v2?")) {
         await handlers.v2(request, response, context);
@@ -75,7 +74,28 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       }
     } catch (error) {
       if (isServerFault(error)) options.logger.error({ err: error, requestId: context.id, url }, "request failed");
-      sendError(request, response, error, { "x-request-id": context.id });
+      const isUnauthorized = error instanceof RegistryError && error.code === "UNAUTHORIZED";
+      sendError(request, response, error, {
+        "x-request-id": context.id,
+        ...(isUnauthorized ? { "www-authenticate": BASIC_CHALLENGE } : {}),
+      });
+    }
+  }
+
+  async function dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.url !== undefined && !request.url.startsWith("/")) request.url = originForm(request.url);
+    const context = contextOf(request);
+    if (UNBOUNDED_PATHS.has(request.url ?? "/")) return answer(request, response, context);
+    if (!slots.tryEnter()) {
+      try {
+        await slots.enter();
+      } catch (error) {
+        sendError(request, response, error, { "x-request-id": context.id });
+        return;
+      }
+    }
+    try {
+      await answer(request, response, context);
     } finally {
       slots.leave();
     }
@@ -91,21 +111,42 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     // Names of 255, tokens with many scopes: clients stay far below, and Node refuses more with 431.
     maxHeaderSize: 32 * 1024,
   };
+  // The newest answer of each connection: what a parse error would otherwise be written into, and which connections were ever used.
+  const newest = new WeakMap<Socket, ServerResponse>();
+  const start = (request: IncomingMessage, response: ServerResponse): void => {
+    // A defect in answering must cost one connection, not the process.
+    dispatch(request, response).catch((error: unknown) => {
+      options.logger.error({ err: error, url: request.url }, "request failed without an answer");
+      response.destroy();
+    });
+  };
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
-    void dispatch(request, response);
+    newest.set(request.socket, response);
+    // A pipelined request gets the connection, and a place among those in flight, when the ones before it have been answered.
+    if (response.socket !== null) start(request, response);
+    else {
+      response.once("socket", (socket: Socket) => {
+        // Node ends the timer of the answer before when a request comes, which this one did too early.
+        socket.setTimeout(0);
+        start(request, response);
+      });
+    }
   };
   const server: Server =
-    options.keyPair === undefined ? createServer(settings, listener) : createTlsServer({ ...settings, ...options.keyPair.current() }, listener);
+    options.keyPair === undefined
+      ? createServer(settings, listener)
+      : createTlsServer({ ...settings, ...options.keyPair.current() }, listener);
   options.keyPair?.attach(server as never);
   server.maxConnections = options.maxConnections;
-  const sockets = new Set<Socket>();
-  server.on("connection", (socket: Socket) => {
-    sockets.add(socket);
-    socket.on("close", () => sockets.delete(socket));
-  });
+  const sockets = keep(server, "connection");
+  // What requests come over: with TLS that is not the plain connection, but what the handshake made of it.
+  const carriers = options.keyPair === undefined ? sockets : keep(server, "secureConnection");
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
-    if (error.code === "ECONNRESET" || !socket.writable) socket.destroy();
-    else socket.end(`HTTP/1.1 ${error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request"}\r\nconnection: close\r\n\r\n`);
+    const response = newest.get(socket);
+    // Bytes that are no request may follow one that is being answered: a second status line must not end up in its body.
+    const isAnswering = response !== undefined && response.headersSent && !response.writableFinished;
+    if (error.code === "ECONNRESET" || !socket.writable || isAnswering) socket.destroy();
+    else socket.end(`HTTP/1.1 ${statusOfParseError(error.code)}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -123,12 +164,42 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
         server.close(() => resolve());
       });
       server.closeIdleConnections();
-      const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+      // All, also those that never got past the TLS handshake, of which the HTTP server knows nothing.
+      const timer = setTimeout(() => sockets.forEach((socket) => socket.destroy()), graceMs);
+      // One that was opened in advance and never used would hold up the stop for the whole time of grace.
+      const unused = setTimeout(
+        () => {
+          for (const socket of carriers) if (!newest.has(socket)) socket.destroy();
+        },
+        Math.min(FIRST_REQUEST_MS, graceMs),
+      );
       // A connection that becomes idle meanwhile would keep its keep-alive time.
       const idle = setInterval(() => server.closeIdleConnections(), 200);
       await closed;
       clearTimeout(timer);
+      clearTimeout(unused);
       clearInterval(idle);
     },
   };
+}
+
+/** The open sockets of an event of the server. */
+function keep(server: Server, event: "connection" | "secureConnection"): ReadonlySet<Socket> {
+  const open = new Set<Socket>();
+  server.on(event, (socket: Socket) => {
+    open.add(socket);
+    socket.on("close", () => open.delete(socket));
+  });
+  return open;
+}
+
+/** The path of a request target that a client wrote as to a proxy, `http://host/path`. Source: RFC 9112, section 3.2.2. */
+function originForm(target: string): string {
+  const path = target.replace(/^https?:\/\/[^/?#]*/i, "");
+  return path.startsWith("?") ? `/${path}` : path === "" ? "/" : path;
+}
+
+function statusOfParseError(code: string | undefined): string {
+  if (code === "HPE_HEADER_OVERFLOW") return "431 Request Header Fields Too Large";
+  return code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request";
 }

@@ -4,19 +4,25 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Tokens } from "../access/tokens.ts";
+import { withIdleTimeout } from "./limits.ts";
 
 /** A form holds a password, a scope and little else. */
 const MAX_FORM_BYTES = 16 * 1024;
+
+/** How long a form may take: it fits into a few packets, and whoever sends it has not proved anything yet. */
+const FORM_TIMEOUT_MS = 15_000;
 
 /** What the endpoint needs. */
 export interface TokenRouteParts {
   readonly authenticator: Authenticator;
   readonly tokens: Tokens;
+  /** `FORM_TIMEOUT_MS` where it is not given. */
+  readonly formTimeoutMs?: number;
 }
 
-/** Answers `/token`. Errors: UNAUTHORIZED, REQUEST_INVALID, TOOMANYREQUESTS, UNSUPPORTED. */
+/** Answers `/token`. Errors: UNAUTHORIZED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
 export async function answerToken(
-  { authenticator, tokens }: TokenRouteParts,
+  { authenticator, tokens, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
   request: IncomingMessage,
   response: ServerResponse,
   remoteAddress: string,
@@ -28,7 +34,7 @@ export async function answerToken(
     parameters = new URL(request.url ?? "/", "http://registry").searchParams;
     caller = await authenticator.authenticate(authorization, remoteAddress);
   } else if (request.method === "POST") {
-    parameters = await readForm(request);
+    parameters = await readForm(request, formTimeoutMs);
     const grantType = parameters.get("grant_type");
     if (grantType !== "password") {
       throw new RegistryError("UNSUPPORTED", { message: "grant_type must be password", detail: { grantType }, status: 400 });
@@ -46,10 +52,13 @@ export async function answerToken(
   response.end(answer);
 }
 
-async function readForm(request: IncomingMessage): Promise<URLSearchParams> {
+async function readForm(request: IncomingMessage, timeoutMs: number): Promise<URLSearchParams> {
   const pieces: Uint8Array[] = [];
   let length = 0;
-  for await (const piece of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
+  const endsAt = performance.now() + timeoutMs;
+  for await (const piece of withIdleTimeout<Uint8Array>(request.iterator({ destroyOnReturn: false }), timeoutMs)) {
+    // A byte now and then is no pause, and would never end.
+    if (performance.now() > endsAt) throw new RegistryError("REQUEST_TIMEOUT", { headers: { connection: "close" } });
     length += piece.length;
     if (length > MAX_FORM_BYTES) throw new RegistryError("REQUEST_INVALID", { message: "the form is too large", status: 413 });
     pieces.push(piece);

@@ -2,6 +2,7 @@
 // Not here: what routes have in common (register-api.ts), their rules (features/).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ApiError } from "@berth/api/errors";
+import { RegistryError } from "@berth/oci/errors";
 import { fastify } from "fastify";
 import type { Accounts } from "../../access/accounts.ts";
 import type { Authenticator } from "../../access/authenticate.ts";
@@ -17,7 +18,7 @@ import { createRobots } from "../../features/robots/robots.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
 import type { Logger } from "../../platform/log.ts";
-import { errorAnswer } from "../error-response.ts";
+import { errorAnswer, sendError } from "../error-response.ts";
 import { registerApi } from "./register-api.ts";
 
 /** What the control plane is made of. */
@@ -33,6 +34,8 @@ export interface ApiOptions {
   readonly addressOf: (request: IncomingMessage) => { readonly remoteAddress: string };
   /** Administrators only where it is not given. */
   readonly projectCreation?: ProjectCreation;
+  /** `BODY_TIMEOUT_MS` where it is not given. */
+  readonly bodyTimeoutMs?: number;
   /** Shown in the OpenAPI document. */
   readonly version?: string;
 }
@@ -43,9 +46,13 @@ export type ApiHandler = (request: IncomingMessage, response: ServerResponse, co
 /** Names are 128 characters at most, each up to three in an address. */
 const MAX_PARAM_LENGTH = 400;
 
+/** How long a body may take: 128 KiB at most, and whoever sends it has not proved anything yet. */
+const BODY_TIMEOUT_MS = 30_000;
+
 /** Builds the control plane. */
 export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   const { database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf } = options;
+  const bodyTimeoutMs = options.bodyTimeoutMs ?? BODY_TIMEOUT_MS;
   const projectCreation = options.projectCreation ?? "administrators";
   const contexts = new WeakMap<IncomingMessage, { readonly id: string }>();
   const app = fastify({
@@ -74,8 +81,15 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     new Promise((resolve) => {
       contexts.set(request, context);
       response.setHeader("x-request-id", context.id);
+      const timer = setTimeout(() => {
+        if (request.complete) return;
+        sendError(request, response, new RegistryError("REQUEST_TIMEOUT", { headers: { connection: "close" } }));
+      }, bodyTimeoutMs);
       // "close" comes after "finish" as well, and alone when the client leaves.
-      response.once("close", () => resolve());
+      response.once("close", () => {
+        clearTimeout(timer);
+        resolve();
+      });
       app.routing(request, response);
     });
 }

@@ -12,10 +12,15 @@ export interface BlobSend {
   readonly head: boolean;
   readonly rangeHeader: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
+  /** A client that takes no byte for so long is cut off: it would keep its place among the requests in flight for ever. */
+  readonly stallMs: number;
 }
 
 /** Answers with a blob. Errors: RANGE_INVALID, BLOB_DAMAGED before the answer has begun; after that the connection breaks. */
-export async function sendBlob(reader: BlobReader, response: ServerResponse, { blob, head, rangeHeader, headers }: BlobSend): Promise<void> {
+export async function sendBlob(reader: BlobReader, response: ServerResponse, send: BlobSend): Promise<void> {
+  const { blob, head, rangeHeader, headers } = send;
+  // The socket's own timer: it counts while nothing is read or written, costs nothing per piece, and Node sets it anew for what follows.
+  if (!head && blob.sizeBytes > ONE_PIECE_BYTES) response.socket?.setTimeout(send.stallMs);
   const ranges = parseRange(rangeHeader, blob.sizeBytes);
   const base = { ...headers, "accept-ranges": "bytes", "content-type": "application/octet-stream" };
   if (ranges === undefined) {

@@ -195,7 +195,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
           return;
         }
       }
-      await sendBlob(reader, response, { blob, head: parsed.head, rangeHeader: request.headers.range, headers });
+      await sendBlob(reader, response, { blob, head: parsed.head, rangeHeader: request.headers.range, headers, stallMs: settings.bodyIdleTimeoutMs });
     },
 
     async "blob-delete"({ caller, parsed, response }) {
