@@ -6,6 +6,7 @@ import { OCI_INDEX } from "@berth/oci/media-types";
 import type { RepositoryName, Tag } from "@berth/oci/reference";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Caller, Grant } from "../access/caller.ts";
+import { CATALOG_SCOPE, UnauthorizedError } from "../access/challenge.ts";
 import type { ReadableProject } from "../access/readable-projects.ts";
 import type { Manifests } from "../content/manifests.ts";
 import type { ReferrerRow, Referrers } from "../content/referrers.ts";
@@ -31,7 +32,7 @@ export interface ReferrerDescriptor {
 export interface Lists {
   /** Errors: UNAUTHORIZED, NAME_UNKNOWN. */
   tags(caller: Caller, repository: RepositoryName, last: string, limit: number): Promise<ListPage<Tag>>;
-  /** Repositories that the caller may read. */
+  /** Repositories that the caller may read. Errors: UNAUTHORIZED, also for who shows neither credentials nor an anonymous token. */
   catalog(caller: Caller, last: string, limit: number): Promise<ListPage<string>>;
   /** Errors: UNAUTHORIZED, NAME_UNKNOWN, PAGE_INVALID. */
   referrers(
@@ -59,14 +60,24 @@ const MAX_FALLBACK_ENTRIES = 20_000;
 /** Makes the lists. */
 export function createLists({ authorizer, repositories, manifests, tags, referrers }: ListParts): Lists {
   /** What the referrers tag of older clients names besides what names the subject itself. Source: distribution-spec, Referrers Tag Schema. */
-  async function fallback(grant: Grant, repositoryId: number, subject: Digest, artifactType: string | undefined): Promise<ReferrerDescriptor[]> {
+  async function fallback(
+    grant: Grant,
+    repositoryId: number,
+    subject: Digest,
+    artifactType: string | undefined,
+  ): Promise<ReferrerDescriptor[]> {
     const index = await manifests.findByTag(grant, repositoryId, fallbackTag(subject));
     if (index === undefined || index.mediaType !== OCI_INDEX) return [];
     const { manifests: entries } = JSON.parse(Buffer.from(await manifests.readBytes(index)).toString("utf8")) as { manifests?: unknown };
     const named = (Array.isArray(entries) ? entries.slice(0, MAX_FALLBACK_ENTRIES) : []).filter(
       (entry): entry is ReferrerDescriptor => typeof entry?.digest === "string" && isDigest(entry.digest),
     );
-    const listed = await referrers.listAmong(grant, repositoryId, subject, named.map((entry) => entry.digest));
+    const listed = await referrers.listAmong(
+      grant,
+      repositoryId,
+      subject,
+      named.map((entry) => entry.digest),
+    );
     const extra: ReferrerDescriptor[] = [];
     for (const entry of named) {
       if (listed.has(entry.digest) || (artifactType !== undefined && entry.artifactType !== artifactType)) continue;
@@ -98,6 +109,8 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
     },
 
     async catalog(caller, last, limit) {
+      // Some clients show their credentials only when challenged: answered at once, they would take the public part for all that there is.
+      if (caller.kind === "anonymous" && caller.access === undefined) throw new UnauthorizedError({ scope: CATALOG_SCOPE });
       if (limit === 0) return { items: [], next: undefined };
       const names: string[] = [];
       // The project that `last` lies in comes first again, from behind `last`: its sort key is the beginning of its repositories' names.
