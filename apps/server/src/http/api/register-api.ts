@@ -6,6 +6,7 @@ import type { Route } from "@berth/api/operation";
 import { RegistryError } from "@berth/oci/errors";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Authenticator } from "../../access/authenticate.ts";
+import { UnauthorizedError } from "../../access/challenge.ts";
 import type { ApiContext } from "../../features/api-context.ts";
 import type { Logger } from "../../platform/log.ts";
 import { errorAnswer, isServerFault } from "../error-response.ts";
@@ -24,6 +25,8 @@ export interface ApiParts {
 
 /** So that a browser asks for a name and a password, and in which encoding it sends them. Source: RFC 7617. */
 const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
+
+const TOKEN_REFUSED = "a registry token does not open the API; send Basic credentials";
 
 /** Adds the control plane to a Fastify server, below `/api/v1`. */
 export async function registerApi(app: FastifyInstance, parts: ApiParts): Promise<void> {
@@ -51,6 +54,8 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
           async handler(request, reply) {
             const remoteAddress = parts.remoteAddressOf(request);
             const caller = await parts.authenticator.authenticate(request.headers.authorization, remoteAddress);
+            // A token of the data plane says nothing about this one; each rule refuses it as well, but a list for everyone has no rule.
+            if (caller.access !== undefined) throw new UnauthorizedError({ message: TOKEN_REFUSED });
             const input = check({ params: request.params, query: request.query, body: request.body });
             const answer = await handle(input, { caller, remoteAddress });
             reply.code(operation.status);
