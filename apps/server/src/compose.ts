@@ -42,6 +42,7 @@ import { migrate } from "./platform/database/migrate.ts";
 import { createRequestIds, type Logger } from "./platform/log.ts";
 import { createMetrics } from "./platform/metrics.ts";
 import { openKeyPair } from "./platform/tls.ts";
+import { createNoteRead } from "./platform/young-memory.ts";
 
 /** What a role brings with it. */
 export interface Surroundings {
@@ -149,6 +150,7 @@ function composeContent({ config, logger }: Surroundings, { database, store, gar
     store,
     inlineMaxBytes: config.storage.inlineMaxBytes,
     maxBlobBytes: config.limits.uploadBytes,
+    noteRead: createNoteRead(),
     onBackgroundError: (error) => logger.warn({ err: error }, "clearing up behind an upload failed; the sweep will do it"),
   });
   const metrics = createMetrics({ operations: V2_OPERATIONS, storeOperations: [], tag: config.metrics.tag });

@@ -47,7 +47,7 @@ export function createContent(
   store: BlobStore,
   clock: Clock,
   times: LeaseTimes = TEST_TIMES,
-  onBackgroundError = fail,
+  onBackgroundError: (error: unknown) => void = fail,
 ): Content {
   const repositories = createRepositories(database, clock);
   const blobs = createBlobs(database, clock, times);

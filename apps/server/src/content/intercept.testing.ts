@@ -41,13 +41,12 @@ export function interceptDatabase(database: Database, hook: Hook, inside: boolea
   };
 }
 
-/** Wraps a store; reads of content pass through. */
+/** Wraps a store; reads of content pass through, and so does `settle`, for which nobody waits. */
 export function interceptStore(store: BlobStore, hook: Hook): BlobStore {
   return {
     ...store,
     append: (...args) => around(hook, "store.append", () => store.append(...args)),
     finish: (...args) => around(hook, "store.finish", () => store.finish(...args)),
-    settle: (...args) => around(hook, "store.settle", () => store.settle(...args)),
     abort: (...args) => around(hook, "store.abort", () => store.abort(...args)),
     stat: (...args) => around(hook, "store.stat", () => store.stat(...args)),
     delete: (...args) => around(hook, "store.delete", () => store.delete(...args)),

@@ -58,6 +58,8 @@ export interface UploadSessionParts {
   readonly inlineMaxBytes: number;
   /** Largest blob. */
   readonly maxBlobBytes: number;
+  /** Called with the length of every piece of a body. */
+  readonly noteRead: (bytes: number) => void;
   /** Called when clearing up behind a finished upload failed: nobody waits for it, and the sweep does it later. */
   readonly onBackgroundError: (error: unknown) => void;
 }
@@ -75,7 +77,7 @@ const INLINE = "inline";
 
 /** Makes the upload sessions. */
 export function createUploadSessions(parts: UploadSessionParts): UploadSessions {
-  const { database, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, onBackgroundError } = parts;
+  const { database, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, noteRead, onBackgroundError } = parts;
   const hashStates = new LRUCache<string, HashState>({ max: MAX_HASH_STATES });
 
   /** Runs `work` while this request alone may write to the session, and frees it when the work failed. */
@@ -125,6 +127,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     let receivedBytes = 0;
     const receive = (piece: Uint8Array): void => {
       receivedBytes += piece.length;
+      noteRead(piece.length);
       checkSize(upload.offsetBytes + receivedBytes);
       hasher?.update(piece);
     };

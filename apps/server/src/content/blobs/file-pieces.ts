@@ -6,6 +6,8 @@ import type { FileSystemPort } from "./file-system-port.ts";
 // What a small body gets before it proves to be a large one: most configs and manifests fit, and no large buffer is touched for them.
 const FIRST_BUFFER_BYTES = 64 * 1024;
 const EMPTY = Buffer.alloc(0);
+// So much of a body is sent to the disk while the rest still arrives: the sync at its end then finds little left to wait for.
+const SYNC_AHEAD_BYTES = 16 * 1024 * 1024;
 
 async function writeFully(fs: FileSystemPort, fd: number, buffer: Uint8Array, length: number, position: number): Promise<void> {
   let done = 0;
@@ -33,6 +35,8 @@ export async function writeBody(
   let filled = 0;
   let spare: Buffer | undefined;
   let underWay: Promise<void> | undefined;
+  let syncing: Promise<void> | undefined;
+  let syncedBytes = 0;
   let failed = false;
   let written = 0;
 
@@ -44,9 +48,21 @@ export async function writeBody(
     // Seen when it is awaited; until then it must not count as unhandled.
     underWay.catch(() => (failed = true));
     written += filled;
+    if (written - syncedBytes >= SYNC_AHEAD_BYTES && syncing === undefined) syncAhead(fd);
     filled = 0;
     filling = spare ?? EMPTY;
     spare = buffer.length === PIECE_BYTES ? buffer : undefined;
+  }
+
+  // Only for speed: the sync that durability rests on comes at the end, and reports what fails here as well.
+  function syncAhead(file: number): void {
+    syncedBytes = written;
+    syncing = fs
+      .fdatasync(file)
+      .catch(() => undefined)
+      .then(() => {
+        syncing = undefined;
+      });
   }
 
   try {
@@ -70,6 +86,8 @@ export async function writeBody(
     return written;
   } finally {
     await underWay?.catch(() => undefined);
+    // The caller closes the file next.
+    await syncing;
     pool.give(filling);
     if (spare !== undefined) pool.give(spare);
   }

@@ -1,0 +1,162 @@
+// A seeded scheduler: many actors wait before each of their steps, and one at a time is let go, so that a seed stands for one interleaving.
+// It ends processes, too: from then on every step of theirs fails. Not here: what the actors do (distribution/schedules.test.ts).
+import { RegistryError } from "@berth/oci/errors";
+import type { Hook } from "./intercept.testing.ts";
+
+/** Numbers from a seed. */
+export interface Random {
+  /** A whole number from 0 to below the bound. */
+  below(bound: number): number;
+  chance(probability: number): boolean;
+  pick<T>(list: readonly T[]): T;
+}
+
+/** Makes the numbers of a seed. Source: the public-domain generator mulberry32. */
+export function createRandom(seed: number): Random {
+  let state = seed >>> 0;
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+  return {
+    below: (bound) => Math.floor(next() * bound),
+    chance: (probability) => next() < probability,
+    pick: (list) => list[Math.floor(next() * list.length)]!,
+  };
+}
+
+/** What every step of a process throws once the process has ended. */
+export class ProcessEnded extends Error {}
+
+/** Ends when its process does. */
+export interface TestProcess {
+  readonly hook: Hook;
+  readonly isEnded: boolean;
+  end(): void;
+}
+
+/** How a run goes. */
+export interface ScheduleOptions {
+  readonly random: Random;
+  /** Chance a step that its process ends there, before or after the step. */
+  readonly endChance: number;
+  /** Chance a step that it fails with UNAVAILABLE, before or after it happened. */
+  readonly failChance: number;
+  /**
+   * How long a step may take before others go on; 0 where a step never waits for another one. With it a run is no longer the seed's alone.
+   */
+  readonly blockedAfterMs: number;
+  /** Called between steps. */
+  readonly check: () => Promise<void>;
+}
+
+/** The scheduler. */
+export interface Schedule {
+  /** Runs actors to their ends, one step at a time. Rejects with the first failure of a check or an actor. */
+  run(actors: readonly (() => Promise<void>)[]): Promise<void>;
+  createProcess(): TestProcess;
+}
+
+interface Waiting {
+  readonly go: () => void;
+}
+
+/** Makes a scheduler. */
+export function createSchedule({ random, endChance, failChance, blockedAfterMs, check }: ScheduleOptions): Schedule {
+  const waiting: Waiting[] = [];
+  let running = 0;
+  let wake: (() => void) | undefined;
+  let isOn = false;
+
+  function stopped(): void {
+    running--;
+    wake?.();
+  }
+
+  async function turn(): Promise<void> {
+    // Outside a run, for instance while a test looks at the end, steps go straight on.
+    if (!isOn) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    waiting.push({ go: resolve });
+    stopped();
+    await promise;
+  }
+
+  /** Waits until the one that was let go stands at its next step or has ended, or seems to wait for another. */
+  async function settled(): Promise<void> {
+    const giveUpAt = blockedAfterMs === 0 ? Infinity : performance.now() + blockedAfterMs;
+    while (running > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      wake = resolve;
+      const left = giveUpAt - performance.now();
+      if (waiting.length > 0 && left <= 0) return;
+      const timer = Number.isFinite(left) ? setTimeout(resolve, Math.max(1, left)) : undefined;
+      await promise;
+      clearTimeout(timer);
+    }
+  }
+
+  function createProcess(): TestProcess {
+    let isEnded = false;
+    return {
+      get isEnded() {
+        return isEnded;
+      },
+      end() {
+        isEnded = true;
+      },
+      hook: async (step, phase) => {
+        if (phase === "before" && !isEnded) await turn();
+        if (isEnded) throw new ProcessEnded(step);
+        if (!isOn) return;
+        if (random.chance(endChance)) {
+          isEnded = true;
+          throw new ProcessEnded(step);
+        }
+        if (random.chance(failChance)) throw new RegistryError("UNAVAILABLE");
+      },
+    };
+  }
+
+  return {
+    createProcess,
+    async run(actors) {
+      let failure: { readonly error: unknown } | undefined;
+      isOn = true;
+      for (const actor of actors) {
+        running++;
+        actor()
+          .catch((error: unknown) => {
+            failure ??= { error };
+          })
+          .finally(stopped);
+      }
+      try {
+        await settled();
+        while (waiting.length > 0 || running > 0) {
+          if (failure !== undefined) throw failure.error;
+          await check();
+          const [next] = waiting.splice(random.below(waiting.length), 1);
+          if (next !== undefined) {
+            running++;
+            next.go();
+          }
+          await settled();
+        }
+        if (failure !== undefined) throw (failure as { readonly error: unknown }).error;
+        await check();
+      } finally {
+        isOn = false;
+        // After a failure the others run to their ends unscheduled, so that nothing is left open.
+        for (const { go } of waiting.splice(0)) {
+          running++;
+          go();
+        }
+        while (running > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    },
+  };
+}
