@@ -185,7 +185,10 @@ describe("distribution API", () => {
 
   it("sets many tags in one push by digest, and compares before it sets when asked to", async () => {
     const { manifest, digest } = await registry.pushImage(REPO, "base");
-    const many = await registry.send("PUT", `/v2/${REPO}/manifests/${digest}?tag=one&tag=two`, { body: manifest, headers: { "content-type": OCI } });
+    const many = await registry.send("PUT", `/v2/${REPO}/manifests/${digest}?tag=one&tag=two`, {
+      body: manifest,
+      headers: { "content-type": OCI },
+    });
     assert.equal(many.status, 201);
     assert.equal(many.headers.get("oci-tag"), "one, two");
     assert.equal((await registry.send("HEAD", `/v2/${REPO}/manifests/two`)).headers.get("docker-content-digest"), digest);
@@ -256,15 +259,24 @@ describe("distribution API", () => {
     const all = await expectStatus(await registry.send("GET", `/v2/${REPO}/referrers/${subject}`), 200);
     assert.equal(all.headers.get("content-type"), INDEX);
     const { manifests } = (await all.json()) as Index;
-    assert.deepEqual(manifests.map((each) => each.digest), [signature, sbom]);
+    assert.deepEqual(
+      manifests.map((each) => each.digest),
+      [signature, sbom],
+    );
     assert.deepEqual(manifests[1]!.annotations, { note: "second" });
     assert.equal(manifests[1]!.artifactType, "application/example.sbom");
     const filtered = await registry.send("GET", `/v2/${REPO}/referrers/${subject}?artifactType=application/example.sbom`);
     assert.equal(filtered.headers.get("oci-filters-applied"), "artifactType");
-    assert.deepEqual(((await filtered.json()) as Index).manifests.map((each) => each.digest), [sbom]);
+    assert.deepEqual(
+      ((await filtered.json()) as Index).manifests.map((each) => each.digest),
+      [sbom],
+    );
     const first = await registry.send("GET", `/v2/${REPO}/referrers/${subject}?n=1`);
     const link = /<(.+)>; rel="next"/.exec(first.headers.get("link")!)![1]!;
-    assert.deepEqual(((await (await registry.send("GET", link)).json()) as Index).manifests.map((each) => each.digest), [sbom]);
+    assert.deepEqual(
+      ((await (await registry.send("GET", link)).json()) as Index).manifests.map((each) => each.digest),
+      [sbom],
+    );
     assert.deepEqual(((await (await registry.send("GET", `/v2/${REPO}/referrers/${ABSENT}`)).json()) as Index).manifests, []);
 
     const old = await registry.pushImage(REPO, "old-signature");
@@ -272,7 +284,10 @@ describe("distribution API", () => {
     const index = JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests: [entry, { ...entry, digest: signature }] });
     await expectStatus(await putManifest(index, subject.replace(":", "-"), { "content-type": INDEX }), 201);
     const merged = (await (await registry.send("GET", `/v2/${REPO}/referrers/${subject}`)).json()) as Index;
-    assert.deepEqual(merged.manifests.map((each) => each.digest), [signature, sbom, old.digest]);
+    assert.deepEqual(
+      merged.manifests.map((each) => each.digest),
+      [signature, sbom, old.digest],
+    );
   });
 
   it("takes sparse and nested indexes, missing subjects, foreign layers; refuses what names absent blobs", async () => {
@@ -289,7 +304,9 @@ describe("distribution API", () => {
       schemaVersion: 2,
       mediaType: OCI,
       config: EMPTY_CONFIG,
-      layers: [{ mediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar", digest: ABSENT, size: 9, urls: ["https://example.com/x"] }],
+      layers: [
+        { mediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar", digest: ABSENT, size: 9, urls: ["https://example.com/x"] },
+      ],
     };
     await expectStatus(await putManifest(foreign, "foreign"), 201);
     const missing = await putManifest({ ...foreign, layers: [{ mediaType: "application/x", digest: ABSENT, size: 9 }] }, "missing");

@@ -228,7 +228,15 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
   });
   const routes = createV2Routes({
     pull: createPull({ authorizer, repositories, manifests, blobs, ports }),
-    push: createPush({ authorizer, repositories, manifests, tags, blobs, ports, acceptSparseImages: config.push.sparseImages === "accept" }),
+    push: createPush({
+      authorizer,
+      repositories,
+      manifests,
+      tags,
+      blobs,
+      ports,
+      acceptSparseImages: config.push.sparseImages === "accept",
+    }),
     mount: createMount({ authorizer, repositories, blobs }),
     lists: createLists({ authorizer, repositories, manifests, tags, referrers }),
     uploads: sessions,

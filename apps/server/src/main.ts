@@ -91,7 +91,10 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
 
 // An address in use, a port below 1024, a directory that cannot be written: the message says it, a stack would not.
 function isStartProblem(error: unknown): error is Error {
-  return error instanceof Error && ["EADDRINUSE", "EADDRNOTAVAIL", "EACCES", "ENOTDIR", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "");
+  return (
+    error instanceof Error &&
+    ["EADDRINUSE", "EADDRNOTAVAIL", "EACCES", "ENOTDIR", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "")
+  );
 }
 
 async function withConfig(flags: readonly FlagValue[], play: (config: Config) => Promise<number | undefined>): Promise<number | undefined> {
@@ -112,12 +115,17 @@ async function checkConfig(flags: readonly FlagValue[]): Promise<number | undefi
 }
 
 /** Opens what every role needs, runs it, and closes in the opposite order. */
-async function withSurroundings(config: Config, play: (surroundings: Surroundings, directory: DataDirectory, log: Log) => Promise<number | undefined>): Promise<number | undefined> {
+async function withSurroundings(
+  config: Config,
+  play: (surroundings: Surroundings, directory: DataDirectory, log: Log) => Promise<number | undefined>,
+): Promise<number | undefined> {
   const directory = await openDataDirectory(config.data);
   const log = createLog({ level: config.log.level, format: config.log.format });
   try {
     const masterKey =
-      config.auth.secretKey === undefined ? await loadOrCreateMasterKey(join(directory.path, KEY_FILE)) : parseMasterKey(config.auth.secretKey);
+      config.auth.secretKey === undefined
+        ? await loadOrCreateMasterKey(join(directory.path, KEY_FILE))
+        : parseMasterKey(config.auth.secretKey);
     return await play({ config, logger: log.logger, masterKey }, directory, log);
   } finally {
     log.flush();
@@ -177,7 +185,9 @@ Push and pull with docker (podman and skopeo alike):
 
 async function work(config: Config): Promise<number | undefined> {
   if (config.database.url === undefined) {
-    throw new StartupError("`work` shares the background work of many replicas and needs PostgreSQL: set database.url. With the embedded database, `serve` does it.");
+    throw new StartupError(
+      "`work` shares the background work of many replicas and needs PostgreSQL: set database.url. With the embedded database, `serve` does it.",
+    );
   }
   return withSurroundings(config, async (surroundings) => {
     const stopped = stopSignal();

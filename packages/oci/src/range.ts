@@ -18,7 +18,10 @@ export function parseRange(header: string | undefined, sizeBytes: number): reado
   if (header === undefined || header.length > 1024) return undefined;
   const match = /^bytes=(.+)$/i.exec(header.trim());
   if (match === null) return undefined;
-  const specs = match[1]!.split(",").map((spec) => spec.trim()).filter((spec) => spec !== "");
+  const specs = match[1]!
+    .split(",")
+    .map((spec) => spec.trim())
+    .filter((spec) => spec !== "");
   if (specs.length === 0 || specs.length > MAX_RANGES) return undefined;
   const ranges: ByteRange[] = [];
   for (const spec of specs) {
@@ -55,7 +58,10 @@ export function parseContentRange(header: string): ByteRange {
   const start = Number(match?.[1]);
   const end = Number(match?.[2]);
   if (match === null || end < start) {
-    throw new RegistryError("BLOB_UPLOAD_INVALID", { message: "Content-Range is not <start>-<end>", detail: { contentRange: header.slice(0, 100) } });
+    throw new RegistryError("BLOB_UPLOAD_INVALID", {
+      message: "Content-Range is not <start>-<end>",
+      detail: { contentRange: header.slice(0, 100) },
+    });
   }
   return { start, end };
 }

@@ -111,7 +111,9 @@ const putInline = statement<{ blobId: number; bytes: Uint8Array }>()("blobs.putI
     .onConflict((conflict) => conflict.column("blob_id").doUpdateSet((eb) => ({ bytes: eb.ref("excluded.bytes") }))),
 );
 
-const dropInline = statement<{ blobId: number }>()("blobs.dropInline", (db, p) => db.deleteFrom("blob_inline").where("blob_id", "=", p.blobId));
+const dropInline = statement<{ blobId: number }>()("blobs.dropInline", (db, p) =>
+  db.deleteFrom("blob_inline").where("blob_id", "=", p.blobId),
+);
 
 const putLink = statement<{ repositoryId: number; blobId: number; until: number }>()("blobs.putLink", (db, p, tools) =>
   db
@@ -235,7 +237,8 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
 
     async readInline(blob) {
       const row = await database.first(readInline, { blobId: blob.id });
-      if (row === undefined || row.bytes.length !== blob.sizeBytes) throw new RegistryError("BLOB_DAMAGED", { detail: { digest: blob.digest } });
+      if (row === undefined || row.bytes.length !== blob.sizeBytes)
+        throw new RegistryError("BLOB_DAMAGED", { detail: { digest: blob.digest } });
       return row.bytes;
     },
 
@@ -336,11 +339,16 @@ const dropUnlinked = statement<{ blobIds: number[] }>()("blobs.dropUnlinked", (d
  * Removes those of the blobs that no repository links any more, and hands their bytes to `reclaim`, due at `dueAt`. Gives how many, and their
  * bytes. The rows are locked first and judged by a later statement, so that a link made meanwhile is either seen or waits and fails.
  */
-export async function takeUnlinkedBlobs(tx: Executor, blobIds: readonly number[], dueAt: number): Promise<{ count: number; bytes: number }> {
+export async function takeUnlinkedBlobs(
+  tx: Executor,
+  blobIds: readonly number[],
+  dueAt: number,
+): Promise<{ count: number; bytes: number }> {
   const ids = [...blobIds];
   await tx.all(lockBlobs, { blobIds: ids });
   const gone = await tx.all(dropUnlinked, { blobIds: ids });
   const stored = gone.flatMap((blob) => (blob.storage_key === null ? [] : [{ key: blob.storage_key, sizeBytes: blob.size_bytes }]));
-  if (stored.length > 0) await tx.run(putReclaims, { keys: stored.map((blob) => blob.key), sizes: stored.map((blob) => blob.sizeBytes), dueAt });
+  if (stored.length > 0)
+    await tx.run(putReclaims, { keys: stored.map((blob) => blob.key), sizes: stored.map((blob) => blob.sizeBytes), dueAt });
   return { count: gone.length, bytes: gone.reduce((sum, blob) => sum + blob.size_bytes, 0) };
 }

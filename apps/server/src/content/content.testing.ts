@@ -71,6 +71,7 @@ export function createContent(
       inlineMaxBytes: TEST_INLINE_MAX_BYTES,
       maxBlobBytes: 1024 * 1024,
       onBackgroundError,
+      noteRead: () => undefined,
     }),
   };
 }

@@ -223,7 +223,9 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
     async reclaimBytes(batchSize) {
       const rows = await database.all(listReclaim, { now: clock.now(), limit: batchSize });
       if (rows.length === 0) return { examined: 0, deleted: 0, bytes: 0 };
-      const bound = new Set((await database.all(listBoundKeys, { keys: rows.map((row) => row.storage_key) })).map((row) => row.storage_key));
+      const bound = new Set(
+        (await database.all(listBoundKeys, { keys: rows.map((row) => row.storage_key) })).map((row) => row.storage_key),
+      );
       // Keys are never bound twice, so this finds nothing; were that rule ever broken, content would outlive the mistake.
       const free = rows.filter((row) => !bound.has(row.storage_key));
       const ids = rows.map((row) => row.id);

@@ -69,7 +69,9 @@ const findByDigest = statement<{ repositoryId: number; digest: string }>()("mani
     .where("digest", "=", p.digest),
 );
 
-const readBytes = statement<{ id: number }>()("manifests.readBytes", (db, p) => db.selectFrom("manifest").select("bytes").where("id", "=", p.id));
+const readBytes = statement<{ id: number }>()("manifests.readBytes", (db, p) =>
+  db.selectFrom("manifest").select("bytes").where("id", "=", p.id),
+);
 
 const listLinked = statement<{ repositoryId: number; digests: string[] }>()("manifests.listLinked", (db, p, tools) =>
   db
@@ -114,17 +116,19 @@ const insert = statement<InsertParameters>()("manifests.insert", (db, p) =>
     .returning("id"),
 );
 
-const putBlobEdges = statement<{ repositoryId: number; manifestId: number; blobIds: number[] }>()("manifests.putBlobEdges", (db, p, tools) =>
-  db
-    .insertInto("manifest_blob")
-    .columns(["repository_id", "blob_id", "manifest_id"])
-    .expression((eb) =>
-      eb
-        .selectFrom(tools.rows(p.blobIds, "bigint").as("held"))
-        .select((each) => [each.val(p.repositoryId).as("repository_id"), "held.value", each.val(p.manifestId).as("manifest_id")])
-        .where(({ lit }) => lit(true)),
-    )
-    .onConflict((conflict) => conflict.doNothing()),
+const putBlobEdges = statement<{ repositoryId: number; manifestId: number; blobIds: number[] }>()(
+  "manifests.putBlobEdges",
+  (db, p, tools) =>
+    db
+      .insertInto("manifest_blob")
+      .columns(["repository_id", "blob_id", "manifest_id"])
+      .expression((eb) =>
+        eb
+          .selectFrom(tools.rows(p.blobIds, "bigint").as("held"))
+          .select((each) => [each.val(p.repositoryId).as("repository_id"), "held.value", each.val(p.manifestId).as("manifest_id")])
+          .where(({ lit }) => lit(true)),
+      )
+      .onConflict((conflict) => conflict.doNothing()),
 );
 
 const holdLinks = statement<{ repositoryId: number; blobIds: number[] }>()("manifests.holdLinks", (db, p, tools) =>
@@ -149,17 +153,19 @@ const putSparse = statement<{ repositoryId: number; manifestId: number; digests:
     .onConflict((conflict) => conflict.doNothing()),
 );
 
-const putChildEdges = statement<{ repositoryId: number; manifestId: number; digests: string[] }>()("manifests.putChildEdges", (db, p, tools) =>
-  db
-    .insertInto("manifest_child")
-    .columns(["manifest_id", "repository_id", "child_digest"])
-    .expression((eb) =>
-      eb
-        .selectFrom(tools.rows(p.digests, "text").as("child"))
-        .select((each) => [each.val(p.manifestId).as("manifest_id"), each.val(p.repositoryId).as("repository_id"), "child.value"])
-        .where(({ lit }) => lit(true)),
-    )
-    .onConflict((conflict) => conflict.doNothing()),
+const putChildEdges = statement<{ repositoryId: number; manifestId: number; digests: string[] }>()(
+  "manifests.putChildEdges",
+  (db, p, tools) =>
+    db
+      .insertInto("manifest_child")
+      .columns(["manifest_id", "repository_id", "child_digest"])
+      .expression((eb) =>
+        eb
+          .selectFrom(tools.rows(p.digests, "text").as("child"))
+          .select((each) => [each.val(p.manifestId).as("manifest_id"), each.val(p.repositoryId).as("repository_id"), "child.value"])
+          .where(({ lit }) => lit(true)),
+      )
+      .onConflict((conflict) => conflict.doNothing()),
 );
 
 const lockByDigest = statement<{ repositoryId: number; digest: string }>()("manifests.lock", (db, p, tools) =>
@@ -305,9 +311,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
 }
 
 function manifestRow(row: { id: number; digest: string; media_type: string; size_bytes: number } | undefined): ManifestRow | undefined {
-  return row === undefined
-    ? undefined
-    : { id: row.id, digest: row.digest as Digest, mediaType: row.media_type, sizeBytes: row.size_bytes };
+  return row === undefined ? undefined : { id: row.id, digest: row.digest as Digest, mediaType: row.media_type, sizeBytes: row.size_bytes };
 }
 
 /** The repository's blobs that a manifest names, and the layers that it does not have. */

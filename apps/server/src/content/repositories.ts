@@ -21,7 +21,9 @@ export interface Repositories {
   listHolding(digest: string, limit: number): Promise<string[]>;
 }
 
-const findId = statement<{ name: string }>()("repositories.find", (db, p) => db.selectFrom("repository").select("id").where("name", "=", p.name));
+const findId = statement<{ name: string }>()("repositories.find", (db, p) =>
+  db.selectFrom("repository").select("id").where("name", "=", p.name),
+);
 
 const insert = statement<{ name: string; projectId: number; now: number }>()("repositories.insert", (db, p) =>
   db
@@ -69,7 +71,8 @@ export function createRepositories(database: Database, clock: Clock): Repositori
       if (id === undefined) throw new Error(`repository ${grant.repository} vanished while it was made`);
       return id;
     },
-    listNames: async (projectId, startAfter, limit) => (await database.all(listNames, { projectId, startAfter, limit })).map((row) => row.name),
+    listNames: async (projectId, startAfter, limit) =>
+      (await database.all(listNames, { projectId, startAfter, limit })).map((row) => row.name),
     listHolding: async (digest, limit) => (await database.all(listHolding, { digest, limit })).map((row) => row.name),
   };
 }

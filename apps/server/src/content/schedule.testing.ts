@@ -51,6 +51,7 @@ export interface ScheduleOptions {
   readonly blockedAfterMs: number;
   /** Called between steps. */
   readonly check: () => Promise<void>;
+  readonly isFree?: boolean;
 }
 
 /** The scheduler. */
@@ -64,8 +65,13 @@ interface Waiting {
   readonly go: () => void;
 }
 
+/** The same without turns: actors run side by side, as fast as they can, and a seed decides only what they do. For engines that can. */
+export function createFreeRun({ random, endChance, failChance }: Pick<ScheduleOptions, "random" | "endChance" | "failChance">): Schedule {
+  return createSchedule({ random, endChance, failChance, blockedAfterMs: 0, check: async () => undefined, isFree: true });
+}
+
 /** Makes a scheduler. */
-export function createSchedule({ random, endChance, failChance, blockedAfterMs, check }: ScheduleOptions): Schedule {
+export function createSchedule({ random, endChance, failChance, blockedAfterMs, check, isFree = false }: ScheduleOptions): Schedule {
   const waiting: Waiting[] = [];
   let running = 0;
   let wake: (() => void) | undefined;
@@ -78,7 +84,7 @@ export function createSchedule({ random, endChance, failChance, blockedAfterMs, 
 
   async function turn(): Promise<void> {
     // Outside a run, for instance while a test looks at the end, steps go straight on.
-    if (!isOn) return;
+    if (!isOn || isFree) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     waiting.push({ go: resolve });
     stopped();

@@ -30,7 +30,13 @@ export interface Tags {
   /** Deletes a tag; what it named stays. Errors: MANIFEST_UNKNOWN where there is no such tag. */
   delete(grant: Grant<"delete">, repositoryId: number, tag: Tag): Promise<void>;
   /** Changes of a tag, newest first, older than the change with id `before`. */
-  listHistory(grant: Grant, repositoryId: number, tag: Tag, before: number | undefined, limit: number): Promise<(TagChange & { id: number })[]>;
+  listHistory(
+    grant: Grant,
+    repositoryId: number,
+    tag: Tag,
+    before: number | undefined,
+    limit: number,
+  ): Promise<(TagChange & { id: number })[]>;
 }
 
 const list = statement<{ repositoryId: number; startAfter: string; limit: number }>()("tags.list", (db, p) =>
@@ -76,7 +82,9 @@ const drop = statement<{ repositoryId: number; tag: string }>()("tags.drop", (db
 const record = statement<{ repositoryId: number; tag: string; digest: string | null; accountId: number | null; now: number }>()(
   "tags.record",
   (db, p) =>
-    db.insertInto("tag_history").values({ repository_id: p.repositoryId, name: p.tag, digest: p.digest, account_id: p.accountId, at: p.now }),
+    db
+      .insertInto("tag_history")
+      .values({ repository_id: p.repositoryId, name: p.tag, digest: p.digest, account_id: p.accountId, at: p.now }),
 );
 
 const listHistory = statement<{ repositoryId: number; tag: string; before: number; limit: number }>()("tags.history", (db, p) =>

@@ -26,7 +26,12 @@ export function isServerFault(error: unknown): boolean {
 }
 
 /** Sends an error, unless the answer has begun: then the connection is broken off, so that nobody takes a part for the whole. */
-export function sendError(request: IncomingMessage, response: ServerResponse, error: unknown, extra: Readonly<Record<string, string>> = {}): void {
+export function sendError(
+  request: IncomingMessage,
+  response: ServerResponse,
+  error: unknown,
+  extra: Readonly<Record<string, string>> = {},
+): void {
   if (response.headersSent) {
     response.destroy();
     return;

@@ -141,12 +141,18 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   const sockets = keep(server, "connection");
   // What requests come over: with TLS that is not the plain connection, but what the handshake made of it.
   const carriers = options.keyPair === undefined ? sockets : keep(server, "secureConnection");
+  const ending = new WeakSet<ServerResponse>();
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
     const response = newest.get(socket);
-    // Bytes that are no request may follow one that is being answered: a second status line must not end up in its body.
-    const isAnswering = response !== undefined && response.headersSent && !response.writableFinished;
-    if (error.code === "ECONNRESET" || !socket.writable || isAnswering) socket.destroy();
-    else socket.end(`HTTP/1.1 ${statusOfParseError(error.code)}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+    if (error.code === "ECONNRESET" || !socket.writable) {
+      socket.destroy();
+    } else if (response !== undefined && response.req.complete && !response.writableFinished) {
+      // What is wrong follows a request that is right and is being answered: no second status line may get into that answer.
+      if (!ending.has(response)) response.once("finish", () => socket.end());
+      ending.add(response);
+    } else {
+      socket.end(`HTTP/1.1 ${statusOfParseError(error.code)}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+    }
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);

@@ -40,7 +40,11 @@ export async function sendBlob(reader: BlobReader, response: ServerResponse, sen
   if (ranges.length === 1 && first !== undefined) {
     const length = first.end - first.start + 1;
     const begin = (): unknown =>
-      response.writeHead(206, { ...base, "content-length": length, "content-range": `bytes ${first.start}-${first.end}/${blob.sizeBytes}` });
+      response.writeHead(206, {
+        ...base,
+        "content-length": length,
+        "content-range": `bytes ${first.start}-${first.end}/${blob.sizeBytes}`,
+      });
     if (head) begin();
     else await stream(reader, response, blob, first, begin);
     response.end();

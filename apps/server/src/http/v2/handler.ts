@@ -65,7 +65,8 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       response.destroy();
       return;
     }
-    if (isServerFault(error)) logger.error({ err: error, requestId: context.id, kind, url: request.url, method: request.method }, "request failed");
+    if (isServerFault(error))
+      logger.error({ err: error, requestId: context.id, kind, url: request.url, method: request.method }, "request failed");
     const isUnauthorized = error instanceof RegistryError && error.code === "UNAUTHORIZED";
     sendError(request, response, error, {
       ...API_VERSION_HEADER,
@@ -93,7 +94,12 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       if (kind === "unparsed") meter.begin();
       answerError(request, response, context, kind, error);
     } finally {
-      meter.end(response.statusCode, (performance.now() - startedAt) / 1000, socket.bytesRead - readBefore, socket.bytesWritten - writtenBefore);
+      meter.end(
+        response.statusCode,
+        (performance.now() - startedAt) / 1000,
+        socket.bytesRead - readBefore,
+        socket.bytesWritten - writtenBefore,
+      );
     }
   };
 }

@@ -15,7 +15,12 @@ function entityTags(header: string): EntityTags {
   if (text === "*") return "*";
   return text
     .split(",", MAX_ENTITY_TAGS)
-    .map((part) => part.trim().replace(/^W\//, "").replace(/^"(.*)"$/, "$1"))
+    .map((part) =>
+      part
+        .trim()
+        .replace(/^W\//, "")
+        .replace(/^"(.*)"$/, "$1"),
+    )
     .filter((part) => isDigest(part));
 }
 

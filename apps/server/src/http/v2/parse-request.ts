@@ -27,8 +27,19 @@ export type V2Request =
   | { readonly kind: "manifest-delete"; readonly repository: RepositoryName; readonly reference: Reference }
   | { readonly kind: "blob-get"; readonly head: boolean; readonly repository: RepositoryName; readonly digest: Digest }
   | { readonly kind: "blob-delete"; readonly repository: RepositoryName; readonly digest: Digest }
-  | { readonly kind: "upload-begin"; readonly repository: RepositoryName; readonly algorithm: DigestAlgorithm; readonly whole: Digest | undefined }
-  | { readonly kind: "mount"; readonly repository: RepositoryName; readonly digest: Digest; readonly from: RepositoryName | undefined; readonly algorithm: DigestAlgorithm }
+  | {
+      readonly kind: "upload-begin";
+      readonly repository: RepositoryName;
+      readonly algorithm: DigestAlgorithm;
+      readonly whole: Digest | undefined;
+    }
+  | {
+      readonly kind: "mount";
+      readonly repository: RepositoryName;
+      readonly digest: Digest;
+      readonly from: RepositoryName | undefined;
+      readonly algorithm: DigestAlgorithm;
+    }
   | { readonly kind: "upload-get"; readonly repository: RepositoryName; readonly id: string }
   | { readonly kind: "upload-append"; readonly repository: RepositoryName; readonly id: string }
   | { readonly kind: "upload-finish"; readonly repository: RepositoryName; readonly id: string; readonly digest: Digest }
@@ -73,8 +84,12 @@ export function parseRequest(method: string, url: string): V2Request {
   if (place === null) throw unknownPath(path);
   const [, name, area, rest] = place as unknown as [string, string, string, string];
   if (area === "manifests") return manifest(method, parseRepositoryName(name), rest, query);
-  if (area === "blobs") return rest.startsWith("uploads/") || rest === "uploads" ? upload(method, parseRepositoryName(name), rest, query) : blob(method, name, rest);
-  if (area === "tags" && rest === "list") return only(method, READ, { kind: "tags", repository: parseRepositoryName(name), page: page(query) });
+  if (area === "blobs")
+    return rest.startsWith("uploads/") || rest === "uploads"
+      ? upload(method, parseRepositoryName(name), rest, query)
+      : blob(method, name, rest);
+  if (area === "tags" && rest === "list")
+    return only(method, READ, { kind: "tags", repository: parseRepositoryName(name), page: page(query) });
   if (area === "referrers") {
     const parameters = new URLSearchParams(query);
     const artifactType = parameters.get("artifactType") ?? undefined;
@@ -103,7 +118,8 @@ function manifest(method: string, repository: RepositoryName, rest: string, quer
     case "PUT": {
       const parameters = new URLSearchParams(query);
       const tags = parameters.getAll("tag");
-      if (tags.length > MAX_TAGS_PER_PUSH) throw new RegistryError("URI_TOO_LONG", { message: "too many tags in one push", detail: { maxTags: MAX_TAGS_PER_PUSH } });
+      if (tags.length > MAX_TAGS_PER_PUSH)
+        throw new RegistryError("URI_TOO_LONG", { message: "too many tags in one push", detail: { maxTags: MAX_TAGS_PER_PUSH } });
       const reference = parseReference(rest);
       if (tags.length > 0 && reference.kind === "tag") {
         throw new RegistryError("TAG_INVALID", { message: "?tag= goes with a push by digest" });
@@ -183,7 +199,8 @@ function algorithm(parameters: URLSearchParams): DigestAlgorithm {
 function page(query: string): Page {
   const parameters = new URLSearchParams(query);
   const n = parameters.get("n");
-  if (n !== null && !/^\d{1,9}$/.test(n)) throw new RegistryError("PAGE_INVALID", { message: "n is not a whole number", detail: { n: n.slice(0, 50) } });
+  if (n !== null && !/^\d{1,9}$/.test(n))
+    throw new RegistryError("PAGE_INVALID", { message: "n is not a whole number", detail: { n: n.slice(0, 50) } });
   const last = parameters.get("last") ?? "";
   if (CONTROL.test(last)) throw new RegistryError("PAGE_INVALID", { message: "last holds control characters" });
   return { limit: n === null ? undefined : Math.min(Number(n), MAX_PAGE_SIZE), last };

@@ -120,7 +120,12 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     async catalog({ caller, parsed, response }) {
       const limit = pageLimit(parsed.page, settings);
       const { items, next } = await lists.catalog(caller, parsed.page.last, limit);
-      sendJson(response, 200, JSON.stringify({ repositories: items }), next === undefined ? {} : { link: link("/v2/_catalog", limit, next) });
+      sendJson(
+        response,
+        200,
+        JSON.stringify({ repositories: items }),
+        next === undefined ? {} : { link: link("/v2/_catalog", limit, next) },
+      );
     },
 
     async tags({ caller, parsed, response }) {
@@ -190,12 +195,23 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       if (settings.redirect && !parsed.head && blob.key !== undefined && blob.sizeBytes >= MIN_REDIRECT_BYTES) {
         const url = await store.signedUrl(blob.key, { mediaType: "application/octet-stream", ttlSeconds: settings.signedUrlTtlSeconds });
         if (url !== undefined) {
-          response.writeHead(307, { location: url, "docker-content-digest": blob.digest, "cache-control": "no-store", "content-length": 0 });
+          response.writeHead(307, {
+            location: url,
+            "docker-content-digest": blob.digest,
+            "cache-control": "no-store",
+            "content-length": 0,
+          });
           response.end();
           return;
         }
       }
-      await sendBlob(reader, response, { blob, head: parsed.head, rangeHeader: request.headers.range, headers, stallMs: settings.bodyIdleTimeoutMs });
+      await sendBlob(reader, response, {
+        blob,
+        head: parsed.head,
+        rangeHeader: request.headers.range,
+        headers,
+        stallMs: settings.bodyIdleTimeoutMs,
+      });
     },
 
     async "blob-delete"({ caller, parsed, response }) {
@@ -331,7 +347,13 @@ function sendCreated(response: ServerResponse, repository: RepositoryName, diges
   response.end();
 }
 
-function sendJson(response: ServerResponse, status: number, body: string, headers: Record<string, string> = {}, type = "application/json"): void {
+function sendJson(
+  response: ServerResponse,
+  status: number,
+  body: string,
+  headers: Record<string, string> = {},
+  type = "application/json",
+): void {
   response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body), ...headers });
   response.end(response.req.method === "HEAD" ? undefined : body);
 }

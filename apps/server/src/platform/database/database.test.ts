@@ -11,7 +11,11 @@ const insert = statement<{ name: string; now: number }>()("test.insert", (db, p)
 );
 const findByName = statement<{ name: string }>()("test.find", (db, p) => db.selectFrom("project").selectAll().where("name", "=", p.name));
 const listIn = statement<{ names: string[] }>()("test.in", (db, p, tools) =>
-  db.selectFrom("project").select("name").where(({ ref }) => tools.inList(ref("name"), p.names, "text")).orderBy("name"),
+  db
+    .selectFrom("project")
+    .select("name")
+    .where(({ ref }) => tools.inList(ref("name"), p.names, "text"))
+    .orderBy("name"),
 );
 const putInline = statement<{ id: number; bytes: Uint8Array; now: number }>()("test.bytes", (db, p) =>
   db.insertInto("signing_key").values({
@@ -56,7 +60,9 @@ forEachDatabase("database", (create, dialect) => {
   });
 
   it("runs transactions that arrive together, each whole", async () => {
-    await Promise.all(Array.from({ length: 50 }, (_, i) => test.database.transaction((tx) => tx.run(insert, { name: `many-${i}`, now: i }))));
+    await Promise.all(
+      Array.from({ length: 50 }, (_, i) => test.database.transaction((tx) => tx.run(insert, { name: `many-${i}`, now: i }))),
+    );
     const names = Array.from({ length: 60 }, (_, i) => `many-${i}`);
     assert.equal((await test.database.all(listIn, { names })).length, 50);
   });
@@ -64,7 +70,10 @@ forEachDatabase("database", (create, dialect) => {
   it("compares text by bytes", async () => {
     for (const name of ["A", "_", "a-b", "a.b", "a/b"]) await test.database.write(insert, { name, now: 1 });
     const rows = await test.database.all(listIn, { names: ["a/b", "a.b", "a-b", "_", "A"] });
-    assert.deepEqual(rows.map((row) => row.name), ["A", "_", "a-b", "a.b", "a/b"]);
+    assert.deepEqual(
+      rows.map((row) => row.name),
+      ["A", "_", "a-b", "a.b", "a/b"],
+    );
   });
 
   it("keeps an undurable write and refuses a missing parameter", async () => {

@@ -69,7 +69,10 @@ export async function createPostgresForTest(serverUrl: string, options: { migrat
 }
 
 /** Calls `suite` once an engine, inside a `describe` that names it; a missing PostgreSQL is a named skip. */
-export function forEachDatabase(name: string, suite: (create: (options?: { migrated?: boolean }) => Promise<TestDatabase>, dialect: DialectName) => void): void {
+export function forEachDatabase(
+  name: string,
+  suite: (create: (options?: { migrated?: boolean }) => Promise<TestDatabase>, dialect: DialectName) => void,
+): void {
   describe(`${name} on sqlite`, () => suite(createSqliteForTest, "sqlite"));
   const serverUrl = process.env["BERTH_TEST_POSTGRES_URL"];
   if (serverUrl === undefined) {

@@ -69,7 +69,9 @@ export async function migrate(database: Database, clock: Clock, target = LATEST_
   for (;;) {
     const version = await findMigrationVersion(database);
     if (version > migrations.length) {
-      throw new Error(`the database is at version ${version}, newer than this program's ${migrations.length}: start the newer program, or migrate down with it`);
+      throw new Error(
+        `the database is at version ${version}, newer than this program's ${migrations.length}: start the newer program, or migrate down with it`,
+      );
     }
     if (version === target) return done;
     const isUp = version < target;
