@@ -188,7 +188,8 @@ describe("access matrix", () => {
   const basicOf = (name: string, secret: string): string => `Basic ${Buffer.from(`${name}:${secret}`).toString("base64")}`;
   async function api(method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
     const answer = await registry.send(method, `${API_PREFIX}${path}`, {
-      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      headers: { "content-type": "application/json" },
     });
     assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
     return (await answer.json()) as Record<string, unknown>;
