@@ -4,40 +4,17 @@
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { RegistryError, type ErrorCode } from "@berth/oci/errors";
-import type { Tag } from "@berth/oci/reference";
 import { createTestClock, type TestClock } from "../access/access.testing.ts";
-import { createContentModel, type ContentModel } from "../content/content-model.testing.ts";
-import {
-  blobOf,
-  bodyOf,
-  createContent,
-  createGrants,
-  putOf,
-  readBlob,
-  TEST_TIMES,
-  TEST_UPLOAD_AGE_MS,
-  type Content,
-  type TestBlob,
-} from "../content/content.testing.ts";
+import { act, BLOBS, IMAGES, outcomeOf, REPOSITORIES, TAGS, type Repository, type World } from "../content/content-actors.testing.ts";
+import { createContentModel } from "../content/content-model.testing.ts";
+import { createContent, createGrants, putOf, readBlob, TEST_TIMES, TEST_UPLOAD_AGE_MS, type Content } from "../content/content.testing.ts";
 import { createMemoryBlobs, createMemoryStore, type MemoryBlobs } from "../content/blobs/memory.ts";
 import { interceptDatabase, interceptStore } from "../content/intercept.testing.ts";
-import { createFreeRun, createRandom, createSchedule, ProcessEnded, type Random, type TestProcess } from "../content/schedule.testing.ts";
+import { createFreeRun, createRandom, createSchedule, type TestProcess } from "../content/schedule.testing.ts";
 import type { Database } from "../platform/database/database.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 
 const { leaseMs, graceMs } = TEST_TIMES;
-const REPOSITORIES = ["test/one", "test/two"] as const;
-const TAGS = ["latest", "v1"] as const;
-/** Two of the five lie in the database. */
-const BLOBS: readonly TestBlob[] = [blobOf("a", 20), blobOf("b", 30), blobOf("layer c "), blobOf("layer d "), blobOf("layer e ")];
-const IMAGES = [
-  [0, 2],
-  [0, 2, 3],
-  [1, 3],
-  [1, 2, 4],
-  [3, 4],
-].map((which) => which.map((i) => BLOBS[i]!));
 const CLEAR = [
   "tag",
   "tag_history",
@@ -58,180 +35,6 @@ const OPERATIONS = 5;
 // Side by side: more of both, since nobody chooses the worst order for them.
 const FREE_ACTORS = 16;
 const FREE_OPERATIONS = 12;
-
-interface Repository {
-  readonly name: string;
-  readonly id: number;
-}
-
-interface World {
-  readonly random: Random;
-  readonly clock: TestClock;
-  readonly model: ContentModel;
-  readonly repositories: readonly Repository[];
-  readonly grants: Awaited<ReturnType<typeof createGrants>>;
-  /** Some process that lives. */
-  process(): Content;
-}
-
-// What a client may be told at any time: the process it spoke to is gone or cannot go on, or its session was another's or too old.
-const PASSING: readonly string[] = ["UNAVAILABLE", "CONFLICT", "BLOB_UPLOAD_UNKNOWN"];
-
-/** Runs an operation; gives the code of an error that a client must expect, "ended" where its process did, and what it gave otherwise. */
-async function outcomeOf<T>(
-  run: () => Promise<T>,
-  expected: readonly ErrorCode[] = [],
-): Promise<{ readonly value: T } | { readonly failed: string }> {
-  try {
-    return { value: await run() };
-  } catch (error) {
-    if (error instanceof ProcessEnded) return { failed: "ended" };
-    if (error instanceof RegistryError && [...PASSING, ...expected].includes(error.code)) return { failed: error.code };
-    throw error;
-  }
-}
-
-async function head(world: World, { name, id }: Repository, { digest }: TestBlob): Promise<boolean> {
-  const { clock, model } = world;
-  const askedAt = clock.now();
-  const found = await outcomeOf(() =>
-    model.claiming(
-      `${id} ${digest}`,
-      () => world.process().blobs.find(world.grants("pull", name), id, digest),
-      // A lease of which half has passed is renewed: this much is left of one that was not.
-      (row) => row !== undefined && model.promiseBlob(id, digest, askedAt + leaseMs / 2),
-    ),
-  );
-  return "value" in found && found.value !== undefined;
-}
-
-async function uploadBlob(world: World, { name, id }: Repository, blob: TestBlob): Promise<boolean> {
-  const { random, clock, model } = world;
-  const grant = world.grants("push", name);
-  const askedAt = clock.now();
-  const chunk = (from: number, to: number) => ({
-    body: bodyOf(blob.bytes.subarray(from, to)),
-    startBytes: undefined,
-    lengthBytes: to - from,
-  });
-  const size = blob.bytes.length;
-  const done = await outcomeOf(() =>
-    model.claiming(
-      `${id} ${blob.digest}`,
-      async () => {
-        if (random.chance(0.5)) return world.process().sessions.pushWhole(grant, blob.digest, chunk(0, size));
-        const session = await world.process().sessions.begin(grant, "sha256");
-        const cut = random.below(size);
-        if (cut > 0) await world.process().sessions.append(grant, session.id, chunk(0, cut));
-        // Another process than the one before, as likely as not.
-        if (random.chance(0.5)) return world.process().sessions.finish(grant, session.id, blob.digest, chunk(cut, size));
-        if (cut < size) await world.process().sessions.append(grant, session.id, chunk(cut, size));
-        return world.process().sessions.finish(grant, session.id, blob.digest, undefined);
-      },
-      () => model.promiseBlob(id, blob.digest, askedAt + leaseMs),
-    ),
-  );
-  return "value" in done;
-}
-
-async function mountBlob(world: World, target: Repository, { digest }: TestBlob): Promise<boolean> {
-  const { clock, model, grants } = world;
-  const source = world.repositories.find((each) => each !== target)!;
-  const askedAt = clock.now();
-  const mounted = await outcomeOf(() =>
-    model.claiming(
-      `${target.id} ${digest}`,
-      () => world.process().blobs.mount(grants("push", target.name), target.id, grants("pull", source.name), source.id, digest),
-      (isMounted) => isMounted && model.promiseBlob(target.id, digest, askedAt + leaseMs),
-    ),
-  );
-  return "value" in mounted && mounted.value;
-}
-
-/** What a client does: asks for each blob, mounts or uploads what is missing, then puts the manifest. */
-async function pushImage(world: World): Promise<void> {
-  const { random, model } = world;
-  const repository = random.pick(world.repositories);
-  const blobs = random.pick(IMAGES);
-  const isAsking = random.chance(0.7);
-  for (const blob of blobs) {
-    const isThere =
-      (isAsking && (await head(world, repository, blob))) || (random.chance(0.3) && (await mountBlob(world, repository, blob)));
-    if (!isThere && !(await uploadBlob(world, repository, blob))) return;
-  }
-  const { id, name } = repository;
-  const tags = random.chance(0.5) ? [random.pick(TAGS)] : [];
-  const put = putOf(blobs, tags);
-  const done = await model.claiming(
-    `${id} ${put.digest}`,
-    () =>
-      model.replacing(
-        tags.map((tag) => `${id} ${tag}`),
-        () => outcomeOf(() => world.process().manifests.put(world.grants("push", name), id, put), ["MANIFEST_BLOB_UNKNOWN"]),
-        (outcome) => {
-          if ("value" in outcome) for (const tag of tags) model.keepTag(id, tag, put.digest);
-        },
-      ),
-    (outcome) => {
-      if ("value" in outcome) model.keepManifest({ repositoryId: id, digest: put.digest, blobs: blobs.map((blob) => blob.digest) });
-    },
-  );
-  if ("failed" in done && done.failed === "MANIFEST_BLOB_UNKNOWN") {
-    const isAllPromised = blobs.every((blob) => model.isPromised(id, blob.digest));
-    assert.ok(!isAllPromised, "a push within the lease was told that a blob is unknown");
-  }
-}
-
-async function deleteSomething(world: World): Promise<void> {
-  const { random, model, grants } = world;
-  const { id, name } = random.pick(world.repositories);
-  const grant = grants("delete", name);
-  const kind = random.below(4);
-  if (kind === 0) {
-    const { digest } = random.pick(BLOBS);
-    await model.ending([`${id} ${digest}`], () =>
-      outcomeOf(() => world.process().blobs.delete(grant, id, digest), ["BLOB_UNKNOWN", "UNSUPPORTED"]),
-    );
-  } else if (kind === 1) {
-    const tag = random.pick(TAGS);
-    await model.ending([`${id} ${tag}`], () => outcomeOf(() => world.process().tags.delete(grant, id, tag as Tag), ["MANIFEST_UNKNOWN"]));
-  } else {
-    const { digest } = putOf(random.pick(IMAGES));
-    const names = [digest, ...TAGS].map((each) => `${id} ${each}`);
-    await model.ending(names, () => outcomeOf(() => world.process().manifests.delete(grant, id, digest), ["MANIFEST_UNKNOWN"]));
-  }
-}
-
-async function abandonUpload(world: World): Promise<void> {
-  const { random } = world;
-  const grant = world.grants("push", random.pick(REPOSITORIES));
-  const { bytes } = random.pick(BLOBS);
-  await outcomeOf(async () => {
-    const { id } = await world.process().sessions.begin(grant, "sha256");
-    await world.process().sessions.append(grant, id, { body: bodyOf(bytes), startBytes: undefined, lengthBytes: bytes.length });
-    if (random.chance(0.3)) await world.process().sessions.cancel(grant, id);
-  });
-}
-
-async function collect(world: World): Promise<void> {
-  const { random } = world;
-  const { sessions, garbage } = world.process();
-  const batch = 1 + random.below(5);
-  await outcomeOf(() => sessions.expire(batch));
-  await outcomeOf(() => garbage.collectLinks(batch));
-  await outcomeOf(() => garbage.reclaimBytes(batch));
-}
-
-async function act(world: World, operations: number): Promise<void> {
-  const { random } = world;
-  for (let i = 0; i < operations; i++) {
-    const dice = random.below(20);
-    if (dice < 8) await pushImage(world);
-    else if (dice < 13) await deleteSomething(world);
-    else if (dice < 14) await abandonUpload(world);
-    else await collect(world);
-  }
-}
 
 /** How far the clock goes at once: mostly a part of a lease, sometimes beyond one, rarely beyond a session's age. */
 const JUMPS = [leaseMs / 10, leaseMs / 4, leaseMs / 2 + 1, leaseMs + 1, graceMs + 1, TEST_UPLOAD_AGE_MS / 2];
