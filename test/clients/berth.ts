@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { startProgram, temporaryFolder } from "../tools/processes.ts";
+import type { Descriptor, Layout } from "./images.ts";
 import { digestOf, digestsUnder } from "./content-walk.ts";
 
 /** A user of the registry under test. */
@@ -39,6 +40,8 @@ export interface Berth {
   api(method: string, path: string, body?: unknown): Promise<unknown>;
   /** A GET or other request of the data plane as the developer, or as `user`; `path` follows `/v2/`. */
   ask(path: string, options?: { readonly method?: string; readonly user?: User | "anonymous" }): Promise<Response>;
+  /** Uploads a layout's image and everything under it as the administrator, so that pulls can be tested without another client's push. */
+  push(layout: Layout, repository: string, tag: string): Promise<void>;
   /** The manifest that a tag or digest names; its bytes have been checked against the digest that the registry gave. */
   manifest(repository: string, reference: string): Promise<ServedManifest>;
   /**
@@ -130,6 +133,26 @@ function clientOf(host: string, users: Users, stop: () => Promise<void>): Berth 
     },
     ask: (path, { method = "GET", user = users.developer } = {}) =>
       send(`/v2/${path}`, user, { method, redirect: "manual", headers: { accept: MANIFEST_TYPES } }),
+    async push({ folder, root }, repository, tag) {
+      const expect = async (response: Response, status: number) => {
+        if (response.status !== status) throw new Error(`${response.url}: ${response.status} ${await response.text()}`);
+        return response;
+      };
+      const bytesOf = (digest: string) => readFile(join(folder, "blobs", digest.replace(":", "/")));
+      const putManifest = async ({ digest, mediaType }: Descriptor, reference: string) => {
+        const bytes = await bytesOf(digest);
+        const body = JSON.parse(bytes.toString()) as { manifests?: Descriptor[]; config?: Descriptor; layers?: Descriptor[] };
+        for (const child of body.manifests ?? []) await putManifest(child, child.digest);
+        for (const blob of [...(body.config === undefined ? [] : [body.config]), ...(body.layers ?? [])]) {
+          if (blob.urls !== undefined) continue;
+          const path = `/v2/${repository}/blobs/uploads/?digest=${blob.digest}`;
+          await expect(await send(path, users.admin, { method: "POST", body: await bytesOf(blob.digest) }), 201);
+        }
+        const init = { method: "PUT", body: bytes, headers: { "content-type": mediaType } };
+        await expect(await send(`/v2/${repository}/manifests/${reference}`, users.admin, init), 201);
+      };
+      await putManifest(root, tag);
+    },
     async manifest(repository, reference) {
       const response = await read(`/v2/${repository}/manifests/${reference}`);
       const bytes = Buffer.from(await response.arrayBuffer());

@@ -2,7 +2,7 @@
 // user, to another. Not here: which client takes which arguments (each client's test).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { temporaryFolder } from "../tools/processes.ts";
@@ -21,12 +21,14 @@ export interface Commands {
   end(): Promise<void>;
 }
 
-/** A new home. `env` is added to every command's environment. */
-export async function commandsInNewHome(name: string, env: Readonly<Record<string, string>> = {}): Promise<Commands> {
+/** A new home. `environment` is given its path and added to every command's environment. */
+export async function commandsInNewHome(name: string, environment?: (home: string) => Readonly<Record<string, string>>): Promise<Commands> {
   const home = await temporaryFolder(name);
   const runtime = join(home, "run");
   // XDG asks for 0700, and podman insists.
   await mkdir(runtime, { mode: 0o700 });
+  // podman insists that the file which the variable names is there.
+  await writeFile(join(home, "auth.json"), "{}");
   const options = {
     cwd: home,
     // A pull's progress lines are far below this; Node's default of 1 MiB is not.
@@ -41,7 +43,7 @@ export async function commandsInNewHome(name: string, env: Readonly<Record<strin
       XDG_CACHE_HOME: join(home, "cache"),
       XDG_DATA_HOME: join(home, "share"),
       XDG_RUNTIME_DIR: runtime,
-      ...env,
+      ...environment?.(home),
     },
   };
   return {

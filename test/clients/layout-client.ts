@@ -1,12 +1,11 @@
 // What every client that moves OCI layouts must be able to do with Berth, once for all of them. Not here: the clients' arguments (their own
 // tests), and clients that keep images in a store of their own (buildah, podman, dockerd, containerd).
 import assert from "node:assert/strict";
-import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
-import { ensureTool, skipOrThrow, type ToolName } from "../tools/install.ts";
-import { type Berth, startBerth, type User } from "./berth.ts";
-import { type Commands, commandsInNewHome } from "./command.ts";
+import type { ToolName } from "../tools/install.ts";
+import type { User } from "./berth.ts";
+import { commandsInNewHome } from "./command.ts";
 import { readLayout, type ShapeName, SHAPE_NAMES, writeImage } from "./images.ts";
+import { type ClientTest, describeClient } from "./session.ts";
 
 /** A client's verbs as arguments. A `reference` is `HOST/REPOSITORY:TAG` or `HOST/REPOSITORY@DIGEST`; a folder is an OCI layout's. */
 export interface LayoutClient {
@@ -28,172 +27,113 @@ export interface LayoutClient {
   remove(host: string, reference: string): readonly string[];
 }
 
-/** A test of one client alone, run after the common ones. */
-export interface OwnTest {
-  readonly name: string;
-  run(run: LayoutClientRun): Promise<void>;
-}
-
 /** Declares the tests of one client: the common ones, then its own. */
-export function describeLayoutClient(client: LayoutClient, ownTests: readonly OwnTest[] = []): void {
-  describe(`${client.tool} and Berth`, () => {
-    let run: LayoutClientRun;
-    // A tool that this machine cannot have skips every test with the tool's reason.
-    let unavailable: unknown;
-
-    before(async () => {
-      try {
-        run = await prepare(client);
-      } catch (error) {
-        unavailable = error;
-      }
-    });
-    after(() => run?.end());
-
-    const test = (name: string, body: () => Promise<void>) => {
-      it(name, async (t) => {
-        if (unavailable !== undefined) return skipOrThrow(t, unavailable);
-        await body();
-      });
-    };
-
-    for (const shape of SHAPE_NAMES.filter((each) => client.cannotPush?.[each] === undefined)) {
-      test(`carries ${shape} there and back unchanged`, async () => {
-        const { berth, developer } = run;
-        const image = await writeImage(run.newFolder(), shape, client.tool);
-        const repository = `${berth.host}/library/${client.tool}/${shape}`;
-        await developer(client.push(berth.host, image.folder, `${repository}:one`));
-        assert.deepEqual(await berth.contentOf(`library/${client.tool}/${shape}`, "one"), image.content);
-        if (client.cannotPull?.[shape] !== undefined) return;
-        for (const reference of [`${repository}:one`, `${repository}@${image.root.digest}`]) {
-          const folder = run.newFolder();
-          await developer(client.pull(berth.host, reference, folder));
-          const back = await readLayout(folder);
-          assert.equal(back.root.digest, image.root.digest);
-          assert.deepEqual(back.content, image.content);
-        }
-      });
-    }
-
-    test("refuses a wrong password", async () => {
-      const { berth, binary } = run;
-      const image = await writeImage(run.newFolder(), "gzip", `${client.tool} stranger`);
-      const stranger = await commandsInNewHome(client.tool);
-      // Not every client asks the registry when it is told a password.
-      const attempt = async () => {
-        await stranger.run(binary, ...client.login(berth.host, { name: "developer", password: "not-the-password" }));
-        await stranger.run(binary, ...client.push(berth.host, image.folder, `${berth.host}/library/${client.tool}/stranger:v1`));
-      };
-      await assert.rejects(attempt(), /unauthorized|401|authentication|invalid username/i);
-      await stranger.end();
-    });
-
-    test("lists tags", async () => {
-      const { berth, developer } = run;
-      const repository = `${berth.host}/library/${client.tool}/tags`;
-      for (const tag of ["v1", "v2", "latest"]) {
-        await developer(client.push(berth.host, (await writeImage(run.newFolder(), "gzip", tag)).folder, `${repository}:${tag}`));
-      }
-      const output = await developer(client.listTags(berth.host, repository));
-      const words = output.split(/[^\w.]+/).filter((word) => ["v1", "v2", "latest"].includes(word));
-      assert.deepEqual(words, ["latest", "v1", "v2"]);
-    });
-
-    test("copies between repositories by mounting, and uploads no layer again", async () => {
-      const { berth, developer } = run;
-      const image = await writeImage(run.newFolder(), "index", `${client.tool} copy`);
-      const source = `vault/${client.tool}/source`;
-      await developer(client.push(berth.host, image.folder, `${berth.host}/${source}:v1`));
-      const before = { mounts: await berth.count("mount", 201), uploads: await berth.count("upload-finish", 201) };
-      const target = `library/${client.tool}/target`;
-      await developer(client.copy(berth.host, `${berth.host}/${source}:v1`, `${berth.host}/${target}:v2`));
-      assert.deepEqual(await berth.contentOf(target, "v2"), image.content);
-      const mounts = (await berth.count("mount", 201)) - before.mounts;
-      const uploads = (await berth.count("upload-finish", 201)) - before.uploads;
-      // Three images share one layer: four layers and three configs, which skopeo never mounts.
-      assert.ok(mounts >= 4 && mounts + uploads === 7, `${mounts} blobs were mounted and ${uploads} uploaded`);
-    });
-
-    test("deletes where the user may", async () => {
-      const { berth, developer, maintainer } = run;
-      const image = await writeImage(run.newFolder(), "gzip", `${client.tool} delete`);
-      const repository = `library/${client.tool}/delete`;
-      await developer(client.push(berth.host, image.folder, `${berth.host}/${repository}:gone`));
-      const reference = `${berth.host}/${repository}@${image.root.digest}`;
-      await assert.rejects(developer(client.remove(berth.host, reference)), /denied|unauthorized|403|forbidden/i);
-      await berth.manifest(repository, "gone");
-      await maintainer(client.remove(berth.host, reference));
-      for (const each of ["gone", image.root.digest]) {
-        assert.equal((await berth.ask(`${repository}/manifests/${each}`)).status, 404);
-      }
-    });
-
-    test("pulls without an account what is public, and nothing else", async () => {
-      const { berth, developer, anonymous } = run;
-      const image = await writeImage(run.newFolder(), "index", `${client.tool} public`);
-      for (const project of ["library", "vault"]) {
-        await developer(client.push(berth.host, image.folder, `${berth.host}/${project}/${client.tool}/open:v1`));
-      }
-      const folder = run.newFolder();
-      await anonymous(client.pull(berth.host, `${berth.host}/library/${client.tool}/open:v1`, folder));
-      assert.deepEqual((await readLayout(folder)).content, image.content);
-      const hidden = client.pull(berth.host, `${berth.host}/vault/${client.tool}/open:v1`, run.newFolder());
-      await assert.rejects(anonymous(hidden), /denied|unauthorized|401|authentication/i);
-      await assert.rejects(anonymous(client.push(berth.host, image.folder, `${berth.host}/library/${client.tool}/open:v2`)));
-      assert.equal((await berth.ask(`library/${client.tool}/open/manifests/v2`)).status, 404);
-    });
-
-    test("lets a guest pull what is private, and refuses its push", async () => {
-      const { berth, developer, guest } = run;
-      const image = await writeImage(run.newFolder(), "gzip", `${client.tool} guest`);
-      const repository = `vault/${client.tool}/guest`;
-      await developer(client.push(berth.host, image.folder, `${berth.host}/${repository}:v1`));
-      const folder = run.newFolder();
-      await guest(client.pull(berth.host, `${berth.host}/${repository}:v1`, folder));
-      assert.deepEqual((await readLayout(folder)).content, image.content);
-      const push = client.push(berth.host, image.folder, `${berth.host}/${repository}:v2`);
-      await assert.rejects(guest(push), /denied|unauthorized|403|forbidden/i);
-      assert.equal((await berth.ask(`${repository}/manifests/v2`)).status, 404);
-    });
-
-    for (const own of ownTests) test(own.name, () => own.run(run));
-  });
+export function describeLayoutClient(client: LayoutClient, ownTests: readonly ClientTest[] = []): void {
+  describeClient(client, [...commonTests(client), ...ownTests]);
 }
 
-/** A client's means in its tests: each function runs the client with these arguments in that user's own home. */
-export interface LayoutClientRun {
-  readonly binary: string;
-  readonly berth: Berth;
-  developer(args: readonly string[]): Promise<string>;
-  maintainer(args: readonly string[]): Promise<string>;
-  guest(args: readonly string[]): Promise<string>;
-  anonymous(args: readonly string[]): Promise<string>;
-  /** The path of a folder that does not exist yet, in one that is removed in the end. */
-  newFolder(): string;
-  end(): Promise<void>;
-}
+function commonTests(client: LayoutClient): ClientTest[] {
+  const tests: ClientTest[] = [];
+  const test = (name: string, run: ClientTest["run"]) => tests.push({ name, run });
 
-async function prepare(client: LayoutClient): Promise<LayoutClientRun> {
-  const binary = await ensureTool(client.tool);
-  const berth = await startBerth();
-  const homes = {} as Record<"developer" | "maintainer" | "guest" | "anonymous", Commands>;
-  for (const name of ["developer", "maintainer", "guest", "anonymous"] as const) {
-    homes[name] = await commandsInNewHome(`${client.tool}-${name}`);
-    if (name !== "anonymous") await homes[name].run(binary, ...client.login(berth.host, berth.users[name]));
+  for (const shape of SHAPE_NAMES.filter((each) => client.cannotPush?.[each] === undefined)) {
+    test(`carries ${shape} there and back unchanged`, async (run) => {
+      const { berth, developer } = run;
+      const image = await writeImage(run.newFolder(), shape, client.tool);
+      const repository = `${berth.host}/library/${client.tool}/${shape}`;
+      await developer(client.push(berth.host, image.folder, `${repository}:one`));
+      assert.deepEqual(await berth.contentOf(`library/${client.tool}/${shape}`, "one"), image.content);
+      if (client.cannotPull?.[shape] !== undefined) return;
+      for (const reference of [`${repository}:one`, `${repository}@${image.root.digest}`]) {
+        const folder = run.newFolder();
+        await developer(client.pull(berth.host, reference, folder));
+        const back = await readLayout(folder);
+        assert.equal(back.root.digest, image.root.digest);
+        assert.deepEqual(back.content, image.content);
+      }
+    });
   }
-  let folders = 0;
-  const as = (name: keyof typeof homes) => (args: readonly string[]) => homes[name].run(binary, ...args);
-  return {
-    binary,
-    berth,
-    developer: as("developer"),
-    maintainer: as("maintainer"),
-    guest: as("guest"),
-    anonymous: as("anonymous"),
-    end: async () => {
-      await berth.stop();
-      for (const home of Object.values(homes)) await home.end();
-    },
-    newFolder: () => join(homes.anonymous.home, `layout-${(folders += 1)}`),
-  };
+
+  test("refuses a wrong password", async (run) => {
+    const { berth, binary } = run;
+    const image = await writeImage(run.newFolder(), "gzip", `${client.tool} stranger`);
+    const stranger = await commandsInNewHome(client.tool);
+    // Not every client asks the registry when it is told a password.
+    const attempt = async () => {
+      await stranger.run(binary, ...client.login(berth.host, { name: "developer", password: "not-the-password" }));
+      await stranger.run(binary, ...client.push(berth.host, image.folder, `${berth.host}/library/${client.tool}/stranger:v1`));
+    };
+    await assert.rejects(attempt(), /unauthorized|401|authentication|invalid username/i);
+    await stranger.end();
+  });
+
+  test("lists tags", async (run) => {
+    const { berth, developer } = run;
+    const repository = `${berth.host}/library/${client.tool}/tags`;
+    for (const tag of ["v1", "v2", "latest"]) {
+      await developer(client.push(berth.host, (await writeImage(run.newFolder(), "gzip", tag)).folder, `${repository}:${tag}`));
+    }
+    const output = await developer(client.listTags(berth.host, repository));
+    const words = output.split(/[^\w.]+/).filter((word) => ["v1", "v2", "latest"].includes(word));
+    assert.deepEqual(words, ["latest", "v1", "v2"]);
+  });
+
+  test("copies between repositories by mounting, and uploads no layer again", async (run) => {
+    const { berth, developer } = run;
+    const image = await writeImage(run.newFolder(), "index", `${client.tool} copy`);
+    const source = `vault/${client.tool}/source`;
+    await developer(client.push(berth.host, image.folder, `${berth.host}/${source}:v1`));
+    const before = { mounts: await berth.count("mount", 201), uploads: await berth.count("upload-finish", 201) };
+    const target = `library/${client.tool}/target`;
+    await developer(client.copy(berth.host, `${berth.host}/${source}:v1`, `${berth.host}/${target}:v2`));
+    assert.deepEqual(await berth.contentOf(target, "v2"), image.content);
+    const mounts = (await berth.count("mount", 201)) - before.mounts;
+    const uploads = (await berth.count("upload-finish", 201)) - before.uploads;
+    // Three images share one layer: four layers and three configs, which skopeo never mounts.
+    assert.ok(mounts >= 4 && mounts + uploads === 7, `${mounts} blobs were mounted and ${uploads} uploaded`);
+  });
+
+  test("deletes where the user may", async (run) => {
+    const { berth, developer, maintainer } = run;
+    const image = await writeImage(run.newFolder(), "gzip", `${client.tool} delete`);
+    const repository = `library/${client.tool}/delete`;
+    await developer(client.push(berth.host, image.folder, `${berth.host}/${repository}:gone`));
+    const reference = `${berth.host}/${repository}@${image.root.digest}`;
+    await assert.rejects(developer(client.remove(berth.host, reference)), /denied|unauthorized|403|forbidden/i);
+    await berth.manifest(repository, "gone");
+    await maintainer(client.remove(berth.host, reference));
+    for (const each of ["gone", image.root.digest]) {
+      assert.equal((await berth.ask(`${repository}/manifests/${each}`)).status, 404);
+    }
+  });
+
+  test("pulls without an account what is public, and nothing else", async (run) => {
+    const { berth, developer, anonymous } = run;
+    const image = await writeImage(run.newFolder(), "index", `${client.tool} public`);
+    for (const project of ["library", "vault"]) {
+      await developer(client.push(berth.host, image.folder, `${berth.host}/${project}/${client.tool}/open:v1`));
+    }
+    const folder = run.newFolder();
+    await anonymous(client.pull(berth.host, `${berth.host}/library/${client.tool}/open:v1`, folder));
+    assert.deepEqual((await readLayout(folder)).content, image.content);
+    const hidden = client.pull(berth.host, `${berth.host}/vault/${client.tool}/open:v1`, run.newFolder());
+    await assert.rejects(anonymous(hidden), /denied|unauthorized|401|authentication/i);
+    await assert.rejects(anonymous(client.push(berth.host, image.folder, `${berth.host}/library/${client.tool}/open:v2`)));
+    assert.equal((await berth.ask(`library/${client.tool}/open/manifests/v2`)).status, 404);
+  });
+
+  test("lets a guest pull what is private, and refuses its push", async (run) => {
+    const { berth, developer, guest } = run;
+    const image = await writeImage(run.newFolder(), "gzip", `${client.tool} guest`);
+    const repository = `vault/${client.tool}/guest`;
+    await developer(client.push(berth.host, image.folder, `${berth.host}/${repository}:v1`));
+    const folder = run.newFolder();
+    await guest(client.pull(berth.host, `${berth.host}/${repository}:v1`, folder));
+    assert.deepEqual((await readLayout(folder)).content, image.content);
+    const push = client.push(berth.host, image.folder, `${berth.host}/${repository}:v2`);
+    await assert.rejects(guest(push), /denied|unauthorized|403|forbidden/i);
+    assert.equal((await berth.ask(`${repository}/manifests/v2`)).status, 404);
+  });
+
+  return tests;
 }
