@@ -16,6 +16,7 @@ import type { BlobStore } from "./content/blobs/blob-store.ts";
 import { createFilesystemStore } from "./content/blobs/filesystem.ts";
 import { createHotCache } from "./content/blobs/hot-cache.ts";
 import { createGarbage, type Garbage } from "./content/garbage.ts";
+import { meterStore, STORE_OPERATIONS } from "./content/blobs/metered-store.ts";
 import { createManifests } from "./content/manifests.ts";
 import { createReferrers } from "./content/referrers.ts";
 import { createRepositories } from "./content/repositories.ts";
@@ -31,6 +32,7 @@ import { createPush } from "./distribution/push.ts";
 import { createUploadSessions } from "./distribution/upload-session.ts";
 import { createHealth } from "./http/health.ts";
 import { createSemaphore } from "./http/limits.ts";
+import { startMetricsServer } from "./http/metrics-server.ts";
 import { startServer, type RunningServer } from "./http/server.ts";
 import { answerToken } from "./http/token.ts";
 import { createClientAddressReader, originOf } from "./http/trusted-proxies.ts";
@@ -40,7 +42,7 @@ import { systemClock } from "./platform/clock.ts";
 import type { Database } from "./platform/database/database.ts";
 import { migrate } from "./platform/database/migrate.ts";
 import { createRequestIds, type Logger } from "./platform/log.ts";
-import { createMetrics } from "./platform/metrics.ts";
+import { createMetrics, type Metrics } from "./platform/metrics.ts";
 import { openKeyPair } from "./platform/tls.ts";
 import { createNoteRead } from "./platform/young-memory.ts";
 
@@ -56,6 +58,7 @@ export interface Foundation {
   readonly database: Database;
   readonly store: BlobStore;
   readonly garbage: Garbage;
+  readonly metrics: Metrics;
   close(): Promise<void>;
 }
 
@@ -120,10 +123,12 @@ export async function openFoundation({ config, logger }: Surroundings): Promise<
   const database = await openDatabase(config, logger);
   try {
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
-    const store = await openStore(config, logger);
+    const metrics = createMetrics({ operations: V2_OPERATIONS, storeOperations: STORE_OPERATIONS, tag: config.metrics.tag });
+    const store = meterStore(await openStore(config, logger), metrics);
     return {
       database,
       store,
+      metrics,
       garbage: createGarbage(database, store, systemClock, leaseTimes(config)),
       async close() {
         await store.close();
@@ -137,7 +142,7 @@ export async function openFoundation({ config, logger }: Surroundings): Promise<
 }
 
 /** Builds the content's side: what uploads and the collector share. */
-function composeContent({ config, logger }: Surroundings, { database, store, garbage }: Foundation) {
+function composeContent({ config, logger }: Surroundings, { database, store, garbage, metrics }: Foundation) {
   const clock = systemClock;
   const repositories = createRepositories(database, clock);
   const blobs = createBlobs(database, clock, leaseTimes(config));
@@ -153,7 +158,6 @@ function composeContent({ config, logger }: Surroundings, { database, store, gar
     noteRead: createNoteRead(),
     onBackgroundError: (error) => logger.warn({ err: error }, "clearing up behind an upload failed; the sweep will do it"),
   });
-  const metrics = createMetrics({ operations: V2_OPERATIONS, storeOperations: [], tag: config.metrics.tag });
   let failedRounds = 0;
   metrics.addCounter("collection_failed_rounds_total", "Rounds of collection that ended with an error.", () => failedRounds);
   const collector = createCollector({
@@ -174,7 +178,7 @@ function composeContent({ config, logger }: Surroundings, { database, store, gar
       logger.error({ err: error }, "a round of collection failed; the next one goes on");
     },
   });
-  return { repositories, blobs, sessions, metrics, collector };
+  return { repositories, blobs, sessions, collector };
 }
 
 /** The collector alone, for the `work` role and the `gc` command. */
@@ -187,8 +191,8 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
   const { config, logger, masterKey } = surroundings;
   const clock = systemClock;
   const foundation = await openFoundation(surroundings);
-  const { database, store } = foundation;
-  const { repositories, blobs, sessions, metrics, collector } = composeContent(surroundings, foundation);
+  const { database, store, metrics } = foundation;
+  const { repositories, blobs, sessions, collector } = composeContent(surroundings, foundation);
 
   // Access: who may.
   const accounts = createAccounts({ database, clock });
@@ -319,6 +323,18 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     },
   );
   metrics.addGauge("http_connections", "Open connections.", () => server.connections());
+  const metricsServer =
+    config.metrics.listen === undefined
+      ? undefined
+      : await startMetricsServer(
+          config.metrics.listen,
+          new Map([
+            ["/metrics", health.openMetrics],
+            ["/healthz", health.live],
+            ["/readyz", health.ready],
+          ]),
+          (error) => logger.error({ err: error }, "the metrics page failed"),
+        );
   if (options.jobs) collector.start();
 
   return {
@@ -327,6 +343,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     async stop() {
       health.drain();
       await server.stop(config.http.shutdownGraceSeconds * SECOND);
+      await metricsServer?.stop();
       await collector.stop();
       keyPair?.close();
       await foundation.close();

@@ -6,6 +6,7 @@ import type { Authorizer } from "../access/authorize.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import type { Database } from "../platform/database/database.ts";
 import type { Metrics } from "../platform/metrics.ts";
+import type { PageHandler } from "./metrics-server.ts";
 import type { Handler } from "./server.ts";
 
 /** What health needs. */
@@ -20,11 +21,13 @@ export interface HealthParts {
 /** The handlers. */
 export interface Health {
   /** 200 as long as the process answers. */
-  readonly live: Handler;
+  readonly live: PageHandler;
   /** 200 when database and store can be used; 503 with what cannot, and while the process drains. */
-  readonly ready: Handler;
+  readonly ready: PageHandler;
   /** Prometheus's page, for administrators. */
   readonly metrics: Handler;
+  /** The same for whoever reaches it: for a port of its own. */
+  readonly openMetrics: PageHandler;
   /** From now on the process is not ready. */
   drain(): void;
 }
@@ -53,6 +56,12 @@ export function createHealth({ database, store, metrics, authenticator, authoriz
     return { database: databaseState!, store: storeState! };
   }
 
+  async function sendMetrics(response: ServerResponse): Promise<void> {
+    const { contentType, page } = await metrics.render();
+    response.writeHead(200, { "content-type": contentType, "content-length": Buffer.byteLength(page) });
+    response.end(page);
+  }
+
   return {
     live: (_request, response) => send(response, 200, { status: "ok" }),
     async ready(_request, response) {
@@ -64,10 +73,9 @@ export function createHealth({ database, store, metrics, authenticator, authoriz
     },
     async metrics(request: IncomingMessage, response: ServerResponse, context) {
       await authorizer.authorizeAdministrator(await authenticator.authenticate(request.headers.authorization, context.remoteAddress));
-      const { contentType, page } = await metrics.render();
-      response.writeHead(200, { "content-type": contentType, "content-length": Buffer.byteLength(page) });
-      response.end(page);
+      await sendMetrics(response);
     },
+    openMetrics: (_request, response) => sendMetrics(response),
     drain() {
       isDraining = true;
     },

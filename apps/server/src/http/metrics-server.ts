@@ -1,0 +1,48 @@
+// A port of its own for machinery inside the network: metrics and health, without credentials. Only runs where `metrics.listen` is set.
+// Not here: what the pages hold (health.ts).
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/** Answers one request of the machinery. */
+export type PageHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
+
+/** A listening metrics server. */
+export interface MetricsServer {
+  readonly port: number;
+  stop(): Promise<void>;
+}
+
+/** Starts listening. `onError` gets what a page's handler threw; the client gets 500. */
+export async function startMetricsServer(
+  address: { readonly host: string | undefined; readonly port: number },
+  pages: ReadonlyMap<string, PageHandler>,
+  onError: (error: unknown) => void,
+): Promise<MetricsServer> {
+  const server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, (request, response) => {
+    const page = request.method === "GET" ? pages.get((request.url ?? "/").split("?", 1)[0]!) : undefined;
+    if (page === undefined) {
+      response.writeHead(404).end();
+      return;
+    }
+    Promise.resolve(page(request, response)).catch((error: unknown) => {
+      onError(error);
+      if (response.headersSent) response.destroy();
+      else response.writeHead(500).end();
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(address.port, address.host, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
