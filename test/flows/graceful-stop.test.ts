@@ -1,0 +1,133 @@
+// Stopping a real process: what runs may end, nothing new begins, a second signal ends it at once, and after its time the rest is cut.
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { openRawClient, requestHead, type RawClient } from "./raw-client.testing.ts";
+import { ADMIN_PASSWORD, sha256 } from "./registry.testing.ts";
+import { startServerProcess, type ServerProcess } from "./server-process.testing.ts";
+
+const REPO = "library/app";
+const AUTH = { authorization: `Basic ${Buffer.from(`admin:${ADMIN_PASSWORD}`).toString("base64")}` };
+const MIB = 1024 * 1024;
+
+async function start(t: { after(work: () => Promise<void>): void }, settings: Record<string, string> = {}): Promise<ServerProcess> {
+  const server = await startServerProcess(settings);
+  t.after(() => server.clean());
+  return server;
+}
+
+async function pushBlob(server: ServerProcess, bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  const answer = await fetch(`${server.origin}/v2/${REPO}/blobs/uploads/?digest=${sha256(bytes)}`, {
+    method: "POST",
+    headers: AUTH,
+    body: bytes,
+  });
+  assert.equal(answer.status, 201);
+  return sha256(bytes);
+}
+
+/** A download of which the headers have come and the rest is not taken yet. */
+async function beginDownload(server: ServerProcess, digest: string): Promise<RawClient> {
+  const client = await openRawClient(server.origin);
+  await client.send(requestHead("GET", `/v2/${REPO}/blobs/${digest}`, AUTH));
+  await once(client.socket, "data");
+  client.socket.pause();
+  return client;
+}
+
+/** An upload of which the first half has gone. */
+async function beginUpload(server: ServerProcess, bytes: Uint8Array): Promise<RawClient> {
+  const client = await openRawClient(server.origin);
+  const target = `/v2/${REPO}/blobs/uploads/?digest=${sha256(bytes)}`;
+  await client.send(requestHead("POST", target, { ...AUTH, "content-length": bytes.length }), bytes.subarray(0, bytes.length / 2));
+  return client;
+}
+
+async function isRefused(server: ServerProcess): Promise<boolean> {
+  const { port, hostname } = new URL(server.origin);
+  const socket = connect(Number(port), hostname);
+  return new Promise((resolve) => {
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(false);
+    });
+    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
+  });
+}
+
+function stopping(server: ServerProcess): Promise<unknown> {
+  return server.logged((line) => line.msg.startsWith("stopping"));
+}
+
+describe("a stop", () => {
+  it("lets a large upload and a large download end, takes nothing new, and exits with 0", async (t) => {
+    const server = await start(t, { "http.shutdownGraceSeconds": "1m" });
+    const stored = randomBytes(24 * MIB);
+    const digest = await pushBlob(server, stored);
+    const sent = randomBytes(8 * MIB);
+    const download = await beginDownload(server, digest);
+    const upload = await beginUpload(server, sent);
+    // Idle ones: one that was used, and one that never was. Neither may hold up the stop.
+    const used = await openRawClient(server.origin);
+    await used.send(requestHead("GET", "/v2/", AUTH));
+    assert.equal((await used.answer()).status, 200);
+    const unused = await openRawClient(server.origin);
+
+    server.kill("SIGTERM");
+    await stopping(server);
+    // The line comes just before the port is closed.
+    while (!(await isRefused(server))) await sleep(10);
+    await Promise.all([used.closed(), unused.closed()]);
+    await upload.send(sent.subarray(sent.length / 2));
+    assert.equal((await upload.answer()).status, 201);
+    download.socket.resume();
+    const got = await download.answer();
+    assert.equal(createHash("sha256").update(got.body).digest("hex"), digest.slice(7));
+    assert.deepEqual(await server.ended, { code: 0, signal: null });
+    assert.deepEqual(
+      server.log.filter((line) => line.level === "error"),
+      [],
+    );
+  });
+
+  it("ends at once at the second signal", async (t) => {
+    const server = await start(t, { "http.shutdownGraceSeconds": "1h" });
+    const upload = await beginUpload(server, randomBytes(4 * MIB));
+    server.kill("SIGTERM");
+    await stopping(server);
+    server.kill("SIGTERM");
+    assert.deepEqual(await server.ended, { code: 130, signal: null });
+    await upload.closed();
+  });
+
+  it("cuts what still runs after its time, keeps none of it, and exits with 0", async (t) => {
+    const server = await start(t, { "http.shutdownGraceSeconds": "1s" });
+    const stored = randomBytes(24 * MIB);
+    const download = await beginDownload(server, await pushBlob(server, stored));
+    const upload = await beginUpload(server, randomBytes(4 * MIB));
+    // What never gets as far as a request must not last longer either.
+    const half = await openRawClient(server.origin);
+    await half.send("GET /v2/ HTTP/1.1\r\n");
+    server.kill("SIGINT");
+    await Promise.all([upload.closed(), half.closed()]);
+    download.socket.resume();
+    assert.ok((await download.closed()).length < stored.length);
+    assert.deepEqual(await server.ended, { code: 0, signal: null });
+    assert.deepEqual(
+      server.log.filter((line) => line.level === "error").map((line) => JSON.stringify(line)),
+      [],
+    );
+  });
+
+  it("with nothing running needs no time, and what was acknowledged is there after the next start", async (t) => {
+    const server = await start(t);
+    await pushBlob(server, randomBytes(100_000));
+    await sleep(10);
+    server.kill("SIGTERM");
+    assert.deepEqual(await server.ended, { code: 0, signal: null });
+    assert.ok(server.log.some((line) => line.msg === "stopped"));
+  });
+});
