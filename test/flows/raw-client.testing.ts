@@ -30,11 +30,14 @@ export interface RawClient {
 export async function openRawClient(origin: string): Promise<RawClient> {
   const { hostname, port } = new URL(origin);
   const socket = connect(Number(port), hostname);
-  let received = Buffer.alloc(0);
+  // Joined only where they are looked at: joining at each piece of a large body would take longer than sending it.
+  let pieces: Buffer[] = [];
+  let receivedBytes = 0;
   let isClosed = false;
   let wake = (): void => undefined;
   socket.on("data", (piece: Buffer) => {
-    received = Buffer.concat([received, piece]);
+    pieces.push(piece);
+    receivedBytes += piece.length;
     wake();
   });
   // A reset shows as a connection that is closed too early, which is what tests look at.
@@ -46,12 +49,17 @@ export async function openRawClient(origin: string): Promise<RawClient> {
   });
   await once(socket, "connect");
 
+  function received(): Buffer {
+    if (pieces.length !== 1) pieces = [Buffer.concat(pieces)];
+    return pieces[0]!;
+  }
+
   async function until<T>(find: () => T | undefined, what: string): Promise<T> {
     for (;;) {
       const found = find();
       if (found !== undefined) return found;
       if (isClosed)
-        throw new Error(`the connection ended before ${what}; it left ${JSON.stringify(received.toString("latin1").slice(0, 300))}`);
+        throw new Error(`the connection ended before ${what}; it left ${JSON.stringify(received().toString("latin1").slice(0, 300))}`);
       await new Promise<void>((resolve) => {
         wake = resolve;
       });
@@ -70,10 +78,10 @@ export async function openRawClient(origin: string): Promise<RawClient> {
     },
     async answer(toHead = false) {
       const end = await until(() => {
-        const at = received.indexOf("\r\n\r\n");
+        const at = received().indexOf("\r\n\r\n");
         return at === -1 ? undefined : at;
       }, "the headers");
-      const [first = "", ...lines] = received.subarray(0, end).toString("latin1").split("\r\n");
+      const [first = "", ...lines] = received().subarray(0, end).toString("latin1").split("\r\n");
       const match = /^(HTTP\/1\.[01]) (\d{3})/.exec(first);
       assert.ok(match !== null, `not a status line: ${first}`);
       const headers = new Map(
@@ -82,16 +90,18 @@ export async function openRawClient(origin: string): Promise<RawClient> {
       const status = Number(match[2]);
       const hasBody = !toHead && status >= 200 && status !== 204 && status !== 304;
       const length = hasBody ? Number(headers.get("content-length") ?? "0") : 0;
-      await until(() => (received.length >= end + 4 + length ? true : undefined), "the body");
-      const body = Buffer.from(received.subarray(end + 4, end + 4 + length));
-      received = Buffer.from(received.subarray(end + 4 + length));
+      await until(() => (receivedBytes >= end + 4 + length ? true : undefined), "the body");
+      const all = received();
+      const body = all.subarray(end + 4, end + 4 + length);
+      pieces = [all.subarray(end + 4 + length)];
+      receivedBytes = pieces[0]!.length;
       const isJson = headers.get("content-type")?.startsWith("application/json") === true && body.length > 0;
       const code = isJson ? ((JSON.parse(body.toString("utf8")) as { errors?: { code: string }[] }).errors?.[0]?.code ?? "") : "";
       return { status, version: match[1]!, headers, body, code };
     },
     async closed() {
       await until(() => (isClosed ? true : undefined), "its end");
-      return received;
+      return received();
     },
     destroy: () => socket.destroy(),
   };

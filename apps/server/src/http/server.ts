@@ -47,7 +47,7 @@ export interface RunningServer {
   readonly port: number;
   /** Open connections. */
   connections(): number;
-  /** Takes no new connection, lets what runs end, and after `graceMs` breaks off the rest. */
+  /** Takes no new connection, lets what runs end, and after `graceMs` breaks off the rest; no request runs when it resolves. */
   stop(graceMs: number): Promise<void>;
 }
 
@@ -55,6 +55,8 @@ export interface RunningServer {
 const UNBOUNDED_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 /** How long a connection that has never carried a request may stay while the server stops: its first request may be under way. */
 const FIRST_REQUEST_MS = 1_000;
+/** How long requests without a connection may take to end: they write a row or two. */
+const SETTLE_MS = 5_000;
 /** So that clients know what to send; the data plane has a challenge of its own. Source: RFC 9110, section 15.5.2; RFC 7617. */
 const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
 
@@ -113,12 +115,20 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   };
   // The newest answer of each connection: what a parse error would otherwise be written into, and which connections were ever used.
   const newest = new WeakMap<Socket, ServerResponse>();
+  let running = 0;
+  let onLastEnded: (() => void) | undefined;
   const start = (request: IncomingMessage, response: ServerResponse): void => {
+    running++;
     // A defect in answering must cost one connection, not the process.
-    dispatch(request, response).catch((error: unknown) => {
-      options.logger.error({ err: error, url: request.url }, "request failed without an answer");
-      response.destroy();
-    });
+    dispatch(request, response)
+      .catch((error: unknown) => {
+        options.logger.error({ err: error, url: request.url }, "request failed without an answer");
+        response.destroy();
+      })
+      .finally(() => {
+        running--;
+        if (running === 0) onLastEnded?.();
+      });
   };
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
     newest.set(request.socket, response);
@@ -185,6 +195,16 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       clearTimeout(timer);
       clearTimeout(unused);
       clearInterval(idle);
+      // Requests whose connections were cut still put things in order, for which they need what the caller is about to close.
+      if (running > 0) {
+        await new Promise<void>((resolve) => {
+          const enough = setTimeout(resolve, SETTLE_MS);
+          onLastEnded = () => {
+            clearTimeout(enough);
+            resolve();
+          };
+        });
+      }
     },
   };
 }
