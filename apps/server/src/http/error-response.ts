@@ -2,6 +2,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 
+/** Clients of old look for it to tell a registry from any other server. */
+export const API_VERSION_HEADER = { "docker-distribution-api-version": "registry/2.0" };
+
 /** An error as it goes out. */
 export interface ErrorAnswer {
   readonly status: number;

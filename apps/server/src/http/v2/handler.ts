@@ -5,7 +5,7 @@ import type { Authenticator } from "../../access/authenticate.ts";
 import { challenge } from "../../access/challenge.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Metrics, OperationMeter } from "../../platform/metrics.ts";
-import { isServerFault, sendError } from "../error-response.ts";
+import { API_VERSION_HEADER, isServerFault, sendError } from "../error-response.ts";
 import { ClientGoneError } from "./blob-response.ts";
 import { parseRequest, type V2Kind } from "./parse-request.ts";
 import type { V2Exchange, V2Routes } from "./routes.ts";
@@ -49,9 +49,6 @@ export const V2_OPERATIONS: readonly (V2Kind | "unparsed")[] = [
   "referrers",
   "unparsed",
 ];
-
-/** Clients of old look for it to tell a registry from any other server. */
-export const API_VERSION_HEADER = { "docker-distribution-api-version": "registry/2.0" };
 
 /** Makes the handler. */
 export function createV2Handler(parts: V2HandlerParts): V2Handler {

@@ -16,6 +16,7 @@ import type { Pull } from "../../distribution/pull.ts";
 import type { Push } from "../../distribution/push.ts";
 import type { Chunk, SessionState, UploadSessions } from "../../distribution/upload-session.ts";
 import { type Semaphore, withIdleTimeout } from "../limits.ts";
+import { API_VERSION_HEADER } from "../error-response.ts";
 import { endWith, sendBlob } from "./blob-response.ts";
 import { contentLength, isNotModified, mediaType, tagCondition } from "./headers.ts";
 import type { Page, V2Kind, V2Request } from "./parse-request.ts";
@@ -114,7 +115,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
   return {
     async ping({ caller, response }) {
       if (caller.kind === "anonymous" && caller.access === undefined) throw new RegistryError("UNAUTHORIZED");
-      sendJson(response, 200, "{}");
+      sendJson(response, 200, "{}", API_VERSION_HEADER);
     },
 
     async catalog({ caller, parsed, response }) {
@@ -161,9 +162,12 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     async "manifest-put"({ caller, parsed, request, response }) {
       const grant = await push.authorize(caller, parsed.repository);
       const condition = tagCondition(request.headers["if-match"], request.headers["if-none-match"]);
-      const bytes = await readManifestBody(request, settings);
       const type = mediaType(request.headers["content-type"]);
-      const pushed = await push.putManifest(grant, { ...parsed, contentType: type, bytes, condition });
+      // A slot as for a blob: manifests are held in memory whole.
+      const pushed = await withSlot(async () => {
+        const bytes = await readManifestBody(request, settings);
+        return push.putManifest(grant, { ...parsed, contentType: type, bytes, condition });
+      });
       response.writeHead(201, {
         location: `/v2/${parsed.repository}/manifests/${pushed.digest}`,
         "docker-content-digest": pushed.digest,
