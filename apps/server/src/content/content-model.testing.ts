@@ -158,10 +158,16 @@ export function createContentModel(memory: MemoryBlobs, clock: Clock): ContentMo
       // Row and bytes are looked at one after the other: where a step runs on beside us, look once more.
       if (broken.length > 0) broken = await findBrokenBlobs(database);
       assert.deepEqual(broken, [], "rows without their bytes");
-      const links = new Set((await database.all(listLinks, {})).map((link) => `${link.repository_id} ${link.digest}`));
+      const links = new Map((await database.all(listLinks, {})).map((link) => [`${link.repository_id} ${link.digest}`, link.leased_until]));
       for (const [name, until] of promises) {
-        if (until < clock.now()) promises.delete(name);
-        else assert.ok(links.has(name), `blob ${name} is gone, which was promised for ${until - clock.now()} ms more`);
+        if (until < clock.now()) {
+          promises.delete(name);
+          continue;
+        }
+        const lease = links.get(name);
+        assert.notEqual(lease, undefined, `blob ${name} is gone, which was promised for ${until - clock.now()} ms more`);
+        // Not only still there, but safe from a collector that comes now.
+        assert.ok(lease === null || lease! >= until, `blob ${name} may go ${until - lease!} ms before the time that was promised`);
       }
       const edges = new Set(
         (await database.all(listEdges, {}))

@@ -1,0 +1,248 @@
+// Upload sessions that several processes share: over one database and one store, with claims that are lost at the worst moment.
+// Not here: HTTP (test/flows), random schedules (schedules.test.ts), the stores by themselves (content/blobs).
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { digestOf } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import { createTestClock, type TestClock } from "../access/access.testing.ts";
+import type { Grant } from "../access/caller.ts";
+import type { BlobStoreFixture } from "../content/blobs/blob-store.contract.ts";
+import { forEachBlobStore } from "../content/blobs/blob-stores.testing.ts";
+import { createContent, createGrants, readBlob, TEST_TIMES, TEST_UPLOAD_AGE_MS, type Content } from "../content/content.testing.ts";
+import { holdAt, interceptDatabase, interceptStore, type Held, type Hook } from "../content/intercept.testing.ts";
+import { UPLOAD_LOCK_MS } from "../content/uploads.ts";
+import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
+import type { Chunk } from "./upload-session.ts";
+
+const passing: Hook = async () => undefined;
+
+async function codeOf(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+    return "done";
+  } catch (error) {
+    if (error instanceof RegistryError) return error.code;
+    throw error;
+  }
+}
+
+function chunkOf(bytes: Uint8Array, startBytes?: number): Chunk {
+  return {
+    startBytes,
+    lengthBytes: bytes.length,
+    body: (async function* () {
+      yield bytes;
+    })(),
+  };
+}
+
+/** A body that stops in its middle until it is let go. */
+function stallingChunk(bytes: Uint8Array): { readonly chunk: Chunk; readonly reached: Promise<void>; letGo(): void } {
+  const reached = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  async function* body(): AsyncGenerator<Uint8Array> {
+    yield bytes.subarray(0, 1);
+    reached.resolve();
+    await go.promise;
+    yield bytes.subarray(1);
+  }
+  return { chunk: { startBytes: undefined, lengthBytes: bytes.length, body: body() }, reached: reached.promise, letGo: () => go.resolve() };
+}
+
+forEachDatabase("upload sessions of several processes", (create) => {
+  forEachBlobStore((storeName, createFixture) => {
+    if (typeof createFixture !== "function") {
+      it(`over ${storeName}`, { skip: createFixture.skip }, () => undefined);
+      return;
+    }
+    describe(`over ${storeName}`, () => {
+      let test: TestDatabase;
+      let fixture: BlobStoreFixture;
+      let clock: TestClock;
+      let push: Grant<"push">;
+      let repositoryId: number;
+      let started = 0;
+
+      before(async () => {
+        test = await create();
+        fixture = await createFixture();
+        clock = createTestClock();
+        push = (await createGrants(test.database))("push", "test/one");
+        repositoryId = await (await start()).repositories.ensureId(push);
+      });
+      after(async () => {
+        await test.end();
+        await fixture.remove();
+      });
+
+      /** Another process. */
+      async function start(hook: Hook = passing): Promise<Content> {
+        const store = await fixture.open(`process-${++started}`);
+        return createContent(interceptDatabase(await test.open(), hook, true), interceptStore(store, hook), clock, TEST_TIMES);
+      }
+
+      async function assertStored(content: Content, bytes: Uint8Array): Promise<void> {
+        const found = await content.blobs.find(push, repositoryId, digestOf(bytes));
+        assert.ok(found);
+        assert.deepEqual(await readBlob(content, found), Buffer.from(bytes));
+      }
+
+      /** Nothing but bound blobs: what was settled in the background is given its time. */
+      async function assertNothingLeft(content: Content): Promise<void> {
+        clock.advance(10 * TEST_UPLOAD_AGE_MS);
+        await content.sessions.expire(100);
+        await content.garbage.collectLinks(100);
+        clock.advance(10 * TEST_UPLOAD_AGE_MS);
+        await content.garbage.reclaimBytes(100);
+        for (let tries = 0; tries < 50 && (await fixture.leftovers()).length > 0; tries++)
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        assert.deepEqual(await fixture.leftovers(), []);
+      }
+
+      // Over what lies in the database, and different in each test.
+      const content = (fill: string): Buffer => Buffer.from(`${fill} `.repeat(20_000));
+
+      it("go on with one process what another began, and end with a third", async () => {
+        const [a, b, c] = [await start(), await start(), await start()];
+        const bytes = content("three processes");
+        const { id } = await a.sessions.begin(push, "sha256");
+        await b.sessions.append(push, id, chunkOf(bytes.subarray(0, 30), 0));
+        await c.sessions.append(push, id, chunkOf(bytes.subarray(30, 1000), 30));
+        assert.equal((await a.sessions.append(push, id, chunkOf(bytes.subarray(1000, 200_000), 1000))).offsetBytes, 200_000);
+        assert.equal(await codeOf(b.sessions.append(push, id, chunkOf(bytes, 10))), "RANGE_INVALID");
+        await c.sessions.finish(push, id, digestOf(bytes), chunkOf(bytes.subarray(200_000)));
+        await assertStored(a, bytes);
+        await assertNothingLeft(b);
+      });
+
+      it("keep a writer out that lost its claim, while it writes and when it would commit", async () => {
+        const [slow, quick] = [await start(), await start()];
+        const bytes = content("a lost claim");
+        const { id } = await slow.sessions.begin(push, "sha256");
+        const stalled = stallingChunk(content("what came too late"));
+        const late = codeOf(slow.sessions.append(push, id, stalled.chunk));
+        await stalled.reached;
+        assert.equal(await codeOf(quick.sessions.append(push, id, chunkOf(bytes))), "CONFLICT");
+        clock.advance(UPLOAD_LOCK_MS + 1);
+        await quick.sessions.append(push, id, chunkOf(bytes));
+        stalled.letGo();
+        assert.equal(await late, "CONFLICT");
+        await quick.sessions.finish(push, id, digestOf(bytes), undefined);
+        await assertStored(slow, bytes);
+        await assertNothingLeft(slow);
+      });
+
+      for (const step of ["uploads.record", "store.finish", "begin"]) {
+        it(`let one of two finish when the first is held at ${step} and loses its claim`, async () => {
+          let held: Held | undefined;
+          const slow = await start((at, phase) => held?.hook(at, phase) ?? Promise.resolve());
+          const quick = await start();
+          const bytes = content(`held at ${step}`);
+          const { id } = await quick.sessions.begin(push, "sha256");
+          await quick.sessions.append(push, id, chunkOf(bytes.subarray(0, 100_000)));
+          held = holdAt(step);
+          const finish = (process: Content) =>
+            codeOf(process.sessions.finish(push, id, digestOf(bytes), chunkOf(bytes.subarray(100_000), 100_000)));
+          const late = finish(slow);
+          await held.reached;
+          clock.advance(UPLOAD_LOCK_MS + 1);
+          const inTime = await finish(quick);
+          held.letGo();
+          // From `record` on the session holds all bytes: the second client learns where it stands, and asks again.
+          if (inTime === "RANGE_INVALID") await quick.sessions.finish(push, id, digestOf(bytes), undefined);
+          else assert.equal(inTime, "done");
+          assert.notEqual(await late, "done");
+          await assertStored(quick, bytes);
+          await assertNothingLeft(quick);
+        });
+      }
+
+      it("finish once when two finish at once", async () => {
+        const processes = [await start(), await start(), await start()];
+        const bytes = content("finished at once");
+        const { id } = await processes[0]!.sessions.begin(push, "sha256");
+        await processes[1]!.sessions.append(push, id, chunkOf(bytes));
+        const outcomes = await Promise.all(
+          processes.map((process) => codeOf(process.sessions.finish(push, id, digestOf(bytes), undefined))),
+        );
+        assert.equal(outcomes.filter((outcome) => outcome === "done").length, 1, outcomes.join(" "));
+        assert.ok(
+          outcomes.every((outcome) => ["done", "CONFLICT", "BLOB_UPLOAD_UNKNOWN"].includes(outcome)),
+          outcomes.join(" "),
+        );
+        await assertStored(processes[2]!, bytes);
+        await assertNothingLeft(processes[2]!);
+      });
+
+      it("never take one process's hash for bytes that another wrote in their place", async () => {
+        let isFailing = false;
+        const a = await start(async (step, phase) => {
+          if (isFailing && step === "uploads.advance" && phase === "before") throw new RegistryError("UNAVAILABLE");
+        });
+        const b = await start();
+        const [good, bad] = [content("good"), content("evil")];
+        const { id } = await a.sessions.begin(push, "sha256");
+        isFailing = true;
+        assert.equal(await codeOf(a.sessions.append(push, id, chunkOf(good))), "UNAVAILABLE");
+        await b.sessions.append(push, id, chunkOf(bad));
+        assert.equal(await codeOf(a.sessions.finish(push, id, digestOf(good), undefined)), "DIGEST_INVALID");
+        assert.equal(await b.blobs.find(push, repositoryId, digestOf(good)), undefined);
+        await assertNothingLeft(b);
+      });
+
+      it("give no session to a writer while it is removed, however long that takes", async () => {
+        for (const end of ["cancel", "expire"] as const) {
+          const held = holdAt("store.abort");
+          const [slow, late] = [await start(held.hook), await start()];
+          const bytes = content(`removed by ${end}`);
+          const { id } = await late.sessions.begin(push, "sha256");
+          await late.sessions.append(push, id, chunkOf(bytes));
+          if (end === "expire") clock.advance(TEST_UPLOAD_AGE_MS + 1);
+          const removed = end === "cancel" ? slow.sessions.cancel(push, id) : slow.sessions.expire(10);
+          await held.reached;
+          clock.advance(UPLOAD_LOCK_MS + 1);
+          assert.equal(await codeOf(late.sessions.get(push, id)), "BLOB_UPLOAD_UNKNOWN");
+          assert.equal(await codeOf(late.sessions.finish(push, id, digestOf(bytes), undefined)), "BLOB_UPLOAD_UNKNOWN");
+          held.letGo();
+          await removed;
+          await assertNothingLeft(late);
+        }
+      });
+
+      it("leave alone a session that went on after the collector had listed it", async () => {
+        const held = holdAt("uploads.expired", "after");
+        const [collector, client] = [await start(held.hook), await start()];
+        const bytes = content("back in time");
+        const { id } = await client.sessions.begin(push, "sha256");
+        clock.advance(TEST_UPLOAD_AGE_MS + 1);
+        const expired = collector.sessions.expire(10);
+        await held.reached;
+        await client.sessions.append(push, id, chunkOf(bytes));
+        held.letGo();
+        assert.equal(await expired, 0);
+        await client.sessions.finish(push, id, digestOf(bytes), undefined);
+        await assertStored(collector, bytes);
+      });
+
+      it("remove the other sessions when one cannot be", async () => {
+        let first: string | undefined;
+        const failing = await start(async (step, phase) => {
+          if (step !== "store.abort" || phase !== "before" || first !== undefined) return;
+          first = step;
+          throw new RegistryError("UNAVAILABLE");
+        });
+        for (let i = 0; i < 3; i++) {
+          const { id } = await failing.sessions.begin(push, "sha256");
+          await failing.sessions.append(push, id, chunkOf(content(`number ${i}`)));
+        }
+        clock.advance(TEST_UPLOAD_AGE_MS + 1);
+        assert.equal(await codeOf(failing.sessions.expire(10)), "UNAVAILABLE");
+        // Its claim has not run out yet.
+        assert.equal(await failing.sessions.expire(10), 0);
+        clock.advance(UPLOAD_LOCK_MS + 1);
+        assert.equal(await failing.sessions.expire(10), 1);
+        await assertNothingLeft(failing);
+      });
+    });
+  });
+});
