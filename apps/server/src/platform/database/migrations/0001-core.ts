@@ -1,5 +1,5 @@
 // The first tables: projects, repositories, content with its edges and leases, uploads, accounts.
-import type { Migration } from "../migrate.ts";
+import type { Migration } from "./migration.ts";
 
 export const core: Migration = {
   id: 1,

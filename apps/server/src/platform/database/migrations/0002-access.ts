@@ -1,5 +1,5 @@
 // Access: lists of projects that an account may read, without reading those that it may not; registry robots; old login failures.
-import type { Migration } from "../migrate.ts";
+import type { Migration } from "./migration.ts";
 
 export const access: Migration = {
   id: 2,

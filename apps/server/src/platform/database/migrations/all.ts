@@ -1,5 +1,5 @@
 // The list of migrations, in order. A step that was released is never changed: add another.
-import type { Migration } from "../migrate.ts";
+import type { Migration } from "./migration.ts";
 import { core } from "./0001-core.ts";
 import { access } from "./0002-access.ts";
 
