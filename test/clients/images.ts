@@ -100,7 +100,7 @@ export const SHAPE_NAMES = Object.keys(shapes) as readonly ShapeName[];
 
 /** Writes an image of that shape into a new folder. Its content depends on the shape and `seed` only. */
 export async function writeImage(folder: string, shape: ShapeName, seed = ""): Promise<Layout> {
-  return finish(await writerIn(folder, seed), (to) => shapes[shape](to));
+  return finish(await writerIn(folder, `${shape} ${seed}`), (to) => shapes[shape](to));
 }
 
 /** Writes an image with one uncompressed layer of about that size, all of it zero and sparse on disk, into a new folder. */
@@ -158,14 +158,14 @@ async function imageOf(
   os = "linux",
 ): Promise<Descriptor> {
   const layers = await Promise.all(pending);
-  const config = await to.put(configOf(layers, architecture, os), `${OCI}.config.v1+json`);
+  const config = await to.put(configOf(to, layers, architecture, os), `${OCI}.config.v1+json`);
   const body = { schemaVersion: 2, mediaType: MANIFEST, config, layers: layers.map((layer) => layer.descriptor) };
   return { ...(await to.put(json(body), MANIFEST)), platform: { architecture, os } };
 }
 
 async function dockerImage(to: Writer, architecture: string): Promise<Descriptor> {
   const layer = await tarLayer(to, architecture, "gzip");
-  const config = await to.put(configOf([layer], architecture, "linux"), `${DOCKER}.container.image.v1+json`);
+  const config = await to.put(configOf(to, [layer], architecture, "linux"), `${DOCKER}.container.image.v1+json`);
   const layers = [{ ...layer.descriptor, mediaType: `${DOCKER}.image.rootfs.diff.tar.gzip` }];
   const body = { schemaVersion: 2, mediaType: DOCKER_MANIFEST, config, layers };
   return { ...(await to.put(json(body), DOCKER_MANIFEST)), platform: { architecture, os: "linux" } };
@@ -223,9 +223,9 @@ async function hugeLayer(to: Writer, sizeBytes: number): Promise<Layer> {
   return { descriptor: { mediaType: `${OCI}.layer.v1.tar`, digest, size }, diffId: digest };
 }
 
-function configOf(layers: readonly Layer[], architecture: string, os: string): Buffer {
+function configOf(to: Writer, layers: readonly Layer[], architecture: string, os: string): Buffer {
   const rootfs = { type: "layers", diff_ids: layers.map((layer) => layer.diffId) };
-  return json({ created: "2026-01-01T00:00:00Z", architecture, os, config: { Cmd: ["/a"] }, rootfs });
+  return json({ created: "2026-01-01T00:00:00Z", architecture, os, config: { Labels: { of: to.seed } }, rootfs });
 }
 
 function json(value: unknown): Buffer {

@@ -13,10 +13,19 @@ export interface Client {
   readonly alsoNeeds?: readonly ToolName[];
   /** The arguments that sign a user in; none when the client takes credentials with every command. */
   login?(host: string, user: User): readonly string[];
+  /** Starts the daemon that the client speaks to, if it is one of those. */
+  daemon?(): Promise<Daemon>;
   /** Put before the arguments of every command. */
-  firstArguments?(home: string, host: string): readonly string[];
+  firstArguments?(home: string): readonly string[];
   /** Added to the environment of every command. */
   environment?(home: string): Readonly<Record<string, string>>;
+}
+
+/** A daemon that all of a client's users share. */
+export interface Daemon {
+  /** How the client is told to use it: put before the arguments of every command. */
+  readonly firstArguments: readonly string[];
+  stop(): Promise<void>;
 }
 
 /** The users that a client is signed in as; `anonymous` is not. */
@@ -27,6 +36,8 @@ export interface ClientSession extends Record<Role, (args: readonly string[]) =>
   readonly berth: Berth;
   readonly binary: string;
   readonly homes: Readonly<Record<Role, Commands>>;
+  /** The client's daemon, if it has one. */
+  readonly daemon: Daemon | undefined;
   /** The path of a folder that does not exist yet, in one that is removed in the end. */
   newFolder(): string;
   end(): Promise<void>;
@@ -60,17 +71,22 @@ export function describeClient(client: Client, tests: readonly ClientTest[]): vo
   });
 }
 
-async function openSession({ tool, alsoNeeds = [], login, firstArguments, environment }: Client): Promise<ClientSession> {
+async function openSession({ tool, alsoNeeds = [], login, daemon, firstArguments, environment }: Client): Promise<ClientSession> {
   for (const each of alsoNeeds) await ensureTool(each);
   const binary = await ensureTool(tool);
-  const berth = await startBerth();
+  const running = await daemon?.();
+  const berth = await startBerth().catch(async (error: unknown) => {
+    await running?.stop();
+    throw error;
+  });
   const homes = {} as Record<Role, Commands>;
   const end = async () => {
     await berth.stop();
+    await running?.stop();
     for (const home of Object.values(homes)) await home.end();
   };
   const as = (role: Role) => (args: readonly string[]) => {
-    const first = firstArguments?.(homes[role].home, berth.host) ?? [];
+    const first = [...(running?.firstArguments ?? []), ...(firstArguments?.(homes[role].home) ?? [])];
     return homes[role].run(binary, ...first, ...args);
   };
   try {
@@ -87,6 +103,7 @@ async function openSession({ tool, alsoNeeds = [], login, firstArguments, enviro
     berth,
     binary,
     homes,
+    daemon: running,
     developer: as("developer"),
     maintainer: as("maintainer"),
     guest: as("guest"),

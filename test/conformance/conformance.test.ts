@@ -2,12 +2,12 @@
 // optional part of the suite switched on: nothing may fail, be skipped or be switched off. Not here: what the suite does not ask (test/flows).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { promisify } from "node:util";
 import { type Berth, startBerth } from "../clients/berth.ts";
+import { cephSettings, postgresSettings } from "../clients/storage.ts";
 import { requireTool, skipOrThrow } from "../tools/install.ts";
 import { temporaryFolder } from "../tools/processes.ts";
 import { startCephRgw, startPostgres } from "../tools/servers.ts";
@@ -55,18 +55,7 @@ async function serviceSettings(t: TestContext): Promise<Record<string, string> |
     t.after(() => postgres.stop());
     const ceph = await startCephRgw();
     t.after(() => ceph.stop());
-    return {
-      "database.url": await postgres.createDatabase(),
-      "auth.secretKey": randomBytes(32).toString("hex"),
-      "storage.kind": "s3",
-      "storage.s3.dialect": "ceph",
-      "storage.s3.forcePathStyle": "true",
-      "storage.s3.endpoint": ceph.target.endpoint,
-      "storage.s3.region": ceph.target.region,
-      "storage.s3.bucket": ceph.target.bucket,
-      "storage.s3.accessKeyId": ceph.target.accessKeyId,
-      "storage.s3.secretAccessKey": ceph.target.secretAccessKey,
-    };
+    return { ...(await postgresSettings(postgres)), ...cephSettings(ceph.target) };
   } catch (error) {
     skipOrThrow(t, error);
     return undefined;
