@@ -60,6 +60,11 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     genReqId: (request) => contexts.get(request)?.id ?? "",
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     forceCloseConnections: false,
+    // What the router itself refuses, such as an address that is no percent-encoding, before any handler of ours could.
+    frameworkErrors(_error, request, reply) {
+      reply.hijack();
+      sendError(request.raw, reply.raw, new ApiError("OPERATION_UNKNOWN", { message: "nothing is at this address" }));
+    },
   });
   app.setNotFoundHandler(async (_, reply) => {
     const { status, body } = errorAnswer(new ApiError("OPERATION_UNKNOWN", { message: "nothing is at this address" }));

@@ -1,0 +1,219 @@
+// The token flow as docker and its kin speak it: scopes, form, refusals, lock-out. Who may do what is access-matrix.test.ts.
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { ADMIN_PASSWORD, startTestRegistry, type TestRegistry } from "./registry.testing.ts";
+
+const PASSWORD = "token-test-password";
+
+interface TokenAnswer {
+  readonly token: string;
+  readonly access_token: string;
+  readonly expires_in: number;
+  readonly issued_at: string;
+}
+interface Claims {
+  readonly iss: string;
+  readonly aud: string;
+  readonly sub: string;
+  readonly exp: number;
+  readonly iat: number;
+  readonly access: readonly { readonly type: string; readonly name: string; readonly actions: readonly string[] }[];
+}
+
+function basic(name: string, secret: string): string {
+  return `Basic ${Buffer.from(`${name}:${secret}`).toString("base64")}`;
+}
+
+function claimsOf({ token }: TokenAnswer): Claims {
+  return JSON.parse(Buffer.from(token.split(".")[1]!, "base64url").toString("utf8")) as Claims;
+}
+
+describe("token endpoint", () => {
+  let registry: TestRegistry;
+  before(async () => {
+    registry = await startTestRegistry();
+    for (const body of [
+      { name: "alice", password: PASSWORD },
+      { name: "locked", password: PASSWORD },
+    ]) {
+      const made = await registry.send("POST", "/api/v1/users", {
+        body: JSON.stringify(body),
+        headers: { "content-type": "application/json" },
+      });
+      assert.equal(made.status, 201);
+    }
+  });
+  after(() => registry.stop());
+
+  async function get(query: string, authorization?: string): Promise<Response> {
+    return registry.send("GET", `/token?${query}`, { anonymous: true, headers: authorization === undefined ? {} : { authorization } });
+  }
+  async function post(form: Record<string, string> | string, headers: Record<string, string> = {}): Promise<Response> {
+    return registry.send("POST", "/token", {
+      anonymous: true,
+      body: typeof form === "string" ? form : new URLSearchParams(form).toString(),
+      headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
+    });
+  }
+  async function answerOf(response: Response): Promise<TokenAnswer> {
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get("cache-control"), "no-store");
+    return (await response.json()) as TokenAnswer;
+  }
+  async function errorOf(response: Response): Promise<[number, string]> {
+    assert.match(response.headers.get("content-type")!, /^application\/json/);
+    const { errors } = (await response.json()) as { errors: { code: string; message: string }[] };
+    assert.ok(errors.length === 1 && errors[0]!.message !== "");
+    return [response.status, errors[0]!.code];
+  }
+
+  it("gives what the account has of several scopes, in one parameter or in several", async () => {
+    const admin = basic("admin", ADMIN_PASSWORD);
+    const scopes = [
+      "repository:library/app:pull,push",
+      "repository:library/base:pull",
+      "repository(plugin):library/plug:pull",
+      "registry:catalog:*",
+    ];
+    for (const query of [
+      scopes.map((scope) => `scope=${encodeURIComponent(scope)}`).join("&"),
+      `scope=${encodeURIComponent(scopes.join(" "))}`,
+      `scope=${encodeURIComponent(scopes.slice(0, 2).join(" "))}&scope=${encodeURIComponent(scopes.slice(2).join(" "))}`,
+    ]) {
+      const answer = await answerOf(await get(`service=berth&account=admin&client_id=docker&${query}`, admin));
+      assert.equal(answer.access_token, answer.token);
+      assert.equal(answer.expires_in, 300);
+      const claims = claimsOf(answer);
+      assert.deepEqual([claims.iss, claims.aud, claims.sub, claims.exp - claims.iat], ["berth", "berth", "admin", 300]);
+      assert.equal(new Date(answer.issued_at).getTime(), claims.iat * 1000);
+      assert.deepEqual(claims.access, [
+        { type: "repository", name: "library/app", actions: ["pull", "push"] },
+        { type: "repository", name: "library/base", actions: ["pull"] },
+        { type: "repository", name: "library/plug", actions: ["pull"] },
+        { type: "registry", name: "catalog", actions: ["*"] },
+      ]);
+    }
+    const twice = claimsOf(await answerOf(await get("scope=repository:library/app:pull&scope=repository:library/app:push,*", admin)));
+    assert.deepEqual(
+      twice.access.map((each) => new Set(each.actions)),
+      [new Set(["pull", "push", "delete"])],
+    );
+  });
+
+  it("gives an account without rights, and nobody, a token with no action; and leaves out what it does not know", async () => {
+    const alice = basic("alice", PASSWORD);
+    const scope = "scope=repository:private/app:pull,push&scope=repository:library/app:pull,push";
+    for (const authorization of [alice, undefined]) {
+      const { access, sub } = claimsOf(await answerOf(await get(scope, authorization)));
+      assert.equal(sub, authorization === undefined ? "" : "alice");
+      assert.deepEqual(access, [
+        { type: "repository", name: "private/app", actions: [] },
+        { type: "repository", name: "library/app", actions: ["pull"] },
+      ]);
+    }
+    for (const odd of [
+      "",
+      "scope=",
+      "scope=repository:library/app:",
+      "scope=repository:UPPER/x:pull",
+      "scope=repository:single:pull",
+      "scope=other:a:b",
+      "scope=registry:other:*",
+    ]) {
+      const { access } = claimsOf(await answerOf(await get(odd, alice)));
+      assert.ok(
+        access.every((each) => each.actions.length === 0),
+        odd,
+      );
+    }
+    for (const bad of [
+      "scope=repository",
+      "scope=repository:x",
+      "scope=:a:b",
+      `scope=${"x".repeat(5000)}`,
+      Array.from({ length: 33 }, (_, i) => `scope=repository:a/b${i}:pull`).join("&"),
+    ]) {
+      assert.deepEqual(await errorOf(await get(bad, alice)), [400, "REQUEST_INVALID"], bad.slice(0, 50));
+    }
+  });
+
+  it("takes the OAuth 2 form, and gives no refresh token to who asks for one", async () => {
+    const form = {
+      grant_type: "password",
+      username: "alice",
+      password: PASSWORD,
+      service: "berth",
+      client_id: "containerd",
+      scope: "repository:library/app:pull",
+    };
+    const answer = await answerOf(await post({ ...form, access_type: "offline" }));
+    assert.deepEqual(claimsOf(answer).access, [{ type: "repository", name: "library/app", actions: ["pull"] }]);
+    assert.equal("refresh_token" in answer, false);
+    const offline = await answerOf(await get("offline_token=true&scope=repository:library/app:pull", basic("alice", PASSWORD)));
+    assert.deepEqual(Object.keys(offline).toSorted(), ["access_token", "expires_in", "issued_at", "token"]);
+    assert.equal(
+      claimsOf(await answerOf(await post({ grant_type: "password" }, { authorization: basic("alice", PASSWORD) }))).sub,
+      "alice",
+    );
+
+    // 400 for another grant: clients then fall back to GET.
+    assert.deepEqual(await errorOf(await post({ ...form, grant_type: "refresh_token", refresh_token: "x" })), [400, "UNSUPPORTED"]);
+    assert.deepEqual(await errorOf(await post("")), [400, "UNSUPPORTED"]);
+    assert.deepEqual(await errorOf(await post({ ...form, password: "wrong" })), [401, "UNAUTHORIZED"]);
+    assert.deepEqual(await errorOf(await post({ ...form, password: "" })), [401, "UNAUTHORIZED"]);
+    assert.deepEqual(await errorOf(await post({ ...form, padding: "x".repeat(20_000) })), [413, "REQUEST_INVALID"]);
+    for (const method of ["PUT", "DELETE", "PATCH"]) {
+      const answered = await registry.send(method, "/token", { anonymous: true });
+      assert.equal(answered.headers.get("allow"), "GET, POST");
+      assert.deepEqual(await errorOf(answered), [405, "UNSUPPORTED"]);
+    }
+  });
+
+  it("refuses wrong credentials the same, whatever is wrong with them, and says which it wants", async () => {
+    const answers = new Set<string>();
+    for (const authorization of [
+      basic("alice", "wrong-password"),
+      basic("nobody", "wrong-password"),
+      basic("library+nobody", `berth_${"x".repeat(40)}`),
+      basic("a\0b+c", PASSWORD),
+      basic("alice", ""),
+      basic("", ""),
+      basic("ALICE", PASSWORD),
+      "Basic !!!!",
+      "Basic",
+    ]) {
+      const answer = await get("scope=repository:library/app:pull", authorization);
+      if (authorization === "Basic") {
+        assert.equal(answer.status, 400);
+        continue;
+      }
+      assert.equal(answer.headers.get("www-authenticate"), 'Basic realm="Berth", charset="UTF-8"', authorization);
+      answers.add(`${answer.status} ${await answer.text()}`);
+    }
+    assert.deepEqual([...answers], ['401 {"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}']);
+    const { token } = await answerOf(await get("", basic("alice", PASSWORD)));
+    assert.deepEqual(await errorOf(await get("", `Bearer ${token}`)), [401, "UNAUTHORIZED"]);
+    assert.deepEqual(await errorOf(await get("", "Negotiate abc")), [400, "REQUEST_INVALID"]);
+  });
+
+  it("locks out who guesses, at every door alike, and nobody else", async () => {
+    const right = basic("locked", PASSWORD);
+    const doors: ((authorization: string) => Promise<Response>)[] = [
+      (authorization) => get("", authorization),
+      (authorization) => registry.send("GET", "/v2/", { headers: { authorization } }),
+      (authorization) => registry.send("GET", "/api/v1/users/me", { headers: { authorization } }),
+      (authorization) => registry.send("GET", "/metrics", { headers: { authorization } }),
+      () => post({ grant_type: "password", username: "locked", password: "guess-5" }),
+    ];
+    // Five are free; one at each door.
+    for (const [i, door] of doors.entries()) assert.deepEqual((await errorOf(await door(basic("locked", `guess-${i}`))))[0], 401);
+    for (const door of doors) {
+      const answer = await door(right);
+      const seconds = Number(answer.headers.get("retry-after"));
+      assert.ok(seconds >= 1 && seconds <= 10, String(seconds));
+      assert.deepEqual(await errorOf(answer), [429, "TOOMANYREQUESTS"]);
+    }
+    assert.equal((await get("", basic("alice", PASSWORD))).status, 200);
+    assert.equal((await get("")).status, 200);
+  });
+});
