@@ -1,0 +1,76 @@
+// Berth as a real child process that tests kill and start again over the same files. Not here: what is asked of it (registry-load.ts).
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { atOurEnd } from "../tools/processes.ts";
+
+/** The administrator's password of these servers. */
+export const PASSWORD = "failure-test-password";
+
+const launcher = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
+// An idle machine needs half a second; a busy one has been seen to take forty times that.
+const READY_WITHIN_MS = 60_000;
+
+/** How a server is started. */
+export interface ServerOptions {
+  /** Settings by name, such as `gc.leaseSeconds`. */
+  readonly settings: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A server that runs. */
+export interface ServerProcess {
+  /** `http://127.0.0.1:PORT` */
+  readonly origin: string;
+  readonly pid: number;
+  /** SIGKILL, and waits for the end. */
+  kill(): Promise<void>;
+}
+
+/** Spawns a server without waiting for it. */
+export function spawnServer({ settings, env = {} }: ServerOptions): { readonly child: ChildProcess; kill(): Promise<void> } {
+  const all = { "http.listen": "127.0.0.1:0", "auth.adminPassword": PASSWORD, "log.format": "json", ...settings };
+  // The server refuses variables that it does not know, and tests have such.
+  const outer = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !name.startsWith("BERTH_") && name !== "NODE_TEST_CONTEXT"),
+  );
+  const child = spawn(process.execPath, [launcher, "serve", ...Object.entries(all).map(([name, value]) => `--${name}=${value}`)], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...outer, ...env },
+  });
+  const callOff = atOurEnd(() => child.kill("SIGKILL"));
+  const ended = once(child, "exit").finally(callOff);
+  return {
+    child,
+    async kill() {
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
+}
+
+/** Starts a server and waits until it answers. An error carries what it wrote. */
+export async function startServer(options: ServerOptions): Promise<ServerProcess> {
+  const { child, kill } = spawnServer(options);
+  const written: string[] = [];
+  const address = Promise.withResolvers<string>();
+  for (const stream of [child.stdout!, child.stderr!]) {
+    createInterface({ input: stream }).on("line", (line) => {
+      if (written.push(line) > 200) written.shift();
+      const found = /"address":"(http[^"]+)"/.exec(line)?.[1];
+      if (found !== undefined) address.resolve(found);
+    });
+  }
+  const fail = (why: string): void => address.reject(new Error(`the server ${why}:\n${written.join("\n")}`));
+  child.once("exit", (code, signal) => fail(`ended with ${code ?? signal}`));
+  const timer = setTimeout(() => fail("did not come up"), READY_WITHIN_MS);
+  try {
+    return { origin: await address.promise, pid: child.pid!, kill };
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
