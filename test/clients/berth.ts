@@ -109,8 +109,11 @@ async function createAccounts(berth: Berth): Promise<void> {
 
 function clientOf(host: string, users: Users, stop: () => Promise<void>): Berth {
   const origin = `http://${host}`;
-  const send = (path: string, user: User | "anonymous", init: RequestInit) =>
-    fetch(new URL(path, origin), { ...init, headers: { ...(user === "anonymous" ? {} : basic(user)), ...init.headers } });
+  const send = (
+    path: string,
+    user: User | "anonymous",
+    init: Omit<RequestInit, "headers"> & { readonly headers?: Readonly<Record<string, string>> },
+  ) => fetch(new URL(path, origin), { ...init, headers: { ...(user === "anonymous" ? {} : basic(user)), ...init.headers } });
   const read = async (path: string) => {
     const response = await send(path, users.admin, { headers: { accept: MANIFEST_TYPES } });
     if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`);
@@ -129,7 +132,7 @@ function clientOf(host: string, users: Users, stop: () => Promise<void>): Berth 
       });
       const text = await response.text();
       if (response.status >= 400) throw new Error(`${method} ${path}: ${response.status} ${text}`);
-      return text === "" ? undefined : JSON.parse(text);
+      return text === "" ? undefined : (JSON.parse(text) as unknown);
     },
     ask: (path, { method = "GET", user = users.developer } = {}) =>
       send(`/v2/${path}`, user, { method, redirect: "manual", headers: { accept: MANIFEST_TYPES } }),

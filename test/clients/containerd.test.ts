@@ -5,7 +5,7 @@ import { startContainerd } from "../tools/daemons.ts";
 import { ensureTool } from "../tools/install.ts";
 import type { Berth, User } from "./berth.ts";
 import { type ShapeName, SHAPE_NAMES, writeImage } from "./images.ts";
-import { type ClientTest, describeClient } from "./session.ts";
+import { type ClientTest, describeClient } from "./session.testing.ts";
 
 /**
  * Shapes with an image for this machine, whose layers can all be had. Not the index within an index: CRI measures the image that it pulled,

@@ -5,7 +5,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Berth } from "./berth.ts";
 import { type Layout, writeImage } from "./images.ts";
-import { type ClientSession, describeClient } from "./session.ts";
+import { type ClientSession, describeClient } from "./session.testing.ts";
 
 const plain = "--allow-http-registry";
 const signLocally = ["-y", "--use-signing-config=false", "--tlog-upload=false", plain];

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { startDockerd } from "../tools/daemons.ts";
 import { type ShapeName, writeImage } from "./images.ts";
-import { type ClientTest, describeClient } from "./session.ts";
+import { type ClientTest, describeClient } from "./session.testing.ts";
 
 /** What Debian's dockerd can unpack: it is older than zstd layers. */
 const unpackable: readonly ShapeName[] = [

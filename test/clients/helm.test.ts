@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type ClientSession, describeClient } from "./session.ts";
+import { type ClientSession, describeClient } from "./session.testing.ts";
 
 const plain = "--plain-http";
 

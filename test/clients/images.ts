@@ -48,7 +48,7 @@ const shapes = {
   gzip: (to) => imageOf(to, [tarLayer(to, "a", "gzip"), tarLayer(to, "b", "gzip")]),
   zstd: (to) => imageOf(to, [tarLayer(to, "a", "zstd"), tarLayer(to, "b", "zstd")]),
   uncompressed: (to) => imageOf(to, [tarLayer(to, "a", "none"), tarLayer(to, "b", "none")]),
-  foreign: (to) => imageOf(to, [foreignLayer(), tarLayer(to, "a", "gzip")]),
+  foreign: (to) => imageOf(to, [Promise.resolve(foreignLayer()), tarLayer(to, "a", "gzip")]),
   "hundred-layers": (to) =>
     imageOf(
       to,
@@ -65,8 +65,11 @@ const shapes = {
   // As docker buildx writes provenance: a child of no platform that points at its image by annotation.
   attested: async (to) => {
     const image = await imageOf(to, [tarLayer(to, "a", "gzip")]);
-    const statement = to.put(Buffer.from('{"_type":"https://in-toto.io/Statement/v0.1","subject":[]}'), "application/vnd.in-toto+json");
-    const attestation = await imageOf(to, [{ descriptor: await statement, diffId: (await statement).digest }], "unknown", "unknown");
+    const statement = await to.put(
+      Buffer.from('{"_type":"https://in-toto.io/Statement/v0.1","subject":[]}'),
+      "application/vnd.in-toto+json",
+    );
+    const attestation = await imageOf(to, [Promise.resolve({ descriptor: statement, diffId: statement.digest })], "unknown", "unknown");
     const annotations = { "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image.digest };
     return putIndex(to, [image, { ...attestation, annotations }]);
   },
@@ -151,12 +154,7 @@ async function finish(to: Writer, write: (to: Writer) => Promise<Descriptor>): P
   return readLayout(to.folder);
 }
 
-async function imageOf(
-  to: Writer,
-  pending: readonly (Layer | Promise<Layer>)[],
-  architecture = "amd64",
-  os = "linux",
-): Promise<Descriptor> {
+async function imageOf(to: Writer, pending: readonly Promise<Layer>[], architecture = "amd64", os = "linux"): Promise<Descriptor> {
   const layers = await Promise.all(pending);
   const config = await to.put(configOf(to, layers, architecture, os), `${OCI}.config.v1+json`);
   const body = { schemaVersion: 2, mediaType: MANIFEST, config, layers: layers.map((layer) => layer.descriptor) };

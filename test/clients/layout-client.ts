@@ -5,7 +5,7 @@ import type { ToolName } from "../tools/install.ts";
 import type { User } from "./berth.ts";
 import { commandsInNewHome } from "./command.ts";
 import { readLayout, type ShapeName, SHAPE_NAMES, writeImage } from "./images.ts";
-import { type ClientTest, describeClient } from "./session.ts";
+import { type ClientTest, describeClient } from "./session.testing.ts";
 
 /** A client's verbs as arguments. A `reference` is `HOST/REPOSITORY:TAG` or `HOST/REPOSITORY@DIGEST`; a folder is an OCI layout's. */
 export interface LayoutClient {

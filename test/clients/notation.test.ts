@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Layout, writeImage } from "./images.ts";
-import { type ClientSession, describeClient } from "./session.ts";
+import { type ClientSession, describeClient } from "./session.testing.ts";
 
 const plain = "--insecure-registry";
 const signer = "berth.test";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ShapeName, writeImage } from "./images.ts";
-import { type ClientTest, describeClient } from "./session.ts";
+import { type ClientTest, describeClient } from "./session.testing.ts";
 
 const plain = "--tls-verify=false";
 

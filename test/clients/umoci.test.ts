@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ensureTool } from "../tools/install.ts";
-import { describeClient } from "./session.ts";
+import { describeClient } from "./session.testing.ts";
 
 describeClient({ tool: "umoci", alsoNeeds: ["skopeo"] }, [
   {

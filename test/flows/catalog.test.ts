@@ -28,7 +28,7 @@ it("challenges who shows nothing, and gives an anonymous token the public reposi
     const token = `/token?service=berth&scope=${encodeURIComponent("registry:catalog:*")}`;
     const answer = (await (await expectStatus(await registry.send("GET", token, options), 200)).json()) as { token: string };
     const headers = { authorization: `Bearer ${answer.token}` };
-    return (await (await expectStatus(await registry.send("GET", "/v2/_catalog", { headers }), 200)).json()) as unknown;
+    return (await (await expectStatus(await registry.send("GET", "/v2/_catalog", { headers }), 200)).json()) as object;
   };
   assert.deepEqual(await listed({ anonymous: true }), { repositories: ["library/open"] });
   assert.deepEqual(await listed({ anonymous: false }), { repositories: ["library/open", "vault/hidden"] });
