@@ -8,6 +8,8 @@ const FIRST_BUFFER_BYTES = 64 * 1024;
 const EMPTY = Buffer.alloc(0);
 // So much of a body is sent to the disk while the rest still arrives: the sync at its end then finds little left to wait for.
 const SYNC_AHEAD_BYTES = 16 * 1024 * 1024;
+// Pieces that are written while the next one fills: 4 MiB an upload at most, and as many as the thread pool has threads.
+const WRITES_AHEAD = 4;
 
 async function writeFully(fs: FileSystemPort, fd: number, buffer: Uint8Array, length: number, position: number): Promise<void> {
   let done = 0;
@@ -33,25 +35,30 @@ export async function writeBody(
   let fd: number | undefined;
   let filling: Buffer = EMPTY;
   let filled = 0;
-  let spare: Buffer | undefined;
-  let underWay: Promise<void> | undefined;
+  const underWay = new Set<Promise<void>>();
   let syncing: Promise<void> | undefined;
   let syncedBytes = 0;
-  let failed = false;
+  let failure: { readonly error: unknown } | undefined;
   let written = 0;
 
   async function flush(): Promise<void> {
-    await underWay;
+    // Waiting for one write at a time would put the thread pool's wake-up between every two pieces: on a busy machine that is most of the time.
+    while (underWay.size >= WRITES_AHEAD) await Promise.race(underWay);
     fd ??= await target();
     const buffer = filling;
-    underWay = writeFully(fs, fd, buffer, filled, written);
-    // Seen when it is awaited; until then it must not count as unhandled.
-    underWay.catch(() => (failed = true));
+    const write = writeFully(fs, fd, buffer, filled, written)
+      .catch((error: unknown) => {
+        failure ??= { error };
+      })
+      .then(() => {
+        underWay.delete(write);
+        if (buffer.length === PIECE_BYTES) pool.give(buffer);
+      });
+    underWay.add(write);
     written += filled;
     if (written - syncedBytes >= SYNC_AHEAD_BYTES && syncing === undefined) syncAhead(fd);
     filled = 0;
-    filling = spare ?? EMPTY;
-    spare = buffer.length === PIECE_BYTES ? buffer : undefined;
+    filling = EMPTY;
   }
 
   // Only for speed: the sync that durability rests on comes at the end, and reports what fails here as well.
@@ -67,13 +74,13 @@ export async function writeBody(
 
   try {
     for await (const piece of body) {
-      if (failed) await underWay;
+      if (failure !== undefined) throw failure.error;
       onBytes(piece);
       let taken = 0;
       while (taken < piece.length) {
         if (filled === filling.length) {
           if (filling.length === PIECE_BYTES) await flush();
-          else filling = grown(filling, filled, piece.length, pool);
+          else filling = written > 0 ? pool.take() : grown(filling, filled, piece.length, pool);
         }
         const count = Math.min(piece.length - taken, filling.length - filled);
         filling.set(taken === 0 && count === piece.length ? piece : piece.subarray(taken, taken + count), filled);
@@ -82,14 +89,14 @@ export async function writeBody(
       }
     }
     if (filled > 0) await flush();
-    await underWay;
+    await Promise.all(underWay);
+    if (failure !== undefined) throw failure.error;
     return written;
   } finally {
-    await underWay?.catch(() => undefined);
+    await Promise.all(underWay);
     // The caller closes the file next.
     await syncing;
     pool.give(filling);
-    if (spare !== undefined) pool.give(spare);
   }
 }
 
