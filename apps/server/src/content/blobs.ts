@@ -4,6 +4,7 @@ import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
+import { createLookUp } from "../platform/database/batch.ts";
 import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
@@ -63,6 +64,25 @@ const find = statement<{ repositoryId: number; digest: string }>()("blobs.find",
     .select(["blob.id", "blob.digest", "blob.size_bytes", "blob.storage_key", "repository_blob.leased_until"])
     .where("blob.digest", "=", p.digest)
     .where("repository_blob.repository_id", "=", p.repositoryId)
+    .where("blob.damaged_at", "is", null),
+);
+
+// The same for many at once, each row with the key that asked for it.
+const findMany = statement<{ repositoryIds: number[]; digests: string[] }>()("blobs.findMany", (db, p, tools) =>
+  db
+    .selectFrom(tools.pairs(p.digests, p.repositoryIds).as("asked"))
+    .innerJoin("blob", "blob.digest", "asked.text")
+    .innerJoin("repository_blob", (join) =>
+      join.onRef("repository_blob.repository_id", "=", "asked.number").onRef("repository_blob.blob_id", "=", "blob.id"),
+    )
+    .select([
+      "repository_blob.repository_id",
+      "blob.id",
+      "blob.digest",
+      "blob.size_bytes",
+      "blob.storage_key",
+      "repository_blob.leased_until",
+    ])
     .where("blob.damaged_at", "is", null),
 );
 
@@ -216,6 +236,13 @@ export interface LeaseTimes {
 
 /** Opens the blobs of a database. */
 export function createBlobs(database: Database, clock: Clock, times: LeaseTimes): Blobs {
+  const lookUp = createLookUp(database, {
+    one: find,
+    many: findMany,
+    manyOf: (keys) => ({ repositoryIds: keys.map((key) => key.repositoryId), digests: keys.map((key) => key.digest) }),
+    idOfKey: (key) => `${key.repositoryId}:${key.digest}`,
+    idOfRow: (row) => `${row.repository_id}:${row.digest}`,
+  });
   const leaseEnd = (): number => clock.now() + times.leaseMs;
 
   async function placeBytes(tx: Executor, blobId: number, place: BlobPlace): Promise<void> {
@@ -225,7 +252,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
 
   return {
     async find(_grant, repositoryId, digest) {
-      const row = await database.first(find, { repositoryId, digest });
+      const row = await lookUp({ repositoryId, digest });
       if (row === undefined) return undefined;
       if (row.leased_until !== null && row.leased_until - clock.now() < times.leaseMs / 2) {
         const renewed = await database.write(renewLease, { repositoryId, blobId: row.id, until: leaseEnd() }, { durable: false });

@@ -7,6 +7,7 @@ import type { Tag } from "@berth/oci/reference";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
+import { createLookUp } from "../platform/database/batch.ts";
 import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { LeaseTimes } from "./blobs.ts";
@@ -67,6 +68,22 @@ const findByDigest = statement<{ repositoryId: number; digest: string }>()("mani
     .select(["id", "digest", "media_type", "size_bytes"])
     .where("repository_id", "=", p.repositoryId)
     .where("digest", "=", p.digest),
+);
+
+// The same for many at once, each row with the key that asked for it.
+const findManyByTag = statement<{ repositoryIds: number[]; tags: string[] }>()("manifests.findManyByTag", (db, p, tools) =>
+  db
+    .selectFrom(tools.pairs(p.tags, p.repositoryIds).as("asked"))
+    .innerJoin("tag", (join) => join.onRef("tag.repository_id", "=", "asked.number").onRef("tag.name", "=", "asked.text"))
+    .innerJoin("manifest", "manifest.id", "tag.manifest_id")
+    .select(["tag.repository_id", "tag.name", "manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"]),
+);
+
+const findManyByDigest = statement<{ repositoryIds: number[]; digests: string[] }>()("manifests.findManyByDigest", (db, p, tools) =>
+  db
+    .selectFrom(tools.pairs(p.digests, p.repositoryIds).as("asked"))
+    .innerJoin("manifest", (join) => join.onRef("manifest.repository_id", "=", "asked.number").onRef("manifest.digest", "=", "asked.text"))
+    .select(["manifest.repository_id", "manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"]),
 );
 
 const readBytes = statement<{ id: number }>()("manifests.readBytes", (db, p) =>
@@ -241,6 +258,21 @@ const leaseUnheld = statement<{ repositoryId: number; blobIds: number[]; until: 
 export function createManifests(database: Database, clock: Clock, times: LeaseTimes): Manifests {
   const cached = new LRUCache<number, Uint8Array>({ maxSize: BYTES_CACHE_BYTES, sizeCalculation: (bytes) => bytes.length + 100 });
 
+  const lookUpTag = createLookUp(database, {
+    one: findByTag,
+    many: findManyByTag,
+    manyOf: (keys) => ({ repositoryIds: keys.map((key) => key.repositoryId), tags: keys.map((key) => key.tag) }),
+    idOfKey: (key) => `${key.repositoryId}:${key.tag}`,
+    idOfRow: (row) => `${row.repository_id}:${row.name}`,
+  });
+  const lookUpDigest = createLookUp(database, {
+    one: findByDigest,
+    many: findManyByDigest,
+    manyOf: (keys) => ({ repositoryIds: keys.map((key) => key.repositoryId), digests: keys.map((key) => key.digest) }),
+    idOfKey: (key) => `${key.repositoryId}:${key.digest}`,
+    idOfRow: (row) => `${row.repository_id}:${row.digest}`,
+  });
+
   async function loadBytes(manifest: ManifestRow): Promise<Uint8Array> {
     const row = await database.first(readBytes, { id: manifest.id });
     if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest: manifest.digest } });
@@ -250,11 +282,11 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
 
   return {
     async findByTag(_grant, repositoryId, tag) {
-      return manifestRow(await database.first(findByTag, { repositoryId, tag }));
+      return manifestRow(await lookUpTag({ repositoryId, tag }));
     },
 
     async findByDigest(_grant, repositoryId, digest) {
-      return manifestRow(await database.first(findByDigest, { repositoryId, digest }));
+      return manifestRow(await lookUpDigest({ repositoryId, digest }));
     },
 
     // Ids are never used again and bytes never change, so what is cached is right for as long as the row was just found.

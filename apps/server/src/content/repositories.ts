@@ -3,6 +3,7 @@ import type { RepositoryName } from "@berth/oci/reference";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
+import { createLookUp } from "../platform/database/batch.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 
@@ -23,6 +24,13 @@ export interface Repositories {
 
 const findId = statement<{ name: string }>()("repositories.find", (db, p) =>
   db.selectFrom("repository").select("id").where("name", "=", p.name),
+);
+
+const findMany = statement<{ names: string[] }>()("repositories.findMany", (db, p, tools) =>
+  db
+    .selectFrom("repository")
+    .select(["id", "name"])
+    .where(({ ref }) => tools.inList(ref("name"), p.names, "text")),
 );
 
 const insert = statement<{ name: string; projectId: number; now: number }>()("repositories.insert", (db, p) =>
@@ -56,8 +64,15 @@ const listHolding = statement<{ digest: string; limit: number }>()("repositories
 /** Opens the repositories of a database. */
 export function createRepositories(database: Database, clock: Clock): Repositories {
   const ids = new LRUCache<RepositoryName, number>({ max: MAX_REMEMBERED });
+  const lookUp = createLookUp(database, {
+    one: findId,
+    many: findMany,
+    manyOf: (keys) => ({ names: keys.map((key) => key.name) }),
+    idOfKey: (key) => key.name,
+    idOfRow: (row) => row.name,
+  });
   async function find(name: RepositoryName): Promise<number | undefined> {
-    const id = ids.get(name) ?? (await database.first(findId, { name }))?.id;
+    const id = ids.get(name) ?? (await lookUp({ name }))?.id;
     if (id !== undefined) ids.set(name, id);
     return id;
   }

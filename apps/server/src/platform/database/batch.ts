@@ -1,0 +1,108 @@
+// Look-ups that arrive together share one query where the database is a round trip away; on SQLite each is a direct call.
+// Not here: the statements and what they find (the stores), connections (postgres.ts).
+import type { Database } from "./database.ts";
+import type { ParameterValue, Statement } from "./statement.ts";
+
+type Row = Readonly<Record<string, ParameterValue>>;
+
+/** One look-up as two statements that find the same rows: for one key, and for many at once. */
+export interface LookUpParts<K extends Row, M extends Row, R, N extends R> {
+  readonly one: Statement<K, R>;
+  readonly many: Statement<M, N>;
+  /** Parameters of `many`; the keys are all different. */
+  manyOf(keys: readonly K[]): M;
+  /** A text of its own for each key, and the same for the row that it finds. */
+  idOfKey(key: K): string;
+  idOfRow(row: N): string;
+}
+
+/** Gives the row of a key as it is at the time of the call or later; undefined where there is none. Errors: those of `Database.first`. */
+export type LookUp<K, R> = (key: K) => Promise<R | undefined>;
+
+/** Makes a look-up. Keys must come from parsers: one that the database refuses fails all that came with it. */
+export function createLookUp<K extends Row, M extends Row, R, N extends R>(
+  database: Database,
+  parts: LookUpParts<K, M, R, N>,
+): LookUp<K, R> {
+  const { one, many, manyOf, idOfKey, idOfRow } = parts;
+  if (database.dialect === "sqlite") return (key) => database.first(one, key);
+  return createBatch<K, R>({
+    idOf: idOfKey,
+    load: async (keys) => {
+      // Alone, the plain statement: it costs the database less.
+      if (keys.length === 1) {
+        const row = await database.first(one, keys[0]!);
+        return new Map(row === undefined ? [] : [[idOfKey(keys[0]!), row]]);
+      }
+      return new Map((await database.all(many, manyOf(keys))).map((row) => [idOfRow(row), row]));
+    },
+  });
+}
+
+/** How keys become answers. */
+export interface BatchOptions<K, R> {
+  /** Keys with one id are one look-up. */
+  idOf(key: K): string;
+  /** Sends one query; gives the answers by the keys' ids. */
+  load(keys: readonly K[]): Promise<ReadonlyMap<string, R>>;
+}
+
+/** Keys of one query: few enough that none of them waits long for the others. */
+const MAX_KEYS = 256;
+/** Queries under way: with two, one that is slow or waits for a lost server does not stop the rest. */
+const MAX_RUNNING = 2;
+
+interface Waiting<K, R> {
+  readonly key: K;
+  readonly answer: PromiseWithResolvers<R | undefined>;
+}
+
+/**
+ * Collects keys until the present turn of the event loop ends and a query may be sent, and answers them all with it. A key never joins a query
+ * that was sent before it came: its answer is never older than its question.
+ */
+export function createBatch<K, R>({ idOf, load }: BatchOptions<K, R>): LookUp<K, R> {
+  const waiting = new Map<string, Waiting<K, R>>();
+  let running = 0;
+  let isScheduled = false;
+
+  function schedule(): void {
+    if (isScheduled || waiting.size === 0 || running === MAX_RUNNING) return;
+    isScheduled = true;
+    // After all that this turn read from its sockets, so that requests which came together go together.
+    setImmediate(() => {
+      isScheduled = false;
+      void send();
+    });
+  }
+
+  async function send(): Promise<void> {
+    const taken: [string, Waiting<K, R>][] = [];
+    for (const each of waiting) {
+      taken.push(each);
+      if (taken.length === MAX_KEYS) break;
+    }
+    for (const [id] of taken) waiting.delete(id);
+    running++;
+    schedule();
+    try {
+      const found = await load(taken.map(([, { key }]) => key));
+      for (const [id, { answer }] of taken) answer.resolve(found.get(id));
+    } catch (error) {
+      for (const [, { answer }] of taken) answer.reject(error);
+    } finally {
+      running--;
+      schedule();
+    }
+  }
+
+  return (key) => {
+    const id = idOf(key);
+    const found = waiting.get(id);
+    if (found !== undefined) return found.answer.promise;
+    const answer = Promise.withResolvers<R | undefined>();
+    waiting.set(id, { key, answer });
+    schedule();
+    return answer.promise;
+  };
+}
