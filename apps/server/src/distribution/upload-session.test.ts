@@ -134,13 +134,13 @@ forEachDatabase("upload sessions of several processes", (create) => {
 
       for (const step of ["uploads.record", "store.finish", "begin"]) {
         it(`let one of two finish when the first is held at ${step} and loses its claim`, async () => {
-          let held: Held | undefined;
-          const slow = await start((at, phase) => held?.hook(at, phase) ?? Promise.resolve());
+          const at: { held?: Held } = {};
+          const slow = await start((where, phase) => at.held?.hook(where, phase) ?? Promise.resolve());
           const quick = await start();
           const bytes = content(`held at ${step}`);
           const { id } = await quick.sessions.begin(push, "sha256");
           await quick.sessions.append(push, id, chunkOf(bytes.subarray(0, 100_000)));
-          held = holdAt(step);
+          const held = (at.held = holdAt(step));
           const finish = (process: Content) =>
             codeOf(process.sessions.finish(push, id, digestOf(bytes), chunkOf(bytes.subarray(100_000), 100_000)));
           const late = finish(slow);
