@@ -1,5 +1,6 @@
 // Builds everything, top to bottom: the only file that constructs stores and services. Not here: roles and signals (main.ts).
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { RegistryError } from "@berth/oci/errors";
 import { createAccounts } from "./access/accounts.ts";
@@ -30,6 +31,7 @@ import type { Ports } from "./distribution/ports.ts";
 import { createPull } from "./distribution/pull.ts";
 import { createPush } from "./distribution/push.ts";
 import { createUploadSessions } from "./distribution/upload-session.ts";
+import { refuseHalfRestored } from "./features/backup/restore-store.ts";
 import { createHealth } from "./http/health.ts";
 import { createSemaphore } from "./http/limits.ts";
 import { startMetricsServer } from "./http/metrics-server.ts";
@@ -40,9 +42,11 @@ import { createV2Handler, V2_OPERATIONS } from "./http/v2/handler.ts";
 import { createV2Routes } from "./http/v2/routes.ts";
 import { systemClock } from "./platform/clock.ts";
 import type { Database } from "./platform/database/database.ts";
+import { readerOfPostgres, type DatabaseReader } from "./platform/database/database-reader.ts";
 import { migrate } from "./platform/database/migrate.ts";
 import { createRequestIds, type Logger } from "./platform/log.ts";
 import { createMetrics, type Metrics } from "./platform/metrics.ts";
+import { StartupError } from "./platform/startup-error.ts";
 import { openKeyPair } from "./platform/tls.ts";
 import { createNoteRead } from "./platform/young-memory.ts";
 
@@ -91,7 +95,17 @@ export async function openDatabase(config: Config, logger: Logger): Promise<Data
   });
 }
 
-async function openStore(config: Config, logger: Logger): Promise<BlobStore> {
+/** Opens the configured database for reading only, also beside the server that has it. Errors: `StartupError` where there is none. */
+export async function openReader(config: Config, logger: Logger): Promise<DatabaseReader> {
+  if (config.database.url !== undefined) return readerOfPostgres(await openDatabase(config, logger));
+  const path = join(config.data, "berth.db");
+  if (!existsSync(path)) throw new StartupError(`There is no database ${path}: choose the server's data directory with --data.`);
+  const { openSqliteReader } = await import("./platform/database/sqlite.ts");
+  return openSqliteReader(path);
+}
+
+/** Opens the store that the configuration names. */
+export async function openStore(config: Config, logger: Logger): Promise<BlobStore> {
   // Names this process among all that ever write to the store.
   const processId = randomBytes(8).toString("hex");
   const { kind, filesystem, s3 } = config.storage;
@@ -114,7 +128,8 @@ function onFirstUse<T>(make: () => Promise<T>): () => Promise<T> {
   };
 }
 
-function leaseTimes(config: Config): { leaseMs: number; graceMs: number } {
+/** The times of the collector, in milliseconds. */
+export function leaseTimes(config: Config): { leaseMs: number; graceMs: number } {
   return { leaseMs: config.gc.leaseSeconds * SECOND, graceMs: config.gc.graceSeconds * SECOND };
 }
 
@@ -122,6 +137,7 @@ function leaseTimes(config: Config): { leaseMs: number; graceMs: number } {
 export async function openFoundation({ config, logger }: Surroundings): Promise<Foundation> {
   const database = await openDatabase(config, logger);
   try {
+    await refuseHalfRestored(database);
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
     const metrics = createMetrics({ operations: V2_OPERATIONS, storeOperations: STORE_OPERATIONS, tag: config.metrics.tag });
     const store = meterStore(await openStore(config, logger), metrics);
@@ -209,7 +225,17 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     lifetimeSeconds: config.auth.tokenLifetimeSeconds,
   });
   const passwords = createPasswordHasher();
-  const loginFailures = createLoginFailures({ database, clock });
+  const { lockout } = config.auth;
+  const loginFailures = createLoginFailures({
+    database,
+    clock,
+    rules: {
+      freeFailures: lockout.freeFailures,
+      windowMs: lockout.windowSeconds * SECOND,
+      firstLockMs: lockout.firstLockSeconds * SECOND,
+      maxLockMs: lockout.maxLockSeconds * SECOND,
+    },
+  });
   const authenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
   const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword });
 

@@ -221,14 +221,20 @@ export const CONFIG_SCHEMA = {
     }),
     realm: optional(httpUrl({ about: "The token service's address in challenges. Empty: /token at the public address." })),
     lockout: {
-      failures: integer({
-        standard: "10",
+      freeFailures: integer({
+        standard: "5",
         min: 1,
         max: 10_000,
-        about: "Failed sign-ins of one account from one address that lock it out.",
+        about: "Failed sign-ins of one account from one address before it is locked there. An address as a whole has ten times as many.",
       }),
-      windowSeconds: seconds({ standard: "5m", min: "1s", max: "24h", about: "The time within which failed sign-ins are counted." }),
-      durationSeconds: seconds({ standard: "5m", min: "1s", max: "24h", about: "How long a lockout lasts." }),
+      windowSeconds: seconds({ standard: "1h", min: "1s", max: "24h", about: "How long a failed sign-in counts." }),
+      firstLockSeconds: seconds({
+        standard: "10s",
+        min: "1s",
+        max: "1h",
+        about: "How long the first lock lasts; each further failure doubles it.",
+      }),
+      maxLockSeconds: seconds({ standard: "15m", min: "1s", max: "24h", about: "How long a lock lasts at most." }),
     },
   },
   gc: {

@@ -26,18 +26,31 @@ interface Limit {
   readonly maxLockMs: number;
 }
 
-/** Failures older than this are forgotten. */
-const WINDOW_MS = 60 * 60_000;
 const MINUTE_MS = 60_000;
 
-const LIMITS: Readonly<Record<"pair" | "address" | "account", Limit>> = {
-  // A person who mistypes gets five tries; a program gets about a dozen an hour.
-  pair: { free: 5, firstLockMs: 10_000, maxLockMs: 15 * MINUTE_MS },
-  // Many people can stand behind one address, so it takes many failures, of which each pair gives few.
-  address: { free: 50, firstLockMs: 10_000, maxLockMs: 15 * MINUTE_MS },
-  // Guessing from many addresses. The lock is short, because it hits the owner too where this process has not seen him lately.
-  account: { free: 100, firstLockMs: 10_000, maxLockMs: MINUTE_MS },
-};
+/** How guessing is answered. */
+export interface LockoutRules {
+  /** Failures of an account from one address before the first lock. A person who mistypes gets five tries. */
+  readonly freeFailures: number;
+  /** Failures older than this are forgotten. */
+  readonly windowMs: number;
+  /** First lock; each failure more doubles it. */
+  readonly firstLockMs: number;
+  readonly maxLockMs: number;
+}
+
+/** A program gets about a dozen guesses an hour. */
+export const DEFAULT_LOCKOUT: LockoutRules = { freeFailures: 5, windowMs: 60 * MINUTE_MS, firstLockMs: 10_000, maxLockMs: 15 * MINUTE_MS };
+
+function limitsOf({ freeFailures, firstLockMs, maxLockMs }: LockoutRules): Readonly<Record<"pair" | "address" | "account", Limit>> {
+  return {
+    pair: { free: freeFailures, firstLockMs, maxLockMs },
+    // Many people can stand behind one address, so it takes many failures, of which each pair gives few.
+    address: { free: 10 * freeFailures, firstLockMs, maxLockMs },
+    // Guessing from many addresses. The lock is short, because it hits the owner too where this process has not seen him lately.
+    account: { free: 20 * freeFailures, firstLockMs, maxLockMs: Math.min(maxLockMs, MINUTE_MS) },
+  };
+}
 
 /** How old a lock's state may be: a guesser gets that long more on another replica. */
 const FRESH_MS = 500;
@@ -93,8 +106,10 @@ interface Locks {
 }
 
 /** Makes the counter. */
-export function createLoginFailures(options: { database: Database; clock: Clock }): LoginFailures {
-  const { database, clock } = options;
+export function createLoginFailures(options: { database: Database; clock: Clock; rules?: LockoutRules }): LoginFailures {
+  const { database, clock, rules = DEFAULT_LOCKOUT } = options;
+  const { windowMs } = rules;
+  const limits = limitsOf(rules);
   const knownGood = new LRUCache<string, number>({ max: MAX_ENTRIES });
   let sweptAt = clock.now();
 
@@ -139,13 +154,13 @@ export function createLoginFailures(options: { database: Database; clock: Clock 
           // Always in this order, so that transactions do not wait for each other in a circle.
           for (const kind of ["account", "address", "pair"] as const) {
             const subject = subjects[kind];
-            const { failures } = (await tx.first(count, { subject, now, windowStart: now - WINDOW_MS }))!;
-            const { free, firstLockMs, maxLockMs } = LIMITS[kind];
+            const { failures } = (await tx.first(count, { subject, now, windowStart: now - windowMs }))!;
+            const { free, firstLockMs, maxLockMs } = limits[kind];
             if (failures < free) continue;
             const lockMs = Math.min(maxLockMs, firstLockMs * 2 ** Math.min(failures - free, 30));
             await tx.run(lock, { subject, lockedUntil: now + lockMs });
           }
-          if (now - sweptAt >= SWEEP_EVERY_MS) await tx.run(sweep, { before: now - WINDOW_MS, now });
+          if (now - sweptAt >= SWEEP_EVERY_MS) await tx.run(sweep, { before: now - windowMs, now });
         },
         { durable: false },
       );
@@ -159,7 +174,7 @@ export function createLoginFailures(options: { database: Database; clock: Clock 
   };
 }
 
-function subjectsOf(name: string, address: string): Record<keyof typeof LIMITS, string> {
+function subjectsOf(name: string, address: string): Record<"pair" | "address" | "account", string> {
   return { pair: `pair:${name} ${address}`, address: `address:${address}`, account: `account:${name}` };
 }
 

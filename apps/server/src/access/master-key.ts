@@ -12,6 +12,12 @@ export function parseMasterKey(text: string): Uint8Array {
   throw new Error(`the secret key is not ${MASTER_KEY_BYTES} bytes in hexadecimal or base64`);
 }
 
+/** The key in the file at `path`, or undefined where there is none. */
+export async function findMasterKey(path: string): Promise<Uint8Array | undefined> {
+  const found = await readIfThere(path);
+  return found === undefined ? undefined : parseMasterKey(found);
+}
+
 /** The key in the file at `path`, which is created with mode 0600 where it is missing; of processes that start together, one creates it. */
 export async function loadOrCreateMasterKey(path: string): Promise<Uint8Array> {
   const found = await readIfThere(path);

@@ -49,9 +49,17 @@ export function createMount({ authorizer, repositories, blobs }: MountParts): Mo
   return {
     async mount(caller, grant, digest, from) {
       if (from !== undefined) return mountFrom(caller, grant, digest, from);
+      let unnamed: UnauthorizedError | undefined;
       for (const name of await repositories.listHolding(digest, MAX_SOURCES)) {
-        if (await mountFrom(caller, grant, digest, name as RepositoryName)) return true;
+        try {
+          if (await mountFrom(caller, grant, digest, name as RepositoryName)) return true;
+        } catch (error) {
+          // The token does not name this source; another may do.
+          if (!(error instanceof UnauthorizedError)) throw error;
+          unnamed ??= error;
+        }
       }
+      if (unnamed !== undefined) throw unnamed;
       return false;
     },
   };

@@ -72,6 +72,8 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       } else {
         const mark = url.indexOf("?");
         const handler = handlers.paths.get(mark === -1 ? url : url.slice(0, mark)) ?? handlers.rest;
+        // Small bodies: asked for at once. The data plane asks when it knows that the caller may send.
+        if (request.headers.expect !== undefined) response.writeContinue();
         await handler(request, response, context);
       }
     } catch (error) {
@@ -146,6 +148,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     options.keyPair === undefined
       ? createServer(settings, listener)
       : createTlsServer({ ...settings, ...options.keyPair.current() }, listener);
+  server.on("checkContinue", listener);
   options.keyPair?.attach(server as never);
   server.maxConnections = options.maxConnections;
   const sockets = keep(server, "connection");

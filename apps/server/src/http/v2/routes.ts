@@ -66,14 +66,14 @@ const YEAR_SECONDS = 31_536_000;
 export function createV2Routes(parts: V2Parts): V2Routes {
   const { pull, push, mount, uploads, lists, manifests, reader, store, uploadSlots, settings } = parts;
 
-  function chunkOf(request: IncomingMessage, length: number | undefined): Chunk {
+  function chunkOf(request: IncomingMessage, response: ServerResponse, length: number | undefined): Chunk {
     const range = request.headers["content-range"];
     const parsed = range === undefined ? undefined : parseContentRange(range);
     if (parsed !== undefined && length !== undefined && parsed.end - parsed.start + 1 !== length) {
       throw new RegistryError("SIZE_INVALID", { detail: { contentRange: range, contentLength: length } });
     }
     return {
-      body: bodyOf(request, settings),
+      body: bodyOf(request, response, settings),
       startBytes: parsed?.start,
       lengthBytes: length ?? (parsed === undefined ? undefined : parsed.end - parsed.start + 1),
     };
@@ -165,7 +165,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       const type = mediaType(request.headers["content-type"]);
       // A slot as for a blob: manifests are held in memory whole.
       const pushed = await withSlot(async () => {
-        const bytes = await readManifestBody(request, settings);
+        const bytes = await readManifestBody(request, response, settings);
         return push.putManifest(grant, { ...parsed, contentType: type, bytes, condition });
       });
       response.writeHead(201, {
@@ -227,7 +227,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       const grant = await push.authorize(caller, parsed.repository);
       if (parsed.whole !== undefined) {
         const digest = parsed.whole;
-        const chunk = chunkOf(request, contentLength(request.headers["content-length"]));
+        const chunk = chunkOf(request, response, contentLength(request.headers["content-length"]));
         await withSlot(() => uploads.pushWhole(grant, digest, chunk));
         sendCreated(response, parsed.repository, digest);
         return;
@@ -258,7 +258,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 
     async "upload-append"({ caller, parsed, request, response }) {
       const grant = await push.authorize(caller, parsed.repository);
-      const chunk = chunkOf(request, contentLength(request.headers["content-length"]));
+      const chunk = chunkOf(request, response, contentLength(request.headers["content-length"]));
       const state = await withSlot(() => withSession(parsed.repository, parsed.id, () => uploads.append(grant, parsed.id, chunk)));
       response.writeHead(202, sessionHeaders(parsed.repository, state));
       response.end();
@@ -268,7 +268,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       const grant = await push.authorize(caller, parsed.repository);
       const length = contentLength(request.headers["content-length"]);
       const hasBody = request.headers["transfer-encoding"] !== undefined || (length ?? 0) > 0;
-      const chunk = hasBody ? chunkOf(request, length) : undefined;
+      const chunk = hasBody ? chunkOf(request, response, length) : undefined;
       await withSlot(() => withSession(parsed.repository, parsed.id, () => uploads.finish(grant, parsed.id, parsed.digest, chunk)));
       sendCreated(response, parsed.repository, parsed.digest);
     },
@@ -363,17 +363,19 @@ function sendJson(
 }
 
 // A reader that stops early must leave the connection open, or the client would never see why.
-function bodyOf(request: IncomingMessage, settings: V2Settings): AsyncIterable<Uint8Array> {
+function bodyOf(request: IncomingMessage, response: ServerResponse, settings: V2Settings): AsyncIterable<Uint8Array> {
+  // Only now: a client that waits to be asked has sent no byte of a push that was refused.
+  if (request.headers.expect !== undefined) response.writeContinue();
   return withIdleTimeout<Uint8Array>(request.iterator({ destroyOnReturn: false }), settings.bodyIdleTimeoutMs);
 }
 
-async function readManifestBody(request: IncomingMessage, settings: V2Settings): Promise<Buffer> {
+async function readManifestBody(request: IncomingMessage, response: ServerResponse, settings: V2Settings): Promise<Buffer> {
   const limit = settings.maxManifestBytes;
   const tooLarge = (): RegistryError => new RegistryError("MANIFEST_TOO_LARGE", { detail: { maxBytes: limit } });
   if ((contentLength(request.headers["content-length"]) ?? 0) > limit) throw tooLarge();
   const pieces: Uint8Array[] = [];
   let length = 0;
-  for await (const piece of bodyOf(request, settings)) {
+  for await (const piece of bodyOf(request, response, settings)) {
     length += piece.length;
     if (length > limit) throw tooLarge();
     pieces.push(piece);
