@@ -1,16 +1,27 @@
-// The program: reads its arguments and configuration, plays one role, stops on a signal. Roles: serve, work, migrate, gc, config check,
-// version. Not here: what a role is built of (compose.ts).
+// The program: reads its arguments and configuration, plays one role, stops on a signal. Roles: serve, work, migrate, gc, backup, restore,
+// doctor, config check, version. Not here: what a role is built of (compose.ts).
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { RegistryError } from "@berth/oci/errors";
 import { loadOrCreateMasterKey, parseMasterKey } from "./access/master-key.ts";
-import { composeCollector, openDatabase, openFoundation, startRegistry, type Surroundings } from "./compose.ts";
+import {
+  composeCollector,
+  leaseTimes,
+  openDatabase,
+  openFoundation,
+  openReader,
+  openStore,
+  startRegistry,
+  type Surroundings,
+} from "./compose.ts";
 import { describeProblems, describeSettings } from "./config-document.ts";
 import { loadConfig, takeConfigFlags, type FlagValue } from "./config-load.ts";
 import { EXIT_CONFIG, type Config } from "./config.ts";
 import { systemClock } from "./platform/clock.ts";
 import { LATEST_MIGRATION, migrate } from "./platform/database/migrate.ts";
 import { openDataDirectory, type DataDirectory } from "./platform/data-directory.ts";
-import { createLog, type Log } from "./platform/log.ts";
+import { createLog, type Log, type Logger } from "./platform/log.ts";
+import { createReport, type Report } from "./platform/report.ts";
 import { StartupError } from "./platform/startup-error.ts";
 
 /** This program's version, as package.json has it. */
@@ -27,11 +38,18 @@ Roles
   migrate [--to N]        bring the database to this program's version, or to version N, forwards or back
   gc [--dry-run [--limit N]]
                           run one round of collection now, or explain what the next would take and what it would keep
+  backup PLACE            back up database and blobs while everything goes on, to a directory or s3://BUCKET/PREFIX
+  restore PLACE [--snapshot TIME] [--check] [--new-key]
+                          restore a backup into an empty database and store, or only read it and verify every byte (--check)
+  doctor [--deep] [--repair] [--rate SIZE] [--from ID]
+                          compare database and store; --deep reads every byte, SIZE a second at most; --repair puts right what is safe
   config check            print every setting, its value and where it comes from; secrets are masked
   version                 print the version
 
 Settings: --listen HOST:PORT, --data DIRECTORY, --config FILE, and every other one of config.example.yaml as --its.path VALUE; each is also
 a BERTH_* variable and a key of the configuration file.
+
+backup, restore and doctor: --json for lines of JSON; exit code 0 all is well, 1 something is damaged or wrong, 2 it could not be done.
 `;
 
 /** EX_USAGE of sysexits.h: the command line is wrong. */
@@ -49,11 +67,21 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
         "dry-run": { type: "boolean", default: false },
         to: { type: "string", default: String(LATEST_MIGRATION) },
         limit: { type: "string", default: "100" },
+        snapshot: { type: "string" },
+        check: { type: "boolean", default: false },
+        "new-key": { type: "boolean", default: false },
+        deep: { type: "boolean", default: false },
+        repair: { type: "boolean", default: false },
+        rate: { type: "string", default: "100MiB" },
+        from: { type: "string", default: "0" },
+        json: { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },
         version: { type: "boolean", short: "V", default: false },
       },
     });
-    const name = values.version ? "version" : positionals.length === 0 ? "serve" : positionals.join(" ");
+    const [role = "serve", place] = positionals;
+    const takesPlace = (role === "backup" || role === "restore") && positionals.length === 2;
+    const name = values.version ? "version" : takesPlace ? role : positionals.length === 0 ? "serve" : positionals.join(" ");
     if (values.help) {
       process.stdout.write(USAGE);
       return undefined;
@@ -67,6 +95,11 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
         return await withConfig(flags, (config) => runMigrate(config, values.to));
       case "gc":
         return await withConfig(flags, (config) => runCollection(config, values["dry-run"], Number(values.limit)));
+      case "backup":
+      case "restore":
+      case "doctor":
+        if (place === undefined && name !== "doctor") break;
+        return await withConfig(flags, (config) => runMaintenance(config, name, place ?? "", values));
       case "config check":
         return await checkConfig(flags);
       case "version":
@@ -76,6 +109,8 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
         process.stderr.write(`there is no role \`${name}\`\n\n${USAGE}`);
         return EXIT_USAGE;
     }
+    process.stderr.write(`${name} needs a place: a directory or s3://BUCKET/PREFIX\n\n${USAGE}`);
+    return EXIT_USAGE;
   } catch (error) {
     if (error instanceof StartupError || isStartProblem(error)) {
       process.stderr.write(`${error.message}\n`);
@@ -235,6 +270,56 @@ async function runCollection(config: Config, isDryRun: boolean, limit: number): 
     } finally {
       await foundation.close();
     }
+  });
+}
+
+/** What the commands open for themselves. */
+const OPENERS = { openDatabase, openReader, openStore };
+
+/** Runs a command that leaves standard output to its report: 0 all is well, 1 something is wrong, 2 whatever kept it from its end. */
+async function maintain(
+  config: Config,
+  json: boolean,
+  run: (parts: { logger: Logger; report: Report }) => Promise<boolean>,
+): Promise<number> {
+  // What was probed and opened is of no interest here.
+  const level = config.log.level === "info" ? "warn" : config.log.level;
+  const log = createLog({ level, format: json ? "json" : config.log.format, stream: process.stderr });
+  const report = createReport({ json });
+  try {
+    return (await run({ logger: log.logger, report })) ? 0 : 1;
+  } catch (error) {
+    const isExpected = error instanceof StartupError || isStartProblem(error) || error instanceof RegistryError;
+    if (!isExpected) log.logger.error({ err: error }, "this is a defect of the program");
+    const cause = error instanceof Error && error.cause instanceof Error ? ` (${error.cause.message})` : "";
+    report.failure(`${error instanceof Error ? error.message : String(error)}${cause}`);
+    return 2;
+  } finally {
+    log.flush();
+  }
+}
+
+interface MaintenanceOptions {
+  readonly json: boolean;
+  readonly snapshot?: string | undefined;
+  readonly check: boolean;
+  readonly "new-key": boolean;
+  readonly deep: boolean;
+  readonly repair: boolean;
+  readonly rate: string;
+  readonly from: string;
+}
+
+async function runMaintenance(config: Config, role: string, place: string, options: MaintenanceOptions): Promise<number> {
+  // Loaded only where they are used.
+  const { runBackup, runRestore } = await import("./features/backup/backup-command.ts");
+  const { runDoctor } = await import("./features/doctor/doctor-command.ts");
+  return maintain(config, options.json, async (parts) => {
+    const common = { ...OPENERS, ...parts, config, keyFile: KEY_FILE, program: `berth ${VERSION}` };
+    const { snapshot, check } = options;
+    if (role === "backup") return runBackup(common, place);
+    if (role === "restore") return runRestore(common, place, { snapshot, isCheck: check, withNewKey: options["new-key"] });
+    return runDoctor({ ...common, times: leaseTimes(config) }, options);
   });
 }
 

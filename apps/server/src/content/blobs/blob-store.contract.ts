@@ -417,6 +417,26 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       for (const key of keys) assert.equal(await a.stat(key), undefined);
     });
 
+    it("lists every key once with its size, from any key on", async () => {
+      const stored = await Promise.all(Array.from({ length: 12 }, (_, index) => put(randomBytes(index * 100), index % 2 === 0 ? a : b)));
+      const startedAt = Date.now();
+      const list = async (startAfter?: StorageKey) => {
+        const found: [StorageKey, number][] = [];
+        for await (const { key, sizeBytes, changedAt } of b.list?.(startAfter) ?? []) {
+          assert.ok(Math.abs(changedAt.getTime() - startedAt) < 3_600_000, `changed at ${changedAt.toISOString()}`);
+          found.push([key, sizeBytes]);
+        }
+        return found;
+      };
+      const all = await list();
+      assert.deepEqual(new Map(all), new Map(stored.map(({ key, sizeBytes }) => [key, sizeBytes])));
+      assert.equal(all.length, stored.length);
+      for (const [index, [key]] of all.entries()) assert.deepEqual(await list(key), all.slice(index + 1));
+      // A key that is gone is as good a place to go on from.
+      await a.delete([all[3]![0]]);
+      assert.deepEqual(await list(all[3]![0]), all.slice(4));
+    });
+
     it("reports content that is missing or cut off as damaged", async () => {
       for (const size of [100, 2 * MIB + 100]) {
         const { key } = await put(randomBytes(size));

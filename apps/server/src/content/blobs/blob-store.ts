@@ -47,6 +47,14 @@ export interface FinishOptions {
   readonly onBytes?: ((piece: Uint8Array) => void) | undefined;
 }
 
+/** Bytes that a store holds, as a listing finds them. */
+export interface ListedKey {
+  readonly key: StorageKey;
+  readonly sizeBytes: number;
+  /** When they were written. */
+  readonly changedAt: Date;
+}
+
 /** What a redirect may carry. */
 export interface SignedUrlOptions {
   readonly mediaType: string;
@@ -103,6 +111,12 @@ export interface BlobStore {
 
   /** An address that serves the key's bytes without the registry, or undefined where the store has none. */
   signedUrl(key: StorageKey, options: SignedUrlOptions): Promise<string | undefined>;
+
+  /**
+   * Everything under final keys, behind `startAfter` where it is given, in an order of the store's own that stays. On S3 also the first
+   * segments of uploads in progress. Only for finding what the database does not know (`doctor`): nothing else may ask a store what there is.
+   */
+  list?(startAfter?: StorageKey): AsyncIterable<ListedKey>;
 
   /** Deletes keys; those already gone are fine. Resolves when all are gone durably; throws when any could not be deleted. */
   delete(keys: readonly StorageKey[]): Promise<void>;

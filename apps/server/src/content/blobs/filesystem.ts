@@ -8,6 +8,7 @@ import type { AppendOptions, Appended, BlobStore, FinishOptions, Stored, Storage
 import { createBufferPool } from "./buffer-pool.ts";
 import { createDirectorySync } from "./directory-sync.ts";
 import { emptyRecord, foldOf, recordOf, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
+import { listFiles } from "./file-lister.ts";
 import { createFileReader } from "./file-reader.ts";
 import { createFileSweeper } from "./file-sweeper.ts";
 import { writeBody } from "./file-pieces.ts";
@@ -341,6 +342,7 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     },
     read: (key, start, end) => reader.read(blobPath(root, key), start, end),
     signedUrl: async () => undefined,
+    list: (startAfter) => listFiles(fs, root, startAfter),
     delete: (keys) => outermost(removeBlobs(keys.map((key) => blobPath(root, key)))),
     sweep: (olderThan) => outermost(sweeper.sweep(olderThan)),
     probe: () => outermost(probe()),

@@ -82,6 +82,12 @@ export function createMemoryStore({ processId, memory }: { readonly processId: s
       for (let at = start; at <= end; at += PIECE_BYTES) yield bytes.subarray(at, Math.min(at + PIECE_BYTES, end + 1));
     },
     signedUrl: async () => undefined,
+    list: async function* (startAfter = "" as StorageKey) {
+      for (const key of [...blobs.keys()].toSorted()) {
+        const bytes = blobs.get(key)?.bytes;
+        if (bytes !== undefined && key > startAfter) yield { key, sizeBytes: bytes.length, changedAt: new Date() };
+      }
+    },
     delete: async (keys) => keys.forEach((key) => blobs.delete(key)),
     sweep: async () => 0,
     probe: async () => undefined,

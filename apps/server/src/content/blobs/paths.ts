@@ -65,6 +65,18 @@ export function checkSegmentName(name: unknown): string {
   return name;
 }
 
+/** A key out of a listing, or undefined where the name is none of ours. */
+export function findStorageKey(text: string): StorageKey | undefined {
+  return text.length <= STORAGE_KEY_LENGTH && STORAGE_KEY.test(text) ? (text as StorageKey) : undefined;
+}
+
+/** The id of the upload that a key was made for, in either layout; undefined where it names none. */
+export function uploadIdOf(key: StorageKey): string | undefined {
+  const parts = key.split("/");
+  const id = parts.length === 3 ? parts[1] : parts[3]?.split(".")[1];
+  return id !== undefined && UPLOAD_ID.test(id) ? id : undefined;
+}
+
 /** File system: the directory of all uploads. */
 export function uploadsDirectory(root: string): string {
   return join(root, "uploads");

@@ -49,7 +49,8 @@ export interface S3Bucket {
   copyPart(name: string, multipartId: string, number: number, source: string, start: number, end: number): Promise<UploadedPart>;
   completeMultipart(name: string, multipartId: string, parts: readonly UploadedPart[]): Promise<void>;
   abortMultipart(name: string, multipartId: string): Promise<void>;
-  list(prefix: string): AsyncGenerator<Listed, void, void>;
+  /** Objects in the order of their names, behind `startAfter` where it is given. */
+  list(prefix: string, startAfter?: string): AsyncGenerator<Listed & { readonly sizeBytes: number }, void, void>;
   listMultiparts(prefix: string): AsyncGenerator<Listed & { readonly multipartId: string }, void, void>;
   delete(names: readonly string[]): Promise<void>;
   signedUrl(name: string, mediaType: string, ttlSeconds: number): Promise<string>;
@@ -239,14 +240,13 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     async abortMultipart(Key, UploadId) {
       await unlessAbsent(client.send(new sdk.AbortMultipartUploadCommand({ Bucket, Key, UploadId })));
     },
-    async *list(Prefix) {
+    async *list(Prefix, StartAfter) {
       let ContinuationToken: string | undefined;
       do {
-        const page = await sent(
-          client.send(new sdk.ListObjectsV2Command({ Bucket, Prefix, ...(ContinuationToken === undefined ? {} : { ContinuationToken }) })),
-        );
-        for (const { Key, LastModified } of page.Contents ?? []) {
-          if (Key !== undefined) yield { name: Key, changedAt: LastModified ?? new Date() };
+        const from = ContinuationToken === undefined ? (StartAfter === undefined ? {} : { StartAfter }) : { ContinuationToken };
+        const page = await sent(client.send(new sdk.ListObjectsV2Command({ Bucket, Prefix, ...from })));
+        for (const { Key, Size, LastModified } of page.Contents ?? []) {
+          if (Key !== undefined) yield { name: Key, sizeBytes: Size ?? 0, changedAt: LastModified ?? new Date() };
         }
         ContinuationToken = page.IsTruncated === true ? page.NextContinuationToken : undefined;
       } while (ContinuationToken !== undefined);

@@ -2,11 +2,12 @@
 // one append copies nothing and asks nothing. Not here: requests (s3-client.ts), streams (s3-write.ts, s3-read.ts), names (paths.ts).
 import { randomBytes } from "node:crypto";
 import { RegistryError } from "@berth/oci/errors";
-import type { AppendOptions, Appended, BlobStore, FinishOptions, Stored, StorageKey, UploadRecord } from "./blob-store.ts";
+import type { AppendOptions, Appended, BlobStore, FinishOptions, ListedKey, Stored, StorageKey, UploadRecord } from "./blob-store.ts";
 import {
   checkPrefix,
   checkUploadId,
   createNames,
+  findStorageKey,
   keyOfObject,
   objectKey,
   objectName,
@@ -185,6 +186,14 @@ async function createStore(options: S3StoreOptions) {
     return swept.size;
   }
 
+  async function* list(startAfter?: StorageKey): AsyncGenerator<ListedKey, void, void> {
+    const after = startAfter === undefined ? undefined : objectName(prefix, startAfter);
+    for await (const { name, sizeBytes, changedAt } of bucket.list(storePrefixes(prefix).final, after)) {
+      const key = findStorageKey(name.slice(prefix.length));
+      if (key !== undefined) yield { key, sizeBytes, changedAt };
+    }
+  }
+
   async function probe(): Promise<void> {
     const name = nextProbe();
     const wrote = randomBytes(32);
@@ -214,6 +223,7 @@ async function createStore(options: S3StoreOptions) {
     },
     read: (key, start, end) => readObject(bucket, objectName(prefix, key), start, end),
     signedUrl: (key, { mediaType, ttlSeconds }) => bucket.signedUrl(objectName(prefix, key), mediaType, ttlSeconds),
+    list,
     delete: (keys) => bucket.delete(keys.map((key) => objectName(prefix, key))),
     sweep,
     probe,

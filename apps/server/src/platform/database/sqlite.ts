@@ -9,6 +9,7 @@ import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
 import { RegistryError } from "@berth/oci/errors";
 import type { Database, Executor, WriteOptions } from "./database.ts";
+import type { DatabaseReader } from "./database-reader.ts";
 import { createGroupSync } from "./group-sync.ts";
 import { bind, type Statement } from "./statement.ts";
 
@@ -155,6 +156,33 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     },
   };
   return database;
+}
+
+/**
+ * Opens an existing file for reading only, also while another process writes to it. Nothing of it delays that process; as long as a snapshot
+ * lasts the log cannot begin anew and grows.
+ */
+export function openSqliteReader(path: string): DatabaseReader {
+  const connection = connect(path, true);
+  return {
+    live: executorOf(connection, () => undefined),
+    async snapshot(read) {
+      const own = connect(path, true);
+      try {
+        own.exec("begin");
+        // A transaction sees the state at its first read.
+        own.prepare("select 1 from sqlite_schema").get();
+        return await read(executorOf(own, () => undefined));
+      } catch (error) {
+        throw translate(error);
+      } finally {
+        own.close();
+      }
+    },
+    async close() {
+      connection.close();
+    },
+  };
 }
 
 function connect(path: string, readOnly: boolean): DatabaseSync {

@@ -1,0 +1,109 @@
+// The roles `backup` and `restore`: what is opened, and what is told. Not here: the work (backup.ts, restore.ts), arguments (main.ts).
+import { join } from "node:path";
+import { findMasterKey, loadOrCreateMasterKey, parseMasterKey } from "../../access/master-key.ts";
+import type { Config } from "../../config.ts";
+import type { BlobStore } from "../../content/blobs/blob-store.ts";
+import { S3_DIALECTS } from "../../content/blobs/s3-dialects.ts";
+import { systemClock } from "../../platform/clock.ts";
+import { openDataDirectory } from "../../platform/data-directory.ts";
+import type { Database } from "../../platform/database/database.ts";
+import type { DatabaseReader } from "../../platform/database/database-reader.ts";
+import { disposable } from "../../platform/disposable.ts";
+import type { Logger } from "../../platform/log.ts";
+import { shownBytes, type Report } from "../../platform/report.ts";
+import { takeBackup } from "./backup.ts";
+import { openPlace, parsePlace, type BackupPlace } from "./backup-place.ts";
+import { checkBackup, restoreBackup, type RestoreProgress, type RestoreResult } from "./restore.ts";
+
+/** What the commands are given: how to open what the configuration names, and where to tell things. */
+export interface CommandParts {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly report: Report;
+  readonly program: string;
+  /** The master key's file in the data directory. */
+  readonly keyFile: string;
+  openDatabase(config: Config, logger: Logger): Promise<Database>;
+  openReader(config: Config, logger: Logger): Promise<DatabaseReader>;
+  openStore(config: Config, logger: Logger): Promise<BlobStore>;
+}
+
+/** Blobs that backup and restore copy at a time: enough to hide a store's latency, few enough for S3 parts in memory. */
+const PARALLEL_COPIES = 8;
+
+function openPlaceOf(config: Config, place: string): Promise<BackupPlace> {
+  return openPlace(parsePlace(place, config.storage.s3, Object.keys(S3_DIALECTS)));
+}
+
+/** Takes a backup; false where the registry has lost blobs. Errors: `StartupError` and those of `takeBackup`. */
+export async function runBackup(parts: CommandParts, placeText: string): Promise<boolean> {
+  const { config, logger, report } = parts;
+  await using place = disposable(await openPlaceOf(config, placeText));
+  await using reader = disposable(await parts.openReader(config, logger));
+  await using store = disposable(await parts.openStore(config, logger));
+  const result = await takeBackup({
+    reader: reader.it,
+    store: store.it,
+    place: place.it,
+    clock: systemClock,
+    program: parts.program,
+    masterKey:
+      config.auth.secretKey === undefined ? await findMasterKey(join(config.data, parts.keyFile)) : parseMasterKey(config.auth.secretKey),
+    parallel: PARALLEL_COPIES,
+    onProgress: (state) =>
+      report.progress(
+        "progress",
+        state,
+        () => `${state.phase}: ${state.done}, copied ${state.copiedBlobs} blobs, ${shownBytes(state.copiedBytes)}`,
+      ),
+  });
+  for (const digest of result.lostBlobs) report.line("lost", { digest }, `the registry has lost ${digest}: it is not in the backup`);
+  report.line(
+    "complete",
+    result,
+    `snapshot ${result.snapshot} is complete: ${result.rows} rows, ${result.blobs} blobs (${shownBytes(result.blobBytes)}), ` +
+      `of which ${result.copiedBlobs} (${shownBytes(result.copiedBytes)}) were new; ${result.lostBlobs.length} lost. ` +
+      "The secret key is not part of it: keep that elsewhere.",
+  );
+  return result.lostBlobs.length === 0;
+}
+
+/** Restores a backup, or verifies it; false where blobs are damaged. Errors: `StartupError` and those of `restoreBackup`. */
+export async function runRestore(
+  parts: CommandParts,
+  placeText: string,
+  options: { readonly snapshot: string | undefined; readonly isCheck: boolean; readonly withNewKey: boolean },
+): Promise<boolean> {
+  const { config, logger, report } = parts;
+  await using place = disposable(await openPlaceOf(config, placeText));
+  const common = {
+    place: place.it,
+    snapshot: options.snapshot,
+    parallel: PARALLEL_COPIES,
+    onProgress: (state: RestoreProgress) =>
+      report.progress("progress", state, () => `${state.phase}: ${state.done} of ${state.total}, ${shownBytes(state.bytes)}`),
+  };
+  const tell = (result: RestoreResult, verb: string): boolean => {
+    for (const digest of result.damagedBlobs) report.line("damaged", { digest }, `${digest} is not whole in the backup`);
+    report.line(
+      options.isCheck ? "checked" : "restored",
+      result,
+      `${verb} snapshot ${result.snapshot}, taken at ${result.takenAt}: ${result.rows} rows, ${result.blobs} blobs (${shownBytes(result.blobBytes)}); ` +
+        `${result.damagedCount} damaged, ${result.knownDamaged} were damaged before`,
+    );
+    return result.damagedCount === 0;
+  };
+  if (options.isCheck) return tell(await checkBackup(common), "verified");
+  const directory = await openDataDirectory(config.data);
+  try {
+    const { secretKey } = config.auth;
+    const masterKey =
+      secretKey === undefined ? await loadOrCreateMasterKey(join(directory.path, parts.keyFile)) : parseMasterKey(secretKey);
+    await using database = disposable(await parts.openDatabase(config, logger));
+    await using store = disposable(await parts.openStore(config, logger));
+    const target = { database: database.it, store: store.it, inlineMaxBytes: config.storage.inlineMaxBytes };
+    return tell(await restoreBackup({ ...common, ...target, clock: systemClock, masterKey, withNewKey: options.withNewKey }), "restored");
+  } finally {
+    directory.close();
+  }
+}

@@ -1,0 +1,128 @@
+// What a backup looks like, drawn once: names, the manifest, and which tables are in it. Pure. Not here: where it lies (backup-place.ts).
+//
+//   blobs/<algorithm>/<2 hex>/<hex>            a blob's bytes; shared by all snapshots, written once
+//   snapshots/<time>/tables/<table>.jsonl.zst  every row of a table: JSON arrays, a line each, in the order of the primary key
+//   snapshots/<time>/manifest.json             written last: without it there is no snapshot
+import { createHash, hkdfSync } from "node:crypto";
+import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
+import type { Column } from "../../platform/database/tables.ts";
+import { StartupError } from "../../platform/startup-error.ts";
+
+/** Read by `restore`; raised when an older program could not read what a newer one wrote. */
+const FORMAT = 1;
+
+/** Tables that mean something to one installation at one moment only. Every other table is part of a backup, also one made later. */
+export const LEFT_OUT: ReadonlySet<string> = new Set([
+  // Sessions in progress: their bytes lie in the store's temporary places.
+  "upload",
+  // Keys of the store that was backed up; a restore makes its own.
+  "reclaim",
+  // Who works on what now.
+  "job_lease",
+  // The manifest's `migrationVersion`.
+  "migration",
+  // Guesses of the last minutes.
+  "login_failure",
+]);
+
+/** Tables that are of no use without the master key, and that the server makes anew where they are empty. */
+export const SEALED_TABLES: ReadonlySet<string> = new Set(["signing_key"]);
+
+/** Blobs that a backup may lack. More mean that the store is in a state that doctor should see first. */
+export const MAX_LOST_BLOBS = 10_000;
+
+/** One table's file. */
+export interface TableFile {
+  readonly name: string;
+  readonly columns: readonly Column[];
+  readonly rows: number;
+  /** Of the file as it lies there. */
+  readonly sizeBytes: number;
+  readonly digest: Digest;
+}
+
+/** What a snapshot holds. */
+export interface SnapshotManifest {
+  readonly format: typeof FORMAT;
+  /** When the metadata was read: the state that a restore brings back. ISO 8601. */
+  readonly takenAt: string;
+  readonly program: string;
+  readonly migrationVersion: number;
+  /** `fingerprintOf` the master key that the secrets in the tables are encrypted with. */
+  readonly keyFingerprint: string | undefined;
+  /** In the order in which they can be filled. */
+  readonly tables: readonly TableFile[];
+  readonly idCounters: Readonly<Record<string, number>>;
+  readonly blobs: { readonly count: number; readonly sizeBytes: number };
+  /** Blobs whose bytes the registry itself no longer had: restored as damaged, so that a push heals them. */
+  readonly lostBlobs: readonly Digest[];
+}
+
+const SNAPSHOT_NAME = /^\d{8}T\d{9}Z$/;
+
+/** A snapshot's name: its time in UTC, which sorts. */
+export function snapshotNameOf(time: Date): string {
+  return time.toISOString().replaceAll(/[-:.]/g, "");
+}
+
+/** The names of complete snapshots among names below `snapshots/`, oldest first. */
+export function snapshotsAmong(names: readonly string[]): string[] {
+  return names
+    .map((name) => /^snapshots\/([^/]+)\/manifest\.json$/.exec(name)?.[1] ?? "")
+    .filter((name) => SNAPSHOT_NAME.test(name))
+    .toSorted();
+}
+
+/** A snapshot's manifest. */
+export function manifestName(snapshot: string): string {
+  return `snapshots/${snapshot}/manifest.json`;
+}
+
+/** A snapshot's file of one table. */
+export function tableName(snapshot: string, table: string): string {
+  return `snapshots/${snapshot}/tables/${table}.jsonl.zst`;
+}
+
+/** A blob's bytes. */
+export function blobName(digest: Digest): string {
+  const hex = hexOf(digest);
+  return `blobs/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}`;
+}
+
+/** The manifest's file: the manifest and the digest of its text, so that a damaged one is known. */
+export function encodeManifest(manifest: SnapshotManifest): Buffer {
+  return Buffer.from(`${JSON.stringify({ manifest, digest: digestOfManifest(manifest) }, null, 1)}\n`);
+}
+
+/** Reads a manifest's file. Errors: `StartupError` where it is damaged or of a newer program. */
+export function decodeManifest(text: string, name: string): SnapshotManifest {
+  let file: { manifest?: SnapshotManifest; digest?: string };
+  try {
+    file = JSON.parse(text) as typeof file;
+  } catch (cause) {
+    throw new StartupError(`${name} is damaged: it is not JSON`, { cause });
+  }
+  const { manifest, digest } = file;
+  if (manifest === undefined || digest !== digestOfManifest(manifest))
+    throw new StartupError(`${name} is damaged: its digest does not fit`);
+  if (manifest.format !== FORMAT) {
+    throw new StartupError(
+      `${name} has format ${String(manifest.format)}, and this program reads ${FORMAT}: use the program that wrote it`,
+    );
+  }
+  for (const table of manifest.tables) {
+    // It becomes part of a file's name.
+    if (!/^[a-z][a-z0-9_]{0,62}$/.test(table.name) || !isDigest(table.digest)) throw new StartupError(`${name} is not one of Berth's`);
+  }
+  return manifest;
+}
+
+// JSON.parse keeps the order of properties, so the text is the same again.
+function digestOfManifest(manifest: SnapshotManifest): string {
+  return `sha256:${createHash("sha256").update(JSON.stringify(manifest)).digest("hex")}`;
+}
+
+/** Names a master key without telling anything of it: equal for equal keys. */
+export function fingerprintOf(masterKey: Uint8Array): string {
+  return Buffer.from(hkdfSync("sha256", masterKey, new Uint8Array(), "berth backup fingerprint v1", 8)).toString("hex");
+}

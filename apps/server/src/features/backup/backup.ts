@@ -1,0 +1,261 @@
+// Backing up while everything goes on. Bytes are copied twice over: first what the database names now, however long that takes; then the
+// tables are read in one snapshot, and what it names and the backup lacks is copied. Blobs never change and outlive their last reference by
+// `gc.graceSeconds`, so the second copy, which is short, finds them all; where it took too long, the snapshot is taken anew.
+// The manifest is written last: a backup without one is none. Not here: names (backup-format.ts), places, the way back (restore.ts).
+import type { Digest } from "@berth/oci/digest";
+import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { DatabaseReader } from "../../platform/database/database-reader.ts";
+import { statement } from "../../platform/database/statement.ts";
+import { listIdCounters, listTables } from "../../platform/database/tables.ts";
+import { forEachParallel } from "../../platform/parallel.ts";
+import { StartupError } from "../../platform/startup-error.ts";
+import {
+  blobName,
+  encodeManifest,
+  fingerprintOf,
+  LEFT_OUT,
+  manifestName,
+  MAX_LOST_BLOBS,
+  snapshotNameOf,
+  tableName,
+  type SnapshotManifest,
+  type TableFile,
+} from "./backup-format.ts";
+import type { BackupPlace } from "./backup-place.ts";
+import { isDamage, readBlobEntries, verified, type BlobEntry } from "./blob-entries.ts";
+import { writeTableFile } from "./table-files.ts";
+
+/** How far it is. */
+export interface BackupProgress {
+  /** `ahead`: blobs before the snapshot. `metadata`: the tables. `blobs`: those that the snapshot names. */
+  readonly phase: "ahead" | "metadata" | "blobs";
+  /** Blobs or rows looked at in this phase. */
+  readonly done: number;
+  readonly copiedBlobs: number;
+  readonly copiedBytes: number;
+}
+
+/** What a backup needs. */
+export interface BackupParts {
+  readonly reader: DatabaseReader;
+  readonly store: BlobStore;
+  readonly place: BackupPlace;
+  readonly clock: Clock;
+  /** This program's name and version, for the manifest. */
+  readonly program: string;
+  /** Undefined where it is not known here; a restore can then not check that it has the right one. */
+  readonly masterKey: Uint8Array | undefined;
+  /** Blobs that are copied at a time. */
+  readonly parallel: number;
+  readonly onProgress: (progress: BackupProgress) => void;
+}
+
+/** A complete backup. */
+export interface BackupResult {
+  readonly snapshot: string;
+  readonly takenAt: string;
+  readonly rows: number;
+  readonly blobs: number;
+  readonly blobBytes: number;
+  readonly copiedBlobs: number;
+  readonly copiedBytes: number;
+  /** How long the database kept its snapshot. */
+  readonly snapshotMs: number;
+  /** Snapshots taken until one was whole. */
+  readonly attempts: number;
+  /** Blobs that the registry knew to be damaged, and is asked for by nobody. */
+  readonly knownDamaged: number;
+  /** Blobs whose bytes the registry has lost without knowing. */
+  readonly lostBlobs: readonly Digest[];
+}
+
+/** Snapshots that may fail because bytes were collected under them. Each copies less than the one before. */
+const MAX_ATTEMPTS = 5;
+const PAGE = 500;
+
+const listStored = statement<{ after: number }>()("backup.listStored", (db, p) =>
+  db
+    .selectFrom("blob")
+    .select(["id", "digest", "size_bytes", "storage_key"])
+    .where("id", ">", p.after)
+    .where("storage_key", "is not", null)
+    .where("damaged_at", "is", null)
+    .orderBy("id")
+    .limit(PAGE),
+);
+
+const findNow = statement<{ digest: string }>()("backup.findNow", (db, p) =>
+  db
+    .selectFrom("blob")
+    .leftJoin("blob_inline", "blob_inline.blob_id", "blob.id")
+    .select(["blob.storage_key", "blob_inline.bytes"])
+    .where("blob.digest", "=", p.digest),
+);
+
+const findVersion = statement<Record<never, never>>()("backup.version", (db) =>
+  db.selectFrom("migration").select(({ fn }) => fn.max("id").as("version")),
+);
+
+type StoredBlob = Pick<BlobEntry, "digest" | "sizeBytes">;
+
+/** Takes a backup. Errors: `StartupError` where none can be taken, UNAVAILABLE, STORAGE_FULL. */
+export async function takeBackup(parts: BackupParts): Promise<BackupResult> {
+  const { reader, store, place, clock } = parts;
+  let copiedBlobs = 0;
+  let copiedBytes = 0;
+  let done = 0;
+  let phase: BackupProgress["phase"] = "ahead";
+  const enter = (next: BackupProgress["phase"]): void => {
+    phase = next;
+    done = 0;
+  };
+  const advance = (count: number): void => {
+    done += count;
+    parts.onProgress({ phase, done, copiedBlobs, copiedBytes });
+  };
+
+  /** Copies a blob unless the backup has it. False where its bytes are missing or wrong. */
+  async function secure(blob: StoredBlob, source: () => AsyncIterable<Uint8Array>): Promise<boolean> {
+    const name = blobName(blob.digest);
+    if ((await place.sizeOf(name)) === blob.sizeBytes) return true;
+    try {
+      await place.write(name, verified(blob, source()));
+    } catch (error) {
+      if (isDamage(error)) return false;
+      throw error;
+    }
+    copiedBlobs++;
+    copiedBytes += blob.sizeBytes;
+    return true;
+  }
+
+  const secureKey = (blob: StoredBlob, key: string): Promise<boolean> =>
+    secure(blob, () => store.read(key as StorageKey, 0, blob.sizeBytes - 1));
+
+  /** Copies what there is now. What goes away meanwhile, or is damaged, is the snapshot's business. */
+  async function copyAhead(): Promise<void> {
+    async function* stored() {
+      let after = 0;
+      for (;;) {
+        const page = await reader.live.all(listStored, { after });
+        yield* page;
+        after = page.at(-1)?.id ?? 0;
+        if (page.length < PAGE) return;
+      }
+    }
+    await forEachParallel(stored(), parts.parallel, async (row) => {
+      await secureKey({ digest: row.digest as Digest, sizeBytes: row.size_bytes }, row.storage_key!);
+      advance(1);
+    });
+  }
+
+  /** Secures a blob that a snapshot names. */
+  async function secureEntry(entry: BlobEntry): Promise<"secured" | "lost" | "collected"> {
+    const { digest, inline } = entry;
+    if (entry.key === null && inline !== undefined && (await isWhole(entry, inline))) return "secured";
+    let key = entry.key;
+    // Under another key each time: twice is a blob that was collected and pushed again while it was copied.
+    for (let tries = 0; tries < 3; tries++) {
+      if (key !== null && (await secureKey(entry, key))) return "secured";
+      const now = await reader.live.first(findNow, { digest });
+      if (now === undefined) return "collected";
+      const { bytes } = now;
+      if (bytes !== null && (await secure(entry, () => once(bytes)))) return "secured";
+      if (now.storage_key === key) return "lost";
+      key = now.storage_key;
+    }
+    return "collected";
+  }
+
+  async function attempt(): Promise<Omit<BackupResult, "attempts"> | undefined> {
+    enter("metadata");
+    const startedAt = clock.now();
+    const snapshot = snapshotNameOf(new Date(startedAt));
+    const written: string[] = [];
+    try {
+      const { tables, ...head } = await reader.snapshot(async (executor) => {
+        const all = await listTables(executor);
+        if (!all.some((table) => table.name === "migration")) throw new StartupError("the database is empty: there is nothing to back up");
+        const migrationVersion = (await executor.first(findVersion, {}))?.version ?? 0;
+        const idCounters = await listIdCounters(executor);
+        const files: TableFile[] = [];
+        for (const table of all.filter(({ name }) => !LEFT_OUT.has(name))) {
+          const name = tableName(snapshot, table.name);
+          written.push(name);
+          files.push(await writeTableFile(place, name, executor, table, advance));
+        }
+        return { migrationVersion, idCounters, tables: files };
+      });
+      const snapshotMs = clock.now() - startedAt;
+
+      enter("blobs");
+      let blobs = 0;
+      let blobBytes = 0;
+      let knownDamaged = 0;
+      let collected = 0;
+      const lostBlobs: Digest[] = [];
+      // Read from the backup itself, which proves that the tables arrived.
+      await forEachParallel(readBlobEntries(place, snapshot, tables), parts.parallel, async (entry) => {
+        blobs++;
+        blobBytes += entry.sizeBytes;
+        if (entry.damagedAt !== null) knownDamaged++;
+        else {
+          const outcome = await secureEntry(entry);
+          if (outcome === "collected") collected++;
+          if (outcome === "lost") lostBlobs.push(entry.digest);
+          if (lostBlobs.length > MAX_LOST_BLOBS)
+            throw new StartupError(`the store has lost more than ${MAX_LOST_BLOBS} blobs: see what \`doctor\` says before backing up`);
+        }
+        advance(1);
+      });
+      if (collected > 0) {
+        await place.delete(written);
+        return undefined;
+      }
+      const manifest: SnapshotManifest = {
+        format: 1,
+        takenAt: new Date(startedAt).toISOString(),
+        program: parts.program,
+        ...head,
+        keyFingerprint: parts.masterKey === undefined ? undefined : fingerprintOf(parts.masterKey),
+        tables,
+        blobs: { count: blobs, sizeBytes: blobBytes },
+        lostBlobs,
+      };
+      await place.sync();
+      await place.write(manifestName(snapshot), once(encodeManifest(manifest)));
+      await place.sync();
+      const rows = tables.reduce((sum, table) => sum + table.rows, 0);
+      const { takenAt } = manifest;
+      return { snapshot, takenAt, rows, blobs, blobBytes, copiedBlobs, copiedBytes, snapshotMs, knownDamaged, lostBlobs };
+    } catch (error) {
+      // Without a manifest they are of no use; where they cannot be removed either, they only take room.
+      await place.delete(written).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  await copyAhead();
+  for (let attempts = 1; attempts <= MAX_ATTEMPTS; attempts++) {
+    const result = await attempt();
+    if (result !== undefined) return { ...result, attempts };
+  }
+  throw new StartupError(
+    `the backup is not complete: in each of ${MAX_ATTEMPTS} tries blobs were collected before they were copied. Raise gc.graceSeconds above the time that a copy takes.`,
+  );
+}
+
+async function isWhole(entry: BlobEntry, bytes: Uint8Array): Promise<boolean> {
+  try {
+    for await (const _ of verified(entry, once(bytes)));
+    return true;
+  } catch (error) {
+    if (isDamage(error)) return false;
+    throw error;
+  }
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {
+  yield bytes;
+}

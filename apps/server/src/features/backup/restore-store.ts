@@ -1,0 +1,78 @@
+// What a restore asks of the database that it fills: whether it is empty, the mark of a restore in progress, and rows.
+// Not here: the order of things (restore.ts).
+import { sql } from "kysely";
+import type { Database, Executor } from "../../platform/database/database.ts";
+import { findMigrationVersion } from "../../platform/database/migrate.ts";
+import { statement } from "../../platform/database/statement.ts";
+import { listTables } from "../../platform/database/tables.ts";
+import { StartupError } from "../../platform/startup-error.ts";
+
+/** The row of `job_lease` that stands while a database is half restored. */
+const MARK = "restore";
+
+const findMark = statement<Record<never, never>>()("restore.findMark", (db) =>
+  db.selectFrom("job_lease").select("holder").where("name", "=", MARK),
+);
+
+const putMark = statement<{ holder: string; now: number }>()("restore.putMark", (db, p) =>
+  db.insertInto("job_lease").values({ name: MARK, holder: p.holder, fence: 1, expires_at: p.now }),
+);
+
+const dropMark = statement<Record<never, never>>()("restore.dropMark", (db) => db.deleteFrom("job_lease").where("name", "=", MARK));
+
+const findBlob = statement<{ id: number }>()("restore.findBlob", (db, p) => db.selectFrom("blob").select("id").where("id", "=", p.id));
+
+const listBoundKeys = statement<{ keys: string[] }>()("restore.listBoundKeys", (db, p, tools) =>
+  db
+    .selectFrom("blob")
+    .select("storage_key")
+    .where("storage_key", "is not", null)
+    .where(({ ref }) => tools.inList(ref("storage_key"), p.keys, "text")),
+);
+
+/** Which restore has begun on a database and not ended, or undefined. The tables must be there. */
+export async function findRestoreMark(executor: Executor): Promise<string | undefined> {
+  return (await executor.first(findMark, {}))?.holder;
+}
+
+/** Marks an empty database as half restored, so that no server starts on it. */
+export async function putRestoreMark(database: Database, holder: string, now: number): Promise<void> {
+  await database.write(putMark, { holder, now });
+}
+
+/** Takes the mark away, with the transaction that completes the restore. */
+export async function dropRestoreMark(tx: Executor): Promise<void> {
+  await tx.run(dropMark, {});
+}
+
+/** Whether a blob's row was restored already. */
+export async function hasBlob(executor: Executor, id: number): Promise<boolean> {
+  return (await executor.first(findBlob, { id })) !== undefined;
+}
+
+/** Those of the keys that some blob has. */
+export async function listBound(executor: Executor, keys: string[]): Promise<ReadonlySet<string>> {
+  return new Set((await executor.all(listBoundKeys, { keys })).map((row) => row.storage_key!));
+}
+
+/** The first table that has a row, or undefined. The record of migrations does not count. */
+export async function findFilledTable(executor: Executor): Promise<string | undefined> {
+  for (const { name } of await listTables(executor)) {
+    if (name === "migration") continue;
+    const any = statement<Record<never, never>>()<{ one: number }>(`restore.any.${name}`, (db) => ({
+      compile: () => sql<{ one: number }>`select 1 as one from ${sql.table(name)} limit 1`.compile(db),
+    }));
+    if ((await executor.first(any, {})) !== undefined) return name;
+  }
+  return undefined;
+}
+
+/** Keeps a server from starting on a database that is only half restored. Errors: `StartupError`. */
+export async function refuseHalfRestored(database: Database): Promise<void> {
+  if ((await findMigrationVersion(database)) === 0) return;
+  const mark = await findRestoreMark(database);
+  if (mark === undefined) return;
+  throw new StartupError(
+    `The database is half restored (from snapshot ${mark.split(" ")[0]}). Run \`restore\` again with the same source: it goes on where it stopped.`,
+  );
+}

@@ -1,0 +1,389 @@
+// Restoring into an empty database and an empty store, of whichever kinds: ids stay, bytes get new keys by the store's own ways and are
+// verified on their way. Blobs come first, each with its row, so that a restore that was cut off goes on behind them; then all other rows
+// in one transaction. Until then a mark keeps servers away. Not here: what a backup looks like (backup-format.ts).
+import { createHash, randomUUID } from "node:crypto";
+import type { Digest } from "@berth/oci/digest";
+import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Database, Executor } from "../../platform/database/database.ts";
+import { findMigrationVersion, LATEST_MIGRATION, migrate } from "../../platform/database/migrate.ts";
+import { createInsert, listTables, setIdCounter, type InsertRows, type Row } from "../../platform/database/tables.ts";
+import { forEachParallel } from "../../platform/parallel.ts";
+import { StartupError } from "../../platform/startup-error.ts";
+import {
+  blobName,
+  decodeManifest,
+  fingerprintOf,
+  manifestName,
+  SEALED_TABLES,
+  snapshotsAmong,
+  tableName,
+  type SnapshotManifest,
+  type TableFile,
+} from "./backup-format.ts";
+import type { BackupPlace } from "./backup-place.ts";
+import { columnAt, isDamage, readBlobEntries, tableFileOf, verified, type BlobEntry } from "./blob-entries.ts";
+import { dropRestoreMark, findFilledTable, findRestoreMark, hasBlob, listBound, putRestoreMark } from "./restore-store.ts";
+import { readTableFile } from "./table-files.ts";
+
+/** How far it is. */
+export interface RestoreProgress {
+  readonly phase: "blobs" | "tables";
+  readonly done: number;
+  readonly total: number;
+  /** Of blobs. */
+  readonly bytes: number;
+}
+
+/** What reading a backup needs. */
+export interface CheckParts {
+  readonly place: BackupPlace;
+  /** Undefined: the newest. */
+  readonly snapshot: string | undefined;
+  readonly parallel: number;
+  readonly onProgress: (progress: RestoreProgress) => void;
+}
+
+/** What a restore needs. */
+export interface RestoreParts extends CheckParts {
+  readonly database: Database;
+  readonly store: BlobStore;
+  readonly clock: Clock;
+  /** Blobs up to this lie in the database; 0: none. */
+  readonly inlineMaxBytes: number;
+  readonly masterKey: Uint8Array;
+  /** Restores under another master key, without what only the lost one could read. */
+  readonly withNewKey: boolean;
+}
+
+/** What came of it. */
+export interface RestoreResult {
+  readonly snapshot: string;
+  readonly takenAt: string;
+  readonly rows: number;
+  readonly blobs: number;
+  readonly blobBytes: number;
+  /** Blobs that an earlier run had restored. */
+  readonly resumedBlobs: number;
+  /** Blobs that are not in the backup or are damaged there, by digest: restored as damaged, a push heals them. The first 1000. */
+  readonly damagedBlobs: readonly Digest[];
+  readonly damagedCount: number;
+  /** Blobs that were damaged already when the backup was taken. */
+  readonly knownDamaged: number;
+}
+
+const INSERT_ROWS = 500;
+const INSERT_BYTES = 4 * 1024 * 1024;
+/** Small blobs that share a transaction. */
+const INLINE_BATCH = 200;
+const DAMAGED_SHOWN = 1000;
+
+/** The complete snapshots of a place, oldest first. */
+export async function listSnapshots(place: BackupPlace): Promise<string[]> {
+  const names: string[] = [];
+  for await (const name of place.list("snapshots/")) names.push(name);
+  return snapshotsAmong(names);
+}
+
+interface Opened {
+  readonly snapshot: string;
+  readonly manifest: SnapshotManifest;
+  /** Tells this snapshot from one of another place that was taken in the same millisecond. */
+  readonly mark: string;
+}
+
+/** Finds a snapshot and reads its manifest. Errors: `StartupError`. */
+async function openSnapshot(place: BackupPlace, wanted: string | undefined): Promise<Opened> {
+  const all = await listSnapshots(place);
+  const snapshot = wanted ?? all.at(-1);
+  if (snapshot === undefined) throw new StartupError(`${place.shown} holds no complete backup`);
+  if (!all.includes(snapshot)) {
+    throw new StartupError(`${place.shown} holds no complete snapshot ${snapshot}; it has ${all.slice(-20).join(", ") || "none"}`);
+  }
+  const name = manifestName(snapshot);
+  const pieces: Uint8Array[] = [];
+  for await (const piece of place.read(name, (await place.sizeOf(name)) ?? 0)) pieces.push(Buffer.from(piece));
+  const text = Buffer.concat(pieces);
+  const digest = createHash("sha256").update(text).digest("hex");
+  return { snapshot, manifest: decodeManifest(text.toString("utf8"), name), mark: `${snapshot} ${digest.slice(0, 16)}` };
+}
+
+/** The bytes of a blob, verified as they pass, or undefined where the snapshot says that it never had them. */
+function sourceOf(place: BackupPlace, entry: BlobEntry): AsyncGenerator<Uint8Array, void, void> {
+  return verified(entry, entry.inline === undefined ? place.read(blobName(entry.digest), entry.sizeBytes) : once(entry.inline));
+}
+
+function createTally(manifest: SnapshotManifest) {
+  const lost = new Set(manifest.lostBlobs);
+  const damagedBlobs: Digest[] = [];
+  let damagedCount = 0;
+  let knownDamaged = 0;
+  return {
+    /** Whether the backup says itself that it lacks the blob; counts it. */
+    isAbsent(entry: BlobEntry): boolean {
+      if (entry.damagedAt !== null) knownDamaged++;
+      else if (lost.has(entry.digest)) this.damage(entry);
+      else return false;
+      return true;
+    },
+    damage(entry: BlobEntry): void {
+      damagedCount++;
+      if (damagedBlobs.length < DAMAGED_SHOWN) damagedBlobs.push(entry.digest);
+    },
+    result: () => ({ damagedBlobs, damagedCount, knownDamaged }),
+  };
+}
+
+/** Reads a whole snapshot and verifies every byte of it, as a restore would, without restoring it. Errors: `StartupError`. */
+export async function checkBackup(parts: CheckParts): Promise<RestoreResult> {
+  const { place, onProgress } = parts;
+  const { snapshot, manifest } = await openSnapshot(place, parts.snapshot);
+  const tally = createTally(manifest);
+  const total = manifest.blobs.count;
+  let done = 0;
+  let bytes = 0;
+  await forEachParallel(readBlobEntries(place, snapshot, manifest.tables), parts.parallel, async (entry) => {
+    if (!tally.isAbsent(entry)) {
+      try {
+        for await (const piece of sourceOf(place, entry)) bytes += piece.length;
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+        tally.damage(entry);
+      }
+    }
+    onProgress({ phase: "blobs", done: ++done, total, bytes });
+  });
+  const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
+  let read = 0;
+  for (const file of manifest.tables) {
+    for await (const _ of readTableFile(place, tableName(snapshot, file.name), file))
+      if (++read % INSERT_ROWS === 0) onProgress({ phase: "tables", done: read, total: rows, bytes });
+  }
+  return { snapshot, takenAt: manifest.takenAt, rows, blobs: done, blobBytes: bytes, resumedBlobs: 0, ...tally.result() };
+}
+
+/** Restores a snapshot. May be called again with the same one after it was cut off. Errors: `StartupError`, UNAVAILABLE, STORAGE_FULL. */
+export async function restoreBackup(parts: RestoreParts): Promise<RestoreResult> {
+  const { place, database, store, clock } = parts;
+  const { snapshot, manifest, mark } = await openSnapshot(place, parts.snapshot);
+  const isResumed = await prepareTarget(parts, manifest, mark);
+  const tally = createTally(manifest);
+  const restored = await restoreBlobs(parts, snapshot, manifest, tally, isResumed);
+  await restoreTables(parts, snapshot, manifest, restored.sizeBytes);
+  // Older tables become those of this program by the same steps as in a registry that lived on.
+  await migrate(database, clock);
+  await store.sweep(new Date(clock.now()));
+  const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
+  return {
+    snapshot,
+    takenAt: manifest.takenAt,
+    rows,
+    blobs: restored.count,
+    blobBytes: restored.sizeBytes,
+    resumedBlobs: restored.resumed,
+    ...tally.result(),
+  };
+}
+
+/** Checks that the target may be filled from this snapshot, and marks it. Gives whether an earlier run had begun. */
+async function prepareTarget(parts: RestoreParts, manifest: SnapshotManifest, mark: string): Promise<boolean> {
+  const { database, store, clock } = parts;
+  const version = manifest.migrationVersion;
+  if (version > LATEST_MIGRATION) {
+    throw new StartupError(
+      `the backup is of database version ${version}, newer than this program's ${LATEST_MIGRATION}: restore it with the newer program`,
+    );
+  }
+  const fingerprint = fingerprintOf(parts.masterKey);
+  if (manifest.keyFingerprint !== undefined && manifest.keyFingerprint !== fingerprint && !parts.withNewKey) {
+    throw new StartupError(
+      `the backup's secrets are encrypted with the key of fingerprint ${manifest.keyFingerprint}, and this server's has ${fingerprint}: ` +
+        "set auth.secretKey to the old key, or put its file `secret-key` into the data directory. " +
+        "If it is lost, --new-key restores everything else.",
+    );
+  }
+  if ((await findMigrationVersion(database)) > 0) {
+    const found = await findRestoreMark(database);
+    if (found === mark) {
+      await removeUnbound(parts);
+      return true;
+    }
+    if (found !== undefined) {
+      throw new StartupError(
+        `the database is half restored from another snapshot, ${found.split(" ")[0]}: go on with that, or empty database and store`,
+      );
+    }
+    const filled = await findFilledTable(database);
+    if (filled !== undefined) {
+      throw new StartupError(
+        `the database is not empty (table ${filled} has rows): restore needs an empty one, that no server has started on`,
+      );
+    }
+  }
+  for await (const { key } of store.list?.() ?? []) {
+    throw new StartupError(`the store is not empty (it has ${key}): restore needs an empty directory, or an empty prefix of a bucket`);
+  }
+  await migrate(database, clock, version);
+  await putRestoreMark(database, mark, clock.now());
+  return false;
+}
+
+/** Removes what a run that was cut off wrote and did not record. The store was empty before, so nothing else can be there. */
+async function removeUnbound({ database, store }: RestoreParts): Promise<void> {
+  async function removeFrom(keys: StorageKey[]): Promise<void> {
+    const bound = await listBound(database, keys);
+    await store.delete(keys.filter((key) => !bound.has(key)));
+  }
+  let keys: StorageKey[] = [];
+  for await (const { key } of store.list?.() ?? []) {
+    keys.push(key);
+    if (keys.length < 1000) continue;
+    await removeFrom(keys);
+    keys = [];
+  }
+  if (keys.length > 0) await removeFrom(keys);
+}
+
+type Tally = ReturnType<typeof createTally>;
+
+async function restoreBlobs(parts: RestoreParts, snapshot: string, manifest: SnapshotManifest, tally: Tally, isResumed: boolean) {
+  const { place, database, store, clock, inlineMaxBytes, onProgress } = parts;
+  const blobFile = tableFileOf(manifest.tables, "blob");
+  const inlineFile = tableFileOf(manifest.tables, "blob_inline");
+  await checkColumns(database, [blobFile, inlineFile]);
+  const insertBlobs = createInsert("blob", blobFile.columns);
+  const insertInline = createInsert("blob_inline", inlineFile.columns);
+  const [keyAt, damagedAt] = [columnAt(blobFile, "storage_key"), columnAt(blobFile, "damaged_at")];
+  const [blobIdAt, bytesAt] = [columnAt(inlineFile, "blob_id"), columnAt(inlineFile, "bytes")];
+  const total = manifest.blobs.count;
+  let count = 0;
+  let sizeBytes = 0;
+  let resumed = 0;
+
+  const rowOf = (entry: BlobEntry, key: StorageKey | null, isDamaged: boolean): Row =>
+    entry.row.map((value, at) => (at === keyAt ? key : at === damagedAt ? (isDamaged ? (entry.damagedAt ?? clock.now()) : null) : value));
+  const inlineRowOf = (entry: BlobEntry, bytes: Buffer): Row =>
+    inlineFile.columns.map((_, at) => (at === blobIdAt ? entry.id : at === bytesAt ? bytes.toString("base64") : null));
+
+  // Rows without bytes of their own in the store: many of them share a transaction.
+  let waiting: { row: Row; inline: Row | undefined }[] = [];
+  let waitingBytes = 0;
+  async function flush(): Promise<void> {
+    const batch = waiting;
+    waiting = [];
+    waitingBytes = 0;
+    if (batch.length === 0) return;
+    await database.transaction(async (tx) => {
+      const rows = batch.map((each) => each.row);
+      await insertBlobs(tx, rows);
+      const inlines = batch.flatMap((each) => each.inline ?? []).length;
+      if (inlines > 0)
+        await insertInline(
+          tx,
+          batch.flatMap((each) => (each.inline === undefined ? [] : [each.inline])),
+        );
+    });
+  }
+  async function add(row: Row, inline: Row | undefined, bytes: number): Promise<void> {
+    waiting.push({ row, inline });
+    waitingBytes += bytes;
+    if (waiting.length >= INLINE_BATCH || waitingBytes >= INSERT_BYTES) await flush();
+  }
+
+  async function restore(entry: BlobEntry): Promise<void> {
+    if (tally.isAbsent(entry)) return add(rowOf(entry, null, true), undefined, 0);
+    try {
+      if (inlineMaxBytes > 0 && entry.sizeBytes <= inlineMaxBytes) {
+        const pieces: Uint8Array[] = [];
+        for await (const piece of sourceOf(place, entry)) pieces.push(Buffer.from(piece));
+        await add(rowOf(entry, null, false), inlineRowOf(entry, Buffer.concat(pieces)), entry.sizeBytes);
+      } else await restoreStored(entry);
+      sizeBytes += entry.sizeBytes;
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      tally.damage(entry);
+      await add(rowOf(entry, null, true), undefined, 0);
+    }
+  }
+
+  async function restoreStored(entry: BlobEntry): Promise<void> {
+    const id = randomUUID();
+    const begun = store.begin(id);
+    try {
+      const { record } = await store.append(id, begun, sourceOf(place, entry), { offsetBytes: 0, onBytes: () => undefined });
+      const { key } = await store.finish(id, record, { sizeBytes: entry.sizeBytes, digest: entry.digest });
+      await database.transaction((tx) => insertBlobs(tx, [rowOf(entry, key, false)]));
+      await store.settle(id, record, key);
+    } catch (error) {
+      // What cannot be removed now, the next run removes. Whether the row came to stand, only the database knows.
+      await store.abort(id, begun, async (key) => (await listBound(database, [key])).size > 0).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  await forEachParallel(readBlobEntries(place, snapshot, manifest.tables), parts.parallel, async (entry) => {
+    if (isResumed && (await hasBlob(database, entry.id))) {
+      resumed++;
+      if (entry.damagedAt === null) sizeBytes += entry.sizeBytes;
+    } else await restore(entry);
+    onProgress({ phase: "blobs", done: ++count, total, bytes: sizeBytes });
+  });
+  await flush();
+  return { count, sizeBytes, resumed };
+}
+
+/** Errors: `StartupError` where a table or column of the backup is not one of the database at the backup's version. */
+async function checkColumns(executor: Executor, files: readonly TableFile[]): Promise<void> {
+  const tables = new Map((await listTables(executor)).map((table) => [table.name, table]));
+  for (const file of files) {
+    const own = new Map(tables.get(file.name)?.columns.map((column) => [column.name, column.kind]));
+    const wrong = file.columns.find((column) => own.get(column.name) !== column.kind);
+    if (wrong !== undefined || own.size !== file.columns.length) {
+      throw new StartupError(`table ${file.name} of the backup has other columns than the database at the same version`);
+    }
+  }
+}
+
+async function restoreTables(parts: RestoreParts, snapshot: string, manifest: SnapshotManifest, bytes: number): Promise<void> {
+  const { place, database, onProgress } = parts;
+  const isWithoutKey = parts.withNewKey && manifest.keyFingerprint !== fingerprintOf(parts.masterKey);
+  const files = manifest.tables.filter(
+    ({ name }) => name !== "blob" && name !== "blob_inline" && !(isWithoutKey && SEALED_TABLES.has(name)),
+  );
+  const inserts = new Map<string, InsertRows>(files.map((file) => [file.name, createInsert(file.name, file.columns)]));
+  const total = files.reduce((sum, file) => sum + file.rows, 0);
+  await checkColumns(database, files);
+  await database.transaction(async (tx) => {
+    let done = 0;
+    for (const file of files) {
+      const insert = inserts.get(file.name)!;
+      let inserted = 0;
+      for await (const rows of inBatches(readTableFile(place, tableName(snapshot, file.name), file))) {
+        inserted += await insert(tx, rows);
+        done += rows.length;
+        onProgress({ phase: "tables", done, total, bytes });
+      }
+      if (inserted !== file.rows) throw new Error(`table ${file.name}: ${inserted} rows went in of ${file.rows}`);
+    }
+    for (const [name, value] of Object.entries(manifest.idCounters)) await setIdCounter(tx, name, value);
+    await dropRestoreMark(tx);
+  });
+}
+
+async function* inBatches(rows: AsyncIterable<Row>): AsyncGenerator<Row[], void, void> {
+  let batch: Row[] = [];
+  let bytes = 0;
+  for await (const row of rows) {
+    batch.push(row);
+    for (const value of row) if (typeof value === "string") bytes += value.length;
+    if (batch.length < INSERT_ROWS && bytes < INSERT_BYTES) continue;
+    yield batch;
+    batch = [];
+    bytes = 0;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {
+  yield bytes;
+}
