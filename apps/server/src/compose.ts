@@ -47,6 +47,7 @@ import { migrate } from "./platform/database/migrate.ts";
 import { createRequestIds, type Logger } from "./platform/log.ts";
 import { createMetrics, type Metrics } from "./platform/metrics.ts";
 import { StartupError } from "./platform/startup-error.ts";
+import { StartupError } from "./platform/startup-error.ts";
 import { openKeyPair } from "./platform/tls.ts";
 import { createNoteRead } from "./platform/young-memory.ts";
 
@@ -215,7 +216,13 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
   const authorizer = createAuthorizer({ accounts, database, clock });
   const signingKeys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
   // A wrong master key shows here, and not at the first login.
-  await signingKeys.prepare();
+  await signingKeys.prepare().catch((cause: unknown) => {
+    if (cause instanceof RegistryError) throw cause;
+    throw new StartupError(
+      "The secret key does not open the secrets in the database: start with the key that this database was made with (auth.secretKey, or `secret-key` in the data directory).",
+      { cause },
+    );
+  });
   const tokens = createTokens({
     signingKeys,
     authorizer,

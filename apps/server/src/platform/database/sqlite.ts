@@ -26,6 +26,8 @@ export interface SqliteOptions {
  * bound to statements, since the file keeps its size when it begins anew.
  */
 const CHECKPOINT_AT_BYTES = 16 * 1024 * 1024;
+/** Log bytes behind a running checkpoint at which writers wait for it. */
+const MAX_LOG_BYTES = 3 * CHECKPOINT_AT_BYTES;
 /** What a statement writes besides its values: a table's page and an index's. */
 const STATEMENT_BYTES = 2 * 4096;
 /** Page cache a connection, in KiB. Hot look-ups touch a few inner pages; the operating system caches the rest. */
@@ -108,9 +110,9 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   }
 
   function checkpointWhenDue(): void {
-    if (loggedBytes < CHECKPOINT_AT_BYTES) return;
-    loggedBytes = 0;
     checkpoints ??= createCheckpoints(options, exclusively);
+    if (loggedBytes < CHECKPOINT_AT_BYTES || checkpoints.running() !== undefined) return;
+    loggedBytes = 0;
     checkpoints.run();
   }
 
@@ -120,6 +122,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     first: readExecutor.first,
     run: () => Promise.reject(new TypeError("writes go through transaction() or write()")),
     async transaction(work, writeOptions: WriteOptions = {}) {
+      // Writers that outrun the checkpoint wait for it, so that the log stays bounded.
+      if (loggedBytes > MAX_LOG_BYTES) await checkpoints?.running();
       const result = await exclusively(() => runTransaction(work));
       if (writeOptions.durable !== false) await syncWal();
       checkpointWhenDue();
@@ -238,8 +242,9 @@ function executorOf(connection: DatabaseSync, onBound: (bytes: number) => void):
 }
 
 interface Checkpoints {
-  /** Begins a checkpoint, unless one runs. */
   run(): void;
+  /** The checkpoint that runs now; it never rejects. */
+  running(): Promise<void> | undefined;
   stop(): Promise<void>;
 }
 
@@ -280,6 +285,7 @@ function createCheckpoints(options: SqliteOptions, exclusively: <T>(work: () => 
     run() {
       running ??= checkpoint();
     },
+    running: () => running,
     async stop() {
       await running;
       await worker?.terminate();
