@@ -47,7 +47,6 @@ import { migrate } from "./platform/database/migrate.ts";
 import { createRequestIds, type Logger } from "./platform/log.ts";
 import { createMetrics, type Metrics } from "./platform/metrics.ts";
 import { StartupError } from "./platform/startup-error.ts";
-import { StartupError } from "./platform/startup-error.ts";
 import { openKeyPair } from "./platform/tls.ts";
 import { createNoteRead } from "./platform/young-memory.ts";
 
