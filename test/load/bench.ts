@@ -23,6 +23,8 @@ import type { Registry } from "./registries.ts";
 import { renderTable, writeJson } from "./report.ts";
 import { limitSubject } from "./results.ts";
 import type { MeasuredSample, Row } from "./results.ts";
+import { parseSizes, runScale } from "./scale/scale.ts";
+import type { ScalePlan } from "./scale/scale.ts";
 import { judge } from "./targets.ts";
 
 const run = promisify(execFile);
@@ -36,6 +38,9 @@ const usage = `usage: npm run bench -- [options]
   --duration SECONDS  of one round (5)
   --seed-seconds N    how long one case may seed one registry (420)
   --data DIR          where the registries write (the system's temporary folder)
+  --scale[=SIZES]     the same requests at 10^3, 10^5 and 10^6 tags, repositories, referrers and blobs, on SQLite and PostgreSQL, and the
+                      collector among a mountain of dead blobs; SIZES such as 1k,100k, or 10m for ten million blobs. With it:
+                      --databases sqlite,postgres, --dead N (as many as the largest size; 0: none), --cases, --rounds, --duration, --data
   --json FILE         where the figures are kept (results/bench-DATE.json)
   --list              names the cases`;
 
@@ -55,6 +60,8 @@ const limitsCase = "machine";
 async function main(): Promise<number> {
   const options = await readOptions();
   if (options === undefined) return 2;
+  // Being slow fails nothing here either.
+  if (options.scale !== undefined) return (await runScale(options.scale)) ? 0 : 1;
   const { plan } = options;
   const startedAt = new Date();
   const folder = await mkdtemp(join(options.data, "berth-bench-"));
@@ -164,12 +171,19 @@ interface Options {
   readonly only: (name: string) => boolean;
   readonly data: string;
   readonly json: string;
+  /** Set when `--scale` asks for another run than the usual one. */
+  readonly scale: ScalePlan | undefined;
 }
 
 /** The command line; undefined after it was explained or the cases were named. */
 async function readOptions(): Promise<Options | undefined> {
   const { values } = parseArgs({
+    // An option with a value that may be left out.
+    args: process.argv.slice(2).map((word) => (word === "--scale" ? "--scale=" : word)),
     options: {
+      scale: { type: "string" },
+      databases: { type: "string", default: "sqlite,postgres" },
+      dead: { type: "string" },
       quick: { type: "boolean", default: false },
       cases: { type: "string", multiple: true, default: [] },
       only: { type: "string", multiple: true, default: [] },
@@ -187,12 +201,14 @@ async function readOptions(): Promise<Options | undefined> {
   const cases = allCases.filter((one) =>
     asked.length === 0 ? !values.quick || one.quick : asked.some((glob) => matchesGlob(one.name, glob)),
   );
-  if (values.help || values.list || cases.length === 0) {
+  if (values.help || values.list || (cases.length === 0 && values.scale === undefined)) {
     console.log(values.list ? allCases.map((one) => one.name).join("\n") : usage);
     return undefined;
   }
   const date = new Date().toISOString().slice(0, 19).replaceAll(/[T:]/g, "-");
+  const json = values.json ?? join("results", `${values.scale === undefined ? "bench" : "scale"}-${date}.json`);
   return {
+    scale: values.scale === undefined ? undefined : scalePlanOf({ ...values, scale: values.scale, dead: values.dead, rounds: values.rounds, duration: values.duration, json }),
     plan: {
       quick: values.quick,
       rounds: wholeNumber("rounds", values.rounds, values.quick ? 1 : 3),
@@ -205,13 +221,40 @@ async function readOptions(): Promise<Options | undefined> {
     urls: values.url.map(registryAtUrl),
     only: (name) => values.only.length === 0 || values.only.includes(name),
     data: values.data,
-    json: values.json ?? join("results", `bench-${date}.json`),
+    json,
+  };
+}
+
+function scalePlanOf(values: {
+  readonly scale: string;
+  readonly databases: string;
+  readonly dead: string | undefined;
+  readonly cases: readonly string[];
+  readonly rounds: string | undefined;
+  readonly duration: string | undefined;
+  readonly data: string;
+  readonly json: string;
+}): ScalePlan {
+  const { sizes, mostBlobs } = parseSizes(values.scale);
+  const databases = values.databases.split(",");
+  if (!databases.every((one) => one === "sqlite" || one === "postgres")) throw new Error("--databases wants sqlite, postgres or both");
+  return {
+    sizes,
+    mostBlobs,
+    databases,
+    deadBlobs: values.dead === "0" ? 0 : wholeNumber("dead", values.dead, sizes.at(-1) ?? 0),
+    rounds: wholeNumber("rounds", values.rounds, 3),
+    seconds: wholeNumber("duration", values.duration, 5),
+    folder: values.data,
+    json: values.json,
+    wants: (name) => values.cases.length === 0 || values.cases.some((glob) => matchesGlob(name, glob)),
+    progress,
   };
 }
 
 function wholeNumber(option: string, text: string | undefined, otherwise: number): number {
   if (text === undefined) return otherwise;
-  if (!/^[1-9]\d{0,4}$/.test(text)) throw new Error(`--${option} wants a whole number above 0, not ${text}`);
+  if (!/^[1-9]\d{0,7}$/.test(text)) throw new Error(`--${option} wants a whole number above 0, not ${text}`);
   return Number(text);
 }
 

@@ -104,12 +104,11 @@ const hold = statement<Pairs>()("garbage.hold", (db, p, tools) =>
   db
     .updateTable("repository_blob")
     .set({ leased_until: null })
-    .where(({ exists, selectFrom }) =>
-      exists(
-        selectFrom(tools.numberPairs(p.repositoryIds, p.blobIds).as("due"))
-          .select("due.a")
-          .whereRef("due.a", "=", "repository_blob.repository_id")
-          .whereRef("due.b", "=", "repository_blob.blob_id"),
+    .where(({ eb, refTuple, selectFrom }) =>
+      eb(
+        refTuple("repository_id", "blob_id"),
+        "in",
+        selectFrom(tools.numberPairs(p.repositoryIds, p.blobIds).as("due")).select(["due.a", "due.b"]).$asTuple("a", "b"),
       ),
     ),
 );

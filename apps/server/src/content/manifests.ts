@@ -90,14 +90,17 @@ const readBytes = statement<{ id: number }>()("manifests.readBytes", (db, p) =>
   db.selectFrom("manifest").select("bytes").where("id", "=", p.id),
 );
 
+// Crossed, not joined: SQLite keeps that order. Its own would begin with all that the repository has.
 const listLinked = statement<{ repositoryId: number; digests: string[] }>()("manifests.listLinked", (db, p, tools) =>
   db
-    .selectFrom("blob")
-    .innerJoin("repository_blob", "repository_blob.blob_id", "blob.id")
+    .selectFrom(tools.rows(p.digests, "text").as("named"))
+    .crossJoin("blob")
+    .crossJoin("repository_blob")
     .select(["blob.id", "blob.digest", "blob.size_bytes"])
-    .where("repository_blob.repository_id", "=", p.repositoryId)
+    .whereRef("blob.digest", "=", "named.value")
     .where("blob.damaged_at", "is", null)
-    .where(({ ref }) => tools.inList(ref("blob.digest"), p.digests, "text")),
+    .whereRef("repository_blob.blob_id", "=", "blob.id")
+    .where("repository_blob.repository_id", "=", p.repositoryId),
 );
 
 interface InsertParameters extends Record<string, string | number | null | Uint8Array> {

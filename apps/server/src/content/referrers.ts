@@ -58,13 +58,15 @@ const listOfType = statement<{ repositoryId: number; subject: string; artifactTy
       .limit(p.limit),
 );
 
+// Each digest is looked up by itself: a subject may have a million referrers.
 const listAmong = statement<{ repositoryId: number; subject: string; digests: string[] }>()("referrers.listAmong", (db, p, tools) =>
   db
-    .selectFrom("manifest")
-    .select("digest")
-    .where("repository_id", "=", p.repositoryId)
-    .where("subject_digest", "=", p.subject)
-    .where(({ ref }) => tools.inList(ref("digest"), p.digests, "text")),
+    .selectFrom(tools.rows(p.digests, "text").as("named"))
+    .crossJoin("manifest")
+    .select("manifest.digest")
+    .where("manifest.repository_id", "=", p.repositoryId)
+    .whereRef("manifest.digest", "=", "named.value")
+    .where("manifest.subject_digest", "=", p.subject),
 );
 
 /** Opens the referrers of a database. */

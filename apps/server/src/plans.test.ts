@@ -1,0 +1,135 @@
+// No statement scans a table or sorts what it found: every plan of every store is read, on both engines. What may is named here, with why.
+// Not here: how many rows an index gives (the statements' own limits), times (npm run bench -- --scale).
+import assert from "node:assert/strict";
+import { globSync } from "node:fs";
+import { registerHooks } from "node:module";
+import { join } from "node:path";
+import { after, before, it } from "node:test";
+import { pathToFileURL } from "node:url";
+import type { Database, Executor } from "./platform/database/database.ts";
+import { forEachDatabase, type TestDatabase } from "./platform/database/databases.testing.ts";
+import { recorded } from "./platform/database/recorded-statements.testing.ts";
+import type { CompiledStatement, Statement } from "./platform/database/statement.ts";
+
+/** Statements that may sort or scan, and what bounds them. */
+const bounded: Readonly<Record<string, string>> = {
+  "access.projects_named": "a robot's scopes name a hundred projects at most",
+  "account.any_user": "ends at the first user, and the first account of all is one",
+  "account.lock_admins": "a rare act of an administrator, over the accounts of people",
+  "member.list": "sorts the members of one project",
+  "member.owned_projects": "sorts what one account owns, when that account goes",
+  "project.by_ids": "sorts one page",
+  "signing_key.list": "a handful of keys",
+  "signing_key.newest": "a handful of keys",
+  "signing_key.end_others": "a handful of keys",
+  "signing_key.delete_ended": "a handful of keys",
+};
+
+/**
+ * Statements whose plan may look bounded and not be: an index of which only the first columns serve gives all that a repository or a
+ * subject has. What SQLite must use; PostgreSQL goes by its statistics.
+ */
+const mustUse: Readonly<Record<string, RegExp>> = {
+  "manifests.listLinked": /repository_blob .*\((?:repository_id=\? AND blob_id=\?|blob_id=\? AND repository_id=\?)\)/,
+  "manifests.lockLinks": /repository_blob .*\((?:repository_id=\? AND blob_id=\?|blob_id=\? AND repository_id=\?)\)/,
+  "manifests.holdLinks": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
+  "manifests.leaseUnheld": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
+  "garbage.hold": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
+  "garbage.dropLinks": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
+  "referrers.listAmong": /manifest .*\(repository_id=\? AND digest=\?\)/,
+  "referrers.listOfType": /manifest .*\(repository_id=\? AND subject_digest=\? AND artifact_type=\? AND id>\?\)/,
+  "repositories.list": /repository .*\(project_id=\? AND name>\?/,
+  "tags.list": /tag .*\(repository_id=\? AND name>\?\)/,
+};
+
+/** Statements of commands that read a whole database by their nature, or that one engine alone has. */
+const whole = /^(?:tables|snapshot|backup|restore|doctor|migrate)\./;
+
+const STATEMENTS = /\/platform\/database\/statement\.ts$/;
+const recorder = new URL("./platform/database/recorded-statements.testing.ts", import.meta.url).href;
+
+before(async () => {
+  const hooks = registerHooks({
+    resolve(specifier, context, next) {
+      const found = next(specifier, context);
+      return STATEMENTS.test(found.url) && context.parentURL !== recorder ? { ...found, url: recorder } : found;
+    },
+  });
+  for (const file of globSync("{access,content,features,events,distribution,platform}/**/*.ts", { cwd: import.meta.dirname })) {
+    if (/\.(?:test|testing|contract)\.ts$|-worker\.ts$/.test(file)) continue;
+    await import(pathToFileURL(join(import.meta.dirname, file)).href);
+  }
+  hooks.deregister();
+});
+
+it("finds the statements of every store", () => {
+  for (const id of ["manifests.findByTag", "garbage.lockDue", "tags.list", "access.projects_all", "account.by_name"])
+    assert.ok(recorded.has(id), id);
+  for (const id of [...Object.keys(bounded), ...Object.keys(mustUse)]) assert.ok(recorded.has(id), `${id} is named here and nowhere else`);
+});
+
+forEachDatabase("plans", (create, dialect) => {
+  let test: TestDatabase;
+  before(async () => {
+    test = await create();
+  });
+  after(() => test.end());
+
+  it("neither scan nor sort", async () => {
+    const explain = dialect === "sqlite" ? explainSqlite : explainPostgres;
+    const problems: string[] = [];
+    for (const [id, made] of recorded) {
+      if (id in bounded || whole.test(id)) continue;
+      const plan = await explain(test.database, made.compiled(dialect));
+      const wanted = dialect === "sqlite" ? mustUse[id] : undefined;
+      if (wanted !== undefined && !plan.some((line) => wanted.test(line))) problems.push(`${id}: ${plan.join(" | ")}`);
+      problems.push(
+        ...plan
+          .filter((line) => (dialect === "sqlite" ? isUnboundedInSqlite(line) : isUnboundedInPostgres(line)))
+          .map((line) => `${id}: ${line.trim()}`),
+      );
+    }
+    assert.deepEqual(problems, []);
+  });
+});
+
+/** Text that is run as it stands. */
+function plain<R>(id: string, text: string, values: readonly unknown[] = []): Statement<Record<never, never>, R> {
+  return { compiled: () => ({ id: `plan of ${id}`, text, places: values.map((constant) => ({ constant })) }) };
+}
+
+async function explainSqlite(database: Database, { id, text, places }: CompiledStatement): Promise<string[]> {
+  const nothing = places.map(() => null);
+  const rows = await database.all(plain<{ detail: string }>(id, `explain query plan ${text}`, nothing), {});
+  return rows.map((row) => row.detail);
+}
+
+// Tables of JSON and of constants are the parameters' own; a named subquery stands in the plan by itself.
+function isUnboundedInSqlite(line: string): boolean {
+  return /^SCAN (?!\S+ VIRTUAL TABLE|CONSTANT ROW|due$|others$)/.test(line) || /USE TEMP B-TREE|AUTOMATIC/.test(line);
+}
+
+async function explainPostgres(database: Database, { id, text, places }: CompiledStatement): Promise<string[]> {
+  return database.transaction(async (tx: Executor) => {
+    // What is left where these are forbidden cannot be done by an index. Generic: a prepared statement's plan knows no values.
+    for (const setting of [
+      "plan_cache_mode = force_generic_plan",
+      "enable_seqscan = off",
+      "enable_sort = off",
+      "enable_bitmapscan = off",
+      "enable_hashjoin = off",
+      "enable_mergejoin = off",
+      "enable_hashagg = off",
+    ])
+      await tx.all(plain(setting, `set local ${setting}`), {});
+    await tx.all(plain(`${id} 1`, `prepare planned as ${text}`), {});
+    const values = places.length === 0 ? "" : `(${places.map(() => "null").join(", ")})`;
+    const rows = await tx.all(plain<{ "QUERY PLAN": string }>(`${id} 2`, `explain execute planned${values}`), {});
+    await tx.all(plain(`${id} 3`, "deallocate planned"), {});
+    return rows.map((row) => row["QUERY PLAN"]);
+  });
+}
+
+function isUnboundedInPostgres(line: string): boolean {
+  return /Seq Scan on|Sort Key/.test(line);
+}

@@ -1,0 +1,208 @@
+// `npm run bench -- --scale`: the same requests on registries of 10^3, 10^5 and 10^6 of everything, on SQLite and PostgreSQL, and one table
+// that says what grew. Sizes are measured in turn, the others stopped meanwhile. Not here: seeding (setup.ts), the requests (cases.ts).
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { ToolUnavailable } from "../../tools/install.ts";
+import { startPostgres } from "../../tools/servers.ts";
+import type { PostgresServer } from "../../tools/servers.ts";
+import { scaleCases } from "./cases.ts";
+import type { Bound, ScaleCase, ScaleSample } from "./cases.ts";
+import { measureCollection } from "./collection.ts";
+import { startScaled } from "./setup.ts";
+import type { ScaledRegistry } from "./setup.ts";
+
+/** How the run was asked for. */
+export interface ScalePlan {
+  readonly sizes: readonly number[];
+  /** Blobs of the largest size; as many as of everything else where undefined. */
+  readonly mostBlobs: number | undefined;
+  readonly databases: readonly ("sqlite" | "postgres")[];
+  /** Dead blobs for the collector; 0 leaves that part out. */
+  readonly deadBlobs: number;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly folder: string;
+  readonly json: string;
+  readonly wants: (caseName: string) => boolean;
+  readonly progress: (text: string) => void;
+}
+
+interface ScaleRow {
+  readonly caseName: string;
+  readonly bound: Bound | undefined;
+  readonly database: string;
+  readonly count: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly rate: number;
+  /** The bound figure's growth from the smallest size; undefined for that itself. */
+  readonly ratio: number | undefined;
+  readonly remark: string;
+}
+
+const defaultSizes = [1000, 100_000, 1_000_000];
+
+/** Reads `--scale`'s value: empty for the usual sizes, `10m` for ten million blobs, or sizes such as `1k,100k`. */
+export function parseSizes(text: string): { readonly sizes: readonly number[]; readonly mostBlobs: number | undefined } {
+  if (text === "") return { sizes: defaultSizes, mostBlobs: undefined };
+  if (text === "10m") return { sizes: defaultSizes, mostBlobs: 10_000_000 };
+  const sizes = text.split(",").map((one) => {
+    const [, digits, unit] = /^([1-9]\d{0,6})([km]?)$/.exec(one) ?? [];
+    const size = Number(digits) * (unit === "m" ? 1_000_000 : unit === "k" ? 1000 : 1);
+    // Names count up to 8 digits, and pages of 1000 want something behind them.
+    if (!(size >= 1000 && size <= 10_000_000)) throw new Error(`--scale wants sizes from 1k to 10m such as 1k,100k, not ${one}`);
+    return size;
+  });
+  return { sizes: sizes.toSorted((a, b) => a - b), mostBlobs: undefined };
+}
+
+/** Runs everything and prints the table; true when every request was answered. */
+export async function runScale(plan: ScalePlan): Promise<boolean> {
+  const folder = await mkdtemp(join(plan.folder, "berth-scale-"));
+  const rows: ScaleRow[] = [];
+  const remarks: string[] = [];
+  let isWhole = true;
+  try {
+    for (const database of plan.databases) {
+      let postgres: PostgresServer | undefined;
+      try {
+        if (database === "postgres") postgres = await startPostgres();
+      } catch (error) {
+        if (!(error instanceof ToolUnavailable)) throw error;
+        remarks.push(`postgres is not in the table: ${error.message}`);
+        continue;
+      }
+      try {
+        isWhole = (await runDatabase(plan, folder, postgres, rows, remarks)) && isWhole;
+        if (plan.deadBlobs > 0) {
+          const databaseUrl = await postgres?.createDatabase();
+          remarks.push(...(await measureCollection({ folder, databaseUrl, deadBlobs: plan.deadBlobs, progress: plan.progress })));
+        }
+      } finally {
+        await postgres?.stop();
+      }
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+  console.log([...remarks, "", ...tableOf(rows)].join("\n"));
+  await mkdir(dirname(plan.json), { recursive: true });
+  await writeFile(plan.json, `${JSON.stringify({ format: "berth-scale/1", at: new Date().toISOString(), rows, remarks }, undefined, 2)}\n`);
+  console.log(`\nkept in ${plan.json}`);
+  return isWhole;
+}
+
+async function runDatabase(
+  plan: ScalePlan,
+  folder: string,
+  postgres: PostgresServer | undefined,
+  rows: ScaleRow[],
+  remarks: string[],
+): Promise<boolean> {
+  const scaled: ScaledRegistry[] = [];
+  let isWhole = true;
+  try {
+    for (const count of plan.sizes) {
+      const blobs = count === plan.sizes.at(-1) ? (plan.mostBlobs ?? count) : count;
+      const one = await startScaled(folder, { count, blobs, databaseUrl: await postgres?.createDatabase() }, plan.progress);
+      scaled.push(one);
+      remarks.push(`${one.label}: seeded in ${one.seedSeconds.toFixed(0)} s`);
+    }
+    for (const one of scaleCases.filter(({ name }) => plan.wants(name))) {
+      const measured = await runCase(one, scaled, plan);
+      rows.push(...measured);
+      isWhole &&= measured.every(({ remark }) => remark === "");
+    }
+    if (plan.wants("start")) rows.push(...(await measureStarts(scaled)));
+    return isWhole;
+  } finally {
+    for (const one of scaled) await one.process.stop();
+  }
+}
+
+async function runCase(one: ScaleCase, scaled: readonly ScaledRegistry[], plan: ScalePlan): Promise<ScaleRow[]> {
+  const samples = new Map<ScaledRegistry, ScaleSample[]>(scaled.map((registry) => [registry, []]));
+  const failures = new Map<ScaledRegistry, string>();
+  for (let round = 0; round < plan.rounds; round++) {
+    for (const [registry, taken] of samples) {
+      if (failures.has(registry)) continue;
+      plan.progress(`${one.name}: ${registry.label}, round ${round + 1}`);
+      registry.process.resume();
+      try {
+        // What an earlier round left in the log is not this one's.
+        await sleep(100);
+        taken.push(await one.run(registry, plan.seconds));
+      } catch (error) {
+        failures.set(registry, error instanceof Error ? error.message : String(error));
+      } finally {
+        registry.process.pause();
+      }
+    }
+  }
+  let first: number | undefined;
+  return scaled.map((registry): ScaleRow => {
+    const taken = samples.get(registry) ?? [];
+    const figures = { p50: best(taken, "p50"), p99: best(taken, "p99"), rate: -best(taken, "rate", -1) };
+    const figure = figures[one.bound.figure];
+    const ratio = first === undefined ? undefined : figure / first;
+    first ??= figure;
+    const errors = taken.reduce((sum, sample) => sum + sample.errors, 0);
+    const firstError = taken.find((sample) => sample.errors > 0)?.firstError ?? "";
+    const remark = failures.get(registry) ?? (errors > 0 ? `${errors} errors: ${firstError}` : "");
+    return { caseName: one.name, bound: one.bound, database: registry.dialect, count: registry.count, ...figures, ratio, remark };
+  });
+}
+
+/** The best round: what disturbs a round from outside only ever makes it slower. */
+function best(samples: readonly ScaleSample[], figure: "p50" | "p99" | "rate", sign = 1): number {
+  return Math.min(...samples.map((sample) => sign * sample[figure]));
+}
+
+/** Start to ready, and memory at rest after it and at its peak since. */
+async function measureStarts(scaled: readonly ScaledRegistry[]): Promise<ScaleRow[]> {
+  const rows: ScaleRow[] = [];
+  for (const { process, dialect, count } of scaled) {
+    process.resume();
+    const peak = process.usage()?.peakBytes ?? 0;
+    const times = [await process.restart(), await process.restart(), await process.restart()].toSorted((a, b) => a - b);
+    // Start-up work is over by then.
+    await sleep(3000);
+    const rest = process.usage()?.residentBytes ?? 0;
+    process.pause();
+    const [best = 0] = times;
+    const common = { bound: undefined, database: dialect, count, rate: 0, ratio: undefined, remark: "" };
+    rows.push({ ...common, caseName: "start to the first answer, ms (p99: slowest of 3)", p50: best, p99: times.at(-1) ?? 0 });
+    rows.push({ ...common, caseName: "MB resident at rest (p99: peak under all cases)", p50: rest / 1e6, p99: peak / 1e6 });
+  }
+  return rows.toSorted((a, b) => (a.caseName < b.caseName ? 1 : -1));
+}
+
+const headings = ["case", "database", "size", "p50 ms", "p99 ms", "rate/s", "ratio", "bound", ""];
+
+function tableOf(rows: readonly ScaleRow[]): string[] {
+  const lines = [headings, ...rows.map(cellsOf)];
+  const widths = headings.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
+  return lines.map((line) =>
+    line
+      .map((cell, column) => (column < 2 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+function cellsOf(row: ScaleRow): string[] {
+  const { bound, ratio } = row;
+  const isMet = bound === undefined || ratio === undefined || (bound.figure === "p99" ? ratio <= bound.factor : ratio >= bound.factor);
+  return [
+    row.caseName,
+    row.database,
+    row.count.toExponential(0).replace("e+", "e"),
+    row.p50.toFixed(2),
+    row.p99.toFixed(2),
+    row.rate === 0 ? "" : row.rate.toFixed(0),
+    ratio === undefined ? "" : `${ratio.toFixed(2)}x`,
+    bound === undefined ? "" : `${bound.figure} ${bound.figure === "p99" ? "<=" : ">="} ${bound.factor}x`,
+    `${isMet ? "" : "SHORT "}${row.remark}`.trim(),
+  ];
+}
