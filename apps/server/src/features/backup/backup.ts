@@ -176,7 +176,6 @@ export async function takeBackup(parts: BackupParts): Promise<BackupResult> {
     try {
       const { tables, ...head } = await reader.snapshot(async (executor) => {
         const all = await listTables(executor);
-        if (!all.some((table) => table.name === "migration")) throw new StartupError("the database is empty: there is nothing to back up");
         const migrationVersion = (await executor.first(findVersion, {}))?.version ?? 0;
         const idCounters = await listIdCounters(executor);
         const files: TableFile[] = [];
@@ -236,6 +235,9 @@ export async function takeBackup(parts: BackupParts): Promise<BackupResult> {
     }
   }
 
+  if (!(await listTables(reader.live)).some((table) => table.name === "blob")) {
+    throw new StartupError("the database is empty: there is nothing to back up");
+  }
   await copyAhead();
   for (let attempts = 1; attempts <= MAX_ATTEMPTS; attempts++) {
     const result = await attempt();

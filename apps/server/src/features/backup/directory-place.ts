@@ -114,10 +114,12 @@ export function openDirectoryPlace(path: string): BackupPlace {
 async function syncDirectory(path: string): Promise<void> {
   // Windows cannot open a directory.
   if (process.platform === "win32") return;
-  await using directory = await open(path, "r");
   try {
+    await using directory = await open(path, "r");
     await directory.sync();
   } catch (error) {
+    // Only names were deleted there, and the directory never made.
+    if (codeOf(error) === "ENOENT") return;
     // Some network file systems cannot; there a rename is as durable as the server makes it.
     if (!["EINVAL", "ENOTSUP", "EOPNOTSUPP"].includes(codeOf(error) ?? "")) throw translate(error);
   }

@@ -8,9 +8,10 @@ import { describe, it } from "node:test";
 import pg from "pg";
 import { systemClock } from "../clock.ts";
 import type { Database } from "./database.ts";
+import { readerOfPostgres, type DatabaseReader } from "./database-reader.ts";
 import { migrate } from "./migrate.ts";
 import { openPostgres } from "./postgres.ts";
-import { openSqlite } from "./sqlite.ts";
+import { openSqlite, openSqliteReader } from "./sqlite.ts";
 import type { DialectName } from "./statement.ts";
 
 /** A fresh database of a suite, and how to end it. */
@@ -18,6 +19,8 @@ export interface TestDatabase {
   readonly database: Database;
   /** Another connection pool (another replica) on the same database; on SQLite the same object. */
   open(): Promise<Database>;
+  /** A reader of the same database, as another process has it. */
+  openReader(): Promise<DatabaseReader>;
   end(): Promise<void>;
 }
 
@@ -33,6 +36,7 @@ export async function createSqliteForTest(options: { migrated?: boolean } = {}):
   return {
     database,
     open: async () => database,
+    openReader: async () => openSqliteReader(join(folder, "berth.db")),
     walBytes: () => statSync(join(folder, "berth.db-wal")).size,
     async end() {
       await database.close();
@@ -50,8 +54,9 @@ export async function createPostgresForTest(serverUrl: string, options: { migrat
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   const opened: Database[] = [];
+  const connect = (): Database => openPostgres({ url: url.href, maxConnections: 8, acquireTimeoutMs: 10_000, onBackgroundError });
   async function open(): Promise<Database> {
-    const database = openPostgres({ url: url.href, maxConnections: 8, acquireTimeoutMs: 10_000, onBackgroundError });
+    const database = connect();
     opened.push(database);
     return database;
   }
@@ -60,6 +65,7 @@ export async function createPostgresForTest(serverUrl: string, options: { migrat
   return {
     database,
     open,
+    openReader: async () => readerOfPostgres(connect()),
     async end() {
       await Promise.all(opened.map((each) => each.close()));
       await admin.query(`drop database ${name} with (force)`);

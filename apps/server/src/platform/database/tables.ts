@@ -1,6 +1,7 @@
 // Tables as the engine itself describes them, whole rows out of and into them as JSON, and the counters of their ids: what copies a
 // database from one engine to another without a list of columns that somebody would have to keep.
 // Not here: which tables are worth copying, and in what files.
+import { createHash } from "node:crypto";
 import { sql, type Kysely, type RawBuilder } from "kysely";
 import type { Executor } from "./database.ts";
 import type { Schema } from "./schema.ts";
@@ -138,12 +139,18 @@ type Page = Statement<Record<string, ParameterValue>, Record<string, ParameterVa
 
 function pageStatement(table: Table, limit: number, isNext: boolean): Page {
   const names = (list: readonly string[]) => sql.join(list.map((name) => sql.ref(name)));
-  return statement<Record<string, ParameterValue>>()(`tables.page.${table.name}.${isNext}`, (db, p) => {
+  return statement<Record<string, ParameterValue>>()(idOf(isNext ? "next" : "first", table.name, table.columns), (db, p) => {
     const after = isNext ? sql`where (${names(table.key)}) > (${sql.join(table.key.map((name) => p[`after_${name}`]))})` : sql``;
     const query = sql<Record<string, ParameterValue>>`select ${names(table.columns.map(({ name }) => name))} from ${sql.table(table.name)}
       ${after} order by ${names(table.key)} limit ${sql.lit(limit)}`;
     return { compile: () => query.compile(db) };
   });
+}
+
+/** PostgreSQL takes 63 characters for a statement's name, and a migration may change what a table's columns are. */
+function idOf(kind: string, table: string, columns: readonly Column[]): string {
+  const text = [table, ...columns.map(({ name }) => name)].join();
+  return `tables.${kind}.${createHash("sha256").update(text).digest("hex").slice(0, 32)}`;
 }
 
 /** Inserts rows; gives how many. `insert` is made once a table. */
@@ -152,7 +159,7 @@ export type InsertRows = (executor: Executor, rows: readonly Row[]) => Promise<n
 /** Makes what inserts rows, given with `columns` in that order, into a table. */
 export function createInsert(table: string, columns: readonly Column[]): InsertRows {
   // One parameter for all values: a statement may have 32766 of them at most, and SQLite knows no arrays.
-  const insert = statement<{ rows: string }>()(`tables.insert.${table}.${columns.map(({ name }) => name).join()}`, (db, p, tools) => ({
+  const insert = statement<{ rows: string }>()(idOf("insert", table, columns), (db, p, tools) => ({
     compile: () => insertOf(db, p.rows, tools.name, table, columns),
   }));
   const bytesAt = columns.flatMap(({ kind }, at) => (kind === "bytes" ? [at] : []));
