@@ -183,7 +183,10 @@ forEachDatabase("authorize", (create) => {
       }
     }
     const [, own] = await access.authorizer.listReadableProjects(callers.get("robot of the project")!, "", 10);
-    assert.deepEqual([own!.mayPull(parseRepositoryName("own/app")), own!.mayPull(parseRepositoryName("own/app/deep"))], [true, false]);
+    assert.deepEqual(
+      [own!.reach.mayPull(parseRepositoryName("own/app")), own!.reach.mayPull(parseRepositoryName("own/app/deep"))],
+      [true, false],
+    );
     const token = bounded(callers.get("admin")!, []);
     await assert.rejects(access.authorizer.listReadableProjects(token, "", 10), { code: "UNAUTHORIZED", scope: "registry:catalog:*" });
     assert.equal((await access.authorizer.listReadableProjects({ ...token, namesCatalog: true }, "", 10)).length, 3);

@@ -9,8 +9,8 @@ import type { Account } from "./account-store.ts";
 import { isUsable, type Accounts, type ProjectStanding } from "./accounts.ts";
 import type { Action, Caller, Grant } from "./caller.ts";
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
-import { listReadable, type ReadableProject } from "./readable-projects.ts";
-import { actionsOfScopes, pullableProjects } from "./robot-scopes.ts";
+import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
+import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scopes.ts";
 import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, permissionsOfRole, PULL_ONLY, type ProjectPermission } from "./roles.ts";
 
 /** A decision of the control plane about a project. */
@@ -37,6 +37,8 @@ export interface Authorizer {
    * Errors: UNAUTHORIZED for a token that does not name the catalog.
    */
   listReadableProjects(caller: Caller, afterSortKey: string, limit: number): Promise<ReadableProject[]>;
+  /** Whether those are all that there are, and all in them. Errors: UNAUTHORIZED for a token that does not name the catalog. */
+  readsEverything(caller: Caller): Promise<boolean>;
   /**
    * Proof that the caller may do that to a project on the control plane. Errors: UNAUTHORIZED, PROJECT_UNKNOWN (which a project that the
    * caller may not see is as well), DENIED.
@@ -123,24 +125,26 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     throw new RegistryError(action === "pull" ? "NAME_UNKNOWN" : "DENIED", { detail: { name: repository } });
   }
 
-  async function listReadableProjects(caller: Caller, afterSortKey: string, limit: number): Promise<ReadableProject[]> {
+  /** Whose projects the caller may read, and how far into them. */
+  async function readerOf(caller: Caller): Promise<{ reader: Reader; reach: Reach }> {
     if (caller.access !== undefined && caller.namesCatalog !== true) {
       throw new UnauthorizedError({ scope: CATALOG_SCOPE, reason: "insufficient_scope", message: "insufficient scope" });
     }
     const account = await presentAccount(caller);
-    if (account?.kind !== "robot") {
-      const reader = account === undefined ? "public" : account.isAdmin ? "all" : { memberId: account.id };
-      return listReadable(database, reader, afterSortKey, limit, () => true);
-    }
+    if (account === undefined) return { reader: "public", reach: WHOLE };
+    if (account.kind !== "robot") return { reader: account.isAdmin ? "all" : { memberId: account.id }, reach: WHOLE };
     const projectName = account.projectId === undefined ? undefined : await accounts.findProjectName(account.projectId);
-    if (account.projectId !== undefined && projectName === undefined)
-      return listReadable(database, "public", afterSortKey, limit, () => true);
+    if (account.projectId !== undefined && projectName === undefined) return { reader: "public", reach: WHOLE };
     const scopes = await accounts.findScopes(account.id);
     const names = pullableProjects(scopes, projectName);
-    const reader = names === "all" ? "all" : { names };
-    return listReadable(database, reader, afterSortKey, limit, (repository) =>
-      actionsOfScopes(scopes, projectName, repository).has("pull"),
-    );
+    if (names === "all") return { reader: "all", reach: WHOLE };
+    const mayPull = (repository: RepositoryName): boolean => actionsOfScopes(scopes, projectName, repository).has("pull");
+    return { reader: { names }, reach: { ranges: pullableRanges(scopes), mayPull } };
+  }
+
+  async function listReadableProjects(caller: Caller, afterSortKey: string, limit: number): Promise<ReadableProject[]> {
+    const { reader, reach } = await readerOf(caller);
+    return listReadable(database, reader, afterSortKey, limit, reach);
   }
 
   // A token of the data plane says nothing about the control plane, so it opens none of it.
@@ -160,6 +164,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     authorize,
     allowed,
     listReadableProjects,
+    readsEverything: async (caller) => (await readerOf(caller)).reader === "all",
     authorizeAccount,
     async authorizeAdministrator(caller) {
       const account = await authorizeAccount(caller);

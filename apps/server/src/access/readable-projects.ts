@@ -3,6 +3,18 @@
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
+import { EVERY_NAME, type NameRange } from "./robot-scopes.ts";
+
+/** What of a project may be pulled. */
+export interface Reach {
+  /** Where its repositories lie among all names. */
+  readonly ranges: readonly NameRange[];
+  /** Whether one of those may be pulled: a robot's scopes may leave gaps. */
+  mayPull(repository: RepositoryName): boolean;
+}
+
+/** All of it. */
+export const WHOLE: Reach = { ranges: EVERY_NAME, mayPull: () => true };
 
 /** A project with something to pull. */
 export interface ReadableProject {
@@ -11,8 +23,7 @@ export interface ReadableProject {
   /** Where the next page goes on. */
   readonly sortKey: string;
   readonly isPublic: boolean;
-  /** Whether the caller may pull that repository of the project: a robot's scopes may name a part of it only. */
-  mayPull(repository: RepositoryName): boolean;
+  readonly reach: Reach;
 }
 
 /** Who reads: all projects, the public ones, those and a member's own, or those and some by name. */
@@ -60,13 +71,13 @@ interface Row {
   readonly is_public: number;
 }
 
-/** A page of projects after a sort key, in its order. `mayPull` is asked about repositories of projects that are not public. */
+/** A page of projects after a sort key, in its order. `reach` is that into projects that are not public. */
 export async function listReadable(
   executor: Executor,
   reader: Reader,
   after: string,
   limit: number,
-  mayPull: (repository: RepositoryName) => boolean,
+  reach: Reach,
 ): Promise<ReadableProject[]> {
   const rows = await listRows(executor, reader, after, limit);
   return rows.map((row) => ({
@@ -74,7 +85,7 @@ export async function listReadable(
     name: row.name,
     sortKey: row.sort_key,
     isPublic: row.is_public === 1,
-    mayPull: row.is_public === 1 ? () => true : mayPull,
+    reach: row.is_public === 1 ? WHOLE : reach,
   }));
 }
 

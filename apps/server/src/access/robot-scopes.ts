@@ -67,3 +67,35 @@ export function pullableProjects(scopes: readonly RobotScope[], projectName: str
   }
   return [...names];
 }
+
+/** Names from `from` to `through`, both included, in byte order. */
+export interface NameRange {
+  readonly from: string;
+  readonly through: string;
+}
+
+/** Behind every name that begins as what it is put after: names are ASCII. */
+const LAST = "\u{10ffff}";
+/** The range of all names. */
+export const EVERY_NAME: readonly NameRange[] = [{ from: "", through: LAST }];
+
+/**
+ * Where in the order of names those repositories lie that scopes let pull: ranges in order that do not overlap. What lies between them need
+ * not be read; what lies in them may still be refused (`x/*` has no deeper names).
+ */
+export function pullableRanges(scopes: readonly RobotScope[]): readonly NameRange[] {
+  const ranges = scopes
+    .filter(({ actions }) => actions.has("pull"))
+    .map(({ repositoryPattern: pattern }): NameRange => {
+      const folder = pattern.replace(/\*+$/, "");
+      return pattern === folder ? { from: pattern, through: pattern } : { from: folder, through: folder + LAST };
+    })
+    .toSorted((a, b) => (a.from < b.from ? -1 : 1));
+  const joined: NameRange[] = [];
+  for (const range of ranges) {
+    const before = joined.at(-1);
+    if (before === undefined || range.from > before.through) joined.push(range);
+    else if (range.through > before.through) joined[joined.length - 1] = { from: before.from, through: range.through };
+  }
+  return joined;
+}

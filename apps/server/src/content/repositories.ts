@@ -16,8 +16,10 @@ export interface Repositories {
   findId(grant: Grant): Promise<number | undefined>;
   /** Id of a repository, made now if need be. */
   ensureId(grant: Grant<"push">): Promise<number>;
-  /** Names of a project's repositories after `startAfter`, in byte order. */
-  listNames(projectId: number, startAfter: string, limit: number): Promise<string[]>;
+  /** Names of a project's repositories after `startAfter` up to `through`, in byte order. */
+  listNames(projectId: number, startAfter: string, through: string, limit: number): Promise<string[]>;
+  /** The same of all projects. */
+  listAllNames(startAfter: string, limit: number): Promise<string[]>;
   /** Repositories, at most `limit`, whose content includes a blob; for mounts that do not say from where. */
   listHolding(digest: string, limit: number): Promise<string[]>;
 }
@@ -40,12 +42,17 @@ const insert = statement<{ name: string; projectId: number; now: number }>()("re
     .onConflict((conflict) => conflict.column("name").doNothing()),
 );
 
-const listNames = statement<{ projectId: number; startAfter: string; limit: number }>()("repositories.list", (db, p) =>
+const listAllNames = statement<{ startAfter: string; limit: number }>()("repositories.listAll", (db, p) =>
+  db.selectFrom("repository").select("name").where("name", ">", p.startAfter).orderBy("name").limit(p.limit),
+);
+
+const listNames = statement<{ projectId: number; startAfter: string; through: string; limit: number }>()("repositories.list", (db, p) =>
   db
     .selectFrom("repository")
     .select("name")
     .where("project_id", "=", p.projectId)
     .where("name", ">", p.startAfter)
+    .where("name", "<=", p.through)
     .orderBy("name")
     .limit(p.limit),
 );
@@ -86,8 +93,9 @@ export function createRepositories(database: Database, clock: Clock): Repositori
       if (id === undefined) throw new Error(`repository ${grant.repository} vanished while it was made`);
       return id;
     },
-    listNames: async (projectId, startAfter, limit) =>
-      (await database.all(listNames, { projectId, startAfter, limit })).map((row) => row.name),
+    listNames: async (projectId, startAfter, through, limit) =>
+      (await database.all(listNames, { projectId, startAfter, through, limit })).map((row) => row.name),
+    listAllNames: async (startAfter, limit) => (await database.all(listAllNames, { startAfter, limit })).map((row) => row.name),
     listHolding: async (digest, limit) => (await database.all(listHolding, { digest, limit })).map((row) => row.name),
   };
 }

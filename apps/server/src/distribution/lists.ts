@@ -87,16 +87,23 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
   }
 
   /** The first `wanted` repositories of a project after `last` that the caller may pull; a robot may see a part of them only. */
-  async function readableNames(project: ReadableProject, last: string, wanted: number): Promise<string[]> {
+  async function readableNames({ id, sortKey, reach }: ReadableProject, last: string, wanted: number): Promise<string[]> {
     const readable: string[] = [];
-    let after = last;
-    for (;;) {
-      const asked = wanted - readable.length;
-      const names = await repositories.listNames(project.id, after, asked);
-      readable.push(...names.filter((name) => project.mayPull(name as RepositoryName)));
-      if (names.length < asked || readable.length === wanted) return readable;
-      after = names.at(-1)!;
+    // A robot of the registry may reach into many projects: only what lies in this one is asked for.
+    const end = sortKey + LAST_CHARACTER;
+    for (const range of reach.ranges) {
+      if (range.through < last || range.through < sortKey || range.from > end) continue;
+      let after = last < range.from ? beforeKey(range.from) : last;
+      for (;;) {
+        const asked = wanted - readable.length;
+        const names = await repositories.listNames(id, after, range.through, asked);
+        readable.push(...names.filter((name) => reach.mayPull(name as RepositoryName)));
+        if (readable.length === wanted) return readable;
+        if (names.length < asked) break;
+        after = names.at(-1)!;
+      }
     }
+    return readable;
   }
 
   return {
@@ -112,6 +119,8 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
       // Some clients show their credentials only when challenged: answered at once, they would take the public part for all that there is.
       if (caller.kind === "anonymous" && caller.access === undefined) throw new UnauthorizedError({ scope: CATALOG_SCOPE });
       if (limit === 0) return { items: [], next: undefined };
+      // Projects lie in the order of their repositories' names, so that who reads all of them needs no list of projects.
+      if (await authorizer.readsEverything(caller)) return pageOf(await repositories.listAllNames(last, limit + 1), limit, (name) => name);
       const names: string[] = [];
       // The project that `last` lies in comes first again, from behind `last`: its sort key is the beginning of its repositories' names.
       const slash = last.indexOf("/");
@@ -151,10 +160,13 @@ function pageOf<T>(rows: readonly T[], limit: number, place: (row: T) => string)
   return { items, next: rows.length > limit ? place(items.at(-1)!) : undefined };
 }
 
+/** Behind every name that begins as what it is put after: names are ASCII. */
+const LAST_CHARACTER = "\u{10ffff}";
+
 /** A key just before `key`, so that a list "after" it begins with `key` itself. */
 function beforeKey(key: string): string {
-  // "." is the character below "/", and no name holds one that is greater than U+10FFFF.
-  return `${key.slice(0, -1)}.\u{10ffff}`;
+  if (key === "") return "";
+  return key.slice(0, -1) + String.fromCharCode(key.charCodeAt(key.length - 1) - 1) + LAST_CHARACTER;
 }
 
 function descriptorOf(row: ReferrerRow): ReferrerDescriptor {

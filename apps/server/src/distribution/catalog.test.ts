@@ -1,0 +1,118 @@
+// The catalog against what one would get by reading every name and asking for each: pages of every size, readers of every kind.
+// Not here: challenges and tokens (test/flows/catalog.test.ts), time at a million (npm run bench -- --scale).
+import assert from "node:assert/strict";
+import { after, before, it } from "node:test";
+import { parseRepositoryName, projectOf } from "@berth/oci/reference";
+import { addProject, addRobot, addUser, callerOf, createTestAccess, createTestClock } from "../access/access.testing.ts";
+import type { Authorizer } from "../access/authorize.ts";
+import type { Action, Caller, Grant } from "../access/caller.ts";
+import { createManifests } from "../content/manifests.ts";
+import { createReferrers } from "../content/referrers.ts";
+import { createRepositories } from "../content/repositories.ts";
+import { createTags } from "../content/tags.ts";
+import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
+import { createLists, type Lists } from "./lists.ts";
+
+const PROJECTS: Readonly<Record<string, { isPublic: boolean }>> = {
+  a: { isPublic: false },
+  "a-b": { isPublic: true },
+  "a.b": { isPublic: false },
+  a0: { isPublic: false },
+  empty: { isPublic: true },
+  z: { isPublic: false },
+};
+const PATHS = ["app", "app-1", "app/deep", "app/deep/er", "app0", "b", "b/c", "b.c", "n1", "n2", "n3"];
+const NAMES = Object.keys(PROJECTS)
+  .filter((project) => project !== "empty")
+  .flatMap((project) => PATHS.map((path) => parseRepositoryName(`${project}/${path}`)))
+  // ASCII: JavaScript's order is the database's.
+  .toSorted();
+
+forEachDatabase("catalog", (create) => {
+  let test: TestDatabase;
+  let lists: Lists;
+  let authorizer: Authorizer;
+  const callers = new Map<string, Caller>();
+
+  before(async () => {
+    test = await create();
+    const { database } = test;
+    const clock = createTestClock();
+    ({ authorizer } = createTestAccess(database, clock));
+    const ids = new Map<string, number>();
+    for (const [name, { isPublic }] of Object.entries(PROJECTS)) ids.set(name, await addProject(database, name, isPublic));
+    const repositories = createRepositories(database, clock);
+    for (const repository of NAMES.toReversed()) {
+      await repositories.ensureId({
+        repository,
+        projectId: ids.get(projectOf(repository)),
+        accountId: null,
+        action: "push",
+      } as Grant<"push">);
+    }
+    const times = { leaseMs: 1, graceMs: 1 };
+    lists = createLists({
+      authorizer,
+      repositories,
+      manifests: createManifests(database, clock, times),
+      tags: createTags(database, clock),
+      referrers: createReferrers(database),
+    });
+
+    const secretHash = "unused";
+    const user = async (name: string, options: Parameters<typeof addUser>[2]): Promise<void> => {
+      callers.set(name, await callerOf(database, await addUser(database, name, { ...options, secretHash })));
+    };
+    await user("administrator", { isAdmin: true });
+    await user("member", { roles: new Map([ids.get("a")!, ids.get("z")!].map((id) => [id, "guest"])) });
+    await user("stranger", {});
+    // `namesCatalog`: a token for the catalog, as anonymous clients must have one.
+    callers.set("anonymous", { kind: "anonymous", access: new Map(), namesCatalog: true } as Caller);
+    const robots: [string, string | undefined, Record<string, Action[]>][] = [
+      ["robot of names", "a", { "a/n1": ["pull"], "a/n3": ["pull"], "a/absent": ["pull"], "a/b": ["push"] }],
+      ["robot of a folder", "a", { "a/app/*": ["pull"] }],
+      ["robot of all below", "z", { "z/app/**": ["pull"], "z/app/deep": ["pull"], "z/b": ["pull"] }],
+      ["robot of its project", "a", { "a/**": ["pull"] }],
+      ["robot beyond its project", "a", { "z/**": ["pull"], "a/n2": ["pull"] }],
+      ["robot of many projects", undefined, { "a/n2": ["pull"], "a.b/*": ["pull"], "z/app/**": ["pull"], "a-b/app": ["pull"] }],
+      ["robot of everything", undefined, { "**": ["pull"] }],
+      ["robot that only pushes", undefined, { "**": ["push"] }],
+    ];
+    for (const [name, project, scopes] of robots) {
+      const { id } = await addRobot(database, name.replaceAll(" ", "-"), project === undefined ? undefined : ids.get(project), scopes);
+      callers.set(name, await callerOf(database, id));
+    }
+  });
+  after(() => test.end());
+
+  it("gives every reader, page by page, exactly what it may pull", async () => {
+    for (const [who, caller] of callers) {
+      const expected: string[] = [];
+      for (const name of NAMES) {
+        // A token for the catalog names no repository: what it lists is what the account may pull.
+        const asked = { ...caller, access: undefined } as Caller;
+        if ((await authorizer.allowed(asked, name)).has("pull")) expected.push(name);
+      }
+      for (const limit of [1, 2, 3, 7, 100]) {
+        const seen: string[] = [];
+        let last: string | undefined = "";
+        while (last !== undefined) {
+          const page = await lists.catalog(caller, last, limit);
+          assert.ok(page.items.length <= limit);
+          seen.push(...page.items);
+          last = page.next;
+        }
+        assert.deepEqual(seen, expected, `${who} by ${limit}`);
+      }
+      // From a place that no name has, as well.
+      for (const last of ["a", "a-", "a/", "a/app/", "a/n2", "a/n2x", "m", "z/app/deep"]) {
+        const { items } = await lists.catalog(caller, last, 100);
+        assert.deepEqual(
+          items,
+          expected.filter((name) => name > last),
+          `${who} after ${last}`,
+        );
+      }
+    }
+  });
+});
