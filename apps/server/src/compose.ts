@@ -184,8 +184,8 @@ function composeContent({ config, logger }: Surroundings, { database, store, gar
     intervalMs: config.gc.intervalSeconds * SECOND,
     batchSize: config.gc.batchSize,
     sweepAgeMs: config.limits.uploadAgeSeconds * SECOND + HOUR_MS,
-    onRound: (round, backlog) => {
-      metrics.addReclaimed(round.deletedKeys, round.deletedBytes);
+    onReclaimed: (keys, bytes) => metrics.addReclaimed(keys, bytes),
+    onBacklog: (backlog) => {
       const oldest = backlog.oldestDueAt === undefined ? 0 : (clock.now() - backlog.oldestDueAt.getTime()) / SECOND;
       metrics.setCollectionBacklog(backlog.links + backlog.keys, oldest);
     },

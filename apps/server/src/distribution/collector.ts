@@ -33,23 +33,28 @@ export interface CollectorParts {
   readonly batchSize: number;
   /** How long temporary files without a session are left alone. */
   readonly sweepAgeMs: number;
-  /** Called after each round of the loop, with what is left. */
-  readonly onRound: (round: CollectorRound, backlog: Backlog) => void;
+  /** Called after each batch of bytes. */
+  readonly onReclaimed: (keys: number, bytes: number) => void;
+  /** Called after each round of the loop, and now and then within a long one, with what is left. */
+  readonly onBacklog: (backlog: Backlog) => void;
   readonly onError: (error: unknown) => void;
 }
 
 /** The pause after each full batch: other work gets the database and the processor in between. */
 const BREATH_MS = 5;
+/** A round over a mountain takes minutes: it says this often how much is left. */
+const REPORT_EVERY_MS = 30_000;
 /** Temporary files are looked for this often: they are the rare leftovers of crashes. */
 const SWEEP_EVERY_MS = 3_600_000;
 
 /** Makes the loop. */
 export function createCollector(parts: CollectorParts): Collector {
-  const { garbage, uploads, store, clock, intervalMs, batchSize, sweepAgeMs, onRound, onError } = parts;
+  const { garbage, uploads, store, clock, intervalMs, batchSize, sweepAgeMs, onReclaimed, onBacklog, onError } = parts;
   let isStopping = false;
   let wake: (() => void) | undefined;
   let running: Promise<void> | undefined;
   let sweptAt = clock.now();
+  let reportedAt = clock.now();
 
   function rest(ms: number): Promise<void> {
     return new Promise((resolve) => {
@@ -64,12 +69,18 @@ export function createCollector(parts: CollectorParts): Collector {
     });
   }
 
+  async function report(): Promise<void> {
+    reportedAt = clock.now();
+    onBacklog(await garbage.backlog());
+  }
+
   /** Runs batches until one is not full. */
   async function drain<T extends { readonly examined: number }>(batch: () => Promise<T>, add: (done: T) => void): Promise<void> {
     for (;;) {
       const done = await batch();
       add(done);
       if (done.examined < batchSize || isStopping) return;
+      if (clock.now() - reportedAt > REPORT_EVERY_MS) await report();
       await rest(BREATH_MS);
     }
   }
@@ -108,6 +119,7 @@ export function createCollector(parts: CollectorParts): Collector {
         (done) => {
           round.deletedKeys += done.deleted;
           round.deletedBytes += done.bytes;
+          onReclaimed(done.deleted, done.bytes);
         },
       ),
     );
@@ -123,8 +135,8 @@ export function createCollector(parts: CollectorParts): Collector {
   async function loop(): Promise<void> {
     while (!isStopping) {
       try {
-        const round = await runOnce();
-        onRound(round, await garbage.backlog());
+        await runOnce();
+        await report();
       } catch (error) {
         onError(error);
       }
