@@ -11,7 +11,7 @@ import { createLookUp } from "../platform/database/batch.ts";
 import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { LeaseTimes } from "./blobs.ts";
-import { deleteTag, setTag, type TagCondition } from "./tags.ts";
+import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
 
 /** Manifest bytes kept in memory, so that a hot pull is one look-up in the database. */
 const BYTES_CACHE_BYTES = 32 * 1024 * 1024;
@@ -197,10 +197,6 @@ const lockByDigest = statement<{ repositoryId: number; digest: string }>()("mani
     .modifyEnd(tools.lock("update")),
 );
 
-const listTagsOf = statement<{ manifestId: number }>()("manifests.listTagsOf", (db, p) =>
-  db.selectFrom("tag").select("name").where("manifest_id", "=", p.manifestId),
-);
-
 const listHeld = statement<{ manifestId: number }>()("manifests.listHeld", (db, p) =>
   db
     .selectFrom("manifest_blob")
@@ -329,7 +325,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest } });
         const now = clock.now();
         const manifestId = row.id;
-        for (const tag of await tx.all(listTagsOf, { manifestId })) await deleteTag(tx, grant, repositoryId, tag.name as Tag, now);
+        await deleteTagsOf(tx, grant, repositoryId, manifestId, now);
         const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
         await tx.run(dropBlobEdges, { manifestId });
         await tx.run(dropSparse, { manifestId });

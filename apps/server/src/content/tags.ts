@@ -87,6 +87,34 @@ const record = statement<{ repositoryId: number; tag: string; digest: string | n
       .values({ repository_id: p.repositoryId, name: p.tag, digest: p.digest, account_id: p.accountId, at: p.now }),
 );
 
+const dropSomeOf = statement<{ repositoryId: number; manifestId: number; limit: number }>()("tags.dropSomeOf", (db, p) =>
+  db
+    .deleteFrom("tag")
+    .where("repository_id", "=", p.repositoryId)
+    .where("manifest_id", "=", p.manifestId)
+    .where("name", "in", db.selectFrom("tag").select("name").where("manifest_id", "=", p.manifestId).limit(p.limit))
+    .returning("name"),
+);
+
+const recordGone = statement<{ repositoryId: number; tags: string[]; accountId: number | null; now: number }>()(
+  "tags.recordGone",
+  (db, p, tools) =>
+    db
+      .insertInto("tag_history")
+      .columns(["repository_id", "name", "digest", "account_id", "at"])
+      .expression((eb) =>
+        eb
+          .selectFrom(tools.rows(p.tags, "text").as("gone"))
+          .select(({ cast, lit, val }) => [
+            cast<number>(val(p.repositoryId), "bigint").as("repository_id"),
+            "gone.value",
+            lit(null).as("digest"),
+            cast<number | null>(val(p.accountId), "bigint").as("account_id"),
+            cast<number>(val(p.now), "bigint").as("at"),
+          ]),
+      ),
+);
+
 const listHistory = statement<{ repositoryId: number; tag: string; before: number; limit: number }>()("tags.history", (db, p) =>
   db
     .selectFrom("tag_history")
@@ -130,6 +158,24 @@ export async function deleteTag(tx: Executor, grant: Grant<"delete">, repository
   if ((await tx.first(drop, { repositoryId, tag })) === undefined) return false;
   await tx.run(record, { repositoryId, tag, digest: null, accountId: grant.accountId, now });
   return true;
+}
+
+/** Tags that go with one pair of statements: a manifest may have a million, and memory must hold one batch of names. */
+const GONE_BATCH = 1000;
+
+/** Deletes all tags that name a manifest, inside the transaction that deletes it. */
+export async function deleteTagsOf(
+  tx: Executor,
+  grant: Grant<"delete">,
+  repositoryId: number,
+  manifestId: number,
+  now: number,
+): Promise<void> {
+  for (;;) {
+    const gone = await tx.all(dropSomeOf, { repositoryId, manifestId, limit: GONE_BATCH });
+    if (gone.length === 0) return;
+    await tx.run(recordGone, { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.accountId, now });
+  }
 }
 
 function checkCondition(tag: Tag, current: Digest | undefined, condition: TagCondition): void {

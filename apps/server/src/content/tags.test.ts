@@ -1,0 +1,45 @@
+// A manifest that goes takes all its tags along, however many, and only them, and every one leaves an entry in its history.
+// Not here: conditions of a tag (test/flows), races (distribution/schedules.test.ts).
+import assert from "node:assert/strict";
+import { after, before, it } from "node:test";
+import type { Tag } from "@berth/oci/reference";
+import { createTestClock } from "../access/access.testing.ts";
+import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
+import { createMemoryBlobs, createMemoryStore } from "./blobs/memory.ts";
+import { blobOf, createContent, createGrants, putOf, upload } from "./content.testing.ts";
+
+/** More than two of the batches that tags go in. */
+const TAGS = 2_100;
+
+forEachDatabase("tags", (create) => {
+  let test: TestDatabase;
+  before(async () => {
+    test = await create();
+  });
+  after(() => test.end());
+
+  it("go with their manifest", async () => {
+    const content = createContent(test.database, createMemoryStore({ processId: "p1", memory: createMemoryBlobs() }), createTestClock());
+    const grantFor = await createGrants(test.database);
+    const push = grantFor("push", "test/one");
+    const id = await content.repositories.ensureId(push);
+    const [config, layer] = [blobOf("config", 1), blobOf("layer ")];
+    for (const blob of [config, layer]) await upload(content, push, blob);
+    const names = Array.from({ length: TAGS }, (_, index) => `t${String(index).padStart(5, "0")}`);
+    const doomed = putOf([config, layer], names, "doomed");
+    await content.manifests.put(push, id, doomed);
+    await content.manifests.put(push, id, putOf([config, layer], ["kept"], "kept"));
+
+    await content.manifests.delete(grantFor("delete", "test/one"), id, doomed.digest);
+
+    assert.deepEqual(await content.tags.list(push, id, "", 10), ["kept"]);
+    for (const name of [names[0]!, names[1_500]!, names.at(-1)!]) {
+      const changes = await content.tags.listHistory(push, id, name as Tag, undefined, 10);
+      assert.deepEqual(
+        changes.map((change) => change.digest),
+        [undefined, doomed.digest],
+        name,
+      );
+    }
+  });
+});
