@@ -47,6 +47,7 @@ const suites: readonly Suite[] = [
     services: [postgresService, () => s3Service(startCephRgw)],
   },
   { name: "conformance", files: ["test/conformance/*.test.ts"], hungAfterMinutes: 15 },
+  { name: "replicas", files: ["test/replicas/*.test.ts"], hungAfterMinutes: 15 },
   { name: "clients", files: ["test/clients/*.test.ts"], hungAfterMinutes: 15 },
   { name: "failure", files: ["test/failure/*.test.ts"], hungAfterMinutes: 15 },
 ];

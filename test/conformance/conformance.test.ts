@@ -1,33 +1,14 @@
 // The OCI distribution specification's own conformance suite against Berth as a process of its own, with authentication on and every
-// optional part of the suite switched on: nothing may fail, be skipped or be switched off. Not here: what the suite does not ask (test/flows).
-import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+// optional part of the suite switched on. Not here: how the suite is run and judged (suite.ts), what it does not ask (test/flows).
 import { describe, it, type TestContext } from "node:test";
-import { promisify } from "node:util";
-import { type Berth, startBerth } from "../clients/berth.ts";
+import { startBerth } from "../clients/berth.ts";
 import { cephSettings, postgresSettings } from "../clients/storage.ts";
 import { requireTool, skipOrThrow } from "../tools/install.ts";
-import { temporaryFolder } from "../tools/processes.ts";
 import { startCephRgw, startPostgres } from "../tools/servers.ts";
-
-const run = promisify(execFile);
+import { runConformance } from "./suite.ts";
 
 /** The released specification, and what is on its way to the next release. */
 const VERSIONS = ["1.1", "dev"];
-
-/** Everything that the suite leaves out unless told. */
-const EVERYTHING = {
-  OCI_API_BLOBS_DIGEST_HEADER: "true",
-  OCI_API_BLOBS_UPLOAD_CANCEL: "true",
-  OCI_API_MANIFESTS_DIGEST_HEADER: "true",
-  OCI_API_MANIFESTS_TAG_PARAM: "true",
-  OCI_DATA_SPARSE: "true",
-};
-
-/** Fewer than the suite of the pinned version has: a suite that ran only in part must not pass. */
-const TESTS_AT_LEAST = 1000;
 
 describe("the conformance suite passes whole", () => {
   it("on SQLite and a directory", async (t) => {
@@ -35,7 +16,7 @@ describe("the conformance suite passes whole", () => {
     if (suite === undefined) return;
     const berth = await startBerth();
     t.after(() => berth.stop());
-    for (const version of VERSIONS) await runSuite(t, suite, berth, version);
+    for (const version of VERSIONS) await runConformance(t, suite, { host: berth.host, user: berth.users.admin }, version);
   });
 
   it("on PostgreSQL and Ceph", async (t) => {
@@ -45,7 +26,7 @@ describe("the conformance suite passes whole", () => {
     if (settings === undefined) return;
     const berth = await startBerth(settings);
     t.after(() => berth.stop());
-    for (const version of VERSIONS) await runSuite(t, suite, berth, version);
+    for (const version of VERSIONS) await runConformance(t, suite, { host: berth.host, user: berth.users.admin }, version);
   });
 });
 
@@ -60,72 +41,4 @@ async function serviceSettings(t: TestContext): Promise<Record<string, string> |
     skipOrThrow(t, error);
     return undefined;
   }
-}
-
-async function runSuite(t: TestContext, suite: string, berth: Berth, version: string): Promise<void> {
-  await t.test(`version ${version}`, async (step) => {
-    const folder = await temporaryFolder("conformance");
-    step.after(() => rm(folder, { recursive: true, force: true }));
-    const { admin } = berth.users;
-    // Only what is named: the suite reads further OCI_* variables, which could switch parts of it off.
-    const outer = Object.entries(process.env).filter(([name]) => !name.startsWith("OCI_"));
-    const env = {
-      ...Object.fromEntries(outer),
-      ...EVERYTHING,
-      OCI_VERSION: version,
-      OCI_REGISTRY: berth.host,
-      OCI_TLS: "disabled",
-      OCI_REPO1: `library/conformance-${version.replace(".", "-")}-1`,
-      OCI_REPO2: `library/conformance-${version.replace(".", "-")}-2`,
-      OCI_USERNAME: admin.name,
-      OCI_PASSWORD: admin.password,
-      OCI_RESULTS_DIR: join(folder, "results"),
-    };
-    // It ends with 1 when something failed, after which the results tell more than its output.
-    const output = await run(suite, [], { cwd: folder, env, maxBuffer: 64 * 1024 * 1024 }).catch((error: { stdout?: string }) => error);
-    const junit = await readFile(join(folder, "results/junit.xml"), "utf8").catch((error: unknown) => {
-      throw new Error(`the suite left no results: ${output.stdout ?? ""}`, { cause: error });
-    });
-    const summary = await readFile(join(folder, "results/results.yaml"), "utf8");
-    const counts = countsOf(junit);
-    step.diagnostic(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
-    // The file's configuration ends where the results begin; after that every line must end in Pass.
-    const results = summary.slice(summary.search(/^apis:$/m)).split("\n");
-    const notPassed = results.filter((line) => /^\s+\S/.test(line) && !line.endsWith(": Pass")).map((line) => line.trim());
-    assert.deepEqual(notPassed, [], problemsOf(junit));
-    assert.deepEqual([counts.failed, counts.skipped, counts.other], [0, 0, 0], problemsOf(junit));
-    assert.ok(counts.tests >= TESTS_AT_LEAST, `only ${counts.tests} tests ran`);
-    assert.ok(results.length > 40, `only these were examined:\n${results.join("\n")}`);
-    // What is switched off is not run, so it shows in the configuration only.
-    assert.deepEqual(summary.match(/^ {4,}\w+: false$/gm), null, "the suite has a part switched off");
-  });
-}
-
-interface SuiteCounts {
-  readonly tests: number;
-  readonly passed: number;
-  readonly failed: number;
-  readonly skipped: number;
-  /** Errors, and cases of a status that we do not know, such as disabled. */
-  readonly other: number;
-}
-
-/** Reads the totals, and every case's status beside them. */
-function countsOf(junit: string): SuiteCounts {
-  const head = /<testsuite\s[^>]*>/.exec(junit)?.[0] ?? "";
-  const total = (name: string) => Number(new RegExp(`\\s${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
-  const cases = [...junit.matchAll(/<testcase\s[^>]*\sstatus="([^"]*)"/g)].map((match) => match[1]);
-  const strange = cases.filter((status) => status !== "passed" && status !== "failure" && status !== "skipped").length;
-  const [tests, failed, skipped] = [total("tests"), total("failures"), total("skipped")];
-  return { tests, failed, skipped, passed: tests - failed - skipped, other: total("errors") + total("disabled") + strange };
-}
-
-/** The names of the cases that did not pass, for the failure's message. */
-function problemsOf(junit: string): string {
-  const cases = [...junit.matchAll(/<testcase name="([^"]*)"[^>]*\sstatus="([^"]*)"/g)];
-  return cases
-    .filter((match) => match[2] !== "passed")
-    .map((match) => `${match[2]}: ${match[1]}`)
-    .slice(0, 60)
-    .join("\n");
 }

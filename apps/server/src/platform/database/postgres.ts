@@ -1,5 +1,5 @@
 // PostgreSQL as the database of many replicas. Named prepared statements, a bounded pool, retries of deadlocks.
-// Not here: queries, tables, and the batching of hot look-ups.
+// Not here: queries, tables, and the batching of hot look-ups (batch.ts).
 import { RegistryError } from "@berth/oci/errors";
 import pg from "pg";
 import type { Database, Executor, WriteOptions } from "./database.ts";
@@ -18,6 +18,18 @@ export interface PostgresOptions {
   readonly onBackgroundError: (error: unknown) => void;
 }
 
+/** A statement that runs for a minute is a defect; without a limit it would hold a connection for ever. */
+const STATEMENT_TIMEOUT_MS = 60_000;
+/**
+ * Longer than the server's own limit: it counts only where the server cannot answer any more, as when its machine has vanished. The system
+ * would wait for a quarter of an hour.
+ */
+const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
+/**
+ * How long a transaction may rest between two statements. They follow each other at once, so only a process that is held still, or cut off,
+ * rests: its row locks must not hold up the other replicas.
+ */
+const REST_IN_TRANSACTION_MS = 10_000;
 /** Tries of a transaction that PostgreSQL chose as a deadlock's victim. */
 const MAX_TRIES = 5;
 const INT8_OID = 20;
@@ -32,9 +44,12 @@ export function openPostgres(options: PostgresOptions): Database {
     max: options.maxConnections,
     connectionTimeoutMillis: options.acquireTimeoutMs,
     idleTimeoutMillis: 60_000,
-    // A statement that runs for a minute is a defect; without a limit it would hold a connection for ever.
-    statement_timeout: 60_000,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    query_timeout: ANSWER_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: REST_IN_TRANSACTION_MS,
+    // Found dead after 10 s and ten probes a second apart, also when nothing was asked.
     keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
     types,
     application_name: "berth",
   });
@@ -45,23 +60,33 @@ export function openPostgres(options: PostgresOptions): Database {
   });
   const outside = executorOf((config) => pool.query(config));
 
-  async function once<T>(work: (tx: Executor) => Promise<T>, durable: boolean): Promise<T> {
+  /** Lends a connection, and throws it away when it broke meanwhile. */
+  async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     const client = await pool.connect();
     let broken: Error | undefined;
+    // Between two statements nobody else hears of a connection that breaks, and an event that nobody hears ends the process.
+    const onError = (error: Error): void => {
+      broken = error;
+    };
+    client.on("error", onError);
     try {
+      return await work(client);
+    } catch (error) {
+      await client.query("rollback").catch(onError);
+      throw error;
+    } finally {
+      client.off("error", onError);
+      client.release(broken);
+    }
+  }
+
+  const once = <T>(work: (tx: Executor) => Promise<T>, durable: boolean): Promise<T> =>
+    withClient(async (client) => {
       await client.query(durable ? "begin" : "begin; set local synchronous_commit = off");
       const result = await work(executorOf((config) => client.query(config)));
       await client.query("commit");
       return result;
-    } catch (error) {
-      await client.query("rollback").catch((cause: Error) => {
-        broken = cause;
-      });
-      throw error;
-    } finally {
-      client.release(broken);
-    }
-  }
+    });
 
   // Commits that did not wait (synchronous_commit=off) may still be in the server's memory. A committed message writes to the log behind
   // them, and its commit waits for all that is before it.
@@ -100,17 +125,7 @@ export function openPostgres(options: PostgresOptions): Database {
         throw translate(error);
       }
     },
-    async script(text) {
-      const client = await pool.connect();
-      try {
-        await client.query(text);
-      } catch (error) {
-        await client.query("rollback");
-        throw error;
-      } finally {
-        client.release();
-      }
-    },
+    script: (text) => withClient(async (client) => void (await client.query(text))),
     async close() {
       isClosed = true;
       await pool.end();
@@ -154,12 +169,12 @@ function isRetryable(error: unknown): boolean {
 // Source: PostgreSQL manual, Appendix A. Classes 08 (connection), 53 (resources), 57 (operator intervention), 58 (system).
 function translate(error: unknown): unknown {
   if (error instanceof RegistryError || !(error instanceof Error)) return error;
-  const code = String((error as Error & { code?: unknown }).code ?? "");
+  const code = (error as Error & { code?: string }).code ?? "";
   if (code === "53100") return new RegistryError("STORAGE_FULL", { cause: error });
-  const isConnection =
-    /^(?:ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|EHOST|ENET)/.test(code) || /^(?:08|53|57|58)/.test(code) || code === "25006";
+  // 25006: the server is a standby now. 25P03: the transaction rested too long, and the server ended it.
+  const isConnection = /^(?:ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|EHOST|ENET)/.test(code) || /^(?:08|53|57|58|25006|25P03)/.test(code);
   const isPool =
-    /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|not queryable/i.test(
+    /timeout exceeded when trying to connect|Query read timeout|Connection terminated|Client has encountered a connection error|not queryable/i.test(
       error.message,
     );
   if (isConnection || isPool) return new RegistryError("UNAVAILABLE", { cause: error, headers: { "retry-after": "2" } });

@@ -1,0 +1,174 @@
+// Three `berth serve` with their jobs on one PostgreSQL and one store, each a process of its own behind one proxy; to be killed, held and
+// started again. Not here: the proxy (round-robin.ts), what is pushed (push-load.ts).
+import assert from "node:assert/strict";
+import { readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { cephSettings, postgresSettings } from "../clients/storage.ts";
+import { skipOrThrow } from "../tools/install.ts";
+import { freePort, startProgram, temporaryFolder, type Program } from "../tools/processes.ts";
+import { startCephRgw, startPostgres, type PostgresServer } from "../tools/servers.ts";
+import { startRoundRobin, type RoundRobin } from "./round-robin.ts";
+
+/** Where the replicas keep bytes. */
+export type SharedStore = "Ceph" | "one directory";
+
+/** The administrator of every registry under test. */
+export const ADMIN = { name: "admin", password: "replica-test-password" };
+
+/** One replica. */
+export interface Replica {
+  /** `127.0.0.1:PORT`; the same after a restart. */
+  readonly host: string;
+  readonly origin: string;
+  /** Ends it at once and waits for its end. */
+  kill(): Promise<void>;
+  /** Starts it again after `kill`. */
+  start(): Promise<void>;
+  /** Holds the process still, as a machine does that is paused or swaps; `resume` lets it go on. */
+  hold(): void;
+  resume(): void;
+  /** What it has logged since its present process began; lines of JSON. */
+  log(): Promise<readonly Readonly<Record<string, unknown>>[]>;
+}
+
+/** The whole installation. */
+export interface Replicas {
+  readonly replicas: readonly [Replica, Replica, Replica];
+  readonly proxy: RoundRobin;
+  readonly postgres: PostgresServer;
+}
+
+/** Some settings of every test here. A session's claim, a lease or a job that a killed replica held must come free within the test. */
+const SETTINGS = { "http.trustedProxies": "127.0.0.0/8", "gc.intervalSeconds": "1s", "log.level": "info", "log.format": "json" };
+
+const LAUNCHER = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
+
+/** Starts everything and stops it after the test; undefined after a skip. */
+export async function startReplicas(
+  t: TestContext,
+  store: SharedStore,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<Replicas | undefined> {
+  const stops: (() => Promise<void>)[] = [];
+  // In the opposite order: a replica without its database would wait for it in vain.
+  t.after(async () => {
+    for (const stop of stops.toReversed()) await stop();
+  });
+  try {
+    const postgres = await startPostgres();
+    stops.push(postgres.stop);
+    const all = { ...SETTINGS, ...(await postgresSettings(postgres)), ...(await storeSettings(stops, store)), ...settings };
+    const first = await startReplica(stops, all);
+    // Beside each other, as a deployment starts them.
+    const [second, third] = await Promise.all([startReplica(stops, all), startReplica(stops, all)]);
+    const replicas = [first, second, third] as const;
+    // 4 s: longer than any answer of a running replica here, and short enough to wait for.
+    const proxy = await startRoundRobin({ hosts: replicas.map(({ host }) => host), silenceMs: 4_000 });
+    stops.push(proxy.stop);
+    return { replicas, proxy, postgres };
+  } catch (error) {
+    skipOrThrow(t, error);
+    return undefined;
+  }
+}
+
+async function storeSettings(stops: (() => Promise<void>)[], store: SharedStore): Promise<Record<string, string>> {
+  if (store === "Ceph") {
+    const ceph = await startCephRgw();
+    stops.push(ceph.stop);
+    return cephSettings(ceph.target);
+  }
+  const folder = await temporaryFolder("shared-store");
+  stops.push(() => rm(folder, { recursive: true, force: true }));
+  return { "storage.filesystem.directory": folder };
+}
+
+async function startReplica(stops: (() => Promise<void>)[], settings: Readonly<Record<string, string>>): Promise<Replica> {
+  const data = await temporaryFolder("replica");
+  const port = await freePort();
+  const host = `127.0.0.1:${port}`;
+  const flags = Object.entries({ "http.listen": host, data: join(data, "data"), ...settings }).map(([name, value]) => `--${name}=${value}`);
+  let program: Program;
+  let logOffset = 0;
+  const log = async (): Promise<readonly Readonly<Record<string, unknown>>[]> =>
+    (await readFile(program.logFile, "utf8"))
+      .slice(logOffset)
+      .split("\n")
+      .filter((line) => line.startsWith("{"))
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  async function start(): Promise<void> {
+    program = await startProgram({
+      command: process.execPath,
+      args: [LAUNCHER, "serve", ...flags],
+      folder: data,
+      env: { BERTH_ADMIN_PASSWORD: ADMIN.password },
+      ready: async () => (await fetch(`http://${host}/healthz`)).status === 200,
+    });
+  }
+  await start();
+  // One that is held still would not hear a gentle signal.
+  stops.push(() => {
+    process.kill(program.pid, "SIGCONT");
+    return program.stop();
+  });
+  return {
+    host,
+    origin: `http://${host}`,
+    async kill() {
+      await program.end("SIGKILL");
+    },
+    async start() {
+      logOffset = (await readFile(program.logFile, "utf8")).length;
+      await start();
+    },
+    hold: () => void process.kill(program.pid, "SIGSTOP"),
+    resume: () => void process.kill(program.pid, "SIGCONT"),
+    log,
+  };
+}
+
+/** A request's parts besides method and address. */
+export interface Ask {
+  readonly user?: { readonly name: string; readonly password: string };
+  readonly token?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array | string;
+  readonly signal?: AbortSignal;
+  /** Asked for by fetch where the body is a stream. */
+  readonly duplex?: "half";
+}
+
+/** Sends a request as the administrator, or with what the caller gives instead. */
+export function ask(
+  origin: string,
+  method: string,
+  path: string,
+  { user = ADMIN, token, headers, body, signal, duplex }: Ask = {},
+): Promise<Response> {
+  const authorization =
+    token === undefined ? `Basic ${Buffer.from(`${user.name}:${user.password}`).toString("base64")}` : `Bearer ${token}`;
+  return fetch(new URL(path, origin), {
+    method,
+    redirect: "manual",
+    headers: { authorization, ...headers },
+    ...(body === undefined ? {} : { body: body as string }),
+    ...(duplex === undefined ? {} : { duplex }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/** The answer itself when it has the status; otherwise the test fails and shows what came. */
+export async function expectStatus(answer: Response, status: number): Promise<Response> {
+  if (answer.status !== status) assert.fail(`${answer.url}: expected ${status}, got ${answer.status}: ${await answer.text()}`);
+  return answer;
+}
+
+/** Waits until `holds` gives true; fails after a minute, which is far more than anything here takes. */
+export async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const giveUpAt = performance.now() + 60_000;
+  while (!(await holds())) {
+    if (performance.now() > giveUpAt) assert.fail(`never: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
