@@ -112,7 +112,7 @@ export async function pullImage(session: Session, repository: string, tag: strin
 /** Gives a repository a blob that another one has: by mounting, or by pushing where the registry does not mount. */
 export async function mountBlob(session: Session, repository: string, from: string, content: Content): Promise<void> {
   const query = new URLSearchParams({ mount: content.digest, from });
-  const target = `blobs/uploads/?${query}`;
+  const target = `blobs/uploads/?${query.toString()}`;
   const answer = await session.request({ method: "POST", repository, target, body: [] }, [201, 202]);
   if (answer.status === 202) await pushBlob(session, repository, content);
 }

@@ -4,12 +4,12 @@
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { chown, mkdir, writeFile } from "node:fs/promises";
+import { chown, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import pg from "pg";
-import { cacheFolder, ensureTool, findInPath, type ToolName, ToolUnavailable, withLock } from "./install.ts";
+import { cacheFolder, ensureTool, findInPath, ToolUnavailable, withLock } from "./install.ts";
 import { answersHttp, atOurEnd, freePort, type Program, startProgram, temporaryFolder } from "./processes.ts";
 
 const run = promisify(execFile);
@@ -156,47 +156,6 @@ export async function startVersitygw(): Promise<S3Server> {
     ready: () => answersHttp(`http://127.0.0.1:${port}/`),
   });
   return s3Server({ endpoint: `http://127.0.0.1:${port}`, region: "us-east-1", ...account }, () => program.stop());
-}
-
-/** A peer registry without authentication, deletes enabled, over a temporary folder. */
-export interface RegistryServer {
-  /** `http://127.0.0.1:PORT` */
-  readonly url: string;
-  /** `127.0.0.1:PORT`, as it opens an image reference. */
-  readonly host: string;
-  stop(): Promise<void>;
-}
-
-/** The registry of CNCF distribution 3. Errors: ToolUnavailable. */
-export function startDistribution(): Promise<RegistryServer> {
-  return startPeerRegistry("distribution");
-}
-
-/** Debian's docker-registry, that is distribution 2.8. Errors: ToolUnavailable. */
-export function startDockerRegistry(): Promise<RegistryServer> {
-  return startPeerRegistry("docker-registry");
-}
-
-async function startPeerRegistry(tool: ToolName & ("distribution" | "docker-registry")): Promise<RegistryServer> {
-  const command = await ensureTool(tool);
-  const folder = await temporaryFolder(tool);
-  const host = `127.0.0.1:${await freePort()}`;
-  const settings = {
-    version: 0.1,
-    log: { level: "warn" },
-    storage: { filesystem: { rootdirectory: join(folder, "registry") }, delete: { enabled: true } },
-    http: { addr: host },
-  };
-  // JSON is YAML.
-  await writeFile(join(folder, "config.yml"), JSON.stringify(settings));
-  const program = await startProgram({
-    command,
-    args: ["serve", join(folder, "config.yml")],
-    folder,
-    env: { OTEL_TRACES_EXPORTER: "none" },
-    ready: () => answersHttp(`http://${host}/v2/`),
-  });
-  return { url: `http://${host}`, host, stop: () => program.stop() };
 }
 
 async function s3Server(account: Omit<S3Target, "bucket">, stop: () => Promise<void>): Promise<S3Server> {

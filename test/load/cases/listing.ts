@@ -69,7 +69,7 @@ async function arrangeListing(listing: Listing, registry: Registry, plan: Plan):
     n: String(pageEntries),
     ...(listing.count > pageEntries && { last }),
   });
-  const target = `${listing.kind === "tags" ? "tags/list" : "_catalog"}?${query}`;
+  const target = `${listing.kind === "tags" ? "tags/list" : "_catalog"}?${query.toString()}`;
   const session = openSession(registry.endpoint, 1);
   const answer = await session.request({ method: "GET", repository, target }, [200]);
   const authorization = await session.authorization(repository);

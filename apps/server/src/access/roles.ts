@@ -56,7 +56,6 @@ export function permissionsOfRole(role: Role): ReadonlySet<ProjectPermission> {
 
 // No "+", which marks robots, and no ":", which ends the name in Basic credentials. Lower case only, so that no two names look alike.
 const USER_NAME = /^[a-z0-9]+(?:[._@-][a-z0-9]+)*$/;
-const ROBOT_SUFFIX = /^[a-z0-9]+(?:[._-][a-z0-9]+)*$/;
 
 /** Longest name of a user, and of a robot's own part. */
 export const MAX_ACCOUNT_NAME_LENGTH = 64;
@@ -64,11 +63,6 @@ export const MAX_ACCOUNT_NAME_LENGTH = 64;
 /** Whether the text can be a user's name. */
 export function isUserName(text: string): boolean {
   return text.length <= MAX_ACCOUNT_NAME_LENGTH && USER_NAME.test(text);
-}
-
-/** Whether the text can be a robot's own part of its login name. */
-export function isRobotSuffix(text: string): boolean {
-  return text.length <= MAX_ACCOUNT_NAME_LENGTH && ROBOT_SUFFIX.test(text);
 }
 
 /** A robot's login name: `project+name`, or `+name` for a robot of the whole registry. */

@@ -163,8 +163,8 @@ export function createSigningKeys(options: SigningKeysOptions): SigningKeys {
   async function create(ending: "all others" | "none", unlessSignsUntil: number): Promise<void> {
     const { publicKey, privateKey } = await promisify(generateKeyPair)("ed25519");
     const id = randomBytes(16).toString("base64url");
-    const jwk: JWK = { ...(publicKey.export({ format: "jwk" }) as JWK), kid: id, alg: TOKEN_ALGORITHM, use: "sig" };
-    const sealed = seal.seal(privateKey.export({ type: "pkcs8", format: "pem" }) as string, id);
+    const jwk: JWK = { ...publicKey.export({ format: "jwk" }), kid: id, alg: TOKEN_ALGORITHM, use: "sig" };
+    const sealed = seal.seal(privateKey.export({ type: "pkcs8", format: "pem" }), id);
     await database.transaction(async (tx) => {
       const now = clock.now();
       await tx.run(lockSigning, { now });

@@ -59,8 +59,6 @@ export interface TokensOptions {
 
 /** Clients of old times assume 60 seconds where nothing is said, so nothing less is useful. Source: token specification. */
 export const MIN_TOKEN_LIFETIME_SECONDS = 60;
-/** Five minutes: long enough for a pull of many layers, short enough that nobody misses revocation lists. */
-export const DEFAULT_TOKEN_LIFETIME_SECONDS = 300;
 /** Longest token that is looked at; Node refuses headers of more than 16 KiB in all. */
 const MAX_TOKEN_LENGTH = 12 * 1024;
 /** Memory for tokens that were read: some 20,000 of common size. */

@@ -152,7 +152,7 @@ export function createSchedule({ random, endChance, failChance, blockedAfterMs, 
           }
           await settled();
         }
-        if (failure !== undefined) throw (failure as { readonly error: unknown }).error;
+        if (failure !== undefined) throw failure.error;
         await check();
       } finally {
         isOn = false;

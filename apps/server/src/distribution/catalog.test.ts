@@ -67,7 +67,7 @@ forEachDatabase("catalog", (create) => {
     await user("member", { roles: new Map([ids.get("a")!, ids.get("z")!].map((id) => [id, "guest"])) });
     await user("stranger", {});
     // `namesCatalog`: a token for the catalog, as anonymous clients must have one.
-    callers.set("anonymous", { kind: "anonymous", access: new Map(), namesCatalog: true } as Caller);
+    callers.set("anonymous", { kind: "anonymous", access: new Map(), namesCatalog: true });
     const robots: [string, string | undefined, Record<string, Action[]>][] = [
       ["robot of names", "a", { "a/n1": ["pull"], "a/n3": ["pull"], "a/absent": ["pull"], "a/b": ["push"] }],
       ["robot of a folder", "a", { "a/app/*": ["pull"] }],

@@ -69,7 +69,7 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
     const index = await manifests.findByTag(grant, repositoryId, fallbackTag(subject));
     if (index === undefined || index.mediaType !== OCI_INDEX) return [];
     const { manifests: entries } = JSON.parse(Buffer.from(await manifests.readBytes(index)).toString("utf8")) as { manifests?: unknown };
-    const named = (Array.isArray(entries) ? entries.slice(0, MAX_FALLBACK_ENTRIES) : []).filter(
+    const named = (Array.isArray(entries) ? (entries as readonly Partial<ReferrerDescriptor>[]).slice(0, MAX_FALLBACK_ENTRIES) : []).filter(
       (entry): entry is ReferrerDescriptor => typeof entry?.digest === "string" && isDigest(entry.digest),
     );
     const listed = await referrers.listAmong(

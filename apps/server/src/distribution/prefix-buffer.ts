@@ -17,7 +17,7 @@ export interface PrefixBuffer {
 
 /** Wraps a body; at most `limitBytes` and one piece of it are held. */
 export function createPrefixBuffer(body: AsyncIterable<Uint8Array>, limitBytes: number): PrefixBuffer {
-  const iterator = body[Symbol.asyncIterator]();
+  const iterator: AsyncIterator<Uint8Array, unknown> = body[Symbol.asyncIterator]();
   const pieces: Uint8Array[] = [];
   return {
     async head(onBytes) {

@@ -53,7 +53,7 @@ export function createHealth({ database, store, metrics, authenticator, authoriz
 
   async function probeAll(): Promise<Record<string, string>> {
     const [databaseState, storeState] = await Promise.all([state(() => database.probe()), state(() => store.probe())]);
-    return { database: databaseState!, store: storeState! };
+    return { database: databaseState, store: storeState };
   }
 
   async function sendMetrics(response: ServerResponse): Promise<void> {

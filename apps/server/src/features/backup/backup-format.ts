@@ -107,7 +107,7 @@ export function decodeManifest(text: string, name: string): SnapshotManifest {
     throw new StartupError(`${name} is damaged: its digest does not fit`);
   if (manifest.format !== FORMAT) {
     throw new StartupError(
-      `${name} has format ${String(manifest.format)}, and this program reads ${FORMAT}: use the program that wrote it`,
+      `${name} has format ${String(manifest.format)}, and this program reads ${String(FORMAT)}: use the program that wrote it`,
     );
   }
   for (const table of manifest.tables) {

@@ -79,7 +79,7 @@ async function* decompressed(source: AsyncIterable<Uint8Array>, name: string): A
   try {
     yield* piped(source, createZstdDecompress());
   } catch (cause) {
-    const code = String((cause as { code?: unknown }).code ?? "");
+    const code = (cause as { code?: string }).code ?? "";
     if (!/^(?:ZSTD_|Z_|ERR_ZLIB)/.test(code)) throw cause;
     throw new StartupError(`${name} is damaged: it cannot be decompressed`, { cause });
   }

@@ -48,7 +48,7 @@ function createCheck(part: string, schema: TSchema, isText: boolean): Check {
     const value = isText ? Convert(schema, { ...(raw as object) }) : raw;
     // No database keeps a NUL in a text, and nothing in an address may hold one.
     if (isText) problems.push(...findNul(part, value as object));
-    if (!validator.Check(value)) problems.push(...describeProblems(part, validator.Errors(value) as readonly SchemaError[]));
+    if (!validator.Check(value)) problems.push(...describeProblems(part, validator.Errors(value)));
     return value;
   };
 }

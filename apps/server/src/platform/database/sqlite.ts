@@ -43,7 +43,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   // The files' own entries, and that of the directory itself, which may be as new as they are.
   syncDirectory(dirname(options.path));
   syncParent(dirname(resolve(options.path)));
-  let syncFailure: unknown;
+  let syncFailure: Error | undefined;
   const syncWal = createGroupSync(async () => {
     // After a failed sync the kernel may take pages for clean that never reached the disk, so a later success proves nothing: every commit
     // that follows in the log would be lost with them. Only opening the file anew, which copies the log into the database, heals that.
@@ -51,7 +51,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     try {
       await promisify(fdatasync)(walFile);
     } catch (error) {
-      syncFailure = translate(error);
+      syncFailure = toError(translate(error));
       options.onBackgroundError(
         new Error("the database's log could not be synced: nothing is acknowledged until a restart", { cause: error }),
       );
@@ -291,6 +291,10 @@ function createCheckpoints(options: SqliteOptions, exclusively: <T>(work: () => 
       await worker?.terminate();
     },
   };
+}
+
+function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 function syncDirectory(path: string): void {
