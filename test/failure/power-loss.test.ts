@@ -81,8 +81,7 @@ describe("power loss on SQLite and a directory", () => {
     for (let round = 0; round < rounds; round++) await cutPower(context, { pushes: PUSHES, disks: ["least", "some", "some"] });
   });
 
-  const todo = "the filesystem store does not sync the directory in which it makes its own";
-  it("keeps what was acknowledged in a server's first moments", { todo }, async (context) => {
+  it("keeps what was acknowledged in a server's first moments", async (context) => {
     if (library === undefined) return context.skip(missing);
     for (const pushes of [1, 3, 10]) await cutPower(context, { pushes, isFirstStart: true, disks: ["least", "some"] });
   });

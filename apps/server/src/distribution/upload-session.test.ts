@@ -77,7 +77,7 @@ forEachDatabase("upload sessions of several processes", (create) => {
 
       /** Another process. */
       async function start(hook: Hook = passing): Promise<Content> {
-        const store = await fixture.open(`process-${++started}`);
+        const store = fixture.open(`process-${++started}`);
         return createContent(interceptDatabase(await test.open(), hook, true), interceptStore(store, hook), clock, TEST_TIMES);
       }
 

@@ -91,6 +91,17 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
       await makeRoot(dirname(path));
       await makeDirectory(path);
     }
+    // The entry of the root itself is as much in the way of every blob as that of the blob.
+    await syncParent(path);
+  }
+
+  async function syncParent(path: string): Promise<void> {
+    try {
+      await syncDirectory(dirname(path));
+    } catch (error) {
+      // A parent that we may not even read was not ours to make: the entry in it is older than we are.
+      if (failureCode(error instanceof RegistryError ? error.cause : error) !== "EACCES") throw error;
+    }
   }
 
   const makeTree = (): Promise<void> =>
