@@ -208,7 +208,10 @@ async function readOptions(): Promise<Options | undefined> {
   const date = new Date().toISOString().slice(0, 19).replaceAll(/[T:]/g, "-");
   const json = values.json ?? join("results", `${values.scale === undefined ? "bench" : "scale"}-${date}.json`);
   return {
-    scale: values.scale === undefined ? undefined : scalePlanOf({ ...values, scale: values.scale, dead: values.dead, rounds: values.rounds, duration: values.duration, json }),
+    scale:
+      values.scale === undefined
+        ? undefined
+        : scalePlanOf({ ...values, scale: values.scale, dead: values.dead, rounds: values.rounds, duration: values.duration, json }),
     plan: {
       quick: values.quick,
       rounds: wholeNumber("rounds", values.rounds, values.quick ? 1 : 3),

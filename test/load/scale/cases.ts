@@ -16,6 +16,7 @@ export interface ScaleSample {
   readonly p50: number;
   readonly p99: number;
   readonly rate: number;
+  readonly operations: number;
   readonly errors: number;
   readonly firstError?: string | undefined;
 }
@@ -125,6 +126,7 @@ function sampleOf(outcome: {
     p50: percentile(sorted, 0.5),
     p99: percentile(sorted, 0.99),
     rate: sorted.length / outcome.seconds,
+    operations: sorted.length,
     errors: outcome.errors,
     firstError: outcome.firstError,
   };

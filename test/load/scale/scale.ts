@@ -36,9 +36,16 @@ interface ScaleRow {
   readonly p50: number;
   readonly p99: number;
   readonly rate: number;
+  /** Processor time of the registry for one operation, in ms, and its growth: what a busy machine blurs least. */
+  readonly cpu: number;
+  readonly cpuRatio: number | undefined;
   /** The bound figure's growth from the smallest size; undefined for that itself. */
   readonly ratio: number | undefined;
   readonly remark: string;
+}
+
+interface MeasuredSample extends ScaleSample {
+  readonly cpu: number;
 }
 
 const defaultSizes = [1000, 100_000, 1_000_000];
@@ -122,7 +129,7 @@ async function runDatabase(
 }
 
 async function runCase(one: ScaleCase, scaled: readonly ScaledRegistry[], plan: ScalePlan): Promise<ScaleRow[]> {
-  const samples = new Map<ScaledRegistry, ScaleSample[]>(scaled.map((registry) => [registry, []]));
+  const samples = new Map<ScaledRegistry, MeasuredSample[]>(scaled.map((registry) => [registry, []]));
   const failures = new Map<ScaledRegistry, string>();
   for (let round = 0; round < plan.rounds; round++) {
     for (const [registry, taken] of samples) {
@@ -132,7 +139,10 @@ async function runCase(one: ScaleCase, scaled: readonly ScaledRegistry[], plan: 
       try {
         // What an earlier round left in the log is not this one's.
         await sleep(100);
-        taken.push(await one.run(registry, plan.seconds));
+        const before = registry.process.usage();
+        const sample = await one.run(registry, plan.seconds);
+        const after = registry.process.usage();
+        taken.push({ ...sample, cpu: (((after?.cpuSeconds ?? 0) - (before?.cpuSeconds ?? 0)) * 1000) / sample.operations });
       } catch (error) {
         failures.set(registry, error instanceof Error ? error.message : String(error));
       } finally {
@@ -141,21 +151,24 @@ async function runCase(one: ScaleCase, scaled: readonly ScaledRegistry[], plan: 
     }
   }
   let first: number | undefined;
+  let firstCpu: number | undefined;
   return scaled.map((registry): ScaleRow => {
     const taken = samples.get(registry) ?? [];
-    const figures = { p50: best(taken, "p50"), p99: best(taken, "p99"), rate: -best(taken, "rate", -1) };
+    const figures = { p50: best(taken, "p50"), p99: best(taken, "p99"), rate: -best(taken, "rate", -1), cpu: best(taken, "cpu") };
     const figure = figures[one.bound.figure];
     const ratio = first === undefined ? undefined : figure / first;
+    const cpuRatio = firstCpu === undefined ? undefined : figures.cpu / firstCpu;
     first ??= figure;
+    firstCpu ??= figures.cpu;
     const errors = taken.reduce((sum, sample) => sum + sample.errors, 0);
     const firstError = taken.find((sample) => sample.errors > 0)?.firstError ?? "";
     const remark = failures.get(registry) ?? (errors > 0 ? `${errors} errors: ${firstError}` : "");
-    return { caseName: one.name, bound: one.bound, database: registry.dialect, count: registry.count, ...figures, ratio, remark };
+    return { caseName: one.name, bound: one.bound, database: registry.dialect, count: registry.count, ...figures, ratio, cpuRatio, remark };
   });
 }
 
 /** The best round: what disturbs a round from outside only ever makes it slower. */
-function best(samples: readonly ScaleSample[], figure: "p50" | "p99" | "rate", sign = 1): number {
+function best(samples: readonly MeasuredSample[], figure: "p50" | "p99" | "rate" | "cpu", sign = 1): number {
   return Math.min(...samples.map((sample) => sign * sample[figure]));
 }
 
@@ -171,14 +184,14 @@ async function measureStarts(scaled: readonly ScaledRegistry[]): Promise<ScaleRo
     const rest = process.usage()?.residentBytes ?? 0;
     process.pause();
     const [best = 0] = times;
-    const common = { bound: undefined, database: dialect, count, rate: 0, ratio: undefined, remark: "" };
+    const common = { bound: undefined, database: dialect, count, rate: 0, cpu: 0, cpuRatio: undefined, ratio: undefined, remark: "" };
     rows.push({ ...common, caseName: "start to the first answer, ms (p99: slowest of 3)", p50: best, p99: times.at(-1) ?? 0 });
     rows.push({ ...common, caseName: "MB resident at rest (p99: peak under all cases)", p50: rest / 1e6, p99: peak / 1e6 });
   }
   return rows.toSorted((a, b) => (a.caseName < b.caseName ? 1 : -1));
 }
 
-const headings = ["case", "database", "size", "p50 ms", "p99 ms", "rate/s", "ratio", "bound", ""];
+const headings = ["case", "database", "size", "p50 ms", "p99 ms", "rate/s", "ratio", "bound", "CPU ms", "ratio", ""];
 
 function tableOf(rows: readonly ScaleRow[]): string[] {
   const lines = [headings, ...rows.map(cellsOf)];
@@ -203,6 +216,8 @@ function cellsOf(row: ScaleRow): string[] {
     row.rate === 0 ? "" : row.rate.toFixed(0),
     ratio === undefined ? "" : `${ratio.toFixed(2)}x`,
     bound === undefined ? "" : `${bound.figure} ${bound.figure === "p99" ? "<=" : ">="} ${bound.factor}x`,
+    row.cpu === 0 ? "" : row.cpu.toFixed(3),
+    row.cpuRatio === undefined ? "" : `${row.cpuRatio.toFixed(2)}x`,
     `${isMet ? "" : "SHORT "}${row.remark}`.trim(),
   ];
 }

@@ -40,8 +40,10 @@ export interface CollectorParts {
   readonly onError: (error: unknown) => void;
 }
 
-/** The pause after each full batch: other work gets the database and the processor in between. */
+/** The least pause after each full batch: other work gets the database and the processor in between. */
 const BREATH_MS = 5;
+/** And as a multiple of what the batch took, so that the collector has a quarter of anything at most, whatever is slow here. */
+const BREATH_FACTOR = 3;
 /** A round over a mountain takes minutes: it says this often how much is left. */
 const REPORT_EVERY_MS = 30_000;
 /** Temporary files are looked for this often: they are the rare leftovers of crashes. */
@@ -54,7 +56,8 @@ export function createCollector(parts: CollectorParts): Collector {
   let wake: (() => void) | undefined;
   let running: Promise<void> | undefined;
   let sweptAt = clock.now();
-  let reportedAt = clock.now();
+  // The first full batch already says what there is to do.
+  let reportedAt = 0;
 
   function rest(ms: number): Promise<void> {
     return new Promise((resolve) => {
@@ -77,11 +80,13 @@ export function createCollector(parts: CollectorParts): Collector {
   /** Runs batches until one is not full. */
   async function drain<T extends { readonly examined: number }>(batch: () => Promise<T>, add: (done: T) => void): Promise<void> {
     for (;;) {
+      const startedAt = performance.now();
       const done = await batch();
+      const tookMs = performance.now() - startedAt;
       add(done);
       if (done.examined < batchSize || isStopping) return;
       if (clock.now() - reportedAt > REPORT_EVERY_MS) await report();
-      await rest(BREATH_MS);
+      await rest(Math.max(BREATH_MS, tookMs * BREATH_FACTOR));
     }
   }
 

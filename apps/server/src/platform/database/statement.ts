@@ -131,14 +131,20 @@ const builders: Readonly<Record<DialectName, Kysely<Schema>>> = {
   }),
 };
 
+// Joined as they are, one list would be parsed anew for each row of the other: a second for two lists of 5,000. The limit makes SQLite keep
+// a table of each, which it then indexes.
+function jsonRows(list: readonly unknown[]): RawBuilder<{ key: number; value: unknown }> {
+  return sql`(select key, value from json_each(${list}) limit -1)`;
+}
+
 const toolsOf: Readonly<Record<DialectName, DialectTools>> = {
   sqlite: {
     name: "sqlite",
     inList: (column, list) => sql<boolean>`${column} in (select value from json_each(${list}))`,
     rows: (list) => sql`(select value from json_each(${list}))`,
     pairs: (texts, numbers) =>
-      sql`(select a.value as text, b.value as number from json_each(${texts}) as a join json_each(${numbers}) as b on a.key = b.key)`,
-    numberPairs: (a, b) => sql`(select x.value as a, y.value as b from json_each(${a}) as x join json_each(${b}) as y on x.key = y.key)`,
+      sql`(select a.value as text, b.value as number from ${jsonRows(texts)} as a join ${jsonRows(numbers)} as b on a.key = b.key)`,
+    numberPairs: (a, b) => sql`(select x.value as a, y.value as b from ${jsonRows(a)} as x join ${jsonRows(b)} as y on x.key = y.key)`,
     lock: () => sql``,
     greatest: (a, b) => sql<number>`max(${a}, ${b})`,
   },
