@@ -147,6 +147,6 @@ export function startPushLoad(
 
 function reasonOf(error: unknown): string | undefined {
   if (error instanceof assert.AssertionError) return /got (5\d\d|409)/.exec(error.message)?.[1];
-  if (error instanceof TypeError) return String((error.cause as { code?: unknown } | undefined)?.code ?? error.message);
+  if (error instanceof TypeError) return String((error.cause as { code?: string } | undefined)?.code ?? error.message);
   return error instanceof DOMException ? error.name : undefined;
 }

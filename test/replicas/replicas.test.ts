@@ -176,7 +176,7 @@ async function uploadsAreGuarded({ replicas }: Replicas): Promise<void> {
     const begun = await expectStatus(await ask(replicas[0].origin, "POST", `/v2/${repository}/blobs/uploads/`), 202);
     const path = begun.headers.get("location")!;
     const answers = await Promise.all(replicas.map(({ origin }) => ask(origin, "PATCH", path, { headers, body: bytes })));
-    const statuses = answers.map(({ status }) => status).toSorted();
+    const statuses = answers.map(({ status }) => status).toSorted((a, b) => a - b);
     // The others came while it wrote (409), or after it (416: not where the upload stands).
     assert.equal(statuses[0], 202, String(statuses));
     for (const status of statuses.slice(1)) assert.ok(status === 409 || status === 416, String(statuses));
