@@ -1,0 +1,237 @@
+// The commands backup, restore and doctor as an operator runs them, beside a registry that serves: exit codes, what they print, and a
+// registry that comes up again elsewhere with the same content, accounts and answers. The way from SQLite and a directory to PostgreSQL and
+// S3 and back runs where forEachDatabase and forEachBlobStore have their servers. Not here: every case (features/backup, features/doctor).
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, it } from "node:test";
+import pg from "pg";
+import { readS3TestSettings } from "../../apps/server/src/content/blobs/s3.testing.ts";
+import { openDataDirectory } from "../../apps/server/src/platform/data-directory.ts";
+import { expectStatus, sha256, startTestRegistry, temporaryFolder, type PushedImage, type TestRegistry } from "./registry.testing.ts";
+
+const PROGRAM = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
+// What startTestRegistry uses.
+const KEY = ["--auth.secretKey", "09".repeat(32)];
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+before(async () => {
+  folder = await temporaryFolder();
+});
+after(() => folder.end());
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function run(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [PROGRAM, ...args], { env, maxBuffer: 1 << 24 }, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr }),
+    );
+  });
+}
+
+async function expectCode(code: number, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
+  const ended = await run(args, env);
+  assert.equal(ended.code, code, `${args[0]}: ${ended.stdout}${ended.stderr}`);
+  return ended;
+}
+
+const flagsOf = (settings: Readonly<Record<string, string>>): string[] =>
+  Object.entries(settings).map(([name, value]) => `--${name}=${value}`);
+
+async function assertServes(registry: TestRegistry, repository: string, tag: string, image: PushedImage): Promise<void> {
+  const manifest = await expectStatus(await registry.send("GET", `/v2/${repository}/manifests/${tag}`), 200);
+  assert.equal(await manifest.text(), image.manifest);
+  const layer = await expectStatus(await registry.send("GET", `/v2/${repository}/blobs/${image.layerDigest}`), 200);
+  assert.equal(sha256(new Uint8Array(await layer.arrayBuffer())), image.layerDigest);
+}
+
+it("backs up beside a registry that serves and collects, and brings it up again elsewhere", async () => {
+  const data = join(folder.path, "data");
+  const place = join(folder.path, "backup");
+  const registry = await startTestRegistry({ data, "gc.graceSeconds": "0s", "gc.leaseSeconds": "1s" });
+  const images = new Map<string, PushedImage>();
+  let isOver = false;
+  const pushing = (async () => {
+    for (let i = 0; !isOver; i++) images.set(`busy${i}`, await registry.pushImage("library/busy", `busy${i}`, 200_000));
+  })();
+  try {
+    const first = await registry.pushImage("library/app", "v1", 3_000_000);
+    const { stdout } = await expectCode(0, ["backup", place, "--data", data, ...KEY, "--json"]);
+    const complete = JSON.parse(stdout) as { event: string; blobs: number; copiedBlobs: number; lostBlobs: string[] };
+    assert.equal(complete.event, "complete");
+    assert.deepEqual(complete.lostBlobs, []);
+    // The second one copies what came since.
+    const second = JSON.parse((await expectCode(0, ["backup", place, "--data", data, ...KEY, "--json"])).stdout) as typeof complete;
+    assert.ok(second.copiedBlobs < second.blobs, stdout);
+    isOver = true;
+    await pushing;
+    await expectCode(0, ["backup", place, "--data", data, ...KEY]);
+    const checked = await expectCode(0, ["restore", place, "--check"]);
+    assert.match(checked.stdout, /^verified snapshot \d{8}T\d{9}Z/);
+    // A server has this directory: restore and repairs are not for now.
+    assert.match((await expectCode(2, ["restore", place, "--data", data, ...KEY])).stderr, /not empty|in use/);
+
+    const elsewhere = join(folder.path, "elsewhere");
+    assert.match((await expectCode(2, ["restore", place, "--data", elsewhere])).stderr, /fingerprint/);
+    await expectCode(0, ["restore", place, "--data", elsewhere, ...KEY]);
+    await expectCode(2, ["restore", place, "--data", elsewhere, ...KEY]);
+    await expectCode(0, ["doctor", "--deep", "--data", elsewhere]);
+    const again = await startTestRegistry({ data: elsewhere });
+    try {
+      // The same password opens the same account.
+      await assertServes(again, "library/app", "v1", first);
+      for (const [tag, image] of images) await assertServes(again, "library/busy", tag, image);
+      await again.pushImage("library/app", "v2");
+    } finally {
+      await again.stop();
+    }
+  } finally {
+    isOver = true;
+    await pushing.catch(() => undefined);
+    await registry.stop();
+  }
+});
+
+it("examines beside a registry that serves, and repairs when it has stopped", async () => {
+  const data = join(folder.path, "sick");
+  // As main.ts does for a server.
+  const lock = await openDataDirectory(data);
+  const registry = await startTestRegistry({ data });
+  let image: PushedImage;
+  try {
+    await registry.pushImage("library/well", "v1");
+    image = await registry.pushImage("library/sick", "v1", 200_000);
+    await expectCode(0, ["doctor", "--data", data]);
+    const hex = image.layerDigest.slice(7);
+    const shard = join(data, "content/blobs/sha256", hex.slice(0, 2));
+    const file = join(
+      shard,
+      (await readdir(shard)).find((name) => name.startsWith(hex))!,
+    );
+    const bytes = await readFile(file);
+    bytes[1000]! ^= 1;
+    await writeFile(file, bytes);
+    await expectCode(0, ["doctor", "--data", data]);
+    const found = await expectCode(1, ["doctor", "--deep", "--rate", "10MiB", "--json", "--data", data]);
+    const lines = found.stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.deepEqual([lines[0]!["event"], lines[0]!["kind"], lines[0]!["subject"]], ["problem", "blob-rotten", image.layerDigest]);
+    assert.deepEqual([lines.at(-1)!["event"], lines.at(-1)!["found"]], ["result", 1]);
+    assert.match((await expectCode(2, ["doctor", "--repair", "--data", data])).stderr, /in use by another running server/);
+    // A backup says so too, and is one all the same.
+    const lost = await expectCode(1, ["backup", join(folder.path, "sick-backup"), "--data", data]);
+    assert.match(lost.stdout, new RegExp(`lost ${image.layerDigest}`));
+  } finally {
+    await registry.stop();
+    lock.close();
+  }
+  await expectCode(1, ["doctor", "--deep", "--repair", "--data", data]);
+  const healed = await startTestRegistry({ data });
+  try {
+    await expectStatus(await healed.send("GET", `/v2/library/sick/blobs/${image.layerDigest}`), 404);
+    await healed.pushBlob("library/sick", image.layer);
+    await assertServes(healed, "library/sick", "v1", image);
+    await expectCode(0, ["doctor", "--deep", "--data", data]);
+  } finally {
+    await healed.stop();
+  }
+});
+
+it("says what is wrong with the command, and looks at nothing", async () => {
+  const none = join(folder.path, "none");
+  for (const [code, args, words] of [
+    [64, ["backup"], /needs a place/],
+    [64, ["restore"], /needs a place/],
+    [64, ["backup", "a", "b"], /no role/],
+    [64, ["doctor", "--deeper"], /deeper/],
+    [2, ["backup", join(none, "to"), "--data", none], /There is no database/],
+    [2, ["doctor", "--data", none], /There is no database/],
+    [2, ["doctor", "--data", none, "--rate", "fast"], /--rate/],
+    [2, ["restore", none, "--check"], /holds no complete backup/],
+    [2, ["backup", "s3://x", "--data", none], /not an address/],
+  ] as const) {
+    assert.match((await expectCode(code, args)).stderr, words);
+  }
+  assert.match((await expectCode(2, ["doctor", "--json", "--data", none])).stdout, /^\{"event":"failed","message":"There is no database/);
+});
+
+const serverUrl = process.env["BERTH_TEST_POSTGRES_URL"];
+const s3 = readS3TestSettings();
+const missing = serverUrl === undefined ? "BERTH_TEST_POSTGRES_URL" : s3 === undefined ? "BERTH_TEST_S3" : undefined;
+
+it(
+  "grows from SQLite and a directory to PostgreSQL and S3, and back",
+  { skip: missing === undefined ? false : `${missing} is not set` },
+  async () => {
+    const { endpoint, region, accessKeyId, secretAccessKey, bucket, dialect } = s3!;
+    const admin = new pg.Client({ connectionString: serverUrl });
+    await admin.connect();
+    const database = `berth_${randomUUID().replaceAll("-", "")}`;
+    await admin.query(`create database ${database}`);
+    const url = new URL(serverUrl!);
+    url.pathname = `/${database}`;
+    const access = {
+      "storage.s3.region": region,
+      "storage.s3.endpoint": endpoint,
+      "storage.s3.forcePathStyle": "true",
+      "storage.s3.dialect": dialect,
+      "storage.s3.accessKeyId": accessKeyId,
+      "storage.s3.secretAccessKey": secretAccessKey,
+    };
+    const grown = {
+      ...access,
+      data: join(folder.path, "grown"),
+      "database.url": url.href,
+      "auth.secretKey": KEY[1]!,
+      "storage.kind": "s3",
+      "storage.s3.bucket": bucket,
+      "storage.s3.prefix": `grown-${randomUUID()}`,
+    };
+    const small = { data: join(folder.path, "small"), "auth.secretKey": KEY[1]! };
+    try {
+      const one = await startTestRegistry(small);
+      const first = await one.pushImage("library/app", "v1", 6_000_000);
+      // To a bucket, with the keys of the settings, which the source itself does not use.
+      const place = `s3://${bucket}/backup-${randomUUID()}`;
+      await expectCode(0, ["backup", place, ...flagsOf({ ...small, ...access })]);
+      await one.stop();
+      await expectCode(0, ["restore", place, "--check", ...flagsOf(access)]);
+      await expectCode(0, ["restore", place, ...flagsOf(grown)]);
+      await expectCode(0, ["doctor", "--deep", ...flagsOf(grown)]);
+
+      const many = await startTestRegistry(grown);
+      let second: PushedImage;
+      const back = join(folder.path, "back");
+      try {
+        await assertServes(many, "library/app", "v1", first);
+        second = await many.pushImage("library/app", "v2", 6_000_000);
+        // The other address of the same service, with keys of its own.
+        const other = `s3://${bucket}/other-${randomUUID()}?endpoint=${endpoint}&region=${region}&dialect=${dialect}`;
+        const env = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey };
+        await expectCode(0, ["backup", other, ...flagsOf(grown)], env);
+        await expectCode(0, ["restore", other, "--data", back, ...KEY], env);
+      } finally {
+        await many.stop();
+      }
+      const again = await startTestRegistry({ data: back });
+      try {
+        await assertServes(again, "library/app", "v1", first);
+        await assertServes(again, "library/app", "v2", second);
+      } finally {
+        await again.stop();
+      }
+    } finally {
+      await admin.query(`drop database ${database} with (force)`);
+      await admin.end();
+    }
+  },
+);
