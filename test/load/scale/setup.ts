@@ -1,5 +1,6 @@
 // A Berth of its own on SQLite or PostgreSQL with so many of everything: started, given users and anchors through the API, stopped, filled,
 // and started again. Not here: the rows (seeds.ts), what is measured (cases.ts).
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Database } from "../../../apps/server/src/platform/database/database.ts";
 import { openPostgres } from "../../../apps/server/src/platform/database/postgres.ts";
@@ -73,12 +74,14 @@ export async function startScaled(folder: string, size: ScaleSize, progress: (te
 export async function startBerth(folder: string, databaseUrl: string | undefined, env: Readonly<Record<string, string>> = {}) {
   const berth = programs.find((program) => program.name === "berth");
   if (berth === undefined) throw new Error("the bench does not know Berth");
+  const databaseSettings =
+    databaseUrl === undefined ? {} : { BERTH_DATABASE_URL: databaseUrl, BERTH_AUTH_SECRET_KEY: randomBytes(32).toString("base64") };
   return startRegistry(
     {
       ...berth,
       async prepare(own, port) {
         const launch = await berth.prepare(own, port);
-        return { ...launch, env: { ...launch.env, ...env, ...(databaseUrl !== undefined && { BERTH_DATABASE_URL: databaseUrl }) } };
+        return { ...launch, env: { ...launch.env, ...env, ...databaseSettings } };
       },
     },
     folder,
