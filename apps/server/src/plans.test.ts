@@ -37,7 +37,8 @@ const mustUse: Readonly<Record<string, RegExp>> = {
   "garbage.hold": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
   "garbage.dropLinks": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
   "referrers.listAmong": /manifest .*\(repository_id=\? AND digest=\?\)/,
-  "referrers.listOfType": /manifest .*\(repository_id=\? AND subject_digest=\? AND artifact_type=\? AND id>\?\)/,
+  "referrers.listOfType": /manifest .*\(repository_id=\? AND subject_digest=\? AND artifact_type=\? AND <expr>>\?\)/,
+  "referrers.list": /manifest .*\(repository_id=\? AND subject_digest=\? AND <expr>>\?\)/,
   "repositories.list": /repository .*\(project_id=\? AND name>\?/,
   "tags.list": /tag .*\(repository_id=\? AND name>\?\)/,
 };

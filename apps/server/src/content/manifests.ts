@@ -151,13 +151,14 @@ const putBlobEdges = statement<{ repositoryId: number; manifestId: number; blobI
       .onConflict((conflict) => conflict.doNothing()),
 );
 
+// The sum is null where the lease is, and no index of leases fits it: that one may hold a million dead links.
 const holdLinks = statement<{ repositoryId: number; blobIds: number[] }>()("manifests.holdLinks", (db, p, tools) =>
   db
     .updateTable("repository_blob")
     .set({ leased_until: null })
     .where("repository_id", "=", p.repositoryId)
-    .where("leased_until", "is not", null)
-    .where(({ ref }) => tools.inList(ref("blob_id"), p.blobIds, "bigint")),
+    .where(({ ref }) => tools.inList(ref("blob_id"), p.blobIds, "bigint"))
+    .where(({ eb, lit }) => eb(eb("leased_until", "+", lit(0)), "is not", null)),
 );
 
 const putSparse = statement<{ repositoryId: number; manifestId: number; digests: string[] }>()("manifests.putSparse", (db, p, tools) =>

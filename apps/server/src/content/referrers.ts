@@ -1,5 +1,6 @@
 // Which manifests name a subject: pages in the order of their arrival. Not here: the index that is made of them (distribution/referrers.ts).
 import type { Digest } from "@berth/oci/digest";
+import { sql } from "kysely";
 import type { Grant } from "../access/caller.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
@@ -31,6 +32,8 @@ export interface ReferrerPage {
   readonly limit: number;
 }
 
+/** The id as the indexes of subjects have it (migrations/0003-scale.ts), so that no other index can be taken for the order. */
+const placeInOrder = sql<number>`(id + 0)`;
 const COLUMNS = ["id", "digest", "media_type", "artifact_type", "size_bytes", "annotations"] as const;
 
 const list = statement<{ repositoryId: number; subject: string; startAfter: number; limit: number }>()("referrers.list", (db, p) =>
@@ -39,8 +42,8 @@ const list = statement<{ repositoryId: number; subject: string; startAfter: numb
     .select(COLUMNS)
     .where("repository_id", "=", p.repositoryId)
     .where("subject_digest", "=", p.subject)
-    .where("id", ">", p.startAfter)
-    .orderBy("id")
+    .where(placeInOrder, ">", p.startAfter)
+    .orderBy(placeInOrder)
     .limit(p.limit),
 );
 
@@ -53,20 +56,19 @@ const listOfType = statement<{ repositoryId: number; subject: string; artifactTy
       .where("repository_id", "=", p.repositoryId)
       .where("subject_digest", "=", p.subject)
       .where("artifact_type", "=", p.artifactType)
-      .where("id", ">", p.startAfter)
-      .orderBy("id")
+      .where(placeInOrder, ">", p.startAfter)
+      .orderBy(placeInOrder)
       .limit(p.limit),
 );
 
-// Each digest is looked up by itself: a subject may have a million referrers.
-const listAmong = statement<{ repositoryId: number; subject: string; digests: string[] }>()("referrers.listAmong", (db, p, tools) =>
+// Each digest is looked up by itself, and its subject compared by the caller: a subject may have a million referrers.
+const listAmong = statement<{ repositoryId: number; digests: string[] }>()("referrers.listAmong", (db, p, tools) =>
   db
     .selectFrom(tools.rows(p.digests, "text").as("named"))
     .crossJoin("manifest")
-    .select("manifest.digest")
+    .select(["manifest.digest", "manifest.subject_digest"])
     .where("manifest.repository_id", "=", p.repositoryId)
-    .whereRef("manifest.digest", "=", "named.value")
-    .where("manifest.subject_digest", "=", p.subject),
+    .whereRef("manifest.digest", "=", "named.value"),
 );
 
 /** Opens the referrers of a database. */
@@ -87,8 +89,8 @@ export function createReferrers(database: Database): Referrers {
       }));
     },
     async listAmong(_grant, repositoryId, subject, digests) {
-      const rows = await database.all(listAmong, { repositoryId, subject, digests: [...digests] });
-      return new Set(rows.map((row) => row.digest as Digest));
+      const rows = await database.all(listAmong, { repositoryId, digests: [...digests] });
+      return new Set(rows.filter((row) => row.subject_digest === subject).map((row) => row.digest as Digest));
     },
   };
 }

@@ -87,12 +87,15 @@ const record = statement<{ repositoryId: number; tag: string; digest: string | n
       .values({ repository_id: p.repositoryId, name: p.tag, digest: p.digest, account_id: p.accountId, at: p.now }),
 );
 
-const dropSomeOf = statement<{ repositoryId: number; manifestId: number; limit: number }>()("tags.dropSomeOf", (db, p) =>
+/** Tags that go with one pair of statements: a manifest may have a million, and memory must hold one batch of names. */
+const GONE_BATCH = 1000;
+
+const dropSomeOf = statement<{ repositoryId: number; manifestId: number }>()("tags.dropSomeOf", (db, p) =>
   db
     .deleteFrom("tag")
     .where("repository_id", "=", p.repositoryId)
     .where("manifest_id", "=", p.manifestId)
-    .where("name", "in", db.selectFrom("tag").select("name").where("manifest_id", "=", p.manifestId).limit(p.limit))
+    .where("name", "in", db.selectFrom("tag").select("name").where("manifest_id", "=", p.manifestId).limit(GONE_BATCH))
     .returning("name"),
 );
 
@@ -160,9 +163,6 @@ export async function deleteTag(tx: Executor, grant: Grant<"delete">, repository
   return true;
 }
 
-/** Tags that go with one pair of statements: a manifest may have a million, and memory must hold one batch of names. */
-const GONE_BATCH = 1000;
-
 /** Deletes all tags that name a manifest, inside the transaction that deletes it. */
 export async function deleteTagsOf(
   tx: Executor,
@@ -172,7 +172,7 @@ export async function deleteTagsOf(
   now: number,
 ): Promise<void> {
   for (;;) {
-    const gone = await tx.all(dropSomeOf, { repositoryId, manifestId, limit: GONE_BATCH });
+    const gone = await tx.all(dropSomeOf, { repositoryId, manifestId });
     if (gone.length === 0) return;
     await tx.run(recordGone, { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.accountId, now });
   }

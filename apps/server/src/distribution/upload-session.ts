@@ -214,6 +214,16 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     if ("key" in place) store.settle(upload.id, upload.record, place.key).catch(onBackgroundError);
   }
 
+  /** Removes what this request wrote after it had lost the session. */
+  async function retract(before: ClaimedUpload, written: UploadRecord): Promise<void> {
+    if (!(INLINE in written)) await store.retract(before.id, storeRecord(before), written);
+  }
+
+  /** The store's own record of a session, also of one whose content stands in its row so far. */
+  function storeRecord(upload: ClaimedUpload): UploadRecord {
+    return INLINE in upload.record ? store.begin(upload.id) : upload.record;
+  }
+
   async function discard(upload: ClaimedUpload): Promise<void> {
     // First of all: removing takes time, and who took the session over meanwhile would commit bytes that are being removed.
     if (!(await uploads.doom(upload))) throw claimLost();
@@ -224,7 +234,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   async function remove(upload: ClaimedUpload): Promise<void> {
     hashStates.delete(upload.id);
     // A session whose row says inline may have bytes in the store all the same: those of an append that nobody lived to record.
-    await store.abort(upload.id, INLINE in upload.record ? store.begin(upload.id) : upload.record, blobs.isBound);
+    await store.abort(upload.id, storeRecord(upload), blobs.isBound);
     await uploads.drop(upload);
   }
 
@@ -250,7 +260,10 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       const written = await write(upload, chunk, algorithmOf(digest));
       upload = { ...upload, ...written };
       // Where the bytes went must be known before they are worth a final name; the inline ones go nowhere.
-      if (!(INLINE in upload.record) && !(await uploads.record(claimed, upload))) throw claimLost();
+      if (!(INLINE in upload.record) && !(await uploads.record(claimed, upload))) {
+        await retract(claimed, upload.record);
+        throw claimLost();
+      }
     }
     try {
       await commit(grant, await existingRepository(grant), upload, digest, rowIsDurable);
@@ -273,7 +286,14 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     append: (grant, id, chunk) =>
       claiming(grant, id, async (claimed) => {
         checkStart(claimed, chunk);
-        return uploads.advance(claimed, await write(claimed, chunk, claimed.algorithm));
+        const written = await write(claimed, chunk, claimed.algorithm);
+        try {
+          return await uploads.advance(claimed, written);
+        } catch (error) {
+          // Only where it is certain that the row does not name these bytes: another writer has the session.
+          if (error instanceof RegistryError && error.code === "CONFLICT") await retract(claimed, written.record);
+          throw error;
+        }
       }),
 
     finish: (grant, id, digest, chunk) => claiming(grant, id, (claimed) => finishClaimed(grant, claimed, digest, chunk)),

@@ -12,13 +12,16 @@ export interface ErrorAnswer {
   readonly body: string;
 }
 
+/** Seconds after which to ask again, where the error does not say: as long as one answer about a backend's state holds, and some. */
+const RETRY_AFTER_SECONDS = "2";
+
 /** Maps any thrown value; what is not a `RegistryError` tells the client nothing but that it happened. */
 export function errorAnswer(error: unknown): ErrorAnswer {
   const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN", { cause: error });
   const { code, message, detail, status, headers } = known;
   return {
     status,
-    headers,
+    headers: status === 503 ? { "retry-after": RETRY_AFTER_SECONDS, ...headers } : headers,
     body: JSON.stringify({ errors: [detail === undefined ? { code, message } : { code, message, detail }] }),
   };
 }

@@ -89,6 +89,12 @@ export interface BlobStore {
   finish(uploadId: string, record: UploadRecord, options: FinishOptions): Promise<Stored>;
 
   /**
+   * Removes what an append wrote and no saved record names: the segments of `to` that `from` does not have. For a writer that lost the upload
+   * while it wrote; nothing of any other writer is touched.
+   */
+  retract(uploadId: string, from: UploadRecord, to: UploadRecord): Promise<void>;
+
+  /**
    * Called once `key` is bound in the database: removes what only `abort` would have needed to find it, and what was put aside on the
    * way. Nothing need wait for it; where it is lost in a crash, `sweep` does its work.
    */

@@ -7,7 +7,7 @@ import { RegistryError } from "@berth/oci/errors";
 import type { AppendOptions, Appended, BlobStore, FinishOptions, Stored, StorageKey, UploadRecord } from "./blob-store.ts";
 import { createBufferPool } from "./buffer-pool.ts";
 import { createDirectorySync } from "./directory-sync.ts";
-import { emptyRecord, foldOf, recordOf, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
+import { emptyRecord, foldOf, recordOf, segmentsBetween, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
 import { listFiles } from "./file-lister.ts";
 import { createFileReader } from "./file-reader.ts";
 import { createFileSweeper } from "./file-sweeper.ts";
@@ -345,6 +345,9 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     },
     append: (...args) => outermost(append(...args)),
     finish: (...args) => outermost(finish(...args)),
+    retract: async (uploadId, from, to) => {
+      for (const { name } of segmentsBetween(from, to)) await removeIfThere(segmentPath(root, uploadId, name));
+    },
     settle: (uploadId, _record, key) => outermost(clear(uploadId, (other) => other === key)),
     abort: (uploadId, _record, bound) => outermost(clear(uploadId, bound)),
     stat: async (key) => {

@@ -67,6 +67,10 @@ export function createMemoryStore({ processId, memory }: { readonly processId: s
       blobs.set(key, { uploadId, bytes });
       return { key, sizeBytes };
     },
+    retract: async (_uploadId, from, to) => {
+      const known = new Set(namesOf(from));
+      for (const name of namesOf(to)) if (!known.has(name)) segments.delete(name);
+    },
     settle: async (uploadId) => removeSegments(uploadId),
     abort: async (uploadId, _record, bound) => {
       for (const [key, blob] of blobs) if (blob.uploadId === uploadId && !(await bound(key))) blobs.delete(key);

@@ -4,7 +4,19 @@ import type { Metrics } from "../../platform/metrics.ts";
 import type { BlobStore } from "./blob-store.ts";
 
 /** The operations that are counted. */
-export const STORE_OPERATIONS = ["append", "finish", "settle", "abort", "stat", "read", "sign", "delete", "sweep", "probe"] as const;
+export const STORE_OPERATIONS = [
+  "append",
+  "finish",
+  "retract",
+  "settle",
+  "abort",
+  "stat",
+  "read",
+  "sign",
+  "delete",
+  "sweep",
+  "probe",
+] as const;
 
 type Operation = (typeof STORE_OPERATIONS)[number];
 
@@ -28,6 +40,7 @@ export function meterStore(store: BlobStore, metrics: Metrics): BlobStore {
     begin: (uploadId) => store.begin(uploadId),
     append: (...rest) => count("append", () => store.append(...rest)),
     finish: (...rest) => count("finish", () => store.finish(...rest)),
+    retract: (...rest) => count("retract", () => store.retract(...rest)),
     settle: (...rest) => count("settle", () => store.settle(...rest)),
     abort: (...rest) => count("abort", () => store.abort(...rest)),
     stat: (key) => count("stat", () => store.stat(key)),

@@ -27,6 +27,9 @@ const MIB = 1024 * 1024;
 /** The smallest that the API allows, so that edges are cheap to reach. */
 export const TEST_PART_BYTES = 5 * MIB;
 
+/** Processes that a test can name by number. */
+const NUMBERED_PROCESSES = 60;
+
 /** Creates the bucket where it is missing, and a fixture below a prefix of its own. */
 export async function createS3Fixture(settings: S3TestSettings): Promise<BlobStoreFixture> {
   const sdk = await import("@aws-sdk/client-s3");
@@ -42,7 +45,9 @@ export async function createS3Fixture(settings: S3TestSettings): Promise<BlobSto
   const options = { ...settings, forcePathStyle: true, prefix, partSizeBytes: TEST_PART_BYTES };
   const bucket = await connectBucket({ ...options, dialect: S3_DIALECTS[settings.dialect] });
   const stores = new Map<string, BlobStore>();
-  for (const processId of ["process-a", "process-b", "process-c"]) stores.set(processId, await createS3Store({ ...options, processId }));
+  // Made ahead, since opening is immediate for the other stores: the contract's three, and as many by number as a suite starts processes.
+  const processIds = ["process-a", "process-b", "process-c", ...Array.from({ length: NUMBERED_PROCESSES }, (_, i) => `process-${i + 1}`)];
+  for (const processId of processIds) stores.set(processId, await createS3Store({ ...options, processId }));
   return {
     open: (processId) => {
       const store = stores.get(processId);

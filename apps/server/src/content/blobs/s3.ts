@@ -21,7 +21,7 @@ import { connectBucket, type S3Settings } from "./s3-client.ts";
 import { S3_DIALECTS, type S3DialectName } from "./s3-dialects.ts";
 import { readObject } from "./s3-read.ts";
 import { joinObjects, writeObject } from "./s3-write.ts";
-import { emptyRecord, foldOf, recordOf, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
+import { emptyRecord, foldOf, recordOf, segmentsBetween, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
 
 /** What an S3 store is made from. */
 export interface S3StoreOptions extends Omit<S3Settings, "bucket" | "dialect"> {
@@ -215,6 +215,10 @@ async function createStore(options: S3StoreOptions) {
     },
     append,
     finish,
+    async retract(uploadId, from, to) {
+      const written = segmentsBetween(from, to);
+      if (written.length > 0) await bucket.delete(written.map((segment) => segmentObject(prefix, uploadId, segment)));
+    },
     settle,
     abort: (uploadId, _record, bound) => clear(uploadId, bound, true),
     stat: async (key) => {

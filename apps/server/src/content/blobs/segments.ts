@@ -35,6 +35,12 @@ function listOf(list: unknown): readonly Segment[] {
   });
 }
 
+/** The segments that one record has and another does not: what was written between them. */
+export function segmentsBetween(from: UploadRecord, to: UploadRecord): readonly Segment[] {
+  const known = new Set(segmentsOf(from).segments.map((segment) => segment.name));
+  return segmentsOf(to).segments.filter((segment) => !known.has(segment.name));
+}
+
 /** Reads a record back from the database. Errors: BLOB_UPLOAD_UNKNOWN where it is not of this form. */
 export function segmentsOf(record: UploadRecord): SegmentRecord {
   return { segments: listOf(record["segments"]), superseded: listOf(record["superseded"] ?? []) };

@@ -437,7 +437,8 @@ forEachDatabase("backup", (create) => {
         if (index > 0) continue;
         const half = await emptySite(createSqliteForTest);
         await assert.rejects(restoreTo(half, place, { snapshot }));
-        assert.deepEqual((await dumpOf(half.test.database))["repository"] ?? [], [], "rows of a damaged table came to stand");
+        const dump = await dumpOf(half.test.database);
+        assert.deepEqual(Object.values(dump).flat(), [], "rows of a damaged table came to stand");
       }
       await writeFile(join(tables, name), whole);
     }

@@ -24,7 +24,7 @@ import {
 } from "./backup-format.ts";
 import type { BackupPlace } from "./backup-place.ts";
 import { isDamage, readBlobEntries, verified, type BlobEntry } from "./blob-entries.ts";
-import { writeTableFile } from "./table-files.ts";
+import { verifyTableFiles, writeTableFile } from "./table-files.ts";
 
 /** How far it is. */
 export interface BackupProgress {
@@ -194,7 +194,8 @@ export async function takeBackup(parts: BackupParts): Promise<BackupResult> {
       let knownDamaged = 0;
       let collected = 0;
       const lostBlobs: Digest[] = [];
-      // Read from the backup itself, which proves that the tables arrived.
+      // Read from the backup itself: what restores will read.
+      await verifyTableFiles(place, snapshot, tables);
       await forEachParallel(readBlobEntries(place, snapshot, tables), parts.parallel, async (entry) => {
         blobs++;
         blobBytes += entry.sizeBytes;

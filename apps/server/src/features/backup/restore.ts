@@ -24,7 +24,7 @@ import {
 import type { BackupPlace } from "./backup-place.ts";
 import { columnAt, isDamage, readBlobEntries, tableFileOf, verified, type BlobEntry } from "./blob-entries.ts";
 import { dropRestoreMark, findFilledTable, findRestoreMark, hasBlob, listBound, putRestoreMark } from "./restore-store.ts";
-import { readTableFile } from "./table-files.ts";
+import { readTableFile, verifyTableFiles } from "./table-files.ts";
 
 /** How far it is. */
 export interface RestoreProgress {
@@ -138,6 +138,7 @@ function createTally(manifest: SnapshotManifest) {
 export async function checkBackup(parts: CheckParts): Promise<RestoreResult> {
   const { place, onProgress } = parts;
   const { snapshot, manifest } = await openSnapshot(place, parts.snapshot);
+  await verifyTableFiles(place, snapshot, manifest.tables);
   const tally = createTally(manifest);
   const total = manifest.blobs.count;
   let done = 0;
@@ -166,6 +167,8 @@ export async function checkBackup(parts: CheckParts): Promise<RestoreResult> {
 export async function restoreBackup(parts: RestoreParts): Promise<RestoreResult> {
   const { place, database, store, clock } = parts;
   const { snapshot, manifest, mark } = await openSnapshot(place, parts.snapshot);
+  // First of all: rows of blobs come to stand one by one, and what a damaged file says must never be among them.
+  await verifyTableFiles(place, snapshot, manifest.tables);
   const isResumed = await prepareTarget(parts, manifest, mark);
   const tally = createTally(manifest);
   const restored = await restoreBlobs(parts, snapshot, manifest, tally, isResumed);

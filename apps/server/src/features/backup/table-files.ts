@@ -6,7 +6,7 @@ import { createHasher } from "@berth/oci/digest";
 import { StartupError } from "../../platform/startup-error.ts";
 import type { Executor } from "../../platform/database/database.ts";
 import { listPages, type Row, type Table } from "../../platform/database/tables.ts";
-import type { TableFile } from "./backup-format.ts";
+import { tableName, type TableFile } from "./backup-format.ts";
 import type { BackupPlace } from "./backup-place.ts";
 
 // The largest manifest that can be configured has 64 MiB; as base64 with the rest of its row it fits. A longer line is no row of ours.
@@ -40,22 +40,35 @@ export async function writeTableFile(
 }
 
 /**
+ * Verifies tables' files as they lie there, before anything is done with a row of theirs. Errors: `StartupError`, BLOB_DAMAGED, both where a
+ * file is not what was written.
+ */
+export async function verifyTableFiles(place: BackupPlace, snapshot: string, files: readonly TableFile[]): Promise<void> {
+  for (const file of files) {
+    const name = tableName(snapshot, file.name);
+    for await (const _ of whole(place, name, file));
+  }
+}
+
+/** A file's bytes; fails at their end where they are not what was written. */
+async function* whole(place: BackupPlace, name: string, file: TableFile): AsyncGenerator<Uint8Array, void, void> {
+  const hasher = createHasher("sha256");
+  for await (const piece of place.read(name, file.sizeBytes)) {
+    hasher.update(piece);
+    yield piece;
+  }
+  if (hasher.digest() !== file.digest) throw new StartupError(`${name} is damaged: its digest does not fit`);
+}
+
+/**
  * Reads a table's rows. That they are what was written is known only when the last one has come: it throws then where they are not.
  * Errors: `StartupError`, BLOB_DAMAGED.
  */
 export async function* readTableFile(place: BackupPlace, name: string, file: TableFile): AsyncGenerator<Row, void, void> {
-  const hasher = createHasher("sha256");
-  async function* verified(): AsyncGenerator<Uint8Array> {
-    for await (const piece of place.read(name, file.sizeBytes)) {
-      hasher.update(piece);
-      yield piece;
-    }
-    if (hasher.digest() !== file.digest) throw new StartupError(`${name} is damaged: its digest does not fit`);
-  }
   let rows = 0;
   let begun: Buffer[] = [];
   let begunBytes = 0;
-  for await (const piece of decompressed(verified(), name)) {
+  for await (const piece of decompressed(whole(place, name, file), name)) {
     let start = 0;
     for (let end = piece.indexOf(10); end !== -1; end = piece.indexOf(10, start)) {
       begun.push(piece.subarray(start, end));

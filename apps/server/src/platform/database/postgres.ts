@@ -18,6 +18,11 @@ export interface PostgresOptions {
   readonly onBackgroundError: (error: unknown) => void;
 }
 
+/**
+ * Every statement is made to walk an index (plans.test.ts). The planner, which keeps one plan for all values, would rather read a whole table
+ * where statistics say that most rows fit, as they do when a million manifests share one config: for the others that is a second and more.
+ */
+const PLANNER = "set enable_seqscan = off; set enable_mergejoin = off; set enable_hashjoin = off";
 /** A statement that runs for a minute is a defect; without a limit it would hold a connection for ever. */
 const STATEMENT_TIMEOUT_MS = 60_000;
 /**
@@ -57,6 +62,12 @@ export function openPostgres(options: PostgresOptions): Database {
   pool.on("error", (error) => {
     // The pool forgets a connection before its end has arrived: what comes after that concerns nobody.
     if (!isClosed) options.onBackgroundError(error);
+  });
+  // Queued before what the connection was opened for.
+  pool.on("connect", (client) => {
+    client.query(PLANNER).catch((error: unknown) => {
+      if (!isClosed) options.onBackgroundError(error);
+    });
   });
   const outside = executorOf((config) => pool.query(config));
 

@@ -112,13 +112,28 @@ export function bind(compiled: CompiledStatement, parameters: Readonly<Record<st
   });
 }
 
+// Constants stand in the text, where a planner sees them: `limit 1` and `is_public = 1` make another plan than an unknown number does.
+class SqliteTextCompiler extends SqliteQueryCompiler {
+  protected override appendValue(value: unknown): void {
+    if (value instanceof Parameter || typeof value === "object") super.appendValue(value);
+    else this.appendImmediateValue(value);
+  }
+}
+
+class PostgresTextCompiler extends PostgresQueryCompiler {
+  protected override appendValue(value: unknown): void {
+    if (value instanceof Parameter || typeof value === "object") super.appendValue(value);
+    else this.appendImmediateValue(value);
+  }
+}
+
 const builders: Readonly<Record<DialectName, Kysely<Schema>>> = {
   sqlite: new Kysely<Schema>({
     dialect: {
       createAdapter: () => new SqliteAdapter(),
       createDriver: () => new DummyDriver(),
       createIntrospector: (db) => new SqliteIntrospector(db),
-      createQueryCompiler: () => new SqliteQueryCompiler(),
+      createQueryCompiler: () => new SqliteTextCompiler(),
     },
   }),
   postgres: new Kysely<Schema>({
@@ -126,7 +141,7 @@ const builders: Readonly<Record<DialectName, Kysely<Schema>>> = {
       createAdapter: () => new PostgresAdapter(),
       createDriver: () => new DummyDriver(),
       createIntrospector: (db) => new PostgresIntrospector(db),
-      createQueryCompiler: () => new PostgresQueryCompiler(),
+      createQueryCompiler: () => new PostgresTextCompiler(),
     },
   }),
 };

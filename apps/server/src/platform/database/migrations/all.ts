@@ -2,5 +2,6 @@
 import type { Migration } from "./migration.ts";
 import { core } from "./0001-core.ts";
 import { access } from "./0002-access.ts";
+import { scale } from "./0003-scale.ts";
 
-export const migrations: readonly Migration[] = [core, access];
+export const migrations: readonly Migration[] = [core, access, scale];
