@@ -9,6 +9,7 @@ import { commandsInNewHome } from "../clients/command.ts";
 import { LAYOUT_TAG, readLayout, writeImage } from "../clients/images.ts";
 import { runConformance } from "../conformance/suite.ts";
 import { requireTool } from "../tools/install.ts";
+import { openFaultyLink, type FaultyLink } from "./faulty-link.ts";
 import { checkImage, makeImage, MANIFEST_TYPE, pushBlob, pushImage, sha256, startPushLoad } from "./push-load.ts";
 import { ADMIN, ask, expectStatus, startReplicas, until, type Replicas, type SharedStore } from "./replicas.ts";
 
@@ -137,6 +138,57 @@ describe("three replicas and their database", () => {
     await load.more(6);
     await load.stopAndCheck();
     t.diagnostic(`${load.acknowledged} images acknowledged and pulled; pushes tried again: ${JSON.stringify([...load.retries])}`);
+    await everyoneCollects(started);
+  });
+});
+
+describe("three replicas and their store", () => {
+  it("say so while S3 is overloaded, silent or away, refuse writes cleanly, and go on by themselves", async (t) => {
+    let link: FaultyLink | undefined;
+    const started = await startReplicas(t, "versitygw", { "storage.hotCacheBytes": "0" }, async (endpoint) => {
+      link = await openFaultyLink(endpoint);
+      return link;
+    });
+    if (started === undefined || link === undefined) return;
+    const { proxy, replicas } = started;
+    const repository = "library/store-outage";
+    const image = makeImage(100_000);
+    await pushImage(proxy.origin, repository, "before", image);
+    const layer = image.blobs[1]!.digest;
+    for (const mode of ["503", "refuse", "silent"] as const) {
+      link.set(mode);
+      for (const { origin } of replicas) {
+        await until(`not ready: ${mode}`, async () => {
+          const answer = await fetch(`${origin}/readyz`);
+          const { checks } = (await answer.json()) as { checks: Record<string, string> };
+          return answer.status === 503 && checks["store"] !== "ok" && checks["database"] === "ok";
+        });
+        // What the database knows is served.
+        await expectStatus(await ask(origin, "GET", `/v2/${repository}/manifests/before`), 200);
+        await expectStatus(await ask(origin, "HEAD", `/v2/${repository}/blobs/${layer}`), 200);
+      }
+      // A silent service is given up only after minutes of tries: nobody waits for that here.
+      if (mode !== "silent") {
+        const bytes = randomBytes(200_000);
+        const write = `/v2/${repository}/blobs/uploads/?digest=${sha256(bytes)}`;
+        await Promise.all(
+          replicas.flatMap(({ origin }) =>
+            [
+              ["POST", write, { body: bytes, headers: { "content-type": "application/octet-stream" } }] as const,
+              ["GET", `/v2/${repository}/blobs/${layer}`, {}] as const,
+            ].map(async ([method, path, how]) => {
+              const answer = await ask(origin, method, path, how);
+              assert.equal(answer.status, 503, `${mode} ${method}: ${await answer.text()}`);
+              assert.match(answer.headers.get("retry-after") ?? "", /^\d+$/, `${mode} ${method}`);
+            }),
+          ),
+        );
+      }
+      link.set("pass");
+      for (const { origin } of replicas) await until("ready again", async () => (await fetch(`${origin}/readyz`)).status === 200);
+      await checkImage(proxy.origin, repository, "before", image);
+      await pushImage(proxy.origin, repository, `after-${mode}`, makeImage(50_000));
+    }
     await everyoneCollects(started);
   });
 });

@@ -7,11 +7,14 @@ import type { TestContext } from "node:test";
 import { cephSettings, postgresSettings } from "../clients/storage.ts";
 import { skipOrThrow } from "../tools/install.ts";
 import { freePort, startProgram, temporaryFolder, type Program } from "../tools/processes.ts";
-import { startCephRgw, startPostgres, type PostgresServer } from "../tools/servers.ts";
+import { startCephRgw, startPostgres, startVersitygw, type PostgresServer } from "../tools/servers.ts";
 import { startRoundRobin, type RoundRobin } from "./round-robin.ts";
 
 /** Where the replicas keep bytes. */
-export type SharedStore = "Ceph" | "one directory";
+export type SharedStore = "Ceph" | "versitygw" | "one directory";
+
+/** Puts something between the replicas and their S3; given its address, gives another. */
+export type OnTheWay = (endpoint: string) => Promise<{ readonly origin: string; stop(): Promise<void> }>;
 
 /** The administrator of every registry under test. */
 export const ADMIN = { name: "admin", password: "replica-test-password" };
@@ -49,6 +52,7 @@ export async function startReplicas(
   t: TestContext,
   store: SharedStore,
   settings: Readonly<Record<string, string>> = {},
+  onTheWay?: OnTheWay,
 ): Promise<Replicas | undefined> {
   const stops: (() => Promise<void>)[] = [];
   // In the opposite order: a replica without its database would wait for it in vain.
@@ -58,7 +62,7 @@ export async function startReplicas(
   try {
     const postgres = await startPostgres();
     stops.push(postgres.stop);
-    const all = { ...SETTINGS, ...(await postgresSettings(postgres)), ...(await storeSettings(stops, store)), ...settings };
+    const all = { ...SETTINGS, ...(await postgresSettings(postgres)), ...(await storeSettings(stops, store, onTheWay)), ...settings };
     const first = await startReplica(stops, all);
     // Beside each other, as a deployment starts them.
     const [second, third] = await Promise.all([startReplica(stops, all), startReplica(stops, all)]);
@@ -73,11 +77,20 @@ export async function startReplicas(
   }
 }
 
-async function storeSettings(stops: (() => Promise<void>)[], store: SharedStore): Promise<Record<string, string>> {
-  if (store === "Ceph") {
-    const ceph = await startCephRgw();
-    stops.push(ceph.stop);
-    return cephSettings(ceph.target);
+async function storeSettings(
+  stops: (() => Promise<void>)[],
+  store: SharedStore,
+  onTheWay: OnTheWay | undefined,
+): Promise<Record<string, string>> {
+  if (store !== "one directory") {
+    const { target, stop } = store === "Ceph" ? await startCephRgw() : await startVersitygw();
+    stops.push(stop);
+    const between = await onTheWay?.(target.endpoint);
+    if (between !== undefined) stops.push(between.stop);
+    return {
+      ...cephSettings({ ...target, endpoint: between?.origin ?? target.endpoint }),
+      ...(store === "versitygw" ? { "storage.s3.dialect": "generic" } : {}),
+    };
   }
   const folder = await temporaryFolder("shared-store");
   stops.push(() => rm(folder, { recursive: true, force: true }));
