@@ -38,8 +38,8 @@ export interface ScaleCase {
 const flat: Bound = { figure: "p99", factor: 1.3 };
 const pageEntries = 1000;
 const connections = 4;
-/** Different tags that are asked for in turn: more than any cache of pages would be warmed by. */
-const spreadTags = 10_000;
+/** Different tags that are asked for in turn, as many in every size: what differs is how far apart they lie. */
+const spreadTags = 1000;
 
 type Who = (scaled: ScaledRegistry) => Credentials | undefined;
 const administrator: Who = (scaled) => scaled.registry.endpoint.credentials;
@@ -132,7 +132,8 @@ function sampleOf(outcome: {
   };
 }
 
-const middle = (scaled: ScaledRegistry): string => numbered(Math.floor(scaled.count / 2));
+/** A place in the middle with a whole page behind it. */
+const middle = (scaled: ScaledRegistry): string => numbered(Math.floor(Math.max(0, scaled.count - pageEntries) / 2));
 const page = (parameters: Readonly<Record<string, string>>): string =>
   new URLSearchParams({ n: String(pageEntries), ...parameters }).toString();
 const uniqueManifest = () => artifactManifest(randomUUID());
@@ -206,10 +207,8 @@ export const scaleCases: readonly ScaleCase[] = [
     name: "manifest GET by many tags",
     bound: { figure: "rate", factor: 0.95 },
     repository: places.tags,
-    targets: ({ count }) => {
-      const length = Math.min(spreadTags, count);
-      return Array.from({ length }, (_, index) => `manifests/t${numbered(Math.floor((index * count) / length))}`);
-    },
+    targets: ({ count }) =>
+      Array.from({ length: spreadTags }, (_, index) => `manifests/t${numbered(Math.floor((index * count) / spreadTags))}`),
   }),
   readCase({
     name: "blob HEAD, many",

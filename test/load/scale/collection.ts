@@ -11,13 +11,12 @@ import type { RegistryProcess, Registry } from "../registries.ts";
 import { openSession, pathOf, pushImage } from "../registry-session.ts";
 import { countDead, seedBlobs } from "./seeds.ts";
 import { openSeeded, startBerth } from "./setup.ts";
+import type { ScaleRun } from "./setup.ts";
 
 /** How it is asked for. `databaseUrl` undefined: SQLite. */
 export interface CollectionPlan {
-  readonly folder: string;
   readonly databaseUrl: string | undefined;
   readonly deadBlobs: number;
-  readonly progress: (text: string) => void;
 }
 
 /** As many as the collector finds dead by itself: nothing has to wait out a lease or a grace here. */
@@ -38,13 +37,14 @@ interface Pulls {
 }
 
 /** Seeds, collects and measures; gives the lines of its report. */
-export async function measureCollection(plan: CollectionPlan): Promise<string[]> {
-  const { databaseUrl, deadBlobs, progress } = plan;
-  const folder = join(plan.folder, `collection-${databaseUrl === undefined ? "sqlite" : "postgres"}`);
+export async function measureCollection(run: ScaleRun, { databaseUrl, deadBlobs }: CollectionPlan): Promise<string[]> {
+  const { progress } = run;
+  const folder = join(run.folder, `collection-${databaseUrl === undefined ? "sqlite" : "postgres"}`);
   const label = `collection of ${deadBlobs.toLocaleString("en-US")} dead blobs, ${databaseUrl === undefined ? "sqlite" : "postgres"}`;
   const registry = await startBerth(folder, databaseUrl, settings);
   const { process } = registry;
   if (process === undefined) throw new Error("a registry without a process");
+  run.track(process);
   try {
     const image = imageOf(createContentSource(64 * 1024)(64 * 1024));
     const session = openSession(registry.endpoint, 1);

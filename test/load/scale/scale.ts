@@ -1,16 +1,19 @@
 // `npm run bench -- --scale`: the same requests on registries of 10^3, 10^5 and 10^6 of everything, on SQLite and PostgreSQL, and one table
 // that says what grew. Sizes are measured in turn, the others stopped meanwhile. Not here: seeding (setup.ts), the requests (cases.ts).
+import { rmSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ToolUnavailable } from "../../tools/install.ts";
+import { atOurEnd } from "../../tools/processes.ts";
 import { startPostgres } from "../../tools/servers.ts";
 import type { PostgresServer } from "../../tools/servers.ts";
+import type { RegistryProcess } from "../registries.ts";
 import { scaleCases } from "./cases.ts";
 import type { Bound, ScaleCase, ScaleSample } from "./cases.ts";
 import { measureCollection } from "./collection.ts";
 import { startScaled } from "./setup.ts";
-import type { ScaledRegistry } from "./setup.ts";
+import type { ScaledRegistry, ScaleRun } from "./setup.ts";
 
 /** How the run was asked for. */
 export interface ScalePlan {
@@ -67,6 +70,12 @@ export function parseSizes(text: string): { readonly sizes: readonly number[]; r
 /** Runs everything and prints the table; true when every request was answered. */
 export async function runScale(plan: ScalePlan): Promise<boolean> {
   const folder = await mkdtemp(join(plan.folder, "berth-scale-"));
+  const running: RegistryProcess[] = [];
+  const callOff = atOurEnd(() => {
+    for (const process of running) process.kill();
+    rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  });
+  const run: ScaleRun = { folder, progress: plan.progress, track: (process) => running.push(process) };
   const rows: ScaleRow[] = [];
   const remarks: string[] = [];
   let isWhole = true;
@@ -81,16 +90,17 @@ export async function runScale(plan: ScalePlan): Promise<boolean> {
         continue;
       }
       try {
-        isWhole = (await runDatabase(plan, folder, postgres, rows, remarks)) && isWhole;
+        isWhole = (await runDatabase(plan, run, postgres, rows, remarks)) && isWhole;
         if (plan.deadBlobs > 0) {
           const databaseUrl = await postgres?.createDatabase();
-          remarks.push(...(await measureCollection({ folder, databaseUrl, deadBlobs: plan.deadBlobs, progress: plan.progress })));
+          remarks.push(...(await measureCollection(run, { databaseUrl, deadBlobs: plan.deadBlobs })));
         }
       } finally {
         await postgres?.stop();
       }
     }
   } finally {
+    callOff();
     await rm(folder, { recursive: true, force: true, maxRetries: 3 });
   }
   console.log([...remarks, "", ...tableOf(rows)].join("\n"));
@@ -102,7 +112,7 @@ export async function runScale(plan: ScalePlan): Promise<boolean> {
 
 async function runDatabase(
   plan: ScalePlan,
-  folder: string,
+  run: ScaleRun,
   postgres: PostgresServer | undefined,
   rows: ScaleRow[],
   remarks: string[],
@@ -112,7 +122,7 @@ async function runDatabase(
   try {
     for (const count of plan.sizes) {
       const blobs = count === plan.sizes.at(-1) ? (plan.mostBlobs ?? count) : count;
-      const one = await startScaled(folder, { count, blobs, databaseUrl: await postgres?.createDatabase() }, plan.progress);
+      const one = await startScaled(run, { count, blobs, databaseUrl: await postgres?.createDatabase() });
       scaled.push(one);
       remarks.push(`${one.label}: seeded in ${one.seedSeconds.toFixed(0)} s`);
     }

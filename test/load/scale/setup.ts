@@ -39,14 +39,23 @@ export interface ScaleSize {
   readonly databaseUrl: string | undefined;
 }
 
+/** What a run lends to its parts. */
+export interface ScaleRun {
+  readonly folder: string;
+  readonly progress: (text: string) => void;
+  /** Is told of every process, so that none outlives the run. */
+  readonly track: (process: RegistryProcess) => void;
+}
+
 /** Starts, fills and starts again. */
-export async function startScaled(folder: string, size: ScaleSize, progress: (text: string) => void): Promise<ScaledRegistry> {
+export async function startScaled({ folder, progress, track }: ScaleRun, size: ScaleSize): Promise<ScaledRegistry> {
   const { count, databaseUrl } = size;
   const dialect: DialectName = databaseUrl === undefined ? "sqlite" : "postgres";
   const label = `${dialect} ${count.toExponential(0).replace("+", "")}`;
   const registry = await startBerth(join(folder, `${dialect}-${count}`), databaseUrl);
   const { process } = registry;
   if (process === undefined) throw new Error("a registry without a process");
+  track(process);
   try {
     const anchors = await pushAnchors(registry);
     const member: Credentials = { user: "reader", password: "a password of the bench" };

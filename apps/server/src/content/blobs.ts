@@ -352,6 +352,22 @@ const lockBlobs = statement<{ blobIds: number[] }>()("blobs.lockMany", (db, p, t
     .modifyEnd(tools.lock("update")),
 );
 
+const lockFree = statement<{ blobIds: number[] }>()("blobs.lockFree", (db, p, tools) =>
+  db
+    .selectFrom("blob")
+    .select("id")
+    .where(({ ref }) => tools.inList(ref("id"), p.blobIds, "bigint"))
+    .modifyEnd(tools.lock("update skip locked")),
+);
+
+/**
+ * Locks those of the blobs that nobody else has locked, and gives them. A push locks the blob and then its link, the collector has the link
+ * and then needs the blob: were it to wait here, each would wait for the other.
+ */
+export async function lockFreeBlobs(tx: Executor, blobIds: readonly number[]): Promise<Set<number>> {
+  return new Set((await tx.all(lockFree, { blobIds: [...blobIds] })).map((blob) => blob.id));
+}
+
 const dropUnlinked = statement<{ blobIds: number[] }>()("blobs.dropUnlinked", (db, p, tools) =>
   db
     .deleteFrom("blob")

@@ -7,7 +7,7 @@
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
-import { takeUnlinkedBlobs, type LeaseTimes } from "./blobs.ts";
+import { lockFreeBlobs, takeUnlinkedBlobs, type LeaseTimes } from "./blobs.ts";
 import type { BlobStore, StorageKey } from "./blobs/blob-store.ts";
 
 /** What one batch did. */
@@ -211,7 +211,10 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
         // Some manifest holds these after all: a push and a deletion crossed. They leave the queue.
         if (held.length > 0) await tx.run(hold, pairsOf(held));
         const isHeld = new Set(held.map((link) => `${link.repository_id} ${link.blob_id}`));
-        const dead = due.filter((link) => !isHeld.has(`${link.repository_id} ${link.blob_id}`));
+        const unheld = due.filter((link) => !isHeld.has(`${link.repository_id} ${link.blob_id}`));
+        const free = await lockFreeBlobs(tx, [...new Set(unheld.map((link) => link.blob_id))]);
+        // What somebody else is busy with stays due.
+        const dead = unheld.filter((link) => free.has(link.blob_id));
         for (const [repositoryId, links] of Map.groupBy(dead, (link) => link.repository_id)) {
           await tx.run(dropLink, { repositoryId, blobIds: links.map((link) => link.blob_id) });
         }
