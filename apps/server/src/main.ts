@@ -209,11 +209,11 @@ function greet(url: string, registry: string, passwordFile: string | undefined):
 Berth ${VERSION} is ready at ${url}
 The administrator is "admin"; ${passwordFile === undefined ? "the password is the one that you configured" : `the password is in ${passwordFile}`}.
 
-Push and pull with docker (podman and skopeo alike):
+Push and pull with docker:
   echo ${password} | docker login ${registry} -u admin --password-stdin
-  docker pull hello-world && docker tag hello-world ${registry}/library/hello-world
-  docker push ${registry}/library/hello-world
-  docker pull ${registry}/library/hello-world
+  tar -C /etc -c hostname | docker import - ${registry}/library/hello:v1
+  docker push ${registry}/library/hello:v1
+  docker pull ${registry}/library/hello:v1
 
 `);
 }
