@@ -17,8 +17,9 @@ import {
 import { describeProblems, describeSettings } from "./config-document.ts";
 import { loadConfig, takeConfigFlags, type FlagValue } from "./config-load.ts";
 import { EXIT_CONFIG, type Config } from "./config.ts";
+import { refuseHalfRestored } from "./features/backup/restore-store.ts";
 import { systemClock } from "./platform/clock.ts";
-import { LATEST_MIGRATION, migrate } from "./platform/database/migrate.ts";
+import { findMigrationVersion, LATEST_MIGRATION, migrate } from "./platform/database/migrate.ts";
 import { openDataDirectory, type DataDirectory } from "./platform/data-directory.ts";
 import { createLog, type Log, type Logger } from "./platform/log.ts";
 import { createReport, type Report } from "./platform/report.ts";
@@ -65,7 +66,7 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
       options: {
         "no-jobs": { type: "boolean", default: false },
         "dry-run": { type: "boolean", default: false },
-        to: { type: "string", default: String(LATEST_MIGRATION) },
+        to: { type: "string" },
         limit: { type: "string", default: "100" },
         snapshot: { type: "string" },
         check: { type: "boolean", default: false },
@@ -237,17 +238,19 @@ async function work(config: Config): Promise<number | undefined> {
   });
 }
 
-async function runMigrate(config: Config, to: string): Promise<number | undefined> {
-  const target = Number(to);
-  if (!Number.isInteger(target) || target < 0 || target > LATEST_MIGRATION) {
+async function runMigrate(config: Config, to: string | undefined): Promise<number | undefined> {
+  const target = to === undefined ? undefined : Number(to);
+  if (target !== undefined && (!Number.isInteger(target) || target < 0 || target > LATEST_MIGRATION)) {
     throw new StartupError(`--to is a version from 0 to ${LATEST_MIGRATION}`);
   }
   return withSurroundings(config, async ({ logger }) => {
     const database = await openDatabase(config, logger);
     try {
-      const steps = await migrate(database, systemClock, target);
-      for (const step of steps) process.stdout.write(`${step}\n`);
-      process.stdout.write(`the database is at version ${target}\n`);
+      await refuseHalfRestored(database);
+      for (const step of await migrate(database, systemClock, target)) process.stdout.write(`${step}\n`);
+      const version = await findMigrationVersion(database);
+      const newer = version > LATEST_MIGRATION ? `, newer than this program's ${LATEST_MIGRATION}, which may run on it` : "";
+      process.stdout.write(`the database is at version ${version}${newer}\n`);
       return undefined;
     } finally {
       await database.close();

@@ -1,8 +1,11 @@
-// Brings a database to a version, forwards or back, one transaction a step. Not here: the steps (migrations/).
+// Brings a database to a version, forwards or back, one transaction a step, and says which programs may run on it: each step leaves word in
+// the table `migration` for the programs that are older than the step. Not here: the steps (migrations/).
+import { sql } from "kysely";
 import type { Clock } from "../clock.ts";
 import type { Database } from "./database.ts";
 import { migrations } from "./migrations/all.ts";
-import type { ColumnTypes } from "./migrations/migration.ts";
+import type { ColumnTypes, Migration } from "./migrations/migration.ts";
+import { StartupError } from "../startup-error.ts";
 import { statement, type DialectName } from "./statement.ts";
 
 const TYPES: Readonly<Record<DialectName, ColumnTypes>> = {
@@ -40,22 +43,76 @@ export async function findMigrationVersion(database: Database): Promise<number> 
   return (await database.first(findVersion, {}))?.id ?? 0;
 }
 
-/** Runs the steps from where the database is to `target`. Replicas that start together take turns. Gives the steps' names. */
-export async function migrate(database: Database, clock: Clock, target = LATEST_MIGRATION): Promise<string[]> {
+// Release 0.1.0 made the table without this column and inserts rows without it, so it may be absent, and null in a row.
+const findColumn = statement<Record<never, never>>()<{ one: number }>("migrate.column", (db, _, { name }) => ({
+  compile: () =>
+    (name === "sqlite"
+      ? sql<{ one: number }>`select 1 as one from pragma_table_info('migration') where name = 'oldest_program'`
+      : sql<{ one: number }>`select 1 as one from pg_attribute
+          where attrelid = to_regclass('migration') and attname = 'oldest_program' and not attisdropped`
+    ).compile(db),
+}));
+
+const findOldestProgram = statement<{ after: number }>()("migrate.oldestProgram", (db, p) =>
+  db
+    .selectFrom("migration")
+    .select(({ fn, ref }) => fn.max(fn.coalesce(ref("oldest_program"), ref("id"))).as("oldest"))
+    .where("id", ">", p.after),
+);
+
+async function addColumn(database: Database): Promise<void> {
+  const hasColumn = async (): Promise<boolean> => (await database.first(findColumn, {})) !== undefined;
+  if (await hasColumn()) return;
+  try {
+    await database.script(`alter table migration add column oldest_program ${TYPES[database.dialect].integer}`);
+  } catch (error) {
+    // Another replica was quicker.
+    if (!(await hasColumn())) throw error;
+  }
+}
+
+/**
+ * Whether a program that knows `known` steps may run on a database at `version`. A newer database says so itself, by what each of its steps
+ * wrote down. Errors: `StartupError` where it may not.
+ */
+async function checkNewer(database: Database, version: number, known: number): Promise<void> {
+  const oldest = Number((await database.first(findOldestProgram, { after: known }))?.oldest ?? version);
+  if (oldest <= known) return;
+  throw new StartupError(
+    `The database is at version ${version} and takes programs from version ${oldest}; this program's is ${known}. ` +
+      `Start a newer program, or take the database back with \`migrate --to ${known}\` of the program that brought it there.`,
+  );
+}
+
+/**
+ * Runs the steps from where the database is to `target`. Replicas that start together take turns; what was cut off goes on when it is run
+ * again. Gives the steps' names. A database that is newer than `steps` and says that this program may run on it stays as it is.
+ * Errors: `StartupError` where it says that this program may not, or where a newer one is to be taken back.
+ */
+export async function migrate(
+  database: Database,
+  clock: Clock,
+  target?: number,
+  steps: readonly Migration[] = migrations,
+): Promise<string[]> {
   const types = TYPES[database.dialect];
   const done: string[] = [];
   for (;;) {
     const version = await findMigrationVersion(database);
-    if (version > migrations.length) {
-      throw new Error(
-        `the database is at version ${version}, newer than this program's ${migrations.length}: start the newer program, or migrate down with it`,
+    await addColumn(database);
+    if (version > steps.length) {
+      await checkNewer(database, version, steps.length);
+      if (target === undefined || target === steps.length) return done;
+      throw new StartupError(
+        `The database is at version ${version}, and this program knows ${steps.length}: only the program that brought it there can take it back.`,
       );
     }
-    if (version === target) return done;
-    const isUp = version < target;
-    const step = migrations[isUp ? version : version - 1]!;
+    const goal = target ?? steps.length;
+    if (version === goal) return done;
+    const isUp = version < goal;
+    const step = steps[isUp ? version : version - 1]!;
     const record = isUp
-      ? `insert into migration (id, name, applied_at) values (${step.id}, '${step.name}', ${clock.now()})`
+      ? `insert into migration (id, name, applied_at, oldest_program) values (${step.id}, '${step.name}', ${clock.now()}, ${step.oldestProgram})`
       : `delete from migration where id = ${step.id}`;
     // The record comes first: of replicas that try the same step at once, all but one fail on it and look again.
     const statements = isUp ? [record, ...step.up(types)] : [record, ...step.down(types)];

@@ -184,6 +184,8 @@ export interface MigrationTable {
   id: number;
   name: string;
   applied_at: number;
+  /** The oldest program, by the last step that it knows, that may run on a database with this step; null: only those that know the step. */
+  oldest_program: number | null;
 }
 
 export interface Schema {

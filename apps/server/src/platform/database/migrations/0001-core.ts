@@ -4,6 +4,7 @@ import type { Migration } from "./migration.ts";
 export const core: Migration = {
   id: 1,
   name: "core",
+  oldestProgram: 1,
   up: ({ id, integer, text, bytes, clustered }) => [
     `create table project (
       id ${id},

@@ -4,6 +4,7 @@ import type { Migration } from "./migration.ts";
 export const access: Migration = {
   id: 2,
   name: "access",
+  oldestProgram: 2,
   up: ({ text }) => [
     // The project's sort_key once more, so that a member's projects come in order from an index. Projects are never renamed.
     `alter table member add column project_sort_key ${text} not null default ''`,

@@ -5,6 +5,7 @@ import type { Migration } from "./migration.ts";
 export const scale: Migration = {
   id: 3,
   name: "scale",
+  oldestProgram: 2,
   up: () => [
     `drop index repository_blob_by_blob`,
     `create index repository_blob_by_blob on repository_blob (blob_id, repository_id)`,

@@ -20,6 +20,12 @@ export interface Migration {
   /** Counts up from 1 without gaps. */
   readonly id: number;
   readonly name: string;
+  /**
+   * The oldest program, named by the last step that it knows, that may run on a database that has this step: at least the release before, so
+   * that both serve at once. A step that only adds says an older one; one that takes away what a program still uses says the first that no
+   * longer does, and comes a release later. Adding a column breaks programs that select `*` from the table on a kept connection.
+   */
+  readonly oldestProgram: number;
   up(types: ColumnTypes): readonly string[];
   down(types: ColumnTypes): readonly string[];
 }
