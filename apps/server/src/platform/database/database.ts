@@ -24,6 +24,9 @@ export interface WriteOptions {
   readonly durable?: boolean;
 }
 
+/** Runs one statement of plain SQL and gives its rows. */
+export type RunSql = (sql: string) => Promise<readonly Readonly<Record<string, unknown>>[]>;
+
 /**
  * A database. Reads outside a transaction see committed state only.
  * All methods throw `RegistryError` UNAVAILABLE (with `retry-after`) when the engine is out of reach or has no connection to spare, and
@@ -43,5 +46,10 @@ export interface Database extends Executor {
   probe(): Promise<void>;
   /** Runs plain SQL without parameters, rolling back what a failed text began: for migrations and tests only. */
   script(sql: string): Promise<void>;
+  /**
+   * One connection for single statements of plain SQL, one after the other, which may take as long as they need: for migrations, which look
+   * at what they find and on PostgreSQL do things that no transaction may hold. What `work` leaves open or set ends with it.
+   */
+  session<T>(work: (run: RunSql) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }

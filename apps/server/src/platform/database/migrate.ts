@@ -3,6 +3,7 @@
 import { sql } from "kysely";
 import type { Clock } from "../clock.ts";
 import type { Database } from "./database.ts";
+import { takeStep } from "./migration-step.ts";
 import { migrations } from "./migrations/all.ts";
 import type { ColumnTypes, Migration } from "./migrations/migration.ts";
 import { StartupError } from "../startup-error.ts";
@@ -97,6 +98,7 @@ export async function migrate(
 ): Promise<string[]> {
   const types = TYPES[database.dialect];
   const done: string[] = [];
+  let isNew: boolean | undefined;
   for (;;) {
     const version = await findMigrationVersion(database);
     await addColumn(database);
@@ -114,11 +116,11 @@ export async function migrate(
     const record = isUp
       ? `insert into migration (id, name, applied_at, oldest_program) values (${step.id}, '${step.name}', ${clock.now()}, ${step.oldestProgram})`
       : `delete from migration where id = ${step.id}`;
-    // The record comes first: of replicas that try the same step at once, all but one fail on it and look again.
-    const statements = isUp ? [record, ...step.up(types)] : [record, ...step.down(types)];
+    const statements = [record, ...(isUp ? step.up(types) : step.down(types))];
+    isNew ??= version === 0;
     try {
-      await database.script(`begin;\n${statements.join(";\n")};\ncommit;`);
-      done.push(`${isUp ? "up" : "down"} ${step.id} ${step.name}`);
+      const isDone = await takeStep(database, { from: version, indexes: (isUp && step.indexes) || [], statements, isNew });
+      if (isDone) done.push(`${isUp ? "up" : "down"} ${step.id} ${step.name}`);
     } catch (error) {
       if ((await findMigrationVersion(database)) === version) throw error;
     }

@@ -35,6 +35,8 @@ const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
  * rests: its row locks must not hold up the other replicas.
  */
 const REST_IN_TRANSACTION_MS = 10_000;
+/** As long as a timer can be: the driver takes 0 for its own default. */
+const NO_TIMEOUT_MS = 2 ** 31 - 1;
 /** Tries of a transaction that PostgreSQL chose as a deadlock's victim. */
 const MAX_TRIES = 5;
 const INT8_OID = 20;
@@ -137,10 +139,26 @@ export function openPostgres(options: PostgresOptions): Database {
       }
     },
     script: (text) => withClient(async (client) => void (await client.query(text))),
+    async session(work) {
+      const client = await pool.connect();
+      const onError = (): void => undefined;
+      // What breaks it shows at the next statement.
+      client.on("error", onError);
+      try {
+        await client.query("set statement_timeout = 0");
+        return await work(async (text) => (await client.query({ text, query_timeout: NO_TIMEOUT_MS } as pg.QueryConfig)).rows);
+      } catch (error) {
+        throw translate(error);
+      } finally {
+        // Its settings and locks are nobody else's: the connection goes with them.
+        client.release(true);
+      }
+    },
     async close() {
       isClosed = true;
       await pool.end();
     },
+    connections: () => ({ open: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
   };
   return database;
 }

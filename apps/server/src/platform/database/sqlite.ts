@@ -145,6 +145,15 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
           throw error;
         }
       }),
+    session: (work) =>
+      exclusively(async () => {
+        try {
+          return await work(async (text) => writer.prepare(text).all());
+        } finally {
+          if (writer.isTransaction) writer.exec("rollback");
+          snapshot.end();
+        }
+      }),
     async close() {
       if (isClosed) return;
       isClosed = true;

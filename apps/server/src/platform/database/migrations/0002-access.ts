@@ -5,15 +5,17 @@ export const access: Migration = {
   id: 2,
   name: "access",
   oldestProgram: 2,
+  indexes: [
+    { name: "member_by_project_and_role", on: "member (project_id, role)" },
+    { name: "project_public_in_order", on: "project (sort_key) where is_public = 1" },
+    { name: "account_of_registry", on: "account (kind, name) where project_id is null" },
+    { name: "login_failure_by_age", on: "login_failure (window_started_at)" },
+  ],
   up: ({ text }) => [
     // The project's sort_key once more, so that a member's projects come in order from an index. Projects are never renamed.
     `alter table member add column project_sort_key ${text} not null default ''`,
     `update member set project_sort_key = (select sort_key from project where project.id = member.project_id)`,
     `create index member_by_account_in_order on member (account_id, project_sort_key)`,
-    `create index member_by_project_and_role on member (project_id, role)`,
-    `create index project_public_in_order on project (sort_key) where is_public = 1`,
-    `create index account_of_registry on account (kind, name) where project_id is null`,
-    `create index login_failure_by_age on login_failure (window_started_at)`,
   ],
   down: () => [
     `drop index login_failure_by_age`,

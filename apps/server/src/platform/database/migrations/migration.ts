@@ -15,6 +15,16 @@ export interface ColumnTypes {
   readonly clustered: string;
 }
 
+/**
+ * An index, or what becomes of one. Built while everything goes on: PostgreSQL builds it under another name without a lock that anybody
+ * waits for, ahead of `up`'s transaction, in which it then takes its name and its predecessor's place.
+ */
+export interface OnlineIndex {
+  readonly name: string;
+  /** Table, columns and condition, as they follow `create index NAME on`; of tables and columns that were there before the step. */
+  readonly on: string;
+}
+
 /** One step. Each list of statements runs in one transaction. */
 export interface Migration {
   /** Counts up from 1 without gaps. */
@@ -26,6 +36,8 @@ export interface Migration {
    * longer does, and comes a release later. Adding a column breaks programs that select `*` from the table on a kept connection.
    */
   readonly oldestProgram: number;
+  /** Indexes of tables that may be large. */
+  readonly indexes?: readonly OnlineIndex[];
   up(types: ColumnTypes): readonly string[];
   down(types: ColumnTypes): readonly string[];
 }
