@@ -194,7 +194,7 @@ describe("problems", () => {
       ["storage: { s3: { secretAccessKey: a } }", "storage.s3.accessKeyId is missing: storage.s3.secretAccessKey is set"],
       [
         "storage: { kind: s3, s3: { bucket: abc, partSizeBytes: 5MiB } }",
-        "limits.uploadBytes is more than 10000 parts of storage.s3.partSizeBytes (5MiB): raise the part size or lower the limit",
+        "limits.uploadBytes is more than 9000 parts of storage.s3.partSizeBytes (5MiB): raise the part size or lower the limit",
       ],
       ["limits: { chunkMinBytes: 2MiB, uploadBytes: 1MiB }", "limits.chunkMinBytes is more than limits.uploadBytes"],
       ["metrics: { listen: '127.0.0.1:5000' }", "metrics.listen is the same address as http.listen"],

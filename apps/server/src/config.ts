@@ -24,8 +24,11 @@ import {
 /** The exit code for a configuration that the program refuses. Source: EX_CONFIG of sysexits.h. */
 export const EXIT_CONFIG = 78;
 
-/** A multipart upload of the S3 API has at most this many parts. Source: Amazon S3 multipart upload limits. */
-export const S3_PARTS_MAX = 10_000;
+/**
+ * Whole parts of an upload to S3. The API allows 10,000 parts; the thousand that are missing here may be short where memory is short.
+ * Source: Amazon S3 multipart upload limits.
+ */
+export const S3_PARTS_MAX = 9_000;
 
 /** All settings. A setting's path, such as `http.listen`, is also its flag `--http.listen` and its variable `BERTH_HTTP_LISTEN`. */
 export const CONFIG_SCHEMA = {
@@ -128,7 +131,14 @@ export const CONFIG_SCHEMA = {
         min: "5MiB",
         max: "5GiB",
         about:
-          "The size of one part of an upload, held in memory while it is sent. A blob has at most 10000 parts: 156 GiB with the default.",
+          "The size of one part of an upload, held in memory while it is sent. A blob has at most 9000 whole parts: 140 GiB with the default.",
+      }),
+      uploadMemoryBytes: sizeBytes({
+        standard: "512MiB",
+        min: "5MiB",
+        max: "1TiB",
+        about:
+          "Memory for the parts of all uploads of one process. When it is full, parts get smaller (5MiB), and uploads wait for each other.",
       }),
     },
     redirect: oneOf(["never", "always"], {
@@ -166,7 +176,7 @@ export const CONFIG_SCHEMA = {
       standard: "128GiB",
       min: "1MiB",
       max: "48TiB",
-      about: "The largest blob. The default is the largest round size that S3 can take in 10000 parts of the default part size.",
+      about: "The largest blob. The default is the largest round size that S3 can take in 9000 parts of the default part size.",
     }),
     uploadAgeSeconds: seconds({
       standard: "24h",
@@ -347,3 +357,8 @@ export function findContradictions(config: Config): readonly (readonly [string, 
   );
   return found;
 }
+  refuse(
+    isS3 && s3.uploadMemoryBytes < s3.partSizeBytes,
+    "storage.s3.uploadMemoryBytes",
+    `is less than one part (storage.s3.partSizeBytes, ${showSize(s3.partSizeBytes)})`,
+  );

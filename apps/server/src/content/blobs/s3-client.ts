@@ -6,6 +6,7 @@ import type { ListMultipartUploadsCommandOutput, S3Client } from "@aws-sdk/clien
 import type { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import type { S3Dialect } from "./s3-dialects.ts";
 import { isAbsent, translateServiceError } from "./s3-errors.ts";
+import { withPatience } from "./s3-retries.ts";
 
 /** Where an S3 service is and how to speak to it. */
 export interface S3Settings {
@@ -24,6 +25,8 @@ export interface S3Settings {
   readonly idleTimeoutMs?: number | undefined;
   /** Tries of one request, the first included, with growing waits in between. */
   readonly attempts?: number | undefined;
+  /** No try begins so long after the first one did. */
+  readonly patienceMs?: number | undefined;
 }
 
 /** An object or upload found by listing. */
@@ -58,9 +61,13 @@ export interface S3Bucket {
 }
 
 const CONNECT_TIMEOUT_MS = 5_000;
-// S3 itself breaks off idle connections after some 20 s; a service that is silent for longer than 30 s is stuck.
-const IDLE_TIMEOUT_MS = 30_000;
-// Waits of 0.1, 0.2, 0.4, 0.8 s at most: what SlowDown needs, without keeping a client's request for long.
+// S3 itself breaks off idle connections after some 20 s; what is asked here is answered in far less than a second, in seconds under load.
+const IDLE_TIMEOUT_MS = 15_000;
+// Copies inside the service, and putting parts together: the service may work for long before it says a word.
+const WORKING_TIMEOUT_MS = 60_000;
+// A service that says nothing gets a second try, on a new connection, and no third: clients hear of it within 40 s.
+const PATIENCE_MS = 20_000;
+// The SDK waits longer each time, for whole seconds where the service says SlowDown; PATIENCE_MS ends it in any case.
 const ATTEMPTS = 5;
 // One for each blob that is streamed at the same time and each part under way; the SDK's own 50 would make pulls queue.
 const MAX_SOCKETS = 256;
@@ -105,9 +112,9 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
   const { bucket: Bucket, dialect } = settings;
   const isPathStyle = settings.forcePathStyle === true || (dialect.addressing === "path" && settings.endpoint !== undefined);
 
-  function connect(endpoint: string | undefined): S3Client {
+  function connect(endpoint: string | undefined, idleTimeoutMs: number): S3Client {
     const { accessKeyId, secretAccessKey } = settings;
-    return new sdk.S3Client({
+    const connected = new sdk.S3Client({
       region: settings.region,
       ...(endpoint === undefined ? {} : { endpoint }),
       ...(accessKeyId === undefined || secretAccessKey === undefined ? {} : { credentials: { accessKeyId, secretAccessKey } }),
@@ -120,15 +127,20 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
       logger: silent,
       requestHandler: {
         connectionTimeout: CONNECT_TIMEOUT_MS,
-        socketTimeout: settings.idleTimeoutMs ?? IDLE_TIMEOUT_MS,
+        socketTimeout: idleTimeoutMs,
         httpAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
         httpsAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
         logger: silent,
       },
     });
+    const { config } = connected;
+    const { retryStrategy } = config;
+    config.retryStrategy = async () => withPatience(await retryStrategy(), settings.patienceMs ?? PATIENCE_MS);
+    return connected;
   }
 
-  const client = connect(settings.endpoint);
+  const client = connect(settings.endpoint, settings.idleTimeoutMs ?? IDLE_TIMEOUT_MS);
+  const workingClient = connect(settings.endpoint, Math.max(settings.idleTimeoutMs ?? 0, WORKING_TIMEOUT_MS));
   let publicClient: S3Client | undefined;
   let presign: typeof getSignedUrl | undefined;
 
@@ -217,7 +229,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     },
     async copyPart(Key, UploadId, PartNumber, source, start, end) {
       const answer = await sent(
-        client.send(
+        workingClient.send(
           new sdk.UploadPartCopyCommand({
             Bucket,
             Key,
@@ -235,7 +247,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     },
     async completeMultipart(Key, UploadId, parts) {
       const Parts = parts.map(({ number, etag }) => ({ PartNumber: number, ETag: etag }));
-      await sent(client.send(new sdk.CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts } })));
+      await sent(workingClient.send(new sdk.CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts } })));
     },
     async abortMultipart(Key, UploadId) {
       await unlessAbsent(client.send(new sdk.AbortMultipartUploadCommand({ Bucket, Key, UploadId })));
@@ -275,12 +287,13 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     },
     async signedUrl(Key, mediaType, ttlSeconds) {
       presign ??= (await import("@aws-sdk/s3-request-presigner")).getSignedUrl;
-      publicClient ??= connect(settings.publicEndpoint ?? settings.endpoint);
+      publicClient ??= connect(settings.publicEndpoint ?? settings.endpoint, IDLE_TIMEOUT_MS);
       const command = new sdk.GetObjectCommand({ Bucket, Key, ResponseContentType: mediaType });
       return sent(presign(publicClient, command, { expiresIn: ttlSeconds }));
     },
     close() {
       client.destroy();
+      workingClient.destroy();
       publicClient?.destroy();
     },
   };

@@ -14,13 +14,22 @@ export interface S3Dialect {
   readonly multiDelete: boolean;
   /** Whether a part can be copied from an object inside the service. */
   readonly partCopy: boolean;
+  /** Whether an upload's parts may be of different sizes, besides the last. */
+  readonly unequalParts: boolean;
   /** The header that forbids overwriting. Nothing rests on it: keys are never used twice. It is tried and reported. */
   readonly createOnly: readonly [header: string, value: string];
 }
 
 const IF_NONE_MATCH = ["if-none-match", "*"] as const;
 // Checked against: Ceph 16.2 and versitygw 1.8 by running; the others by their API references and field reports.
-const STANDARD: S3Dialect = { addressing: "path", contentMd5: false, multiDelete: true, partCopy: true, createOnly: IF_NONE_MATCH };
+const STANDARD: S3Dialect = {
+  addressing: "path",
+  contentMd5: false,
+  multiDelete: true,
+  partCopy: true,
+  unequalParts: true,
+  createOnly: IF_NONE_MATCH,
+};
 
 /** Settings by service. */
 export const S3_DIALECTS = {
@@ -37,7 +46,7 @@ export const S3_DIALECTS = {
   /** HMAC keys; no request that deletes many, no copy of a part. */
   gcs: { ...STANDARD, contentMd5: true, multiDelete: false, partCopy: false, createOnly: ["x-goog-if-generation-match", "0"] },
   /** All parts but the last must be of one size, which copies of segments are not. */
-  r2: { ...STANDARD, contentMd5: true, partCopy: false },
+  r2: { ...STANDARD, contentMd5: true, partCopy: false, unequalParts: false },
   /** For a service not named here: asks for nothing that some do not have. */
-  generic: { ...STANDARD, contentMd5: true, multiDelete: false, partCopy: false },
+  generic: { ...STANDARD, contentMd5: true, multiDelete: false, partCopy: false, unequalParts: false },
 } as const satisfies Record<string, S3Dialect>;

@@ -1,8 +1,9 @@
-// Writing one object from a stream of unknown length, and from other objects. Memory is bounded: one part being filled and
-// `PARALLEL_PARTS` on their way. Not here: which object (s3.ts), the requests (s3-client.ts).
-import { isAbsent } from "./s3-errors.ts";
-import type { S3Bucket, UploadedPart } from "./s3-client.ts";
+// Writing one object from a stream of unknown length, and from other objects. Memory is bounded: for one upload by one part being filled and
+// `PARALLEL_PARTS` on their way, for all together by `UploadMemory`. Not here: which object (s3.ts), the requests (s3-client.ts).
 import { RegistryError } from "@berth/oci/errors";
+import type { S3Bucket, UploadedPart } from "./s3-client.ts";
+import { isAbsent } from "./s3-errors.ts";
+import type { UploadMemory } from "./upload-memory.ts";
 
 /** Source: Amazon S3 multipart upload limits. */
 const MAX_PARTS = 10_000;
@@ -12,7 +13,27 @@ const PARALLEL_PARTS = 3;
 const PARALLEL_COPIES = 8;
 // A service may copy up to 5 GiB for one part; pieces of 1 GiB run side by side and stay within every idle timeout.
 const COPY_BYTES = 1024 * 1024 * 1024;
-const FIRST_BUFFER_BYTES = 64 * 1024;
+/** So much of an upload is held without asking: the number of uploads at a time is bounded as well. */
+const FREE_BYTES = 64 * 1024;
+/** The least that a part may have that is not the last one. Source: Amazon S3 multipart upload limits. */
+export const MIN_PART_BYTES = 5 * 1024 * 1024;
+/**
+ * Parts of one object that may be short of the part size because memory is short. The rest of `MAX_PARTS` still takes the largest blob
+ * that the configuration allows.
+ */
+const MAX_SHORT_PARTS = 1_000;
+/** How long a failed upload waits until its parts are thrown away; where the service is silent too, a sweep does it later. */
+const ABORT_WAIT_MS = 5_000;
+
+/** How parts are cut. */
+export interface PartRules {
+  /** Size of a part where memory allows it. */
+  readonly sizeBytes: number;
+  /** Whether the service takes parts of different sizes. */
+  readonly mayDiffer: boolean;
+  /** What all uploads share. */
+  readonly memory: UploadMemory;
+}
 
 /** A multipart upload that either completes or is aborted. */
 async function multipart(
@@ -36,39 +57,66 @@ async function multipart(
     }
   } catch (error) {
     // The first failure is the one to tell; an upload that stays is found by `abort` and `sweep`.
-    await bucket.abortMultipart(name, id).catch(() => undefined);
+    const enough = Promise.withResolvers<void>();
+    const timer = setTimeout(enough.resolve, ABORT_WAIT_MS);
+    await Promise.race([bucket.abortMultipart(name, id).catch(() => undefined), enough.promise]);
+    clearTimeout(timer);
     throw error;
   }
 }
 
+/** A part that is being filled. Its memory is asked for as bytes come: most blobs are far smaller than a part. */
+interface Filling {
+  readonly bytes: Buffer<ArrayBuffer>;
+  readonly filled: number;
+  /** What of the shared memory it may take; 0 while it lives within `FREE_BYTES`. */
+  readonly taken: number;
+}
+
+const EMPTY: Filling = { bytes: Buffer.alloc(0), filled: 0, taken: 0 };
+
 /**
  * Writes a body as an object: in one request where it fits in a part, else in parts. Returns its size; an empty body writes nothing.
- * On a thrown error no request is under way any more.
+ * Waits, without reading on, while other uploads hold the memory that it needs; what waits holds none itself but for parts that are on their
+ * way, so the wait ends. On a thrown error no request is under way any more. Errors: UNAVAILABLE (also after too long a wait), STORAGE_FULL.
  */
 export async function writeObject(
   bucket: S3Bucket,
   name: string,
   body: AsyncIterable<Uint8Array>,
-  partSizeBytes: number,
+  rules: PartRules,
   onBytes: (piece: Uint8Array) => void,
 ): Promise<number> {
-  let filling: Buffer<ArrayBuffer> = Buffer.alloc(0);
-  let filled = 0;
+  const { memory } = rules;
+  let filling = EMPTY;
   let sizeBytes = 0;
+  let sentParts = 0;
+  let shortParts = 0;
 
-  /** Fills the buffer from a piece and returns how much of it went in. */
-  function take(piece: Uint8Array): number {
-    if (filled === filling.length && filling.length < partSizeBytes) {
-      // Grown as bytes come: most blobs are far smaller than a part.
-      const wanted = Math.max(FIRST_BUFFER_BYTES, filling.length * 2, Math.min(filled + piece.length, partSizeBytes));
-      const next = Buffer.allocUnsafeSlow(Math.min(partSizeBytes, wanted));
-      filling.copy(next, 0, 0, filled);
-      filling = next;
+  /** Makes room for at least one more byte; false where the part must go as it is. */
+  async function grow(): Promise<boolean> {
+    const { bytes, filled } = filling;
+    let { taken } = filling;
+    if (bytes.length >= FREE_BYTES || sentParts > 0) {
+      if (taken === 0) {
+        // At once, so that nobody who holds a half-filled part waits for the other half.
+        const least = rules.mayDiffer && shortParts < MAX_SHORT_PARTS ? Math.min(MIN_PART_BYTES, rules.sizeBytes) : rules.sizeBytes;
+        // An upload of many parts fills them whole; the first may be the only one.
+        const isWhole = sentParts > 0 && memory.tryTake(rules.sizeBytes);
+        if (!isWhole) await memory.take(least);
+        taken = isWhole ? rules.sizeBytes : least;
+      } else if (bytes.length === taken) {
+        if (taken === rules.sizeBytes || !memory.tryTake(rules.sizeBytes - taken)) return false;
+        taken = rules.sizeBytes;
+      }
     }
-    const count = Math.min(piece.length, filling.length - filled);
-    filling.set(piece.subarray(0, count), filled);
-    filled += count;
-    return count;
+    const wanted = sentParts > 0 ? taken : Math.min(Math.max(FREE_BYTES, bytes.length * 2), taken === 0 ? FREE_BYTES : taken);
+    // Noted before the allocation: what was taken is given back whatever comes.
+    filling = { bytes, filled, taken };
+    const next = Buffer.allocUnsafeSlow(Math.min(wanted, rules.sizeBytes));
+    bytes.copy(next, 0, 0, filled);
+    filling = { bytes: next, filled, taken };
+    return true;
   }
 
   /** Takes pieces until a part is full; what of the last piece did not fit is returned, and undefined at the end of the body. */
@@ -76,8 +124,12 @@ export async function writeObject(
     let piece = rest;
     for (;;) {
       while (piece.length > 0) {
-        if (filled === partSizeBytes) return piece;
-        piece = piece.subarray(take(piece));
+        if (filling.filled === filling.bytes.length && !(await grow())) return piece;
+        const { bytes, filled, taken } = filling;
+        const count = Math.min(piece.length, bytes.length - filled);
+        bytes.set(piece.subarray(0, count), filled);
+        filling = { bytes, filled: filled + count, taken };
+        piece = piece.subarray(count);
       }
       const next = await pieces.next();
       if (next.done === true) return undefined;
@@ -93,7 +145,7 @@ export async function writeObject(
     let rest = await fillPart(pieces, Buffer.alloc(0));
     if (rest === undefined) {
       isDone = true;
-      if (sizeBytes > 0) await bucket.put(name, filling.subarray(0, filled));
+      if (sizeBytes > 0) await bucket.put(name, filling.bytes.subarray(0, filling.filled));
       return sizeBytes;
     }
     await multipart(
@@ -104,18 +156,23 @@ export async function writeObject(
         const parts: UploadedPart[] = [];
         const underWay = new Set<Promise<unknown>>();
         let failure: { readonly error: unknown } | undefined;
-        let number = 0;
 
         function send(): void {
-          if (++number > MAX_PARTS) throw new RegistryError("BLOB_TOO_LARGE", { detail: { maxBytes: MAX_PARTS * partSizeBytes } });
+          const number = sentParts + 1;
+          if (number > MAX_PARTS) throw new RegistryError("BLOB_TOO_LARGE", { detail: { maxBytes: MAX_PARTS * rules.sizeBytes } });
+          const { bytes, filled, taken } = filling;
+          if (filled < rules.sizeBytes) shortParts++;
           const part = bucket
-            .uploadPart(name, id, number, filling.subarray(0, filled))
+            .uploadPart(name, id, number, bytes.subarray(0, filled))
             .then((uploaded) => void parts.push(uploaded))
             .catch((error: unknown) => void (failure ??= { error }))
-            .finally(() => underWay.delete(part));
+            .finally(() => {
+              underWay.delete(part);
+              memory.give(taken);
+            });
           underWay.add(part);
-          filling = Buffer.allocUnsafeSlow(partSizeBytes);
-          filled = 0;
+          sentParts = number;
+          filling = EMPTY;
         }
 
         try {
@@ -126,7 +183,7 @@ export async function writeObject(
             rest = await fillPart(pieces, rest);
           }
           isDone = true;
-          if (filled > 0) {
+          if (filling.filled > 0) {
             while (underWay.size >= PARALLEL_PARTS) await Promise.race(underWay);
             send();
           }
@@ -139,6 +196,7 @@ export async function writeObject(
     );
     return sizeBytes;
   } finally {
+    memory.give(filling.taken);
     if (!isDone) await pieces.return?.();
   }
 }

@@ -9,7 +9,7 @@ import type { BlobStore, StorageKey } from "./blob-store.ts";
 import { parseStorageKey } from "./paths.ts";
 import type { S3DialectName } from "./s3-dialects.ts";
 import { startS3Stub, type S3Stub } from "./s3-stub.testing.ts";
-import { createS3Store } from "./s3.ts";
+import { createS3Store, type S3StoreOptions } from "./s3.ts";
 
 const MIB = 1024 * 1024;
 const PART = 5 * MIB;
@@ -28,7 +28,7 @@ describe("S3 store on a bad day", () => {
   let store: BlobStore;
   const id = "upload-0001";
 
-  const open = (dialect: S3DialectName = "ceph"): Promise<BlobStore> =>
+  const open = (dialect: S3DialectName = "ceph", more: Partial<S3StoreOptions> = {}): Promise<BlobStore> =>
     createS3Store({
       endpoint: stub.endpoint,
       bucket: "bucket",
@@ -40,8 +40,10 @@ describe("S3 store on a bad day", () => {
       prefix: "pre/fix",
       processId: "process",
       partSizeBytes: PART,
+      uploadMemoryBytes: 8 * PART,
       attempts: 2,
       idleTimeoutMs: 300,
+      ...more,
     });
   beforeEach(async () => {
     stub = await startS3Stub();
@@ -102,6 +104,36 @@ describe("S3 store on a bad day", () => {
     const content = randomBytes(100);
     const key = await put(content);
     assert.ok((await readAll(store.read(key, 0, 99))).equals(content));
+  });
+
+  it("tries as often as it may when it is told so at once, and only for so long when it is told nothing", async () => {
+    await store.close();
+    store = await open("ceph", { attempts: 5, idleTimeoutMs: 300, patienceMs: 400 });
+    stub.fault = () => "hang";
+    await assert.rejects(append(randomBytes(10)), isCode("UNAVAILABLE"));
+    assert.equal(stub.requests.length, 2);
+    stub.requests.length = 0;
+    await store.close();
+    store = await open("ceph", { attempts: 3, patienceMs: 60_000 });
+    stub.fault = () => ({ status: 503, code: "SlowDown" });
+    await assert.rejects(append(randomBytes(10)), isCode("UNAVAILABLE"));
+    assert.equal(stub.requests.length, 3);
+  });
+
+  it("holds no more in memory than it may, however many uploads there are, and ends them all", async () => {
+    await store.close();
+    store = await open("ceph", { partSizeBytes: 2 * PART, uploadMemoryBytes: 5 * PART });
+    const sizes = Array.from({ length: 12 }, (_, i) => [100_000, PART + 1, 5 * PART + 17, 2 * PART][i % 4]!);
+    const contents = sizes.map((size) => randomBytes(size));
+    const keys = await Promise.all(
+      contents.map(async (content, i) => {
+        const one = `upload-1${String(i).padStart(3, "0")}`;
+        const { record } = await store.append(one, store.begin(one), bodyOf(content), { offsetBytes: 0, onBytes: () => undefined });
+        return (await store.finish(one, record, { sizeBytes: content.length, digest: digestOf(content) })).key;
+      }),
+    );
+    for (const [i, key] of keys.entries()) assert.ok(stub.objects.get(`pre/fix/${key}`)?.equals(contents[i]!), `${sizes[i]} bytes`);
+    assert.ok(stub.mostUploads() <= 5, `${stub.mostUploads()} parts at a time`);
   });
 
   for (const [fault, expected] of [

@@ -42,7 +42,7 @@ export async function createS3Fixture(settings: S3TestSettings): Promise<BlobSto
   }
   admin.destroy();
   const prefix = `test-${randomUUID()}/`;
-  const options = { ...settings, forcePathStyle: true, prefix, partSizeBytes: TEST_PART_BYTES };
+  const options = { ...settings, forcePathStyle: true, prefix, partSizeBytes: TEST_PART_BYTES, uploadMemoryBytes: 16 * TEST_PART_BYTES };
   const bucket = await connectBucket({ ...options, dialect: S3_DIALECTS[settings.dialect] });
   const stores = new Map<string, BlobStore>();
   // Made ahead, since opening is immediate for the other stores: the contract's three, and as many by number as a suite starts processes.

@@ -18,10 +18,11 @@ import {
 } from "./paths.ts";
 import { probeCapabilities, type S3Capabilities } from "./s3-capabilities.ts";
 import { connectBucket, type S3Settings } from "./s3-client.ts";
-import { S3_DIALECTS, type S3DialectName } from "./s3-dialects.ts";
+import { S3_DIALECTS, type S3Dialect, type S3DialectName } from "./s3-dialects.ts";
 import { readObject } from "./s3-read.ts";
-import { joinObjects, writeObject } from "./s3-write.ts";
+import { joinObjects, MIN_PART_BYTES, writeObject, type PartRules } from "./s3-write.ts";
 import { emptyRecord, foldOf, recordOf, segmentsBetween, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
+import { createUploadMemory } from "./upload-memory.ts";
 
 /** What an S3 store is made from. */
 export interface S3StoreOptions extends Omit<S3Settings, "bucket" | "dialect"> {
@@ -34,10 +35,12 @@ export interface S3StoreOptions extends Omit<S3Settings, "bucket" | "dialect"> {
   readonly processId: string;
   /** Size of one part, 5 MiB at least; an upload holds four of them in memory at most. */
   readonly partSizeBytes: number;
+  /** What all uploads together may hold in memory, beside 64 KiB each; one part at least. */
+  readonly uploadMemoryBytes: number;
 }
 
-/** Source: Amazon S3 multipart upload limits. */
-const MIN_PART_BYTES = 5 * 1024 * 1024;
+/** How long an upload waits for memory: the others that have it get a turn of a few parts meanwhile. */
+const MEMORY_WAIT_MS = 60_000;
 
 /** Opens a store and tries what its service can do. Errors: UNAVAILABLE, STORAGE_FULL. */
 export async function openS3Store(options: S3StoreOptions): Promise<{ readonly store: BlobStore; readonly capabilities: S3Capabilities }> {
@@ -60,7 +63,12 @@ async function createStore(options: S3StoreOptions) {
   const { bucket: bucketName, partSizeBytes, processId } = options;
   if (bucketName === undefined) throw new Error("an S3 store needs a bucket");
   if (partSizeBytes < MIN_PART_BYTES) throw new Error(`a part of ${partSizeBytes} bytes is smaller than S3 takes`);
-  const dialect = S3_DIALECTS[options.dialect];
+  const dialect: S3Dialect = S3_DIALECTS[options.dialect];
+  const rules: PartRules = {
+    sizeBytes: partSizeBytes,
+    mayDiffer: dialect.unequalParts,
+    memory: createUploadMemory({ maxBytes: Math.max(options.uploadMemoryBytes, partSizeBytes), waitMs: MEMORY_WAIT_MS }),
+  };
   const prefix = checkPrefix(options.prefix ?? "");
   const names = createNames(processId);
   const bucket = await connectBucket({ ...options, bucket: bucketName, dialect });
@@ -87,12 +95,12 @@ async function createStore(options: S3StoreOptions) {
     const object = segmentObject(prefix, uploadId, begun);
     const sizeBytes =
       folded.length === 0
-        ? await writeObject(bucket, object, body, partSizeBytes, given.onBytes)
+        ? await writeObject(bucket, object, body, rules, given.onBytes)
         : await writeObject(
             bucket,
             object,
             withOlderBytes(() => readSegments(uploadId, folded), body, given.onBytes),
-            partSizeBytes,
+            rules,
             () => undefined,
           );
     if (sizeBytes === 0) return { record, writtenBytes: 0 };
@@ -122,7 +130,7 @@ async function createStore(options: S3StoreOptions) {
     else if (dialect.partCopy) {
       if (onBytes !== undefined) for await (const piece of readSegments(uploadId, segments)) onBytes(piece);
       await joinSegments(uploadId, object, segments);
-    } else await writeObject(bucket, object, readSegments(uploadId, segments), partSizeBytes, onBytes ?? (() => undefined));
+    } else await writeObject(bucket, object, readSegments(uploadId, segments), rules, onBytes ?? (() => undefined));
     return { key, sizeBytes };
   }
 

@@ -2,18 +2,29 @@
 import { connectBucket } from "../../content/blobs/s3-client.ts";
 import { S3_DIALECTS } from "../../content/blobs/s3-dialects.ts";
 import { readObject } from "../../content/blobs/s3-read.ts";
-import { writeObject } from "../../content/blobs/s3-write.ts";
+import { writeObject, type PartRules } from "../../content/blobs/s3-write.ts";
+import { createUploadMemory } from "../../content/blobs/upload-memory.ts";
 import type { BackupPlace, PlaceAddress } from "./backup-place.ts";
+
+/** Parts in memory at a time: a backup writes few files at once, and each sends three parts while the next is filled. */
+const PARTS_IN_MEMORY = 16;
+/** As long as a service that fails may take to say so; another file's parts are gone by then. */
+const MEMORY_WAIT_MS = 60_000;
 
 /** Opens a place in a bucket, which must exist. */
 export async function openS3Place({ bucket: name, prefix, access }: Extract<PlaceAddress, { kind: "s3" }>): Promise<BackupPlace> {
   const bucket = await connectBucket({ ...access, bucket: name, dialect: S3_DIALECTS[access.dialect] });
+  const rules: PartRules = {
+    sizeBytes: access.partSizeBytes,
+    mayDiffer: S3_DIALECTS[access.dialect].unequalParts,
+    memory: createUploadMemory({ maxBytes: PARTS_IN_MEMORY * access.partSizeBytes, waitMs: MEMORY_WAIT_MS }),
+  };
   const objectOf = (file: string): string => `${prefix}${file}`;
   return {
     shown: `s3://${name}/${prefix}`,
     sizeOf: (file) => bucket.sizeOf(objectOf(file)),
     async write(file, body) {
-      const sizeBytes = await writeObject(bucket, objectOf(file), body, access.partSizeBytes, () => undefined);
+      const sizeBytes = await writeObject(bucket, objectOf(file), body, rules, () => undefined);
       if (sizeBytes === 0) await bucket.put(objectOf(file), Buffer.alloc(0));
       return sizeBytes;
     },

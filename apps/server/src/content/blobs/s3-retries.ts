@@ -1,0 +1,30 @@
+// When a request of the S3 service is tried again. The SDK's own rules decide (what may be, how often, after which pause), and time ends it.
+// Not here: how long one try may take (s3-client.ts).
+import type { S3ClientConfig } from "@aws-sdk/client-s3";
+
+type RetryStrategy = Extract<
+  Exclude<S3ClientConfig["retryStrategy"], undefined>,
+  { refreshRetryTokenForRetry: unknown; recordSuccess: unknown }
+>;
+type AnyStrategy = Exclude<S3ClientConfig["retryStrategy"], undefined>;
+
+/** The same rules, but no try begins once `patienceMs` have passed since the first one began. */
+export function withPatience(strategy: AnyStrategy, patienceMs: number): RetryStrategy {
+  if (!("refreshRetryTokenForRetry" in strategy)) throw new Error("the SDK's retries are not what they were");
+  const startedAt = new WeakMap<object, number>();
+  return {
+    async acquireInitialRetryToken(scope) {
+      const token = await strategy.acquireInitialRetryToken(scope);
+      startedAt.set(token, performance.now());
+      return token;
+    },
+    async refreshRetryTokenForRetry(token, error) {
+      const began = startedAt.get(token) ?? 0;
+      if (performance.now() - began > patienceMs) throw new Error("out of patience");
+      const next = await strategy.refreshRetryTokenForRetry(token, error);
+      startedAt.set(next, began);
+      return next;
+    },
+    recordSuccess: (token) => strategy.recordSuccess(token),
+  };
+}
