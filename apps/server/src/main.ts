@@ -24,9 +24,7 @@ import { openDataDirectory, type DataDirectory } from "./platform/data-directory
 import { createLog, type Log, type Logger } from "./platform/log.ts";
 import { createReport, type Report } from "./platform/report.ts";
 import { StartupError } from "./platform/startup-error.ts";
-
-/** This program's version, as package.json has it. */
-export const VERSION = "0.1.0";
+import { VERSION } from "./platform/version.ts";
 
 const PASSWORD_FILE = "admin-password";
 const KEY_FILE = "secret-key";

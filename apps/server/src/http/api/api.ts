@@ -18,6 +18,7 @@ import { createRobots } from "../../features/robots/robots.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
 import type { Logger } from "../../platform/log.ts";
+import { VERSION } from "../../platform/version.ts";
 import { errorAnswer, sendError } from "../error-response.ts";
 import { registerApi } from "./register-api.ts";
 
@@ -36,8 +37,6 @@ export interface ApiOptions {
   readonly projectCreation?: ProjectCreation;
   /** `BODY_TIMEOUT_MS` where it is not given. */
   readonly bodyTimeoutMs?: number;
-  /** Shown in the OpenAPI document. */
-  readonly version?: string;
 }
 
 /** Answers a request outside the data plane; resolves when the answer has been sent or the client has left. */
@@ -79,7 +78,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     authenticator,
     logger,
     remoteAddressOf: (request) => addressOf(request.raw).remoteAddress,
-    version: options.version ?? "0.1.0",
+    version: VERSION,
   });
   await app.ready();
   return (request, response, context) =>
