@@ -33,6 +33,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
   REQUEST_INVALID: "Correct what `detail` names.",
   CONFLICT: "Try again: somebody else was changing the same thing.",
   BLOB_DAMAGED: "Push the image again: the registry then replaces the damaged bytes. Check the disk or bucket.",
+  DATABASE_DAMAGED:
+    "Stop the registry and restore a backup: docs/guide/backup.md, A damaged database. Nothing is written meanwhile; what is whole is still read.",
   UNAVAILABLE:
     "Wait as long as Retry-After says. If it lasts, look at the log and /readyz: the database or the store is out of reach, or there is too much load.",
   STORAGE_FULL: "Free or add space. Deletions and collection go on and may free enough.",

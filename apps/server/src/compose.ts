@@ -82,8 +82,13 @@ const HOUR_MS = 3_600_000;
 export async function openDatabase(config: Config, logger: Logger): Promise<Database> {
   const onBackgroundError = (error: unknown): void => logger.error({ err: error }, "the database failed in the background");
   if (config.database.url === undefined) {
-    const { openSqlite } = await import("./platform/database/sqlite.ts");
-    return openSqlite({ path: join(config.data, "berth.db"), onBackgroundError });
+    const { openSqlite, SQLITE_RESERVE_BYTES } = await import("./platform/database/sqlite.ts");
+    return openSqlite({
+      path: join(config.data, "berth.db"),
+      onBackgroundError,
+      reserveBytes: SQLITE_RESERVE_BYTES,
+      onRoom: () => logger.info("there is room on the database's disk again"),
+    });
   }
   // Loaded only where it is used: the driver costs an embedded registry memory and start-up time.
   const { openPostgres } = await import("./platform/database/postgres.ts");

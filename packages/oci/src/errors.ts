@@ -45,6 +45,7 @@ export const ERROR_ROWS = {
   REQUEST_INVALID: { status: 400, message: "the request is not valid", spec: BERTH },
   CONFLICT: { status: 409, message: "the resource is being changed by another request", spec: BERTH },
   BLOB_DAMAGED: { status: 500, message: "the stored content is missing or damaged; push it again to heal it", spec: BERTH },
+  DATABASE_DAMAGED: { status: 500, message: "the registry's database is damaged; its operator must restore it", spec: BERTH },
   UNAVAILABLE: { status: 503, message: "the registry cannot serve this now; try again", spec: BERTH },
   STORAGE_FULL: { status: 507, message: "the registry's storage is full", spec: BERTH },
   UNKNOWN: { status: 500, message: "unknown error; the request id names it in the log", spec: "distribution-spec, older versions" },

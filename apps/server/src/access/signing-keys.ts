@@ -4,7 +4,7 @@ import { createPrivateKey, createPublicKey, generateKeyPair, randomBytes, type K
 import { promisify } from "node:util";
 import { importJWK, type CryptoKey, type JWK } from "jose";
 import type { Clock } from "../platform/clock.ts";
-import type { Database } from "../platform/database/database.ts";
+import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { createSeal } from "./seal.ts";
 
@@ -182,7 +182,7 @@ export function createSigningKeys(options: SigningKeysOptions): SigningKeys {
         signsUntil: now + signsForMs,
         verifiesUntil: now + signsForMs + verifiesForMs,
       });
-    });
+    }, ON_FULL_DISK);
     // A load that began before the commit must not be taken for one that saw it.
     await loading;
     await reload();

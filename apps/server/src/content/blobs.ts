@@ -5,7 +5,7 @@ import { RegistryError } from "@berth/oci/errors";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
-import type { Database, Executor } from "../platform/database/database.ts";
+import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
 import { claimLost, type ClaimedUpload } from "./uploads.ts";
@@ -244,6 +244,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
     idOfRow: (row) => `${row.repository_id}:${row.digest}`,
   });
   const leaseEnd = (): number => clock.now() + times.leaseMs;
+  const isLeased = (until: number | null): boolean => until !== null && until > clock.now();
 
   async function placeBytes(tx: Executor, blobId: number, place: BlobPlace): Promise<void> {
     if ("bytes" in place) await tx.run(putInline, { blobId, bytes: place.bytes });
@@ -255,9 +256,15 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
       const row = await lookUp({ repositoryId, digest });
       if (row === undefined) return undefined;
       if (row.leased_until !== null && row.leased_until - clock.now() < times.leaseMs / 2) {
-        const renewed = await database.write(renewLease, { repositoryId, blobId: row.id, until: leaseEnd() }, { durable: false });
+        const renewed = await database
+          .write(renewLease, { repositoryId, blobId: row.id, until: leaseEnd() }, { durable: false })
+          .catch((error: unknown) => {
+            // Nothing can be written now: reading goes on. Half of the lease is left, and who finds the blob gone at its end is told so.
+            if (isLeased(row.leased_until) && error instanceof RegistryError && error.status >= 500) return undefined;
+            throw error;
+          });
         // Not renewed: held by a manifest since, renewed by another, or taken by the collector between the two statements.
-        if (renewed.length === 0 && (await database.first(isLinked, { repositoryId, blobId: row.id })) === undefined) return undefined;
+        if (renewed?.length === 0 && (await database.first(isLinked, { repositoryId, blobId: row.id })) === undefined) return undefined;
       }
       return { id: row.id, digest, sizeBytes: row.size_bytes, key: (row.storage_key as StorageKey | null) ?? undefined };
     },
@@ -326,10 +333,10 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
         }
         await tx.run(dropLink, { repositoryId, blobId: blob.id });
         await takeUnlinkedBlobs(tx, [blob.id], clock.now() + times.graceMs);
-      }),
+      }, ON_FULL_DISK),
 
     async markDamaged(blob) {
-      await database.write(markDamaged, { blobId: blob.id, key: blob.key ?? "", now: clock.now() });
+      await database.write(markDamaged, { blobId: blob.id, key: blob.key ?? "", now: clock.now() }, ON_FULL_DISK);
     },
 
     isBound: async (key) => (await database.first(findByKey, { key })) !== undefined,

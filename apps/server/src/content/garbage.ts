@@ -5,7 +5,7 @@
 //   bytes   deleted when the grace for readers that had begun is over
 // Why no live blob can go: docs/decisions/0005-collection-by-edges-and-leases.md. Not here: when it runs (distribution/collector.ts).
 import type { Clock } from "../platform/clock.ts";
-import type { Database } from "../platform/database/database.ts";
+import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { lockFreeBlobs, takeUnlinkedBlobs, type LeaseTimes } from "./blobs.ts";
 import type { BlobStore, StorageKey } from "./blobs/blob-store.ts";
@@ -220,7 +220,7 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
         }
         const gone = await takeUnlinkedBlobs(tx, [...new Set(dead.map((link) => link.blob_id))], now + times.graceMs);
         return { examined: due.length, unlinked: dead.length, blobs: gone.count, bytes: gone.bytes };
-      }),
+      }, ON_FULL_DISK),
 
     async reclaimBytes(batchSize) {
       const rows = await database.all(listReclaim, { now: clock.now(), limit: batchSize });

@@ -8,7 +8,7 @@ import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
-import type { Database, Executor } from "../platform/database/database.ts";
+import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { LeaseTimes } from "./blobs.ts";
 import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
@@ -338,7 +338,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           await tx.all(lockLinks, { repositoryId, blobIds });
           await tx.run(leaseUnheld, { repositoryId, blobIds, until: now + times.leaseMs });
         }
-      }),
+      }, ON_FULL_DISK),
   };
 }
 

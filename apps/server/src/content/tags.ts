@@ -4,7 +4,7 @@ import { RegistryError } from "@berth/oci/errors";
 import type { Tag } from "@berth/oci/reference";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { Database, Executor } from "../platform/database/database.ts";
+import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 
 /** What a tag must be before it may be set. Source: RFC 9110, If-Match and If-None-Match, with digests as entity tags. */
@@ -195,7 +195,7 @@ export function createTags(database: Database, clock: Clock): Tags {
     delete: (grant, repositoryId, tag) =>
       database.transaction(async (tx) => {
         if (!(await deleteTag(tx, grant, repositoryId, tag, clock.now()))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
-      }),
+      }, ON_FULL_DISK),
 
     listHistory: async (_grant, repositoryId, tag, before, limit) =>
       (await database.all(listHistory, { repositoryId, tag, before: before ?? Number.MAX_SAFE_INTEGER, limit })).map((row) => ({

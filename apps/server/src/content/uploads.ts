@@ -4,7 +4,7 @@ import type { DigestAlgorithm } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { Database } from "../platform/database/database.ts";
+import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { UploadRecord } from "./blobs/blob-store.ts";
 
@@ -163,6 +163,7 @@ const listExpired = statement<{ now: number; limit: number }>()("uploads.expired
 export function createUploads(database: Database, clock: Clock, maxAgeMs: number): Uploads {
   // A session's progress was promised to nobody across a power cut, so none of these waits for the disk.
   const eventual = { durable: false };
+  const ending = { durable: false, usesReserve: true };
   const newToken = (): string => randomBytes(9).toString("base64url");
   async function tryClaim(repositoryId: number, id: string): Promise<ClaimedUpload | undefined> {
     const now = clock.now();
@@ -225,21 +226,21 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
         )
       ).length > 0,
 
-    release: async (claimed) => void (await database.write(release, { id: claimed.id, token: claimed.lockToken }, eventual)),
+    release: async (claimed) => void (await database.write(release, { id: claimed.id, token: claimed.lockToken }, ending)),
 
-    drop: async (claimed) => void (await database.write(drop, { id: claimed.id, token: claimed.lockToken }, eventual)),
+    drop: async (claimed) => void (await database.write(drop, { id: claimed.id, token: claimed.lockToken }, ending)),
 
     exists: async (id) => (await database.first(findRow, { id })) !== undefined,
 
     // Durable, unlike the rest: bytes go after it, and a session that came back would lead to them.
-    doom: async (claimed) => (await database.write(doom, { id: claimed.id, token: claimed.lockToken })).length > 0,
+    doom: async (claimed) => (await database.write(doom, { id: claimed.id, token: claimed.lockToken }, ON_FULL_DISK)).length > 0,
 
     async doomExpired(limit) {
       const now = clock.now();
       const doomed: ClaimedUpload[] = [];
       for (const { id } of await database.all(listExpired, { now, limit })) {
         const token = newToken();
-        const [row] = await database.write(doomExpired, { id, token, now, until: now + UPLOAD_LOCK_MS });
+        const [row] = await database.write(doomExpired, { id, token, now, until: now + UPLOAD_LOCK_MS }, ON_FULL_DISK);
         if (row !== undefined) doomed.push({ ...uploadOf(row), lockToken: token });
       }
       return doomed;

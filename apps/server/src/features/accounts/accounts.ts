@@ -22,7 +22,7 @@ import type { LoginFailures } from "../../access/login-failures.ts";
 import { deleteMembershipsOfAccount, hasOtherOwner, lockOwnedProjects } from "../../access/member-store.ts";
 import type { PasswordHasher } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
-import type { Database, Executor } from "../../platform/database/database.ts";
+import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 
 /** What the rules need. */
@@ -60,9 +60,10 @@ const MAX_NAMED_PROJECTS = 10;
 export function createUsers(parts: UsersParts): Users {
   const { database, clock, accounts, authorizer, passwords, loginFailures } = parts;
 
-  async function change<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
+  // What exists can be changed on a full disk too: it is small, and takes rights away.
+  async function change<T>(work: (tx: Executor) => Promise<T>, options = ON_FULL_DISK): Promise<T> {
     try {
-      return await database.transaction(work);
+      return await database.transaction(work, options);
     } finally {
       accounts.forget();
     }
@@ -92,7 +93,7 @@ export function createUsers(parts: UsersParts): Users {
     async create(caller, { name, password, isAdmin }) {
       await authorizer.authorizeAdministrator(caller);
       const secretHash = await passwords.hash(password);
-      const id = await change((tx) => insertAccount(tx, { kind: "user", name, secretHash, isAdmin: isAdmin === true }, clock.now()));
+      const id = await change((tx) => insertAccount(tx, { kind: "user", name, secretHash, isAdmin: isAdmin === true }, clock.now()), {});
       if (id === undefined) throw new ApiError("USER_EXISTS", { detail: { name } });
       return toView((await findAccount(database, id))!);
     },

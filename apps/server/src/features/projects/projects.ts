@@ -11,7 +11,7 @@ import { deleteMember, deleteMembersOfProject, findRole, hasOtherOwner, listMemb
 import { deleteScopesOfProject } from "../../access/robot-store.ts";
 import type { Role } from "../../access/roles.ts";
 import type { Clock } from "../../platform/clock.ts";
-import type { Database, Executor } from "../../platform/database/database.ts";
+import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import {
   deleteProjectRow,
@@ -52,9 +52,10 @@ export function createProjects(parts: ProjectsParts): Projects {
   const { database, clock, accounts, authorizer, projectCreation } = parts;
 
   // Everything that changes rights goes through here, so that this process never answers by what it remembered.
-  async function change<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
+  // What exists can be changed on a full disk too: it is small, and takes rights away.
+  async function change<T>(work: (tx: Executor) => Promise<T>, options = ON_FULL_DISK): Promise<T> {
     try {
-      return await database.transaction(work);
+      return await database.transaction(work, options);
     } finally {
       accounts.forget();
     }
@@ -86,7 +87,7 @@ export function createProjects(parts: ProjectsParts): Projects {
         if (id === undefined) throw new ApiError("PROJECT_EXISTS", { detail: { name } });
         await putMember(tx, id, account.id, "owner");
         return id;
-      });
+      }, {});
       return view(projectId, account.id);
     },
     async get(caller, projectName) {

@@ -21,7 +21,7 @@ import { listRobotScopes, listScopesOfRobots, putRobotScopes } from "../../acces
 import { robotLoginName } from "../../access/roles.ts";
 import { generateRobotSecret, hashRobotSecret } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
-import type { Database, Executor } from "../../platform/database/database.ts";
+import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 
 /** What the rules need. */
@@ -61,9 +61,10 @@ export function createRobots(parts: RobotsParts): Robots {
     return { projectId, projectName };
   }
 
-  async function change<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
+  // What exists can be changed on a full disk too: it is small, and takes rights away.
+  async function change<T>(work: (tx: Executor) => Promise<T>, options = ON_FULL_DISK): Promise<T> {
     try {
-      return await database.transaction(work);
+      return await database.transaction(work, options);
     } finally {
       accounts.forget();
     }
@@ -121,7 +122,7 @@ export function createRobots(parts: RobotsParts): Robots {
         if (id === undefined) throw new ApiError("ROBOT_EXISTS", { detail: { name } });
         await putRobotScopes(tx, id, parsed);
         return (await findAccount(tx, id))!;
-      });
+      }, {});
       return { ...toView(account, parsed), secret };
     },
     async get(caller, projectName, name) {

@@ -22,15 +22,23 @@ export interface WriteOptions {
    * last moments before a power cut; for what nobody was promised, such as an upload's progress.
    */
   readonly durable?: boolean;
+  /**
+   * True for small writes that must be possible on a full disk: those that free room, take rights away, or let people sign in. The embedded
+   * database keeps room for them; the others get STORAGE_FULL meanwhile.
+   */
+  readonly usesReserve?: boolean;
 }
+
+/** For what must be possible on a full disk. */
+export const ON_FULL_DISK: WriteOptions = { usesReserve: true };
 
 /** Runs one statement of plain SQL and gives its rows. */
 export type RunSql = (sql: string) => Promise<readonly Readonly<Record<string, unknown>>[]>;
 
 /**
  * A database. Reads outside a transaction see committed state only.
- * All methods throw `RegistryError` UNAVAILABLE (with `retry-after`) when the engine is out of reach or has no connection to spare, and
- * STORAGE_FULL when it has no room.
+ * All methods throw `RegistryError` UNAVAILABLE (with `retry-after`) when the engine is out of reach or has no connection to spare,
+ * STORAGE_FULL when it has no room, and DATABASE_DAMAGED when its files are.
  */
 export interface Database extends Executor {
   /**
@@ -42,7 +50,7 @@ export interface Database extends Executor {
   write<P extends Row, R>(statement: Statement<P, R>, parameters: P, options?: WriteOptions): Promise<R[]>;
   /** When it resolves, everything committed before the call is durable. */
   sync(): Promise<void>;
-  /** Proves that the engine answers. Errors: UNAVAILABLE. */
+  /** Proves that the engine answers and takes writes. Errors: UNAVAILABLE, STORAGE_FULL, DATABASE_DAMAGED. */
   probe(): Promise<void>;
   /** Runs plain SQL without parameters, rolling back what a failed text began: for migrations and tests only. */
   script(sql: string): Promise<void>;

@@ -6,11 +6,13 @@ import { close, fdatasync, open, openSync, closeSync, fsyncSync, mkdirSync } fro
 import { dirname, resolve } from "node:path";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { promisify } from "node:util";
-import { Worker } from "node:worker_threads";
 import { RegistryError } from "@berth/oci/errors";
+import { createCheckpoints, type Checkpoints } from "./checkpoints.ts";
 import type { Database, Executor, WriteOptions } from "./database.ts";
 import type { DatabaseReader } from "./database-reader.ts";
 import { createGroupSync } from "./group-sync.ts";
+import { createDiskReserve, giveUpReserve, NO_RESERVE } from "./disk-reserve.ts";
+import { sqliteOpenError, translateSqliteError } from "./sqlite-errors.ts";
 import { bind, type Statement } from "./statement.ts";
 
 /** Where and how. */
@@ -19,13 +21,26 @@ export interface SqliteOptions {
   readonly path: string;
   /** Called when something went wrong that no caller waits for, such as a checkpoint. */
   readonly onBackgroundError: (error: unknown) => void;
+  /** Called after each wait for the disk, which all commits since the last one share. */
+  readonly onSync?: (isGood: boolean, seconds: number) => void;
+  /** Room on the disk that is held ready for what may be written when the rest is full; none where it is not given. */
+  readonly reserveBytes?: number;
+  /** Called when there is room again. */
+  readonly onRoom?: () => void;
 }
+
+/**
+ * The room to hold: a whole usual log can be copied into the database file with it, and deletions cost some 50 KiB each.
+ */
+export const SQLITE_RESERVE_BYTES = 16 * 1024 * 1024;
 
 /**
  * Log bytes after which a checkpoint is worth its work: 16 MiB keeps recovery under a second and the -wal file small. Estimated from what is
  * bound to statements, since the file keeps its size when it begins anew.
  */
 const CHECKPOINT_AT_BYTES = 16 * 1024 * 1024;
+/** The same while the disk is full, or after a checkpoint that failed: the log's own room is then what there is to write into. */
+const CHECKPOINT_SOON_AT_BYTES = 1024 * 1024;
 /** Log bytes behind a running checkpoint at which writers wait for it. */
 const MAX_LOG_BYTES = 3 * CHECKPOINT_AT_BYTES;
 /** What a statement writes besides its values: a table's page and an index's. */
@@ -36,7 +51,8 @@ const CACHE_KIB = 8 * 1024;
 /** Opens or creates a database file. */
 export async function openSqlite(options: SqliteOptions): Promise<Database> {
   mkdirSync(dirname(options.path), { recursive: true, mode: 0o700 });
-  const writer = connect(options.path, false);
+  const reservePath = `${options.path}-reserve`;
+  const writer = await connectOnFullDisk(options.path, reservePath);
   const reader = connect(options.path, true);
   const walPath = `${options.path}-wal`;
   const walFile = await promisify(open)(walPath, "r+");
@@ -44,14 +60,29 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   syncDirectory(dirname(options.path));
   syncParent(dirname(resolve(options.path)));
   let syncFailure: Error | undefined;
+  let damage: RegistryError | undefined;
+  /** Translates a failure, and remembers one after which nothing more may be written: what is built on a damaged page is damaged too. */
+  function note(error: unknown): unknown {
+    const translated = translateSqliteError(error);
+    if (translated instanceof RegistryError && translated.code === "DATABASE_DAMAGED" && damage === undefined) {
+      damage = translated;
+      options.onBackgroundError(
+        new Error("the database file is damaged: nothing more is written; restore a backup", { cause: translated.cause }),
+      );
+    }
+    return translated;
+  }
   const syncWal = createGroupSync(async () => {
     // After a failed sync the kernel may take pages for clean that never reached the disk, so a later success proves nothing: every commit
     // that follows in the log would be lost with them. Only opening the file anew, which copies the log into the database, heals that.
     if (syncFailure !== undefined) throw syncFailure;
+    const startedAt = performance.now();
     try {
       await promisify(fdatasync)(walFile);
+      options.onSync?.(true, (performance.now() - startedAt) / 1000);
     } catch (error) {
-      syncFailure = toError(translate(error));
+      syncFailure = toError(note(error));
+      options.onSync?.(false, (performance.now() - startedAt) / 1000);
       options.onBackgroundError(
         new Error("the database's log could not be synced: nothing is acknowledged until a restart", { cause: error }),
       );
@@ -71,18 +102,36 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
       if (reader.isTransaction) endSnapshot.run();
     },
   };
-  const readExecutor = executorOf(reader, snapshot.open);
-  const writeExecutor = executorOf(writer, (boundBytes) => {
-    loggedBytes += boundBytes + STATEMENT_BYTES;
-  });
+  const readExecutor = executorOf(reader, snapshot.open, note);
+  const writeExecutor = executorOf(
+    writer,
+    (boundBytes) => {
+      loggedBytes += boundBytes + STATEMENT_BYTES;
+    },
+    note,
+  );
   const begin = writer.prepare("begin immediate");
   const commit = writer.prepare("commit");
   const rollback = writer.prepare("rollback");
+  const touch = writer.prepare("update berth_marker set one = 1");
 
   // Transactions queue here; each waits for the one before, so that no two interleave on the writer.
   let tail: Promise<unknown> = Promise.resolve();
   let checkpoints: Checkpoints | undefined;
   let isClosed = false;
+  const { reserveBytes = 0 } = options;
+  const reserve =
+    reserveBytes === 0
+      ? NO_RESERVE
+      : createDiskReserve({
+          path: reservePath,
+          sizeBytes: reserveBytes,
+          onFull: (cause) => {
+            const what = "the database's disk is full: until there is room, only deletions, collection and sign-in are written";
+            options.onBackgroundError(new Error(what, { cause }));
+          },
+          onRoom: () => options.onRoom?.(),
+        });
 
   function exclusively<T>(work: () => Promise<T>): Promise<T> {
     const run = tail.then(work);
@@ -96,7 +145,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
       snapshot.end();
       begin.run();
     } catch (error) {
-      throw translate(error);
+      throw note(error);
     }
     try {
       const result = await work(writeExecutor);
@@ -105,15 +154,39 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
       return result;
     } catch (error) {
       if (writer.isTransaction) rollback.run();
-      throw translate(error);
+      throw note(error);
     }
   }
 
-  function checkpointWhenDue(): void {
-    checkpoints ??= createCheckpoints(options, exclusively);
-    if (loggedBytes < CHECKPOINT_AT_BYTES || checkpoints.running() !== undefined) return;
+  let isCheckpointOverdue = false;
+  function checkpointNow(): void {
+    checkpoints ??= createCheckpoints(options.path, exclusively, (failure) => {
+      isCheckpointOverdue = failure !== undefined;
+      if (failure !== undefined) options.onBackgroundError(failure);
+    });
+    if (checkpoints.running() !== undefined) return;
     loggedBytes = 0;
     checkpoints.run();
+  }
+
+  function checkpointWhenDue(): void {
+    if (loggedBytes >= (isCheckpointOverdue || reserve.isReleased ? CHECKPOINT_SOON_AT_BYTES : CHECKPOINT_AT_BYTES)) checkpointNow();
+  }
+
+  /** Runs a transaction; one that finds the disk full gives up the reserve, and what may use it is run again. */
+  async function runOnAnyDisk<T>(work: (tx: Executor) => Promise<T>, usesReserve: boolean): Promise<T> {
+    if (damage !== undefined) throw damage;
+    if (!usesReserve) reserve.requireRoom();
+    try {
+      return await exclusively(() => runTransaction(work));
+    } catch (error) {
+      if (!(error instanceof RegistryError) || error.code !== "STORAGE_FULL" || reserve === NO_RESERVE) throw error;
+      await reserve.release(error.cause);
+      // The log may be all that has room: copied out, it begins anew.
+      checkpointNow();
+      if (!usesReserve) throw error;
+      return await exclusively(() => runTransaction(work));
+    }
   }
 
   const database: Database = {
@@ -124,7 +197,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     async transaction(work, writeOptions: WriteOptions = {}) {
       // Writers that outrun the checkpoint wait for it, so that the log stays bounded.
       if (loggedBytes > MAX_LOG_BYTES) await checkpoints?.running();
-      const result = await exclusively(() => runTransaction(work));
+      const result = await runOnAnyDisk(work, writeOptions.usesReserve === true);
       if (writeOptions.durable !== false) await syncWal();
       checkpointWhenDue();
       return result;
@@ -132,8 +205,11 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     write: (query, parameters, writeOptions) => database.transaction((tx) => tx.all(query, parameters), writeOptions),
     sync: syncWal,
     async probe() {
-      if (syncFailure !== undefined) throw syncFailure;
-      reader.prepare("select 1").get();
+      const failure = syncFailure ?? damage;
+      if (failure !== undefined) throw failure;
+      reserve.requireRoom();
+      // A write, since a disk that turned read-only still answers.
+      await database.transaction(async () => void touch.run());
     },
     script: (text) =>
       exclusively(async () => {
@@ -142,7 +218,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
           snapshot.end();
         } catch (error) {
           if (writer.isTransaction) writer.exec("rollback");
-          throw error;
+          throw note(error);
         }
       }),
     session: (work) =>
@@ -158,6 +234,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
       if (isClosed) return;
       isClosed = true;
       await tail;
+      await reserve.close();
       try {
         await syncWal();
       } finally {
@@ -178,16 +255,16 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
 export function openSqliteReader(path: string): DatabaseReader {
   const connection = connect(path, true);
   return {
-    live: executorOf(connection, () => undefined),
+    live: executorOf(connection, () => undefined, translateSqliteError),
     async snapshot(read) {
       const own = connect(path, true);
       try {
         own.exec("begin");
         // A transaction sees the state at its first read.
         own.prepare("select 1 from sqlite_schema").get();
-        return await read(executorOf(own, () => undefined));
+        return await read(executorOf(own, () => undefined, translateSqliteError));
       } catch (error) {
-        throw translate(error);
+        throw translateSqliteError(error);
       } finally {
         own.close();
       }
@@ -198,25 +275,46 @@ export function openSqliteReader(path: string): DatabaseReader {
   };
 }
 
-function connect(path: string, readOnly: boolean): DatabaseSync {
-  const connection = new DatabaseSync(path, { readOnly, timeout: 5000, enableForeignKeyConstraints: true });
-  if (!readOnly) {
-    connection.exec("pragma journal_mode = wal");
-    connection.exec("pragma synchronous = normal");
-    connection.exec("pragma wal_autocheckpoint = 0");
-    // Creates the -wal file, which the group sync holds open. An empty transaction would not.
-    connection.exec("create table if not exists berth_marker (one integer primary key)");
-    connection.exec("insert into berth_marker values (1) on conflict do update set one = 1");
-    // What a process before this one left in the log becomes durable now, whether or not it was ever synced.
-    connection.exec("pragma wal_checkpoint(truncate)");
-    connection.exec("update berth_marker set one = 1");
+/** Connects for writing. Where the disk is full, what was kept ready for that is given up: a full disk must not keep deletions from being possible. */
+async function connectOnFullDisk(path: string, reservePath: string): Promise<DatabaseSync> {
+  try {
+    return connect(path, false);
+  } catch (error) {
+    const cause = translateSqliteError((error as Error).cause);
+    const isFull = cause instanceof RegistryError && cause.code === "STORAGE_FULL";
+    if (!isFull || !(await giveUpReserve(reservePath))) throw error;
+    return connect(path, false);
   }
-  connection.exec(`pragma cache_size = -${CACHE_KIB}`);
-  connection.exec("pragma temp_store = memory");
-  return connection;
 }
 
-function executorOf(connection: DatabaseSync, onBound: (bytes: number) => void): Executor {
+/** Errors: `StartupError` where the file cannot be used. */
+function connect(path: string, readOnly: boolean): DatabaseSync {
+  let connection: DatabaseSync | undefined;
+  try {
+    connection = new DatabaseSync(path, { readOnly, timeout: 5000, enableForeignKeyConstraints: true });
+    if (!readOnly) prepareForWriting(connection);
+    connection.exec(`pragma cache_size = -${CACHE_KIB}`);
+    connection.exec("pragma temp_store = memory");
+    return connection;
+  } catch (error) {
+    connection?.close();
+    throw sqliteOpenError(path, error);
+  }
+}
+
+function prepareForWriting(connection: DatabaseSync): void {
+  connection.exec("pragma journal_mode = wal");
+  connection.exec("pragma synchronous = normal");
+  connection.exec("pragma wal_autocheckpoint = 0");
+  // Creates the -wal file, which the group sync holds open. An empty transaction would not.
+  connection.exec("create table if not exists berth_marker (one integer primary key)");
+  connection.exec("insert into berth_marker values (1) on conflict do update set one = 1");
+  // What a process before this one left in the log becomes durable now, whether or not it was ever synced.
+  connection.exec("pragma wal_checkpoint(truncate)");
+  connection.exec("update berth_marker set one = 1");
+}
+
+function executorOf(connection: DatabaseSync, onBound: (bytes: number) => void, translate: (error: unknown) => unknown): Executor {
   const prepared = new Map<Statement<never, unknown>, StatementSync>();
   function prepare(query: Statement<never, unknown>): StatementSync {
     let found = prepared.get(query);
@@ -239,65 +337,25 @@ function executorOf(connection: DatabaseSync, onBound: (bytes: number) => void):
   return {
     dialect: "sqlite",
     async all(query, parameters) {
-      return prepare(query).all(...values(query, parameters)) as never;
+      try {
+        return prepare(query).all(...values(query, parameters)) as never;
+      } catch (error) {
+        throw translate(error);
+      }
     },
     async first(query, parameters) {
-      return prepare(query).get(...values(query, parameters)) as never;
+      try {
+        return prepare(query).get(...values(query, parameters)) as never;
+      } catch (error) {
+        throw translate(error);
+      }
     },
     async run(query, parameters) {
-      return Number(prepare(query).run(...values(query, parameters)).changes);
-    },
-  };
-}
-
-interface Checkpoints {
-  run(): void;
-  /** The checkpoint that runs now; it never rejects. */
-  running(): Promise<void> | undefined;
-  stop(): Promise<void>;
-}
-
-// Two passes: the first copies the bulk while writes go on; the second, short, runs while no transaction does, so that it reaches the
-// WAL's end and the next writer begins the file anew. The event loop never waits: only queued transactions do.
-function createCheckpoints(options: SqliteOptions, exclusively: <T>(work: () => Promise<T>) => Promise<T>): Checkpoints {
-  let worker: Worker | undefined;
-  let running: Promise<void> | undefined;
-  async function pass(): Promise<void> {
-    worker ??= new Worker(new URL("./checkpoint-worker.ts", import.meta.url), { workerData: { path: options.path } });
-    worker.unref();
-    const current = worker;
-    await new Promise<void>((resolve, reject) => {
-      const onMessage = (answer: { error?: string }): void => settle(answer.error === undefined ? undefined : new Error(answer.error));
-      const onExit = (): void => settle(new Error("the checkpoint thread ended"));
-      function settle(error: Error | undefined): void {
-        current.off("message", onMessage).off("error", settle).off("exit", onExit);
-        if (error === undefined) resolve();
-        else reject(error);
+      try {
+        return Number(prepare(query).run(...values(query, parameters)).changes);
+      } catch (error) {
+        throw translate(error);
       }
-      current.on("message", onMessage).on("error", settle).on("exit", onExit);
-      current.postMessage("checkpoint");
-    });
-  }
-  async function checkpoint(): Promise<void> {
-    try {
-      await pass();
-      await exclusively(pass);
-    } catch (error) {
-      await worker?.terminate();
-      worker = undefined;
-      options.onBackgroundError(error);
-    } finally {
-      running = undefined;
-    }
-  }
-  return {
-    run() {
-      running ??= checkpoint();
-    },
-    running: () => running,
-    async stop() {
-      await running;
-      await worker?.terminate();
     },
   };
 }
@@ -322,22 +380,4 @@ function syncParent(directory: string): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error;
   }
-}
-
-// Result codes: https://www.sqlite.org/rescode.html
-const SQLITE_BUSY = 5;
-const SQLITE_READONLY = 8;
-const SQLITE_IOERR = 10;
-const SQLITE_FULL = 13;
-const SQLITE_CANTOPEN = 14;
-
-function translate(error: unknown): unknown {
-  if (error instanceof RegistryError || !(error instanceof Error)) return error;
-  const { errcode, code } = error as Error & { errcode?: number; code?: string };
-  const primary = errcode === undefined ? undefined : errcode & 0xff;
-  if (primary === SQLITE_FULL || code === "ENOSPC" || code === "EDQUOT") return new RegistryError("STORAGE_FULL", { cause: error });
-  if (primary === SQLITE_BUSY || primary === SQLITE_READONLY || primary === SQLITE_IOERR || primary === SQLITE_CANTOPEN || code === "EIO") {
-    return new RegistryError("UNAVAILABLE", { cause: error, headers: { "retry-after": "2" } });
-  }
-  return error;
 }

@@ -1,0 +1,64 @@
+// Copying SQLite's write-ahead log into the database file, in a thread (checkpoint-worker.ts). Not here: when (sqlite.ts).
+import { Worker } from "node:worker_threads";
+
+/** Checkpoints, one at a time. */
+export interface Checkpoints {
+  /** Begins one where none runs. */
+  run(): void;
+  /** The checkpoint that runs now; it never rejects. */
+  running(): Promise<void> | undefined;
+  stop(): Promise<void>;
+}
+
+/**
+ * Makes the checkpoints of a file; `onEnd` is called after each, with what made it fail.
+ * Two passes: the first copies the bulk while writes go on; the second, short, runs while no transaction does, so that it reaches the
+ * WAL's end and the next writer begins the file anew. The event loop never waits: only queued transactions do.
+ */
+export function createCheckpoints(
+  path: string,
+  exclusively: <T>(work: () => Promise<T>) => Promise<T>,
+  onEnd: (failure: unknown) => void,
+): Checkpoints {
+  let worker: Worker | undefined;
+  let running: Promise<void> | undefined;
+  async function pass(): Promise<void> {
+    worker ??= new Worker(new URL("./checkpoint-worker.ts", import.meta.url), { workerData: { path } });
+    worker.unref();
+    const current = worker;
+    await new Promise<void>((resolve, reject) => {
+      const onMessage = (answer: { error?: string }): void => settle(answer.error === undefined ? undefined : new Error(answer.error));
+      const onExit = (): void => settle(new Error("the checkpoint thread ended"));
+      function settle(error: Error | undefined): void {
+        current.off("message", onMessage).off("error", settle).off("exit", onExit);
+        if (error === undefined) resolve();
+        else reject(error);
+      }
+      current.on("message", onMessage).on("error", settle).on("exit", onExit);
+      current.postMessage("checkpoint");
+    });
+  }
+  async function checkpoint(): Promise<void> {
+    try {
+      await pass();
+      await exclusively(pass);
+      onEnd(undefined);
+    } catch (error) {
+      await worker?.terminate();
+      worker = undefined;
+      onEnd(error);
+    } finally {
+      running = undefined;
+    }
+  }
+  return {
+    run() {
+      running ??= checkpoint();
+    },
+    running: () => running,
+    async stop() {
+      await running;
+      await worker?.terminate();
+    },
+  };
+}
