@@ -343,6 +343,11 @@ export function findContradictions(config: Config): readonly (readonly [string, 
     "limits.uploadBytes",
     `is more than ${S3_PARTS_MAX} parts of storage.s3.partSizeBytes (${showSize(s3.partSizeBytes)}): raise the part size or lower the limit`,
   );
+  refuse(
+    isS3 && s3.uploadMemoryBytes < s3.partSizeBytes,
+    "storage.s3.uploadMemoryBytes",
+    `is less than one part (storage.s3.partSizeBytes, ${showSize(s3.partSizeBytes)})`,
+  );
   refuse(limits.chunkMinBytes > limits.uploadBytes, "limits.chunkMinBytes", "is more than limits.uploadBytes");
   refuse(
     database.url !== undefined && auth.secretKey === undefined,
@@ -357,8 +362,3 @@ export function findContradictions(config: Config): readonly (readonly [string, 
   );
   return found;
 }
-  refuse(
-    isS3 && s3.uploadMemoryBytes < s3.partSizeBytes,
-    "storage.s3.uploadMemoryBytes",
-    `is less than one part (storage.s3.partSizeBytes, ${showSize(s3.partSizeBytes)})`,
-  );
