@@ -4,7 +4,7 @@
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { chown, mkdir } from "node:fs/promises";
+import { appendFile, chown, mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
@@ -18,31 +18,81 @@ const run = promisify(execFile);
 export interface PostgresServer {
   /** Superuser url of the database `postgres`. */
   readonly url: string;
+  readonly port: number;
   /** Creates an empty database and returns its url. It lives as long as the server. */
   createDatabase(): Promise<string>;
+  /** Runs SQL as superuser in the database `postgres`, and gives the rows. */
+  query(sql: string): Promise<Record<string, unknown>[]>;
   /** Ends the server at once, without a checkpoint, as a power cut does to it. The files stay. */
   crash(): Promise<void>;
+  /** Kills all its processes with SIGKILL, as when its machine goes. The files stay. */
+  kill(): Promise<void>;
+  /** Holds all its processes still, so that connections stand and nobody answers; `letGo` lets them go on. */
+  hold(): Promise<void>;
+  letGo(): Promise<void>;
   /** Starts the crashed server again: same url, same files. */
   resume(): Promise<void>;
+  /** Makes a standby a primary, as `pg_ctl promote` does, and waits until it is one. */
+  promote(): Promise<void>;
   stop(): Promise<void>;
 }
 
+/** How a server is started. */
+export interface PostgresOptions {
+  /** Further settings, such as `max_connections=20`. */
+  readonly settings?: readonly string[];
+  /** An address besides 127.0.0.1 to listen on, and the network from which anyone may come. Only for addresses that a test has made itself. */
+  readonly beyond?: { readonly address: string; readonly network: string };
+}
+
 /** Starts PostgreSQL; as root it runs as Debian's user `postgres`. Errors: ToolUnavailable. */
-export async function startPostgres(): Promise<PostgresServer> {
+export function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
+  return startCluster("postgres", options, async ({ files, folder, account, binary }) => {
+    await run(binary("initdb"), ["-D", files, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"], { cwd: folder, ...account });
+  });
+}
+
+/** Starts a standby that streams from the primary. The primary waits for it once `synchronous_standby_names` says so. Errors: ToolUnavailable. */
+export function startStandby(primary: PostgresServer, options: PostgresOptions = {}): Promise<PostgresServer> {
+  return startCluster("postgres-standby", options, async ({ files, folder, account, binary }) => {
+    const from = ["-h", "127.0.0.1", "-p", String(primary.port), "-U", "postgres"];
+    await run(binary("pg_basebackup"), [...from, "-D", files, "-X", "stream", "-c", "fast", "-R"], { cwd: folder, ...account });
+  });
+}
+
+interface ClusterFiles {
+  readonly files: string;
+  readonly folder: string;
+  readonly account: { readonly uid: number; readonly gid: number } | undefined;
+  /** The path of one of PostgreSQL's programs. */
+  binary(name: string): string;
+}
+
+async function startCluster(
+  name: string,
+  options: PostgresOptions,
+  initialise: (cluster: ClusterFiles) => Promise<void>,
+): Promise<PostgresServer> {
   const postgres = await ensureTool("postgres");
-  const folder = await temporaryFolder("postgres");
+  const folder = await temporaryFolder(name);
   // PostgreSQL refuses to run as root.
   const account = process.getuid?.() === 0 ? await accountOf("postgres") : undefined;
   if (account !== undefined) await chown(folder, account.uid, account.gid);
   const files = join(folder, "files");
-  const initdb = join(dirname(postgres), "initdb");
-  await run(initdb, ["-D", files, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"], {
-    cwd: folder,
-    ...account,
-  });
+  const binary = (program: string): string => join(dirname(postgres), program);
+  await initialise({ files, folder, account, binary });
+  const { beyond } = options;
+  if (beyond !== undefined) await appendFile(join(files, "pg_hba.conf"), `host all all ${beyond.network} trust\n`);
   const port = await freePort();
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
-  const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=on", "max_connections=200"];
+  const addresses = beyond === undefined ? "127.0.0.1" : `127.0.0.1,${beyond.address}`;
+  const settings = [
+    `listen_addresses=${addresses}`,
+    "unix_socket_directories=",
+    "fsync=on",
+    "max_connections=200",
+    ...(options.settings ?? []),
+  ];
   const start = () =>
     startProgram({
       command: postgres,
@@ -58,18 +108,48 @@ export async function startPostgres(): Promise<PostgresServer> {
       exitSignal: "SIGQUIT",
     });
   let program: Program = await start();
+  /** The server's processes, its first one first. */
+  async function processes(): Promise<number[]> {
+    const children = await readFile(`/proc/${program.pid}/task/${program.pid}/children`, "utf8");
+    return [program.pid, ...children.split(" ").filter(Boolean).map(Number)];
+  }
+  async function signalAll(signal: NodeJS.Signals): Promise<void> {
+    for (const pid of await processes()) {
+      try {
+        process.kill(pid, signal);
+      } catch (error) {
+        // One that ended meanwhile.
+        if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+      }
+    }
+  }
   return {
     url,
+    port,
     createDatabase: async () => {
-      const name = `berth_test_${randomBytes(6).toString("hex")}`;
-      await query(url, `CREATE DATABASE ${name}`);
-      return url.replace(/postgres$/, name);
+      const database = `berth_test_${randomBytes(6).toString("hex")}`;
+      await query(url, `CREATE DATABASE ${database}`);
+      return url.replace(/postgres$/, database);
     },
+    query: (sql) => query(url, sql),
     crash: () => program.end("SIGQUIT"),
+    kill: async () => {
+      await signalAll("SIGKILL");
+      await program.end("SIGKILL");
+    },
+    hold: () => signalAll("SIGSTOP"),
+    letGo: () => signalAll("SIGCONT"),
     resume: async () => {
       program = await start();
     },
-    stop: () => program.stop(),
+    promote: async () => {
+      await run(binary("pg_ctl"), ["promote", "-D", files, "-w"], { cwd: folder, ...account });
+    },
+    stop: async () => {
+      // One that is held would not hear the signal; one that was killed is gone.
+      await signalAll("SIGCONT").catch(() => undefined);
+      await program.stop();
+    },
   };
 }
 
@@ -141,8 +221,11 @@ export async function startCephRgw(): Promise<S3Server> {
   });
 }
 
-/** versitygw over a temporary folder: a second dialect of S3. Errors: ToolUnavailable. */
-export async function startVersitygw(): Promise<S3Server> {
+/**
+ * versitygw over a temporary folder: a second dialect of S3. `address`: another than 127.0.0.1, which a test has made itself.
+ * Errors: ToolUnavailable.
+ */
+export async function startVersitygw({ address = "127.0.0.1" }: { readonly address?: string } = {}): Promise<S3Server> {
   const command = await ensureTool("versitygw");
   const folder = await temporaryFolder("versitygw");
   await mkdir(join(folder, "buckets"));
@@ -150,12 +233,12 @@ export async function startVersitygw(): Promise<S3Server> {
   const account = { accessKeyId: "berth-test", secretAccessKey: randomBytes(12).toString("hex") };
   const program = await startProgram({
     command,
-    args: ["--port", `127.0.0.1:${port}`, "--region", "us-east-1", "posix", join(folder, "buckets")],
+    args: ["--port", `${address}:${port}`, "--region", "us-east-1", "posix", join(folder, "buckets")],
     folder,
     env: { ROOT_ACCESS_KEY: account.accessKeyId, ROOT_SECRET_KEY: account.secretAccessKey },
-    ready: () => answersHttp(`http://127.0.0.1:${port}/`),
+    ready: () => answersHttp(`http://${address}:${port}/`),
   });
-  return s3Server({ endpoint: `http://127.0.0.1:${port}`, region: "us-east-1", ...account }, () => program.stop());
+  return s3Server({ endpoint: `http://${address}:${port}`, region: "us-east-1", ...account }, () => program.stop());
 }
 
 async function s3Server(account: Omit<S3Target, "bucket">, stop: () => Promise<void>): Promise<S3Server> {
@@ -179,13 +262,13 @@ async function s3Server(account: Omit<S3Target, "bucket">, stop: () => Promise<v
   }
 }
 
-async function query(url: string, sql: string): Promise<void> {
+async function query(url: string, sql: string): Promise<Record<string, unknown>[]> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
   // A connection that ends under us says so by this event as well, and unheard it would end the process.
   client.on("error", () => undefined);
   await client.connect();
   try {
-    await client.query(sql);
+    return (await client.query<Record<string, unknown>>(sql)).rows;
   } finally {
     await client.end();
   }

@@ -2,6 +2,7 @@
 // Not here: which settings there are (config.ts) and where values come from (config-load.ts).
 import { BlockList, isIP } from "node:net";
 import { resolve } from "node:path";
+import { parsePostgresAddress } from "./platform/database/postgres-hosts.ts";
 
 /** A value, or what is wrong with what was written, in words that follow a setting's name. */
 export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
@@ -138,9 +139,10 @@ export function databaseUrl(words: Words): Setting<string | undefined> {
       parse: (raw) => {
         const parsed = parseText(raw, kind, true);
         if (!parsed.ok) return parsed;
-        const url = URL.parse(parsed.value);
-        if (url === null || !/^postgres(ql)?:$/.test(url.protocol)) return bad(`must be ${kind}`);
-        if (url.pathname.length < 2) return bad("must name the database after the host");
+        const address = parsePostgresAddress(parsed.value);
+        if (!address.ok) return bad(address.problem);
+        if (address.hosts.some(({ url }) => (URL.parse(url)?.pathname.length ?? 0) < 2))
+          return bad("must name the database after the host");
         return parsed;
       },
       show: maskDatabaseUrl,
@@ -149,12 +151,13 @@ export function databaseUrl(words: Words): Setting<string | undefined> {
 }
 
 function maskDatabaseUrl(value: string): string {
-  const url = URL.parse(value);
-  if (url === null) return MASK;
+  const address = parsePostgresAddress(value);
+  const url = address.ok ? URL.parse(address.hosts[0]?.url ?? "") : null;
+  if (!address.ok || url === null) return MASK;
   if (url.password !== "") url.password = MASK;
   // Drivers also take a password as a query parameter.
   for (const name of url.searchParams.keys()) if (/pass|key|secret/i.test(name)) url.searchParams.set(name, MASK);
-  return url.href;
+  return url.host === "" ? url.href : url.href.replace(url.host, address.hosts.map(({ shown }) => shown).join(","));
 }
 
 /** A whole number within bounds. */

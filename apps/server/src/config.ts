@@ -82,7 +82,10 @@ export const CONFIG_SCHEMA = {
     }),
   },
   database: {
-    url: databaseUrl({ about: "A PostgreSQL database, for many replicas. Empty: SQLite in the data directory, for one process." }),
+    url: databaseUrl({
+      about:
+        "A PostgreSQL database, for many replicas. Several hosts, as in postgres://user:password@one:5432,two:5432/name, are one primary and its standbys: the one that takes writes is used, and looked for again when it fails. Empty: SQLite in the data directory, for one process.",
+    }),
     maxConnections: integer({ standard: "10", min: 1, max: 1000, about: "Connections to PostgreSQL for each replica." }),
     acquireTimeoutSeconds: seconds({
       standard: "5s",

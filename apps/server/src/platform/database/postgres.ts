@@ -1,14 +1,15 @@
-// PostgreSQL as the database of many replicas. Named prepared statements, a bounded pool, retries of deadlocks.
-// Not here: queries, tables, and the batching of hot look-ups (batch.ts).
+// PostgreSQL as the database of many replicas. Named prepared statements, retries of deadlocks, and what its errors mean.
+// Not here: connections and which server they go to (postgres-pool.ts), queries, tables, the batching of hot look-ups (batch.ts).
 import { RegistryError } from "@berth/oci/errors";
 import pg from "pg";
 import type { Database, Executor, WriteOptions } from "./database.ts";
 import { createGroupSync } from "./group-sync.ts";
+import { isSilent, openPostgresPool } from "./postgres-pool.ts";
 import { bind, type Statement } from "./statement.ts";
 
 /** Where and how. */
 export interface PostgresOptions {
-  /** `postgres://user:password@host:port/database`, or libpq's environment variables where empty. */
+  /** `postgres://user:password@host:port,host2:port/database`, or libpq's environment variables where empty. */
   readonly url: string;
   /** Most connections of this process. */
   readonly maxConnections: number;
@@ -21,8 +22,19 @@ export interface PostgresOptions {
 /**
  * Every statement is made to walk an index (plans.test.ts). The planner, which keeps one plan for all values, would rather read a whole table
  * where statistics say that most rows fit, as they do when a million manifests share one config: for the others that is a second and more.
+ * What is forbidden makes a plan look dear, and for a dear plan PostgreSQL would compile code, for a second each time.
  */
-const PLANNER = "set enable_seqscan = off; set enable_mergejoin = off; set enable_hashjoin = off";
+const PLANNER = "set enable_seqscan = off; set enable_mergejoin = off; set enable_hashjoin = off; set jit = off";
+/**
+ * How long a statement waits for a lock. Longer than a transaction of ours may rest, so that it waits for one of those and not for an
+ * operator's: requests that wait hold connections, and soon no other request gets one.
+ */
+const LOCKS = "set lock_timeout = 15000";
+/** That the server lets go of our connections, and of the locks in them, when this machine vanishes: by default after two hours. */
+const KEEP_ALIVE =
+  "set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3; set tcp_user_timeout = 60000; set client_connection_check_interval = 10000";
+/** A server on a system that has no such settings. Source: PostgreSQL manual, Appendix A. */
+const NO_SUCH_SETTING = /^(?:22023|42704|0A000|55P02)$/;
 /** A statement that runs for a minute is a defect; without a limit it would hold a connection for ever. */
 const STATEMENT_TIMEOUT_MS = 60_000;
 /**
@@ -46,35 +58,51 @@ export function openPostgres(options: PostgresOptions): Database {
   const types = new pg.TypeOverrides();
   // Ids, sizes and milliseconds all stay below 2^53.
   types.setTypeParser(INT8_OID, Number);
-  const pool = new pg.Pool({
-    ...(options.url === "" ? {} : { connectionString: options.url }),
-    max: options.maxConnections,
-    connectionTimeoutMillis: options.acquireTimeoutMs,
-    idleTimeoutMillis: 60_000,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
-    query_timeout: ANSWER_TIMEOUT_MS,
-    idle_in_transaction_session_timeout: REST_IN_TRANSACTION_MS,
-    // Found dead after 10 s and ten probes a second apart, also when nothing was asked.
-    keepAlive: true,
-    keepAliveInitialDelayMillis: 10_000,
-    types,
-    application_name: "berth",
+  // Connections whose last commit was cut short in its wait for a standby.
+  const unconfirmed = new WeakSet<object>();
+  const pool = openPostgresPool({
+    url: options.url,
+    settings: {
+      max: options.maxConnections,
+      connectionTimeoutMillis: options.acquireTimeoutMs,
+      idleTimeoutMillis: 60_000,
+      statement_timeout: STATEMENT_TIMEOUT_MS,
+      query_timeout: ANSWER_TIMEOUT_MS,
+      idle_in_transaction_session_timeout: REST_IN_TRANSACTION_MS,
+      // Found dead after 10 s and ten probes a second apart, also when nothing was asked.
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
+      types,
+      application_name: "berth",
+    },
+    async prepare(client) {
+      client.on("notice", (notice) => {
+        // By its place in the server's source, since its words are in the server's language and it has no code of its own.
+        if ((notice as { routine?: string }).routine === "SyncRepWaitForLSN") unconfirmed.add(client);
+      });
+      const set = (text: string): Promise<unknown> => client.query({ text, query_timeout: options.acquireTimeoutMs } as pg.QueryConfig);
+      await set(`${PLANNER}; ${LOCKS}`);
+      await set(KEEP_ALIVE).catch((error: unknown) => {
+        if (!NO_SUCH_SETTING.test(String(causeCode(error)))) throw error;
+      });
+    },
+    onBackgroundError: options.onBackgroundError,
   });
-  let isClosed = false;
-  pool.on("error", (error) => {
-    // The pool forgets a connection before its end has arrived: what comes after that concerns nobody.
-    if (!isClosed) options.onBackgroundError(error);
-  });
-  // Queued before what the connection was opened for.
-  pool.on("connect", (client) => {
-    client.query(PLANNER).catch((error: unknown) => {
-      if (!isClosed) options.onBackgroundError(error);
-    });
-  });
-  const outside = executorOf((config) => pool.query(config));
+  const outside = executorOf(pool.read);
+  const writing = executorOf((config) => withClient((client) => confirmed(client, client.query(config)), false));
+
+  /**
+   * Waits for a commit. A server with synchronous standbys whose wait is cancelled, also by its own limit for statements, says that it has
+   * committed and only warns that no standby may have it: a fail-over would lose what we acknowledge. Source: PostgreSQL manual, 27.2.8.
+   */
+  async function confirmed<T>(client: pg.PoolClient, commit: Promise<T>): Promise<T> {
+    const result = await commit;
+    if (!unconfirmed.delete(client)) return result;
+    throw new RegistryError("UNAVAILABLE", { headers: RETRY_AFTER, cause: new Error("no standby has confirmed the commit") });
+  }
 
   /** Lends a connection, and throws it away when it broke meanwhile. */
-  async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>, inTransaction: boolean): Promise<T> {
     const client = await pool.connect();
     let broken: Error | undefined;
     // Between two statements nobody else hears of a connection that breaks, and an event that nobody hears ends the process.
@@ -85,7 +113,11 @@ export function openPostgres(options: PostgresOptions): Database {
     try {
       return await work(client);
     } catch (error) {
-      await client.query("rollback").catch(onError);
+      const cause = error instanceof RegistryError ? error.cause : error;
+      pool.note(client, cause);
+      // One that did not answer the statement would not answer this either.
+      if (isSilent(cause)) broken ??= cause as Error;
+      else if (inTransaction) await client.query("rollback").catch(onError);
       throw error;
     } finally {
       client.off("error", onError);
@@ -97,15 +129,15 @@ export function openPostgres(options: PostgresOptions): Database {
     withClient(async (client) => {
       await client.query(durable ? "begin" : "begin; set local synchronous_commit = off");
       const result = await work(executorOf((config) => client.query(config)));
-      await client.query("commit");
+      await confirmed(client, client.query("commit"));
       return result;
-    });
+    }, true);
 
   // Commits that did not wait (synchronous_commit=off) may still be in the server's memory. A committed message writes to the log behind
   // them, and its commit waits for all that is before it.
   const sync = createGroupSync(async () => {
     try {
-      await pool.query("select pg_logical_emit_message(true, 'berth', '')");
+      await withClient((client) => confirmed(client, client.query("select pg_logical_emit_message(true, 'berth', '')")), false);
     } catch (error) {
       throw translate(error);
     }
@@ -129,16 +161,18 @@ export function openPostgres(options: PostgresOptions): Database {
     write: (query, parameters, writeOptions) =>
       writeOptions?.durable === false
         ? database.transaction((tx) => tx.all(query, parameters), writeOptions)
-        : outside.all(query, parameters),
+        : writing.all(query, parameters),
     sync,
     async probe() {
       try {
-        await pool.query("select 1");
+        const { rows } = await pool.read({ text: 'select pg_is_in_recovery() as "isStandby"' });
+        if (rows[0]?.isStandby === true)
+          throw new RegistryError("UNAVAILABLE", { headers: RETRY_AFTER, cause: new Error("the server is a standby") });
       } catch (error) {
         throw translate(error);
       }
     },
-    script: (text) => withClient(async (client) => void (await client.query(text))),
+    script: (text) => withClient(async (client) => void (await client.query(text)), true),
     async session(work) {
       const client = await pool.connect();
       const onError = (): void => undefined;
@@ -155,10 +189,9 @@ export function openPostgres(options: PostgresOptions): Database {
       }
     },
     async close() {
-      isClosed = true;
       await pool.end();
     },
-    connections: () => ({ open: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    connections: pool.connections,
   };
   return database;
 }
@@ -174,6 +207,8 @@ function executorOf(query: Query): Executor {
     try {
       return await query({ name: compiled.id, text: compiled.text, values });
     } catch (error) {
+      // Here and not for sessions: a migration looks at the code, and tries again.
+      if (causeCode(error) === LOCK_NOT_AVAILABLE) throw new RegistryError("UNAVAILABLE", { cause: error, headers: RETRY_AFTER });
       throw isRetryable(error) ? error : translate(error);
     }
   }
@@ -189,9 +224,16 @@ const DEADLOCK_DETECTED = "40P01";
 const SERIALIZATION_FAILURE = "40001";
 // A row that a foreign key needs went away between two statements: the next try sees that it is gone.
 const FOREIGN_KEY_VIOLATION = "23503";
+const LOCK_NOT_AVAILABLE = "55P03";
+/** Seconds: long enough for a connection to come free, or for hosts to be asked which one is the primary. */
+const RETRY_AFTER = { "retry-after": "2" };
+
+function causeCode(error: unknown): unknown {
+  return (error as { code?: unknown } | null)?.code;
+}
 
 function isRetryable(error: unknown): boolean {
-  const code = (error as { code?: unknown } | null)?.code;
+  const code = causeCode(error);
   return code === DEADLOCK_DETECTED || code === SERIALIZATION_FAILURE || code === FOREIGN_KEY_VIOLATION;
 }
 
@@ -206,6 +248,6 @@ function translate(error: unknown): unknown {
     /timeout exceeded when trying to connect|Query read timeout|Connection terminated|Client has encountered a connection error|not queryable/i.test(
       error.message,
     );
-  if (isConnection || isPool) return new RegistryError("UNAVAILABLE", { cause: error, headers: { "retry-after": "2" } });
+  if (isConnection || isPool) return new RegistryError("UNAVAILABLE", { cause: error, headers: RETRY_AFTER });
   return error;
 }
