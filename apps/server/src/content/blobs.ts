@@ -29,6 +29,8 @@ export interface BlobCommit {
   readonly place: BlobPlace;
   /** The session, whose row goes with the commit: only who holds its claim may commit. */
   readonly upload: ClaimedUpload;
+  /** Whether the session leaves nothing that only its row leads to. Where it does, the row stays, doomed, until that is removed. */
+  readonly isAlone: boolean;
   /** Asked about the key of an older copy: false means that its bytes are gone, and the new ones take its place. */
   readonly isIntact: (key: StorageKey, sizeBytes: number) => Promise<boolean>;
 }
@@ -162,6 +164,11 @@ const dropUpload = statement<{ id: string; token: string }>()("blobs.dropUpload"
   db.deleteFrom("upload").where("id", "=", p.id).where("lock_token", "=", p.token).returning("id"),
 );
 
+// As `content/uploads.ts` has it: 0 is the expiry of a session that is being removed.
+const doomUpload = statement<{ id: string; token: string }>()("blobs.doomUpload", (db, p) =>
+  db.updateTable("upload").set({ expires_at: 0 }).where("id", "=", p.id).where("lock_token", "=", p.token).returning("id"),
+);
+
 const putReclaim = statement<{ key: string; sizeBytes: number; dueAt: number }>()("blobs.putReclaim", (db, p) =>
   db.insertInto("reclaim").values({ storage_key: p.key, size_bytes: p.sizeBytes, due_at: p.dueAt, attempts: 0 }),
 );
@@ -276,7 +283,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
       return row.bytes;
     },
 
-    async commit(_grant, repositoryId, { digest, sizeBytes, place, upload, isIntact }) {
+    async commit(_grant, repositoryId, { digest, sizeBytes, place, upload, isAlone, isIntact }) {
       const key = "key" in place ? place.key : null;
       // Asked ahead, so that the transaction waits for nothing but the database.
       const older = await database.first(lockByDigestRead, { digest });
@@ -285,7 +292,8 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
         older.damaged_at === null &&
         (older.storage_key === null || (await isIntact(older.storage_key as StorageKey, older.size_bytes)));
       await database.transaction(async (tx) => {
-        if ((await tx.first(dropUpload, { id: upload.id, token: upload.lockToken })) === undefined) throw claimLost();
+        const endUpload = isAlone ? dropUpload : doomUpload;
+        if ((await tx.first(endUpload, { id: upload.id, token: upload.lockToken })) === undefined) throw claimLost();
         const inserted = await tx.first(insertBlob, { digest, sizeBytes, key, now: clock.now() });
         let blobId: number;
         if (inserted !== undefined) {

@@ -53,8 +53,8 @@ export interface Uploads {
   doom(claimed: ClaimedUpload): Promise<boolean>;
   /** Removes the row of a doomed session whose bytes are gone. */
   drop(claimed: ClaimedUpload): Promise<void>;
-  /** Whether the session has a row, doomed or not. */
-  exists(id: string): Promise<boolean>;
+  /** Whether somebody may still write to the session or finish it. */
+  isAlive(id: string): Promise<boolean>;
   /** Dooms sessions past their age that nobody writes to, so that they can be removed. */
   doomExpired(limit: number): Promise<ClaimedUpload[]>;
 }
@@ -91,7 +91,9 @@ const find = statement<{ id: string; repositoryId: number }>()("uploads.find", (
     .where("expires_at", ">", DOOMED),
 );
 
-const findRow = statement<{ id: string }>()("uploads.findRow", (db, p) => db.selectFrom("upload").select("id").where("id", "=", p.id));
+const findAlive = statement<{ id: string }>()("uploads.findAlive", (db, p) =>
+  db.selectFrom("upload").select("id").where("id", "=", p.id).where("expires_at", ">", DOOMED),
+);
 
 const claim = statement<{ id: string; repositoryId: number; token: string; now: number; until: number }>()("uploads.claim", (db, p) =>
   db
@@ -230,7 +232,7 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
 
     drop: async (claimed) => void (await database.write(drop, { id: claimed.id, token: claimed.lockToken }, ending)),
 
-    exists: async (id) => (await database.first(findRow, { id })) !== undefined,
+    isAlive: async (id) => (await database.first(findAlive, { id })) !== undefined,
 
     // Durable, unlike the rest: bytes go after it, and a session that came back would lead to them.
     doom: async (claimed) => (await database.write(doom, { id: claimed.id, token: claimed.lockToken }, ON_FULL_DISK)).length > 0,

@@ -9,6 +9,7 @@ import type { Grant } from "../access/caller.ts";
 import type { BlobStoreFixture } from "../content/blobs/blob-store.contract.ts";
 import { forEachBlobStore } from "../content/blobs/blob-stores.testing.ts";
 import { createContent, createGrants, readBlob, TEST_TIMES, TEST_UPLOAD_AGE_MS, type Content } from "../content/content.testing.ts";
+import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { holdAt, interceptDatabase, interceptStore, type Held, type Hook } from "../content/intercept.testing.ts";
 import { UPLOAD_LOCK_MS } from "../content/uploads.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
@@ -76,9 +77,10 @@ forEachDatabase("upload sessions of several processes", (create) => {
       });
 
       /** Another process. */
-      async function start(hook: Hook = passing): Promise<Content> {
-        const store = fixture.open(`process-${++started}`);
-        return createContent(interceptDatabase(await test.open(), hook, true), interceptStore(store, hook), clock, TEST_TIMES);
+      async function start(hook: Hook = passing, settle?: BlobStore["settle"]): Promise<Content> {
+        const opened = fixture.open(`process-${++started}`);
+        const store = interceptStore(settle === undefined ? opened : { ...opened, settle }, hook);
+        return createContent(interceptDatabase(await test.open(), hook, true), store, clock, TEST_TIMES, settle && (() => undefined));
       }
 
       async function assertStored(content: Content, bytes: Uint8Array): Promise<void> {
@@ -207,6 +209,25 @@ forEachDatabase("upload sessions of several processes", (create) => {
           await removed;
           await assertNothingLeft(late);
         }
+      });
+
+      it("leave nothing when the process ends between the commit and what it would clear up", async () => {
+        // Nothing outlives the process whose memory it is.
+        if (storeName === "memory") return;
+        const [a, b] = [await start(), await start()];
+        const bytes = content("ended after the commit");
+        const { id } = await a.sessions.begin(push, "sha256");
+        await a.sessions.append(push, id, chunkOf(bytes.subarray(0, 100_000)));
+        const ending = await start(passing, async () => {
+          throw new RegistryError("UNAVAILABLE");
+        });
+        await ending.sessions.finish(push, id, digestOf(bytes), chunkOf(bytes.subarray(100_000)));
+        assert.equal(await codeOf(b.sessions.get(push, id)), "BLOB_UPLOAD_UNKNOWN");
+        clock.advance(UPLOAD_LOCK_MS + 1);
+        await b.sessions.expire(100);
+        await b.store.sweep(new Date(Date.now() + 60_000));
+        await assertStored(b, bytes);
+        await assertNothingLeft(b);
       });
 
       it("leave alone a session that went on after the collector had listed it", async () => {

@@ -6,7 +6,7 @@ import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
 import type { BlobPlace, Blobs } from "../content/blobs.ts";
-import type { BlobStore, UploadRecord } from "../content/blobs/blob-store.ts";
+import type { BlobStore, StorageKey, UploadRecord } from "../content/blobs/blob-store.ts";
 import type { Repositories } from "../content/repositories.ts";
 import { claimLost, UPLOAD_LOCK_MS, type ClaimedUpload, type Upload, type Uploads } from "../content/uploads.ts";
 import type { Database } from "../platform/database/database.ts";
@@ -203,15 +203,23 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       if (read !== undefined) verify(digest, read.digest());
       place = { key: stored.key };
     }
+    const isAlone = !("key" in place) || store.isAlone(upload.id, upload.record, place.key);
     await blobs.commit(grant, repositoryId, {
       digest,
       sizeBytes,
       place,
       upload,
+      isAlone,
       isIntact: async (key, size) => (await store.stat(key))?.sizeBytes === size,
     });
     hashStates.delete(upload.id);
-    if ("key" in place) store.settle(upload.id, upload.record, place.key).catch(onBackgroundError);
+    if ("key" in place) settle(upload, place.key, isAlone).catch(onBackgroundError);
+  }
+
+  /** Clears up behind a committed upload. Where that is more than `sweep` would find, the doomed row stays until it is done. */
+  async function settle(upload: ClaimedUpload, key: StorageKey, isAlone: boolean): Promise<void> {
+    await store.settle(upload.id, upload.record, key);
+    if (!isAlone) await uploads.drop(upload);
   }
 
   /** Removes what this request wrote after it had lost the session. */
@@ -239,11 +247,11 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   }
 
   /**
-   * Removes what a writer finished that lost its claim and came after the session's end: no row leads there any more. While the session
-   * lives, the bytes are its present writer's business.
+   * Removes what a writer finished that lost its claim and came after the session's end: perhaps nobody looks there any more. While the
+   * session lives, the bytes are its present writer's business.
    */
   async function removeLate(upload: ClaimedUpload): Promise<void> {
-    if (INLINE in upload.record || (await uploads.exists(upload.id))) return;
+    if (INLINE in upload.record || (await uploads.isAlive(upload.id))) return;
     await store.abort(upload.id, upload.record, blobs.isBound);
   }
 

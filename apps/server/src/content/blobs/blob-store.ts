@@ -96,9 +96,12 @@ export interface BlobStore {
 
   /**
    * Called once `key` is bound in the database: removes what only `abort` would have needed to find it, and what was put aside on the
-   * way. Nothing need wait for it; where it is lost in a crash, `sweep` does its work.
+   * way. Nothing need wait for it; where it is lost in a crash, `abort` does its work, or `sweep` where the upload `isAlone`.
    */
   settle(uploadId: string, record: UploadRecord, key: StorageKey): Promise<void>;
+
+  /** Whether a finished upload has put nothing under final keys besides `key`, so that `sweep` finds everything else that it left. */
+  isAlone(uploadId: string, record: UploadRecord, key: StorageKey): boolean;
 
   /**
    * Removes what an upload left, finished or not; nothing to remove is fine. Never removes a key that `bound` says is in use. An old

@@ -349,6 +349,8 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
       for (const { name } of segmentsBetween(from, to)) await removeIfThere(segmentPath(root, uploadId, name));
     },
     settle: (uploadId, _record, key) => outermost(clear(uploadId, (other) => other === key)),
+    // An only segment becomes the blob by its name; others are copied into one, anew by each call of `finish`.
+    isAlone: (_uploadId, record) => segmentsOf(record).segments.length === 1,
     abort: (uploadId, _record, bound) => outermost(clear(uploadId, bound)),
     stat: async (key) => {
       const found = await outermost(reader.stat(blobPath(root, key)));

@@ -72,6 +72,7 @@ export function createMemoryStore({ processId, memory }: { readonly processId: s
       for (const name of namesOf(to)) if (!known.has(name)) segments.delete(name);
     },
     settle: async (uploadId) => removeSegments(uploadId),
+    isAlone: () => true,
     abort: async (uploadId, _record, bound) => {
       for (const [key, blob] of blobs) if (blob.uploadId === uploadId && !(await bound(key))) blobs.delete(key);
       removeSegments(uploadId);

@@ -42,6 +42,7 @@ export function meterStore(store: BlobStore, metrics: Metrics): BlobStore {
     finish: (...rest) => count("finish", () => store.finish(...rest)),
     retract: (...rest) => count("retract", () => store.retract(...rest)),
     settle: (...rest) => count("settle", () => store.settle(...rest)),
+    isAlone: (...rest) => store.isAlone(...rest),
     abort: (...rest) => count("abort", () => store.abort(...rest)),
     stat: (key) => count("stat", () => store.stat(key)),
     async *read(key, start, end) {

@@ -161,11 +161,14 @@ async function createStore(options: S3StoreOptions) {
     if (unkept.length > 0) await bucket.delete(unkept);
   }
 
-  async function settle(uploadId: string, record: UploadRecord, key: StorageKey): Promise<void> {
+  /** The usual upload of one append left nothing but its blob. Of others the first segment lies under a final key, too. */
+  function isAlone(uploadId: string, record: UploadRecord, key: StorageKey): boolean {
     const { segments, superseded } = segmentsOf(record);
-    // The usual upload of one append left nothing but its blob: no request.
-    const isAlone = segments.length === 1 && superseded.length === 0 && key === objectKey(uploadId, segments[0]?.name ?? "");
-    if (!isAlone) await clear(uploadId, (other) => other === key, false);
+    return segments.length === 1 && superseded.length === 0 && key === objectKey(uploadId, segments[0]?.name ?? "");
+  }
+
+  async function settle(uploadId: string, record: UploadRecord, key: StorageKey): Promise<void> {
+    if (!isAlone(uploadId, record, key)) await clear(uploadId, (other) => other === key, false);
   }
 
   async function sweep(olderThan: Date): Promise<number> {
@@ -228,6 +231,7 @@ async function createStore(options: S3StoreOptions) {
       if (written.length > 0) await bucket.delete(written.map((segment) => segmentObject(prefix, uploadId, segment)));
     },
     settle,
+    isAlone,
     abort: (uploadId, _record, bound) => clear(uploadId, bound, true),
     stat: async (key) => {
       const sizeBytes = await bucket.sizeOf(objectName(prefix, key));
