@@ -6,6 +6,7 @@ import { RegistryError } from "@berth/oci/errors";
 import { createAccounts } from "./access/accounts.ts";
 import { createAuthenticator } from "./access/authenticate.ts";
 import { createAuthorizer } from "./access/authorize.ts";
+import { traceAuthenticator, traceAuthorizer } from "./access/traced-access.ts";
 import { bootstrap } from "./access/bootstrap.ts";
 import { createLoginFailures } from "./access/login-failures.ts";
 import { createPasswordHasher } from "./access/secrets.ts";
@@ -33,6 +34,7 @@ import { createPush } from "./distribution/push.ts";
 import { createUploadSessions } from "./distribution/upload-session.ts";
 import { refuseHalfRestored } from "./features/backup/restore-store.ts";
 import { createHealth } from "./http/health.ts";
+import { addServerMetrics, countLoginFailures } from "./http/server-metrics.ts";
 import { createSemaphore } from "./http/limits.ts";
 import { startMetricsServer } from "./http/metrics-server.ts";
 import { startServer, type RunningServer } from "./http/server.ts";
@@ -44,10 +46,13 @@ import { systemClock } from "./platform/clock.ts";
 import type { Database } from "./platform/database/database.ts";
 import { readerOfPostgres, type DatabaseReader } from "./platform/database/database-reader.ts";
 import { migrate } from "./platform/database/migrate.ts";
+import { DATABASE_OPERATIONS, observeDatabase } from "./platform/database/observed-database.ts";
 import { createRequestIds, type Logger } from "./platform/log.ts";
 import { createMetrics, type Metrics } from "./platform/metrics.ts";
 import { StartupError } from "./platform/startup-error.ts";
 import { openKeyPair } from "./platform/tls.ts";
+import type { Tracing } from "./platform/tracing.ts";
+import { VERSION } from "./platform/version.ts";
 import { createNoteRead } from "./platform/young-memory.ts";
 
 /** What a role brings with it. */
@@ -55,6 +60,8 @@ export interface Surroundings {
   readonly config: Config;
   readonly logger: Logger;
   readonly masterKey: Uint8Array;
+  /** Where there are traces. */
+  readonly tracing?: Tracing | undefined;
 }
 
 /** What every role stands on: where metadata and bytes lie. */
@@ -75,17 +82,35 @@ export interface RunningRegistry {
   stop(): Promise<void>;
 }
 
+/** What is counted outside the data plane: the token service and the control plane. */
+const OTHER_OPERATIONS = ["token", "api"] as const;
 const SECOND = 1000;
 const HOUR_MS = 3_600_000;
 
-/** Opens the database that the configuration names; migrates nothing. */
-export async function openDatabase(config: Config, logger: Logger): Promise<Database> {
+/** Starts to trace where the configuration says where to; its packages take 15 MB and 50 ms, which nobody else pays. */
+export async function openTracing(config: Config, logger: Logger): Promise<Tracing | undefined> {
+  const { endpoint, headers, sampleRatio, serviceName } = config.tracing;
+  if (endpoint === undefined) return undefined;
+  const otlp = await import("./platform/tracing-otlp.ts");
+  return otlp.openTracing({
+    endpoint,
+    headers,
+    sampleRatio,
+    serviceName,
+    version: VERSION,
+    onFailure: (error) => logger.warn({ err: error, endpoint }, "the collector of traces does not take them; they are lost"),
+  });
+}
+
+/** Opens the database that the configuration names; migrates nothing. `onSync` hears of each wait for the embedded one's disk. */
+export async function openDatabase(config: Config, logger: Logger, onSync?: (isGood: boolean, seconds: number) => void): Promise<Database> {
   const onBackgroundError = (error: unknown): void => logger.error({ err: error }, "the database failed in the background");
   if (config.database.url === undefined) {
     const { openSqlite, SQLITE_RESERVE_BYTES } = await import("./platform/database/sqlite.ts");
     return openSqlite({
       path: join(config.data, "berth.db"),
       onBackgroundError,
+      ...(onSync === undefined ? {} : { onSync }),
       reserveBytes: SQLITE_RESERVE_BYTES,
       onRoom: () => logger.info("there is room on the database's disk again"),
     });
@@ -139,13 +164,19 @@ export function leaseTimes(config: Config): { leaseMs: number; graceMs: number }
 }
 
 /** Opens database and store, and brings the database to this program's version. */
-export async function openFoundation({ config, logger }: Surroundings): Promise<Foundation> {
-  const database = await openDatabase(config, logger);
+export async function openFoundation({ config, logger, tracing }: Surroundings): Promise<Foundation> {
+  const metrics = createMetrics({
+    operations: [...V2_OPERATIONS, ...OTHER_OPERATIONS],
+    storeOperations: STORE_OPERATIONS,
+    databaseOperations: DATABASE_OPERATIONS,
+    tag: config.metrics.tag,
+  });
+  const opened = await openDatabase(config, logger, (isGood, seconds) => metrics.database.end("sync", isGood, seconds));
+  const database = observeDatabase(opened, metrics.database, tracing);
   try {
     await refuseHalfRestored(database);
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
-    const metrics = createMetrics({ operations: V2_OPERATIONS, storeOperations: STORE_OPERATIONS, tag: config.metrics.tag });
-    const store = meterStore(await openStore(config, logger), metrics);
+    const store = meterStore(await openStore(config, logger), metrics, tracing);
     return {
       database,
       store,
@@ -163,7 +194,7 @@ export async function openFoundation({ config, logger }: Surroundings): Promise<
 }
 
 /** Builds the content's side: what uploads and the collector share. */
-function composeContent({ config, logger }: Surroundings, { database, store, garbage, metrics }: Foundation) {
+function composeContent({ config, logger, tracing }: Surroundings, { database, store, garbage, metrics }: Foundation) {
   const clock = systemClock;
   const repositories = createRepositories(database, clock);
   const blobs = createBlobs(database, clock, leaseTimes(config));
@@ -198,8 +229,9 @@ function composeContent({ config, logger }: Surroundings, { database, store, gar
       failedRounds++;
       logger.error({ err: error }, "a round of collection failed; the next one goes on");
     },
+    traced: tracing?.job,
   });
-  return { repositories, blobs, sessions, collector };
+  return { repositories, blobs, uploads, sessions, collector };
 }
 
 /** The collector alone, for the `work` role and the `gc` command. */
@@ -209,15 +241,16 @@ export function composeCollector(surroundings: Surroundings, foundation: Foundat
 
 /** Builds and starts the registry. `jobs` false leaves the background work to `work` processes. */
 export async function startRegistry(surroundings: Surroundings, options: { jobs: boolean }): Promise<RunningRegistry> {
-  const { config, logger, masterKey } = surroundings;
+  const { config, logger, masterKey, tracing } = surroundings;
   const clock = systemClock;
   const foundation = await openFoundation(surroundings);
   const { database, store, metrics } = foundation;
-  const { repositories, blobs, sessions, collector } = composeContent(surroundings, foundation);
+  const { repositories, blobs, uploads, sessions, collector } = composeContent(surroundings, foundation);
 
   // Access: who may.
   const accounts = createAccounts({ database, clock });
-  const authorizer = createAuthorizer({ accounts, database, clock });
+  const plainAuthorizer = createAuthorizer({ accounts, database, clock });
+  const authorizer = tracing === undefined ? plainAuthorizer : traceAuthorizer(plainAuthorizer, tracing);
   const signingKeys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
   // A wrong master key shows here, and not at the first login.
   await signingKeys.prepare().catch((cause: unknown) => {
@@ -237,17 +270,15 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
   });
   const passwords = createPasswordHasher();
   const { lockout } = config.auth;
-  const loginFailures = createLoginFailures({
-    database,
-    clock,
-    rules: {
-      freeFailures: lockout.freeFailures,
-      windowMs: lockout.windowSeconds * SECOND,
-      firstLockMs: lockout.firstLockSeconds * SECOND,
-      maxLockMs: lockout.maxLockSeconds * SECOND,
-    },
-  });
-  const authenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
+  const rules = {
+    freeFailures: lockout.freeFailures,
+    windowMs: lockout.windowSeconds * SECOND,
+    firstLockMs: lockout.firstLockSeconds * SECOND,
+    maxLockMs: lockout.maxLockSeconds * SECOND,
+  };
+  const loginFailures = countLoginFailures(createLoginFailures({ database, clock, rules }), metrics);
+  const plainAuthenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
+  const authenticator = tracing === undefined ? plainAuthenticator : traceAuthenticator(plainAuthenticator, tracing);
   const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword });
 
   // Content and distribution: the data plane. No port is handed in yet.
@@ -259,6 +290,8 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
   let damagedReads = 0;
   metrics.addCounter("blob_damaged_reads_total", "Reads that found a blob's bytes missing or wrong.", () => damagedReads);
   metrics.addGauge("hot_cache_bytes", "Memory that the cache of hot blobs holds.", () => cache.sizeBytes);
+  metrics.addCounter("hot_cache_hit_bytes_total", "Bytes of blobs that came from the cache.", () => cache.hitBytes);
+  metrics.addCounter("hot_cache_miss_bytes_total", "Bytes of blobs that had to come from the store.", () => cache.missBytes);
   const reader = createBlobReader({
     blobs,
     cache,
@@ -266,6 +299,13 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
       damagedReads++;
       logger.error({ err: error, digest: blob.digest }, "a blob's bytes are missing or wrong: pushing it again heals it");
     },
+  });
+  const uploadSlots = createSemaphore({
+    limit: config.limits.concurrentUploads,
+    queueLimit: config.limits.concurrentUploads,
+    waitMs: 10 * SECOND,
+    code: "TOOMANYREQUESTS",
+    retryAfterSeconds: 5,
   });
   const routes = createV2Routes({
     pull: createPull({ authorizer, repositories, manifests, blobs, ports }),
@@ -284,13 +324,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     manifests,
     reader,
     store,
-    uploadSlots: createSemaphore({
-      limit: config.limits.concurrentUploads,
-      queueLimit: config.limits.concurrentUploads,
-      waitMs: 10 * SECOND,
-      code: "TOOMANYREQUESTS",
-      retryAfterSeconds: 5,
-    }),
+    uploadSlots,
     settings: {
       maxManifestBytes: config.limits.manifestBytes,
       maxPageSize: config.limits.pageSize,
@@ -328,6 +362,14 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     return createApi({ database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf });
   });
   const health = createHealth({ database, store, metrics, authorizer, authenticator });
+  const requestSlots = createSemaphore({
+    limit: config.limits.requestsInFlight,
+    queueLimit: config.limits.requestsInFlight,
+    waitMs: 5 * SECOND,
+    code: "UNAVAILABLE",
+    retryAfterSeconds: 2,
+  });
+  const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => metrics.operation(kind));
   const server: RunningServer = await startServer(
     {
       host: config.http.listen.host,
@@ -347,19 +389,30 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
         ["/metrics", health.metrics],
       ]),
       rest: async (request, response, context) => (await api())(request, response, context),
+      meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
     },
     {
-      slots: createSemaphore({
-        limit: config.limits.requestsInFlight,
-        queueLimit: config.limits.requestsInFlight,
-        waitMs: 5 * SECOND,
-        code: "UNAVAILABLE",
-        retryAfterSeconds: 2,
-      }),
+      slots: requestSlots,
       contextOf: (request) => ({ id: requestIds(request.headers["x-request-id"]), remoteAddress: addressOf(request).remoteAddress }),
+      traced:
+        tracing === undefined
+          ? undefined
+          : (request, response, { id, remoteAddress }, work) =>
+              tracing.request({ request, response, id, remoteAddress, scheme: addressOf(request).scheme }, work),
     },
   );
-  metrics.addGauge("http_connections", "Open connections.", () => server.connections());
+  addServerMetrics(metrics, {
+    config,
+    database,
+    health,
+    keyPair,
+    requestSlots,
+    uploadSlots,
+    connections: () => server.connections(),
+    countUploads: (limit) => uploads.countOpen(limit),
+    tracing,
+    version: VERSION,
+  });
   const metricsServer =
     config.metrics.listen === undefined
       ? undefined

@@ -25,6 +25,8 @@ export interface Setting<T> {
   readonly isSecret: boolean;
   /** A second, short name: `listen` makes `--listen` and `BERTH_LISTEN`. */
   readonly alias: string | undefined;
+  /** A variable of a standard that says the same, such as OTEL_SERVICE_NAME; it counts where nothing else says it. */
+  readonly standardVariable: string | undefined;
   /** Used for a setting that nobody gave and that has no `standard`. */
   readonly absent: T | undefined;
   parse(raw: unknown, context: ParseContext): Parsed<T>;
@@ -42,6 +44,7 @@ interface Words {
   readonly about: string;
   readonly standard?: string;
   readonly alias?: string;
+  readonly standardVariable?: string;
 }
 
 interface Bounds {
@@ -69,6 +72,7 @@ function make<T>(kind: string, words: Words, rest: Partial<Setting<T>> & Pick<Se
     about: words.about,
     standard: words.standard,
     alias: words.alias,
+    standardVariable: words.standardVariable,
     isSecret: false,
     absent: undefined,
     show: (value) => (value === undefined ? "" : String(value)),
@@ -169,6 +173,19 @@ export function integer(words: Words & Bounds): Setting<number> {
       if (written === undefined || !/^\d{1,15}$/.test(written)) return bad(`must be ${kind}, not ${quote(raw)}`);
       const value = Number(written);
       return value < words.min || value > words.max ? bad(`must be ${kind}, not ${value}`) : good(value);
+    },
+  });
+}
+
+/** A part of a whole, from 0 to 1. */
+export function ratio(words: Words): Setting<number> {
+  const kind = "a number from 0 to 1";
+  return make<number>(kind, words, {
+    parse: (raw) => {
+      const written = asText(raw);
+      if (written === undefined || !/^(?:\.\d{1,10}|[01](?:\.\d{1,10})?)$/.test(written)) return bad(`must be ${kind}, not ${quote(raw)}`);
+      const value = Number(written);
+      return value > 1 ? bad(`must be ${kind}, not ${value}`) : good(value);
     },
   });
 }

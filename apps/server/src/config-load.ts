@@ -1,5 +1,5 @@
-// Reads settings: defaults < YAML file < BERTH_* environment < flags, collecting every problem. Not here: the settings themselves
-// (config.ts), their kinds (config-kinds.ts), texts for people (config-document.ts).
+// Reads settings: defaults < standards' variables (OTEL_*) < YAML file < BERTH_* environment < flags, collecting every problem. Not here:
+// the settings themselves (config.ts), their kinds (config-kinds.ts), texts for people (config-document.ts).
 import { open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { CONFIG_SCHEMA, type Config, findContradictions, type Section, withDerivedDefaults } from "./config.ts";
@@ -118,7 +118,7 @@ export async function loadConfig(sources: ConfigSources): Promise<ConfigResult> 
     file === undefined ? new Map<string, RawValue>() : await readConfigFile(file, context, readFile, new Set(slots.keys()), report);
 
   // Highest first.
-  const layers: readonly Layer[] = [flagLayer.values, environmentLayer.values, fileLayer];
+  const layers: readonly Layer[] = [flagLayer.values, environmentLayer.values, fileLayer, readStandardVariables(sources.environment)];
   const values = new Map<string, unknown>();
   const origins = new Map<string, string>();
   for (const [path, setting] of listSettings()) {
@@ -183,6 +183,22 @@ function readEnvironment(environment: ConfigSources["environment"], report: Repo
   return { values, file };
 }
 
+// What a cluster sets for all its programs: below everything that was said to this one. A collector that is meant for another protocol, or
+// for no traces, is none. Source: OpenTelemetry specification, Environment Variable Specification.
+function readStandardVariables(environment: ConfigSources["environment"]): Layer {
+  const isOff =
+    environment["OTEL_SDK_DISABLED"]?.toLowerCase() === "true" ||
+    environment["OTEL_TRACES_EXPORTER"] === "none" ||
+    environment["OTEL_EXPORTER_OTLP_PROTOCOL"] === "grpc";
+  if (isOff) return new Map();
+  return new Map(
+    listSettings().flatMap(([path, { standardVariable }]): [string, RawValue][] => {
+      const raw = standardVariable === undefined ? undefined : environment[standardVariable];
+      return standardVariable === undefined || raw === undefined || raw === "" ? [] : [[path, { raw, source: standardVariable }]];
+    }),
+  );
+}
+
 interface Chosen {
   readonly value: unknown;
   readonly source: string;
@@ -213,7 +229,7 @@ async function chooseValue(
 
 /** A place in the file does not name the setting; a flag and a variable do. */
 function sourceOf(found: RawValue, path: string): string {
-  return found.source.startsWith("-") || found.source.startsWith("BERTH_") ? found.source : `${found.source}: ${path}`;
+  return /^(?:-|BERTH_|OTEL_)/.test(found.source) ? found.source : `${found.source}: ${path}`;
 }
 
 function standardValue(setting: Setting<unknown>, context: ParseContext): unknown {

@@ -54,6 +54,33 @@ describe("sources", () => {
     assert.deepEqual(config.http.trustedProxies, []);
   });
 
+  it("takes a standard's variable where nothing else says it, and not where it is meant for something else", async () => {
+    const environment = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318",
+      OTEL_TRACES_SAMPLER_ARG: "0.5",
+      OTEL_SERVICE_NAME: "images",
+    };
+    const { config, shown } = await loadGood({ environment });
+    assert.deepEqual(
+      { ...config.tracing },
+      { endpoint: "http://collector:4318/", headers: undefined, sampleRatio: 0.5, serviceName: "images" },
+    );
+    assert.match(shown, /tracing\.endpoint +http:\/\/collector:4318\/ +OTEL_EXPORTER_OTLP_ENDPOINT/);
+    const own = { ...withFile("tracing: { sampleRatio: 1 }"), environment: { ...environment, BERTH_TRACING_ENDPOINT: "http://own/otlp" } };
+    assert.deepEqual((await loadGood(own)).config.tracing, {
+      endpoint: "http://own/otlp",
+      headers: undefined,
+      sampleRatio: 1,
+      serviceName: "images",
+    });
+    for (const off of [{ OTEL_SDK_DISABLED: "true" }, { OTEL_TRACES_EXPORTER: "none" }, { OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }]) {
+      assert.equal((await loadGood({ environment: { ...environment, ...off } })).config.tracing.endpoint, undefined);
+    }
+    assert.deepEqual(await loadBad({ environment: { OTEL_TRACES_SAMPLER_ARG: "2" } }), [
+      'OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1, not "2"',
+    ]);
+  });
+
   it("prefers flags to variables, variables to the file, the file to defaults", async () => {
     const layers = {
       flags: ["--config=berth.yaml", "--http.keepAliveSeconds", "4s"],

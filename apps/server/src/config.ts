@@ -12,6 +12,7 @@ import {
   optional,
   origin,
   path,
+  ratio,
   secret,
   seconds,
   type Setting,
@@ -289,6 +290,30 @@ export const CONFIG_SCHEMA = {
         about: "Put on every metric as the label `tag`, to tell installations apart.",
       }),
     ),
+  },
+  tracing: {
+    endpoint: optional(
+      httpUrl({
+        standardVariable: "OTEL_EXPORTER_OTLP_ENDPOINT",
+        about:
+          "A collector that takes OpenTelemetry's traces (OTLP over HTTP, protobuf), such as http://collector:4318; they go to /v1/traces below it. Empty: no traces.",
+      }),
+    ),
+    headers: secret({
+      about: "Headers for the collector, such as credentials: name=value,name2=value2, values percent-encoded.",
+    }),
+    sampleRatio: ratio({
+      standard: "0.01",
+      standardVariable: "OTEL_TRACES_SAMPLER_ARG",
+      about: "Which part of the traces that begin here is kept. A client that sends a traceparent has decided already.",
+    }),
+    serviceName: text({
+      standard: "berth",
+      standardVariable: "OTEL_SERVICE_NAME",
+      pattern: /^[\w.:/-]{1,128}$/,
+      wanted: "up to 128 letters, digits and ._:/-",
+      about: "The service's name in traces.",
+    }),
   },
 };
 

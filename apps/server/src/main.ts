@@ -11,6 +11,7 @@ import {
   openFoundation,
   openReader,
   openStore,
+  openTracing,
   startRegistry,
   type Surroundings,
 } from "./compose.ts";
@@ -24,6 +25,7 @@ import { openDataDirectory, type DataDirectory } from "./platform/data-directory
 import { createLog, type Log, type Logger } from "./platform/log.ts";
 import { createReport, type Report } from "./platform/report.ts";
 import { StartupError } from "./platform/startup-error.ts";
+import type { Tracing } from "./platform/tracing.ts";
 import { VERSION } from "./platform/version.ts";
 
 const PASSWORD_FILE = "admin-password";
@@ -154,14 +156,22 @@ async function withSurroundings(
   play: (surroundings: Surroundings, directory: DataDirectory, log: Log) => Promise<number | undefined>,
 ): Promise<number | undefined> {
   const directory = await openDataDirectory(config.data);
-  const log = createLog({ level: config.log.level, format: config.log.format });
+  let tracing: Tracing | undefined;
+  const isTraced = config.tracing.endpoint !== undefined;
+  const log = createLog({
+    level: config.log.level,
+    format: config.log.format,
+    ...(isTraced ? { contextFields: () => tracing?.logFields() ?? {} } : {}),
+  });
   try {
+    tracing = await openTracing(config, log.logger);
     const masterKey =
       config.auth.secretKey === undefined
         ? await loadOrCreateMasterKey(join(directory.path, KEY_FILE))
         : parseMasterKey(config.auth.secretKey);
-    return await play({ config, logger: log.logger, masterKey }, directory, log);
+    return await play({ config, logger: log.logger, masterKey, tracing }, directory, log);
   } finally {
+    await tracing?.close();
     log.flush();
     directory.close();
   }
@@ -280,6 +290,7 @@ const OPENERS = { openDatabase, openReader, openStore };
 /** Runs a command that leaves standard output to its report: 0 all is well, 1 something is wrong, 2 whatever kept it from its end. */
 async function maintain(
   config: Config,
+  role: string,
   json: boolean,
   run: (parts: { logger: Logger; report: Report }) => Promise<boolean>,
 ): Promise<number> {
@@ -287,8 +298,10 @@ async function maintain(
   const level = config.log.level === "info" ? "warn" : config.log.level;
   const log = createLog({ level, format: json ? "json" : config.log.format, stream: process.stderr });
   const report = createReport({ json });
+  const tracing = await openTracing(config, log.logger);
+  const work = (): Promise<boolean> => run({ logger: log.logger, report });
   try {
-    return (await run({ logger: log.logger, report })) ? 0 : 1;
+    return (await (tracing === undefined ? work() : tracing.job(role, work))) ? 0 : 1;
   } catch (error) {
     const isExpected = error instanceof StartupError || isStartProblem(error) || error instanceof RegistryError;
     if (!isExpected) log.logger.error({ err: error }, "this is a defect of the program");
@@ -296,6 +309,7 @@ async function maintain(
     report.failure(`${error instanceof Error ? error.message : String(error)}${cause}`);
     return 2;
   } finally {
+    await tracing?.close();
     log.flush();
   }
 }
@@ -315,7 +329,7 @@ async function runMaintenance(config: Config, role: string, place: string, optio
   // Loaded only where they are used.
   const { runBackup, runRestore } = await import("./features/backup/backup-command.ts");
   const { runDoctor } = await import("./features/doctor/doctor-command.ts");
-  return maintain(config, options.json, async (parts) => {
+  return maintain(config, role, options.json, async (parts) => {
     const common = { ...OPENERS, ...parts, config, keyFile: KEY_FILE, program: `berth ${VERSION}` };
     const { snapshot, check } = options;
     if (role === "backup") return runBackup(common, place);

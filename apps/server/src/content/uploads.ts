@@ -57,6 +57,8 @@ export interface Uploads {
   isAlive(id: string): Promise<boolean>;
   /** Dooms sessions past their age that nobody writes to, so that they can be removed. */
   doomExpired(limit: number): Promise<ClaimedUpload[]>;
+  /** How many sessions are open, counted up to `limit`. */
+  countOpen(limit: number): Promise<number>;
 }
 
 const insert = statement<{
@@ -159,6 +161,10 @@ const listExpired = statement<{ now: number; limit: number }>()("uploads.expired
     .where(({ or, eb }) => or([eb("lock_token", "is", null), eb("locked_until", "<", p.now)]))
     .orderBy("expires_at")
     .limit(p.limit),
+);
+
+const listOpen = statement<{ now: number; limit: number }>()("uploads.open", (db, p) =>
+  db.selectFrom("upload").select("expires_at").where("expires_at", ">", p.now).orderBy("expires_at").limit(p.limit),
 );
 
 /** Opens the upload sessions of a database; one may rest for `maxAgeMs` between requests. */

@@ -38,6 +38,8 @@ export interface CollectorParts {
   /** Called after each round of the loop, and now and then within a long one, with what is left. */
   readonly onBacklog: (backlog: Backlog) => void;
   readonly onError: (error: unknown) => void;
+  /** Shows rounds and batches in traces; undefined where there are none. */
+  readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
 }
 
 /** The least pause after each full batch: other work gets the database and the processor in between. */
@@ -51,7 +53,7 @@ const SWEEP_EVERY_MS = 3_600_000;
 
 /** Makes the loop. */
 export function createCollector(parts: CollectorParts): Collector {
-  const { garbage, uploads, store, clock, intervalMs, batchSize, sweepAgeMs, onReclaimed, onBacklog, onError } = parts;
+  const { garbage, uploads, store, clock, intervalMs, batchSize, sweepAgeMs, onReclaimed, onBacklog, onError, traced } = parts;
   let isStopping = false;
   let wake: (() => void) | undefined;
   let running: Promise<void> | undefined;
@@ -81,7 +83,7 @@ export function createCollector(parts: CollectorParts): Collector {
   async function drain<T extends { readonly examined: number }>(batch: () => Promise<T>, add: (done: T) => void): Promise<void> {
     for (;;) {
       const startedAt = performance.now();
-      const done = await batch();
+      const done = await (traced === undefined ? batch() : traced("collector batch", batch));
       const tookMs = performance.now() - startedAt;
       add(done);
       if (done.examined < batchSize || isStopping) return;
@@ -140,7 +142,7 @@ export function createCollector(parts: CollectorParts): Collector {
   async function loop(): Promise<void> {
     while (!isStopping) {
       try {
-        await runOnce();
+        await (traced === undefined ? runOnce() : traced("collector round", runOnce));
         await report();
       } catch (error) {
         onError(error);

@@ -28,6 +28,8 @@ export interface Health {
   readonly metrics: Handler;
   /** The same for whoever reaches it: for a port of its own. */
   readonly openMetrics: PageHandler;
+  /** What `ready` says, for the page of metrics. */
+  state(): Promise<{ readonly isReady: boolean; readonly checks: Readonly<Record<string, string>> }>;
   /** From now on the process is not ready. */
   drain(): void;
 }
@@ -42,7 +44,7 @@ export function createHealth({ database, store, metrics, authenticator, authoriz
   let isDraining = false;
   let last: { readonly at: number; readonly answer: Promise<Record<string, string>> } | undefined;
 
-  async function state(probe: () => Promise<void>): Promise<string> {
+  async function outcomeOf(probe: () => Promise<void>): Promise<string> {
     try {
       await withTimeout(probe());
       return "ok";
@@ -52,8 +54,15 @@ export function createHealth({ database, store, metrics, authenticator, authoriz
   }
 
   async function probeAll(): Promise<Record<string, string>> {
-    const [databaseState, storeState] = await Promise.all([state(() => database.probe()), state(() => store.probe())]);
+    const [databaseState, storeState] = await Promise.all([outcomeOf(() => database.probe()), outcomeOf(() => store.probe())]);
     return { database: databaseState, store: storeState };
+  }
+
+  async function state(): Promise<{ isReady: boolean; checks: Record<string, string> }> {
+    const now = performance.now();
+    if (last === undefined || now - last.at > PROBE_HOLDS_MS) last = { at: now, answer: probeAll() };
+    const checks = await last.answer;
+    return { isReady: !isDraining && Object.values(checks).every((each) => each === "ok"), checks };
   }
 
   async function sendMetrics(response: ServerResponse): Promise<void> {
@@ -65,10 +74,7 @@ export function createHealth({ database, store, metrics, authenticator, authoriz
   return {
     live: (_request, response) => send(response, 200, { status: "ok" }),
     async ready(_request, response) {
-      const now = performance.now();
-      if (last === undefined || now - last.at > PROBE_HOLDS_MS) last = { at: now, answer: probeAll() };
-      const checks = await last.answer;
-      const isReady = !isDraining && Object.values(checks).every((each) => each === "ok");
+      const { isReady, checks } = await state();
       send(response, isReady ? 200 : 503, { status: isDraining ? "draining" : isReady ? "ok" : "unavailable", checks });
     },
     async metrics(request: IncomingMessage, response: ServerResponse, context) {
@@ -76,6 +82,7 @@ export function createHealth({ database, store, metrics, authenticator, authoriz
       await sendMetrics(response);
     },
     openMetrics: (_request, response) => sendMetrics(response),
+    state,
     drain() {
       isDraining = true;
     },

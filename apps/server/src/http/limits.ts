@@ -22,9 +22,10 @@ export interface Semaphore {
   /** Enters, waiting its turn. Errors: the semaphore's code; the signal's reason when the client leaves first. */
   enter(signal?: AbortSignal): Promise<void>;
   leave(): void;
-  /** How many run, and how many wait. */
+  /** How many run, how many wait, and how many were refused so far. */
   readonly active: number;
   readonly waiting: number;
+  readonly refused: number;
 }
 
 interface Waiter {
@@ -37,7 +38,11 @@ export function createSemaphore(options: SemaphoreOptions): Semaphore {
   // A set keeps the order and forgets a waiter that gave up at once.
   const queue = new Set<Waiter>();
   let active = 0;
-  const refusal = () => new RegistryError(code, { headers: { "retry-after": String(retryAfterSeconds) } });
+  let refused = 0;
+  const refusal = (): RegistryError => {
+    refused++;
+    return new RegistryError(code, { headers: { "retry-after": String(retryAfterSeconds) } });
+  };
 
   function tryEnter(): boolean {
     if (active >= limit || queue.size > 0) return false;
@@ -91,6 +96,9 @@ export function createSemaphore(options: SemaphoreOptions): Semaphore {
     },
     get waiting() {
       return queue.size;
+    },
+    get refused() {
+      return refused;
     },
   };
 }

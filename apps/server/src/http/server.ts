@@ -6,7 +6,9 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { RegistryError } from "@berth/oci/errors";
 import type { Logger } from "../platform/log.ts";
+import type { OperationMeter } from "../platform/metrics.ts";
 import type { ReloadingKeyPair } from "../platform/tls.ts";
+import type { RequestSpan } from "../platform/tracing.ts";
 import { isServerFault, sendError } from "./error-response.ts";
 import type { Semaphore } from "./limits.ts";
 import type { RequestContext } from "./v2/handler.ts";
@@ -34,12 +36,23 @@ export interface Handlers {
   readonly paths: ReadonlyMap<string, Handler>;
   /** Everything else. */
   readonly rest: Handler;
+  /** Who counts a path outside /v2, which counts its own; undefined where nobody does. */
+  meterOf(path: string): OperationMeter | undefined;
 }
 
 /** What every request passes. */
 export interface Entrance {
   readonly slots: Semaphore;
   readonly contextOf: (request: IncomingMessage) => RequestContext;
+  /** Runs the answer in a span; undefined where there are no traces. */
+  readonly traced?:
+    | ((
+        request: IncomingMessage,
+        response: ServerResponse,
+        context: RequestContext,
+        work: (span: RequestSpan) => Promise<void>,
+      ) => Promise<void>)
+    | undefined;
 }
 
 /** A listening server. */
@@ -62,20 +75,45 @@ const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
 
 /** Starts listening. */
 export async function startServer(options: ServerOptions, handlers: Handlers, entrance: Entrance): Promise<RunningServer> {
-  const { slots, contextOf } = entrance;
+  const { slots, contextOf, traced } = entrance;
 
-  async function answer(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
+  function answer(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     const url = request.url ?? "/";
+    if (url.startsWith("/v2/") || url === "/v2" || url.startsWith("/v2?")) return answerWith(handlers.v2, request, response, context);
+    const mark = url.indexOf("?");
+    const path = mark === -1 ? url : url.slice(0, mark);
+    const found = handlers.paths.get(path);
+    if (found !== undefined) context.span?.describe(path, {});
+    // Small bodies: asked for at once. The data plane asks when it knows that the caller may send.
+    if (request.headers.expect !== undefined) response.writeContinue();
+    const work = (): Promise<void> => answerWith(found ?? handlers.rest, request, response, context);
+    const meter = handlers.meterOf(path);
+    return meter === undefined ? work() : count(meter, request, response, work);
+  }
+
+  async function count(
+    meter: OperationMeter,
+    { socket }: IncomingMessage,
+    response: ServerResponse,
+    work: () => Promise<void>,
+  ): Promise<void> {
+    const startedAt = performance.now();
+    const { bytesRead, bytesWritten } = socket;
+    meter.begin();
+    await work();
+    meter.end(
+      response.statusCode,
+      (performance.now() - startedAt) / 1000,
+      socket.bytesRead - bytesRead,
+      socket.bytesWritten - bytesWritten,
+    );
+  }
+
+  /** What the handler throws is answered. */
+  async function answerWith(handler: Handler, request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
+    const { url } = request;
     try {
-      if (url.startsWith("/v2/") || url === "/v2" || url.startsWith("/v2?")) {
-        await handlers.v2(request, response, context);
-      } else {
-        const mark = url.indexOf("?");
-        const handler = handlers.paths.get(mark === -1 ? url : url.slice(0, mark)) ?? handlers.rest;
-        // Small bodies: asked for at once. The data plane asks when it knows that the caller may send.
-        if (request.headers.expect !== undefined) response.writeContinue();
-        await handler(request, response, context);
-      }
+      await handler(request, response, context);
     } catch (error) {
       if (isServerFault(error)) options.logger.error({ err: error, requestId: context.id, url }, "request failed");
       const isUnauthorized = error instanceof RegistryError && error.code === "UNAUTHORIZED";
@@ -89,7 +127,13 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   async function dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url !== undefined && !request.url.startsWith("/")) request.url = originForm(request.url);
     const context = contextOf(request);
+    // Probes come every second and would be most of all traces.
     if (UNBOUNDED_PATHS.has(request.url ?? "/")) return answer(request, response, context);
+    if (traced === undefined) return enter(request, response, context);
+    return traced(request, response, context, (span) => enter(request, response, { ...context, span }));
+  }
+
+  async function enter(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     if (!slots.tryEnter()) {
       try {
         await slots.enter();

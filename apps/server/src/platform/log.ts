@@ -12,6 +12,8 @@ export interface LogOptions {
   readonly level: "fatal" | "error" | "warn" | "info" | "debug" | "trace" | "silent";
   /** `auto`: pretty on a terminal, else json. */
   readonly format: "auto" | "json" | "pretty";
+  /** Fields of whatever a line is written in, such as the ids of a trace; asked for each line. */
+  readonly contextFields?: () => Readonly<Record<string, string>>;
   /** Where lines go instead of standard output; for tests. */
   readonly stream?: DestinationStream;
 }
@@ -41,6 +43,7 @@ export function createLog(options: LogOptions): Log {
     },
     serializers: { err: (error: unknown) => describeError(error, 0) },
     hooks: { streamWrite: maskText },
+    ...(options.contextFields === undefined ? {} : { mixin: options.contextFields }),
   };
   const isPretty = options.format === "pretty" || (options.format === "auto" && process.stdout.isTTY);
   if (options.stream !== undefined || isPretty) {

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { createMetrics } from "./metrics.ts";
 
-const create = (tag?: string) => createMetrics({ operations: ["pull-manifest", "push-blob"], storeOperations: ["open", "commit"], tag });
+const create = (tag?: string) =>
+  createMetrics({ operations: ["pull-manifest", "push-blob"], databaseOperations: ["read"], storeOperations: ["open", "commit"], tag });
 const valueOf = (page: string, series: string) => {
   const line = page.split("\n").find((candidate) => candidate.startsWith(`${series} `));
   assert.ok(line, `${series} is not on the page:\n${page}`);

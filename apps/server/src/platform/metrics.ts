@@ -15,11 +15,26 @@ export interface StoreMeter {
   end(isGood: boolean, seconds: number): void;
 }
 
+/** Counts what the database does. */
+export interface DatabaseMeter {
+  /** An operation of one of the kinds given at creation ended. */
+  end(kind: string, isGood: boolean, seconds: number): void;
+  /** The count of one statement, by its id: get it once. Ids come from the program's own text, so they are bounded. */
+  statement(id: string): (seconds: number) => void;
+}
+
+/** One value among several of a metric, told apart by labels of few and fixed values. */
+export interface LabelledValue {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
 /** What there is to count. */
 export interface MetricsOptions {
   /** All kinds of operation, in fixed words: they become values of a label. */
   readonly operations: readonly string[];
   readonly storeOperations: readonly string[];
+  readonly databaseOperations: readonly string[];
   /** Put on every metric as the label `tag`. */
   readonly tag?: string | undefined;
 }
@@ -29,12 +44,18 @@ export interface Metrics {
   /** The meter of a kind given at creation; throws for any other. */
   operation(kind: string): OperationMeter;
   store(kind: string): StoreMeter;
+  readonly database: DatabaseMeter;
   /** What collection has yet to do: blobs that wait, and the age of the oldest. */
   setCollectionBacklog(blobs: number, oldestSeconds: number): void;
   addReclaimed(blobs: number, bytes: number): void;
   /** Adds a number that is read when the page is: a cache's size, open connections. The name gets the prefix `berth_`. */
   addGauge(name: string, help: string, read: () => number): void;
   addCounter(name: string, help: string, read: () => number): void;
+  /** The same for several values with labels. */
+  addGauges(name: string, help: string, read: () => readonly LabelledValue[]): void;
+  addCounters(name: string, help: string, read: () => readonly LabelledValue[]): void;
+  /** Called before each page, which waits for it: for numbers that must be asked for. What it throws counts for nothing. */
+  addRefresh(refresh: () => Promise<void>): void;
   /** The page in Prometheus's text format. */
   render(): Promise<{ readonly contentType: string; readonly page: string }>;
 }
@@ -122,12 +143,20 @@ function createStore(): StoreNumbers {
 export function createMetrics(options: MetricsOptions): Metrics {
   const operations = new Map(options.operations.map((kind) => [kind, createOperation()]));
   const stores = new Map(options.storeOperations.map((kind) => [kind, createStore()]));
-  const readers: { readonly name: string; readonly help: string; readonly type: "gauge" | "counter"; readonly read: () => number }[] = [];
+  const databases = new Map(options.databaseOperations.map((kind) => [kind, createStore()]));
+  const statements = new Map<string, { runs: number; seconds: number }>();
+  const readers: {
+    readonly name: string;
+    readonly help: string;
+    readonly type: "gauge" | "counter";
+    readonly read: () => number | readonly LabelledValue[];
+  }[] = [];
+  const refreshes: (() => Promise<void>)[] = [];
   // Not before the first scrape: a server that nobody scrapes does not pay for it.
   let processMetrics: Promise<ProcessMetrics> | undefined;
   const collection = { backlog: 0, oldestSeconds: 0, reclaimedBlobs: 0, reclaimedBytes: 0 };
 
-  function addReader(type: "gauge" | "counter", name: string, help: string, read: () => number): void {
+  function addReader(type: "gauge" | "counter", name: string, help: string, read: () => number | readonly LabelledValue[]): void {
     if (!/^[a-z][a-z0-9_]*$/.test(name) || readers.some((other) => other.name === `berth_${name}`))
       throw new TypeError(`not a new metric: ${name}`);
     readers.push({ name: `berth_${name}`, help, type, read });
@@ -169,25 +198,47 @@ export function createMetrics(options: MetricsOptions): Metrics {
       perOperation("berth_operations_in_flight", "Operations that run now.", "gauge", ({ inFlight }) => inFlight),
       perOperation("berth_received_bytes_total", "Bytes of request bodies.", "counter", ({ receivedBytes }) => receivedBytes),
       perOperation("berth_sent_bytes_total", "Bytes of answers' bodies.", "counter", ({ sentBytes }) => sentBytes),
+      ...backendValues("berth_store", stores, "Accesses to the blob store, good and failed.", "Accesses to the blob store that failed."),
+      ...backendValues(
+        "berth_database",
+        databases,
+        "Reads, transactions with their wait for the disk, and waits for the disk alone; good and failed.",
+        "Those of them that failed, rules that said no left aside.",
+      ),
       {
-        name: "berth_store_duration_seconds",
-        help: "Accesses to the blob store, good and failed.",
-        type: "histogram",
-        values: [...stores].flatMap(([kind, { duration }]) => histogramValues("berth_store_duration_seconds", kind, duration)),
-      },
-      {
-        name: "berth_store_failures_total",
-        help: "Accesses to the blob store that failed.",
+        name: "berth_database_statements_total",
+        help: "Statements that were run, by name.",
         type: "counter",
-        values: [...stores].map(([kind, { failures }]) => ({ labels: { kind }, value: failures })),
+        values: [...statements].map(([name, { runs }]) => ({ labels: { statement: name }, value: runs })),
       },
-      ...readers.map(({ name, help, type, read }): MetricValues => ({ name, help, type, values: [{ labels: {}, value: read() }] })),
+      {
+        name: "berth_database_statement_seconds_total",
+        help: "Time that statements took, by name.",
+        type: "counter",
+        values: [...statements].map(([name, { seconds }]) => ({ labels: { statement: name }, value: seconds })),
+      },
+      ...readers.map(({ name, help, type, read }): MetricValues => {
+        const value = read();
+        return { name, help, type, values: typeof value === "number" ? [{ labels: {}, value }] : value };
+      }),
     ];
   }
 
   return {
     operation: (kind) => meterOf(operations, kind),
     store: (kind) => meterOf(stores, kind),
+    database: {
+      end: (kind, isGood, seconds) => meterOf(databases, kind).end(isGood, seconds),
+      statement(id) {
+        let found = statements.get(id);
+        if (found === undefined) statements.set(id, (found = { runs: 0, seconds: 0 }));
+        const numbers = found;
+        return (seconds) => {
+          numbers.runs++;
+          numbers.seconds += seconds;
+        };
+      },
+    },
     setCollectionBacklog: (blobs, oldestSeconds) => void Object.assign(collection, { backlog: blobs, oldestSeconds }),
     addReclaimed: (blobs, bytes) => {
       collection.reclaimedBlobs += blobs;
@@ -195,7 +246,14 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
     addGauge: (name, help, read) => addReader("gauge", name, help, read),
     addCounter: (name, help, read) => addReader("counter", name, help, read),
-    render: async () => writeMetrics(await (processMetrics ??= loadProcessMetrics()), snapshot(), options.tag),
+    addGauges: (name, help, read) => addReader("gauge", name, help, read),
+    addCounters: (name, help, read) => addReader("counter", name, help, read),
+    addRefresh: (refresh) => void refreshes.push(refresh),
+    async render() {
+      // One that fails leaves its last numbers: the page must come most of all when things go wrong.
+      await Promise.allSettled(refreshes.map((refresh) => refresh()));
+      return writeMetrics(await (processMetrics ??= loadProcessMetrics()), snapshot(), options.tag);
+    },
   };
 }
 
@@ -203,6 +261,23 @@ function meterOf<M>(all: ReadonlyMap<string, { readonly meter: M }>, kind: strin
   const numbers = all.get(kind);
   if (numbers === undefined) throw new TypeError(`not a kind that is counted: ${kind}`);
   return numbers.meter;
+}
+
+function backendValues(name: string, all: ReadonlyMap<string, StoreNumbers>, help: string, failures: string): MetricValues[] {
+  return [
+    {
+      name: `${name}_duration_seconds`,
+      help,
+      type: "histogram",
+      values: [...all].flatMap(([kind, { duration }]) => histogramValues(`${name}_duration_seconds`, kind, duration)),
+    },
+    {
+      name: `${name}_failures_total`,
+      help: failures,
+      type: "counter",
+      values: [...all].map(([kind, numbers]) => ({ labels: { kind }, value: numbers.failures })),
+    },
+  ];
 }
 
 function histogramValues(name: string, kind: string, { counts, bounds, sum }: Histogram): MetricValues["values"] {

@@ -1,6 +1,8 @@
-// A store that counts: how often each operation runs, how long, and how often it fails. Not here: what is done with the numbers.
+// A store that counts: how often each operation runs, how long, and how often it fails; and shows them as spans where traces are on.
+// Not here: what is done with the numbers.
 import { RegistryError } from "@berth/oci/errors";
 import type { Metrics } from "../../platform/metrics.ts";
+import type { Tracing } from "../../platform/tracing.ts";
 import type { BlobStore } from "./blob-store.ts";
 
 /** The operations that are counted. */
@@ -21,12 +23,14 @@ export const STORE_OPERATIONS = [
 type Operation = (typeof STORE_OPERATIONS)[number];
 
 /** Wraps a store. A client that breaks off its own upload or download is not a failure of the store. */
-export function meterStore(store: BlobStore, metrics: Metrics): BlobStore {
+export function meterStore(store: BlobStore, metrics: Metrics, tracing?: Tracing): BlobStore {
+  const attributes = { "berth.store.kind": store.kind };
   async function count<T>(operation: Operation, run: () => Promise<T>): Promise<T> {
     const startedAt = performance.now();
     let isGood = true;
     try {
-      return await run();
+      if (tracing === undefined) return await run();
+      return await tracing.span(`store ${operation}`, "client", attributes, run);
     } catch (error) {
       isGood = !isStoreFailure(error);
       throw error;
@@ -47,13 +51,17 @@ export function meterStore(store: BlobStore, metrics: Metrics): BlobStore {
     stat: (key) => count("stat", () => store.stat(key)),
     async *read(key, start, end) {
       const startedAt = performance.now();
+      const endSpan = tracing?.begin("store read", "client", { ...attributes, "berth.store.bytes": end - start + 1 });
+      let failure: unknown;
       let isGood = true;
       try {
         yield* store.read(key, start, end);
       } catch (error) {
+        failure = error;
         isGood = !isStoreFailure(error);
         throw error;
       } finally {
+        endSpan?.(failure);
         metrics.store("read").end(isGood, (performance.now() - startedAt) / 1000);
       }
     },

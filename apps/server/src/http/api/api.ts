@@ -18,6 +18,7 @@ import { createRobots } from "../../features/robots/robots.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
 import type { Logger } from "../../platform/log.ts";
+import type { RequestSpan } from "../../platform/tracing.ts";
 import { VERSION } from "../../platform/version.ts";
 import { errorAnswer, sendError } from "../error-response.ts";
 import { registerApi } from "./register-api.ts";
@@ -40,7 +41,12 @@ export interface ApiOptions {
 }
 
 /** Answers a request outside the data plane; resolves when the answer has been sent or the client has left. */
-export type ApiHandler = (request: IncomingMessage, response: ServerResponse, context: { readonly id: string }) => Promise<void>;
+export type ApiHandler = (request: IncomingMessage, response: ServerResponse, context: ApiRequestContext) => Promise<void>;
+
+interface ApiRequestContext {
+  readonly id: string;
+  readonly span?: RequestSpan;
+}
 
 /** Names are 128 characters at most, each up to three in an address. */
 const MAX_PARAM_LENGTH = 400;
@@ -53,7 +59,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   const { database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf } = options;
   const bodyTimeoutMs = options.bodyTimeoutMs ?? BODY_TIMEOUT_MS;
   const projectCreation = options.projectCreation ?? "administrators";
-  const contexts = new WeakMap<IncomingMessage, { readonly id: string }>();
+  const contexts = new WeakMap<IncomingMessage, ApiRequestContext>();
   const app = fastify({
     logger: false,
     genReqId: (request) => contexts.get(request)?.id ?? "",
@@ -64,6 +70,10 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
       reply.hijack();
       sendError(request.raw, reply.raw, new ApiError("OPERATION_UNKNOWN", { message: "nothing is at this address" }));
     },
+  });
+  app.addHook("onRequest", async (request) => {
+    const { url } = request.routeOptions;
+    if (url !== undefined) contexts.get(request.raw)?.span?.describe(url, {});
   });
   app.setNotFoundHandler(async (_, reply) => {
     const { status, body } = errorAnswer(new ApiError("OPERATION_UNKNOWN", { message: "nothing is at this address" }));

@@ -5,9 +5,10 @@ import type { Authenticator } from "../../access/authenticate.ts";
 import { challenge } from "../../access/challenge.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Metrics, OperationMeter } from "../../platform/metrics.ts";
+import type { RequestSpan, SpanAttributes } from "../../platform/tracing.ts";
 import { API_VERSION_HEADER, isServerFault, sendError } from "../error-response.ts";
 import { ClientGoneError } from "./blob-response.ts";
-import { parseRequest, type V2Kind } from "./parse-request.ts";
+import { parseRequest, type V2Kind, type V2Request } from "./parse-request.ts";
 import type { V2Exchange, V2Routes } from "./routes.ts";
 
 /** What the handler needs. */
@@ -25,6 +26,8 @@ export interface V2HandlerParts {
 export interface RequestContext {
   readonly id: string;
   readonly remoteAddress: string;
+  /** Where there are traces: the request's span. */
+  readonly span?: RequestSpan;
 }
 
 /** Answers one request below /v2. */
@@ -49,6 +52,29 @@ export const V2_OPERATIONS: readonly (V2Kind | "unparsed")[] = [
   "referrers",
   "unparsed",
 ];
+
+/** The routes as patterns, for the names of spans. Source: distribution-spec, Endpoints. */
+const ROUTE_PATTERNS: Readonly<Record<V2Kind, string>> = {
+  ping: "/v2/",
+  catalog: "/v2/_catalog",
+  tags: "/v2/{repository}/tags/list",
+  "manifest-get": "/v2/{repository}/manifests/{reference}",
+  "manifest-put": "/v2/{repository}/manifests/{reference}",
+  "manifest-delete": "/v2/{repository}/manifests/{reference}",
+  "blob-get": "/v2/{repository}/blobs/{digest}",
+  "blob-delete": "/v2/{repository}/blobs/{digest}",
+  "upload-begin": "/v2/{repository}/blobs/uploads/",
+  mount: "/v2/{repository}/blobs/uploads/",
+  "upload-get": "/v2/{repository}/blobs/uploads/{id}",
+  "upload-append": "/v2/{repository}/blobs/uploads/{id}",
+  "upload-finish": "/v2/{repository}/blobs/uploads/{id}",
+  "upload-cancel": "/v2/{repository}/blobs/uploads/{id}",
+  referrers: "/v2/{repository}/referrers/{digest}",
+};
+
+function attributesOf(parsed: V2Request): SpanAttributes {
+  return { "berth.operation": parsed.kind, "berth.repository": "repository" in parsed ? parsed.repository : undefined };
+}
 
 /** Makes the handler. */
 export function createV2Handler(parts: V2HandlerParts): V2Handler {
@@ -84,6 +110,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       kind = parsed.kind;
       meter = meters.get(kind)!;
       meter.begin();
+      context.span?.describe(ROUTE_PATTERNS[parsed.kind], attributesOf(parsed));
       const caller = await authenticator.authenticate(request.headers.authorization, context.remoteAddress);
       const route = routes[parsed.kind] as (exchange: V2Exchange) => Promise<void>;
       await route({ caller, parsed, request, response });

@@ -1,5 +1,6 @@
 // Look-ups that arrive together share one query where the database is a round trip away; on SQLite each is a direct call.
 // Not here: the statements and what they find (the stores), connections (postgres.ts).
+import type { Tracing, TraceScope } from "../tracing.ts";
 import type { Database } from "./database.ts";
 import type { ParameterValue, Statement } from "./statement.ts";
 
@@ -26,17 +27,35 @@ export function createLookUp<K extends Row, M extends Row, R, N extends R>(
 ): LookUp<K, R> {
   const { one, many, manyOf, idOfKey, idOfRow } = parts;
   if (database.dialect === "sqlite") return (key) => database.first(one, key);
-  return createBatch<K, R>({
-    idOf: idOfKey,
-    load: async (keys) => {
-      // Alone, the plain statement: it costs the database less.
-      if (keys.length === 1) {
-        const row = await database.first(one, keys[0]!);
-        return new Map(row === undefined ? [] : [[idOfKey(keys[0]!), row]]);
-      }
-      return new Map((await database.all(many, manyOf(keys))).map((row) => [idOfRow(row), row]));
+  async function load(keys: readonly K[]): Promise<ReadonlyMap<string, R>> {
+    // Alone, the plain statement: it costs the database less.
+    if (keys.length === 1) {
+      const row = await database.first(one, keys[0]!);
+      return new Map(row === undefined ? [] : [[idOfKey(keys[0]!), row]]);
+    }
+    return new Map((await database.all(many, manyOf(keys))).map((row) => [idOfRow(row), row]));
+  }
+  const { tracing } = database;
+  if (tracing === undefined) return createBatch<K, R>({ idOf: idOfKey, load });
+  return traceBatch(tracing, one.compiled(database.dialect).id, idOfKey, load);
+}
+
+/** Each caller gets a span of its wait; the query that they share shows below the first of them that is kept. */
+function traceBatch<K, R>(
+  tracing: Tracing,
+  name: string,
+  idOf: (key: K) => string,
+  load: (keys: readonly K[]) => Promise<ReadonlyMap<string, R>>,
+): LookUp<K, R> {
+  const batch = createBatch<{ readonly key: K; readonly scope: TraceScope | undefined }, R>({
+    idOf: ({ key }) => idOf(key),
+    load: (waiting) => {
+      const kept = waiting.flatMap(({ scope }) => (scope?.isRecording === true ? [scope] : []));
+      for (const scope of kept) scope.setAttributes({ "berth.look_up.shared_by": waiting.length });
+      return tracing.within(kept[0], () => load(waiting.map(({ key }) => key)));
     },
   });
+  return (key) => tracing.span(`look up ${name}`, "internal", {}, () => batch({ key, scope: tracing.scope() }));
 }
 
 /** How keys become answers. */

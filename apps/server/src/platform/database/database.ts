@@ -1,5 +1,6 @@
 // What stores ask of a database: reads of committed state, and transactions that are durable when they return.
 // Not here: the engines (sqlite.ts, postgres.ts), queries (the stores), tables (schema.ts).
+import type { Tracing } from "../tracing.ts";
 import type { DialectName, ParameterValue, Statement } from "./statement.ts";
 
 type Row = Readonly<Record<string, ParameterValue>>;
@@ -60,4 +61,8 @@ export interface Database extends Executor {
    */
   session<T>(work: (run: RunSql) => Promise<T>): Promise<T>;
   close(): Promise<void>;
+  /** The pool, where the engine has one: connections that are open, those of them at rest, callers that wait for one. */
+  connections?(): { readonly open: number; readonly idle: number; readonly waiting: number };
+  /** Where the database's work shows in traces; undefined where there are none. */
+  readonly tracing?: Tracing;
 }

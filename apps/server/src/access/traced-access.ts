@@ -1,0 +1,31 @@
+// Who sends a request and what they may do, shown as spans where traces are on. Not here: the decisions (authenticate.ts, authorize.ts).
+import type { Tracing } from "../platform/tracing.ts";
+import type { Authenticator } from "./authenticate.ts";
+import type { Authorizer } from "./authorize.ts";
+
+/** Shows what recognises callers; names and secrets stay out of it. */
+export function traceAuthenticator(authenticator: Authenticator, tracing: Tracing): Authenticator {
+  return {
+    ...authenticator,
+    authenticate: (header, remoteAddress) =>
+      tracing.span("authenticate", "internal", { "berth.credentials": schemeOf(header) }, () =>
+        authenticator.authenticate(header, remoteAddress),
+      ),
+  };
+}
+
+/** Shows what grants. */
+export function traceAuthorizer(authorizer: Authorizer, tracing: Tracing): Authorizer {
+  return {
+    ...authorizer,
+    authorize: (caller, action, repository) =>
+      tracing.span("authorize", "internal", { "berth.action": action, "berth.repository": repository, "berth.caller": caller.kind }, () =>
+        authorizer.authorize(caller, action, repository),
+      ),
+  };
+}
+
+function schemeOf(header: string | undefined): string {
+  const scheme = header?.slice(0, 7).toLowerCase();
+  return scheme === undefined || scheme === "" ? "none" : scheme.startsWith("basic ") ? "basic" : scheme === "bearer " ? "bearer" : "other";
+}

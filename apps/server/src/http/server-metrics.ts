@@ -1,0 +1,132 @@
+// The numbers of a running server that somebody else holds: who is connected, what waits, whether the backends answer, when the certificate
+// ends. Read when the page is. Not here: what is counted as it happens (platform/metrics.ts), what the numbers mean (docs/guide/metrics.md).
+import { RegistryError } from "@berth/oci/errors";
+import type { LoginFailures } from "../access/login-failures.ts";
+import type { Config } from "../config.ts";
+import type { Database } from "../platform/database/database.ts";
+import type { Metrics } from "../platform/metrics.ts";
+import type { ReloadingKeyPair } from "../platform/tls.ts";
+import type { Tracing } from "../platform/tracing.ts";
+import type { Health } from "./health.ts";
+import type { Semaphore } from "./limits.ts";
+
+/** Who holds the numbers. */
+export interface ServerMetricsParts {
+  readonly config: Config;
+  readonly database: Database;
+  readonly health: Health;
+  readonly keyPair: ReloadingKeyPair | undefined;
+  readonly requestSlots: Semaphore;
+  readonly uploadSlots: Semaphore;
+  readonly connections: () => number;
+  /** Open upload sessions of all replicas, counted up to a limit. */
+  readonly countUploads: (limit: number) => Promise<number>;
+  readonly tracing: Tracing | undefined;
+  readonly version: string;
+}
+
+/** More open uploads than this are shown as this many: nothing counts without a bound. */
+const UPLOADS_BOUND = 1000;
+/** How old the number of open uploads may be: each replica asks for it. */
+const UPLOADS_FRESH_MS = 10_000;
+
+/** Puts them on the page. */
+export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): void {
+  const { config, database, health, keyPair, tracing } = parts;
+  const one = (labels: Readonly<Record<string, string>>, value: number) => [{ labels, value }];
+  const build = { version: parts.version, node: process.version, database: database.dialect, store: config.storage.kind };
+  metrics.addGauges("build_info", "Always 1; what runs is in the labels.", () => one(build, 1));
+
+  let seen = { isReady: false, checks: {} as Readonly<Record<string, string>> };
+  metrics.addRefresh(async () => {
+    seen = await health.state();
+  });
+  metrics.addGauge("ready", "1 when /readyz says 200: database and store can be used, and the server does not stop.", () =>
+    seen.isReady ? 1 : 0,
+  );
+  metrics.addGauges("backend_up", "1 when the database, or the store, can be used.", () =>
+    Object.entries(seen.checks).map(([backend, state]) => ({ labels: { backend }, value: state === "ok" ? 1 : 0 })),
+  );
+
+  metrics.addGauge("http_connections", "Open connections.", parts.connections);
+  metrics.addGauge("http_connections_limit", "Most connections at once (http.maxConnections).", () => config.http.maxConnections);
+  const slots = { request: parts.requestSlots, upload: parts.uploadSlots };
+  const limits = { request: config.limits.requestsInFlight, upload: config.limits.concurrentUploads };
+  const perSlot = (read: (semaphore: Semaphore, kind: "request" | "upload") => number) => () =>
+    (["request", "upload"] as const).map((kind) => ({ labels: { kind }, value: read(slots[kind], kind) }));
+  metrics.addGauges(
+    "slots_used",
+    "Requests, and bodies of uploads, that run now.",
+    perSlot((semaphore) => semaphore.active),
+  );
+  metrics.addGauges(
+    "slots_waiting",
+    "Those that wait for a place.",
+    perSlot((semaphore) => semaphore.waiting),
+  );
+  metrics.addGauges(
+    "slots_limit",
+    "Places (limits.requestsInFlight, limits.concurrentUploads).",
+    perSlot((_, kind) => limits[kind]),
+  );
+  metrics.addCounters(
+    "slots_refused_total",
+    "Those that were refused for want of a place.",
+    perSlot((semaphore) => semaphore.refused),
+  );
+
+  let uploads = { count: 0, at: -Infinity };
+  metrics.addRefresh(async () => {
+    if (performance.now() - uploads.at < UPLOADS_FRESH_MS) return;
+    uploads = { count: await parts.countUploads(UPLOADS_BOUND), at: performance.now() };
+  });
+  metrics.addGauge("uploads_open", `Upload sessions that are open on all replicas, up to ${UPLOADS_BOUND}.`, () => uploads.count);
+
+  if (database.connections !== undefined) {
+    const pool = (): ReturnType<NonNullable<Database["connections"]>> => database.connections!();
+    metrics.addGauges("database_connections", "Connections to PostgreSQL.", () => {
+      const { open, idle } = pool();
+      return [
+        { labels: { state: "used" }, value: open - idle },
+        { labels: { state: "idle" }, value: idle },
+      ];
+    });
+    metrics.addGauge("database_connections_limit", "Most connections (database.maxConnections).", () => config.database.maxConnections);
+    metrics.addGauge("database_connections_waiting", "Callers that wait for a connection.", () => pool().waiting);
+  }
+  if (keyPair !== undefined) {
+    metrics.addGauge("tls_certificate_expires_timestamp_seconds", "When the certificate in use ends, as Unix time.", () =>
+      Math.floor(keyPair.expiresAt().getTime() / 1000),
+    );
+  }
+  if (tracing !== undefined) {
+    metrics.addCounters(
+      "tracing_spans_total",
+      "Spans to be sent (kept), that the collector took (sent), that it did not take (failed).",
+      () => Object.entries(tracing.counts()).map(([result, value]) => ({ labels: { result }, value })),
+    );
+  }
+}
+
+/** Counts wrong passwords, and who was not even asked for one since he is locked out. */
+export function countLoginFailures(failures: LoginFailures, metrics: Metrics): LoginFailures {
+  let wrong = 0;
+  let refused = 0;
+  metrics.addCounter("login_failures_total", "Logins with a wrong name or password.", () => wrong);
+  metrics.addCounter("login_lockouts_total", "Logins that were refused unheard, after too many wrong ones.", () => refused);
+  return {
+    ...failures,
+    async check(name, address) {
+      try {
+        await failures.check(name, address);
+      } catch (error) {
+        if (error instanceof RegistryError && error.code === "TOOMANYREQUESTS") refused++;
+        throw error;
+      }
+    },
+    record(name, address) {
+      wrong++;
+      return failures.record(name, address);
+    },
+  };
+}

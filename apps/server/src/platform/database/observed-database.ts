@@ -1,0 +1,85 @@
+// A database that is watched: how long its work takes and how often it fails, by kind and by statement, and spans where traces are on.
+// Not here: what is done with the numbers (../metrics.ts), connections (sqlite.ts, postgres.ts).
+import { RegistryError } from "@berth/oci/errors";
+import type { DatabaseMeter } from "../metrics.ts";
+import type { Tracing } from "../tracing.ts";
+import type { Database, Executor } from "./database.ts";
+import type { Statement } from "./statement.ts";
+
+/** What is counted apart: reads outside transactions, transactions and writes with their wait for the disk, and waits for the log alone. */
+export const DATABASE_OPERATIONS = ["read", "transaction", "sync"] as const;
+
+type Operation = (typeof DATABASE_OPERATIONS)[number];
+type AnyStatement = Statement<never, unknown>;
+
+/** Watches a database. */
+export function observeDatabase(database: Database, meter: DatabaseMeter, tracing: Tracing | undefined): Database {
+  const system = database.dialect === "sqlite" ? "sqlite" : "postgresql";
+  // By the statement itself: its id would have to be looked up in the compiled text each time.
+  const statements = new Map<AnyStatement, { readonly id: string; count(seconds: number): void }>();
+  function countOf(statement: AnyStatement) {
+    let found = statements.get(statement);
+    if (found === undefined) {
+      const { id } = statement.compiled(database.dialect);
+      found = { id, count: meter.statement(id) };
+      statements.set(statement, found);
+    }
+    return found;
+  }
+
+  /** Runs one statement; counted as an operation of its own outside transactions. */
+  async function runStatement<T>(operation: Operation | undefined, statement: AnyStatement, run: () => Promise<T>): Promise<T> {
+    const { id, count } = countOf(statement);
+    const startedAt = performance.now();
+    let isGood = true;
+    try {
+      if (tracing === undefined) return await run();
+      return await tracing.span(id, "client", { "db.system.name": system, "db.query.summary": id }, run);
+    } catch (error) {
+      isGood = !isDatabaseFailure(error);
+      throw error;
+    } finally {
+      const seconds = (performance.now() - startedAt) / 1000;
+      count(seconds);
+      if (operation !== undefined) meter.end(operation, isGood, seconds);
+    }
+  }
+
+  async function runOperation<T>(operation: Operation, run: () => Promise<T>): Promise<T> {
+    const startedAt = performance.now();
+    let isGood = true;
+    try {
+      if (tracing === undefined) return await run();
+      return await tracing.span(operation, "client", { "db.system.name": system, "db.operation.name": operation }, run);
+    } catch (error) {
+      isGood = !isDatabaseFailure(error);
+      throw error;
+    } finally {
+      meter.end(operation, isGood, (performance.now() - startedAt) / 1000);
+    }
+  }
+
+  function watch(executor: Executor): Executor {
+    return {
+      dialect: executor.dialect,
+      all: (statement, parameters) => runStatement(undefined, statement, () => executor.all(statement, parameters)),
+      first: (statement, parameters) => runStatement(undefined, statement, () => executor.first(statement, parameters)),
+      run: (statement, parameters) => runStatement(undefined, statement, () => executor.run(statement, parameters)),
+    };
+  }
+
+  return {
+    ...database,
+    all: (statement, parameters) => runStatement("read", statement, () => database.all(statement, parameters)),
+    first: (statement, parameters) => runStatement("read", statement, () => database.first(statement, parameters)),
+    transaction: (work, options) => runOperation("transaction", () => database.transaction((tx) => work(watch(tx)), options)),
+    write: (statement, parameters, options) => runStatement("transaction", statement, () => database.write(statement, parameters, options)),
+    sync: () => runOperation("sync", () => database.sync()),
+    ...(tracing === undefined ? {} : { tracing }),
+  };
+}
+
+// A rule of a transaction that says no throws through it, and is no failure of the database.
+function isDatabaseFailure(error: unknown): boolean {
+  return !(error instanceof RegistryError) || error.status >= 500;
+}
