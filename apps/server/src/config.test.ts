@@ -223,6 +223,14 @@ describe("problems", () => {
         "storage: { kind: s3, s3: { bucket: abc, partSizeBytes: 5MiB } }",
         "limits.uploadBytes is more than 9000 parts of storage.s3.partSizeBytes (5MiB): raise the part size or lower the limit",
       ],
+      [
+        "storage: { kind: s3, s3: { bucket: abc, uploadMemoryBytes: 8MiB } }",
+        "storage.s3.uploadMemoryBytes is less than one part (storage.s3.partSizeBytes, 16MiB)",
+      ],
+      [
+        "http: { publicUrl: 'https://reg.example' }\nstorage: { kind: s3, redirect: always, s3: { bucket: abc, endpoint: 'https://reg.example:9000' } }",
+        "storage.s3.publicEndpoint has the host name of http.publicUrl or one below it: clients would send the registry's tokens to the S3 service; give it another name, or set storage.redirect to never",
+      ],
       ["limits: { chunkMinBytes: 2MiB, uploadBytes: 1MiB }", "limits.chunkMinBytes is more than limits.uploadBytes"],
       ["metrics: { listen: '127.0.0.1:5000' }", "metrics.listen is the same address as http.listen"],
     ];

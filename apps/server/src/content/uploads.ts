@@ -238,6 +238,8 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
 
     drop: async (claimed) => void (await database.write(drop, { id: claimed.id, token: claimed.lockToken }, ending)),
 
+    countOpen: async (limit) => (await database.all(listOpen, { now: clock.now(), limit })).length,
+
     isAlive: async (id) => (await database.first(findAlive, { id })) !== undefined,
 
     // Durable, unlike the rest: bytes go after it, and a session that came back would lead to them.
