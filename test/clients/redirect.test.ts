@@ -2,6 +2,7 @@
 // Not here: what the address looks like (the blob store's tests).
 import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
+import { get, type IncomingMessage } from "node:http";
 import { join } from "node:path";
 import { after, before, describe, it, type TestContext } from "node:test";
 import { startContainerd } from "../tools/daemons.ts";
@@ -82,6 +83,27 @@ describe("pulls that are redirected to Ceph", () => {
     assert.equal((await fetch(location.replace(/X-Amz-Signature=\w{8}/, "X-Amz-Signature=00000000"))).status, 403);
     // Only who may pull is given an address.
     assert.equal((await berth.ask(path, { user: "anonymous" })).status, 401);
+  });
+
+  it("sends the bytes itself where the store has the host name by which it was asked", async (t) => {
+    if (berth === undefined) return skipOrThrow(t, unavailable);
+    const { bytes } = await berth.manifest(REPOSITORY, "v1");
+    const { layers } = JSON.parse(bytes.toString()) as { layers: { digest: string; size: number }[] };
+    const { name, password } = berth.users.guest;
+    const [layer] = layers;
+    for (const [host, status] of [
+      [new URL(publicEndpoint).host, 200],
+      [berth.host, 307],
+    ] as const) {
+      const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+        const headers = { host, authorization: `Basic ${Buffer.from(`${name}:${password}`).toString("base64")}` };
+        get(`http://${berth!.host}/v2/${REPOSITORY}/blobs/${layer?.digest}`, { headers }, resolve).on("error", reject);
+      });
+      assert.equal(answer.statusCode, status, host);
+      let sizeBytes = 0;
+      for await (const piece of answer) sizeBytes += (piece as Buffer).length;
+      assert.equal(sizeBytes, status === 200 ? layer?.size : 0);
+    }
   });
 
   it("skopeo follows", (t) =>

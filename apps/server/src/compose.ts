@@ -1,6 +1,7 @@
 // Builds everything, top to bottom: the only file that constructs stores and services. Not here: roles and signals (main.ts).
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
 import { RegistryError } from "@berth/oci/errors";
 import { createAccounts } from "./access/accounts.ts";
@@ -53,6 +54,7 @@ import { StartupError } from "./platform/startup-error.ts";
 import { openKeyPair } from "./platform/tls.ts";
 import type { Tracing } from "./platform/tracing.ts";
 import { VERSION } from "./platform/version.ts";
+import { carriesAuthorization } from "./platform/host-names.ts";
 import { createNoteRead } from "./platform/young-memory.ts";
 
 /** What a role brings with it. */
@@ -307,6 +309,20 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     code: "TOOMANYREQUESTS",
     retryAfterSeconds: 5,
   });
+  const addressOf = createClientAddressReader(config.http.trustedProxies);
+  let hasWarned = false;
+  function mayRedirect(request: IncomingMessage, address: string): boolean {
+    const origin = originOf(addressOf(request), config.http.publicUrl);
+    if (origin !== undefined && !carriesAuthorization(origin, address)) return true;
+    if (!hasWarned) {
+      hasWarned = true;
+      logger.warn(
+        { origin, store: URL.parse(address)?.host },
+        "blobs are not redirected to the S3 service: it has the registry's host name, so that clients would send it their tokens; give it one of its own (storage.s3.publicEndpoint)",
+      );
+    }
+    return false;
+  }
   const routes = createV2Routes({
     pull: createPull({ authorizer, repositories, manifests, blobs, ports }),
     push: createPush({
@@ -331,13 +347,13 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
       minChunkBytes: config.limits.chunkMinBytes,
       bodyIdleTimeoutMs: config.http.bodyIdleTimeoutSeconds * SECOND,
       redirect: config.storage.redirect === "always",
+      mayRedirect,
       // Dragonfly keeps a redirect for ten minutes and may begin a large download then.
       signedUrlTtlSeconds: 20 * 60,
     },
   });
 
   // HTTP: the way in.
-  const addressOf = createClientAddressReader(config.http.trustedProxies);
   const requestIds = createRequestIds();
   const keyPair =
     config.http.tls.certificateFile === undefined || config.http.tls.keyFile === undefined

@@ -21,6 +21,7 @@ import {
   showSize,
   text,
 } from "./config-kinds.ts";
+import { carriesAuthorization } from "./platform/host-names.ts";
 
 /** The exit code for a configuration that the program refuses. Source: EX_CONFIG of sysexits.h. */
 export const EXIT_CONFIG = 78;
@@ -147,7 +148,8 @@ export const CONFIG_SCHEMA = {
     },
     redirect: oneOf(["never", "always"], {
       standard: "never",
-      about: "`always` answers a blob's pull with a signed address of the S3 service: the bytes go past this server.",
+      about:
+        "`always` answers a blob's pull with a signed address of the S3 service: the bytes go past this server. The service needs a host name of its own, neither the registry's nor one below it: clients would send it the registry's tokens.",
     }),
     inlineMaxBytes: sizeBytes({
       standard: "16KiB",
@@ -356,6 +358,15 @@ export function findContradictions(config: Config): readonly (readonly [string, 
   refuse(isS3 && s3.bucket === undefined, "storage.s3.bucket", "is missing: storage.kind is s3");
   refuse(!isS3 && s3.bucket !== undefined, "storage.s3.bucket", "is set, but storage.kind is filesystem: set storage.kind to s3");
   refuse(!isS3 && storage.redirect === "always", "storage.redirect", "cannot be always: only storage.kind s3 has signed addresses");
+  const storeAddress = s3.publicEndpoint ?? s3.endpoint;
+  refuse(
+    storage.redirect === "always" &&
+      http.publicUrl !== undefined &&
+      storeAddress !== undefined &&
+      carriesAuthorization(http.publicUrl, storeAddress),
+    "storage.s3.publicEndpoint",
+    "has the host name of http.publicUrl or one below it: clients would send the registry's tokens to the S3 service; give it another name, or set storage.redirect to never",
+  );
   refuse(
     s3.accessKeyId !== undefined && s3.secretAccessKey === undefined,
     "storage.s3.secretAccessKey",

@@ -42,7 +42,11 @@ export interface V2Settings {
   /** Smallest chunk that clients are asked to send; 0 asks nothing. */
   readonly minChunkBytes: number;
   readonly bodyIdleTimeoutMs: number;
-  /** Answer blob reads with the store's signed address. */
+  /**
+   * Answer a blob read with the store's signed address, where the client does not take its credentials along to it: a store refuses two
+   * kinds of them at once, and the registry's are none of its business.
+   */
+  readonly mayRedirect: (request: IncomingMessage, address: string) => boolean;
   readonly redirect: boolean;
   readonly signedUrlTtlSeconds: number;
 }
@@ -198,7 +202,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       }
       if (settings.redirect && !parsed.head && blob.key !== undefined && blob.sizeBytes >= MIN_REDIRECT_BYTES) {
         const url = await store.signedUrl(blob.key, { mediaType: "application/octet-stream", ttlSeconds: settings.signedUrlTtlSeconds });
-        if (url !== undefined) {
+        if (url !== undefined && settings.mayRedirect(request, url)) {
           response.writeHead(307, {
             location: url,
             "docker-content-digest": blob.digest,
