@@ -14,6 +14,7 @@ import { createPasswordHasher } from "./access/secrets.ts";
 import { createSigningKeys } from "./access/signing-keys.ts";
 import { createTokens } from "./access/tokens.ts";
 import type { Config } from "./config.ts";
+import { countBacklog } from "./content/backlog.ts";
 import { createBlobs } from "./content/blobs.ts";
 import type { BlobStore } from "./content/blobs/blob-store.ts";
 import { createFilesystemStore } from "./content/blobs/filesystem.ts";
@@ -214,17 +215,26 @@ function composeContent({ config, logger, tracing }: Surroundings, { database, s
   });
   let failedRounds = 0;
   metrics.addCounter("collection_failed_rounds_total", "Rounds of collection that ended with an error.", () => failedRounds);
+  let unlinked = 0;
+  metrics.addCounter("collection_unlinked_total", "Blobs taken out of a repository in which nothing held them.", () => unlinked);
+  let backlogBytes = 0;
+  metrics.addGauge("collection_backlog_bytes", "Bytes that become free when what waits now is reclaimed.", () => backlogBytes);
   const collector = createCollector({
     garbage,
+    countBacklog: (pause) => countBacklog(database, clock.now(), pause),
     uploads: sessions,
     store,
     clock,
     intervalMs: config.gc.intervalSeconds * SECOND,
     batchSize: config.gc.batchSize,
     sweepAgeMs: config.limits.uploadAgeSeconds * SECOND + HOUR_MS,
+    onUnlinked: (links) => {
+      unlinked += links;
+    },
     onReclaimed: (keys, bytes) => metrics.addReclaimed(keys, bytes),
     onBacklog: (backlog) => {
-      const oldest = backlog.oldestDueAt === undefined ? 0 : (clock.now() - backlog.oldestDueAt.getTime()) / SECOND;
+      backlogBytes = backlog.linkBytes + backlog.keyBytes;
+      const oldest = backlog.oldestDueAt === undefined ? 0 : (clock.now() - backlog.oldestDueAt) / SECOND;
       metrics.setCollectionBacklog(backlog.links + backlog.keys, oldest);
     },
     onError: (error) => {

@@ -37,8 +37,9 @@ Roles
   serve [--no-jobs]       answer the API and do the background work (the default role); --no-jobs leaves that to \`work\` processes
   work                    do the background work only; needs PostgreSQL
   migrate [--to N]        bring the database to this program's version, or to version N, forwards or back
-  gc [--dry-run [--limit N]]
-                          run one round of collection now, or explain what the next would take and what it would keep
+  gc [--dry-run [--limit N] [--digest D]]
+                          run one round of collection now, or explain what the next would take and what holds all that it would keep, or
+                          what holds one blob wherever it is (--digest)
   backup PLACE            back up database and blobs while everything goes on, to a directory or s3://BUCKET/PREFIX
   restore PLACE [--snapshot TIME] [--check] [--new-key]
                           restore a backup into an empty database and store, or only read it and verify every byte (--check)
@@ -50,7 +51,7 @@ Roles
 Settings: --listen HOST:PORT, --data DIRECTORY, --config FILE, and every other one of config.example.yaml as --its.path VALUE; each is also
 a BERTH_* variable and a key of the configuration file.
 
-backup, restore and doctor: --json for lines of JSON; exit code 0 all is well, 1 something is damaged or wrong, 2 it could not be done.
+gc --dry-run, backup, restore and doctor: --json for lines of JSON; exit code 0 all is well, 1 something is damaged or wrong, 2 it could not be done.
 `;
 
 /** EX_USAGE of sysexits.h: the command line is wrong. */
@@ -67,7 +68,8 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
         "no-jobs": { type: "boolean", default: false },
         "dry-run": { type: "boolean", default: false },
         to: { type: "string" },
-        limit: { type: "string", default: "100" },
+        limit: { type: "string" },
+        digest: { type: "string" },
         snapshot: { type: "string" },
         check: { type: "boolean", default: false },
         "new-key": { type: "boolean", default: false },
@@ -95,7 +97,7 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
       case "migrate":
         return await withConfig(flags, (config) => runMigrate(config, values.to));
       case "gc":
-        return await withConfig(flags, (config) => runCollection(config, values["dry-run"], Number(values.limit)));
+        return await withConfig(flags, (config) => (values["dry-run"] ? explainCollection(config, values) : runCollection(config)));
       case "backup":
       case "restore":
       case "doctor":
@@ -266,22 +268,25 @@ async function runMigrate(config: Config, to: string | undefined): Promise<numbe
   });
 }
 
-async function runCollection(config: Config, isDryRun: boolean, limit: number): Promise<number | undefined> {
-  if (!Number.isInteger(limit) || limit < 1 || limit > 10_000) throw new StartupError("--limit is a number from 1 to 10000");
+async function runCollection(config: Config): Promise<number | undefined> {
   return withSurroundings(config, async (surroundings) => {
     const foundation = await openFoundation(surroundings);
     try {
-      if (isDryRun) {
-        for (const each of await foundation.garbage.explain(limit)) process.stdout.write(`${JSON.stringify(explained(each))}\n`);
-        process.stdout.write(`${JSON.stringify(await foundation.garbage.backlog())}\n`);
-      } else {
-        process.stdout.write(`${JSON.stringify(await composeCollector(surroundings, foundation).runOnce())}\n`);
-      }
+      process.stdout.write(`${JSON.stringify(await composeCollector(surroundings, foundation).runOnce())}\n`);
       return undefined;
     } finally {
       await foundation.close();
     }
   });
+}
+
+async function explainCollection(
+  config: Config,
+  options: { readonly json: boolean; readonly limit?: string | undefined; readonly digest?: string | undefined },
+): Promise<number> {
+  const { runExplain } = await import("./features/collection/explain-command.ts");
+  const { limit, digest } = options;
+  return maintain(config, "gc", options.json, (parts) => runExplain({ ...parts, config, openReader }, { limit, digest }));
 }
 
 /** What the commands open for themselves. */
@@ -336,17 +341,4 @@ async function runMaintenance(config: Config, role: string, place: string, optio
     if (role === "restore") return runRestore(common, place, { snapshot, isCheck: check, withNewKey: options["new-key"] });
     return runDoctor({ ...common, times: leaseTimes(config) }, options);
   });
-}
-
-function explained(each: { leasedUntil: Date; heldBy: string | undefined; otherRepositories: number }): object {
-  const isDue = each.leasedUntil.getTime() < Date.now();
-  const verdict =
-    each.heldBy !== undefined
-      ? `kept: manifest ${each.heldBy} holds it`
-      : !isDue
-        ? `kept: leased until ${each.leasedUntil.toISOString()}`
-        : each.otherRepositories > 0
-          ? `taken from this repository; its bytes stay for ${each.otherRepositories} other${each.otherRepositories === 1 ? "" : "s"}`
-          : "taken, with its bytes";
-  return { ...each, verdict };
 }

@@ -35,6 +35,12 @@ const mustUse: Readonly<Record<string, RegExp>> = {
   "manifests.holdLinks": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
   "manifests.leaseUnheld": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
   "garbage.hold": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
+  "backlog.links": /link .*\(\(leased_until,repository_id,blob_id\)>/,
+  // A batch's keys come due together: no more than that many share a time.
+  "backlog.keys": /reclaim_by_due \(due_at>\?/,
+  "collection.leased": /link .*\(\(leased_until,repository_id,blob_id\)>/,
+  "collection.keys": /reclaim_by_due \(due_at>\?/,
+  "collection.uploads": /upload .*\(\(expires_at,id\)>/,
   "garbage.dropLinks": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
   "referrers.listAmong": /manifest .*\(repository_id=\? AND digest=\?\)/,
   "referrers.listOfType": /manifest .*\(repository_id=\? AND subject_digest=\? AND artifact_type=\? AND <expr>>\?\)/,

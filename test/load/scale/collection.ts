@@ -4,6 +4,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Database } from "../../../apps/server/src/platform/database/database.ts";
 import { createContentSource, imageOf, manifestMediaType } from "../content.ts";
 import { percentile } from "../load.ts";
 import { runRaw } from "../raw-client.ts";
@@ -54,53 +55,49 @@ export async function measureCollection(run: ScaleRun, { databaseUrl, deadBlobs 
     const paths = [pathOf(imageRepository, "manifests/latest"), pathOf(imageRepository, `blobs/${image.layer.digest}`)];
     await process.stop();
 
-    const count = async (): Promise<number> => {
+    const withDatabase = async <T>(work: (database: Database) => Promise<T>): Promise<T> => {
       const database = await openSeeded(folder, databaseUrl);
       try {
-        return await countDead(database);
+        return await work(database);
       } finally {
         await database.close();
       }
     };
     const seededAt = performance.now();
     progress(`${label}: seeding`);
-    const database = await openSeeded(folder, databaseUrl);
-    try {
-      const store = join(folder, "berth", "data", "content");
-      await seedBlobs(database, { repository: deadRepository, count: deadBlobs, name: "live", leasedUntil: null }, progress);
-      await database.close();
-      // Idle: the same rows, nothing due.
-      await process.restart();
-      progress(`${label}: pulls without it`);
-      await pullFor(registry, paths, windowSeconds / 2);
-      const idle = [await pullFor(registry, paths, windowSeconds), await pullFor(registry, paths, windowSeconds)];
-      await process.stop();
-      const again = await openSeeded(folder, databaseUrl);
-      const onKeys = (keys: readonly string[]): Promise<void> => writeFiles(store, keys);
-      await seedBlobs(again, { repository: deadRepository, count: deadBlobs, name: "dead", leasedUntil: 1, onKeys }, progress);
-      await again.close();
-      const seedSeconds = (performance.now() - seededAt) / 1000;
+    await withDatabase((database) =>
+      seedBlobs(database, { repository: deadRepository, count: deadBlobs, name: "live", leasedUntil: null }, progress),
+    );
+    // Idle: the same rows, nothing due.
+    await process.restart();
+    progress(`${label}: pulls without it`);
+    await pullFor(registry, paths, windowSeconds / 2);
+    const idle = [await pullFor(registry, paths, windowSeconds), await pullFor(registry, paths, windowSeconds)];
+    await process.stop();
+    const store = join(folder, "berth", "data", "content");
+    const onKeys = (keys: readonly string[]): Promise<void> => writeFiles(store, keys);
+    await withDatabase((database) =>
+      seedBlobs(database, { repository: deadRepository, count: deadBlobs, name: "dead", leasedUntil: 1, onKeys }, progress),
+    );
+    const seedSeconds = (performance.now() - seededAt) / 1000;
 
-      progress(`${label}: collecting`);
-      const first = await collect(registry, process, paths, progress, deadBlobs * 0.4);
-      process.kill();
-      await sleep(500);
-      const left = await count();
-      const second = await collect(registry, process, paths, progress, left);
-      await process.stop();
-      const remaining = await count();
-      const seconds = first.seconds + second.seconds;
-      const under = [...first.pulls, ...second.pulls];
-      const files = await process.countFiles();
-      return [
-        `${label} among as many live ones (seeded in ${seedSeconds.toFixed(0)} s):`,
-        `  ${seconds.toFixed(0)} s, ${(deadBlobs / seconds).toFixed(0)} blobs/s; killed with ${left} links and keys left, and went on; ${remaining} left at the end, ${files} files`,
-        `  memory: ${megabytes(Math.max(first.peakBytes, second.peakBytes))} MB at the peak`,
-        `  pulls at ${pullsPerSecond}/s: ${shown(idle)} without, ${shown(under)} with it, p99 ${(median(under, "p99") / median(idle, "p99")).toFixed(2)}x`,
-      ];
-    } finally {
-      await database.close();
-    }
+    progress(`${label}: collecting`);
+    const first = await collect(registry, process, paths, progress, deadBlobs * 0.4);
+    process.kill();
+    await sleep(500);
+    const left = await withDatabase(countDead);
+    const second = await collect(registry, process, paths, progress, left);
+    await process.stop();
+    const remaining = await withDatabase(countDead);
+    const seconds = first.seconds + second.seconds;
+    const under = [...first.pulls, ...second.pulls];
+    const files = await process.countFiles();
+    return [
+      `${label} among as many live ones (seeded in ${seedSeconds.toFixed(0)} s):`,
+      `  ${seconds.toFixed(0)} s, ${(deadBlobs / seconds).toFixed(0)} blobs/s; killed with ${left} links and keys left, and went on; ${remaining} left at the end, ${files} files`,
+      `  memory: ${megabytes(Math.max(first.peakBytes, second.peakBytes))} MB at the peak`,
+      `  pulls at ${pullsPerSecond}/s: ${shown(idle)} without, ${shown(under)} with it, p99 ${(median(under, "p99") / median(idle, "p99")).toFixed(2)}x`,
+    ];
   } finally {
     await process.stop();
   }

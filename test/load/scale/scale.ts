@@ -129,6 +129,8 @@ async function runDatabase(
     for (const one of scaleCases.filter(({ name }) => plan.wants(name))) {
       const measured = await runCase(one, scaled, plan);
       rows.push(...measured);
+      // A run takes an hour, and what it knows must not end with it.
+      plan.progress(`\n${tableOf(measured).join("\n")}`);
       isWhole &&= measured.every(({ remark }) => remark === "");
     }
     if (plan.wants("start")) rows.push(...(await measureStarts(scaled)));

@@ -3,7 +3,8 @@
 //   link    (repository, blob): dead when no manifest of the repository holds the blob and the link's lease has ended
 //   blob    row: dead when no repository links it; its key goes to `reclaim`
 //   bytes   deleted when the grace for readers that had begun is over
-// Why no live blob can go: docs/decisions/0005-collection-by-edges-and-leases.md. Not here: when it runs (distribution/collector.ts).
+// Why no live blob can go: docs/decisions/0005-collection-by-edges-and-leases.md. Not here: when it runs (distribution/collector.ts),
+// how much waits (backlog.ts).
 import type { Clock } from "../platform/clock.ts";
 import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
@@ -26,39 +27,14 @@ export interface ByteBatch {
   readonly bytes: number;
 }
 
-/** How much waits. Counted up to a bound: a number at the bound means "at least". */
-export interface Backlog {
-  readonly links: number;
-  readonly keys: number;
-  /** When the oldest of them became due, or undefined. */
-  readonly oldestDueAt: Date | undefined;
-}
-
-/** A candidate and what is said of it. */
-export interface Explained {
-  readonly repository: string;
-  readonly digest: string;
-  readonly sizeBytes: number;
-  readonly leasedUntil: Date;
-  /** A manifest that holds it after all, or undefined: it would be taken. */
-  readonly heldBy: string | undefined;
-  /** Other repositories that link the blob, so that its bytes stay. Counted up to 100. */
-  readonly otherRepositories: number;
-}
-
 /** Collects. */
 export interface Garbage {
   /** Takes dead links, and blobs that lose their last one. */
   collectLinks(batchSize: number): Promise<LinkBatch>;
   /** Deletes bytes that are due. */
   reclaimBytes(batchSize: number): Promise<ByteBatch>;
-  backlog(): Promise<Backlog>;
-  /** What `collectLinks` would look at next, oldest lease first, and why it would take or keep each. */
-  explain(limit: number): Promise<Explained[]>;
 }
 
-/** Most that `backlog` counts. */
-const BACKLOG_BOUND = 100_000;
 /** First wait after a failed deletion of bytes; doubles up to an hour. */
 const RETRY_MS = 30_000;
 const MAX_RETRY_MS = 3_600_000;
@@ -148,57 +124,6 @@ const postponeReclaim = statement<{ ids: number[]; dueAt: number }>()("garbage.p
     .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
 );
 
-const countLinks = statement<{ now: number; limit: number }>()("garbage.countLinks", (db, p) =>
-  db
-    .selectFrom(
-      db
-        .selectFrom("repository_blob")
-        .select("leased_until")
-        .where("leased_until", "<", p.now)
-        .orderBy("leased_until")
-        .limit(p.limit)
-        .as("due"),
-    )
-    .select(({ fn }) => [fn.countAll<number>().as("count"), fn.min("due.leased_until").as("oldest")]),
-);
-
-const countKeys = statement<{ now: number; limit: number }>()("garbage.countKeys", (db, p) =>
-  db
-    .selectFrom(db.selectFrom("reclaim").select("due_at").where("due_at", "<", p.now).orderBy("due_at").limit(p.limit).as("due"))
-    .select(({ fn }) => [fn.countAll<number>().as("count"), fn.min("due.due_at").as("oldest")]),
-);
-
-const explain = statement<{ limit: number }>()("garbage.explain", (db, p) =>
-  db
-    .selectFrom("repository_blob as link")
-    .innerJoin("repository", "repository.id", "link.repository_id")
-    .innerJoin("blob", "blob.id", "link.blob_id")
-    .select(["repository.name", "blob.digest", "blob.size_bytes", "link.leased_until"])
-    .select(({ selectFrom }) => [
-      selectFrom("manifest_blob")
-        .innerJoin("manifest", "manifest.id", "manifest_blob.manifest_id")
-        .select("manifest.digest")
-        .whereRef("manifest_blob.repository_id", "=", "link.repository_id")
-        .whereRef("manifest_blob.blob_id", "=", "link.blob_id")
-        .limit(1)
-        .as("held_by"),
-      selectFrom((inner) =>
-        inner
-          .selectFrom("repository_blob as other")
-          .select("other.blob_id")
-          .whereRef("other.blob_id", "=", "link.blob_id")
-          .whereRef("other.repository_id", "!=", "link.repository_id")
-          .limit(100)
-          .as("others"),
-      )
-        .select(({ fn }) => fn.countAll<number>().as("count"))
-        .as("others"),
-    ])
-    .where("link.leased_until", "is not", null)
-    .orderBy("link.leased_until")
-    .limit(p.limit),
-);
-
 /** Opens the collector of a database and a store. */
 export function createGarbage(database: Database, store: BlobStore, clock: Clock, times: LeaseTimes): Garbage {
   return {
@@ -240,30 +165,6 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
       }
       await database.write(dropReclaim, { ids });
       return { examined: rows.length, deleted: free.length, bytes: free.reduce((sum, row) => sum + row.size_bytes, 0) };
-    },
-
-    async backlog() {
-      const now = clock.now();
-      const links = await database.first(countLinks, { now, limit: BACKLOG_BOUND });
-      const keys = await database.first(countKeys, { now, limit: BACKLOG_BOUND });
-      const oldest = [links?.oldest, keys?.oldest].filter((at) => at !== null && at !== undefined);
-      return {
-        links: Number(links?.count ?? 0),
-        keys: Number(keys?.count ?? 0),
-        oldestDueAt: oldest.length === 0 ? undefined : new Date(Math.min(...oldest)),
-      };
-    },
-
-    async explain(limit) {
-      const rows = await database.all(explain, { limit });
-      return rows.map((row) => ({
-        repository: row.name,
-        digest: row.digest,
-        sizeBytes: row.size_bytes,
-        leasedUntil: new Date(row.leased_until!),
-        heldBy: row.held_by ?? undefined,
-        otherRepositories: Number(row.others ?? 0),
-      }));
     },
   };
 }

@@ -1,8 +1,10 @@
 // Runs the collector for as long as the process lives: a round takes batch after batch while there is work, then rests.
 // Start it, stop it and await it. Not here: what may be taken (content/garbage.ts).
-import type { Backlog, Garbage } from "../content/garbage.ts";
+import type { Backlog } from "../content/backlog.ts";
+import type { Garbage } from "../content/garbage.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import type { Clock } from "../platform/clock.ts";
+import { createBacklogCount } from "./backlog-count.ts";
 import type { UploadSessions } from "./upload-session.ts";
 
 /** What one round did. */
@@ -26,6 +28,8 @@ export interface Collector {
 /** What the loop needs. */
 export interface CollectorParts {
   readonly garbage: Garbage;
+  /** Counts what is due; `pause` between two pieces of the work, until it gives false. */
+  readonly countBacklog: (pause: () => Promise<boolean>) => Promise<Backlog>;
   readonly uploads: UploadSessions;
   readonly store: BlobStore;
   readonly clock: Clock;
@@ -33,9 +37,11 @@ export interface CollectorParts {
   readonly batchSize: number;
   /** How long temporary files without a session are left alone. */
   readonly sweepAgeMs: number;
+  /** Called after each batch of links, with how many were taken out of their repositories. */
+  readonly onUnlinked: (links: number) => void;
   /** Called after each batch of bytes. */
   readonly onReclaimed: (keys: number, bytes: number) => void;
-  /** Called after each round of the loop, and now and then within a long one, with what is left. */
+  /** Called before and after each round of the loop, and now and then within a long one, with what is left. */
   readonly onBacklog: (backlog: Backlog) => void;
   readonly onError: (error: unknown) => void;
   /** Shows rounds and batches in traces; undefined where there are none. */
@@ -53,13 +59,23 @@ const SWEEP_EVERY_MS = 3_600_000;
 
 /** Makes the loop. */
 export function createCollector(parts: CollectorParts): Collector {
-  const { garbage, uploads, store, clock, intervalMs, batchSize, sweepAgeMs, onReclaimed, onBacklog, onError, traced } = parts;
+  const { garbage, countBacklog, uploads, store, clock, intervalMs, batchSize, sweepAgeMs } = parts;
+  const { onUnlinked, onReclaimed, onBacklog, onError, traced } = parts;
   let isStopping = false;
+  /** A round at once, for a command, needs no metrics. */
+  let isLooping = false;
   let wake: (() => void) | undefined;
   let running: Promise<void> | undefined;
   let sweptAt = clock.now();
-  // The first full batch already says what there is to do.
   let reportedAt = 0;
+  const backlog = createBacklogCount(clock, async () => {
+    let startedAt = performance.now();
+    return countBacklog(async () => {
+      await breathe(performance.now() - startedAt);
+      startedAt = performance.now();
+      return !isStopping;
+    });
+  });
 
   function rest(ms: number): Promise<void> {
     return new Promise((resolve) => {
@@ -75,8 +91,14 @@ export function createCollector(parts: CollectorParts): Collector {
   }
 
   async function report(): Promise<void> {
+    await backlog.refresh();
     reportedAt = clock.now();
-    onBacklog(await garbage.backlog());
+    onBacklog(backlog.latest());
+  }
+
+  /** Lets others go first after work that took so long. */
+  function breathe(tookMs: number): Promise<void> {
+    return rest(Math.max(BREATH_MS, tookMs * BREATH_FACTOR));
   }
 
   /** Runs batches until one is not full. */
@@ -87,8 +109,8 @@ export function createCollector(parts: CollectorParts): Collector {
       const tookMs = performance.now() - startedAt;
       add(done);
       if (done.examined < batchSize || isStopping) return;
-      if (clock.now() - reportedAt > REPORT_EVERY_MS) await report();
-      await rest(Math.max(BREATH_MS, tookMs * BREATH_FACTOR));
+      if (isLooping && clock.now() - reportedAt > REPORT_EVERY_MS) await report();
+      await breathe(tookMs);
     }
   }
 
@@ -117,6 +139,8 @@ export function createCollector(parts: CollectorParts): Collector {
         (done) => {
           round.unlinked += done.unlinked;
           round.blobs += done.blobs;
+          onUnlinked(done.unlinked);
+          backlog.noteLinks(done, done.examined < batchSize);
         },
       ),
     );
@@ -127,6 +151,7 @@ export function createCollector(parts: CollectorParts): Collector {
           round.deletedKeys += done.deleted;
           round.deletedBytes += done.bytes;
           onReclaimed(done.deleted, done.bytes);
+          backlog.noteKeys(done, done.examined < batchSize);
         },
       ),
     );
@@ -140,10 +165,12 @@ export function createCollector(parts: CollectorParts): Collector {
   }
 
   async function loop(): Promise<void> {
+    isLooping = true;
     while (!isStopping) {
       try {
-        await (traced === undefined ? runOnce() : traced("collector round", runOnce));
         await report();
+        await (traced === undefined ? runOnce() : traced("collector round", runOnce));
+        onBacklog(backlog.latest());
       } catch (error) {
         onError(error);
       }

@@ -1,0 +1,22 @@
+// Collection: what waits for it can be walked page by page, however much came due at one time, as when a whole repository is deleted.
+import type { Migration } from "./migration.ts";
+
+export const collection: Migration = {
+  id: 6,
+  name: "collection",
+  oldestProgram: 3,
+  indexes: [
+    { name: "repository_blob_by_lease", on: "repository_blob (leased_until, repository_id, blob_id) where leased_until is not null" },
+    { name: "reclaim_by_due", on: "reclaim (due_at, id)" },
+    { name: "upload_by_expiry", on: "upload (expires_at, id)" },
+  ],
+  up: () => [],
+  down: () => [
+    `drop index upload_by_expiry`,
+    `create index upload_by_expiry on upload (expires_at)`,
+    `drop index reclaim_by_due`,
+    `create index reclaim_by_due on reclaim (due_at)`,
+    `drop index repository_blob_by_lease`,
+    `create index repository_blob_by_lease on repository_blob (leased_until) where leased_until is not null`,
+  ],
+};
