@@ -73,6 +73,22 @@ it("backs up beside a registry that serves and collects, and brings it up again 
     isOver = true;
     await pushing;
     await expectCode(0, ["backup", place, "--data", data, ...KEY]);
+    // The newest two stay; the first, the newest of its moment, goes with what only it needed.
+    const listed = async (): Promise<{ snapshot: string; takenAt: string }[]> =>
+      (await expectCode(0, ["backup", "list", place, "--json"])).stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as { snapshot: string; takenAt: string });
+    const points = await listed();
+    assert.equal(points.length, 3);
+    const earlier = await expectCode(0, ["restore", place, "--check", "--at", points[1]!.takenAt]);
+    assert.match(earlier.stdout, new RegExp(`^verified snapshot ${points[1]!.snapshot}`));
+    assert.match((await expectCode(0, ["backup", "prune", place, "--keep", "2", "--dry-run"])).stdout, /would delete 1 snapshots/);
+    assert.equal((await listed()).length, 3);
+    const pruned = await expectCode(0, ["backup", "prune", place, "--keep", "2"]);
+    assert.match(pruned.stdout, new RegExp(`deleted snapshot ${points[0]!.snapshot}\n`));
+    assert.deepEqual(await listed(), points.slice(1));
+    assert.match((await expectCode(2, ["restore", place, "--check", "--at", "2001-01-01"])).stderr, /the oldest is/);
     const checked = await expectCode(0, ["restore", place, "--check"]);
     assert.match(checked.stdout, /^verified snapshot \d{8}T\d{9}Z/);
     // A server has this directory: restore and repairs are not for now.
@@ -157,6 +173,12 @@ it("says what is wrong with the command, and looks at nothing", async () => {
     [2, ["doctor", "--data", none], /There is no database/],
     [2, ["doctor", "--data", none, "--rate", "fast"], /--rate/],
     [2, ["restore", none, "--check"], /holds no complete backup/],
+    [2, ["restore", none, "--check", "--at", "yesterday"], /--at yesterday/],
+    [2, ["restore", none, "--check", "--at", "2026-01-01", "--snapshot", "x"], /either --snapshot or --at/],
+    [64, ["backup", "prune"], /needs a place/],
+    [2, ["backup", "prune", none], /say what is to stay/],
+    [2, ["backup", "prune", none, "--keep", "0"], /--keep is a number/],
+    [2, ["backup", "prune", none, "--keep", "1"], /holds no complete backup/],
     [2, ["backup", "s3://x", "--data", none], /not an address/],
   ] as const) {
     assert.match((await expectCode(code, args)).stderr, words);

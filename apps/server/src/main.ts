@@ -41,7 +41,10 @@ Roles
                           run one round of collection now, or explain what the next would take and what holds all that it would keep, or
                           what holds one blob wherever it is (--digest)
   backup PLACE            back up database and blobs while everything goes on, to a directory or s3://BUCKET/PREFIX
-  restore PLACE [--snapshot TIME] [--check] [--new-key]
+  backup list PLACE       list the snapshots of a place: the moments that can be restored
+  backup prune PLACE [--keep N] [--keep-days N] [--dry-run]
+                          forget all snapshots but the newest N and those of the last N days, and the bytes that only they needed
+  restore PLACE [--at TIME | --snapshot NAME] [--check] [--new-key]
                           restore a backup into an empty database and store, or only read it and verify every byte (--check)
   doctor [--deep] [--repair] [--rate SIZE] [--from ID]
                           compare database and store; --deep reads every byte, SIZE a second at most; --repair puts right what is safe
@@ -71,6 +74,9 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
         limit: { type: "string" },
         digest: { type: "string" },
         snapshot: { type: "string" },
+        at: { type: "string" },
+        keep: { type: "string" },
+        "keep-days": { type: "string" },
         check: { type: "boolean", default: false },
         "new-key": { type: "boolean", default: false },
         deep: { type: "boolean", default: false },
@@ -82,9 +88,8 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
         version: { type: "boolean", short: "V", default: false },
       },
     });
-    const [role = "serve", place] = positionals;
-    const takesPlace = (role === "backup" || role === "restore") && positionals.length === 2;
-    const name = values.version ? "version" : takesPlace ? role : positionals.length === 0 ? "serve" : positionals.join(" ");
+    const { name: asked, place } = roleOf(positionals);
+    const name = values.version ? "version" : asked;
     if (values.help) {
       process.stdout.write(USAGE);
       return undefined;
@@ -99,6 +104,8 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
       case "gc":
         return await withConfig(flags, (config) => (values["dry-run"] ? explainCollection(config, values) : runCollection(config)));
       case "backup":
+      case "backup list":
+      case "backup prune":
       case "restore":
       case "doctor":
         if (place === undefined && name !== "doctor") break;
@@ -125,6 +132,16 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
     }
     throw error;
   }
+}
+
+const PLACE_ROLES = ["backup list", "backup prune", "backup", "restore"];
+
+/** The role that the words name, and the place behind it where the role takes one. */
+function roleOf(words: readonly string[]): { readonly name: string; readonly place: string | undefined } {
+  const all = words.join(" ");
+  if (all === "" || PLACE_ROLES.includes(all)) return { name: all || "serve", place: undefined };
+  const name = words.slice(0, -1).join(" ");
+  return PLACE_ROLES.includes(name) ? { name, place: words.at(-1) } : { name: all, place: undefined };
 }
 
 // An address in use, a port below 1024, a directory that cannot be written: the message says it, a stack would not.
@@ -322,6 +339,10 @@ async function maintain(
 interface MaintenanceOptions {
   readonly json: boolean;
   readonly snapshot?: string | undefined;
+  readonly at?: string | undefined;
+  readonly keep?: string | undefined;
+  readonly "keep-days"?: string | undefined;
+  readonly "dry-run": boolean;
   readonly check: boolean;
   readonly "new-key": boolean;
   readonly deep: boolean;
@@ -332,13 +353,16 @@ interface MaintenanceOptions {
 
 async function runMaintenance(config: Config, role: string, place: string, options: MaintenanceOptions): Promise<number> {
   // Loaded only where they are used.
-  const { runBackup, runRestore } = await import("./features/backup/backup-command.ts");
+  const { runBackup, runBackupList, runBackupPrune, runRestore } = await import("./features/backup/backup-command.ts");
   const { runDoctor } = await import("./features/doctor/doctor-command.ts");
   return maintain(config, role, options.json, async (parts) => {
     const common = { ...OPENERS, ...parts, config, keyFile: KEY_FILE, program: `berth ${VERSION}` };
-    const { snapshot, check } = options;
+    const { snapshot, at, check, keep } = options;
     if (role === "backup") return runBackup(common, place);
-    if (role === "restore") return runRestore(common, place, { snapshot, isCheck: check, withNewKey: options["new-key"] });
+    if (role === "backup list") return runBackupList(common, place);
+    if (role === "backup prune")
+      return runBackupPrune(common, place, { keep, keepDays: options["keep-days"], isDryRun: options["dry-run"] });
+    if (role === "restore") return runRestore(common, place, { snapshot, at, isCheck: check, withNewKey: options["new-key"] });
     return runDoctor({ ...common, times: leaseTimes(config) }, options);
   });
 }

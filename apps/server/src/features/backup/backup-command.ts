@@ -11,15 +11,21 @@ import type { DatabaseReader } from "../../platform/database/database-reader.ts"
 import { disposable } from "../../platform/disposable.ts";
 import type { Logger } from "../../platform/log.ts";
 import { shownBytes, type Report } from "../../platform/report.ts";
+import { StartupError } from "../../platform/startup-error.ts";
 import { takeBackup } from "./backup.ts";
 import { openPlace, parsePlace, type BackupPlace } from "./backup-place.ts";
-import { checkBackup, restoreBackup, type RestoreProgress, type RestoreResult } from "./restore.ts";
+import { pruneBackups } from "./prune.ts";
+import { checkBackup, listSnapshots, openSnapshot, restoreBackup, type RestoreProgress, type RestoreResult } from "./restore.ts";
+
+/** What every command of a place is given. */
+export interface PlaceParts {
+  readonly config: Config;
+  readonly report: Report;
+}
 
 /** What the commands are given: how to open what the configuration names, and where to tell things. */
-export interface CommandParts {
-  readonly config: Config;
+export interface CommandParts extends PlaceParts {
   readonly logger: Logger;
-  readonly report: Report;
   readonly program: string;
   /** The master key's file in the data directory. */
   readonly keyFile: string;
@@ -30,6 +36,7 @@ export interface CommandParts {
 
 /** Blobs that backup and restore copy at a time: enough to hide a store's latency, few enough for S3 parts in memory. */
 const PARALLEL_COPIES = 8;
+const DAY_MS = 86_400_000;
 
 function openPlaceOf(config: Config, place: string): Promise<BackupPlace> {
   return openPlace(parsePlace(place, config.storage.s3, Object.keys(S3_DIALECTS)));
@@ -68,17 +75,96 @@ export async function runBackup(parts: CommandParts, placeText: string): Promise
   return result.lostBlobs.length === 0;
 }
 
+/** Lists the snapshots of a place. */
+export async function runBackupList({ config, report }: PlaceParts, placeText: string): Promise<boolean> {
+  await using place = disposable(await openPlaceOf(config, placeText));
+  for (const name of await listSnapshots(place.it)) {
+    const { manifest } = await openSnapshot(place.it, name);
+    const { takenAt, program, migrationVersion, blobs, lostBlobs } = manifest;
+    const shown = {
+      snapshot: name,
+      takenAt,
+      program,
+      migrationVersion,
+      blobs: blobs.count,
+      blobBytes: blobs.sizeBytes,
+      lost: lostBlobs.length,
+    };
+    report.line(
+      "snapshot",
+      shown,
+      `${name}  taken at ${takenAt} by ${program}, database version ${migrationVersion}: ${blobs.count} blobs (${shownBytes(blobs.sizeBytes)}), ${lostBlobs.length} lost`,
+    );
+  }
+  return true;
+}
+
+/** Forgets old snapshots. `keep` and `keepDays` as they are written on the command line. Errors: `StartupError` and those of `pruneBackups`. */
+export async function runBackupPrune(
+  { config, report }: PlaceParts,
+  placeText: string,
+  options: { readonly keep: string | undefined; readonly keepDays: string | undefined; readonly isDryRun: boolean },
+): Promise<boolean> {
+  const newest = wholeNumber("--keep", options.keep);
+  const days = wholeNumber("--keep-days", options.keepDays);
+  if (newest === undefined && days === undefined) throw new StartupError("say what is to stay: --keep N, --keep-days N, or both");
+  await using place = disposable(await openPlaceOf(config, placeText));
+  const result = await pruneBackups({
+    place: place.it,
+    clock: systemClock,
+    keep: { newest, since: days === undefined ? undefined : new Date(systemClock.now() - days * DAY_MS) },
+    isDryRun: options.isDryRun,
+    onProgress: (state) => report.progress("progress", state, () => `${state.phase}: ${state.done}`),
+  });
+  const verb = options.isDryRun ? "would delete" : "deleted";
+  for (const snapshot of result.deletedSnapshots) report.line("deleted", { snapshot }, `${verb} snapshot ${snapshot}`);
+  report.line(
+    "pruned",
+    result,
+    `${verb} ${result.deletedSnapshots.length} snapshots, ${result.deletedBlobs} blobs (${shownBytes(result.deletedBytes)}) ` +
+      `and ${result.deletedLeftovers} left-over files; ${result.keptSnapshots.length} snapshots stay`,
+  );
+  return true;
+}
+
+/** More than anybody has snapshots or days. */
+const MAX_KEEP = 100_000;
+
+function wholeNumber(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < 1 || value > MAX_KEEP) throw new StartupError(`${flag} is a number from 1 to ${MAX_KEEP}`);
+  return value;
+}
+
+/** Reads a moment of the command line: ISO 8601, in UTC where it names no zone. */
+function momentOf(text: string): Date {
+  const hasZone = /(?:Z|[+-]\d\d:?\d\d)$/i.test(text);
+  const moment = new Date(hasZone || !text.includes("T") ? text : `${text}Z`);
+  if (!/^\d{4}-\d\d-\d\d/.test(text) || Number.isNaN(moment.getTime())) {
+    throw new StartupError(`--at ${text}: is not a moment as in 2026-11-23T08:30:00Z`);
+  }
+  return moment;
+}
+
 /** Restores a backup, or verifies it; false where blobs are damaged. Errors: `StartupError` and those of `restoreBackup`. */
 export async function runRestore(
   parts: CommandParts,
   placeText: string,
-  options: { readonly snapshot: string | undefined; readonly isCheck: boolean; readonly withNewKey: boolean },
+  options: {
+    readonly snapshot: string | undefined;
+    readonly at: string | undefined;
+    readonly isCheck: boolean;
+    readonly withNewKey: boolean;
+  },
 ): Promise<boolean> {
   const { config, logger, report } = parts;
+  if (options.snapshot !== undefined && options.at !== undefined) throw new StartupError("say either --snapshot or --at");
   await using place = disposable(await openPlaceOf(config, placeText));
   const common = {
     place: place.it,
     snapshot: options.snapshot,
+    at: options.at === undefined ? undefined : momentOf(options.at),
     parallel: PARALLEL_COPIES,
     onProgress: (state: RestoreProgress) =>
       report.progress("progress", state, () => `${state.phase}: ${state.done} of ${state.total}, ${shownBytes(state.bytes)}`),

@@ -3,6 +3,7 @@
 //   blobs/<algorithm>/<2 hex>/<hex>            a blob's bytes; shared by all snapshots, written once
 //   snapshots/<time>/tables/<table>.jsonl.zst  every row of a table: JSON arrays, a line each, in the order of the primary key
 //   snapshots/<time>/manifest.json             written last: without it there is no snapshot
+//   turns/<work>-<id>                          says that a backup or a pruning is under way (turns.ts)
 import { createHash, hkdfSync } from "node:crypto";
 import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
 import type { Column } from "../../platform/database/tables.ts";
@@ -63,6 +64,11 @@ const SNAPSHOT_NAME = /^\d{8}T\d{9}Z$/;
 /** A snapshot's name: its time in UTC, which sorts. */
 export function snapshotNameOf(time: Date): string {
   return time.toISOString().replaceAll(/[-:.]/g, "");
+}
+
+/** When a snapshot was taken, by its name. */
+export function timeOfSnapshot(name: string): Date {
+  return new Date(name.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z$/, "$1-$2-$3T$4:$5:$6.$7Z"));
 }
 
 /** The names of complete snapshots among names below `snapshots/`, oldest first. */

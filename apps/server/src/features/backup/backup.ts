@@ -25,6 +25,7 @@ import {
 import type { BackupPlace } from "./backup-place.ts";
 import { isDamage, readBlobEntries, verified, type BlobEntry } from "./blob-entries.ts";
 import { verifyTableFiles, writeTableFile } from "./table-files.ts";
+import { takeTurn, type Turn } from "./turns.ts";
 
 /** How far it is. */
 export interface BackupProgress {
@@ -99,8 +100,20 @@ const findVersion = statement<Record<never, never>>()("backup.version", (db) =>
 
 type StoredBlob = Pick<BlobEntry, "digest" | "sizeBytes">;
 
-/** Takes a backup. Errors: `StartupError` where none can be taken, UNAVAILABLE, STORAGE_FULL. */
+/** Takes a backup. Errors: `StartupError` where none can be taken, also while the place is pruned; UNAVAILABLE, STORAGE_FULL. */
 export async function takeBackup(parts: BackupParts): Promise<BackupResult> {
+  if (!(await listTables(parts.reader.live)).some((table) => table.name === "blob")) {
+    throw new StartupError("the database is empty: there is nothing to back up");
+  }
+  const turn = await takeTurn(parts.place, "backup", parts.clock);
+  try {
+    return await takeBackupInTurn(parts, turn);
+  } finally {
+    await turn.end();
+  }
+}
+
+async function takeBackupInTurn(parts: BackupParts, turn: Turn): Promise<BackupResult> {
   const { reader, store, place, clock } = parts;
   let copiedBlobs = 0;
   let copiedBytes = 0;
@@ -224,21 +237,22 @@ export async function takeBackup(parts: BackupParts): Promise<BackupResult> {
         lostBlobs,
       };
       await place.sync();
+      written.push(manifestName(snapshot));
+      await turn.check();
       await place.write(manifestName(snapshot), once(encodeManifest(manifest)));
+      // Whoever pruned between the two looks has not seen this snapshot.
+      await turn.check();
       await place.sync();
       const rows = tables.reduce((sum, table) => sum + table.rows, 0);
       const { takenAt } = manifest;
       return { snapshot, takenAt, rows, blobs, blobBytes, copiedBlobs, copiedBytes, snapshotMs, knownDamaged, lostBlobs };
     } catch (error) {
-      // Without a manifest they are of no use; where they cannot be removed either, they only take room.
-      await place.delete(written).catch(() => undefined);
+      // Without a manifest, which goes first, they are of no use; where they cannot be removed either, they only take room.
+      await place.delete(written.toReversed()).catch(() => undefined);
       throw error;
     }
   }
 
-  if (!(await listTables(reader.live)).some((table) => table.name === "blob")) {
-    throw new StartupError("the database is empty: there is nothing to back up");
-  }
   await copyAhead();
   for (let attempts = 1; attempts <= MAX_ATTEMPTS; attempts++) {
     const result = await attempt();

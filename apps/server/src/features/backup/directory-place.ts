@@ -1,7 +1,7 @@
 // A backup in a directory, local or NFS. Readable by its owner alone: it holds password hashes. Not here: what the files hold.
 import { randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { RegistryError } from "@berth/oci/errors";
 import type { BackupPlace } from "./backup-place.ts";
@@ -26,6 +26,20 @@ export function openDirectoryPlace(path: string): BackupPlace {
     // Each new directory is an entry in the one above it.
     for (let each = directory; first !== undefined && each.length >= first.length; each = dirname(each)) unsynced.add(dirname(each));
     made.add(directory);
+  }
+
+  /** Removes a directory and those above it as far as nothing is in them. */
+  async function removeEmpty(directory: string): Promise<void> {
+    for (let each = directory; each !== root; each = dirname(each)) {
+      try {
+        await rmdir(each);
+      } catch (error) {
+        if (["ENOTEMPTY", "EEXIST", "ENOENT"].includes(codeOf(error) ?? "")) return;
+        throw translate(error);
+      }
+      made.delete(each);
+      unsynced.add(dirname(each));
+    }
   }
 
   async function* walk(directory: string): AsyncGenerator<string, void, void> {
@@ -60,7 +74,13 @@ export function openDirectoryPlace(path: string): BackupPlace {
       } finally {
         await file.close();
       }
-      await rename(temporary, target);
+      await rename(temporary, target).catch(async (error: unknown) => {
+        // Another process removed the directory, which was empty, a moment ago.
+        if (codeOf(error) !== "ENOENT") throw error;
+        made.delete(dirname(target));
+        await makeDirectory(dirname(target));
+        await rename(temporary, target);
+      });
       unsynced.add(dirname(target));
       return sizeBytes;
     } catch (error) {
@@ -99,6 +119,7 @@ export function openDirectoryPlace(path: string): BackupPlace {
       for (const name of names) {
         await rm(join(root, name), { force: true });
         unsynced.add(dirname(join(root, name)));
+        await removeEmpty(dirname(join(root, name)));
       }
     },
     async sync() {

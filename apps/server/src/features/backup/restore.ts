@@ -18,6 +18,7 @@ import {
   SEALED_TABLES,
   snapshotsAmong,
   tableName,
+  timeOfSnapshot,
   type SnapshotManifest,
   type TableFile,
 } from "./backup-format.ts";
@@ -40,6 +41,8 @@ export interface CheckParts {
   readonly place: BackupPlace;
   /** Undefined: the newest. */
   readonly snapshot: string | undefined;
+  /** The newest of those taken until then. */
+  readonly at?: Date | undefined;
   readonly parallel: number;
   readonly onProgress: (progress: RestoreProgress) => void;
 }
@@ -85,18 +88,22 @@ export async function listSnapshots(place: BackupPlace): Promise<string[]> {
   return snapshotsAmong(names);
 }
 
-interface Opened {
+/** A snapshot's name, its manifest and what tells it from others. */
+export interface OpenedSnapshot {
   readonly snapshot: string;
   readonly manifest: SnapshotManifest;
   /** Tells this snapshot from one of another place that was taken in the same millisecond. */
   readonly mark: string;
 }
 
-/** Finds a snapshot and reads its manifest. Errors: `StartupError`. */
-async function openSnapshot(place: BackupPlace, wanted: string | undefined): Promise<Opened> {
+/** Finds a snapshot, the newest where none is named, of those taken until `at`; and reads its manifest. Errors: `StartupError`. */
+export async function openSnapshot(place: BackupPlace, wanted: string | undefined, at?: Date): Promise<OpenedSnapshot> {
   const all = await listSnapshots(place);
-  const snapshot = wanted ?? all.at(-1);
-  if (snapshot === undefined) throw new StartupError(`${place.shown} holds no complete backup`);
+  const snapshot = wanted ?? all.findLast((name) => at === undefined || timeOfSnapshot(name) <= at);
+  if (snapshot === undefined) {
+    const oldest = all[0] === undefined ? "" : ` of ${at?.toISOString()} or before; the oldest is ${all[0]}`;
+    throw new StartupError(`${place.shown} holds no complete backup${oldest}`);
+  }
   if (!all.includes(snapshot)) {
     throw new StartupError(`${place.shown} holds no complete snapshot ${snapshot}; it has ${all.slice(-20).join(", ") || "none"}`);
   }
@@ -137,7 +144,7 @@ function createTally(manifest: SnapshotManifest) {
 /** Reads a whole snapshot and verifies every byte of it, as a restore would, without restoring it. Errors: `StartupError`. */
 export async function checkBackup(parts: CheckParts): Promise<RestoreResult> {
   const { place, onProgress } = parts;
-  const { snapshot, manifest } = await openSnapshot(place, parts.snapshot);
+  const { snapshot, manifest } = await openSnapshot(place, parts.snapshot, parts.at);
   await verifyTableFiles(place, snapshot, manifest.tables);
   const tally = createTally(manifest);
   const total = manifest.blobs.count;
@@ -166,7 +173,7 @@ export async function checkBackup(parts: CheckParts): Promise<RestoreResult> {
 /** Restores a snapshot. May be called again with the same one after it was cut off. Errors: `StartupError`, UNAVAILABLE, STORAGE_FULL. */
 export async function restoreBackup(parts: RestoreParts): Promise<RestoreResult> {
   const { place, database, store, clock } = parts;
-  const { snapshot, manifest, mark } = await openSnapshot(place, parts.snapshot);
+  const { snapshot, manifest, mark } = await openSnapshot(place, parts.snapshot, parts.at);
   // First of all: rows of blobs come to stand one by one, and what a damaged file says must never be among them.
   await verifyTableFiles(place, snapshot, manifest.tables);
   const isResumed = await prepareTarget(parts, manifest, mark);

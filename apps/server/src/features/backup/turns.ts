@@ -1,0 +1,92 @@
+// Who works in a place: backups, which rely on blobs that are there already, or a pruning, which deletes them; never both at once. A place
+// knows no locks, so each says first that it is there and then looks for the other: of two that begin together at least one sees the other.
+// Who was killed is believed gone when its word is old. Not here: the work (backup.ts, prune.ts).
+import { randomBytes } from "node:crypto";
+import type { Clock } from "../../platform/clock.ts";
+import { StartupError } from "../../platform/startup-error.ts";
+import type { BackupPlace } from "./backup-place.ts";
+
+/** What somebody does in a place. */
+export type Work = "backup" | "prune";
+
+/** Somebody's turn. */
+export interface Turn {
+  /** Errors: `StartupError` where it was taken away, since nothing had been heard for long: what was done may have been undone since. */
+  check(): Promise<void>;
+  end(): Promise<void>;
+}
+
+const FOLDER = "turns/";
+/** Twenty tries to say that one is there may fail before nobody believes it. */
+const WORD_MS = 30_000;
+const GONE_AFTER_MS = 20 * WORD_MS;
+
+/**
+ * Takes a turn, which lasts until `end`. A pruning takes over from one that was cut off.
+ * Errors: `StartupError` where the other kind of work goes on.
+ */
+export async function takeTurn(place: BackupPlace, work: Work, clock: Clock): Promise<Turn> {
+  const own = `${FOLDER}${work}-${randomBytes(8).toString("hex")}`;
+  let isEnded = false;
+  async function say(): Promise<void> {
+    await place.write(own, once(Buffer.from(new Date(clock.now()).toISOString())));
+  }
+  async function end(): Promise<void> {
+    isEnded = true;
+    clearInterval(timer);
+    await saying;
+    await place.delete([own]);
+  }
+  await say();
+  await place.sync();
+  let saying: Promise<void> = Promise.resolve();
+  const timer = setInterval(() => {
+    saying = (async () => {
+      // Said again after it was taken away it would claim what is lost.
+      if (!isEnded && (await place.sizeOf(own)) !== undefined) await say();
+    })().catch(() => undefined);
+  }, WORD_MS).unref();
+  try {
+    for await (const name of place.list(FOLDER)) {
+      if (name === own) continue;
+      const said = await readWord(place, name);
+      if (said === undefined) continue;
+      const isGone = clock.now() - said > GONE_AFTER_MS;
+      const isPrune = name.startsWith(`${FOLDER}prune-`);
+      if (isGone || (work === "prune" && isPrune)) await place.delete([name]);
+      else if (isPrune || work === "prune") {
+        throw new StartupError(
+          `${place.shown}: ${isPrune ? "a pruning" : "a backup"} is under way there, last heard of at ${new Date(said).toISOString()}. ` +
+            `Try again when it is done; if it was killed, it counts as gone ${GONE_AFTER_MS / 60_000} minutes after that.`,
+        );
+      }
+    }
+  } catch (error) {
+    await end();
+    throw error;
+  }
+  return {
+    end,
+    async check() {
+      if ((await place.sizeOf(own)) !== undefined) return;
+      throw new StartupError(
+        `${place.shown}: nothing was heard of this ${work} for so long that another work has begun there: run it again`,
+      );
+    },
+  };
+}
+
+/** When somebody last said that it is there; undefined where it has ended meanwhile. */
+async function readWord(place: BackupPlace, name: string): Promise<number | undefined> {
+  const sizeBytes = await place.sizeOf(name);
+  if (sizeBytes === undefined) return undefined;
+  const pieces: Uint8Array[] = [];
+  for await (const piece of place.read(name, sizeBytes)) pieces.push(Buffer.from(piece));
+  const time = Date.parse(Buffer.concat(pieces).toString("utf8"));
+  // What nobody can read was not written by us: as old as can be.
+  return Number.isNaN(time) ? 0 : time;
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {
+  yield bytes;
+}

@@ -1,0 +1,57 @@
+// A server process at one address whose program is exchanged for another version's, as a rolling upgrade does it.
+// Not here: the versions (release.ts), what clients do meanwhile (mixed-load.ts).
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { ADMIN } from "../replicas/replicas.ts";
+import { freePort, startProgram, temporaryFolder, type Program } from "../tools/processes.ts";
+import type { Version } from "./release.ts";
+
+/** Settings as flags. */
+export type Settings = Readonly<Record<string, string>>;
+
+/** The flags that the program takes. */
+export function flagsOf(settings: Settings): string[] {
+  return Object.entries(settings).map(([name, value]) => `--${name}=${value}`);
+}
+
+/** One server. */
+export interface Replaceable {
+  /** `127.0.0.1:PORT`, the same for every version that runs there. */
+  readonly host: string;
+  readonly origin: string;
+  /** Ends gently what runs, and starts the version in its place. */
+  replaceBy(version: Version): Promise<void>;
+  /** Ends gently what runs. */
+  end(): Promise<void>;
+  /** What all its processes have logged. */
+  log(): Promise<string>;
+}
+
+/** Makes a server, ended after the test. Its data directory is in `settings`, or one of its own. */
+export async function startReplaceable(t: TestContext, version: Version, settings: Settings): Promise<Replaceable> {
+  const folder = await temporaryFolder("version");
+  const port = await freePort();
+  const host = `127.0.0.1:${port}`;
+  const flags = flagsOf({ data: join(folder, "data"), "http.listen": host, "log.format": "json", ...settings });
+  const start = (next: Version): Promise<Program> =>
+    startProgram({
+      command: process.execPath,
+      args: [next.launcher, "serve", ...flags],
+      folder,
+      env: { BERTH_ADMIN_PASSWORD: ADMIN.password },
+      ready: async () => (await fetch(`http://${host}/healthz`)).status === 200,
+    });
+  let program = await start(version);
+  t.after(() => program.stop());
+  return {
+    host,
+    origin: `http://${host}`,
+    async replaceBy(next) {
+      await program.end("SIGTERM");
+      program = await start(next);
+    },
+    end: () => program.end("SIGTERM"),
+    log: () => readFile(program.logFile, "utf8"),
+  };
+}
