@@ -15,7 +15,7 @@ import { createSigningKeys } from "./access/signing-keys.ts";
 import { createTokens } from "./access/tokens.ts";
 import type { Config } from "./config.ts";
 import { countBacklog } from "./content/backlog.ts";
-import { createBlobs } from "./content/blobs.ts";
+import { createBlobs, hasStoredBlobs } from "./content/blobs.ts";
 import type { BlobStore } from "./content/blobs/blob-store.ts";
 import { createFilesystemStore } from "./content/blobs/filesystem.ts";
 import { createHotCache } from "./content/blobs/hot-cache.ts";
@@ -137,12 +137,12 @@ export async function openReader(config: Config, logger: Logger): Promise<Databa
   return openSqliteReader(path);
 }
 
-/** Opens the store that the configuration names. */
-export async function openStore(config: Config, logger: Logger): Promise<BlobStore> {
+/** Opens the store that the configuration names. `isNew`: whether no bytes were ever stored there; where it is not given, nobody knows. */
+export async function openStore(config: Config, logger: Logger, isNew?: () => Promise<boolean>): Promise<BlobStore> {
   // Names this process among all that ever write to the store.
   const processId = randomBytes(8).toString("hex");
   const { kind, filesystem, s3 } = config.storage;
-  if (kind === "filesystem") return createFilesystemStore({ root: filesystem.directory, processId });
+  if (kind === "filesystem") return createFilesystemStore({ root: filesystem.directory, processId, isNew });
   const { openS3Store } = await import("./content/blobs/s3.ts");
   const opened = await openS3Store({ ...s3, processId });
   logger.info({ capabilities: opened.capabilities }, "the S3 service was probed");
@@ -179,7 +179,7 @@ export async function openFoundation({ config, logger, tracing }: Surroundings):
   try {
     await refuseHalfRestored(database);
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
-    const store = meterStore(await openStore(config, logger), metrics, tracing);
+    const store = meterStore(await openStore(config, logger, async () => !(await hasStoredBlobs(database))), metrics, tracing);
     return {
       database,
       store,
@@ -311,6 +311,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
       damagedReads++;
       logger.error({ err: error, digest: blob.digest }, "a blob's bytes are missing or wrong: pushing it again heals it");
     },
+    onUnmarked: (blob, error) => logger.error({ err: error, digest: blob.digest }, "a damaged blob could not be marked as such"),
   });
   const uploadSlots = createSemaphore({
     limit: config.limits.concurrentUploads,
@@ -387,7 +388,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     const { createApi } = await import("./http/api/api.ts");
     return createApi({ database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf });
   });
-  const health = createHealth({ database, store, metrics, authorizer, authenticator });
+  const health = createHealth({ database, store, metrics, authorizer, authenticator, logger });
   const requestSlots = createSemaphore({
     limit: config.limits.requestsInFlight,
     queueLimit: config.limits.requestsInFlight,

@@ -126,6 +126,11 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
       process.stderr.write(`${error.message}\n`);
       return 1;
     }
+    // A full disk, a database or store out of reach: nothing that a stack would explain.
+    if (error instanceof RegistryError) {
+      process.stderr.write(`${describeCauses(error)}\n`);
+      return 1;
+    }
     if (error instanceof TypeError && String((error as NodeJS.ErrnoException).code).startsWith("ERR_PARSE_ARGS")) {
       process.stderr.write(`${error.message}\n\n${USAGE}`);
       return EXIT_USAGE;
@@ -144,11 +149,15 @@ function roleOf(words: readonly string[]): { readonly name: string; readonly pla
   return PLACE_ROLES.includes(name) ? { name, place: words.at(-1) } : { name: all, place: undefined };
 }
 
+function describeCauses(error: Error): string {
+  return error.cause instanceof Error ? `${error.message}: ${describeCauses(error.cause)}` : error.message;
+}
+
 // An address in use, a port below 1024, a directory that cannot be written: the message says it, a stack would not.
 function isStartProblem(error: unknown): error is Error {
   return (
     error instanceof Error &&
-    ["EADDRINUSE", "EADDRNOTAVAIL", "EACCES", "ENOTDIR", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "")
+    ["EADDRINUSE", "EADDRNOTAVAIL", "EACCES", "ENOTDIR", "EROFS", "ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code ?? "")
   );
 }
 

@@ -1,6 +1,6 @@
 // Blobs as the database knows them: one row a digest, one link a repository that has it, and the leases that keep links from the
 // collector. Not here: bytes (blobs/), what takes links and blobs away in the background (garbage.ts).
-import type { Digest } from "@berth/oci/digest";
+import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -229,6 +229,15 @@ const markDamaged = statement<{ blobId: number; key: string; now: number }>()("b
     .returning("id"),
 );
 
+const findStored = statement<Record<never, never>>()("blobs.findStored", (db) =>
+  db.selectFrom("blob").select("id").where("storage_key", "is not", null).limit(1),
+);
+
+/** Whether any blob's bytes lie in the store. */
+export async function hasStoredBlobs(database: Database): Promise<boolean> {
+  return (await database.first(findStored, {})) !== undefined;
+}
+
 const findByKey = statement<{ key: string }>()("blobs.findByKey", (db, p) =>
   db.selectFrom("blob").select("id").where("storage_key", "=", p.key).limit(1),
 );
@@ -278,8 +287,12 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
 
     async readInline(blob) {
       const row = await database.first(readInline, { blobId: blob.id });
-      if (row === undefined || row.bytes.length !== blob.sizeBytes)
-        throw new RegistryError("BLOB_DAMAGED", { detail: { digest: blob.digest } });
+      // Hashing what is this small costs less than reading it did.
+      if (row === undefined || digestOf(row.bytes, algorithmOf(blob.digest)) !== blob.digest)
+        throw new RegistryError("BLOB_DAMAGED", {
+          detail: { digest: blob.digest },
+          cause: new Error(row === undefined ? "the database has no bytes of it" : "the database's bytes have another digest"),
+        });
       return row.bytes;
     },
 

@@ -1,6 +1,6 @@
 // Manifests, their edges to blobs, children and subjects, and the tags that name them: every change of these is one transaction.
 // Not here: what a manifest's bytes mean (@berth/oci/manifest), tag pages and histories (tags.ts).
-import type { Digest } from "@berth/oci/digest";
+import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { ParsedManifest } from "@berth/oci/manifest";
 import type { Tag } from "@berth/oci/reference";
@@ -129,9 +129,11 @@ const insert = statement<InsertParameters>()("manifests.insert", (db, p) =>
       created_at: p.now,
       bytes: p.bytes,
     })
-    // The same bytes may be pushed again under the other media type that fits them.
+    // The same bytes may be pushed again under the other media type that fits them, or because the stored ones are damaged.
     .onConflict((conflict) =>
-      conflict.columns(["repository_id", "digest"]).doUpdateSet((eb) => ({ media_type: eb.ref("excluded.media_type") })),
+      conflict
+        .columns(["repository_id", "digest"])
+        .doUpdateSet((eb) => ({ media_type: eb.ref("excluded.media_type"), bytes: eb.ref("excluded.bytes") })),
     )
     .returning("id"),
 );
@@ -276,6 +278,11 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
   async function loadBytes(manifest: ManifestRow): Promise<Uint8Array> {
     const row = await database.first(readBytes, { id: manifest.id });
     if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest: manifest.digest } });
+    // Once for each time that it comes into memory; damage to the database's file is otherwise seen by clients alone.
+    if (digestOf(row.bytes, algorithmOf(manifest.digest)) !== manifest.digest) {
+      const cause = new Error(`the stored bytes of manifest ${manifest.digest} have another digest`);
+      throw new RegistryError("BLOB_DAMAGED", { detail: { digest: manifest.digest }, cause });
+    }
     if (row.bytes.length <= BYTES_CACHE_MAX_ENTRY) cached.set(manifest.id, row.bytes);
     return row.bytes;
   }

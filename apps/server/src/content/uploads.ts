@@ -4,7 +4,7 @@ import type { DigestAlgorithm } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
-import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
+import { type Database, ON_FULL_DISK, type WriteOptions } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { UploadRecord } from "./blobs/blob-store.ts";
 
@@ -36,8 +36,8 @@ export interface Uploads {
   ): Promise<Upload>;
   /** Errors: BLOB_UPLOAD_UNKNOWN. */
   get(grant: Grant<"push">, repositoryId: number, id: string): Promise<Upload>;
-  /** Takes the session for one writer. Errors: BLOB_UPLOAD_UNKNOWN, CONFLICT while another writes. */
-  claim(grant: Grant<"push">, repositoryId: number, id: string): Promise<ClaimedUpload>;
+  /** Takes the session for one writer; to end it also on a full disk. Errors: BLOB_UPLOAD_UNKNOWN, CONFLICT while another writes. */
+  claim(grant: Grant<"push">, repositoryId: number, id: string, purpose?: "to write" | "to end"): Promise<ClaimedUpload>;
   /** Keeps a claim; false when it was lost. */
   renew(claimed: ClaimedUpload): Promise<boolean>;
   /** Records progress and frees the session. Errors: CONFLICT when the claim was lost: what was written is not part of it. */
@@ -173,10 +173,10 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
   const eventual = { durable: false };
   const ending = { durable: false, usesReserve: true };
   const newToken = (): string => randomBytes(9).toString("base64url");
-  async function tryClaim(repositoryId: number, id: string): Promise<ClaimedUpload | undefined> {
+  async function tryClaim(repositoryId: number, id: string, options: WriteOptions): Promise<ClaimedUpload | undefined> {
     const now = clock.now();
     const token = newToken();
-    const [row] = await database.write(claim, { id, repositoryId, token, now, until: now + UPLOAD_LOCK_MS }, eventual);
+    const [row] = await database.write(claim, { id, repositoryId, token, now, until: now + UPLOAD_LOCK_MS }, options);
     return row === undefined ? undefined : { ...uploadOf(row), lockToken: token };
   }
   async function get(repositoryId: number, id: string): Promise<Upload> {
@@ -199,8 +199,8 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
 
     get: (_grant, repositoryId, id) => get(repositoryId, id),
 
-    async claim(_grant, repositoryId, id) {
-      const claimed = await tryClaim(repositoryId, id);
+    async claim(_grant, repositoryId, id, purpose) {
+      const claimed = await tryClaim(repositoryId, id, purpose === "to end" ? ending : eventual);
       if (claimed !== undefined) return claimed;
       await get(repositoryId, id);
       throw new RegistryError("CONFLICT", { message: "another request is writing to this upload", headers: { "retry-after": "1" } });

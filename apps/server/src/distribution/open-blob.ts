@@ -20,18 +20,21 @@ export interface BlobReader {
 export interface BlobReaderParts {
   readonly blobs: Blobs;
   readonly cache: HotCache;
-  /** Called once for each read that found damage, after the blob was marked. */
+  /** Called once for each read that found damage. */
   readonly onDamage: (blob: BlobRow, error: unknown) => void;
+  /** Called where the blob could not be marked as damaged. */
+  readonly onUnmarked: (blob: BlobRow, error: unknown) => void;
 }
 
 /** Makes a reader. */
-export function createBlobReader({ blobs, cache, onDamage }: BlobReaderParts): BlobReader {
+export function createBlobReader({ blobs, cache, onDamage, onUnmarked }: BlobReaderParts): BlobReader {
   const inline = new LRUCache<number, Uint8Array>({ maxSize: INLINE_CACHE_BYTES, sizeCalculation: (bytes) => bytes.length + 100 });
 
   async function reportDamage(blob: BlobRow, error: unknown): Promise<void> {
     if (!(error instanceof RegistryError) || error.code !== "BLOB_DAMAGED") return;
-    await blobs.markDamaged(blob);
     onDamage(blob, error);
+    // What cannot be marked now is found again by the next reader; the damage is what this one is to be told.
+    await blobs.markDamaged(blob).catch((failure: unknown) => onUnmarked(blob, failure));
   }
 
   async function loadInline(blob: BlobRow): Promise<Uint8Array> {

@@ -81,8 +81,13 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   const hashStates = new LRUCache<string, HashState>({ max: MAX_HASH_STATES });
 
   /** Runs `work` while this request alone may write to the session, and frees it when the work failed. */
-  async function claiming<T>(grant: Grant<"push">, id: string, work: (claimed: ClaimedUpload) => Promise<T>): Promise<T> {
-    const claimed = await uploads.claim(grant, await existingRepository(grant), id);
+  async function claiming<T>(
+    grant: Grant<"push">,
+    id: string,
+    work: (claimed: ClaimedUpload) => Promise<T>,
+    purpose: "to write" | "to end" = "to write",
+  ): Promise<T> {
+    const claimed = await uploads.claim(grant, await existingRepository(grant), id, purpose);
     let renewal: Promise<unknown> = Promise.resolve();
     const timer = setInterval(() => {
       // A lost claim shows when the work is recorded; an unreachable database then as well.
@@ -317,7 +322,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       }
     },
 
-    cancel: (grant, id) => claiming(grant, id, discard),
+    cancel: (grant, id) => claiming(grant, id, discard, "to end"),
 
     async expire(limit) {
       const expired = await uploads.doomExpired(limit);

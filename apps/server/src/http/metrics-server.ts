@@ -37,6 +37,7 @@ export async function startMetricsServer(
       resolve();
     });
   });
+  server.on("error", onError);
   return {
     port: (server.address() as AddressInfo).port,
     stop: () =>

@@ -84,6 +84,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     const path = mark === -1 ? url : url.slice(0, mark);
     const found = handlers.paths.get(path);
     if (found !== undefined) context.span?.describe(path, {});
+    response.setHeader("x-request-id", context.id);
     // Small bodies: asked for at once. The data plane asks when it knows that the caller may send.
     if (request.headers.expect !== undefined) response.writeContinue();
     const work = (): Promise<void> => answerWith(found ?? handlers.rest, request, response, context);
@@ -218,6 +219,9 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       resolve();
     });
   });
+
+  // A connection that could not be accepted, for want of a descriptor say, is one connection lost, and no reason to end.
+  server.on("error", (error) => options.logger.error({ err: error }, "a connection could not be accepted"));
 
   return {
     port: (server.address() as AddressInfo).port,

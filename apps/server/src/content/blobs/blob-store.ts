@@ -114,9 +114,10 @@ export interface BlobStore {
 
   /**
    * Reads bytes `start` to `end` inclusive, in pieces of at most 1 MiB. A piece is valid until the next one is asked for.
-   * Errors: BLOB_DAMAGED where the key is missing or shorter than asked for.
+   * Errors: BLOB_DAMAGED where the key is missing or shorter than asked for; before the first piece where `sizeBytes` is given and is not
+   * the size of what is there.
    */
-  read(key: StorageKey, start: number, end: number): AsyncIterable<Uint8Array>;
+  read(key: StorageKey, start: number, end: number, sizeBytes?: number): AsyncIterable<Uint8Array>;
 
   /** An address that serves the key's bytes without the registry, or undefined where the store has none. */
   signedUrl(key: StorageKey, options: SignedUrlOptions): Promise<string | undefined>;
@@ -127,7 +128,10 @@ export interface BlobStore {
    */
   list?(startAfter?: StorageKey): AsyncIterable<ListedKey>;
 
-  /** Deletes keys; those already gone are fine. Resolves when all are gone durably; throws when any could not be deleted. */
+  /**
+   * Deletes keys; those already gone are fine. Resolves when all are gone durably. One that cannot be deleted does not keep the others:
+   * `PartialDeletion` names those that stay. Any other error says nothing of any key.
+   */
   delete(keys: readonly StorageKey[]): Promise<void>;
 
   /**

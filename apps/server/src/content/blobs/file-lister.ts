@@ -26,8 +26,8 @@ export async function* listFiles(fs: FileSystemPort, root: string, startAfter?: 
         const key = findStorageKey(`${path}/${name}`);
         if (key === undefined || (startAfter !== undefined && key <= startAfter)) continue;
         try {
-          const { size, mtimeMs } = await fs.stat(join(root, key));
-          yield { key, sizeBytes: size, changedAt: new Date(mtimeMs) };
+          const found = await fs.stat(join(root, key));
+          if (found.isFile()) yield { key, sizeBytes: found.size, changedAt: new Date(found.mtimeMs) };
         } catch (error) {
           // Deleted since the directory was read.
           if (failureCode(error) !== "ENOENT") throw outermostError(error);

@@ -9,11 +9,14 @@ import { failureCode, outermostError, type FileStat, type FileSystemPort } from 
 
 /** Reads of one store. */
 export interface FileReader {
-  /** Yields `start` to `end` inclusive. Errors: BLOB_DAMAGED where the file is missing or shorter. */
-  read(path: string, start: number, end: number): AsyncGenerator<Buffer, void, void>;
+  /**
+   * Yields `start` to `end` inclusive. Errors: BLOB_DAMAGED where the file is missing, shorter or no file; before the first piece where it
+   * has not the size that is given.
+   */
+  read(path: string, start: number, end: number, sizeBytes?: number): AsyncGenerator<Buffer, void, void>;
   /** The same from an open file, which stays open. Ends early where the file does. */
   readOpen(fd: number, start: number, end: number): AsyncGenerator<Buffer, void, void>;
-  /** State of a file, or undefined where there is none. */
+  /** State of a file, or undefined where there is none, or something else. */
   stat(path: string): Promise<FileStat | undefined>;
   /** Errors: UNAVAILABLE where the whole tree is not there, so that nothing can be said about any file. */
   requireTree(): Promise<void>;
@@ -49,7 +52,7 @@ export function createFileReader(fs: FileSystemPort, pool: BufferPool, tree: str
     }
   }
 
-  async function* read(path: string, start: number, end: number): AsyncGenerator<Buffer, void, void> {
+  async function* read(path: string, start: number, end: number, sizeBytes?: number): AsyncGenerator<Buffer, void, void> {
     if (end < start) return;
     const open = (): Promise<number> => lookUp(path, () => fs.open(path, constants.O_RDONLY));
     let fd: number | undefined;
@@ -72,13 +75,19 @@ export function createFileReader(fs: FileSystemPort, pool: BufferPool, tree: str
     let position = start;
     try {
       fd = await open();
+      if (sizeBytes !== undefined) {
+        const { size } = await fs.fstat(fd);
+        if (size !== sizeBytes) {
+          throw new RegistryError("BLOB_DAMAGED", { cause: new Error(`${path} has ${size} bytes instead of ${sizeBytes}`) });
+        }
+      }
       for await (const piece of readPieces(fromFileOrAgain, pool, start, end)) {
         position += piece.length;
         yield piece;
       }
     } catch (error) {
       const code = failureCode(error);
-      if (code !== "ENOENT") throw outermostError(error);
+      if (code !== "ENOENT" && code !== "EISDIR") throw outermostError(error);
       await requireTree();
       throw new RegistryError("BLOB_DAMAGED", { cause: error });
     } finally {
@@ -100,7 +109,8 @@ export function createFileReader(fs: FileSystemPort, pool: BufferPool, tree: str
       ),
     stat: async (path) => {
       try {
-        return await lookUp(path, () => fs.stat(path));
+        const found = await lookUp(path, () => fs.stat(path));
+        return found.isFile() ? found : undefined;
       } catch (error) {
         if (failureCode(error) !== "ENOENT") throw error;
         await requireTree();

@@ -15,6 +15,9 @@ export interface FileSweeper {
   sweep(olderThan: Date): Promise<number>;
 }
 
+// A writer that lost the upload may put one more segment there between our look and the removal; it then ends too.
+const REMOVAL_TRIES = 3;
+
 // What an NFS client keeps of a file that is deleted while open; it goes by itself when the file is closed.
 const isNfsRemnant = (name: string): boolean => name.startsWith(".nfs");
 
@@ -32,11 +35,19 @@ export function createFileSweeper(fs: FileSystemPort, root: string): FileSweeper
   const list = (path: string): Promise<string[] | undefined> => unless(["ENOENT"], () => fs.readdir(path));
   const stat = (path: string): Promise<FileStat | undefined> => unless(["ENOENT"], () => fs.stat(path));
 
-  async function removeDirectory(path: string, names: readonly string[]): Promise<void> {
-    for (const name of names) {
-      if (!isNfsRemnant(name)) await unless(["ENOENT"], () => fs.unlink(join(path, name)));
+  async function removeDirectory(path: string, found: readonly string[]): Promise<void> {
+    let names: readonly string[] | undefined = found;
+    for (let tries = 0; tries < REMOVAL_TRIES && names !== undefined; tries++) {
+      for (const name of names) {
+        if (!isNfsRemnant(name)) await unless(["ENOENT"], () => fs.unlink(join(path, name)));
+      }
+      const isRemoved = await unless(["ENOTEMPTY", "EEXIST"], async () => {
+        await unless(["ENOENT"], () => fs.rmdir(path));
+        return true;
+      });
+      if (isRemoved === true) return;
+      names = await list(path);
     }
-    await unless(["ENOENT", "ENOTEMPTY", "EEXIST"], () => fs.rmdir(path));
   }
 
   /** Removes one entry of `uploads/` where all of it is old enough. */

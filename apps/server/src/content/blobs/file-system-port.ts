@@ -26,6 +26,7 @@ export interface FileSystemPort {
 export interface FileStat {
   readonly size: number;
   readonly mtimeMs: number;
+  isFile(): boolean;
 }
 
 type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void;

@@ -13,6 +13,7 @@ import { createFileReader } from "./file-reader.ts";
 import { createFileSweeper } from "./file-sweeper.ts";
 import { writeBody } from "./file-pieces.ts";
 import { failureCode, machineFileSystem, outermostError, translateFailures, type FileSystemPort } from "./file-system-port.ts";
+import { PartialDeletion } from "./partial-deletion.ts";
 import {
   blobDirectories,
   blobPath,
@@ -38,10 +39,15 @@ const PARALLEL_UNLINKS = 8;
 
 /** What a file system store is made from. */
 export interface FilesystemStoreOptions {
-  /** Directory on one volume. Created at the first write; once there, a missing tree is a mount that has gone, never made again. */
+  /** Directory on one volume. Created at the first write of all; after that a missing tree is a mount that has gone, never made again. */
   readonly root: string;
   /** Unique among all processes that ever write to `root`: `a-z0-9-`, at most 64. */
   readonly processId: string;
+  /**
+   * Whether nothing was ever stored here, so that a tree that is missing is to be made. Where it is not given it always is: for an empty
+   * place, and for tests.
+   */
+  readonly isNew?: (() => Promise<boolean>) | undefined;
   /** The file system to use; tests put a failing one here. */
   readonly fs?: FileSystemPort | undefined;
 }
@@ -55,7 +61,8 @@ interface OpenSegment {
 }
 
 /** Creates a store over a directory. Touches nothing before its first use. */
-export function createFilesystemStore({ root, processId, fs: port = machineFileSystem }: FilesystemStoreOptions): BlobStore {
+export function createFilesystemStore(options: FilesystemStoreOptions): BlobStore {
+  const { root, processId, isNew = async () => true, fs: port = machineFileSystem } = options;
   const fs = translateFailures(port);
   const names = createNames(processId);
   const pool = createBufferPool(KEPT_BUFFERS);
@@ -104,8 +111,20 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     }
   }
 
+  /** A tree made anew in the place of a disk that is not mounted would say of every blob that it is lost, and hide what comes back. */
+  async function refuseLostTree(): Promise<void> {
+    try {
+      await fs.stat(blobsDirectory(root));
+    } catch (error) {
+      if (failureCode(error) !== "ENOENT" || (await isNew())) return;
+      const what = `${root} holds no store, and there was one: is the disk mounted? If all is lost, make ${blobsDirectory(root)} by hand and push again`;
+      throw new RegistryError("UNAVAILABLE", { cause: new Error(what) });
+    }
+  }
+
   const makeTree = (): Promise<void> =>
     once("tree", async () => {
+      await refuseLostTree();
       await makeRoot(root);
       await makeDirectory(uploadsDirectory(root));
       await makeDirectory(blobsDirectory(root));
@@ -132,14 +151,16 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     return { name, path, fd: await fs.open(path, O_RDWR | O_CREAT | O_EXCL, FILE_MODE), isOpen: true };
   }
 
-  /** Removes a file; false where there was none. */
+  /** Removes a file, or what somebody put in its place if it is empty; false where there was none. */
   async function removeIfThere(path: string): Promise<boolean> {
     try {
       await fs.unlink(path);
       return true;
     } catch (error) {
-      if (failureCode(error) !== "ENOENT") throw error;
-      return false;
+      const code = failureCode(error);
+      if (code !== "ENOENT" && code !== "EISDIR") throw error;
+      if (code === "EISDIR") await fs.rmdir(path);
+      return code === "EISDIR";
     }
   }
 
@@ -255,7 +276,7 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
   async function clear(uploadId: string, isKept: (key: StorageKey) => boolean | Promise<boolean>): Promise<void> {
     const unkept: StorageKey[] = [];
     for (const key of await sweeper.finishedKeys(uploadId)) if (!(await isKept(key))) unkept.push(key);
-    await removeBlobs(unkept.map((key) => blobPath(root, key)));
+    await removeBlobs(unkept);
     // Last, because the markers in there are all that names those files.
     await sweeper.removeUpload(uploadId);
   }
@@ -297,27 +318,32 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
     return whole.name;
   }
 
-  async function removeBlobs(paths: readonly string[]): Promise<void> {
-    const queue = paths.values();
+  async function removeBlobs(keys: readonly StorageKey[]): Promise<void> {
+    const queue = keys.values();
+    const kept = new Map<StorageKey, unknown>();
+    const byDirectory = Map.groupBy(keys, (key) => dirname(blobPath(root, key)));
     let isAnyMissing = false;
-    const worker = async (): Promise<void> => {
-      for (const path of queue) if (!(await removeIfThere(path))) isAnyMissing = true;
+    const unlinking = async (): Promise<void> => {
+      for (const key of queue) {
+        try {
+          if (!(await removeIfThere(blobPath(root, key)))) isAnyMissing = true;
+        } catch (error) {
+          kept.set(key, error);
+        }
+      }
     };
-    // All workers end before a failure is reported, so that nothing goes on behind the caller's back.
-    const results = await Promise.allSettled(Array.from({ length: PARALLEL_UNLINKS }, worker));
-    const failed = results.find((result) => result.status === "rejected");
-    if (failed !== undefined) throw failed.reason;
+    await Promise.all(Array.from({ length: PARALLEL_UNLINKS }, unlinking));
     // Without its mount every file seems to be gone, and would come back with it.
     if (isAnyMissing) await reader.requireTree();
-    const syncs = [...new Set(paths.map((path) => dirname(path)))].map(async (directory) => {
+    const syncing = [...byDirectory].map(async ([directory, inDirectory]) => {
       try {
         await syncDirectory(directory);
       } catch (error) {
-        if (failureCode(error) !== "ENOENT") throw error;
+        if (failureCode(error) !== "ENOENT") for (const key of inDirectory) kept.set(key, error);
       }
     });
-    const synced = (await Promise.allSettled(syncs)).find((result) => result.status === "rejected");
-    if (synced !== undefined) throw synced.reason;
+    await Promise.all(syncing);
+    if (kept.size > 0) throw new PartialDeletion(kept.keys(), kept.values().next().value);
   }
 
   async function probe(): Promise<void> {
@@ -356,10 +382,10 @@ export function createFilesystemStore({ root, processId, fs: port = machineFileS
       const found = await outermost(reader.stat(blobPath(root, key)));
       return found === undefined ? undefined : { sizeBytes: found.size };
     },
-    read: (key, start, end) => reader.read(blobPath(root, key), start, end),
+    read: (key, start, end, sizeBytes) => reader.read(blobPath(root, key), start, end, sizeBytes),
     signedUrl: async () => undefined,
     list: (startAfter) => listFiles(fs, root, startAfter),
-    delete: (keys) => outermost(removeBlobs(keys.map((key) => blobPath(root, key)))),
+    delete: (keys) => outermost(removeBlobs(keys)),
     sweep: (olderThan) => outermost(sweeper.sweep(olderThan)),
     probe: () => outermost(probe()),
     close: async () => undefined,

@@ -98,11 +98,11 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     return blob;
   }
 
-  async function load(key: StorageKey, start: number, length: number): Promise<Buffer> {
+  async function load(key: StorageKey, sizeBytes: number, start: number, length: number): Promise<Buffer> {
     // Never out of the shared pool: a slice must free exactly what it counts for.
     const bytes = Buffer.allocUnsafeSlow(length);
     let filled = 0;
-    for await (const piece of store.read(key, start, start + length - 1)) {
+    for await (const piece of store.read(key, start, start + length - 1, sizeBytes)) {
       bytes.set(piece, filled);
       filled += piece.length;
     }
@@ -133,7 +133,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     if (!reserve(length)) return undefined;
     // It may have lost its last slice, here or while its reader was slow.
     blobs.set(blob.key, blob);
-    const filling = load(blob.key, start, length).then(
+    const filling = load(blob.key, sizeBytes, start, length).then(
       (bytes) => {
         settle(blob, index, length, bytes);
         return bytes;
@@ -171,7 +171,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
       if (held !== undefined && index !== readAhead) hitBytes += to - from;
       else missBytes += to - from;
       if (bytes === undefined) {
-        yield* store.read(blob.key, sliceStart + from, sliceStart + to - 1);
+        yield* store.read(blob.key, sliceStart + from, sliceStart + to - 1, sizeBytes);
         continue;
       }
       // The next one is read while this one is sent.
@@ -187,7 +187,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
       const blob = maxBytes > 0 ? admit(key, sizeBytes) : undefined;
       if (blob !== undefined) return readThrough(blob, sizeBytes, start, end);
       missBytes += end - start + 1;
-      return store.read(key, start, end);
+      return store.read(key, start, end, sizeBytes);
     },
     drop: (key) => {
       seenOnce.delete(key);

@@ -81,9 +81,10 @@ export function createMemoryStore({ processId, memory }: { readonly processId: s
       const blob = blobs.get(key);
       return blob === undefined ? undefined : { sizeBytes: blob.bytes.length };
     },
-    read: async function* (key, start, end) {
+    read: async function* (key, start, end, sizeBytes) {
       const bytes = blobs.get(key)?.bytes;
-      if (bytes === undefined || bytes.length <= end) throw new RegistryError("BLOB_DAMAGED");
+      if (bytes === undefined || bytes.length <= end || bytes.length !== (sizeBytes ?? bytes.length))
+        throw new RegistryError("BLOB_DAMAGED");
       for (let at = start; at <= end; at += PIECE_BYTES) yield bytes.subarray(at, Math.min(at + PIECE_BYTES, end + 1));
     },
     signedUrl: async () => undefined,

@@ -49,13 +49,13 @@ export function meterStore(store: BlobStore, metrics: Metrics, tracing?: Tracing
     isAlone: (...rest) => store.isAlone(...rest),
     abort: (...rest) => count("abort", () => store.abort(...rest)),
     stat: (key) => count("stat", () => store.stat(key)),
-    async *read(key, start, end) {
+    async *read(key, start, end, sizeBytes) {
       const startedAt = performance.now();
       const endSpan = tracing?.begin("store read", "client", { ...attributes, "berth.store.bytes": end - start + 1 });
       let failure: unknown;
       let isGood = true;
       try {
-        yield* store.read(key, start, end);
+        yield* store.read(key, start, end, sizeBytes);
       } catch (error) {
         failure = error;
         isGood = !isStoreFailure(error);

@@ -5,7 +5,8 @@ import type { Readable } from "node:stream";
 import type { ListMultipartUploadsCommandOutput, S3Client } from "@aws-sdk/client-s3";
 import type { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import type { S3Dialect } from "./s3-dialects.ts";
-import { isAbsent, translateServiceError } from "./s3-errors.ts";
+import { PartialDeletion } from "./partial-deletion.ts";
+import { isAbsent, serviceCode, translateServiceError } from "./s3-errors.ts";
 import { withPatience } from "./s3-retries.ts";
 
 /** Where an S3 service is and how to speak to it. */
@@ -41,11 +42,20 @@ export interface UploadedPart {
   readonly etag: string;
 }
 
+/** A part of an object on its way. */
+export interface ObjectRange {
+  readonly body: Readable;
+  /** Bytes that are on their way. */
+  readonly sizeBytes: number;
+  /** Bytes of the whole object; undefined where the service does not say. */
+  readonly wholeBytes: number | undefined;
+}
+
 /** One bucket's requests. All throw STORAGE_FULL and UNAVAILABLE; `isAbsent` tells what is not there. */
 export interface S3Bucket {
   put(name: string, bytes: Uint8Array, headers?: Readonly<Record<string, string>>): Promise<void>;
   /** A stream of bytes `start` to `end`, of which the service may have fewer; undefined where there is no such object or range. */
-  get(name: string, start: number, end: number): Promise<{ readonly body: Readable; readonly sizeBytes: number } | undefined>;
+  get(name: string, start: number, end: number): Promise<ObjectRange | undefined>;
   sizeOf(name: string): Promise<number | undefined>;
   createMultipart(name: string): Promise<string>;
   uploadPart(name: string, multipartId: string, number: number, bytes: Uint8Array): Promise<UploadedPart>;
@@ -55,6 +65,7 @@ export interface S3Bucket {
   /** Objects in the order of their names, behind `startAfter` where it is given. */
   list(prefix: string, startAfter?: string): AsyncGenerator<Listed & { readonly sizeBytes: number }, void, void>;
   listMultiparts(prefix: string): AsyncGenerator<Listed & { readonly multipartId: string }, void, void>;
+  /** Errors: `PartialDeletion` with the names of those that stay. */
   delete(names: readonly string[]): Promise<void>;
   signedUrl(name: string, mediaType: string, ttlSeconds: number): Promise<string>;
   close(): void;
@@ -173,7 +184,8 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     return headers;
   }
 
-  async function deleteBatch(names: readonly string[]): Promise<void> {
+  /** Deletes as many as one request takes; `kept` gets those that the service names as not deleted. */
+  async function deleteBatch(names: readonly string[], kept: Map<string, unknown>): Promise<void> {
     const command = new sdk.DeleteObjectsCommand({ Bucket, Delete: { Quiet: true, Objects: names.map((Key) => ({ Key })) } });
     // Older services insist on this header and know nothing of the SDK's CRC32.
     const withMd5 =
@@ -184,18 +196,25 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
       };
     (command.middlewareStack as unknown as HeaderStack).add(withMd5, { step: "build", name: "storeDeleteMd5" });
     const { Errors = [] } = await sent(client.send(command));
-    const failed = Errors.filter(({ Code }) => Code !== "NoSuchKey");
-    if (failed.length === 0) return;
-    const [first] = failed;
-    throw translateServiceError(
-      new Error(`${failed.length} of ${names.length} objects were not deleted, ${first?.Key}: ${first?.Code} ${first?.Message}`),
-    );
+    for (const { Key, Code, Message } of Errors) {
+      // One that names no object says nothing of any.
+      if (Key === undefined) throw translateServiceError(new Error(`objects were not deleted: ${Code} ${Message}`));
+      if (Code !== "NoSuchKey") kept.set(Key, new Error(`${Key} was not deleted: ${Code} ${Message}`));
+    }
   }
 
-  async function deleteSingly(names: readonly string[]): Promise<void> {
+  async function deleteSingly(names: readonly string[], kept: Map<string, unknown>): Promise<void> {
     const queue = names.values();
     const worker = async (): Promise<void> => {
-      for (const Key of queue) await unlessAbsent(client.send(new sdk.DeleteObjectCommand({ Bucket, Key })));
+      for (const Key of queue) {
+        try {
+          await unlessAbsent(client.send(new sdk.DeleteObjectCommand({ Bucket, Key })));
+        } catch (error) {
+          // A service that is out of reach would take the same long time over each of the others.
+          if (serviceCode((error as { cause?: unknown }).cause) === undefined) throw error;
+          kept.set(Key, error);
+        }
+      }
     };
     const results = await Promise.allSettled(Array.from({ length: PARALLEL_DELETES }, worker));
     const failed = results.find((result) => result.status === "rejected");
@@ -210,7 +229,14 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     },
     async get(Key, start, end) {
       const answer = await unlessAbsent(client.send(new sdk.GetObjectCommand({ Bucket, Key, Range: `bytes=${start}-${end}` })));
-      return answer?.Body === undefined ? undefined : { body: answer.Body as Readable, sizeBytes: answer.ContentLength ?? end - start + 1 };
+      if (answer?.Body === undefined) return undefined;
+      const { Body, ContentLength, ContentRange } = answer;
+      const whole = /\/(\d+)$/.exec(ContentRange ?? "")?.[1];
+      return {
+        body: Body as Readable,
+        sizeBytes: ContentLength ?? end - start + 1,
+        wholeBytes: whole === undefined ? undefined : Number(whole),
+      };
     },
     async sizeOf(Key) {
       return (await unlessAbsent(client.send(new sdk.HeadObjectCommand({ Bucket, Key }))))?.ContentLength;
@@ -282,8 +308,10 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
       } while (marker !== undefined);
     },
     async delete(names) {
-      if (!dialect.multiDelete) return deleteSingly(names);
-      for (let at = 0; at < names.length; at += DELETE_BATCH) await deleteBatch(names.slice(at, at + DELETE_BATCH));
+      const kept = new Map<string, unknown>();
+      if (!dialect.multiDelete) await deleteSingly(names, kept);
+      else for (let at = 0; at < names.length; at += DELETE_BATCH) await deleteBatch(names.slice(at, at + DELETE_BATCH), kept);
+      if (kept.size > 0) throw new PartialDeletion(kept.keys(), kept.values().next().value);
     },
     async signedUrl(Key, mediaType, ttlSeconds) {
       presign ??= (await import("@aws-sdk/s3-request-presigner")).getSignedUrl;

@@ -12,9 +12,15 @@ const BREAK_WAIT_MS = 200;
 
 /**
  * Yields bytes `start` to `end`; goes on from where it was when the connection breaks. Errors: BLOB_DAMAGED where the object is missing
- * or shorter, UNAVAILABLE.
+ * or shorter, or has not the size that is given; UNAVAILABLE.
  */
-export async function* readObject(bucket: S3Bucket, name: string, start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
+export async function* readObject(
+  bucket: S3Bucket,
+  name: string,
+  start: number,
+  end: number,
+  expectedBytes?: number,
+): AsyncGenerator<Uint8Array, void, void> {
   let position = start;
   let breaks = 0;
   let brokenAt = 0;
@@ -22,7 +28,13 @@ export async function* readObject(bucket: S3Bucket, name: string, start: number,
     const wanted = end - position + 1;
     const answer = await bucket.get(name, position, end);
     if (answer === undefined) throw new RegistryError("BLOB_DAMAGED", { cause: new Error(`${name} has no byte ${position}`) });
-    const { body, sizeBytes } = answer;
+    const { body, sizeBytes, wholeBytes } = answer;
+    const isOther = expectedBytes !== undefined && wholeBytes !== undefined && wholeBytes !== expectedBytes;
+    if (isOther || sizeBytes < wanted) {
+      body.destroy();
+      const what = isOther ? `has ${wholeBytes} bytes instead of ${expectedBytes}` : `ends at ${position + sizeBytes}, not after ${end}`;
+      throw new RegistryError("BLOB_DAMAGED", { cause: new Error(`${name} ${what}`) });
+    }
     if (sizeBytes > wanted) {
       body.destroy();
       throw new Error(`the service does not honour ranges: it sends ${sizeBytes} bytes for ${wanted}`);
@@ -45,9 +57,6 @@ export async function* readObject(bucket: S3Bucket, name: string, start: number,
       continue;
     } finally {
       body.destroy();
-    }
-    if (position <= end && sizeBytes < wanted) {
-      throw new RegistryError("BLOB_DAMAGED", { cause: new Error(`${name} ends at ${position}, not after ${end}`) });
     }
     if (position <= end && ++breaks > MAX_BREAKS)
       throw new RegistryError("UNAVAILABLE", { cause: new Error(`${name} keeps breaking off`) });

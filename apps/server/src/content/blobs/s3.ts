@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { RegistryError } from "@berth/oci/errors";
 import type { AppendOptions, Appended, BlobStore, FinishOptions, ListedKey, Stored, StorageKey, UploadRecord } from "./blob-store.ts";
+import { PartialDeletion } from "./partial-deletion.ts";
 import {
   checkPrefix,
   checkUploadId,
@@ -237,10 +238,20 @@ async function createStore(options: S3StoreOptions) {
       const sizeBytes = await bucket.sizeOf(objectName(prefix, key));
       return sizeBytes === undefined ? undefined : { sizeBytes };
     },
-    read: (key, start, end) => readObject(bucket, objectName(prefix, key), start, end),
+    read: (key, start, end, sizeBytes) => readObject(bucket, objectName(prefix, key), start, end, sizeBytes),
     signedUrl: (key, { mediaType, ttlSeconds }) => bucket.signedUrl(objectName(prefix, key), mediaType, ttlSeconds),
     list,
-    delete: (keys) => bucket.delete(keys.map((key) => objectName(prefix, key))),
+    async delete(keys) {
+      try {
+        await bucket.delete(keys.map((key) => objectName(prefix, key)));
+      } catch (error) {
+        if (!(error instanceof PartialDeletion)) throw error;
+        throw new PartialDeletion(
+          keys.filter((key) => error.kept.has(objectName(prefix, key))),
+          error.cause,
+        );
+      }
+    },
     sweep,
     probe,
     close: async () => bucket.close(),

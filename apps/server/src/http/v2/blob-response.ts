@@ -19,8 +19,6 @@ export interface BlobSend {
 /** Answers with a blob. Errors: RANGE_INVALID, BLOB_DAMAGED before the answer has begun; after that the connection breaks. */
 export async function sendBlob(reader: BlobReader, response: ServerResponse, send: BlobSend): Promise<void> {
   const { blob, head, rangeHeader, headers } = send;
-  // The socket's own timer: it counts while nothing is read or written, costs nothing per piece, and Node sets it anew for what follows.
-  if (!head && blob.sizeBytes > ONE_PIECE_BYTES) response.socket?.setTimeout(send.stallMs);
   const ranges = parseRange(rangeHeader, blob.sizeBytes);
   const base = { ...headers, "accept-ranges": "bytes", "content-type": "application/octet-stream" };
   if (ranges === undefined) {
@@ -32,7 +30,7 @@ export async function sendBlob(reader: BlobReader, response: ServerResponse, sen
       endWith(response, bytes);
       return;
     }
-    await stream(reader, response, blob, { start: 0, end: blob.sizeBytes - 1 }, () => response.writeHead(200, whole));
+    await stream(reader, response, send, { start: 0, end: blob.sizeBytes - 1 }, () => response.writeHead(200, whole));
     response.end();
     return;
   }
@@ -46,11 +44,11 @@ export async function sendBlob(reader: BlobReader, response: ServerResponse, sen
         "content-range": `bytes ${first.start}-${first.end}/${blob.sizeBytes}`,
       });
     if (head) begin();
-    else await stream(reader, response, blob, first, begin);
+    else await stream(reader, response, send, first, begin);
     response.end();
     return;
   }
-  await sendMultipart(reader, response, blob, ranges, base, head);
+  await sendMultipart(reader, response, send, ranges, base);
 }
 
 /** Up to this many bytes go out in one piece with the headers. */
@@ -66,11 +64,11 @@ export function endWith(response: ServerResponse, bytes: Uint8Array | undefined)
 async function sendMultipart(
   reader: BlobReader,
   response: ServerResponse,
-  blob: BlobRow,
+  send: BlobSend,
   ranges: readonly ByteRange[],
   headers: Readonly<Record<string, string>>,
-  head: boolean,
 ): Promise<void> {
+  const { blob, head } = send;
   const boundary = randomBytes(16).toString("hex");
   const parts = ranges.map((range) => ({
     range,
@@ -85,7 +83,7 @@ async function sendMultipart(
   if (head) begin();
   else {
     for (const { range, header } of parts) {
-      await stream(reader, response, blob, range, () => {
+      await stream(reader, response, send, range, () => {
         begin();
         response.write(header);
       });
@@ -96,23 +94,34 @@ async function sendMultipart(
 }
 
 // The headers go out with the first piece, so that bytes that cannot be read are still answered with an error.
-async function stream(reader: BlobReader, response: ServerResponse, blob: BlobRow, range: ByteRange, begin: () => unknown): Promise<void> {
+async function stream(
+  reader: BlobReader,
+  response: ServerResponse,
+  { blob, stallMs }: BlobSend,
+  range: ByteRange,
+  begin: () => unknown,
+): Promise<void> {
   let isBegun = false;
   for await (const piece of reader.read(blob, range.start, range.end)) {
     if (!isBegun) begin();
     isBegun = true;
     // The piece's memory is used again for the next one: wait until the kernel has it.
-    await written(response, piece);
+    await written(response, piece, stallMs);
   }
 }
 
-function written(response: ServerResponse, piece: Uint8Array): Promise<void> {
+function written(response: ServerResponse, piece: Uint8Array, stallMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const gone = (): void => reject(new ClientGoneError());
-    if (response.destroyed || response.socket === null) return gone();
+    const { socket } = response;
+    if (response.destroyed || socket === null) return gone();
     response.once("close", gone);
+    // The socket's own timer, and only while it is the client that is waited for: what a slow store takes is not the client's fault. Node
+    // sets it anew for what follows the answer.
+    socket.setTimeout(stallMs);
     response.write(piece, (error) => {
       response.off("close", gone);
+      socket.setTimeout(0);
       if (error) gone();
       else resolve();
     });

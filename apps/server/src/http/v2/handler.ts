@@ -113,7 +113,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       context.span?.describe(ROUTE_PATTERNS[parsed.kind], attributesOf(parsed));
       const caller = await authenticator.authenticate(request.headers.authorization, context.remoteAddress);
       const route = routes[parsed.kind] as (exchange: V2Exchange) => Promise<void>;
-      await route({ caller, parsed, request, response });
+      await route({ caller, parsed, request, response, id: context.id });
     } catch (error) {
       if (kind === "unparsed") meter.begin();
       answerError(request, response, context, kind, error);

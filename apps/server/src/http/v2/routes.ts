@@ -57,6 +57,8 @@ export interface V2Exchange<K extends V2Kind = V2Kind> {
   readonly parsed: Extract<V2Request, { kind: K }>;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
+  /** The request's id, which every answer carries: written with its other headers, since one set ahead costs Node's slow way. */
+  readonly id: string;
 }
 
 /** The table: one handler a kind. */
@@ -92,8 +94,9 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     }
   }
 
-  function sessionHeaders(repository: RepositoryName, state: SessionState): Record<string, string | number> {
+  function sessionHeaders(id: string, repository: RepositoryName, state: SessionState): Record<string, string | number> {
     return {
+      "x-request-id": id,
       location: uploadPath(repository, state.id),
       range: rangeOf(state.offsetBytes),
       "docker-upload-uuid": state.id,
@@ -117,36 +120,37 @@ export function createV2Routes(parts: V2Parts): V2Routes {
   }
 
   return {
-    async ping({ caller, response }) {
+    async ping({ caller, response, id }) {
       if (caller.kind === "anonymous" && caller.access === undefined) throw new RegistryError("UNAUTHORIZED");
-      sendJson(response, 200, "{}", API_VERSION_HEADER);
+      sendJson(response, id, "{}", API_VERSION_HEADER);
     },
 
-    async catalog({ caller, parsed, response }) {
+    async catalog({ caller, parsed, response, id }) {
       const limit = pageLimit(parsed.page, settings);
       const { items, next } = await lists.catalog(caller, parsed.page.last, limit);
       sendJson(
         response,
-        200,
+        id,
         JSON.stringify({ repositories: items }),
         next === undefined ? {} : { link: link("/v2/_catalog", limit, next) },
       );
     },
 
-    async tags({ caller, parsed, response }) {
+    async tags({ caller, parsed, response, id }) {
       const limit = pageLimit(parsed.page, settings);
       const { items, next } = await lists.tags(caller, parsed.repository, parsed.page.last, limit);
       sendJson(
         response,
-        200,
+        id,
         JSON.stringify({ name: parsed.repository, tags: items }),
         next === undefined ? {} : { link: link(`/v2/${parsed.repository}/tags/list`, limit, next) },
       );
     },
 
-    async "manifest-get"({ caller, parsed, request, response }) {
+    async "manifest-get"({ caller, parsed, request, response, id }) {
       const manifest = await pull.resolveManifest(caller, parsed.repository, parsed.reference);
       const headers = {
+        "x-request-id": id,
         "docker-content-digest": manifest.digest,
         etag: `"${manifest.digest}"`,
         "cache-control": parsed.reference.kind === "tag" ? "no-cache" : immutable(caller),
@@ -163,7 +167,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       endWith(response, bytes);
     },
 
-    async "manifest-put"({ caller, parsed, request, response }) {
+    async "manifest-put"({ caller, parsed, request, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
       const condition = tagCondition(request.headers["if-match"], request.headers["if-none-match"]);
       const type = mediaType(request.headers["content-type"]);
@@ -173,6 +177,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         return push.putManifest(grant, { ...parsed, contentType: type, bytes, condition });
       });
       response.writeHead(201, {
+        "x-request-id": id,
         location: `/v2/${parsed.repository}/manifests/${pushed.digest}`,
         "docker-content-digest": pushed.digest,
         "content-length": 0,
@@ -183,14 +188,15 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       response.end();
     },
 
-    async "manifest-delete"({ caller, parsed, response }) {
+    async "manifest-delete"({ caller, parsed, response, id }) {
       await push.deleteManifest(caller, parsed.repository, parsed.reference);
-      sendEmpty(response, 202);
+      sendEmpty(response, id, 202);
     },
 
-    async "blob-get"({ caller, parsed, request, response }) {
+    async "blob-get"({ caller, parsed, request, response, id }) {
       const blob = await pull.resolveBlob(caller, parsed.repository, parsed.digest);
       const headers = {
+        "x-request-id": id,
         "docker-content-digest": blob.digest,
         etag: `"${blob.digest}"`,
         "cache-control": immutable(caller),
@@ -204,6 +210,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         const url = await store.signedUrl(blob.key, { mediaType: "application/octet-stream", ttlSeconds: settings.signedUrlTtlSeconds });
         if (url !== undefined && settings.mayRedirect(request, url)) {
           response.writeHead(307, {
+            "x-request-id": id,
             location: url,
             "docker-content-digest": blob.digest,
             "cache-control": "no-store",
@@ -222,69 +229,69 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       });
     },
 
-    async "blob-delete"({ caller, parsed, response }) {
+    async "blob-delete"({ caller, parsed, response, id }) {
       await push.deleteBlob(caller, parsed.repository, parsed.digest);
-      sendEmpty(response, 202);
+      sendEmpty(response, id, 202);
     },
 
-    async "upload-begin"({ caller, parsed, request, response }) {
+    async "upload-begin"({ caller, parsed, request, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
       if (parsed.whole !== undefined) {
         const digest = parsed.whole;
         const chunk = chunkOf(request, response, contentLength(request.headers["content-length"]));
         await withSlot(() => uploads.pushWhole(grant, digest, chunk));
-        sendCreated(response, parsed.repository, digest);
+        sendCreated(response, id, parsed.repository, digest);
         return;
       }
       const state = await uploads.begin(grant, parsed.algorithm);
       response.writeHead(202, {
-        ...sessionHeaders(parsed.repository, state),
+        ...sessionHeaders(id, parsed.repository, state),
         ...(settings.minChunkBytes > 0 ? { "oci-chunk-min-length": settings.minChunkBytes } : {}),
       });
       response.end();
     },
 
-    async mount({ caller, parsed, response }) {
+    async mount({ caller, parsed, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
       if (await mount.mount(caller, grant, parsed.digest, parsed.from)) {
-        sendCreated(response, parsed.repository, parsed.digest);
+        sendCreated(response, id, parsed.repository, parsed.digest);
         return;
       }
-      response.writeHead(202, sessionHeaders(parsed.repository, await uploads.begin(grant, parsed.algorithm)));
+      response.writeHead(202, sessionHeaders(id, parsed.repository, await uploads.begin(grant, parsed.algorithm)));
       response.end();
     },
 
-    async "upload-get"({ caller, parsed, response }) {
+    async "upload-get"({ caller, parsed, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
-      response.writeHead(204, withoutLength(sessionHeaders(parsed.repository, await uploads.get(grant, parsed.id))));
+      response.writeHead(204, withoutLength(sessionHeaders(id, parsed.repository, await uploads.get(grant, parsed.id))));
       response.end();
     },
 
-    async "upload-append"({ caller, parsed, request, response }) {
+    async "upload-append"({ caller, parsed, request, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
       const chunk = chunkOf(request, response, contentLength(request.headers["content-length"]));
       const state = await withSlot(() => withSession(parsed.repository, parsed.id, () => uploads.append(grant, parsed.id, chunk)));
-      response.writeHead(202, sessionHeaders(parsed.repository, state));
+      response.writeHead(202, sessionHeaders(id, parsed.repository, state));
       response.end();
     },
 
-    async "upload-finish"({ caller, parsed, request, response }) {
+    async "upload-finish"({ caller, parsed, request, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
       const length = contentLength(request.headers["content-length"]);
       const hasBody = request.headers["transfer-encoding"] !== undefined || (length ?? 0) > 0;
       const chunk = hasBody ? chunkOf(request, response, length) : undefined;
       await withSlot(() => withSession(parsed.repository, parsed.id, () => uploads.finish(grant, parsed.id, parsed.digest, chunk)));
-      sendCreated(response, parsed.repository, parsed.digest);
+      sendCreated(response, id, parsed.repository, parsed.digest);
     },
 
-    async "upload-cancel"({ caller, parsed, response }) {
+    async "upload-cancel"({ caller, parsed, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
       await uploads.cancel(grant, parsed.id);
-      response.writeHead(204);
+      response.writeHead(204, { "x-request-id": id });
       response.end();
     },
 
-    async referrers({ caller, parsed, response }) {
+    async referrers({ caller, parsed, response, id }) {
       const limit = Math.max(1, pageLimit(parsed.page, settings));
       const { items, next } = await lists.referrers(caller, parsed.repository, parsed.subject, {
         artifactType: parsed.artifactType,
@@ -294,7 +301,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       const filter = parsed.artifactType === undefined ? "" : `&artifactType=${encodeURIComponent(parsed.artifactType)}`;
       sendJson(
         response,
-        200,
+        id,
         JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: items }),
         {
           ...(parsed.artifactType === undefined ? {} : { "oci-filters-applied": "artifactType" }),
@@ -345,24 +352,25 @@ function withoutLength(headers: Record<string, string | number>): Record<string,
   return rest;
 }
 
-function sendEmpty(response: ServerResponse, status: number): void {
-  response.writeHead(status, { "content-length": 0 });
+function sendEmpty(response: ServerResponse, id: string, status: number): void {
+  response.writeHead(status, { "x-request-id": id, "content-length": 0 });
   response.end();
 }
 
-function sendCreated(response: ServerResponse, repository: RepositoryName, digest: Digest): void {
-  response.writeHead(201, { location: `/v2/${repository}/blobs/${digest}`, "docker-content-digest": digest, "content-length": 0 });
+function sendCreated(response: ServerResponse, id: string, repository: RepositoryName, digest: Digest): void {
+  const location = `/v2/${repository}/blobs/${digest}`;
+  response.writeHead(201, { "x-request-id": id, location, "docker-content-digest": digest, "content-length": 0 });
   response.end();
 }
 
 function sendJson(
   response: ServerResponse,
-  status: number,
+  id: string,
   body: string,
   headers: Record<string, string> = {},
   type = "application/json",
 ): void {
-  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body), ...headers });
+  response.writeHead(200, { "x-request-id": id, "content-type": type, "content-length": Buffer.byteLength(body), ...headers });
   response.end(response.req.method === "HEAD" ? undefined : body);
 }
 

@@ -1,0 +1,175 @@
+// A client that judges every answer: errors are of the documented codes and in the one form, what is to be tried again says when, every
+// answer has its request's id, and what is the server's fault stands in its log under that id with a cause. Not here: what is asked for.
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { API_ERROR_ROWS } from "@berth/api/errors";
+import { digestOf as sha256 } from "@berth/oci/digest";
+import { ERROR_ROWS } from "@berth/oci/errors";
+import { PASSWORD, type ServerOptions, type ServerProcess, startServer } from "./server-process.ts";
+
+const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
+const CODES: ReadonlySet<string> = new Set([...Object.keys(ERROR_ROWS), ...Object.keys(API_ERROR_ROWS)]);
+/** Probes have a form of their own, and say of whom they speak. */
+const PROBES = /^\/(healthz|readyz)$/;
+/** The log is written behind the answers; a busy machine has been seen to take seconds. */
+const LOGGED_WITHIN_MS = 15_000;
+
+/** An answer, read to its end. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly bytes: Buffer;
+  /** The error's code, or undefined where it is no error, or an answer to HEAD. */
+  readonly code: string | undefined;
+  readonly text: string;
+}
+
+/** What a request may have besides. */
+export interface SendOptions {
+  readonly body?: Uint8Array | string | undefined;
+  readonly type?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** An image of one config and one layer. */
+export interface SmallImage {
+  readonly repository: string;
+  readonly tag: string;
+  readonly manifest: string;
+  readonly digest: string;
+  readonly config: Buffer;
+  readonly layer: Buffer;
+}
+
+/** A server and its judge. */
+export interface AuditedServer extends ServerProcess {
+  /** Sends a request as the administrator. Rejects where the connection breaks, whole answers or not. */
+  send(method: string, path: string, options?: SendOptions): Promise<Answer>;
+  /** Sends until an answer satisfies. */
+  until(what: string, ask: () => Promise<boolean>): Promise<void>;
+  /** Fails unless every answer with a status of 500 or more so far is in the log, with a cause. Gives how many there were. */
+  audit(): Promise<number>;
+  /** Uploads a blob in a session; gives the first answer that is an error, else the last. */
+  pushBlob(repository: string, bytes: Uint8Array): Promise<Answer>;
+  putManifest(image: SmallImage): Promise<Answer>;
+  /** Pushes blobs and manifest, which must all succeed. */
+  push(image: SmallImage): Promise<void>;
+  /** Reads manifest and blobs, which must be right to the last byte. */
+  pull(image: SmallImage): Promise<void>;
+  metric(name: string): Promise<number>;
+}
+
+/** Makes an image, its layer of that size. */
+export function makeImage(repository: string, tag: string, layerBytes: number, configBytes = 300): SmallImage {
+  const config = randomBytes(configBytes);
+  const layer = randomBytes(layerBytes);
+  const manifest = JSON.stringify({
+    schemaVersion: 2,
+    mediaType: MANIFEST_TYPE,
+    config: { mediaType: "application/vnd.oci.image.config.v1+json", digest: sha256(config), size: config.length },
+    layers: [{ mediaType: "application/vnd.oci.image.layer.v1.tar", digest: sha256(layer), size: layer.length }],
+  });
+  return { repository, tag, manifest, digest: sha256(Buffer.from(manifest)), config, layer };
+}
+
+/** Starts a server whose answers are judged. */
+export async function startAudited(options: ServerOptions): Promise<AuditedServer> {
+  const server = await startServer(options);
+  const authorization = `Basic ${Buffer.from(`admin:${PASSWORD}`).toString("base64")}`;
+  const faults = new Map<string, string>();
+
+  async function send(method: string, path: string, { body, type, headers = {} }: SendOptions = {}): Promise<Answer> {
+    const response = await fetch(new URL(path, server.origin), {
+      method,
+      headers: { authorization, ...(type === undefined ? {} : { "content-type": type }), ...headers },
+      ...(body === undefined ? {} : { body: body as string }),
+    });
+    const bytes = Buffer.from(await response.arrayBuffer());
+    const { status } = response;
+    const what = `${method} ${path} answered ${status} ${bytes.subarray(0, 500).toString()}`;
+    const id = response.headers.get("x-request-id");
+    assert.ok(id !== null || PROBES.test(path), `${what}, without a request id`);
+    let code: string | undefined;
+    if (status >= 400 && !PROBES.test(path)) {
+      if (method !== "HEAD") {
+        code = (JSON.parse(bytes.toString()) as { errors: [{ code: string }] }).errors[0].code;
+        assert.ok(CODES.has(code), `${what}: not a documented code`);
+        assert.notEqual(code, "UNKNOWN", what);
+      }
+      if (status === 503) assert.ok(response.headers.has("retry-after"), `${what}, without Retry-After`);
+      if (status >= 500) faults.set(id!, what);
+    }
+    return { status, headers: response.headers, bytes, code, text: what };
+  }
+
+  /** Request ids that the log explains. */
+  function explained(): Set<string> {
+    const found = new Set<string>();
+    for (const line of server.log) {
+      if (!line.includes('"requestId"')) continue;
+      const { requestId, err } = JSON.parse(line) as { requestId: string; err?: { cause?: unknown } };
+      if (err?.cause !== undefined) found.add(requestId);
+    }
+    return found;
+  }
+
+  async function until(what: string, ask: () => Promise<boolean>): Promise<void> {
+    for (let tries = 0; tries < 600; tries++) {
+      if (await ask()) return;
+      await sleep(50);
+    }
+    assert.fail(`${what} did not come true in 30 s`);
+  }
+
+  async function pushBlob(repository: string, bytes: Uint8Array): Promise<Answer> {
+    const begun = await send("POST", `/v2/${repository}/blobs/uploads/`);
+    if (begun.status !== 202) return begun;
+    return send("PUT", `${begun.headers.get("location")}?digest=${sha256(bytes)}`, { body: bytes, type: "application/octet-stream" });
+  }
+
+  const putManifest = ({ repository, tag, manifest }: SmallImage): Promise<Answer> =>
+    send("PUT", `/v2/${repository}/manifests/${tag}`, { body: manifest, type: MANIFEST_TYPE });
+
+  return {
+    ...server,
+    send,
+    until,
+    pushBlob,
+    putManifest,
+    async audit() {
+      const deadline = performance.now() + LOGGED_WITHIN_MS;
+      for (;;) {
+        const known = explained();
+        const unexplained = [...faults].filter(([id]) => !known.has(id));
+        if (unexplained.length === 0) return faults.size;
+        if (performance.now() > deadline)
+          assert.fail(`not in the log with a cause:\n${unexplained.map(([id, what]) => `${id}: ${what}`).join("\n")}`);
+        await sleep(50);
+      }
+    },
+    async push(image) {
+      for (const bytes of [image.config, image.layer]) {
+        const answer = await pushBlob(image.repository, bytes);
+        assert.equal(answer.status, 201, answer.text);
+      }
+      const answer = await putManifest(image);
+      assert.equal(answer.status, 201, answer.text);
+    },
+    async pull(image) {
+      const manifest = await send("GET", `/v2/${image.repository}/manifests/${image.digest}`);
+      assert.equal(manifest.status, 200, manifest.text);
+      assert.equal(manifest.bytes.toString(), image.manifest);
+      for (const bytes of [image.config, image.layer]) {
+        const blob = await send("GET", `/v2/${image.repository}/blobs/${sha256(bytes)}`);
+        assert.equal(blob.status, 200, String(blob.code));
+        assert.ok(blob.bytes.equals(bytes), `${sha256(bytes)} came back differently`);
+      }
+    },
+    async metric(name) {
+      const page = (await send("GET", "/metrics")).bytes.toString();
+      const line = page.split("\n").find((each) => each.startsWith(`${name} `) || each.startsWith(`${name}{`));
+      return line === undefined ? NaN : Number(line.slice(line.lastIndexOf(" ") + 1));
+    },
+  };
+}

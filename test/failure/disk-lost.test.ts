@@ -1,0 +1,255 @@
+// A disk that turns read-only, goes away, or is closed to the server, and a process without descriptors left: what can go on does, the rest
+// is refused with a code that says so, nothing is taken for lost, and all goes on by itself when the fault is over.
+// Not here: a full disk (disk-full.test.ts), bytes that are wrong (damaged-blobs.test.ts).
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { chmod, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { it, type TestContext } from "node:test";
+import { digestOf } from "@berth/oci/digest";
+import { cannotRunHere, findInPath, skipOrThrow } from "../tools/install.ts";
+import { temporaryFolder } from "../tools/processes.ts";
+import { type AuditedServer, makeImage, type SmallImage, startAudited } from "./audited-session.ts";
+import { runRole } from "./server-process.ts";
+import { mountExt4, mountSmallDisk } from "./small-disk.ts";
+
+const MIB = 1024 * 1024;
+
+async function readyState(server: AuditedServer): Promise<{ readonly status: number; readonly checks: Record<string, string> }> {
+  const answer = await server.send("GET", "/readyz");
+  return { status: answer.status, checks: (JSON.parse(answer.bytes.toString()) as { checks: Record<string, string> }).checks };
+}
+
+async function untilReady(server: AuditedServer): Promise<void> {
+  await server.until("readiness", async () => (await readyState(server)).status === 200);
+}
+
+/** A write into the store, and one into the database alone. */
+async function pushes(server: AuditedServer): Promise<{ readonly large: string | number; readonly small: string | number }> {
+  const large = await server.pushBlob("library/app", Buffer.alloc(100_000, Math.random() * 256));
+  const small = await server.pushBlob("library/app", Buffer.from(`small ${Math.random()}`));
+  return { large: large.code ?? large.status, small: small.code ?? small.status };
+}
+
+/** Reads what the store must be asked for: no copy is in memory. */
+async function pullOnce(server: AuditedServer, image: SmallImage): Promise<string | number> {
+  const answer = await server.send("GET", `/v2/${image.repository}/blobs/${digestOf(image.layer)}`);
+  return answer.code ?? answer.status;
+}
+
+async function fileOf(blobs: string, bytes: Uint8Array): Promise<string> {
+  const hex = digestOf(bytes).slice("sha256:".length);
+  const directory = join(blobs, "blobs", "sha256", hex.slice(0, 2));
+  const name = (await readdir(directory)).find((each) => each.startsWith(hex));
+  return join(directory, name!);
+}
+
+async function withServer(
+  t: TestContext,
+  settings: Readonly<Record<string, string>>,
+  body: (server: AuditedServer) => Promise<void>,
+  under: readonly string[] = [],
+): Promise<void> {
+  const server = await startAudited({ settings: { "storage.hotCacheBytes": "0", ...settings }, under });
+  try {
+    await body(server);
+    t.diagnostic(`${await server.audit()} answers of 5xx, each with its cause in the log`);
+  } finally {
+    await server.kill();
+  }
+}
+
+it("serves on from a store that turned read-only, and writes again when it is writable", async (t) => {
+  const disk = await mountSmallDisk(40).catch((error: unknown) => skipOrThrow(t, error));
+  if (disk === undefined) return;
+  const folder = await temporaryFolder("readonly");
+  try {
+    await withServer(t, { data: folder, "storage.filesystem.directory": join(disk.path, "content") }, async (server) => {
+      const image = makeImage("library/app", "v1", 300_000);
+      await server.push(image);
+      await disk.remount("ro");
+      await server.pull(image);
+      assert.deepEqual(await pushes(server), { large: "UNAVAILABLE", small: 201 });
+      const ready = await readyState(server);
+      assert.deepEqual([ready.status, ready.checks], [503, { database: "ok", store: "UNAVAILABLE" }]);
+      assert.equal((await server.send("DELETE", "/v2/library/app/manifests/v1")).status, 202);
+      await disk.remount("rw");
+      await untilReady(server);
+      assert.deepEqual(await pushes(server), { large: 201, small: 201 });
+      await server.pull(image);
+    });
+  } finally {
+    await disk.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+it("serves on from a database whose disk turned read-only under it, acknowledges nothing, and loses nothing", async (t) => {
+  const disk = await mountExt4(64).catch((error: unknown) => skipOrThrow(t, error));
+  if (disk === undefined) return;
+  const folder = await temporaryFolder("readonly");
+  const settings = { data: join(disk.path, "berth"), "storage.filesystem.directory": folder };
+  try {
+    const images = [makeImage("library/app", "v1", 300_000), makeImage("library/app", "v2", 10_000)];
+    await withServer(t, settings, async (server) => {
+      for (const image of images) await server.push(image);
+      // As the kernel does when it finds the file system damaged: open files notwithstanding.
+      await disk.turnReadOnly();
+      for (const image of images) await server.pull(image);
+      assert.deepEqual(await pushes(server), { large: "UNAVAILABLE", small: "UNAVAILABLE" });
+      const ready = await readyState(server);
+      assert.deepEqual([ready.status, ready.checks["database"]], [503, "UNAVAILABLE"]);
+      const removal = await server.send("DELETE", "/v2/library/app/manifests/v1");
+      assert.equal(removal.code, "UNAVAILABLE", removal.text);
+    });
+    // Such a file system must be mounted anew, and with it the server starts anew.
+    await disk.mountAgain();
+    await withServer(t, settings, async (server) => {
+      for (const image of images) await server.pull(image);
+      assert.equal((await server.send("DELETE", "/v2/library/app/manifests/v1")).status, 202);
+    });
+  } finally {
+    await disk.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+it("takes nothing for lost while the store is not mounted, be it before the start or after", async (t) => {
+  const folder = await temporaryFolder("unmounted");
+  const blobs = join(folder, "content");
+  const away = join(folder, "away");
+  const settings = { data: join(folder, "data"), "storage.filesystem.directory": blobs };
+  const image = makeImage("library/app", "v1", 300_000);
+  // What an unmounted disk leaves: an empty directory.
+  const unmount = async (): Promise<void> => {
+    await rename(blobs, away);
+    await mkdir(blobs);
+  };
+  const mount = async (): Promise<void> => {
+    await rm(blobs, { recursive: true });
+    await rename(away, blobs);
+  };
+  const isAway = async (server: AuditedServer): Promise<void> => {
+    assert.equal(await pullOnce(server, image), "UNAVAILABLE");
+    assert.equal((await server.send("GET", `/v2/library/app/blobs/${digestOf(image.config)}`)).status, 200, "it lies in the database");
+    assert.equal((await pushes(server)).large, "UNAVAILABLE");
+    assert.equal((await readyState(server)).checks["store"], "UNAVAILABLE");
+    assert.deepEqual(await readdir(blobs), [], "nothing may be made where the disk belongs");
+  };
+  try {
+    await withServer(t, settings, async (server) => {
+      await server.push(image);
+      await unmount();
+      await isAway(server);
+      await mount();
+      await untilReady(server);
+      await server.pull(image);
+      assert.equal((await pushes(server)).large, 201);
+    });
+    await unmount();
+    await withServer(t, settings, async (server) => {
+      await isAway(server);
+      await mount();
+      await untilReady(server);
+      await server.pull(image);
+      assert.equal((await pushes(server)).large, 201);
+    });
+    const doctor = await runRole(["doctor", "--deep"], settings);
+    assert.equal(doctor.code, 0, doctor.stdout + doctor.stderr);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+it("says UNAVAILABLE of what it may not read or write, and takes nothing for damaged", async (t) => {
+  const setpriv = findInPath("setpriv");
+  if (process.getuid?.() !== 0 || setpriv === undefined) return t.skip(`${cannotRunHere}needs root and setpriv(1)`);
+  const folder = await temporaryFolder("permissions");
+  const blobs = join(folder, "content");
+  // A root whom permissions bind: it owns the files, and nothing more.
+  const under = [setpriv, "--bounding-set=-dac_override,-dac_read_search"];
+  const settings = { data: join(folder, "data"), "storage.filesystem.directory": blobs };
+  const image = makeImage("library/app", "v1", 300_000);
+  const other = makeImage("library/app", "v2", 200_000);
+  try {
+    await withServer(
+      t,
+      settings,
+      async (server) => {
+        await server.push(image);
+        await server.push(other);
+        const file = await fileOf(blobs, image.layer);
+        const places = [
+          { path: file, image: "UNAVAILABLE", other: 200, push: 201 },
+          { path: join(file, ".."), image: "UNAVAILABLE", other: 200, push: 201 },
+          { path: join(blobs, "blobs"), image: "UNAVAILABLE", other: "UNAVAILABLE", push: "UNAVAILABLE" },
+          { path: blobs, image: "UNAVAILABLE", other: "UNAVAILABLE", push: "UNAVAILABLE" },
+        ];
+        for (const place of places) {
+          const { mode } = await stat(place.path);
+          await chmod(place.path, 0);
+          assert.equal(await pullOnce(server, image), place.image, place.path);
+          assert.equal(await pullOnce(server, other), place.other, place.path);
+          assert.equal((await pushes(server)).large, place.push, place.path);
+          if (place.path === blobs)
+            await server.until("readiness tells", async () => (await readyState(server)).checks["store"] === "UNAVAILABLE");
+          await chmod(place.path, mode & 0o7777);
+          await untilReady(server);
+          // Nothing was marked as damaged meanwhile.
+          await server.pull(image);
+          await server.pull(other);
+        }
+        assert.deepEqual(await pushes(server), { large: 201, small: 201 });
+        assert.equal(await server.metric("berth_blob_damaged_reads_total"), 0);
+      },
+      under,
+    );
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+it("outlives the lack of descriptors", async (t) => {
+  const prlimit = findInPath("prlimit");
+  if (prlimit === undefined) return t.skip(`${cannotRunHere}needs prlimit(1)`);
+  const folder = await temporaryFolder("descriptors");
+  // Some thirty are the program's own. More connections than that are allowed, so that the limit is met before our own.
+  const limit = 100;
+  const sockets: Socket[] = [];
+  try {
+    await withServer(
+      t,
+      { data: folder, "http.maxConnections": "1000" },
+      async (server) => {
+        const image = makeImage("library/app", "v1", 2 * MIB);
+        await server.push(image);
+        const { hostname, port } = new URL(server.origin);
+        for (let i = 0; i < 3 * limit; i++) {
+          const socket = connect(Number(port), hostname);
+          socket.on("error", () => undefined);
+          sockets.push(socket);
+          await Promise.race([once(socket, "connect"), once(socket, "close")]);
+        }
+        // Over the connection that our client holds, or not at all: what matters is what comes after.
+        for (let i = 0; i < 20; i++) {
+          await pullOnce(server, image).catch(() => undefined);
+          await pushes(server).catch(() => undefined);
+          await server.send("GET", "/api/v1/projects").catch(() => undefined);
+        }
+        for (const socket of sockets) socket.destroy();
+        await server.until("an answer", async () => (await server.send("GET", "/healthz").catch(() => undefined))?.status === 200);
+        await untilReady(server);
+        await server.pull(image);
+        assert.deepEqual(await pushes(server), { large: 201, small: 201 });
+        const projects = await server.send("GET", "/api/v1/projects");
+        assert.equal(projects.status, 200, projects.text);
+        assert.equal(await server.metric("berth_blob_damaged_reads_total"), 0);
+      },
+      [prlimit, `--nofile=${limit}:${limit}`],
+    );
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
