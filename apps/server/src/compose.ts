@@ -26,6 +26,7 @@ import { createReferrers } from "./content/referrers.ts";
 import { createRepositories } from "./content/repositories.ts";
 import { createTags } from "./content/tags.ts";
 import { createUploads } from "./content/uploads.ts";
+import { foldUsage, USAGE_FOLD_BATCH } from "./content/usage.ts";
 import { createCollector, type Collector } from "./distribution/collector.ts";
 import { createLists } from "./distribution/lists.ts";
 import { createMount } from "./distribution/mount.ts";
@@ -34,6 +35,7 @@ import type { Ports } from "./distribution/ports.ts";
 import { createPull } from "./distribution/pull.ts";
 import { createPush } from "./distribution/push.ts";
 import { createUploadSessions } from "./distribution/upload-session.ts";
+import { createUpkeep } from "./distribution/upkeep.ts";
 import { refuseHalfRestored } from "./features/backup/restore-store.ts";
 import { createHealth } from "./http/health.ts";
 import { addServerMetrics, countLoginFailures } from "./http/server-metrics.ts";
@@ -243,7 +245,20 @@ function composeContent({ config, logger, tracing }: Surroundings, { database, s
     },
     traced: tracing?.job,
   });
-  return { repositories, blobs, uploads, sessions, collector };
+  const upkeep = createUpkeep([async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH], (error) =>
+    logger.error({ err: error }, "upkeep failed; it is tried again"),
+  );
+  const jobs: Collector = {
+    ...collector,
+    start() {
+      collector.start();
+      upkeep.start();
+    },
+    async stop() {
+      await Promise.all([collector.stop(), upkeep.stop()]);
+    },
+  };
+  return { repositories, blobs, uploads, sessions, collector: jobs };
 }
 
 /** The collector alone, for the `work` role and the `gc` command. */

@@ -7,6 +7,7 @@ import type { TestClock } from "../access/access.testing.ts";
 import type { ContentModel } from "./content-model.testing.ts";
 import { blobOf, bodyOf, putOf, TEST_TIMES, type Content, type createGrants, type TestBlob } from "./content.testing.ts";
 import { ProcessEnded, type Random } from "./schedule.testing.ts";
+import { foldUsage } from "./usage.ts";
 
 const { leaseMs } = TEST_TIMES;
 /** Where actors act, and on what. */
@@ -182,8 +183,9 @@ async function abandonUpload(world: World): Promise<void> {
 
 async function collect(world: World): Promise<void> {
   const { random } = world;
-  const { sessions, garbage } = world.process();
+  const { database, sessions, garbage } = world.process();
   const batch = 1 + random.below(5);
+  await outcomeOf(() => foldUsage(database, batch));
   await outcomeOf(() => sessions.expire(batch));
   await outcomeOf(() => garbage.collectLinks(batch));
   await outcomeOf(() => garbage.reclaimBytes(batch));

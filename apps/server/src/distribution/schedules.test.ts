@@ -10,6 +10,8 @@ import { createContentModel } from "../content/content-model.testing.ts";
 import { createContent, createGrants, putOf, readBlob, TEST_TIMES, TEST_UPLOAD_AGE_MS, type Content } from "../content/content.testing.ts";
 import { createMemoryBlobs, createMemoryStore, type MemoryBlobs } from "../content/blobs/memory.ts";
 import { interceptDatabase, interceptStore } from "../content/intercept.testing.ts";
+import { foldUsage } from "../content/usage.ts";
+import { checkUsage } from "../content/usage.testing.ts";
 import { createFreeRun, createRandom, createSchedule, type TestProcess } from "../content/schedule.testing.ts";
 import type { Database } from "../platform/database/database.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
@@ -105,6 +107,7 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
           // Not after every step, which would take most of the time: what is broken stays broken for long enough.
           check: async () => {
             if (random.chance(0.3)) await model.check(test.database);
+            if (random.chance(0.1)) await checkUsage(test.database);
           },
         });
     let started = 0;
@@ -136,6 +139,7 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
       for (let i = 0; isFree ? left > 0 : i < 12; i++) {
         if (isFree) {
           await sleep(random.below(20));
+          await checkUsage(replicas[0]!);
           await advanceBetween(clock, random.pick(JUMPS));
         } else {
           for (let rest = random.below(20); rest >= 0; rest--) await outcomeOf(() => ticker.hook("tick", "before"));
@@ -156,6 +160,9 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
       }
       await model.check(test.database);
       await model.checkQuiet(test.database);
+      await checkUsage(test.database);
+      while ((await foldUsage(replicas[0]!, 1000)) > 0);
+      await checkUsage(test.database);
     }
     await settle();
     if (!isDisturbed) assert.equal(memory.segments.size, 0, "segments are left");

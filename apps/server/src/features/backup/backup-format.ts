@@ -22,6 +22,9 @@ export const LEFT_OUT: ReadonlySet<string> = new Set([
   "job_lease",
   // The manifest's `migrationVersion`.
   "migration",
+  // Counted anew by triggers while the rest is restored.
+  "usage",
+  "usage_change",
   // Guesses of the last minutes.
   "login_failure",
 ]);

@@ -119,6 +119,27 @@ export interface ReclaimTable {
   attempts: number;
 }
 
+/**
+ * What a repository holds, what a project's repositories hold together (`repository_id` 0), and what the registry stores (both 0: blobs, each
+ * once, and their bytes). Kept by triggers; right together with what `usage_change` has of the same key. No row: nothing.
+ */
+export interface UsageTable {
+  project_id: number;
+  repository_id: number;
+  repositories: number;
+  manifests: number;
+  tags: number;
+  /** Links, in a repository. */
+  blobs: number;
+  /** Of linked blobs and manifests. */
+  bytes: number;
+  /** When a manifest or tag was last pushed; 0: never. */
+  updated_at: number;
+}
+
+/** Changes that no job has added to `usage` yet: those of a repository are its project's as well. Always empty on SQLite. */
+export type UsageChangeTable = UsageTable;
+
 export interface AccountTable {
   id: Generated<number>;
   kind: "user" | "robot";
@@ -202,6 +223,8 @@ export interface Schema {
   tag_history: TagHistoryTable;
   upload: UploadTable;
   reclaim: ReclaimTable;
+  usage: UsageTable;
+  usage_change: UsageChangeTable;
   account: AccountTable;
   member: MemberTable;
   robot_scope: RobotScopeTable;

@@ -3,5 +3,8 @@ import type { Migration } from "./migration.ts";
 import { core } from "./0001-core.ts";
 import { access } from "./0002-access.ts";
 import { scale } from "./0003-scale.ts";
+import { usage } from "./0004-usage.ts";
+import { usageFill } from "./0005-usage-fill.ts";
+import { collection } from "./0006-collection.ts";
 
-export const migrations: readonly Migration[] = [core, access, scale];
+export const migrations: readonly Migration[] = [core, access, scale, usage, usageFill, collection];

@@ -1,0 +1,232 @@
+// Usage: counters that triggers keep, whoever writes: replicas of an older version, bulk loads and repairs as well. Every change of content
+// becomes a row of `usage_change`; on PostgreSQL a job folds these into `usage`, on SQLite a view takes their place and folds them at once.
+// The triggers refuse content for a deleted repository, whose name begins with "~", as well: a replica may still have its id in memory.
+// Decision: docs/decisions/0012-usage-by-triggers.md. Not here: the numbers of what is there already (0005-usage-fill.ts).
+import type { ColumnTypes, Migration } from "./migration.ts";
+
+const NUMBERS = ["repositories", "manifests", "tags", "blobs", "bytes"];
+const COLUMNS = ["project_id", "repository_id", ...NUMBERS, "updated_at"].join(", ");
+
+/** How a row of a table counts: `c` is the row, `b` the blob of a link. */
+interface Counted {
+  readonly table: string;
+  readonly manifests: number;
+  readonly tags: number;
+  readonly blobs: number;
+  readonly bytes: string;
+  readonly updatedAt: string;
+  readonly join: string;
+}
+
+const CONTENT: readonly Counted[] = [
+  {
+    table: "repository_blob",
+    manifests: 0,
+    tags: 0,
+    blobs: 1,
+    bytes: "b.size_bytes",
+    updatedAt: "0",
+    join: "join blob b on b.id = c.blob_id",
+  },
+  { table: "manifest", manifests: 1, tags: 0, blobs: 0, bytes: "c.size_bytes", updatedAt: "c.created_at", join: "" },
+  { table: "tag", manifests: 0, tags: 1, blobs: 0, bytes: "0", updatedAt: "c.updated_at", join: "" },
+];
+
+const sumsOf = (sign: "" | "-"): string => NUMBERS.map((name) => `${sign}coalesce(sum(${name}), 0)`).join(", ");
+const bothOf = (where: string): string =>
+  `(select ${NUMBERS.join(", ")} from usage where ${where} union all select ${NUMBERS.join(", ")} from usage_change where ${where}) as u`;
+
+function tables({ integer, clustered }: ColumnTypes): string {
+  const numbers = NUMBERS.map((name) => `${name} ${integer} not null`).join(", ");
+  return `create table usage (project_id ${integer} not null, repository_id ${integer} not null, ${numbers}, updated_at ${integer} not null,
+    primary key (project_id, repository_id)) ${clustered}`;
+}
+
+// ---- SQLite: a trigger a row ----
+
+function sqliteUp(types: ColumnTypes): string[] {
+  const upsert = `on conflict (project_id, repository_id) do update set
+    ${NUMBERS.map((name) => `${name} = ${name} + excluded.${name}`).join(", ")}, updated_at = max(updated_at, excluded.updated_at)`;
+  const news = [...NUMBERS, "updated_at"].map((name) => `new.${name}`).join(", ");
+  const trigger = (name: string, when: string, body: string): string => `create trigger usage_${name} ${when} begin ${body}; end`;
+  const change = (select: string): string => `insert into usage_change (${COLUMNS}) ${select}`;
+  return [
+    tables(types),
+    `create view usage_change as select ${COLUMNS} from usage where 0`,
+    trigger(
+      "change",
+      "instead of insert on usage_change",
+      [
+        `insert into usage (${COLUMNS}) select new.project_id, new.repository_id, ${news}
+          where new.repository_id > 0 or new.project_id = 0 ${upsert}`,
+        `insert into usage (${COLUMNS}) select new.project_id, 0, ${news} where new.project_id > 0 ${upsert}`,
+        `delete from usage where new.repositories < 0 and project_id = new.project_id and repository_id = new.repository_id
+          and ${NUMBERS.map((name) => `${name} = 0`).join(" and ")}`,
+      ].join("; "),
+    ),
+    ...CONTENT.flatMap(({ table, manifests, tags, blobs, bytes, updatedAt, join }) => {
+      const row = (side: "new" | "old", text: string): string => text.replaceAll("c.", `${side}.`);
+      const source = (side: "new" | "old"): string => `from repository r ${row(side, join)} where r.id = ${side}.repository_id`;
+      return [
+        trigger(
+          `${table}_added`,
+          `after insert on ${table}`,
+          [
+            `select raise(abort, 'repository_deleted') from repository where id = new.repository_id and name >= '~'
+              and not exists (select 1 from job_lease where name = 'restore')`,
+            change(
+              `select r.project_id, r.id, 0, ${manifests}, ${tags}, ${blobs}, ${row("new", bytes)}, ${row("new", updatedAt)}
+                ${source("new")} and r.name < '~'`,
+            ),
+          ].join("; "),
+        ),
+        trigger(
+          `${table}_dropped`,
+          `after delete on ${table}`,
+          change(
+            `select r.project_id, r.id, 0, -${manifests}, -${tags}, -${blobs}, -(${row("old", bytes)}), 0 ${source("old")} and r.name < '~'`,
+          ),
+        ),
+      ];
+    }),
+    trigger(
+      "tag_moved",
+      "after update of manifest_id on tag",
+      change(`select project_id, id, 0, 0, 0, 0, 0, new.updated_at from repository where id = new.repository_id and name < '~'`),
+    ),
+    trigger("blob_added", "after insert on blob", change(`values (0, 0, 0, 0, 0, 1, new.size_bytes, 0)`)),
+    trigger("blob_dropped", "after delete on blob", change(`values (0, 0, 0, 0, 0, -1, -old.size_bytes, 0)`)),
+    trigger(
+      "repository_added",
+      "after insert on repository when new.name < '~'",
+      change(`values (new.project_id, new.id, 1, 0, 0, 0, 0, 0)`),
+    ),
+    trigger(
+      "repository_dropped",
+      "after delete on repository when old.name < '~'",
+      change(`values (old.project_id, old.id, -1, 0, 0, 0, 0, 0)`),
+    ),
+    trigger(
+      "repository_deleted",
+      "after update of name on repository when old.name < '~' and new.name >= '~'",
+      change(`select old.project_id, old.id, ${sumsOf("-")}, 0 from ${bothOf("project_id = old.project_id and repository_id = old.id")}`),
+    ),
+    trigger("project_dropped", "after delete on project", "delete from usage where project_id = old.id and repository_id = 0"),
+  ];
+}
+
+// ---- PostgreSQL: a trigger a statement, which knows all rows of it ----
+
+function postgresUp(types: ColumnTypes): string[] {
+  const { integer } = types;
+  const change = (select: string): string => `insert into usage_change (${COLUMNS}) ${select};`;
+  const trigger = (table: string, name: string, when: string, rows: string, body: string): string[] => [
+    `create function usage_${table}_${name}() returns trigger language plpgsql as $$ begin ${body} return null; end $$`,
+    `create trigger usage_${table}_${name} after ${when} on ${table} ${rows} execute function usage_${table}_${name}()`,
+  ];
+  const added = "referencing new table as changed for each statement";
+  const dropped = "referencing old table as changed for each statement";
+  return [
+    tables(types),
+    // In the order in which it is read: what is pending of one repository, of one project.
+    `create table usage_change (project_id ${integer} not null, repository_id ${integer} not null,
+      id ${integer} generated by default as identity, ${NUMBERS.map((name) => `${name} ${integer} not null`).join(", ")},
+      updated_at ${integer} not null, primary key (project_id, repository_id, id))`,
+    ...CONTENT.flatMap(({ table, manifests, tags, blobs, bytes, updatedAt, join }) => {
+      const source = `from changed c join repository r on r.id = c.repository_id ${join} where r.name < '~' group by r.project_id, r.id`;
+      const counts = (sign: string): string => [manifests, tags, blobs].map((each) => `${sign}${each} * count(*)`).join(", ");
+      return [
+        // By now the row's foreign key has locked the repository: whoever deletes it came before, and is seen, or waits for us.
+        ...trigger(
+          table,
+          "added",
+          "insert",
+          added,
+          `${change(`select r.project_id, r.id, 0, ${counts("")}, sum(${bytes}), max(${updatedAt}) ${source}`)}
+          if not found and exists (select from changed c join repository r on r.id = c.repository_id where r.name >= '~')
+            and not exists (select from job_lease where name = 'restore') then
+            raise exception 'repository_deleted';
+          end if;`,
+        ),
+        // No foreign key asks here: without the lock, a deletion of the repository and this one would both count the row.
+        ...trigger(
+          table,
+          "dropped",
+          "delete",
+          dropped,
+          `perform from repository where id in (select repository_id from changed) order by id for key share;
+          ${change(`select r.project_id, r.id, 0, ${counts("-")}, -sum(${bytes}), 0 ${source}`)}`,
+        ),
+      ];
+    }),
+    ...trigger(
+      "tag",
+      "moved",
+      "update",
+      added,
+      change(
+        `select r.project_id, r.id, 0, 0, 0, 0, 0, max(c.updated_at) from changed c join repository r on r.id = c.repository_id
+          where r.name < '~' group by r.project_id, r.id`,
+      ),
+    ),
+    ...trigger(
+      "blob",
+      "added",
+      "insert",
+      added,
+      change(`select 0, 0, 0, 0, 0, count(*), sum(size_bytes), 0 from changed having count(*) > 0`),
+    ),
+    ...trigger(
+      "blob",
+      "dropped",
+      "delete",
+      dropped,
+      change(`select 0, 0, 0, 0, 0, -count(*), -sum(size_bytes), 0 from changed having count(*) > 0`),
+    ),
+    ...trigger("repository", "added", "insert", added, change(`select project_id, id, 1, 0, 0, 0, 0, 0 from changed where name < '~'`)),
+    ...trigger(
+      "repository",
+      "dropped",
+      "delete",
+      dropped,
+      change(`select project_id, id, -1, 0, 0, 0, 0, 0 from changed where name < '~'`),
+    ),
+    ...trigger(
+      "repository",
+      "deleted",
+      "update of name",
+      "for each row when (old.name < '~' and new.name >= '~')",
+      change(`select old.project_id, old.id, ${sumsOf("-")}, 0 from ${bothOf("project_id = old.project_id and repository_id = old.id")}`),
+    ),
+  ];
+}
+
+const TRIGGERS: readonly (readonly [table: string, name: string])[] = [
+  ...CONTENT.flatMap(({ table }) => [[table, "added"] as const, [table, "dropped"] as const]),
+  ["tag", "moved"],
+  ["blob", "added"],
+  ["blob", "dropped"],
+  ["repository", "added"],
+  ["repository", "dropped"],
+  ["repository", "deleted"],
+];
+
+export const usage: Migration = {
+  id: 4,
+  name: "usage",
+  // Older programs write as ever: the triggers count for them.
+  oldestProgram: 3,
+  // To take away what a repository held; and SQLite looks there for each new repository since that has a trigger.
+  indexes: [{ name: "upload_by_repository", on: "upload (repository_id)" }],
+  up: (types) => (types.dialect === "sqlite" ? sqliteUp(types) : postgresUp(types)),
+  down: ({ dialect }) => [
+    ...TRIGGERS.flatMap(([table, name]) =>
+      dialect === "sqlite"
+        ? [`drop trigger usage_${table}_${name}`]
+        : [`drop trigger usage_${table}_${name} on ${table}`, `drop function usage_${table}_${name}()`],
+    ),
+    ...(dialect === "sqlite" ? ["drop trigger usage_project_dropped", "drop view usage_change"] : ["drop table usage_change"]),
+    "drop table usage",
+    "drop index upload_by_repository",
+  ],
+};
