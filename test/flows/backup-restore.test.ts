@@ -2,7 +2,6 @@
 // registry that comes up again elsewhere with the same content, accounts and answers. The way from SQLite and a directory to PostgreSQL and
 // S3 and back runs where forEachDatabase and forEachBlobStore have their servers. Not here: every case (features/backup, features/doctor).
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,9 +9,9 @@ import { after, before, it } from "node:test";
 import pg from "pg";
 import { readS3TestSettings } from "../../apps/server/src/content/blobs/s3.testing.ts";
 import { openDataDirectory } from "../../apps/server/src/platform/data-directory.ts";
+import { expectCode } from "./program.testing.ts";
 import { expectStatus, sha256, startTestRegistry, temporaryFolder, type PushedImage, type TestRegistry } from "./registry.testing.ts";
 
-const PROGRAM = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
 // What startTestRegistry uses.
 const KEY = ["--auth.secretKey", "09".repeat(32)];
 
@@ -21,26 +20,6 @@ before(async () => {
   folder = await temporaryFolder();
 });
 after(() => folder.end());
-
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function run(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [PROGRAM, ...args], { env, maxBuffer: 1 << 24 }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr }),
-    );
-  });
-}
-
-async function expectCode(code: number, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
-  const ended = await run(args, env);
-  assert.equal(ended.code, code, `${args[0]}: ${ended.stdout}${ended.stderr}`);
-  return ended;
-}
 
 const flagsOf = (settings: Readonly<Record<string, string>>): string[] =>
   Object.entries(settings).map(([name, value]) => `--${name}=${value}`);
