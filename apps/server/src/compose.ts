@@ -15,7 +15,7 @@ import { createSigningKeys } from "./access/signing-keys.ts";
 import { createTokens } from "./access/tokens.ts";
 import type { Config } from "./config.ts";
 import { countBacklog } from "./content/backlog.ts";
-import { createBlobs } from "./content/blobs.ts";
+import { createBlobs, hasStoredBlobs } from "./content/blobs.ts";
 import type { BlobStore } from "./content/blobs/blob-store.ts";
 import { createFilesystemStore } from "./content/blobs/filesystem.ts";
 import { createHotCache } from "./content/blobs/hot-cache.ts";
@@ -26,6 +26,7 @@ import { createReferrers } from "./content/referrers.ts";
 import { createRepositories } from "./content/repositories.ts";
 import { createTags } from "./content/tags.ts";
 import { createUploads } from "./content/uploads.ts";
+import { foldUsage, USAGE_FOLD_BATCH } from "./content/usage.ts";
 import { createCollector, type Collector } from "./distribution/collector.ts";
 import { createLists } from "./distribution/lists.ts";
 import { createMount } from "./distribution/mount.ts";
@@ -34,6 +35,7 @@ import type { Ports } from "./distribution/ports.ts";
 import { createPull } from "./distribution/pull.ts";
 import { createPush } from "./distribution/push.ts";
 import { createUploadSessions } from "./distribution/upload-session.ts";
+import { createUpkeep } from "./distribution/upkeep.ts";
 import { refuseHalfRestored } from "./features/backup/restore-store.ts";
 import { createHealth } from "./http/health.ts";
 import { addServerMetrics, countLoginFailures } from "./http/server-metrics.ts";
@@ -137,12 +139,12 @@ export async function openReader(config: Config, logger: Logger): Promise<Databa
   return openSqliteReader(path);
 }
 
-/** Opens the store that the configuration names. */
-export async function openStore(config: Config, logger: Logger): Promise<BlobStore> {
+/** Opens the store that the configuration names. `isNew`: whether no bytes were ever stored there; where it is not given, nobody knows. */
+export async function openStore(config: Config, logger: Logger, isNew?: () => Promise<boolean>): Promise<BlobStore> {
   // Names this process among all that ever write to the store.
   const processId = randomBytes(8).toString("hex");
   const { kind, filesystem, s3 } = config.storage;
-  if (kind === "filesystem") return createFilesystemStore({ root: filesystem.directory, processId });
+  if (kind === "filesystem") return createFilesystemStore({ root: filesystem.directory, processId, isNew });
   const { openS3Store } = await import("./content/blobs/s3.ts");
   const opened = await openS3Store({ ...s3, processId });
   logger.info({ capabilities: opened.capabilities }, "the S3 service was probed");
@@ -179,7 +181,7 @@ export async function openFoundation({ config, logger, tracing }: Surroundings):
   try {
     await refuseHalfRestored(database);
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
-    const store = meterStore(await openStore(config, logger), metrics, tracing);
+    const store = meterStore(await openStore(config, logger, async () => !(await hasStoredBlobs(database))), metrics, tracing);
     return {
       database,
       store,
@@ -243,7 +245,20 @@ function composeContent({ config, logger, tracing }: Surroundings, { database, s
     },
     traced: tracing?.job,
   });
-  return { repositories, blobs, uploads, sessions, collector };
+  const upkeep = createUpkeep([async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH], (error) =>
+    logger.error({ err: error }, "upkeep failed; it is tried again"),
+  );
+  const jobs: Collector = {
+    ...collector,
+    start() {
+      collector.start();
+      upkeep.start();
+    },
+    async stop() {
+      await Promise.all([collector.stop(), upkeep.stop()]);
+    },
+  };
+  return { repositories, blobs, uploads, sessions, collector: jobs };
 }
 
 /** The collector alone, for the `work` role and the `gc` command. */
@@ -311,6 +326,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
       damagedReads++;
       logger.error({ err: error, digest: blob.digest }, "a blob's bytes are missing or wrong: pushing it again heals it");
     },
+    onUnmarked: (blob, error) => logger.error({ err: error, digest: blob.digest }, "a damaged blob could not be marked as such"),
   });
   const uploadSlots = createSemaphore({
     limit: config.limits.concurrentUploads,
@@ -387,7 +403,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     const { createApi } = await import("./http/api/api.ts");
     return createApi({ database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf });
   });
-  const health = createHealth({ database, store, metrics, authorizer, authenticator });
+  const health = createHealth({ database, store, metrics, authorizer, authenticator, logger });
   const requestSlots = createSemaphore({
     limit: config.limits.requestsInFlight,
     queueLimit: config.limits.requestsInFlight,

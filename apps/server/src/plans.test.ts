@@ -19,6 +19,7 @@ const bounded: Readonly<Record<string, string>> = {
   "member.list": "sorts the members of one project",
   "member.owned_projects": "sorts what one account owns, when that account goes",
   "project.by_ids": "sorts one page",
+  "usage.fold": "sorts one batch",
   "signing_key.list": "a handful of keys",
   "signing_key.newest": "a handful of keys",
   "signing_key.end_others": "a handful of keys",
@@ -49,8 +50,8 @@ const mustUse: Readonly<Record<string, RegExp>> = {
   "tags.list": /tag .*\(repository_id=\? AND name>\?\)/,
 };
 
-/** Look-ups that arrive together share a query on PostgreSQL only (batch.ts). */
-const postgresOnly = /\.findMany/;
+/** Look-ups that arrive together share a query on PostgreSQL only (batch.ts); usage is folded there only. */
+const postgresOnly = /\.findMany|^usage\.fold$/;
 /** Statements of commands that read a whole database by their nature, or that one engine alone has. */
 const whole = /^(?:tables|snapshot|backup|restore|doctor|migrate)\./;
 

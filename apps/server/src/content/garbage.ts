@@ -10,6 +10,7 @@ import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { lockFreeBlobs, takeUnlinkedBlobs, type LeaseTimes } from "./blobs.ts";
 import type { BlobStore, StorageKey } from "./blobs/blob-store.ts";
+import { PartialDeletion } from "./blobs/partial-deletion.ts";
 
 /** What one batch did. */
 export interface LinkBatch {
@@ -155,15 +156,21 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
       );
       // Keys are never bound twice, so this finds nothing; were that rule ever broken, content would outlive the mistake.
       const free = rows.filter((row) => !bound.has(row.storage_key));
-      const ids = rows.map((row) => row.id);
+      let failure: unknown;
+      let kept: readonly (typeof rows)[number][] = [];
       try {
         await store.delete(free.map((row) => row.storage_key as StorageKey));
       } catch (error) {
-        const wait = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** Math.min(10, Math.min(...rows.map((row) => row.attempts))));
-        await database.write(postponeReclaim, { ids, dueAt: clock.now() + wait });
-        throw error;
+        failure = error;
+        // One key that cannot be deleted must not keep the others for ever.
+        kept = error instanceof PartialDeletion ? rows.filter((row) => error.kept.has(row.storage_key)) : rows;
+        const wait = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** Math.min(10, Math.min(...kept.map((row) => row.attempts))));
+        await database.write(postponeReclaim, { ids: kept.map((row) => row.id), dueAt: clock.now() + wait }, ON_FULL_DISK);
       }
-      await database.write(dropReclaim, { ids });
+      const isKept = new Set(kept);
+      const ids = rows.filter((row) => !isKept.has(row)).map((row) => row.id);
+      if (ids.length > 0) await database.write(dropReclaim, { ids }, ON_FULL_DISK);
+      if (failure !== undefined) throw failure;
       return { examined: rows.length, deleted: free.length, bytes: free.reduce((sum, row) => sum + row.size_bytes, 0) };
     },
   };
