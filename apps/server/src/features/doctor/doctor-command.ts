@@ -68,7 +68,7 @@ export async function runDoctor(
       "result",
       result,
       `${result.blobs} blobs (${shownBytes(result.blobBytes)}; ${shownBytes(result.readBytes)} read), ${result.keys} keys in the store, ` +
-        `${result.links} links, ${result.manifests} manifests: ${result.found} problems, ${result.repaired} repaired`,
+        `${result.links} links, ${result.usages} recounts of usage, ${result.manifests} manifests: ${result.found} problems, ${result.repaired} repaired`,
     );
     return result.found === 0;
   } finally {

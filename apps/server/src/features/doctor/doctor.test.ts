@@ -21,6 +21,8 @@ import {
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import type { DatabaseReader } from "../../platform/database/database-reader.ts";
 import { createPace } from "../../platform/pace.ts";
+import { foldUsage } from "../../content/usage.ts";
+import { checkUsage } from "../../content/usage.testing.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 import { examine, type DoctorParts, type DoctorResult, type Problem } from "./doctor.ts";
 
@@ -207,6 +209,49 @@ forEachDatabase("doctor", (create, dialect) => {
     const two = await content.repositories.ensureId(grants("push", "test/two"));
     await test.database.script(`update tag set repository_id = ${two}`);
     assert.equal((await look()).problems["edge-crossed"], 1);
+  });
+
+  it("recounts usage, and puts it right beside a writer", async () => {
+    await upload(content, push, blobOf("counted "));
+    await test.database.script(
+      "insert into usage_change (project_id, repository_id, repositories, manifests, tags, blobs, bytes, updated_at) " +
+        `select project_id, id, 0, 0, 3, -1, 7, 0 from repository where name = 'test/one';
+        insert into usage_change (project_id, repository_id, repositories, manifests, tags, blobs, bytes, updated_at) values (0, 0, 0, 0, 0, 5, 5, 0);
+        insert into usage_change (project_id, repository_id, repositories, manifests, tags, blobs, bytes, updated_at)
+        select id, 999999, 1, 0, 0, 0, 0, 0 from project`,
+    );
+    while ((await foldUsage(test.database, 100)) > 0);
+    const expected = ["repository test/one", "repository that is gone, number 999999", "the whole registry"];
+    const seen = await look();
+    assert.deepEqual(kinds(seen), expected.map((each) => `usage-wrong ${each}`).toSorted());
+    assert.match(
+      seen.told.find(({ subject }) => subject.endsWith("one"))!.detail,
+      /^tags: kept 4, counted 1; blobs: kept \d, counted \d; bytes/,
+    );
+    let isOver = false;
+    const busy = (async () => {
+      for (let i = 0; !isOver; i++) {
+        await upload(content, push, blobOf(`beside ${i} `));
+        await new Promise((resolve) => void setImmediate(resolve));
+      }
+    })();
+    try {
+      const repaired = await repair();
+      assert.equal(repaired.problems["usage-wrong"], 3);
+      assert.deepEqual((await look()).problems["usage-wrong"], undefined);
+    } finally {
+      isOver = true;
+      await busy;
+    }
+    await checkUsage(test.database);
+    // What is kept of a project alone.
+    await test.database.script(
+      "insert into usage_change (project_id, repository_id, repositories, manifests, tags, blobs, bytes, updated_at) " +
+        "select id, 0, 1, 0, 0, 0, 0, 0 from project",
+    );
+    assert.deepEqual(kinds(await repair()), ["usage-wrong project test"]);
+    await checkUsage(test.database);
+    assert.deepEqual(kinds(await look({ isDeep: true })), []);
   });
 
   it("repairs nothing where the store has none of the first blobs, which is rather the wrong store", async () => {

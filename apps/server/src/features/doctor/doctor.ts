@@ -1,6 +1,6 @@
 // Doctor: compares database and store while everything goes on, says what differs, and repairs what can be repaired without a guess.
 // Every finding is looked at a second time before it is told, because content comes and goes meanwhile.
-// Not here: SQL (doctor-store.ts), the checks one by one (check-blobs.ts, check-store.ts, check-edges.ts).
+// Not here: SQL (doctor-store.ts), the checks one by one (check-blobs.ts, check-store.ts, check-edges.ts, check-usage.ts).
 import type { LeaseTimes } from "../../content/blobs.ts";
 import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
 import type { Clock } from "../../platform/clock.ts";
@@ -10,6 +10,7 @@ import { StartupError } from "../../platform/startup-error.ts";
 import { checkBlobs } from "./check-blobs.ts";
 import { checkEdges, checkManifests } from "./check-edges.ts";
 import { checkStore } from "./check-store.ts";
+import { checkUsage } from "./check-usage.ts";
 import { listBlobs } from "./doctor-store.ts";
 
 /**
@@ -24,6 +25,7 @@ import { listBlobs } from "./doctor-store.ts";
  * - `reclaim-late`: bytes that should have been deleted a day ago.
  * - `edge-crossed`, `edge-missing`, `edge-surplus`: what the tables say of a manifest is not what it says itself.
  * - `manifest-rotten`: a manifest's bytes do not have its digest.
+ * - `usage-wrong`: usage that is shown is not what a recount gives. Repair: what is missing is added.
  * - `engine`: the database engine's own findings.
  */
 export type ProblemKind =
@@ -40,6 +42,7 @@ export type ProblemKind =
   | "edge-missing"
   | "edge-surplus"
   | "manifest-rotten"
+  | "usage-wrong"
   | "engine";
 
 /** Something that is wrong. */
@@ -55,7 +58,7 @@ export interface Problem {
 
 /** How far it is. `after`: where `--from` of another run would go on, in the phase `blobs`. */
 export interface DoctorProgress {
-  readonly phase: "blobs" | "store" | "links" | "manifests";
+  readonly phase: "blobs" | "store" | "links" | "usage" | "manifests";
   readonly done: number;
   readonly bytes: number;
   readonly after: number | undefined;
@@ -81,7 +84,7 @@ export interface DoctorParts {
   readonly onProgress: (progress: DoctorProgress) => void;
 }
 
-/** What was looked at. The registry keeps no usage counters that could be wrong: usage is counted when it is asked for. */
+/** What was looked at. */
 export interface DoctorResult {
   readonly blobs: number;
   readonly blobBytes: number;
@@ -91,6 +94,8 @@ export interface DoctorResult {
   /** Bytes without a row that are too young to be judged. */
   readonly youngKeys: number;
   readonly links: number;
+  /** Repositories and projects whose usage was recounted, and the registry's. */
+  readonly usages: number;
   readonly manifests: number;
   readonly problems: Readonly<Partial<Record<ProblemKind, number>>>;
   readonly found: number;
@@ -115,8 +120,9 @@ export async function examine(parts: DoctorParts): Promise<DoctorResult> {
   const blobs = await checkBlobs(counting);
   const store = await checkStore(counting);
   const links = await checkEdges(counting);
+  const usages = await checkUsage(counting);
   const manifests = parts.isDeep ? await checkManifests(counting) : 0;
-  return { ...blobs, ...store, links, manifests, problems, found, repaired };
+  return { ...blobs, ...store, links, usages, manifests, problems, found, repaired };
 }
 
 /** A directory that is not mounted, or a wrong prefix, looks like a store that lost everything: too much to record on a guess. */
