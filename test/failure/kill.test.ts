@@ -1,25 +1,74 @@
 // Kills the server with SIGKILL at random moments under a mixed load, with collection at its most eager, and starts it again over the same
-// files: everything acknowledged must be there with every byte, and nothing partial may be seen. BERTH_TEST_ROUNDS=200 for more.
+// database and store: everything acknowledged must be there with every byte, the rest whole or not at all, and nothing may leak.
+// Not here: what counts as acknowledged (registry-model.ts), power cuts (power-loss.test.ts).
 import assert from "node:assert/strict";
-import { randomInt } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, it } from "node:test";
+import { after, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { cannotRunHere, ToolUnavailable } from "../tools/install.ts";
+import { cephSettings } from "../clients/storage.ts";
+import { skipOrThrow } from "../tools/install.ts";
 import { temporaryFolder } from "../tools/processes.ts";
-import { startPostgres } from "../tools/servers.ts";
+import { startCephRgw, startPostgres } from "../tools/servers.ts";
 import { createProject, createRegistryLoad } from "./registry-load.ts";
+import { roundsOf } from "./rounds.ts";
 import { spawnServer, startServer } from "./server-process.ts";
+import { ageUploads, type Leftovers, openStored } from "./stored.ts";
 
-const rounds = Number(process.env["BERTH_TEST_ROUNDS"] ?? 15);
+/** Of each of the four: some 50 in CI, 500 in the long run. */
+const rounds = roundsOf({ usual: 13, long: 125 });
 const EAGER = { "gc.leaseSeconds": "2s", "gc.graceSeconds": "0s", "gc.intervalSeconds": "1s" };
+/** After so many rounds everything dead must have gone: rounds are shorter than it takes, so that the kills meet a busy collector. */
+const DRAIN_EVERY = 25;
+/** Far more than lease, grace, interval and work take together. */
+const DRAINED_WITHIN_MS = 300_000;
 
-async function killRounds(settings: Readonly<Record<string, string>>): Promise<string> {
+type Settings = Readonly<Record<string, string>>;
+
+/** Compares model, database and store of a running server; nothing may differ. */
+async function checkAll(load: ReturnType<typeof createRegistryLoad>, origin: string, settings: Settings) {
+  const stored = await openStored(settings);
+  try {
+    const found = await load.check(origin, stored);
+    assert.deepEqual((await stored.examine()).problems, []);
+    return found;
+  } finally {
+    await stored.close();
+  }
+}
+
+/** Waits until nothing is left but what is alive: sessions were made old before. */
+async function expectDrained(settings: Settings): Promise<void> {
+  const stored = await openStored(settings);
+  const nothing: Leftovers = { rows: { uploads: 0, reclaim: 0, leases: 0, unlinked: 0 }, keys: [], temporary: 0 };
+  try {
+    const giveUpAt = performance.now() + DRAINED_WITHIN_MS;
+    for (;;) {
+      let left = await stored.leftovers();
+      // Only when no row is left: what a row leads to is removed by what lies beside it, which age alone would take away.
+      if (left.rows.uploads === 0 && left.temporary > 0) {
+        await stored.sweep();
+        left = await stored.leftovers();
+      }
+      const isDrained = JSON.stringify(left) === JSON.stringify(nothing);
+      if (isDrained || performance.now() > giveUpAt) {
+        assert.deepEqual(left, nothing, "something leaks");
+        return;
+      }
+      await sleep(200);
+    }
+  } finally {
+    await stored.close();
+  }
+}
+
+async function killRounds(more: Settings, tell: (line: string) => void): Promise<void> {
   const folder = await temporaryFolder("kill");
-  const options = { settings: { data: join(folder, "berth"), ...EAGER, ...settings } };
-  const load = createRegistryLoad({ clients: 4, deletes: true });
+  const options = { settings: { data: join(folder, "berth"), ...EAGER, ...more } };
+  const load = createRegistryLoad({ clients: 4, leaseMs: 2000 });
   let last = { images: 0, blobs: 0 };
+  let written: readonly string[] = [];
   try {
     for (let round = 1; round <= rounds; round++) {
       // Now and then it dies while it starts.
@@ -29,15 +78,16 @@ async function killRounds(settings: Readonly<Record<string, string>>): Promise<s
         await early.kill();
       }
       const server = await startServer(options);
+      written = server.log;
       try {
         await createProject(server.origin);
-        last = await load.check(server.origin);
+        await checkAll(load, server.origin, options.settings);
         const stop = new AbortController();
         const running = load.run(server.origin, stop.signal);
         running.catch(() => undefined);
-        // After some pushes and in the middle of others; a busy machine gets its time.
-        const target = load.acknowledged + 1 + randomInt(10);
-        for (let waited = 0; load.acknowledged < target && waited < 3000; waited += 50) await Promise.race([running, sleep(50)]);
+        // After some changes and in the middle of others; a busy machine gets its time.
+        const target = load.acknowledged + 1 + randomInt(40);
+        for (let waited = 0; load.acknowledged < target && waited < 3000; waited += 20) await Promise.race([running, sleep(20)]);
         await sleep(randomInt(100));
         await server.kill();
         stop.abort();
@@ -45,37 +95,61 @@ async function killRounds(settings: Readonly<Record<string, string>>): Promise<s
       } finally {
         await server.kill();
       }
+      if (round % DRAIN_EVERY !== 0 && round !== rounds) continue;
+      await ageUploads(options.settings);
+      const quiet = await startServer(options);
+      written = quiet.log;
+      try {
+        await expectDrained(options.settings);
+        last = await checkAll(load, quiet.origin, options.settings);
+      } finally {
+        await quiet.kill();
+      }
+      tell(`${round} kills, ${load.acknowledged} changes acknowledged, ${last.images} images of ${last.blobs} blobs are there`);
     }
-    const server = await startServer(options);
-    try {
-      last = await load.check(server.origin);
-    } finally {
-      await server.kill();
-    }
+  } catch (error) {
+    // What the server had to say of it.
+    for (const line of written.slice(-20)) tell(line);
+    throw error;
   } finally {
     await rm(folder, { recursive: true, force: true, maxRetries: 3 });
   }
+  tell([...load.counts].map(([kind, times]) => `${kind}: ${times}`).join(", "));
   // Fewer would mean that the load never got going.
-  assert.ok(load.acknowledged > rounds, `only ${load.acknowledged} pushes were acknowledged`);
-  return `${rounds} kills, ${load.acknowledged} pushes acknowledged, ${last.images} images of ${last.blobs} blobs at the end`;
+  assert.ok(load.acknowledged > rounds, `only ${load.acknowledged} changes were acknowledged`);
 }
 
-describe("kill -9 under load", () => {
-  it(`keeps everything acknowledged on SQLite and a directory (${rounds} rounds)`, async (context) => {
-    context.diagnostic(await killRounds({}));
+// Two at a time: mostly they wait for disks and processes.
+describe("kill -9 under load", { concurrency: 2 }, () => {
+  const stops: (() => Promise<void>)[] = [];
+  after(async () => {
+    for (const stop of stops.toReversed()) await stop();
   });
+  const once = <T extends { stop(): Promise<void> }>(start: () => Promise<T>): (() => Promise<T>) => {
+    let started: Promise<T> | undefined;
+    return async () => {
+      if (started === undefined) {
+        started = start();
+        started.then((service) => stops.push(() => service.stop())).catch(() => undefined);
+      }
+      return started;
+    };
+  };
+  const postgres = once(startPostgres);
+  const ceph = once(startCephRgw);
 
-  it(`keeps everything acknowledged on PostgreSQL and a directory (${rounds} rounds)`, async (context) => {
-    const postgres = await startPostgres().catch((error: unknown) => {
-      if (!(error instanceof ToolUnavailable)) throw error;
-      context.skip(error.machineLacks ? cannotRunHere + error.message : error.message);
-      return undefined;
-    });
-    if (postgres === undefined) return;
-    try {
-      context.diagnostic(await killRounds({ "database.url": await postgres.createDatabase(), "auth.secretKey": "k".repeat(43) + "=" }));
-    } finally {
-      await postgres.stop();
+  for (const database of ["SQLite", "PostgreSQL"] as const) {
+    for (const store of ["a directory", "Ceph"] as const) {
+      it(`keeps everything acknowledged and leaks nothing on ${database} and ${store} (${rounds} rounds)`, async (context) => {
+        let settings: Settings = { "auth.secretKey": randomBytes(32).toString("hex") };
+        try {
+          if (database === "PostgreSQL") settings = { ...settings, "database.url": await (await postgres()).createDatabase() };
+          if (store === "Ceph") settings = { ...settings, ...cephSettings(await (await ceph()).createBucket()) };
+        } catch (error) {
+          return skipOrThrow(context, error);
+        }
+        await killRounds(settings, (line) => context.diagnostic(line));
+      });
     }
-  });
+  }
 });

@@ -20,7 +20,7 @@ export async function buildSyncedLibrary(folder: string): Promise<string> {
   return library;
 }
 
-/** What a server needs in its environment. `ignore`: syncs of paths with this text in them do nothing. */
+/** What a server needs in its environment. `ignore`: syncs of paths of this form, a shell's pattern, do nothing. */
 export function syncedEnvironment(options: { library: string; root: string; shadow: string; ignore?: string }): Record<string, string> {
   const { library, root, shadow, ignore = "" } = options;
   // Submitted to the kernel's ring, a sync would go past the library.

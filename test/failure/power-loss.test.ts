@@ -1,7 +1,8 @@
 // Cuts the power under load: the server is killed, its files are rebuilt with nothing but what was synced, or with that and a random part of
 // the rest, and everything acknowledged must be there. And the test's own proof: without the syncs it finds losses.
-// BERTH_TEST_ROUNDS=50 for more. Not here: crashes of the process alone (kill.test.ts).
+// Not here: crashes of the process alone (kill.test.ts).
 import assert from "node:assert/strict";
+import { randomInt } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it, type TestContext } from "node:test";
@@ -9,12 +10,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { cannotRunHere, ToolUnavailable } from "../tools/install.ts";
 import { temporaryFolder } from "../tools/processes.ts";
 import { buildSyncedLibrary, rebuild, syncedEnvironment } from "./power-cut.ts";
-import { createProject, createRegistryLoad } from "./registry-load.ts";
+import { createProject, createRegistryLoad, type RegistryLoad } from "./registry-load.ts";
+import { roundsOf } from "./rounds.ts";
 import { startServer } from "./server-process.ts";
+import { openStored } from "./stored.ts";
 
-const rounds = Number(process.env["BERTH_TEST_ROUNDS"] ?? 3);
-/** Pushes before the cut: some 80 of them write enough for a checkpoint of the log. */
-const PUSHES = 100;
+const rounds = roundsOf({ usual: 3, long: 60 });
+/** Changes before the cut, at random up to this: some 80 pushes write enough for a checkpoint of the log. */
+const MAX_CHANGES = 300;
 const SETTINGS = { "gc.leaseSeconds": "2s", "gc.graceSeconds": "0s", "gc.intervalSeconds": "1s" };
 
 describe("power loss on SQLite and a directory", () => {
@@ -33,26 +36,40 @@ describe("power loss on SQLite and a directory", () => {
   });
   after(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
 
+  /** Compares what is there with what was acknowledged, and asks doctor. */
+  async function compare(load: RegistryLoad, origin: string, data: string, learns: boolean) {
+    const stored = await openStored({ data, ...SETTINGS });
+    try {
+      const found = await load.check(origin, stored, { learns });
+      assert.deepEqual((await stored.examine()).problems, []);
+      return found;
+    } finally {
+      await stored.close();
+    }
+  }
+
   /** One cut: says what each rebuilt disk held, or throws what it lacked. */
   async function cutPower(
     context: TestContext,
-    options: { ignore?: string; pushes: number; isFirstStart?: boolean; disks: readonly ("least" | "some")[] },
+    options: { ignore?: string; changes: number; isFirstStart?: boolean; disks: readonly ("least" | "some")[] },
   ): Promise<void> {
     const base = join(folder, `cut-${++count}`);
     const [root, shadow] = [join(base, "disk"), join(base, "shadow")];
     await mkdir(root, { recursive: true });
     await mkdir(shadow);
     const env = syncedEnvironment({ library: library!, root, shadow, ...(options.ignore === undefined ? {} : { ignore: options.ignore }) });
-    const load = createRegistryLoad({ clients: 6, deletes: true });
+    const load = createRegistryLoad({ clients: 6, leaseMs: 2000 });
     // A server that has been started before, unless its first moments are the question.
-    for (const pushes of options.isFirstStart === true ? [options.pushes] : [1, options.pushes]) {
+    for (const changes of options.isFirstStart === true ? [options.changes] : [1, options.changes]) {
       const server = await startServer({ settings: { data: join(root, "berth"), ...SETTINGS }, env });
       try {
         await createProject(server.origin);
+        await compare(load, server.origin, join(root, "berth"), true);
         const stop = new AbortController();
         const running = load.run(server.origin, stop.signal);
         running.catch(() => undefined);
-        while (load.acknowledged < pushes) await Promise.race([running, sleep(20)]);
+        while (load.acknowledged < changes) await Promise.race([running, sleep(20)]);
+        await sleep(randomInt(50));
         await server.kill();
         stop.abort();
         await running;
@@ -65,10 +82,8 @@ describe("power loss on SQLite and a directory", () => {
       await rebuild({ root, shadow, target }, kind);
       const again = await startServer({ settings: { data: join(target, "berth"), ...SETTINGS } });
       try {
-        const { images, blobs } = await load.check(again.origin, { learns: false });
-        context.diagnostic(
-          `${load.acknowledged} pushes acknowledged; of what was kept, ${images} images of ${blobs} blobs are whole (${kind})`,
-        );
+        const { images, blobs } = await compare(load, again.origin, join(target, "berth"), false);
+        context.diagnostic(`${load.acknowledged} changes acknowledged; ${images} images of ${blobs} blobs are whole (${kind})`);
       } finally {
         await again.kill();
       }
@@ -78,24 +93,32 @@ describe("power loss on SQLite and a directory", () => {
 
   it(`keeps everything acknowledged (${rounds} cuts)`, async (context) => {
     if (library === undefined) return context.skip(missing);
-    for (let round = 0; round < rounds; round++) await cutPower(context, { pushes: PUSHES, disks: ["least", "some", "some"] });
+    for (let round = 0; round < rounds; round++)
+      await cutPower(context, { changes: 1 + randomInt(MAX_CHANGES), disks: ["least", "some", "some"] });
   });
 
   it("keeps what was acknowledged in a server's first moments", async (context) => {
     if (library === undefined) return context.skip(missing);
-    for (const pushes of [1, 3, 10]) await cutPower(context, { pushes, isFirstStart: true, disks: ["least", "some"] });
+    for (const changes of [1, 3, 10]) await cutPower(context, { changes, isFirstStart: true, disks: ["least", "some"] });
   });
 
-  for (const [name, ignore] of [
-    ["the log's sync", "berth.db-wal"],
-    ["the sync of a blob's bytes", "/uploads/"],
-    ["the sync of a blob's directory entry", "/content/blobs/"],
+  // What each sync on the way of a push is for: without it, something acknowledged is lost.
+  for (const [name, ignore, changes] of [
+    ["the log's sync", "*/berth.db-wal", 20],
+    // Only where the log began anew over what was copied out of it: that takes a checkpoint.
+    ["the database file's sync before the log begins anew", "*/berth.db", MAX_CHANGES],
+    ["the sync of the data directory, which holds database and log", "*/berth", 20],
+    ["the sync of a blob's bytes", "*/uploads/*", 20],
+    ["the sync of a blob's directory entry", "*/blobs/sha256/??", 20],
+    ["the sync of a new directory's own entry", "*/blobs/sha256", 20],
+    ["the sync of an algorithm's directory's entry", "*/content/blobs", 20],
+    ["the sync of the store's two directories' entries", "*/berth/content", 20],
   ] as const) {
     it(`would find it were ${name} missing`, async (context) => {
       if (library === undefined) return context.skip(missing);
       await assert.rejects(
-        cutPower(context, { ignore, pushes: 20, disks: ["least"] }),
-        /acknowledged, and gone|lacks|BLOB_DAMAGED|UNAVAILABLE|project crash|did not come up|ended with/,
+        cutPower(context, { ignore, changes, disks: ["least"] }),
+        /acknowledged, and gone|lacks|BLOB_DAMAGED|UNAVAILABLE|project crash|did not come up|ended with|blob-missing/,
       );
     });
   }

@@ -2,12 +2,13 @@
 // cut would leave at the least. Files by inode and time of birth, directories as lists of entries. Not here: rebuilding (power-cut.ts).
 //   SYNCED_ROOT    only what lies below it is kept
 //   SYNCED_SHADOW  where the copies go
-//   SYNCED_IGNORE  syncs of paths with this text in them do nothing: a disk that lies, or code that forgot
+//   SYNCED_IGNORE  syncs of paths of this form (a shell's pattern, in which * matches / too) do nothing: a disk that lies, or code that forgot
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -72,7 +73,7 @@ static int synced(int fd, const char *function) {
   if (root == NULL || shadow == NULL || length < 0) return real(fd);
   path[length] = 0;
   if (strncmp(path, root, strlen(root)) != 0) return real(fd);
-  if (ignore != NULL && ignore[0] && strstr(path, ignore) != NULL) return 0;
+  if (ignore != NULL && ignore[0] && fnmatch(ignore, path, 0) == 0) return 0;
   char id[96] = "";
   int is_directory = 0;
   identify(fd, "", id, sizeof id, &is_directory);
