@@ -11,7 +11,7 @@ import { migrate } from "../../apps/server/src/platform/database/migrate.ts";
 import { openPostgres, type PostgresOptions } from "../../apps/server/src/platform/database/postgres.ts";
 import { statement } from "../../apps/server/src/platform/database/statement.ts";
 import { skipOrThrow } from "../tools/install.ts";
-import { startPostgres, startStandby, type PostgresServer } from "../tools/servers.ts";
+import { startPostgres, startPostgresPair, startStandby, type PostgresPair, type PostgresServer } from "../tools/servers.ts";
 
 const insert = statement<{ name: string }>()("network.insert", (db, p) =>
   db.insertInto("project").values({ name: p.name, sort_key: p.name, is_public: 0, created_at: 0 }),
@@ -68,30 +68,16 @@ async function operator(t: TestContext, url: string): Promise<pg.Client> {
   return client;
 }
 
-/** A primary and a standby that confirms every commit, an address of both, and a database of ours on them. */
-async function pairFor(
-  t: TestContext,
-): Promise<{ primary: PostgresServer; standby: PostgresServer; urlOf(first: PostgresServer): string } | undefined> {
-  const primary = await serverFor(t);
-  if (primary === undefined) return undefined;
-  const own = new URL(await primary.createDatabase());
-  const standby = await startStandby(primary);
-  t.after(() => standby.stop());
-  await primary.query("alter system set synchronous_standby_names = '*'");
-  await primary.query("select pg_reload_conf()");
-  for (;;) {
-    const [row] = await primary.query("select sync_state from pg_stat_replication");
-    if (row?.["sync_state"] === "sync") break;
-    await sleep(50);
+/** A primary and its standby, or a skip. */
+async function pairFor(t: TestContext): Promise<PostgresPair | undefined> {
+  try {
+    const pair = await startPostgresPair();
+    t.after(() => pair.stop());
+    return pair;
+  } catch (error) {
+    skipOrThrow(t, error);
+    return undefined;
   }
-  return {
-    primary,
-    standby,
-    urlOf(first) {
-      const hosts = [first, first === primary ? standby : primary].map(({ port }) => `127.0.0.1:${port}`).join(",");
-      return `postgres://postgres@${hosts}${own.pathname}?target_session_attrs=read-write`;
-    },
-  };
 }
 
 // Four: most of each test is waiting, and every one has a server or two of its own.

@@ -9,8 +9,9 @@ import { commandsInNewHome } from "../clients/command.ts";
 import { LAYOUT_TAG, readLayout, writeImage } from "../clients/images.ts";
 import { runConformance } from "../conformance/suite.ts";
 import { requireTool } from "../tools/install.ts";
+import { everyoneCollects, lateWriterIsFenced } from "./aftermath.ts";
 import { openFaultyLink, type FaultyLink } from "./faulty-link.ts";
-import { checkImage, makeImage, MANIFEST_TYPE, pushBlob, pushImage, sha256, startPushLoad } from "./push-load.ts";
+import { checkImage, makeImage, MANIFEST_TYPE, pushImage, sha256, startPushLoad } from "./push-load.ts";
 import { ADMIN, ask, expectStatus, startReplicas, until, type Replicas, type SharedStore } from "./replicas.ts";
 
 /** Failed sign-ins before the lock, as the default has it. */
@@ -85,14 +86,19 @@ for (const store of ["Ceph", "one directory"] as const satisfies readonly Shared
 
     it("a replica that comes back after its claim ran out writes nothing", async (t) => {
       const started = await startReplicas(t, store);
-      if (started !== undefined) await lateWriterIsFenced(started);
+      if (started === undefined) return;
+      await lateWriterIsFenced(
+        started,
+        (late) => late.hold(),
+        (late) => late.resume(),
+      );
     });
   });
 }
 
 describe("three replicas and their database", () => {
   it("say so while PostgreSQL is away, refuse writes cleanly, and go on by themselves", async (t) => {
-    const started = await startReplicas(t, "one directory", { "database.acquireTimeoutSeconds": "2s" });
+    const started = await startReplicas(t, "one directory", { settings: { "database.acquireTimeoutSeconds": "2s" } });
     if (started === undefined) return;
     const { proxy, replicas, postgres } = started;
     const repository = "library/outage";
@@ -145,9 +151,12 @@ describe("three replicas and their database", () => {
 describe("three replicas and their store", () => {
   it("say so while S3 is overloaded, silent or away, refuse writes cleanly, and go on by themselves", async (t) => {
     let link: FaultyLink | undefined;
-    const started = await startReplicas(t, "versitygw", { "storage.hotCacheBytes": "0" }, async (endpoint) => {
-      link = await openFaultyLink(endpoint);
-      return link;
+    const started = await startReplicas(t, "versitygw", {
+      settings: { "storage.hotCacheBytes": "0" },
+      onTheWay: async (endpoint) => {
+        link = await openFaultyLink(endpoint);
+        return link;
+      },
     });
     if (started === undefined || link === undefined) return;
     const { proxy, replicas } = started;
@@ -401,68 +410,4 @@ async function clientsWork(t: TestContext, { proxy, replicas }: Replicas): Promi
       (await each.log()).filter((line) => line["level"] === "error"),
       [],
     );
-}
-
-/** After trouble: every replica is ready, and its next rounds of collection succeed. */
-async function everyoneCollects({ replicas }: Replicas): Promise<void> {
-  const metric = async (origin: string, name: string): Promise<number> => {
-    const page = await (await expectStatus(await ask(origin, "GET", "/metrics"), 200)).text();
-    return Number(new RegExp(`^berth_${name}(?:\\{[^}]*\\})? (\\S+)$`, "m").exec(page)?.[1]);
-  };
-  for (const { origin } of replicas) await until("ready", async () => (await fetch(`${origin}/readyz`)).status === 200);
-  const failed = await Promise.all(replicas.map(({ origin }) => metric(origin, "collection_failed_rounds_total")));
-  // Three pauses between rounds: each replica has run at least one since.
-  await sleep(3_000);
-  assert.deepEqual(await Promise.all(replicas.map(({ origin }) => metric(origin, "collection_failed_rounds_total"))), failed);
-}
-
-async function lateWriterIsFenced({ replicas: [late, other, third] }: Replicas): Promise<void> {
-  const repository = "library/fenced";
-  const octets = { "content-type": "application/octet-stream" };
-  const begun = await expectStatus(await ask(late.origin, "POST", `/v2/${repository}/blobs/uploads/`), 202);
-  const path = begun.headers.get("location")!;
-  const [wrong, right] = [randomBytes(2_000_000), randomBytes(2_000_000)];
-  // A body whose first half has arrived: the replica holds the session's claim and waits for the rest.
-  const gate = Promise.withResolvers<void>();
-  const body = new ReadableStream<Uint8Array>({
-    async start(controller) {
-      controller.enqueue(wrong.subarray(0, 1_000_000));
-      await gate.promise;
-      controller.enqueue(wrong.subarray(1_000_000));
-      controller.close();
-    },
-  });
-  const lateAnswer = ask(late.origin, "PATCH", path, { headers: octets, body: body as unknown as Uint8Array, duplex: "half" }).then(
-    (answer) => answer.status,
-    (error: unknown) => String(error),
-  );
-  await until("claimed", async () => {
-    const answer = await ask(other.origin, "PATCH", path, { headers: octets, body: right.subarray(0, 1) });
-    if (answer.status === 202) assert.fail("the claim was never held");
-    return answer.status === 409;
-  });
-  late.hold();
-  // The claim runs out; until then the session is somebody's.
-  let location = path;
-  await until("free again", async () => {
-    const answer = await ask(other.origin, "PATCH", path, { headers: octets, body: right.subarray(0, 1_000_000) });
-    location = answer.headers.get("location") ?? path;
-    return answer.status === 202;
-  });
-  gate.resolve();
-  late.resume();
-  const status = await lateAnswer;
-  assert.notEqual(status, 202, "the late writer was told that its bytes are there");
-  const digest = sha256(right);
-  await expectStatus(
-    await ask(third.origin, "PUT", `${location}?digest=${digest}`, { headers: octets, body: right.subarray(1_000_000) }),
-    201,
-  );
-  for (const { origin } of [late, other, third]) {
-    const pulled = await expectStatus(await ask(origin, "GET", `/v2/${repository}/blobs/${digest}`), 200);
-    assert.equal(sha256(Buffer.from(await pulled.arrayBuffer())), digest);
-  }
-  // The one that came back is as good as the others.
-  const image = { digest: sha256("after"), bytes: Buffer.from("after") };
-  await pushBlob(late.origin, repository, image);
 }

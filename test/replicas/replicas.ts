@@ -1,13 +1,15 @@
 // Three `berth serve` with their jobs on one PostgreSQL and one store, each a process of its own behind one proxy; to be killed, held and
 // started again. Not here: the proxy (round-robin.ts), what is pushed (push-load.ts).
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { cephSettings, postgresSettings } from "../clients/storage.ts";
+import { cephSettings } from "../clients/storage.ts";
 import { skipOrThrow } from "../tools/install.ts";
 import { freePort, startProgram, temporaryFolder, type Program } from "../tools/processes.ts";
 import { startCephRgw, startPostgres, startVersitygw, type PostgresServer } from "../tools/servers.ts";
+import { OWN_NETWORK, type NetworkPlace, type OwnNetwork } from "./own-network.ts";
 import { startRoundRobin, type RoundRobin } from "./round-robin.ts";
 
 /** Where the replicas keep bytes. */
@@ -15,6 +17,16 @@ export type SharedStore = "Ceph" | "versitygw" | "one directory";
 
 /** Puts something between the replicas and their S3; given its address, gives another. */
 export type OnTheWay = (endpoint: string) => Promise<{ readonly origin: string; stop(): Promise<void> }>;
+
+/** What a test may want otherwise. */
+export interface ReplicasOptions {
+  readonly settings?: Readonly<Record<string, string>>;
+  readonly onTheWay?: OnTheWay;
+  /** A database of the caller's, who ends it. Without it: one PostgreSQL of the replicas' own. */
+  readonly database?: { readonly url: string; readonly server: PostgresServer };
+  /** Each replica in a namespace of its own, and everything else where the network has its middle. */
+  readonly network?: OwnNetwork;
+}
 
 /** The administrator of every registry under test. */
 export const ADMIN = { name: "admin", password: "replica-test-password" };
@@ -40,10 +52,17 @@ export interface Replicas {
   readonly replicas: readonly [Replica, Replica, Replica];
   readonly proxy: RoundRobin;
   readonly postgres: PostgresServer;
+  /** Where their S3 is. */
+  readonly store: URL | undefined;
 }
 
 /** Some settings of every test here. A session's claim, a lease or a job that a killed replica held must come free within the test. */
-const SETTINGS = { "http.trustedProxies": "127.0.0.0/8", "gc.intervalSeconds": "1s", "log.level": "info", "log.format": "json" };
+const SETTINGS = {
+  "http.trustedProxies": `127.0.0.0/8,${OWN_NETWORK}`,
+  "gc.intervalSeconds": "1s",
+  "log.level": "info",
+  "log.format": "json",
+};
 
 const LAUNCHER = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
 
@@ -51,8 +70,7 @@ const LAUNCHER = join(import.meta.dirname, "../../apps/server/bin/berth-server.m
 export async function startReplicas(
   t: TestContext,
   store: SharedStore,
-  settings: Readonly<Record<string, string>> = {},
-  onTheWay?: OnTheWay,
+  { settings = {}, onTheWay, database, network }: ReplicasOptions = {},
 ): Promise<Replicas | undefined> {
   const stops: (() => Promise<void>)[] = [];
   // In the opposite order: a replica without its database would wait for it in vain.
@@ -60,17 +78,23 @@ export async function startReplicas(
     for (const stop of stops.toReversed()) await stop();
   });
   try {
-    const postgres = await startPostgres();
-    stops.push(postgres.stop);
-    const all = { ...SETTINGS, ...(await postgresSettings(postgres)), ...(await storeSettings(stops, store, onTheWay)), ...settings };
-    const first = await startReplica(stops, all);
+    const postgres = database?.server ?? (await startPostgres(network === undefined ? {} : { beyond: network }));
+    if (database === undefined) stops.push(postgres.stop);
+    // By the address that the replicas can reach.
+    const url = database?.url ?? (await postgres.createDatabase()).replace("127.0.0.1", network?.address ?? "127.0.0.1");
+    const secretKey = randomBytes(32).toString("hex");
+    const content = await storeSettings(stops, store, onTheWay, network);
+    const all = { ...SETTINGS, "database.url": url, "auth.secretKey": secretKey, ...content, ...settings };
+    const start = async (at: number): Promise<Replica> => startReplica(stops, all, await network?.join(at));
+    const first = await start(1);
     // Beside each other, as a deployment starts them.
-    const [second, third] = await Promise.all([startReplica(stops, all), startReplica(stops, all)]);
+    const [second, third] = await Promise.all([start(2), start(3)]);
     const replicas = [first, second, third] as const;
     // 4 s: longer than any answer of a running replica here, and short enough to wait for.
-    const proxy = await startRoundRobin({ hosts: replicas.map(({ host }) => host), silenceMs: 4_000 });
+    const proxy = await startRoundRobin({ hosts: replicas.map(({ host }) => host), silenceMs: 4_000, asksReady: network !== undefined });
     stops.push(proxy.stop);
-    return { replicas, proxy, postgres };
+    const endpoint = content["storage.s3.endpoint"];
+    return { replicas, proxy, postgres, store: endpoint === undefined ? undefined : new URL(endpoint) };
   } catch (error) {
     skipOrThrow(t, error);
     return undefined;
@@ -81,9 +105,10 @@ async function storeSettings(
   stops: (() => Promise<void>)[],
   store: SharedStore,
   onTheWay: OnTheWay | undefined,
+  network: OwnNetwork | undefined,
 ): Promise<Record<string, string>> {
   if (store !== "one directory") {
-    const { target, stop } = store === "Ceph" ? await startCephRgw() : await startVersitygw();
+    const { target, stop } = store === "Ceph" ? await startCephRgw() : await startVersitygw(network ?? {});
     stops.push(stop);
     const between = await onTheWay?.(target.endpoint);
     if (between !== undefined) stops.push(between.stop);
@@ -97,10 +122,14 @@ async function storeSettings(
   return { "storage.filesystem.directory": folder };
 }
 
-async function startReplica(stops: (() => Promise<void>)[], settings: Readonly<Record<string, string>>): Promise<Replica> {
+async function startReplica(
+  stops: (() => Promise<void>)[],
+  settings: Readonly<Record<string, string>>,
+  place: NetworkPlace | undefined,
+): Promise<Replica> {
   const data = await temporaryFolder("replica");
   const port = await freePort();
-  const host = `127.0.0.1:${port}`;
+  const host = `${place?.address ?? "127.0.0.1"}:${port}`;
   const flags = Object.entries({ "http.listen": host, data: join(data, "data"), ...settings }).map(([name, value]) => `--${name}=${value}`);
   let program: Program;
   let logOffset = 0;
@@ -112,8 +141,8 @@ async function startReplica(stops: (() => Promise<void>)[], settings: Readonly<R
       .map((line) => JSON.parse(line) as Record<string, unknown>);
   async function start(): Promise<void> {
     program = await startProgram({
-      command: process.execPath,
-      args: [LAUNCHER, "serve", ...flags],
+      command: place?.enter[0] ?? process.execPath,
+      args: [...(place === undefined ? [] : [...place.enter.slice(1), process.execPath]), LAUNCHER, "serve", ...flags],
       folder: data,
       env: { BERTH_ADMIN_PASSWORD: ADMIN.password },
       ready: async () => (await fetch(`http://${host}/healthz`)).status === 200,

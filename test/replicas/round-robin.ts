@@ -1,5 +1,5 @@
 // A plain HTTP proxy that gives each request to the next replica, over kept-alive connections, as load balancers do: a replica that takes no
-// connection is passed over; one that does not answer costs that request a 504 and is passed over for a while. Not here: the replicas
+// connection is passed over; one that does not answer costs that request a 504 and is passed over for a while; so is one that says that it is not ready. Not here: the replicas
 // (replicas.ts).
 import { once } from "node:events";
 import { Agent, createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
@@ -22,24 +22,28 @@ export interface RoundRobinOptions {
   readonly hosts: readonly string[];
   /** How long a replica may be silent. Tests that stop replicas want it short, so that clients go on. */
   readonly silenceMs: number;
+  /** Ask each replica every second whether it is ready, and pass over it while it is not, as docs/guide/deploy.md wants it. */
+  readonly asksReady?: boolean;
 }
 
 /** How long a silent replica gets nothing; nginx's `fail_timeout` is this by default. */
 const REST_MS = 10_000;
+const ASK_EVERY_MS = 1_000;
 
 /** Starts the proxy on a port of its own. */
-export async function startRoundRobin({ hosts, silenceMs }: RoundRobinOptions): Promise<RoundRobin> {
+export async function startRoundRobin({ hosts, silenceMs, asksReady = false }: RoundRobinOptions): Promise<RoundRobin> {
   // `scheduling` fifo: every kept connection is used, as with a pool of a real proxy.
   const agent = new Agent({ keepAlive: true, maxSockets: 64, scheduling: "fifo" });
   const given = hosts.map(() => 0);
   const restsUntil = hosts.map(() => 0);
+  const isReady = hosts.map(() => true);
   let turn = 0;
 
   /** The next that does not rest; any, where all do. */
   function next(): number {
     for (let tries = 0; tries < hosts.length; tries++) {
       const at = turn++ % hosts.length;
-      if (restsUntil[at]! <= performance.now()) return at;
+      if (restsUntil[at]! <= performance.now() && isReady[at]!) return at;
     }
     return turn++ % hosts.length;
   }
@@ -92,6 +96,21 @@ export async function startRoundRobin({ hosts, silenceMs }: RoundRobinOptions): 
     });
   }
 
+  const asking = setInterval(() => {
+    if (!asksReady) return;
+    for (const [at, host] of hosts.entries()) {
+      fetch(`http://${host}/readyz`, { signal: AbortSignal.timeout(silenceMs) }).then(
+        async (reply) => {
+          await reply.body?.cancel();
+          isReady[at] = reply.status === 200;
+        },
+        () => {
+          isReady[at] = false;
+        },
+      );
+    }
+  }, ASK_EVERY_MS);
+
   const server = createServer({ requestTimeout: 0 }, (request, response) => forward(request, response, hosts.length - 1));
   server.listen(await freePort(), "127.0.0.1");
   await once(server, "listening");
@@ -101,6 +120,7 @@ export async function startRoundRobin({ hosts, silenceMs }: RoundRobinOptions): 
     origin: `http://${host}`,
     given,
     async stop() {
+      clearInterval(asking);
       server.close();
       server.closeAllConnections();
       agent.destroy();

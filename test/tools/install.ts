@@ -99,6 +99,10 @@ const recipes = {
   // Absolute: a docker of another origin may stand before Debian's in PATH.
   docker: { how: "apt", packages: ["docker.io", "runc"], binary: "/usr/bin/docker" },
   dockerd: { how: "apt", packages: ["docker.io", "runc", "iptables"], binary: "/usr/sbin/dockerd" },
+  "docker-compose": { how: "apt", packages: ["docker-compose"], binary: "docker-compose" },
+  debootstrap: { how: "apt", packages: ["debootstrap"], binary: "debootstrap" },
+  ip: { how: "apt", packages: ["iproute2"], binary: "ip" },
+  iptables: { how: "apt", packages: ["iptables"], binary: "iptables" },
   "docker-registry": { how: "apt", packages: ["docker-registry"], binary: "docker-registry" },
   postgres: {
     how: "apt",

@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { appendFile, chown, mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import pg from "pg";
@@ -58,6 +59,48 @@ export function startStandby(primary: PostgresServer, options: PostgresOptions =
     const from = ["-h", "127.0.0.1", "-p", String(primary.port), "-U", "postgres"];
     await run(binary("pg_basebackup"), [...from, "-D", files, "-X", "stream", "-c", "fast", "-R"], { cwd: folder, ...account });
   });
+}
+
+/** A primary and a standby that confirms every commit before it is acknowledged. */
+export interface PostgresPair {
+  readonly primary: PostgresServer;
+  readonly standby: PostgresServer;
+  /** The address of the empty database that is on both, the one given first. */
+  urlOf(first: PostgresServer): string;
+  stop(): Promise<void>;
+}
+
+/** Starts both and waits until commits wait for the standby. Errors: ToolUnavailable. */
+export async function startPostgresPair(): Promise<PostgresPair> {
+  const primary = await startPostgres();
+  const stops = [primary.stop];
+  const stop = async (): Promise<void> => {
+    for (const each of stops.toReversed()) await each();
+  };
+  try {
+    const { pathname } = new URL(await primary.createDatabase());
+    const standby = await startStandby(primary);
+    stops.push(standby.stop);
+    await primary.query("alter system set synchronous_standby_names = '*'");
+    await primary.query("select pg_reload_conf()");
+    for (;;) {
+      const [row] = await primary.query("select sync_state from pg_stat_replication");
+      if (row?.["sync_state"] === "sync") break;
+      await sleep(50);
+    }
+    return {
+      primary,
+      standby,
+      urlOf(first) {
+        const hosts = [first, first === primary ? standby : primary].map(({ port }) => `127.0.0.1:${port}`);
+        return `postgres://postgres@${hosts.join(",")}${pathname}?target_session_attrs=read-write`;
+      },
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
 }
 
 interface ClusterFiles {

@@ -1,0 +1,79 @@
+// What must hold after a replica was in trouble: all are ready and do their jobs, and one that lost its claim writes nothing. Not here: the
+// trouble (the tests).
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { pushBlob, sha256 } from "./push-load.ts";
+import { ask, expectStatus, until, type Replica, type Replicas } from "./replicas.ts";
+
+/** After trouble: every replica is ready, and its next rounds of collection succeed. */
+export async function everyoneCollects({ replicas }: Replicas): Promise<void> {
+  const metric = async (origin: string, name: string): Promise<number> => {
+    const page = await (await expectStatus(await ask(origin, "GET", "/metrics"), 200)).text();
+    return Number(new RegExp(`^berth_${name}(?:\\{[^}]*\\})? (\\S+)$`, "m").exec(page)?.[1]);
+  };
+  for (const { origin } of replicas) await until("ready", async () => (await fetch(`${origin}/readyz`)).status === 200);
+  const failed = await Promise.all(replicas.map(({ origin }) => metric(origin, "collection_failed_rounds_total")));
+  // Three pauses between rounds: each replica has run at least one since.
+  await sleep(3_000);
+  assert.deepEqual(await Promise.all(replicas.map(({ origin }) => metric(origin, "collection_failed_rounds_total"))), failed);
+}
+
+/**
+ * One replica stops hearing of the world in the middle of a write (`interrupt`), its claim runs out, another writes on, and it comes back
+ * (`resume`): it must write nothing more, and be as good as the others afterwards.
+ */
+export async function lateWriterIsFenced(
+  { replicas: [late, other, third] }: Replicas,
+  interrupt: (late: Replica) => void | Promise<void>,
+  resume: (late: Replica) => void | Promise<void>,
+): Promise<void> {
+  const repository = "library/fenced";
+  const octets = { "content-type": "application/octet-stream" };
+  const begun = await expectStatus(await ask(late.origin, "POST", `/v2/${repository}/blobs/uploads/`), 202);
+  const path = begun.headers.get("location")!;
+  const [wrong, right] = [randomBytes(2_000_000), randomBytes(2_000_000)];
+  // A body whose first half has arrived: the replica holds the session's claim and waits for the rest.
+  const gate = Promise.withResolvers<void>();
+  const body = new ReadableStream<Uint8Array>({
+    async start(controller) {
+      controller.enqueue(wrong.subarray(0, 1_000_000));
+      await gate.promise;
+      controller.enqueue(wrong.subarray(1_000_000));
+      controller.close();
+    },
+  });
+  const lateAnswer = ask(late.origin, "PATCH", path, { headers: octets, body: body as unknown as Uint8Array, duplex: "half" }).then(
+    (answer) => answer.status,
+    (error: unknown) => String(error),
+  );
+  await until("claimed", async () => {
+    const answer = await ask(other.origin, "PATCH", path, { headers: octets, body: right.subarray(0, 1) });
+    if (answer.status === 202) assert.fail("the claim was never held");
+    return answer.status === 409;
+  });
+  await interrupt(late);
+  // The claim runs out; until then the session is somebody's.
+  let location = path;
+  await until("free again", async () => {
+    const answer = await ask(other.origin, "PATCH", path, { headers: octets, body: right.subarray(0, 1_000_000) });
+    location = answer.headers.get("location") ?? path;
+    return answer.status === 202;
+  });
+  gate.resolve();
+  await resume(late);
+  const status = await lateAnswer;
+  assert.notEqual(status, 202, "the late writer was told that its bytes are there");
+  const digest = sha256(right);
+  await expectStatus(
+    await ask(third.origin, "PUT", `${location}?digest=${digest}`, { headers: octets, body: right.subarray(1_000_000) }),
+    201,
+  );
+  for (const { origin } of [late, other, third]) {
+    const pulled = await expectStatus(await ask(origin, "GET", `/v2/${repository}/blobs/${digest}`), 200);
+    assert.equal(sha256(Buffer.from(await pulled.arrayBuffer())), digest);
+  }
+  // The one that came back is as good as the others.
+  const image = { digest: sha256("after"), bytes: Buffer.from("after") };
+  await pushBlob(late.origin, repository, image);
+}

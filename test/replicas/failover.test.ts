@@ -1,0 +1,50 @@
+// Three replicas on a PostgreSQL that fails over: the primary is killed under load, its standby is promoted, and the replicas, which were given
+// both hosts, find it by themselves. What was acknowledged was on both. Not here: the driver alone (test/failure/network-database.test.ts).
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { skipOrThrow } from "../tools/install.ts";
+import { startPostgresPair, type PostgresPair } from "../tools/servers.ts";
+import { everyoneCollects } from "./aftermath.ts";
+import { startPushLoad } from "./push-load.ts";
+import { ask, startReplicas, until } from "./replicas.ts";
+
+it("three replicas follow PostgreSQL to the standby that was promoted, with all that they acknowledged", async (t) => {
+  let pair: PostgresPair;
+  try {
+    pair = await startPostgresPair();
+  } catch (error) {
+    skipOrThrow(t, error);
+    return;
+  }
+  const { primary, standby, urlOf, stop } = pair;
+  const started = await startReplicas(t, "one directory", { database: { url: urlOf(primary), server: primary } });
+  // Behind the replicas' own end: hooks run in the order in which they were set.
+  t.after(stop);
+  if (started === undefined) return;
+  const { replicas, proxy } = started;
+  const load = startPushLoad(proxy.origin, { clients: 4, layerBytes: 100_000 });
+  await load.more(8);
+  await primary.kill();
+  for (const { origin } of replicas) {
+    await until("not ready", async () => {
+      const answer = await fetch(`${origin}/readyz`);
+      const { checks } = (await answer.json()) as { checks: Record<string, string> };
+      return answer.status === 503 && checks["database"] === "UNAVAILABLE";
+    });
+    // Also what a cache may hold: whose right to it could not be asked for.
+    for (const path of ["/v2/", "/v2/library/load-0/manifests/t0", "/v2/library/load-0/tags/list"]) {
+      const answer = await ask(origin, "GET", path);
+      const { errors } = (await answer.json()) as { errors: { code: string }[] };
+      assert.deepEqual([answer.status, errors[0]?.code], [503, "UNAVAILABLE"], path);
+      assert.match(answer.headers.get("retry-after") ?? "", /^\d+$/, path);
+    }
+  }
+  await standby.promote();
+  const promotedAt = performance.now();
+  for (const { origin } of replicas) await until("ready again", async () => (await fetch(`${origin}/readyz`)).status === 200);
+  t.diagnostic(`all ready ${Math.round(performance.now() - promotedAt)} ms after the standby was promoted`);
+  await load.more(8);
+  await load.stopAndCheck();
+  t.diagnostic(`${load.acknowledged} images acknowledged and pulled; pushes tried again: ${JSON.stringify([...load.retries])}`);
+  await everyoneCollects(started);
+});
