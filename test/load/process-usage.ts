@@ -34,6 +34,11 @@ export function readProcessUsage(pid: number): ProcessUsage | undefined {
   return tree.length === 0 ? undefined : { cpuSeconds: ticks / ticksPerSecond, residentBytes, peakBytes };
 }
 
+/** Who started a process; undefined when it does not run. */
+export function parentOf(pid: number): number | undefined {
+  return readStat(pid)?.parent;
+}
+
 /** Makes the peak memory of a process tree start again from what is resident now; false when that is not allowed. */
 export function resetPeakMemory(pid: number): boolean {
   try {

@@ -8,10 +8,12 @@ import { ToolUnavailable } from "../../tools/install.ts";
 import { atOurEnd } from "../../tools/processes.ts";
 import { startPostgres } from "../../tools/servers.ts";
 import type { PostgresServer } from "../../tools/servers.ts";
+import { parentOf, readProcessUsage } from "../process-usage.ts";
 import type { RegistryProcess } from "../registries.ts";
 import { scaleCases } from "./cases.ts";
 import type { Bound, ScaleCase, ScaleSample } from "./cases.ts";
 import { measureCollection } from "./collection.ts";
+import { measureMigrations } from "./migrations.ts";
 import { startScaled } from "./setup.ts";
 import type { ScaledRegistry, ScaleRun } from "./setup.ts";
 
@@ -39,7 +41,7 @@ interface ScaleRow {
   readonly p50: number;
   readonly p99: number;
   readonly rate: number;
-  /** Processor time of the registry for one operation, in ms, and its growth: what a busy machine blurs least. */
+  /** Processor time of the registry and its database for one operation, in ms, and its growth: what a busy machine blurs least. */
   readonly cpu: number;
   readonly cpuRatio: number | undefined;
   /** The bound figure's growth from the smallest size; undefined for that itself. */
@@ -126,21 +128,50 @@ async function runDatabase(
       scaled.push(one);
       remarks.push(`${one.label}: seeded in ${one.seedSeconds.toFixed(0)} s`);
     }
+    const [anyOne] = scaled;
+    const engine = anyOne === undefined ? undefined : await findEngine(anyOne);
     for (const one of scaleCases.filter(({ name }) => plan.wants(name))) {
-      const measured = await runCase(one, scaled, plan);
+      const measured = await runCase(one, scaled, plan, engine);
       rows.push(...measured);
       // A run takes an hour, and what it knows must not end with it.
       plan.progress(`\n${tableOf(measured).join("\n")}`);
       isWhole &&= measured.every(({ remark }) => remark === "");
     }
     if (plan.wants("start")) rows.push(...(await measureStarts(scaled)));
+    const largest = scaled.at(-1);
+    if (largest !== undefined && plan.wants("migrations")) {
+      for (const one of scaled) await one.process.stop();
+      remarks.push(...(await measureMigrations(largest.label, largest.openDatabase, plan.progress)));
+    }
     return isWhole;
   } finally {
     for (const one of scaled) await one.process.stop();
   }
 }
 
-async function runCase(one: ScaleCase, scaled: readonly ScaledRegistry[], plan: ScalePlan): Promise<ScaleRow[]> {
+/** Of the registry and of PostgreSQL, whose other databases rest. */
+function cpuSecondsOf({ process }: ScaledRegistry, engine: number | undefined): number {
+  return (process.usage()?.cpuSeconds ?? 0) + (engine === undefined ? 0 : (readProcessUsage(engine)?.cpuSeconds ?? 0));
+}
+
+/** The process that all of PostgreSQL's come from; undefined for SQLite. */
+async function findEngine({ dialect, openDatabase }: ScaledRegistry): Promise<number | undefined> {
+  if (dialect === "sqlite") return undefined;
+  const database = await openDatabase();
+  try {
+    const [row] = await database.session((run) => run("select pg_backend_pid() as pid"));
+    return parentOf(Number(row?.["pid"]));
+  } finally {
+    await database.close();
+  }
+}
+
+async function runCase(
+  one: ScaleCase,
+  scaled: readonly ScaledRegistry[],
+  plan: ScalePlan,
+  engine: number | undefined,
+): Promise<ScaleRow[]> {
   const samples = new Map<ScaledRegistry, MeasuredSample[]>(scaled.map((registry) => [registry, []]));
   const failures = new Map<ScaledRegistry, string>();
   for (let round = 0; round < plan.rounds; round++) {
@@ -151,10 +182,9 @@ async function runCase(one: ScaleCase, scaled: readonly ScaledRegistry[], plan: 
       try {
         // What an earlier round left in the log is not this one's.
         await sleep(100);
-        const before = registry.process.usage();
+        const before = cpuSecondsOf(registry, engine);
         const sample = await one.run(registry, plan.seconds);
-        const after = registry.process.usage();
-        taken.push({ ...sample, cpu: (((after?.cpuSeconds ?? 0) - (before?.cpuSeconds ?? 0)) * 1000) / sample.operations });
+        taken.push({ ...sample, cpu: ((cpuSecondsOf(registry, engine) - before) * 1000) / sample.operations });
       } catch (error) {
         failures.set(registry, error instanceof Error ? error.message : String(error));
       } finally {

@@ -30,6 +30,8 @@ export interface ScaledRegistry {
   readonly member: Credentials;
   readonly robot: Credentials;
   readonly seedSeconds: number;
+  /** Opens its database beside it (PostgreSQL), or while it is stopped (SQLite). */
+  readonly openDatabase: () => Promise<Database>;
 }
 
 /** What to make. `databaseUrl` undefined: SQLite. */
@@ -52,6 +54,7 @@ export async function startScaled({ folder, progress, track }: ScaleRun, size: S
   const { count, databaseUrl } = size;
   const dialect: DialectName = databaseUrl === undefined ? "sqlite" : "postgres";
   const label = `${dialect} ${count.toExponential(0).replace("+", "")}`;
+  const openDatabase = (): Promise<Database> => openSeeded(join(folder, `${dialect}-${count}`), databaseUrl);
   const registry = await startBerth(join(folder, `${dialect}-${count}`), databaseUrl);
   const { process } = registry;
   if (process === undefined) throw new Error("a registry without a process");
@@ -62,7 +65,7 @@ export async function startScaled({ folder, progress, track }: ScaleRun, size: S
     const robot = await prepareAccounts(registry, member, count);
     await process.stop();
     const startedAt = performance.now();
-    const database = await openSeeded(join(folder, `${dialect}-${count}`), databaseUrl);
+    const database = await openDatabase();
     try {
       await seedDatabase(database, anchors, size, (text) => progress(`${label}: ${text}`));
     } finally {
@@ -72,7 +75,7 @@ export async function startScaled({ folder, progress, track }: ScaleRun, size: S
     await process.restart();
     await joinProjects(registry, member, count);
     process.pause();
-    return { label, dialect, count, blobs: size.blobs, registry, process, anchors, member, robot, seedSeconds };
+    return { label, dialect, count, blobs: size.blobs, registry, process, anchors, member, robot, seedSeconds, openDatabase };
   } catch (error) {
     await process.stop();
     throw error;

@@ -20,7 +20,7 @@ export interface Backlog {
 /** Rows of one statement: some 2 ms of an event loop that others wait for. */
 const PAGE = 500;
 /** Most that is counted of either, so that a count ends: a number at the bound means "at least". */
-export const BACKLOG_BOUND = 2_000_000;
+const BACKLOG_BOUND = 2_000_000;
 
 const listLinks = statement<{ now: number; dueAt: number; repositoryId: number; blobId: number }>()("backlog.links", (db, p) =>
   db
