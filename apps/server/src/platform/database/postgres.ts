@@ -2,7 +2,7 @@
 // Not here: connections and which server they go to (postgres-pool.ts), queries, tables, the batching of hot look-ups (batch.ts).
 import { RegistryError } from "@berth/oci/errors";
 import pg from "pg";
-import type { Database, Executor, WriteOptions } from "./database.ts";
+import type { Database, Executor, RunSql, WriteOptions } from "./database.ts";
 import { createGroupSync } from "./group-sync.ts";
 import { isSilent, openPostgresPool } from "./postgres-pool.ts";
 import { bind, type Statement } from "./statement.ts";
@@ -180,7 +180,9 @@ export function openPostgres(options: PostgresOptions): Database {
       client.on("error", onError);
       try {
         await client.query("set statement_timeout = 0");
-        return await work(async (text) => (await client.query({ text, query_timeout: NO_TIMEOUT_MS } as pg.QueryConfig)).rows);
+        const run: RunSql = async (text) =>
+          (await client.query<Record<string, unknown>>({ text, query_timeout: NO_TIMEOUT_MS } as pg.QueryConfig)).rows;
+        return await work(run);
       } catch (error) {
         throw translate(error);
       } finally {
