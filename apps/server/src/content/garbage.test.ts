@@ -9,7 +9,8 @@ import type { Grant } from "../access/caller.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { statement } from "../platform/database/statement.ts";
 import { createMemoryBlobs, createMemoryStore, type MemoryBlobs } from "./blobs/memory.ts";
-import type { StorageKey } from "./blobs/blob-store.ts";
+import type { BlobStore, StorageKey } from "./blobs/blob-store.ts";
+import { PartialDeletion } from "./blobs/partial-deletion.ts";
 import {
   blobOf,
   bodyOf,
@@ -172,6 +173,33 @@ forEachDatabase("collection", (create, dialect) => {
     assert.equal(await codeOf(content.manifests.put(push, id, putOf([base]))), "MANIFEST_BLOB_UNKNOWN");
     clock.advance(graceMs + 1);
     assert.equal((await collect()).keys, 1);
+  });
+
+  it("forgets the bytes that could be deleted, though others of the batch could not, and tries those again", async () => {
+    const blobs = [base, config, top].map((blob) => blobOf(blob.bytes.toString("latin1") + "x".repeat(TEST_INLINE_MAX_BYTES)));
+    for (const blob of blobs) await upload(content, push, blob);
+    const stuck = (await find(blobs[1]!))!.key!;
+    let isStuck = true;
+    const store = storeOf();
+    const failing: BlobStore = {
+      ...store,
+      async delete(keys) {
+        await store.delete(keys.filter((key) => !isStuck || key !== stuck));
+        if (isStuck && keys.includes(stuck)) throw new PartialDeletion([stuck], new Error("stuck"));
+      },
+    };
+    const stubborn = createContent(test.database, failing, clock);
+    clock.advance(leaseMs + 1);
+    await stubborn.garbage.collectLinks(100);
+    clock.advance(graceMs + 1);
+    await assert.rejects(stubborn.garbage.reclaimBytes(100), PartialDeletion);
+    assert.deepEqual([...memory.blobs.keys()], [stuck]);
+    // The others are done with; the one is not due for a while.
+    assert.deepEqual(await stubborn.garbage.reclaimBytes(100), { examined: 0, deleted: 0, bytes: 0 });
+    isStuck = false;
+    clock.advance(3_600_000);
+    assert.equal((await stubborn.garbage.reclaimBytes(100)).deleted, 1);
+    assert.equal(memory.blobs.size, 0);
   });
 
   it("takes back a collected blob by a new upload, under a new key, before and after the old bytes are gone", async () => {

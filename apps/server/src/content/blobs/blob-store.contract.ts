@@ -449,6 +449,21 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       }
     });
 
+    it("tells a size that is not the blob's before the first byte, where it is asked to", async () => {
+      const size = 3 * MIB;
+      const content = randomBytes(size);
+      const { key } = await put(content);
+      assertSame(await readAll(a.read(key, 0, size - 1, size)), content);
+      const firstOf = (start: number, end: number, expected: number): Promise<unknown> =>
+        a.read(key, start, end, expected)[Symbol.asyncIterator]().next();
+      // More than there should be, and less.
+      await assert.rejects(firstOf(0, size - 2, size - 1), isCode("BLOB_DAMAGED"));
+      await assert.rejects(firstOf(0, 9, size + 1), isCode("BLOB_DAMAGED"));
+      await fixture.truncate(key, size - 1);
+      await assert.rejects(firstOf(0, size - 1, size), isCode("BLOB_DAMAGED"));
+      await assert.rejects(firstOf(0, 9, size), isCode("BLOB_DAMAGED"));
+    });
+
     it("refuses ids and records that are not its own", async () => {
       for (const id of ["", "../../../etc", "a/b-c-d-e-f", "ABCDEFGHIJ", "x".repeat(100), "..", "aaaaaaaa.b"]) {
         await assert.rejects(async () => a.append(id, a.begin(id), inPieces(Buffer.from("x")), { offsetBytes: 0, onBytes: ignore }));

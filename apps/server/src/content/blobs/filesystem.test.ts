@@ -1,7 +1,7 @@
 // What only a file system can do to a store: fail in its own ways, go away, answer from a stale cache. Not here: the common contract.
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -12,6 +12,7 @@ import { listFiles } from "./blob-stores.testing.ts";
 import { createDirectorySync } from "./directory-sync.ts";
 import { machineFileSystem, type FileSystemPort } from "./file-system-port.ts";
 import { createFilesystemStore } from "./filesystem.ts";
+import { PartialDeletion } from "./partial-deletion.ts";
 import { blobPath } from "./paths.ts";
 
 type Operation = keyof FileSystemPort;
@@ -276,6 +277,80 @@ describe("file system store", () => {
     for (const path of [`${old}/process.1`, `${old}/.nfs0001`, old, growing, "probe-dead.1"]) await utimes(join(uploads, path), past, past);
     assert.equal(await store.sweep(new Date(Date.now() - 3_600_000)), 2);
     assert.deepEqual((await listFiles(uploads)).toSorted(), [`${old}/.nfs0001`, `${growing}/process.3`, `${young}/process.2`].toSorted());
+  });
+
+  it("deletes all keys but those that it cannot, and says which those are", async () => {
+    const keys = await Promise.all(Array.from({ length: 30 }, () => put(randomBytes(100))));
+    // More than there are workers, so that none of them may stop at its first failure.
+    const stuck = new Set(keys.slice(0, 12));
+    const isStuck = (path: string): boolean => [...stuck].some((key) => path === blobPath(root, key));
+    fault.current = (operation, path) => (operation === "unlink" && isStuck(path) ? "EIO" : undefined);
+    await assert.rejects(store.delete(keys), (error) => {
+      assert.ok(error instanceof PartialDeletion);
+      assert.deepEqual(error.kept, stuck);
+      return isCode("UNAVAILABLE")(error.cause);
+    });
+    for (const key of keys) assert.equal((await store.stat(key)) !== undefined, stuck.has(key));
+    fault.current = none;
+    await store.delete(keys);
+    for (const key of keys) assert.equal(await store.stat(key), undefined);
+  });
+
+  it("takes a directory in a blob's place for a blob that is missing, and removes it", async () => {
+    const key = await put(randomBytes(100));
+    await rm(blobPath(root, key));
+    await mkdir(blobPath(root, key));
+    assert.equal(await store.stat(key), undefined);
+    await assert.rejects(readAll(store.read(key, 0, 99)), isCode("BLOB_DAMAGED"));
+    await assert.rejects(readAll(store.read(key, 0, 99, 100)), isCode("BLOB_DAMAGED"));
+    const listed: string[] = [];
+    for await (const each of store.list!()) listed.push(each.key);
+    assert.deepEqual(listed, []);
+    await store.delete([key]);
+    assert.deepEqual(await listFiles(root), []);
+  });
+
+  it("makes no tree where one was, however often it is asked, and goes on when it is back", async () => {
+    const key = await put(randomBytes(100));
+    let isNew = false;
+    store = createFilesystemStore({ root, processId: "again", fs: machine.port, isNew: async () => isNew });
+    await rename(root, `${root}-away`);
+    try {
+      await mkdir(root);
+      await assert.rejects(store.probe(), isCode("UNAVAILABLE"));
+      await assert.rejects(append(randomUUID(), randomBytes(10)), isCode("UNAVAILABLE"));
+      await assert.rejects(readAll(store.read(key, 0, 99)), isCode("UNAVAILABLE"));
+      assert.deepEqual(await listFiles(root), []);
+    } finally {
+      await rm(root, { recursive: true });
+      await rename(`${root}-away`, root);
+    }
+    await store.probe();
+    assert.equal((await readAll(store.read(key, 0, 99))).length, 100);
+    // Where nothing was ever stored, all is made.
+    await rm(root, { recursive: true });
+    isNew = true;
+    store = createFilesystemStore({ root, processId: "first", fs: machine.port, isNew: async () => isNew });
+    await store.probe();
+  });
+
+  it("removes an upload also when a late writer puts one more segment there", async () => {
+    const id = randomUUID();
+    const { record } = await append(id, randomBytes(10));
+    const directory = join(root, "uploads", id);
+    const late = join(directory, "process.99");
+    let isPut = false;
+    const port: FileSystemPort = {
+      ...machine.port,
+      rmdir: async (path) => {
+        if (path === directory && !isPut) await writeFile(late, "late");
+        isPut = true;
+        return machine.port.rmdir(path);
+      },
+    };
+    await createFilesystemStore({ root, processId: "remover", fs: port }).abort(id, record, async () => false);
+    assert.ok(isPut);
+    assert.deepEqual(await readdir(join(root, "uploads")), []);
   });
 
   it("puts many small appends together without keeping what it copied", async () => {

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { digestOf } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { BlobStore, StorageKey } from "./blob-store.ts";
+import { PartialDeletion } from "./partial-deletion.ts";
 import { parseStorageKey } from "./paths.ts";
 import type { S3DialectName } from "./s3-dialects.ts";
 import { startS3Stub, type S3Stub } from "./s3-stub.testing.ts";
@@ -213,7 +214,14 @@ describe("S3 store on a bad day", () => {
   it("reports keys that could not be deleted", async () => {
     const stuck = parseStorageKey("blobs/upload-0001/stuck.1");
     stub.objects.set(`pre/fix/${stuck}`, Buffer.alloc(1));
-    await assert.rejects(store.delete([parseStorageKey("blobs/upload-0001/gone.1"), stuck]), isCode("UNAVAILABLE"));
+    const gone = parseStorageKey("blobs/upload-0001/gone.1");
+    stub.objects.set(`pre/fix/${gone}`, Buffer.alloc(1));
+    await assert.rejects(store.delete([gone, stuck]), (error) => {
+      assert.ok(error instanceof PartialDeletion && isCode("UNAVAILABLE")(error));
+      assert.deepEqual(error.kept, new Set([stuck]));
+      return true;
+    });
+    assert.deepEqual([...stub.objects.keys()], [`pre/fix/${stuck}`]);
   });
 
   it("deletes by the thousand, or one by one where the dialect has no other way", async () => {
