@@ -1,6 +1,6 @@
 // A server process at one address whose program is exchanged for another version's, as a rolling upgrade does it.
 // Not here: the versions (release.ts), what clients do meanwhile (mixed-load.ts).
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { ADMIN } from "../replicas/replicas.ts";
@@ -30,28 +30,41 @@ export interface Replaceable {
 
 /** Makes a server, ended after the test. Its data directory is in `settings`, or one of its own. */
 export async function startReplaceable(t: TestContext, version: Version, settings: Settings): Promise<Replaceable> {
-  const folder = await temporaryFolder("version");
+  const home = await temporaryFolder("version");
   const port = await freePort();
   const host = `127.0.0.1:${port}`;
-  const flags = flagsOf({ data: join(folder, "data"), "http.listen": host, "log.format": "json", ...settings });
-  const start = (next: Version): Promise<Program> =>
+  const flags = flagsOf({ data: join(home, "data"), "http.listen": host, "log.format": "json", ...settings });
+  const start = async (next: Version): Promise<Program> =>
     startProgram({
       command: process.execPath,
       args: [next.launcher, "serve", ...flags],
-      folder,
+      // Goes with the process: what it logged is kept here.
+      folder: await temporaryFolder("version-log"),
       env: { BERTH_ADMIN_PASSWORD: ADMIN.password },
       ready: async () => (await fetch(`http://${host}/healthz`)).status === 200,
     });
-  let program = await start(version);
-  t.after(() => program.stop());
+  let logged = "";
+  let program: Program | undefined = await start(version);
+  async function end(): Promise<void> {
+    const ending = program;
+    program = undefined;
+    if (ending === undefined) return;
+    await ending.end("SIGTERM");
+    logged += await readFile(ending.logFile, "utf8");
+    await ending.stop();
+  }
+  t.after(async () => {
+    await end();
+    await rm(home, { recursive: true, force: true, maxRetries: 3 });
+  });
   return {
     host,
     origin: `http://${host}`,
+    end,
     async replaceBy(next) {
-      await program.end("SIGTERM");
+      await end();
       program = await start(next);
     },
-    end: () => program.end("SIGTERM"),
-    log: () => readFile(program.logFile, "utf8"),
+    log: async () => logged + (program === undefined ? "" : await readFile(program.logFile, "utf8")),
   };
 }

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { it, type TestContext } from "node:test";
+import { describe, it, type TestContext } from "node:test";
 import pg from "pg";
 import { postgresSettings } from "../clients/storage.ts";
 import { checkImage, makeImage, pushImage, sha256 } from "../replicas/push-load.ts";
@@ -95,7 +95,7 @@ async function workAcross(one: string, other: string): Promise<void> {
   }
 }
 
-it("serves through a rolling upgrade and a rolling downgrade", async (t) => {
+async function rollBothWays(t: TestContext): Promise<void> {
   let old: Version;
   let postgres: Awaited<ReturnType<typeof startPostgres>>;
   try {
@@ -167,7 +167,7 @@ it("serves through a rolling upgrade and a rolling downgrade", async (t) => {
   await load.check(one.origin);
   await expectCode(0, now, ["doctor", "--deep", ...command]);
   for (const { log } of replicas) assert.doesNotMatch(await log(), /"level":"(?:error|fatal)"/);
-});
+}
 
 /** Waits until nothing is left to collect, and compares what lies in the store with what the database names. */
 async function expectCollected(url: string, store: string): Promise<void> {
@@ -186,7 +186,7 @@ async function expectCollected(url: string, store: string): Promise<void> {
   }
 }
 
-it("exchanges the program of a SQLite registry, forwards and back", async (t) => {
+async function exchangeBothWays(t: TestContext): Promise<void> {
   let old: Version;
   try {
     old = await previousRelease(t);
@@ -249,4 +249,10 @@ it("exchanges the program of a SQLite registry, forwards and back", async (t) =>
   const restored = flagsOf({ ...settings, data: join(folder, "restored") });
   await expectCode(0, now, ["restore", join(folder, "backup"), ...restored]);
   await expectCode(0, now, ["doctor", "--deep", ...restored]);
+}
+
+// Beside each other: mostly they wait for processes and disks.
+describe("the release before and this tree", { concurrency: 2 }, () => {
+  it("serve together through a rolling upgrade and a rolling downgrade", rollBothWays);
+  it("exchange places on SQLite, forwards and back", exchangeBothWays);
 });
