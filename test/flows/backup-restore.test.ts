@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { after, before, it } from "node:test";
 import pg from "pg";
 import { readS3TestSettings } from "../../apps/server/src/content/blobs/s3.testing.ts";
@@ -138,6 +139,17 @@ it("examines beside a registry that serves, and repairs when it has stopped", as
     await expectCode(0, ["doctor", "--deep", "--data", data]);
   } finally {
     await healed.stop();
+  }
+});
+
+it("keeps every program but restore from a database that is half restored", async () => {
+  const data = join(folder.path, "half");
+  await expectCode(0, ["migrate", "--data", data, ...KEY]);
+  const database = new DatabaseSync(join(data, "berth.db"));
+  database.exec("insert into job_lease (name, holder, fence, expires_at) values ('restore', '20260101T000000000Z 0', 1, 0)");
+  database.close();
+  for (const role of [["serve"], ["migrate"], ["migrate", "--to", "2"]]) {
+    assert.match((await expectCode(1, [...role, "--data", data, ...KEY])).stderr, /half restored/);
   }
 });
 

@@ -103,6 +103,44 @@ export async function startPostgresPair(): Promise<PostgresPair> {
   }
 }
 
+/** The settings of a server that archives its log into a folder. */
+export function archiveSettings(folder: string): readonly string[] {
+  return ["archive_mode=on", `archive_command=test ! -f ${folder}/%f && cp %p ${folder}/%f`];
+}
+
+/** Makes the folder that a server's log is archived into. */
+export async function makeArchiveFolder(): Promise<string> {
+  await ensureTool("postgres");
+  const folder = await temporaryFolder("postgres-archive");
+  if (process.getuid?.() === 0) {
+    const { uid, gid } = await accountOf("postgres");
+    await chown(folder, uid, gid);
+  }
+  return folder;
+}
+
+/** Takes the copy of a server that archives into `folder`. */
+export async function takeBaseBackup(server: PostgresServer, folder: string): Promise<string> {
+  const base = join(folder, "base");
+  const account = process.getuid?.() === 0 ? await accountOf("postgres") : undefined;
+  const program = join(dirname(await ensureTool("postgres")), "pg_basebackup");
+  await run(program, ["-h", "127.0.0.1", "-p", String(server.port), "-U", "postgres", "-D", base, "-c", "fast"], {
+    cwd: folder,
+    ...account,
+  });
+  return base;
+}
+
+/** Starts another server from the copy, with the state of a moment, as `clock_timestamp()` of the first one told it. */
+export function startAtMoment(folder: string, moment: string): Promise<PostgresServer> {
+  return startCluster("postgres-restored", {}, async ({ files, account }) => {
+    await run("cp", ["-a", join(folder, "base"), files], { ...account });
+    const recovery = [`restore_command = 'cp ${folder}/%f %p'`, `recovery_target_time = '${moment}'`, "recovery_target_action = 'promote'"];
+    await appendFile(join(files, "postgresql.auto.conf"), `${recovery.join("\n")}\n`);
+    await run("touch", [join(files, "recovery.signal")], { ...account });
+  });
+}
+
 interface ClusterFiles {
   readonly files: string;
   readonly folder: string;
