@@ -95,6 +95,7 @@ export async function measureCollection(run: ScaleRun, { databaseUrl, deadBlobs 
     return [
       `${label} among as many live ones (seeded in ${seedSeconds.toFixed(0)} s):`,
       `  ${seconds.toFixed(0)} s, ${(deadBlobs / seconds).toFixed(0)} blobs/s; killed with ${left} links and keys left, and went on; ${remaining} left at the end, ${files} files`,
+      `  processor: ${(first.cpuSeconds + second.cpuSeconds).toFixed(0)} s of the registry's, the pulls' among it`,
       `  memory: ${megabytes(Math.max(first.peakBytes, second.peakBytes))} MB at the peak`,
       `  pulls at ${pullsPerSecond}/s: ${shown(idle)} without, ${shown(under)} with it, p99 ${(median(under, "p99") / median(idle, "p99")).toFixed(2)}x`,
     ];
@@ -105,6 +106,8 @@ export async function measureCollection(run: ScaleRun, { databaseUrl, deadBlobs 
 
 interface Collected {
   readonly seconds: number;
+  /** Processor time of the registry, its pulls among it. */
+  readonly cpuSeconds: number;
   readonly peakBytes: number;
   readonly pulls: readonly Pulls[];
 }
@@ -131,7 +134,7 @@ async function collect(
     else if (performance.now() - before.at > stalledMs) throw new Error(`the collector stands at ${reclaimed} of ${enough}`);
     pulls.push(await pullFor(registry, paths, windowSeconds));
   }
-  return { seconds: (performance.now() - startedAt) / 1000, peakBytes, pulls };
+  return { seconds: (performance.now() - startedAt) / 1000, cpuSeconds: process.usage()?.cpuSeconds ?? 0, peakBytes, pulls };
 }
 
 /** What the metrics page says of the collection. */
