@@ -86,7 +86,7 @@ async function blobsOnDisk(
 }
 
 async function damageBlobs(t: TestContext, settings: Readonly<Record<string, string>>, data: string, door: BackDoor): Promise<void> {
-  const all = { data, "storage.hotCacheBytes": "0", ...settings };
+  const all = { data, "storage.hotCacheBytes": "0", "gc.intervalSeconds": "1s", ...settings };
   const keyOf = (bytes: Uint8Array): string => {
     const database = new DatabaseSync(join(data, "berth.db"), { readOnly: true });
     try {
@@ -115,6 +115,13 @@ async function damageBlobs(t: TestContext, settings: Readonly<Record<string, str
     t.diagnostic(`${await server.audit()} answers of 5xx, each with its cause in the log`);
 
     // Doctor finds and marks it, which on the embedded database needs the server to be stopped.
+    const lost = makeImage("library/app", "lost", 100_000);
+    await server.push(lost);
+    await door.remove(keyOf(lost.layer));
+    assert.equal((await server.send("GET", pathOf(lost.layer))).status, 500);
+    await server.until("the alarm", async () => (await server.metric("berth_blobs_damaged")) === 1);
+    assert.equal((await server.pushBlob("library/app", lost.layer)).status, 201);
+    await server.until("the alarm's end", async () => (await server.metric("berth_blobs_damaged")) === 0);
     const found = await runRole(["doctor", "--deep"], all);
     assert.equal(found.code, 1);
     assert.match(found.stdout, new RegExp(`blob-rotten ${digestOf(rotten.layer)}`));

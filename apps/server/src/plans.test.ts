@@ -16,6 +16,7 @@ const bounded: Readonly<Record<string, string>> = {
   "access.projects_named": "a robot's scopes name a hundred projects at most",
   "account.any_user": "ends at the first user, and the first account of all is one",
   "account.lock_admins": "a rare act of an administrator, over the accounts of people",
+  "blobs.countDamaged": "counts what its limit gave",
   "member.list": "sorts the members of one project",
   "member.owned_projects": "sorts what one account owns, when that account goes",
   "project.by_ids": "sorts one page",
@@ -36,6 +37,7 @@ const mustUse: Readonly<Record<string, RegExp>> = {
   "manifests.holdLinks": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
   "manifests.leaseUnheld": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
   "garbage.hold": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
+  "blobs.countDamaged": /blob .*blob_damaged \(damaged_at>\?/,
   "backlog.links": /link .*\(\(leased_until,repository_id,blob_id\)>/,
   // A batch's keys come due together: no more than that many share a time.
   "backlog.keys": /reclaim_by_due \(due_at>\?/,

@@ -238,6 +238,17 @@ export async function hasStoredBlobs(database: Database): Promise<boolean> {
   return (await database.first(findStored, {})) !== undefined;
 }
 
+const countDamagedRows = statement<{ limit: number }>()("blobs.countDamaged", (db, p) =>
+  db
+    .selectFrom(db.selectFrom("blob").select("id").where("damaged_at", ">", 0).limit(p.limit).as("damaged"))
+    .select(({ fn }) => fn.countAll<number>().as("count")),
+);
+
+/** Blobs that are known to be damaged, and not healed since. Counted up to `limit`. */
+export async function countDamagedBlobs(database: Database, limit: number): Promise<number> {
+  return Number((await database.first(countDamagedRows, { limit }))?.count ?? 0);
+}
+
 const findByKey = statement<{ key: string }>()("blobs.findByKey", (db, p) =>
   db.selectFrom("blob").select("id").where("storage_key", "=", p.key).limit(1),
 );

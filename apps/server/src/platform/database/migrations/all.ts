@@ -6,5 +6,6 @@ import { scale } from "./0003-scale.ts";
 import { usage } from "./0004-usage.ts";
 import { usageFill } from "./0005-usage-fill.ts";
 import { collection } from "./0006-collection.ts";
+import { damage } from "./0007-damage.ts";
 
-export const migrations: readonly Migration[] = [core, access, scale, usage, usageFill, collection];
+export const migrations: readonly Migration[] = [core, access, scale, usage, usageFill, collection, damage];
