@@ -103,6 +103,8 @@ const recipes = {
   debootstrap: { how: "apt", packages: ["debootstrap"], binary: "debootstrap" },
   ip: { how: "apt", packages: ["iproute2"], binary: "ip" },
   iptables: { how: "apt", packages: ["iptables"], binary: "iptables" },
+  prometheus: { how: "apt", packages: ["prometheus"], binary: "prometheus" },
+  promtool: { how: "apt", packages: ["prometheus"], binary: "promtool" },
   "docker-registry": { how: "apt", packages: ["docker-registry"], binary: "docker-registry" },
   postgres: {
     how: "apt",
