@@ -2,6 +2,7 @@
 // after a crash. A change without an answer has happened whole or not at all. Not here: the clients (registry-load.ts), the crash.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { judgeAnswer } from "./answers.ts";
 import { PASSWORD } from "./server-process.ts";
 import type { Stored } from "./stored.ts";
 
@@ -72,19 +73,21 @@ export function sha256(bytes: Uint8Array | string): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
-/** Sends a request as the administrator. */
-export function send(
+/** Sends a request as the administrator; fails for an answer that is not as documented. */
+export async function send(
   origin: string,
   method: string,
   path: string,
   options: { body?: Uint8Array | string; type?: string; signal?: AbortSignal } = {},
 ): Promise<Response> {
-  return fetch(new URL(path, origin), {
+  const answer = await fetch(new URL(path, origin), {
     method,
     headers: { authorization, ...(options.type === undefined ? {} : { "content-type": options.type }) },
     ...(options.body === undefined ? {} : { body: options.body as string }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
+  judgeAnswer(method, answer, answer.status < 400 || method === "HEAD" ? "" : await answer.clone().text());
+  return answer;
 }
 
 /** Reads an image with all its blobs; false where there is none. Fails where it is there in part. */
