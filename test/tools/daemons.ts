@@ -1,7 +1,7 @@
 // Real container daemons that pull from and push to a registry under test: containerd (with ctr and the kubelet's CRI)
-// and dockerd. No container is ever run. Both need root. Plain servers are in servers.ts.
+// and dockerd, which can run containers as well. Both need root. Plain servers are in servers.ts.
 import { execFile } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { ensureTool, ToolUnavailable } from "./install.ts";
@@ -68,8 +68,11 @@ export interface Dockerd {
   stop(): Promise<void>;
 }
 
-/** Starts Debian's dockerd on a containerd of ours. Registries on 127.0.0.1 may be plain HTTP. Errors: ToolUnavailable. */
-export async function startDockerd(): Promise<Dockerd> {
+/**
+ * Starts Debian's dockerd on a containerd of ours. Registries on 127.0.0.1 may be plain HTTP. With `keptRoot` it also runs containers, and
+ * keeps images and layers in that folder, so that what was built once is there the next time. Errors: ToolUnavailable.
+ */
+export async function startDockerd({ keptRoot }: { readonly keptRoot?: string } = {}): Promise<Dockerd> {
   requireRoot("dockerd");
   const command = await ensureTool("dockerd");
   const docker = await ensureTool("docker");
@@ -90,13 +93,13 @@ export async function startDockerd(): Promise<Dockerd> {
         "-p",
         join(folder, "docker.pid"),
         "--data-root",
-        join(folder, "root"),
+        keptRoot ?? join(folder, "root"),
         "--exec-root",
         join(folder, "exec"),
-        // No container runs, so no network is needed; vfs works on every file system, also inside a container.
-        "--iptables=false",
+        // The network that every container gets by itself is none of ours: the machine may use its addresses.
         "--bridge=none",
-        "--storage-driver=vfs",
+        // vfs works on every file system, also inside a container, but copies every layer that a container runs on.
+        ...(keptRoot === undefined ? ["--storage-driver=vfs", "--iptables=false"] : ["--storage-driver=overlay2"]),
       ],
       folder,
       ready: async () => {
@@ -105,6 +108,9 @@ export async function startDockerd(): Promise<Dockerd> {
       },
     });
     const stop = async () => {
+      await program.end("SIGTERM");
+      await unmountBelow(folder);
+      if (keptRoot !== undefined) await unmountBelow(keptRoot);
       await program.stop();
       await containerd.stop();
     };
@@ -117,6 +123,14 @@ export async function startDockerd(): Promise<Dockerd> {
 
 // A pull's progress lines are far below this; Node's default of 1 MiB is not.
 const outputLimit = { maxBuffer: 64 * 1024 * 1024 };
+
+/** Takes away what dockerd leaves mounted: names of network namespaces, and layers of containers that were killed with it. */
+async function unmountBelow(folder: string): Promise<void> {
+  const lines = (await readFile("/proc/self/mountinfo", "utf8")).split("\n");
+  // The innermost mount stands last.
+  const points = lines.map((line) => line.split(" ")[4] ?? "").filter((point) => point.startsWith(`${folder}/`));
+  for (const point of points.toReversed()) await run("umount", [point]);
+}
 
 function containerdSettings(release: 1 | 2, folder: string, socket: string, hostsFolder: string): string {
   const images = release === 1 ? "io.containerd.grpc.v1.cri" : "io.containerd.cri.v1.images";
