@@ -156,12 +156,12 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
       );
       // Keys are never bound twice, so this finds nothing; were that rule ever broken, content would outlive the mistake.
       const free = rows.filter((row) => !bound.has(row.storage_key));
-      let failure: unknown;
+      let failure: { readonly error: unknown } | undefined;
       let kept: readonly (typeof rows)[number][] = [];
       try {
         await store.delete(free.map((row) => row.storage_key as StorageKey));
       } catch (error) {
-        failure = error;
+        failure = { error };
         // One key that cannot be deleted must not keep the others for ever.
         kept = error instanceof PartialDeletion ? rows.filter((row) => error.kept.has(row.storage_key)) : rows;
         const wait = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** Math.min(10, Math.min(...kept.map((row) => row.attempts))));
@@ -170,7 +170,7 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
       const isKept = new Set(kept);
       const ids = rows.filter((row) => !isKept.has(row)).map((row) => row.id);
       if (ids.length > 0) await database.write(dropReclaim, { ids }, ON_FULL_DISK);
-      if (failure !== undefined) throw failure;
+      if (failure !== undefined) throw failure.error;
       return { examined: rows.length, deleted: free.length, bytes: free.reduce((sum, row) => sum + row.size_bytes, 0) };
     },
   };
