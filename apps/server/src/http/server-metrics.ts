@@ -44,8 +44,17 @@ export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): v
   metrics.addGauge("ready", "1 when /readyz says 200: database and store can be used, and the server does not stop.", () =>
     seen.isReady ? 1 : 0,
   );
-  metrics.addGauges("backend_up", "1 when the database, or the store, can be used.", () =>
-    Object.entries(seen.checks).map(([backend, state]) => ({ labels: { backend }, value: state === "ok" ? 1 : 0 })),
+  const perBackend = (holds: (state: string) => boolean) => () =>
+    Object.entries(seen.checks).map(([backend, state]) => ({ labels: { backend }, value: holds(state) ? 1 : 0 }));
+  metrics.addGauges(
+    "backend_up",
+    "1 when the database, or the store, can be used, full or not.",
+    perBackend((state) => state === "ok" || state === "STORAGE_FULL"),
+  );
+  metrics.addGauges(
+    "backend_full",
+    "1 when the database, or the store, has no room for what is pushed.",
+    perBackend((state) => state === "STORAGE_FULL"),
   );
 
   metrics.addGauge("http_connections", "Open connections.", parts.connections);

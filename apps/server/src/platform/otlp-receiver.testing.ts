@@ -112,14 +112,14 @@ function readFields(bytes: Buffer): Field[] {
 const all = (fields: readonly Field[], number: number): Buffer[] =>
   fields.filter(([n]) => n === number).map(([, value]) => value as Buffer);
 const first = (fields: readonly Field[], number: number): Buffer => all(fields, number)[0] ?? Buffer.alloc(0);
-const whole = (fields: readonly Field[], number: number): bigint => (fields.find(([n]) => n === number)?.[1] as bigint | undefined) ?? 0n;
+const whole = (fields: readonly Field[], number: number): bigint => (fields.find(([n]) => n === number)?.[1] as bigint) ?? 0n;
 
 function readAttributes(pairs: readonly Buffer[]): Record<string, string | number | boolean> {
   return Object.fromEntries(
     pairs.map((pair) => {
       const fields = readFields(pair);
       const [number, value] = readFields(first(fields, 2))[0] ?? [0, Buffer.alloc(0)];
-      const read = number === 1 ? (value as Buffer).toString() : number === 2 ? value === 1n : Number(value as bigint);
+      const read = number === 1 ? value.toString() : number === 2 ? value === 1n : Number(value as bigint);
       return [first(fields, 1).toString(), read];
     }),
   );
