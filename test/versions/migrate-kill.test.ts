@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { statSync } from "node:fs";
 import { randomBytes, randomInt } from "node:crypto";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -18,8 +19,10 @@ import { startPostgres } from "../tools/servers.ts";
 import { runCommand, thisTree, type Version } from "./release.ts";
 import { flagsOf, startReplaceable, type Settings } from "./replaceable.ts";
 
-/** Kills in each direction. Each costs a start of the program. */
+/** Kills in each direction on SQLite. Each costs a start of the program. */
 const KILLS = Number(process.env["BERTH_TEST_MIGRATE_KILLS"] ?? 4);
+/** Tables that somebody writes to while PostgreSQL's are changed. Steps have to wait for each of them at some place. */
+const BUSY_TABLES = ["member", "repository_blob", "manifest", "tag"];
 /** The oldest step that is taken back: the tables themselves, with what is in them, stay. */
 const BACK_TO = 1;
 
@@ -30,14 +33,15 @@ async function expectDone(version: Version, args: readonly string[]): Promise<vo
   assert.equal(ended.code, 0, `${args[0]}: ${ended.stdout}${ended.stderr}`);
 }
 
-/** Runs a command and kills it after some time, or lets it end before; gives whether it was killed. */
-async function runAndKill(version: Version, args: readonly string[], afterMs: number): Promise<boolean> {
+/** Waits for the moment to kill; gives up when the command has ended by itself. */
+type WaitForMoment = (hasEnded: () => boolean) => Promise<void>;
+
+/** Runs a command and kills it at a moment, unless it ends before; gives whether it was killed. */
+async function runAndKill(version: Version, args: readonly string[], moment: WaitForMoment): Promise<boolean> {
   const child = spawn(process.execPath, [version.launcher, ...args], { stdio: "ignore", env: {} });
   const callOff = atOurEnd(() => child.kill("SIGKILL"));
   const ended = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
-  const timer = new AbortController();
-  await Promise.race([ended, sleep(afterMs, undefined, { signal: timer.signal }).catch(() => undefined)]);
-  timer.abort();
+  await moment(() => child.exitCode !== null);
   child.kill("SIGKILL");
   const [code, signal] = await ended;
   callOff();
@@ -45,7 +49,15 @@ async function runAndKill(version: Version, args: readonly string[], afterMs: nu
   return signal !== null;
 }
 
-async function killMigrations(t: TestContext, settings: Settings, readSchema: ReadSchema): Promise<void> {
+/** One way to disturb a migration. */
+type Disturbance = (run: (moment: WaitForMoment) => Promise<void>) => Promise<void>;
+
+async function killMigrations(
+  t: TestContext,
+  settings: Settings,
+  readSchema: ReadSchema,
+  disturbances: readonly Disturbance[],
+): Promise<void> {
   const version = await thisTree();
   const server = await startReplaceable(t, version, settings);
   const images = Array.from({ length: 12 }, () => makeImage(20_000));
@@ -55,26 +67,24 @@ async function killMigrations(t: TestContext, settings: Settings, readSchema: Re
   const command = flagsOf(settings);
   const goals = [BACK_TO, version.databaseVersion];
   const undisturbed: unknown[] = [];
-  const tookMs: number[] = [];
   for (const goal of goals) {
-    const startedAt = performance.now();
     await expectDone(version, ["migrate", "--to", String(goal), ...command]);
-    tookMs.push(performance.now() - startedAt);
     undisturbed.push(await readSchema());
   }
   assert.notDeepEqual(undisturbed[0], undisturbed[1]);
   let killed = 0;
-  for (let round = 0; round < KILLS; round++) {
+  for (const disturb of disturbances) {
     for (const [at, goal] of goals.entries()) {
       const args = ["migrate", "--to", String(goal), ...command];
-      // The first half is the program's start, before it has reached the database.
-      const [from, to] = [tookMs[at]! / 3, tookMs[at]! * 1.05];
-      if (await runAndKill(version, args, from + randomInt(Math.ceil(to - from)))) killed++;
+      await disturb(async (moment) => {
+        if (await runAndKill(version, args, moment)) killed++;
+      });
       await expectDone(version, args);
       assert.deepEqual(await readSchema(), undisturbed[at], `after a kill on the way to ${goal}`);
     }
   }
-  t.diagnostic(`${killed} of ${KILLS * goals.length} runs were killed before their end`);
+  t.diagnostic(`${killed} of ${disturbances.length * goals.length} runs were killed before their end`);
+  assert.ok(killed > 0, "nothing was killed");
   await server.replaceBy(version);
   for (const [at, image] of images.entries()) await checkImage(server.origin, `library/app-${at % 3}`, `v${at}`, image);
   await server.end();
@@ -84,14 +94,24 @@ async function killMigrations(t: TestContext, settings: Settings, readSchema: Re
 it("goes on after a kill on SQLite", async (t) => {
   const data = await temporaryFolder("migrate-kill");
   t.after(() => rm(data, { recursive: true, force: true, maxRetries: 3 }));
-  await killMigrations(t, { data, "auth.secretKey": randomBytes(32).toString("hex") }, async () => {
+  const log = join(data, "berth.db-wal");
+  /** Some moments after the first commit of a step has grown the log; opening the database alone writes a few pages. */
+  const soonAfterFirstCommit: WaitForMoment = async (hasEnded) => {
+    const sizeOf = (): number => statSync(log, { throwIfNoEntry: false })?.size ?? 0;
+    while (!hasEnded() && sizeOf() < 40_000) await sleep(1);
+    await sleep(randomInt(12));
+  };
+  const readSchema: ReadSchema = async () => {
     const database = new DatabaseSync(join(data, "berth.db"), { readOnly: true });
     try {
       return database.prepare("select type, name, sql from sqlite_schema order by type, name").all();
     } finally {
       database.close();
     }
-  });
+  };
+  const settings: Settings = { data, "auth.secretKey": randomBytes(32).toString("hex") };
+  const disturbances = Array.from({ length: KILLS }, (): Disturbance => (run) => run(soonAfterFirstCommit));
+  await killMigrations(t, settings, readSchema, disturbances);
 });
 
 it("goes on after a kill on PostgreSQL", async (t) => {
@@ -105,8 +125,32 @@ it("goes on after a kill on PostgreSQL", async (t) => {
   const data = await temporaryFolder("migrate-kill");
   t.after(() => rm(data, { recursive: true, force: true, maxRetries: 3 }));
   const settings: Settings = { data, ...(await postgresSettings(postgres)) };
-  await killMigrations(t, settings, () => listSchema(settings["database.url"]!));
+  const url = settings["database.url"]!;
+  await killMigrations(
+    t,
+    settings,
+    () => listSchema(url),
+    BUSY_TABLES.map((table) => (run) => whileBusy(url, table, run)),
+  );
 });
+
+/** Runs something while a transaction has written to a table and does not end; its moment is when somebody waits for that. */
+async function whileBusy(url: string, table: string, run: (moment: WaitForMoment) => Promise<void>): Promise<void> {
+  const [holder, watcher] = [new pg.Client({ connectionString: url }), new pg.Client({ connectionString: url })];
+  await holder.connect();
+  await watcher.connect();
+  try {
+    await holder.query(`begin; lock table ${table} in row exclusive mode`);
+    await run(async (hasEnded) => {
+      const isAwaited = async (): Promise<boolean> =>
+        (await watcher.query("select 1 from pg_locks where not granted and pid <> pg_backend_pid()")).rows.length > 0;
+      while (!hasEnded() && !(await isAwaited())) await sleep(5);
+    });
+  } finally {
+    await holder.end();
+    await watcher.end();
+  }
+}
 
 async function listSchema(url: string): Promise<unknown> {
   const client = new pg.Client({ connectionString: url });
