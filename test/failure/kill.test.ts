@@ -68,7 +68,7 @@ async function killRounds(more: Settings, tell: (line: string) => void): Promise
   const options = { settings: { data: join(folder, "berth"), ...EAGER, ...more } };
   const load = createRegistryLoad({ clients: 4, leaseMs: 2000 });
   let last = { images: 0, blobs: 0 };
-  let written: readonly string[] = [];
+  const logs: (readonly string[])[] = [];
   try {
     for (let round = 1; round <= rounds; round++) {
       // Now and then it dies while it starts.
@@ -78,17 +78,19 @@ async function killRounds(more: Settings, tell: (line: string) => void): Promise
         await early.kill();
       }
       const server = await startServer(options);
-      written = server.log;
+      logs.push(server.log);
       try {
         await createProject(server.origin);
         await checkAll(load, server.origin, options.settings);
         const stop = new AbortController();
-        const running = load.run(server.origin, stop.signal);
+        let willDie = false;
+        const running = load.run(server.origin, stop.signal, { willDie: () => willDie });
         running.catch(() => undefined);
         // After some changes and in the middle of others; a busy machine gets its time.
         const target = load.acknowledged + 1 + randomInt(40);
         for (let waited = 0; load.acknowledged < target && waited < 3000; waited += 20) await Promise.race([running, sleep(20)]);
         await sleep(randomInt(100));
+        willDie = true;
         await server.kill();
         stop.abort();
         await running;
@@ -98,7 +100,7 @@ async function killRounds(more: Settings, tell: (line: string) => void): Promise
       if (round % DRAIN_EVERY !== 0 && round !== rounds) continue;
       await ageUploads(options.settings);
       const quiet = await startServer(options);
-      written = quiet.log;
+      logs.push(quiet.log);
       try {
         await expectDrained(options.settings);
         last = await checkAll(load, quiet.origin, options.settings);
@@ -108,8 +110,12 @@ async function killRounds(more: Settings, tell: (line: string) => void): Promise
       tell(`${round} kills, ${load.acknowledged} changes acknowledged, ${last.images} images of ${last.blobs} blobs are there`);
     }
   } catch (error) {
-    // What the server had to say of it.
-    for (const line of written.slice(-20)) tell(line);
+    // What the servers had to say of it: 40 is a warning.
+    for (const line of logs
+      .flat()
+      .filter((text) => Number(/"level":(\d+)/.exec(text)?.[1] ?? 40) >= 40)
+      .slice(-30))
+      tell(line);
     throw error;
   } finally {
     await rm(folder, { recursive: true, force: true, maxRetries: 3 });

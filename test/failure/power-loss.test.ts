@@ -66,10 +66,12 @@ describe("power loss on SQLite and a directory", () => {
         await createProject(server.origin);
         await compare(load, server.origin, join(root, "berth"), true);
         const stop = new AbortController();
-        const running = load.run(server.origin, stop.signal);
+        let willDie = false;
+        const running = load.run(server.origin, stop.signal, { willDie: () => willDie });
         running.catch(() => undefined);
         while (load.acknowledged < changes) await Promise.race([running, sleep(20)]);
         await sleep(randomInt(50));
+        willDie = true;
         await server.kill();
         stop.abort();
         await running;

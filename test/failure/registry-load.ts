@@ -15,14 +15,20 @@ const BLOB_SIZES = [10, 5_000, 16_384, 16_385, 100_000, 700_000];
 
 /** A load; what it knows outlives the servers. */
 export interface RegistryLoad {
-  /** Runs clients against a server until `signal`; what is under way then fails and proves nothing. */
-  run(origin: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Runs clients against a server until `signal`; what is under way then is cut off and proves nothing, or ends first with `isGentle`, as it
+   * must where the server lives on. Until `willDie` says so no connection may break.
+   */
+  run(origin: string, signal: AbortSignal, options?: { readonly isGentle?: boolean; readonly willDie?: () => boolean }): Promise<void>;
   readonly check: RegistryModel["check"];
   /** Changes that were acknowledged. */
   readonly acknowledged: number;
   /** What was done, by kind, acknowledged or not. */
   readonly counts: ReadonlyMap<string, number>;
 }
+
+/** An answer of 503. */
+class OutOfBreath extends Error {}
 
 /** Makes the project that the load pushes into; fine where it is there. */
 export async function createProject(origin: string): Promise<void> {
@@ -42,7 +48,7 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
     const answer = await response;
     const text = await answer.text();
     // A store or database that is out of breath says so, and clients come back: no answer to build on, and no fault.
-    if (answer.status === 503) throw new Error(`503: ${text}`);
+    if (answer.status === 503) throw new OutOfBreath(text);
     assert.ok(statuses.includes(answer.status), `${answer.url} answered ${answer.status}: ${text}`);
     return answer;
   }
@@ -179,15 +185,16 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
     assert.equal(head.headers.get("docker-content-digest"), image.digest, `${repository}:${tag} is stale`);
   }
 
-  async function client(origin: string, at: number, signal: AbortSignal): Promise<void> {
+  async function client(origin: string, at: number, end: AbortSignal, signal: AbortSignal, willDie: () => boolean): Promise<void> {
     try {
-      while (!signal.aborted) {
+      while (!end.aborted) {
         await push(origin, at, signal);
         await change(origin, at, signal);
       }
     } catch (error) {
-      // The kill cuts connections some moments before the signal says so. Whatever was asked for is in doubt, so this client rests.
-      if (error instanceof assert.AssertionError) throw error;
+      if (error instanceof OutOfBreath) count("503");
+      else if (error instanceof assert.AssertionError || !(signal.aborted || willDie())) throw error;
+      // Whatever was asked for is in doubt, so this client rests.
     }
   }
 
@@ -197,10 +204,10 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
     get acknowledged() {
       return model.acknowledged;
     },
-    async run(origin, signal) {
+    async run(origin, signal, { isGentle = false, willDie = () => false } = {}) {
       const failure = new AbortController();
       const either = AbortSignal.any([signal, failure.signal]);
-      const done = Array.from({ length: clients }, (_, at) => client(origin, at, either));
+      const done = Array.from({ length: clients }, (_, at) => client(origin, at, either, isGentle ? failure.signal : either, willDie));
       try {
         await Promise.all(done);
       } finally {

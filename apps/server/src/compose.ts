@@ -46,7 +46,8 @@ import { answerToken } from "./http/token.ts";
 import { createClientAddressReader, originOf } from "./http/trusted-proxies.ts";
 import { createV2Handler, V2_OPERATIONS } from "./http/v2/handler.ts";
 import { createV2Routes } from "./http/v2/routes.ts";
-import { systemClock } from "./platform/clock.ts";
+import { type Clock, createPatientClock, systemClock } from "./platform/clock.ts";
+import { startDatabaseClock } from "./platform/database/database-clock.ts";
 import type { Database } from "./platform/database/database.ts";
 import { readerOfPostgres, type DatabaseReader } from "./platform/database/database-reader.ts";
 import { migrate } from "./platform/database/migrate.ts";
@@ -74,6 +75,10 @@ export interface Foundation {
   readonly database: Database;
   readonly store: BlobStore;
   readonly garbage: Garbage;
+  /** The time by which all processes of the registry go. */
+  readonly clock: Clock;
+  /** The same, but slow to believe a step forward: by it things end that were promised. */
+  readonly patientClock: Clock;
   readonly metrics: Metrics;
   close(): Promise<void>;
 }
@@ -170,6 +175,14 @@ export function leaseTimes(config: Config): { leaseMs: number; graceMs: number }
   return { leaseMs: config.gc.leaseSeconds * SECOND, graceMs: config.gc.graceSeconds * SECOND };
 }
 
+function warnOfClock(logger: Logger): (aheadMs: number) => void {
+  return (aheadMs) =>
+    logger.warn(
+      { aheadSeconds: Math.round(aheadMs / SECOND) },
+      "this machine's clock differs from the database's, which counts: is its time service running?",
+    );
+}
+
 /** Opens database and store, and brings the database to this program's version. */
 export async function openFoundation({ config, logger, tracing }: Surroundings): Promise<Foundation> {
   const metrics = createMetrics({
@@ -184,12 +197,19 @@ export async function openFoundation({ config, logger, tracing }: Surroundings):
     await refuseHalfRestored(database);
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
     const store = meterStore(await openStore(config, logger, async () => !(await hasStoredBlobs(database))), metrics, tracing);
+    const databaseClock = config.database.url === undefined ? undefined : await startDatabaseClock(database, warnOfClock(logger));
+    const clock = databaseClock ?? systemClock;
+    const times = leaseTimes(config);
+    const patientClock = createPatientClock(clock, times.leaseMs);
     return {
       database,
       store,
       metrics,
-      garbage: createGarbage(database, store, systemClock, leaseTimes(config)),
+      clock,
+      patientClock,
+      garbage: createGarbage(database, store, clock, times, patientClock),
       async close() {
+        databaseClock?.stop();
         await store.close();
         await database.close();
       },
@@ -201,11 +221,10 @@ export async function openFoundation({ config, logger, tracing }: Surroundings):
 }
 
 /** Builds the content's side: what uploads and the collector share. */
-function composeContent({ config, logger, tracing }: Surroundings, { database, store, garbage, metrics }: Foundation) {
-  const clock = systemClock;
+function composeContent({ config, logger, tracing }: Surroundings, { database, store, garbage, metrics, clock, patientClock }: Foundation) {
   const repositories = createRepositories(database, clock);
   const blobs = createBlobs(database, clock, leaseTimes(config));
-  const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND);
+  const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND, patientClock);
   const sessions = createUploadSessions({
     database,
     repositories,
@@ -230,7 +249,7 @@ function composeContent({ config, logger, tracing }: Surroundings, { database, s
     countBacklog: (pause) => countBacklog(database, clock.now(), pause),
     uploads: sessions,
     store,
-    clock,
+    clock: patientClock,
     intervalMs: config.gc.intervalSeconds * SECOND,
     batchSize: config.gc.batchSize,
     sweepAgeMs: config.limits.uploadAgeSeconds * SECOND + HOUR_MS,
@@ -279,9 +298,8 @@ export function composeCollector(surroundings: Surroundings, foundation: Foundat
 /** Builds and starts the registry. `jobs` false leaves the background work to `work` processes. */
 export async function startRegistry(surroundings: Surroundings, options: { jobs: boolean }): Promise<RunningRegistry> {
   const { config, logger, masterKey, tracing } = surroundings;
-  const clock = systemClock;
   const foundation = await openFoundation(surroundings);
-  const { database, store, metrics } = foundation;
+  const { database, store, metrics, clock } = foundation;
   const { repositories, blobs, uploads, sessions, collector } = composeContent(surroundings, foundation);
 
   // Access: who may.

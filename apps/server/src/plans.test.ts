@@ -52,8 +52,8 @@ const mustUse: Readonly<Record<string, RegExp>> = {
   "tags.list": /tag .*\(repository_id=\? AND name>\?\)/,
 };
 
-/** Look-ups that arrive together share a query on PostgreSQL only (batch.ts); usage is folded there only. */
-const postgresOnly = /\.findMany|^usage\.fold$/;
+/** Look-ups that arrive together share a query on PostgreSQL only (batch.ts); usage is folded there only, and only there is a clock. */
+const postgresOnly = /\.findMany|^(?:usage\.fold|clock\.read)$/;
 /** Statements of commands that read a whole database by their nature, or that one engine alone has. */
 const whole = /^(?:tables|snapshot|backup|restore|doctor|migrate)\./;
 

@@ -108,7 +108,7 @@ interface Locks {
 /** Makes the counter. */
 export function createLoginFailures(options: { database: Database; clock: Clock; rules?: LockoutRules }): LoginFailures {
   const { database, clock, rules = DEFAULT_LOCKOUT } = options;
-  const { windowMs } = rules;
+  const { windowMs, maxLockMs: longestLockMs } = rules;
   const limits = limitsOf(rules);
   const knownGood = new LRUCache<string, number>({ max: MAX_ENTRIES });
   let sweptAt = clock.now();
@@ -137,7 +137,8 @@ export function createLoginFailures(options: { database: Database; clock: Clock;
       const isKnownGood = seenAt !== undefined && now - seenAt < KNOWN_GOOD_MS;
       // Where the owner logged in before, other people's failures do not lock him out; failures on his own account from there do.
       const until = isKnownGood ? pairUntil : Math.max(pairUntil, address, account);
-      if (until > now) {
+      // An end further off than any lock lasts was written before the clock was set back: counted, it would lock out for as long as that was.
+      if (until > now && until - now <= longestLockMs) {
         throw new RegistryError("TOOMANYREQUESTS", {
           message: "too many failed logins",
           headers: { "retry-after": String(Math.ceil((until - now) / 1000)) },

@@ -31,6 +31,8 @@ export interface TokenClaims {
   readonly namesCatalog: boolean;
   /** Milliseconds since 1970. */
   readonly expiresAt: number;
+  /** Milliseconds since 1970. Before it the token is not valid yet: the clock has been set back since. */
+  readonly notBefore: number;
 }
 
 /** Makes and reads tokens. */
@@ -116,7 +118,8 @@ export function createTokens(options: TokensOptions): Tokens {
     readToken(token) {
       const found = read.get(token);
       if (found === undefined) return verify(token);
-      if (found.expiresAt > clock.now()) return found;
+      const now = clock.now();
+      if (found.notBefore <= now && found.expiresAt > now) return found;
       read.delete(token);
       throw new UnauthorizedError({ reason: "invalid_token", message: "the token has expired" });
     },
@@ -168,5 +171,6 @@ function parseClaims(payload: JWTPayload): TokenClaims {
     access: repositories,
     namesCatalog,
     expiresAt: payload.exp! * 1000,
+    notBefore: (payload.nbf ?? 0) * 1000,
   };
 }

@@ -125,13 +125,12 @@ const postponeReclaim = statement<{ ids: number[]; dueAt: number }>()("garbage.p
     .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
 );
 
-/** Opens the collector of a database and a store. */
-export function createGarbage(database: Database, store: BlobStore, clock: Clock, times: LeaseTimes): Garbage {
+/** Opens the collector of a database and a store. What has ended is judged by `judge`, which may be slower to believe a clock that was set. */
+export function createGarbage(database: Database, store: BlobStore, clock: Clock, times: LeaseTimes, judge: Clock = clock): Garbage {
   return {
     collectLinks: (batchSize) =>
       database.transaction(async (tx) => {
-        const now = clock.now();
-        const due = await tx.all(lockDue, { now, limit: batchSize });
+        const due = await tx.all(lockDue, { now: judge.now(), limit: batchSize });
         if (due.length === 0) return { examined: 0, unlinked: 0, blobs: 0, bytes: 0 };
         const held = await tx.all(listHeld, pairsOf(due));
         // Some manifest holds these after all: a push and a deletion crossed. They leave the queue.
@@ -144,12 +143,12 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
         for (const [repositoryId, links] of Map.groupBy(dead, (link) => link.repository_id)) {
           await tx.run(dropLink, { repositoryId, blobIds: links.map((link) => link.blob_id) });
         }
-        const gone = await takeUnlinkedBlobs(tx, [...new Set(dead.map((link) => link.blob_id))], now + times.graceMs);
+        const gone = await takeUnlinkedBlobs(tx, [...new Set(dead.map((link) => link.blob_id))], clock.now() + times.graceMs);
         return { examined: due.length, unlinked: dead.length, blobs: gone.count, bytes: gone.bytes };
       }, ON_FULL_DISK),
 
     async reclaimBytes(batchSize) {
-      const rows = await database.all(listReclaim, { now: clock.now(), limit: batchSize });
+      const rows = await database.all(listReclaim, { now: judge.now(), limit: batchSize });
       if (rows.length === 0) return { examined: 0, deleted: 0, bytes: 0 };
       const bound = new Set(
         (await database.all(listBoundKeys, { keys: rows.map((row) => row.storage_key) })).map((row) => row.storage_key),

@@ -5,11 +5,16 @@ import { RegistryError } from "@berth/oci/errors";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
 import { type Database, ON_FULL_DISK, type WriteOptions } from "../platform/database/database.ts";
+import type { ExpressionBuilder } from "kysely";
+import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { UploadRecord } from "./blobs/blob-store.ts";
 
 /** How long a writer holds a session without renewing: longer than any pause of a healthy process, shorter than a client's patience. */
 export const UPLOAD_LOCK_MS = 30_000;
+
+/** So much may the clocks of replicas differ before one takes another's claim for one of a time that was never reached. */
+const CLOCKS_DIFFER_MS = 60_000;
 
 /** The expiry of a session that is being removed: it sorts before all others, and no claim takes it. */
 const DOOMED = 0;
@@ -97,14 +102,25 @@ const findAlive = statement<{ id: string }>()("uploads.findAlive", (db, p) =>
   db.selectFrom("upload").select("id").where("id", "=", p.id).where("expires_at", ">", DOOMED),
 );
 
-const claim = statement<{ id: string; repositoryId: number; token: string; now: number; until: number }>()("uploads.claim", (db, p) =>
+/**
+ * Nobody writes to a session: it is unclaimed, its writer has not renewed for too long, or the claim ends later than any could that was made
+ * by the present time: the clock has been set back since, and a writer that is there will renew, or learn that it has lost the session.
+ */
+function isFree(eb: ExpressionBuilder<Schema, "upload">, claims: Claims) {
+  return eb.or([eb("lock_token", "is", null), eb("locked_until", "<", claims.now), eb("locked_until", ">", claims.latestEnd)]);
+}
+
+/** By what claims are judged: the time, and the latest end of one that was made by it. */
+type Claims = { now: number; latestEnd: number };
+
+const claim = statement<Claims & { id: string; repositoryId: number; token: string; until: number }>()("uploads.claim", (db, p) =>
   db
     .updateTable("upload")
     .set({ lock_token: p.token, locked_until: p.until })
     .where("id", "=", p.id)
     .where("repository_id", "=", p.repositoryId)
     .where("expires_at", ">", DOOMED)
-    .where(({ or, eb }) => or([eb("lock_token", "is", null), eb("locked_until", "<", p.now)]))
+    .where((eb) => isFree(eb, p))
     .returning(["id", "algorithm", "record", "offset_bytes"]),
 );
 
@@ -139,26 +155,28 @@ const doom = statement<{ id: string; token: string }>()("uploads.doom", (db, p) 
 );
 
 // Asks again what the list found: a writer may have gone on with the session meanwhile.
-const doomExpired = statement<{ id: string; token: string; now: number; until: number }>()("uploads.doomExpired", (db, p) =>
-  db
-    .updateTable("upload")
-    .set({ lock_token: p.token, locked_until: p.until, expires_at: DOOMED })
-    .where("id", "=", p.id)
-    .where("expires_at", "<", p.now)
-    .where(({ or, eb }) => or([eb("lock_token", "is", null), eb("locked_until", "<", p.now)]))
-    .returning(["id", "algorithm", "record", "offset_bytes"]),
+const doomExpired = statement<Claims & { id: string; token: string; expiredBefore: number; until: number }>()(
+  "uploads.doomExpired",
+  (db, p) =>
+    db
+      .updateTable("upload")
+      .set({ lock_token: p.token, locked_until: p.until, expires_at: DOOMED })
+      .where("id", "=", p.id)
+      .where("expires_at", "<", p.expiredBefore)
+      .where((eb) => isFree(eb, p))
+      .returning(["id", "algorithm", "record", "offset_bytes"]),
 );
 
 const drop = statement<{ id: string; token: string }>()("uploads.drop", (db, p) =>
   db.deleteFrom("upload").where("id", "=", p.id).where("lock_token", "=", p.token),
 );
 
-const listExpired = statement<{ now: number; limit: number }>()("uploads.expired", (db, p) =>
+const listExpired = statement<Claims & { expiredBefore: number; limit: number }>()("uploads.expired", (db, p) =>
   db
     .selectFrom("upload")
     .select("id")
-    .where("expires_at", "<", p.now)
-    .where(({ or, eb }) => or([eb("lock_token", "is", null), eb("locked_until", "<", p.now)]))
+    .where("expires_at", "<", p.expiredBefore)
+    .where((eb) => isFree(eb, p))
     .orderBy("expires_at")
     .limit(p.limit),
 );
@@ -167,16 +185,20 @@ const listOpen = statement<{ now: number; limit: number }>()("uploads.open", (db
   db.selectFrom("upload").select("expires_at").where("expires_at", ">", p.now).orderBy("expires_at").limit(p.limit),
 );
 
-/** Opens the upload sessions of a database; one may rest for `maxAgeMs` between requests. */
-export function createUploads(database: Database, clock: Clock, maxAgeMs: number): Uploads {
+/**
+ * Opens the upload sessions of a database; one may rest for `maxAgeMs` between requests. Which have rested too long is judged by `judge`, which
+ * may be slower to believe a clock that was set.
+ */
+export function createUploads(database: Database, clock: Clock, maxAgeMs: number, judge: Clock = clock): Uploads {
   // A session's progress was promised to nobody across a power cut, so none of these waits for the disk.
   const eventual = { durable: false };
   const ending = { durable: false, usesReserve: true };
   const newToken = (): string => randomBytes(9).toString("base64url");
+  const claimsOf = (now: number): Claims => ({ now, latestEnd: now + UPLOAD_LOCK_MS + CLOCKS_DIFFER_MS });
   async function tryClaim(repositoryId: number, id: string, options: WriteOptions): Promise<ClaimedUpload | undefined> {
     const now = clock.now();
     const token = newToken();
-    const [row] = await database.write(claim, { id, repositoryId, token, now, until: now + UPLOAD_LOCK_MS }, options);
+    const [row] = await database.write(claim, { id, repositoryId, token, ...claimsOf(now), until: now + UPLOAD_LOCK_MS }, options);
     return row === undefined ? undefined : { ...uploadOf(row), lockToken: token };
   }
   async function get(repositoryId: number, id: string): Promise<Upload> {
@@ -247,10 +269,11 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
 
     async doomExpired(limit) {
       const now = clock.now();
+      const judged = { ...claimsOf(now), expiredBefore: judge.now() };
       const doomed: ClaimedUpload[] = [];
-      for (const { id } of await database.all(listExpired, { now, limit })) {
+      for (const { id } of await database.all(listExpired, { ...judged, limit })) {
         const token = newToken();
-        const [row] = await database.write(doomExpired, { id, token, now, until: now + UPLOAD_LOCK_MS }, ON_FULL_DISK);
+        const [row] = await database.write(doomExpired, { id, token, ...judged, until: now + UPLOAD_LOCK_MS }, ON_FULL_DISK);
         if (row !== undefined) doomed.push({ ...uploadOf(row), lockToken: token });
       }
       return doomed;

@@ -8,3 +8,32 @@ export interface Clock {
 
 /** The machine's clock. */
 export const systemClock: Clock = { now: () => Date.now() };
+
+/** A step of the clock less than this is not told from its ordinary correction. */
+const LEAST_STEP_MS = 1000;
+
+/**
+ * For judging that something has ended: a clock that believes a step forward only after `patienceMs`. Machines' clocks are set, by hand, by
+ * their time service, or when a paused machine goes on; what was promised before the step then still lasts as long as was said. Where the
+ * step is taken back meanwhile it never counted. What follows from now on is written with the plain clock.
+ */
+export function createPatientClock(clock: Clock, patienceMs: number, elapsedMs: () => number = () => performance.now()): Clock {
+  let steps: { byMs: number; readonly believedAt: number }[] = [];
+  let before = { now: clock.now(), elapsed: elapsedMs() };
+  return {
+    now() {
+      const current = { now: clock.now(), elapsed: elapsedMs() };
+      let steppedMs = current.now - before.now - (current.elapsed - before.elapsed);
+      before = current;
+      if (steppedMs >= LEAST_STEP_MS) steps.push({ byMs: steppedMs, believedAt: current.elapsed + patienceMs });
+      for (const step of steps) {
+        if (steppedMs > -LEAST_STEP_MS) break;
+        const undone = Math.min(step.byMs, -steppedMs);
+        step.byMs -= undone;
+        steppedMs += undone;
+      }
+      steps = steps.filter(({ byMs, believedAt }) => byMs > 0 && believedAt > current.elapsed);
+      return current.now - steps.reduce((sum, { byMs }) => sum + byMs, 0);
+    },
+  };
+}

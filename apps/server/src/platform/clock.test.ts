@@ -1,0 +1,74 @@
+// The clock by which promises end: slow to believe a step forward, at once right again when that is taken back.
+// Not here: servers whose clock is set (test/failure/clock.test.ts).
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { createPatientClock } from "./clock.ts";
+
+const HOUR_MS = 3_600_000;
+const PATIENCE_MS = 10_000;
+
+function createClocks() {
+  let elapsed = 0;
+  let wall = 1_000_000_000_000;
+  const patient = createPatientClock({ now: () => wall }, PATIENCE_MS, () => elapsed);
+  const startedAt = wall;
+  return {
+    /** Since the start, by the patient clock. */
+    read: () => patient.now() - startedAt,
+    pass: (ms: number) => {
+      elapsed += ms;
+      wall += ms;
+    },
+    set: (ms: number) => {
+      wall += ms;
+    },
+  };
+}
+
+it("goes with a clock that nobody sets, also through small corrections", () => {
+  const { read, pass, set } = createClocks();
+  pass(5_000);
+  assert.equal(read(), 5_000);
+  set(300);
+  pass(1_000);
+  assert.equal(read(), 6_300);
+  set(-300);
+  assert.equal(read(), 6_000);
+});
+
+it("believes a step forward after its patience, each one by itself", () => {
+  const { read, pass, set } = createClocks();
+  set(HOUR_MS);
+  pass(1_000);
+  assert.equal(read(), 1_000);
+  set(2 * HOUR_MS);
+  assert.equal(read(), 1_000);
+  pass(PATIENCE_MS - 1);
+  assert.equal(read(), 1_000 + PATIENCE_MS - 1);
+  pass(1);
+  assert.equal(read(), 3 * HOUR_MS + 1_000 + PATIENCE_MS);
+});
+
+it("forgets a step that is taken back, whole or in part", () => {
+  const { read, pass, set } = createClocks();
+  set(2 * HOUR_MS);
+  assert.equal(read(), 0);
+  set(-HOUR_MS);
+  assert.equal(read(), 0);
+  set(-HOUR_MS);
+  assert.equal(read(), 0);
+  pass(1_000);
+  assert.equal(read(), 1_000);
+  pass(PATIENCE_MS);
+  assert.equal(read(), 1_000 + PATIENCE_MS);
+});
+
+it("follows a step back at once", () => {
+  const { read, pass, set } = createClocks();
+  pass(5_000);
+  set(-HOUR_MS);
+  assert.equal(read(), 5_000 - HOUR_MS);
+  set(HOUR_MS);
+  pass(PATIENCE_MS + 1);
+  assert.equal(read(), 5_000 - HOUR_MS + PATIENCE_MS + 1);
+});

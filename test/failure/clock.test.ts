@@ -1,0 +1,241 @@
+// The clock is set by hours and days, forward and back, while servers run: nothing acknowledged is lost, no promise ends early, what had to
+// expire is refused, and nothing is stuck for ever. Replicas whose clocks differ go by their database's. Not here: schedules (content/).
+import assert from "node:assert/strict";
+import { randomBytes, randomInt } from "node:crypto";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, describe, it, type TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { skipOrThrow } from "../tools/install.ts";
+import { temporaryFolder } from "../tools/processes.ts";
+import { startPostgres } from "../tools/servers.ts";
+import { createProject, createRegistryLoad, type RegistryLoad } from "./registry-load.ts";
+import { send } from "./registry-model.ts";
+import { roundsOf } from "./rounds.ts";
+import { PASSWORD, startServer } from "./server-process.ts";
+import { openStored } from "./stored.ts";
+import { buildClockLibrary, createWallClock } from "./wall-clock.ts";
+
+const HOUR = 3600;
+const DAY = 24 * HOUR;
+/** Long enough that a push of this load is done in half of it on a busy machine. */
+const LEASE_SECONDS = 10;
+const SETTINGS = { "gc.leaseSeconds": `${LEASE_SECONDS}s`, "gc.graceSeconds": "1s", "gc.intervalSeconds": "1s" };
+const rounds = roundsOf({ usual: 1, long: 20 });
+
+type Settings = Readonly<Record<string, string>>;
+
+describe("clocks that are set", () => {
+  let folder: string;
+  let library: string | undefined;
+  let unavailable: unknown;
+  let count = 0;
+
+  before(async () => {
+    folder = await temporaryFolder("clock");
+    library = await buildClockLibrary(folder).catch((error: unknown) => {
+      unavailable = error;
+      return undefined;
+    });
+  });
+  after(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
+
+  const newClock = () => createWallClock(library!, join(folder, `clock-${++count}`));
+
+  async function compare(load: RegistryLoad, origin: string, settings: Settings): Promise<void> {
+    const stored = await openStored(settings);
+    try {
+      await load.check(origin, stored);
+      const kinds = (await stored.examine()).problems.map(({ kind, detail }) => `${kind}: ${detail}`);
+      // Doctor goes by the machine's clock, by which a lease of a clock that was behind is late.
+      assert.deepEqual(
+        kinds.filter((kind) => !kind.startsWith("lease-late")),
+        [],
+      );
+    } finally {
+      await stored.close();
+    }
+  }
+
+  async function untilLeftovers(settings: Settings, isReached: (rows: Readonly<Record<string, number>>) => boolean): Promise<void> {
+    const stored = await openStored(settings);
+    try {
+      const giveUpAt = performance.now() + 120_000;
+      for (;;) {
+        const { rows } = await stored.leftovers();
+        if (isReached(rows)) return;
+        if (performance.now() > giveUpAt) assert.fail(`stuck: ${JSON.stringify(rows)}`);
+        await sleep(200);
+      }
+    } finally {
+      await stored.close();
+    }
+  }
+
+  it(`keep every promise and lose nothing while one server's clock goes back and forth (${rounds} rounds)`, async (context) => {
+    if (library === undefined) return skipOrThrow(context, unavailable);
+    const wall = await newClock();
+    const settings = { data: join(folder, `berth-${count}`), ...SETTINGS };
+    const load = createRegistryLoad({ clients: 3, leaseMs: LEASE_SECONDS * 1000 });
+    for (let round = 0; round < rounds; round++) {
+      const server = await startServer({ settings, env: wall.env });
+      try {
+        await createProject(server.origin);
+        await compare(load, server.origin, settings);
+        const stop = new AbortController();
+        const running = load.run(server.origin, stop.signal, { isGentle: true });
+        running.catch(() => undefined);
+        for (const shift of [HOUR, -HOUR, DAY, 10 * DAY, -DAY, 0, randomInt(-30 * DAY, 30 * DAY), 0]) {
+          await wall.set(shift);
+          // A busy machine gets its time to push something at each of them.
+          const target = load.acknowledged + 5;
+          for (let waited = 0; load.acknowledged < target && waited < 10_000; waited += 50) await Promise.race([running, sleep(50)]);
+        }
+        stop.abort();
+        await running;
+        await compare(load, server.origin, settings);
+        // Leases of the time that was ahead last until then, or until somebody sets the clock: as long as it was wrong, and no longer.
+        await wall.set(40 * DAY);
+        await untilLeftovers(settings, ({ leases, reclaim }) => leases === 0 && reclaim === 0);
+        await compare(load, server.origin, settings);
+        await wall.set(0);
+      } finally {
+        await server.kill();
+      }
+    }
+    context.diagnostic(`${load.acknowledged} changes acknowledged, ${[...load.counts].map(([kind, n]) => `${kind}: ${n}`).join(", ")}`);
+  });
+
+  it("refuse tokens of another time, forward and back, and robots past their end", async (context) => {
+    if (library === undefined) return skipOrThrow(context, unavailable);
+    const wall = await newClock();
+    const server = await startServer({ settings: { data: join(folder, `berth-${count}`), ...SETTINGS }, env: wall.env });
+    try {
+      await createProject(server.origin);
+      const tokenOf = async (name: string, password: string): Promise<string | number> => {
+        const authorization = `Basic ${Buffer.from(`${name}:${password}`).toString("base64")}`;
+        const url = new URL("/token?service=berth&scope=repository:crash/one:pull", server.origin);
+        const answer = await fetch(url, { headers: { authorization } });
+        return answer.status === 200 ? ((await answer.json()) as { token: string }).token : answer.status;
+      };
+      const statusWith = async (token: string | number): Promise<number> =>
+        (await fetch(new URL("/v2/", server.origin), { headers: { authorization: `Bearer ${token}` } })).status;
+      const expiresAt = new Date(Date.now() + HOUR * 1000).toISOString();
+      const made = await send(server.origin, "POST", "/api/v1/projects/crash/robots", {
+        body: JSON.stringify({ name: "puller", scopes: [{ repositories: "crash/*", actions: ["pull"] }], expiresAt }),
+        type: "application/json",
+      });
+      const text = await made.text();
+      assert.equal(made.status, 201, text);
+      const robot = JSON.parse(text) as { login: string; secret: string };
+      const robotName = robot.login;
+
+      const token = await tokenOf("admin", PASSWORD);
+      assert.equal(await statusWith(token), 200);
+      assert.equal(typeof (await tokenOf(robotName, robot.secret)), "string");
+      for (const shift of [DAY, -DAY]) {
+        await wall.set(shift);
+        assert.equal(await statusWith(token), 401, `a token of another time is taken, the clock being ${shift} s off`);
+        assert.equal(await statusWith(await tokenOf("admin", PASSWORD)), 200);
+        if (shift > 0) assert.equal(await tokenOf(robotName, robot.secret), 401);
+      }
+      await wall.set(0);
+      assert.equal(await statusWith(await tokenOf("admin", PASSWORD)), 200);
+      assert.equal(typeof (await tokenOf(robotName, robot.secret)), "string");
+    } finally {
+      await server.kill();
+    }
+  });
+
+  it("hold no session up that a writer left when its clock was ahead", async (context) => {
+    if (library === undefined) return skipOrThrow(context, unavailable);
+    const wall = await newClock();
+    const settings = { data: join(folder, `berth-${count}`), ...SETTINGS };
+    await wall.set(DAY);
+    let server = await startServer({ settings, env: wall.env });
+    try {
+      await createProject(server.origin);
+      const begun = await send(server.origin, "POST", "/v2/crash/one/blobs/uploads/");
+      const location = begun.headers.get("location")!;
+      const bytes = randomBytes(100_000);
+      // A writer that dies in the middle of a chunk: it has claimed the session.
+      const stalled = fetch(new URL(location, server.origin), {
+        method: "PATCH",
+        headers: {
+          authorization: `Basic ${Buffer.from(`admin:${PASSWORD}`).toString("base64")}`,
+          "content-type": "application/octet-stream",
+        },
+        body: (async function* () {
+          yield bytes.subarray(0, 50_000);
+          await new Promise(() => undefined);
+        })() as never,
+        duplex: "half",
+      } as RequestInit);
+      stalled.catch(() => undefined);
+      let status = 0;
+      for (let tries = 0; tries < 200 && status !== 409; tries++) {
+        status = (await send(server.origin, "PATCH", location, { body: "", type: "application/octet-stream" })).status;
+        await sleep(20);
+      }
+      assert.equal(status, 409);
+      await server.kill();
+      await wall.set(0);
+      server = await startServer({ settings, env: wall.env });
+      const again = await send(server.origin, "PATCH", location, { body: bytes, type: "application/octet-stream" });
+      assert.equal(again.status, 202, await again.text());
+    } finally {
+      await server.kill();
+    }
+  });
+
+  it("count for nothing on replicas of one PostgreSQL: its clock does", async (context: TestContext) => {
+    if (library === undefined) return skipOrThrow(context, unavailable);
+    let postgres: Awaited<ReturnType<typeof startPostgres>>;
+    try {
+      postgres = await startPostgres();
+    } catch (error) {
+      return skipOrThrow(context, error);
+    }
+    try {
+      const shared = {
+        ...SETTINGS,
+        "auth.secretKey": randomBytes(32).toString("hex"),
+        "database.url": await postgres.createDatabase(),
+        "storage.filesystem.directory": join(folder, "shared-store"),
+      };
+      const [ahead, behind] = [await newClock(), await newClock()];
+      await ahead.set(DAY);
+      await behind.set(-5 * 60);
+      const first = await startServer({ settings: { data: join(folder, "ahead"), ...shared }, env: ahead.env });
+      const second = await startServer({ settings: { data: join(folder, "behind"), ...shared }, env: behind.env });
+      try {
+        assert.ok(
+          first.log.some((line) => line.includes('"aheadSeconds":86400')),
+          "the clock that is a day off was not told of",
+        );
+        const token = (await (await send(first.origin, "GET", "/token?service=berth")).json()) as { token: string };
+        const answer = await fetch(new URL("/v2/", second.origin), { headers: { authorization: `Bearer ${token.token}` } });
+        assert.equal(answer.status, 200, "a token of one replica is not taken by the other");
+        await createProject(first.origin);
+        // Pushes through the one that is behind, while both collect: by its own clock the other would take every lease at once.
+        const settings = { data: join(folder, "behind"), ...shared };
+        const load = createRegistryLoad({ clients: 3, leaseMs: LEASE_SECONDS * 1000 });
+        const stop = new AbortController();
+        const running = load.run(second.origin, stop.signal, { isGentle: true });
+        running.catch(() => undefined);
+        for (let waited = 0; load.acknowledged < 60 && waited < 30_000; waited += 50) await Promise.race([running, sleep(50)]);
+        stop.abort();
+        await running;
+        await compare(load, first.origin, settings);
+        await untilLeftovers(settings, ({ leases, reclaim }) => leases === 0 && reclaim === 0);
+        await compare(load, second.origin, settings);
+        context.diagnostic(`${load.acknowledged} changes acknowledged`);
+      } finally {
+        await first.kill();
+        await second.kill();
+      }
+    } finally {
+      await postgres.stop();
+    }
+  });
+});
