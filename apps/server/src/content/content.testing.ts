@@ -69,7 +69,7 @@ export function createContent(
       blobs,
       store,
       inlineMaxBytes: TEST_INLINE_MAX_BYTES,
-      maxBlobBytes: 1024 * 1024,
+      maxBlobBytes: 16 * 1024 * 1024,
       onBackgroundError,
       noteRead: () => undefined,
     }),

@@ -10,6 +10,7 @@ import type { BlobStoreFixture } from "../content/blobs/blob-store.contract.ts";
 import { forEachBlobStore } from "../content/blobs/blob-stores.testing.ts";
 import { createContent, createGrants, readBlob, TEST_TIMES, TEST_UPLOAD_AGE_MS, type Content } from "../content/content.testing.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
+import { FOLD_BYTES } from "../content/blobs/segments.ts";
 import { holdAt, interceptDatabase, interceptStore, type Held, type Hook } from "../content/intercept.testing.ts";
 import { UPLOAD_LOCK_MS } from "../content/uploads.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
@@ -209,6 +210,28 @@ forEachDatabase("upload sessions of several processes", (create) => {
           await removed;
           await assertNothingLeft(late);
         }
+      });
+
+      it("remove what was finished after the session had ended", async () => {
+        // Nothing is copied in memory: there is nothing to come too late.
+        if (storeName === "memory") return;
+        const held = holdAt("store.finish");
+        const [slow, quick] = [await start(held.hook), await start()];
+        // Two segments, which each finish copies into a blob of its own: a small first one would be copied into the second.
+        const bytes = Buffer.alloc(FOLD_BYTES + 100_000, "two segments ");
+        const { id } = await quick.sessions.begin(push, "sha256");
+        await quick.sessions.append(push, id, chunkOf(bytes.subarray(0, FOLD_BYTES)));
+        await quick.sessions.append(push, id, chunkOf(bytes.subarray(FOLD_BYTES)));
+        const late = codeOf(slow.sessions.finish(push, id, digestOf(bytes), undefined));
+        await held.reached;
+        clock.advance(UPLOAD_LOCK_MS + 1);
+        // The other one ends the session without a word of the segments, as one does that dies before it clears up.
+        const claimed = await quick.uploads.claim(push, repositoryId, id);
+        assert.equal(await quick.uploads.doom(claimed), true);
+        await quick.uploads.drop(claimed);
+        held.letGo();
+        assert.equal(await late, "CONFLICT");
+        await assertNothingLeft(quick);
       });
 
       it("leave nothing when the process ends between the commit and what it would clear up", async () => {
