@@ -59,6 +59,7 @@ import { openKeyPair } from "./platform/tls.ts";
 import type { Tracing } from "./platform/tracing.ts";
 import { VERSION } from "./platform/version.ts";
 import { carriesAuthorization } from "./platform/host-names.ts";
+import { connectionsWithin, openFilesLimit } from "./platform/open-files.ts";
 import { createNoteRead } from "./platform/young-memory.ts";
 
 /** What a role brings with it. */
@@ -440,6 +441,14 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     retryAfterSeconds: 2,
   });
   const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => metrics.operation(kind));
+  const openFiles = await openFilesLimit();
+  const maxConnections = connectionsWithin(openFiles, config.http.maxConnections);
+  if (maxConnections < config.http.maxConnections) {
+    logger.warn(
+      { openFiles, maxConnections, wanted: config.http.maxConnections },
+      "the system lets this process open too few files for http.maxConnections: it takes fewer connections; raise the limit (LimitNOFILE=, ulimit -n) or lower the setting",
+    );
+  }
   const server: RunningServer = await startServer(
     {
       host: config.http.listen.host,
@@ -447,7 +456,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
       keyPair,
       headerTimeoutMs: config.http.headerTimeoutSeconds * SECOND,
       keepAliveMs: config.http.keepAliveSeconds * SECOND,
-      maxConnections: config.http.maxConnections,
+      maxConnections,
       logger,
     },
     {

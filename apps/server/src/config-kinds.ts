@@ -134,7 +134,7 @@ export function secret(words: Words & { readonly minLength?: number }): Setting<
   );
 }
 
-/** The address of a PostgreSQL database; it may hold a password, so it counts as a secret. */
+/** The address of a PostgreSQL database, on one host or several; it may hold a password, so it counts as a secret. */
 export function databaseUrl(words: Words): Setting<string | undefined> {
   const kind = "an address such as postgres://user:password@host:5432/name";
   return optional(

@@ -70,6 +70,10 @@ const UNBOUNDED_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 const FIRST_REQUEST_MS = 1_000;
 /** How long requests without a connection may take to end: they write a row or two. */
 const SETTLE_MS = 5_000;
+/** How long a connection that we ended waits for the other side's end. */
+const LINGER_MS = 2_000;
+/** Looking through all connections takes time, and a flood must not make it the only thing that is done. */
+const MAKE_ROOM_EVERY_MS = 1_000;
 /** So that clients know what to send; the data plane has a challenge of its own. Source: RFC 9110, section 15.5.2; RFC 7617. */
 const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
 
@@ -196,20 +200,33 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   server.on("checkContinue", listener);
   options.keyPair?.attach(server as never);
   server.maxConnections = options.maxConnections;
+  // Full: those that only rest make room for the next that come; the one that showed it is lost.
+  let madeRoomAt = 0;
+  server.on("drop", () => {
+    const now = performance.now();
+    if (now - madeRoomAt < MAKE_ROOM_EVERY_MS) return;
+    madeRoomAt = now;
+    options.logger.warn({ connections: sockets.size }, "http.maxConnections is reached: connections at rest are closed");
+    server.closeIdleConnections();
+  });
   const sockets = keep(server, "connection");
   // What requests come over: with TLS that is not the plain connection, but what the handshake made of it.
   const carriers = options.keyPair === undefined ? sockets : keep(server, "secureConnection");
   const ending = new WeakSet<ServerResponse>();
+  // The other side's end may never come, where it has vanished; it gets a moment to read the last words.
+  const lingering = (socket: Socket): void => {
+    socket.setTimeout(LINGER_MS, () => socket.destroy());
+  };
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
     const response = newest.get(socket);
     if (error.code === "ECONNRESET" || !socket.writable) {
       socket.destroy();
     } else if (response !== undefined && response.req.complete && !response.writableFinished) {
       // What is wrong follows a request that is right and is being answered: no second status line may get into that answer.
-      if (!ending.has(response)) response.once("finish", () => socket.end());
+      if (!ending.has(response)) response.once("finish", () => lingering(socket.end()));
       ending.add(response);
     } else {
-      socket.end(`HTTP/1.1 ${statusOfParseError(error.code)}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+      lingering(socket.end(`HTTP/1.1 ${statusOfParseError(error.code)}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`));
     }
   });
   await new Promise<void>((resolve, reject) => {

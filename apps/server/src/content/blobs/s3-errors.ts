@@ -37,6 +37,8 @@ export function translateServiceError(error: unknown): unknown {
   if (code !== undefined && (FULL.has(code) || code === TOO_LARGE || status === 507))
     return new RegistryError("STORAGE_FULL", { cause: error });
   if (isAbsent(error)) return error;
+  // The service does not know its own parts any more: another upload of the same bytes may go well.
+  if (code === "InvalidPart" || code === "InvalidPartOrder") return new RegistryError("UNAVAILABLE", { cause: error });
   // 400, 405, 411, 412 ...: we asked for something wrong, and would again. 401 and 403: the store is closed to us until somebody acts.
   const isOurs = status !== undefined && status >= 400 && status < 500 && ![401, 403, 408, 409, 425, 429].includes(status);
   return isOurs && code !== "NoSuchBucket" && code !== "RequestTimeout" ? error : new RegistryError("UNAVAILABLE", { cause: error });
