@@ -20,12 +20,26 @@ export interface Account {
   readonly createdAt: Date;
 }
 
-const findById = statement<{ id: number }>()("account.by_id", (db, p) => db.selectFrom("account").selectAll().where("id", "=", p.id));
+// By name, never `*`: a later version may add a column while this one runs, and PostgreSQL refuses a prepared statement whose columns change.
+const COLUMNS = [
+  "id",
+  "kind",
+  "name",
+  "project_id",
+  "secret_hash",
+  "is_admin",
+  "is_disabled",
+  "epoch",
+  "expires_at",
+  "created_at",
+] as const satisfies readonly (keyof AccountTable)[];
+
+const findById = statement<{ id: number }>()("account.by_id", (db, p) => db.selectFrom("account").select(COLUMNS).where("id", "=", p.id));
 const findByName = statement<{ name: string }>()("account.by_name", (db, p) =>
-  db.selectFrom("account").selectAll().where("name", "=", p.name),
+  db.selectFrom("account").select(COLUMNS).where("name", "=", p.name),
 );
 const lockById = statement<{ id: number }>()("account.lock", (db, p, tools) =>
-  db.selectFrom("account").selectAll().where("id", "=", p.id).modifyEnd(tools.lock("update")),
+  db.selectFrom("account").select(COLUMNS).where("id", "=", p.id).modifyEnd(tools.lock("update")),
 );
 const anyUser = statement<Record<never, never>>()("account.any_user", (db) =>
   db.selectFrom("account").select("id").where("kind", "=", "user").limit(1),
@@ -80,12 +94,12 @@ const lockAdmins = statement<Record<never, never>>()("account.lock_admins", (db,
     .modifyEnd(tools.lock("update")),
 );
 const listUsers = statement<{ after: string; limit: number }>()("account.list_users", (db, p) =>
-  db.selectFrom("account").selectAll().where("kind", "=", "user").where("name", ">", p.after).orderBy("name").limit(p.limit),
+  db.selectFrom("account").select(COLUMNS).where("kind", "=", "user").where("name", ">", p.after).orderBy("name").limit(p.limit),
 );
 const listRegistryRobots = statement<{ after: string; limit: number }>()("account.list_registry_robots", (db, p) =>
   db
     .selectFrom("account")
-    .selectAll()
+    .select(COLUMNS)
     .where("kind", "=", "robot")
     .where("project_id", "is", null)
     .where("name", ">", p.after)
@@ -93,7 +107,7 @@ const listRegistryRobots = statement<{ after: string; limit: number }>()("accoun
     .limit(p.limit),
 );
 const listProjectRobots = statement<{ projectId: number; after: string; limit: number }>()("account.list_project_robots", (db, p) =>
-  db.selectFrom("account").selectAll().where("project_id", "=", p.projectId).where("name", ">", p.after).orderBy("name").limit(p.limit),
+  db.selectFrom("account").select(COLUMNS).where("project_id", "=", p.projectId).where("name", ">", p.after).orderBy("name").limit(p.limit),
 );
 const deleteOfProject = statement<{ projectId: number }>()("account.delete_of_project", (db, p) =>
   db.deleteFrom("account").where("project_id", "=", p.projectId),

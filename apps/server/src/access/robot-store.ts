@@ -16,7 +16,7 @@ const list = statement<{ accountId: number }>()("robot_scope.list", (db, p) =>
 const listOfMany = statement<{ accountIds: number[] }>()("robot_scope.list_of_many", (db, p, tools) =>
   db
     .selectFrom("robot_scope")
-    .selectAll()
+    .select(["account_id", "repository_pattern", "actions"])
     .where(({ ref }) => tools.inList(ref("account_id"), p.accountIds, "bigint"))
     .orderBy("account_id")
     .orderBy("repository_pattern"),

@@ -57,7 +57,13 @@ const RELOAD_AFTER_MS = 10_000;
 const MAX_KEYS = 100;
 
 const list = statement<{ now: number }>()("signing_key.list", (db, p) =>
-  db.selectFrom("signing_key").selectAll().where("verifies_until", ">", p.now).orderBy("created_at", "desc").orderBy("id").limit(MAX_KEYS),
+  db
+    .selectFrom("signing_key")
+    .select(["id", "algorithm", "private_key", "public_key", "created_at", "signs_until", "verifies_until"])
+    .where("verifies_until", ">", p.now)
+    .orderBy("created_at", "desc")
+    .orderBy("id")
+    .limit(MAX_KEYS),
 );
 // Serialises replicas that make a key at once on PostgreSQL: the one that comes second sees the first one's key.
 const lockSigning = statement<{ now: number }>()("signing_key.lock", (db, p) =>
