@@ -62,6 +62,9 @@ it("refuses to start on a damaged file, or answers DATABASE_DAMAGED and writes n
     for (const image of images) await server.pull(image);
     const write = await server.pushBlob("library/app", Buffer.from("more"));
     assert.deepEqual([write.status, write.code], [500, "DATABASE_DAMAGED"]);
+    // Also what would touch whole pages only.
+    const begin = await server.send("POST", "/v2/library/app/blobs/uploads/");
+    assert.deepEqual([begin.status, begin.code], [500, "DATABASE_DAMAGED"]);
     const ready = await server.send("GET", "/readyz");
     assert.equal(ready.status, 503);
     assert.match(ready.bytes.toString(), /"database":"DATABASE_DAMAGED"/);
