@@ -119,7 +119,7 @@ function readAttributes(pairs: readonly Buffer[]): Record<string, string | numbe
     pairs.map((pair) => {
       const fields = readFields(pair);
       const [number, value] = readFields(first(fields, 2))[0] ?? [0, Buffer.alloc(0)];
-      const read = number === 1 ? value.toString() : number === 2 ? value === 1n : Number(value as bigint);
+      const read = number === 1 ? value.toString() : number === 2 ? value === 1n : Number(value);
       return [first(fields, 1).toString(), read];
     }),
   );
