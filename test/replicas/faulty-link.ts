@@ -1,9 +1,26 @@
-// A TCP link to a server that can be told to misbehave: to answer 503, to say nothing, or to refuse. Not here: what runs over it.
+// A TCP link to an S3 service that can be told to misbehave: to refuse, to say nothing or the wrong thing, to be slow, to break off.
+// Not here: what runs over it.
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
 /** How the link behaves, to connections that stand and to new ones. */
-export type LinkMode = "pass" | "503" | "silent" | "refuse";
+export type LinkMode =
+  | "pass"
+  /** Overloaded: 503 SlowDown to every request. */
+  | "503"
+  /** Out of space: 507 to every request with a body, 200 KiB of it or not. */
+  | "full"
+  /** Takes requests and never answers. */
+  | "silent"
+  | "refuse"
+  /** Takes the connection and resets it at the first byte. */
+  | "reset"
+  /** Lets everything through, late and little at a time. */
+  | "slow"
+  /** Breaks off every answer after its first 40 KiB. */
+  | "truncate"
+  /** Answers with the tags of other objects. */
+  | "wrong-tags";
 
 /** A link. */
 export interface FaultyLink {
@@ -13,16 +30,22 @@ export interface FaultyLink {
   stop(): Promise<void>;
 }
 
-// As S3 says that it is overloaded. Source: Amazon S3 API reference, Error responses.
-const SLOW_DOWN_BODY = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>`;
-const SLOW_DOWN = [
-  "HTTP/1.1 503 Slow Down",
-  "Content-Type: application/xml",
-  `Content-Length: ${SLOW_DOWN_BODY.length}`,
-  "Connection: close",
-  "",
-  SLOW_DOWN_BODY,
-].join("\r\n");
+/** An answer as S3 gives it. Source: Amazon S3 API reference, Error responses. */
+function refusal(status: string, code: string): string {
+  const body = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${code}</Code><Message>injected</Message></Error>`;
+  const head = [`HTTP/1.1 ${status}`, "Content-Type: application/xml", `Content-Length: ${body.length}`, "Connection: close"];
+  return `${head.join("\r\n")}\r\n\r\n${body}`;
+}
+const SLOW_DOWN = refusal("503 Slow Down", "SlowDown");
+const FULL = refusal("507 Insufficient Storage", "QuotaExceeded");
+
+/** What `slow` adds to each piece on its way, and how large a piece is: 640 KB/s, as over a bad line. */
+const DELAY_MS = 100;
+const SLOW_PIECE_BYTES = 64 * 1024;
+const LAST_PIECES_MS = 20 * DELAY_MS;
+/** How a request begins that needs room; deleting is asked for by POST too. */
+const WRITING = /^(?:PUT|POST) /;
+const TRUNCATE_AFTER_BYTES = 40 * 1024;
 
 /** Opens a link to `http://HOST:PORT`. */
 export async function openFaultyLink(target: string): Promise<FaultyLink> {
@@ -41,16 +64,39 @@ export async function openFaultyLink(target: string): Promise<FaultyLink> {
       socket.on("error", () => undefined);
       socket.once("close", () => {
         open.delete(socket);
-        client.destroy();
-        upstream.destroy();
+        // What is still on its way may arrive.
+        setTimeout(
+          () => {
+            client.destroy();
+            upstream.destroy();
+          },
+          mode === "slow" ? LAST_PIECES_MS : 0,
+        );
       });
     }
-    client.on("data", (piece) => {
-      if (mode === "pass") upstream.write(piece);
-      else if (mode === "503") client.end(SLOW_DOWN);
+    // What follows a refused request is its body, which nobody wants; the client ends the connection when it has read the refusal.
+    let isRefused = false;
+    client.on("data", (piece: Buffer) => {
+      const refused = mode === "503" ? SLOW_DOWN : mode === "full" && WRITING.test(piece.toString("latin1", 0, 8)) ? FULL : undefined;
+      if (refused !== undefined && !isRefused) client.write(refused);
+      isRefused ||= refused !== undefined;
+      if (isRefused || mode === "silent") return;
+      if (mode === "reset") client.resetAndDestroy();
+      else if (mode === "slow") slowly(client, upstream, piece);
+      else upstream.write(piece);
     });
-    upstream.on("data", (piece) => {
-      if (mode !== "silent") client.write(piece);
+    let answeredBytes = 0;
+    // Each request starts a new count; nothing is pipelined here.
+    client.on("data", () => {
+      answeredBytes = 0;
+    });
+    upstream.on("data", (piece: Buffer) => {
+      if (mode === "silent") return;
+      if (mode === "slow") return slowly(upstream, client, piece);
+      if (mode === "wrong-tags") return void client.write(withWrongTag(piece));
+      answeredBytes += piece.length;
+      if (mode !== "truncate" || answeredBytes <= TRUNCATE_AFTER_BYTES) return void client.write(piece);
+      client.end(piece.subarray(0, Math.max(0, piece.length - (answeredBytes - TRUNCATE_AFTER_BYTES))));
     });
   });
   server.listen(0, "127.0.0.1");
@@ -68,4 +114,27 @@ export async function openFaultyLink(target: string): Promise<FaultyLink> {
       await once(server, "close");
     },
   };
+}
+
+/** Passes a piece on bit by bit, and takes no more meanwhile. */
+function slowly(from: Socket, to: Socket, piece: Buffer): void {
+  from.pause();
+  const rest = piece.subarray(SLOW_PIECE_BYTES);
+  setTimeout(() => {
+    to.write(piece.subarray(0, SLOW_PIECE_BYTES));
+    if (rest.length > 0) slowly(from, to, rest);
+    else from.resume();
+  }, DELAY_MS);
+}
+
+/** The same bytes, but for an ETag of hexadecimal digits, which becomes another of that length. */
+function withWrongTag(piece: Buffer): Buffer {
+  const text = piece.toString("latin1");
+  return Buffer.from(
+    text.replace(
+      /(\r\netag: ?"?)([0-9a-f]{32})/i,
+      (_all, head: string, tag: string) => head + tag.replaceAll(/./g, (digit) => (digit === "0" ? "1" : "0")),
+    ),
+    "latin1",
+  );
 }

@@ -158,6 +158,16 @@ describe("S3 store on a bad day", () => {
     });
   }
 
+  it("answers UNAVAILABLE when the service does not know its own parts any more, and when it has no address", async () => {
+    stub.fault = ({ method, query }) => (method === "POST" && query.has("uploadId") ? { status: 400, code: "InvalidPart" } : undefined);
+    await assert.rejects(append(randomBytes(2 * PART)), isCode("UNAVAILABLE"));
+    assert.equal(stub.multiparts.size, 0);
+    await store.close();
+    store = await open("ceph", { endpoint: "http://no-such-host.invalid" });
+    await assert.rejects(append(randomBytes(10)), isCode("UNAVAILABLE"));
+    await assert.rejects(store.probe(), isCode("UNAVAILABLE"));
+  });
+
   it("ends a large upload when one part fails, with none left on its way", async () => {
     stub.fault = ({ query }) => (query.get("partNumber") === "3" ? { status: 403, code: "QuotaExceeded" } : undefined);
     await assert.rejects(append(randomBytes(10 * PART)), isCode("STORAGE_FULL"));

@@ -73,7 +73,9 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
   }
 
   function createPool(host: PostgresHost): pg.Pool {
-    const pool = new pg.Pool({ ...connectionOf(host), onConnect: prepare });
+    // The pool waits for what it gives, although its type does not say so.
+    const onConnect = prepare as (client: pg.ClientBase) => void;
+    const pool = new pg.Pool({ ...connectionOf(host), onConnect });
     // The pool forgets a connection before its end has arrived: what comes after that concerns nobody.
     pool.on("error", (error) => {
       report(error);
@@ -225,7 +227,8 @@ const CONNECT_TIMEOUT = /timeout expired|Connection terminated due to connection
 const CUT_OFF = /Connection terminated|Client has encountered a connection error|not queryable/;
 
 function codeOf(error: unknown): string {
-  return String((error as { code?: unknown } | null)?.code ?? "");
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" ? code : "";
 }
 
 /** Whether nothing at all was heard of the server. */
