@@ -50,7 +50,7 @@ async function takeTurn(run: RunSql): Promise<void> {
 
 /**
  * Longest wait for one table's lock, in ms: whoever comes after us waits behind us. A step takes a handful of tables at the most, so that
- * nobody waits for a second.
+ * nobody waits for a second. Shorter than PostgreSQL's own second after which autovacuum gives way: its work on such a table is waited out.
  */
 const LOCK_WAIT_MS = 150;
 /** Pause before the locks are tried again: for those who waited behind us. */
