@@ -166,7 +166,7 @@ export function openPostgres(options: PostgresOptions): Database {
     async probe() {
       try {
         const { rows } = await pool.read({ text: 'select pg_is_in_recovery() as "isStandby"' });
-        if (rows[0]?.isStandby === true)
+        if ((rows[0] as { isStandby: boolean } | undefined)?.isStandby === true)
           throw new RegistryError("UNAVAILABLE", { headers: RETRY_AFTER, cause: new Error("the server is a standby") });
       } catch (error) {
         throw translate(error);
