@@ -24,6 +24,7 @@ import { meterStore, STORE_OPERATIONS } from "./content/blobs/metered-store.ts";
 import { createManifests } from "./content/manifests.ts";
 import { createReferrers } from "./content/referrers.ts";
 import { createRepositories } from "./content/repositories.ts";
+import { removeDeletedContent } from "./content/repository-removal.ts";
 import { createTags } from "./content/tags.ts";
 import { createUploads } from "./content/uploads.ts";
 import { foldUsage, USAGE_FOLD_BATCH } from "./content/usage.ts";
@@ -275,8 +276,12 @@ function composeContent({ config, logger, tracing }: Surroundings, { database, s
     },
     traced: tracing?.job,
   });
-  const upkeep = createUpkeep([async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH], (error) =>
-    logger.error({ err: error }, "upkeep failed; it is tried again"),
+  const upkeep = createUpkeep(
+    [
+      async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH,
+      () => removeDeletedContent(database, clock, leaseTimes(config)),
+    ],
+    (error) => logger.error({ err: error }, "upkeep failed; it is tried again"),
   );
   const jobs: Collector = {
     ...collector,

@@ -8,6 +8,7 @@ import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
+import { repositoryDeleted, TOMBSTONE } from "./repositories.ts";
 import { claimLost, type ClaimedUpload } from "./uploads.ts";
 
 /** A blob of a repository. */
@@ -39,7 +40,8 @@ export interface BlobCommit {
 export interface Blobs {
   /**
    * Finds a blob in the grant's repository. The answer is a promise that the collector leaves it alone for a lease: a blob that a manifest
-   * holds gets a lease when the last such manifest goes; for the others the lease is renewed here when half of it has passed.
+   * holds gets a lease when the last such manifest goes; for the others the lease is renewed here when half of it has passed. Undefined as
+   * well where the repository has been deleted: its id may have been remembered.
    */
   find(grant: Grant, repositoryId: number, digest: Digest): Promise<BlobRow | undefined>;
   /** Bytes of a blob that lies in the database. Errors: BLOB_DAMAGED. */
@@ -63,7 +65,9 @@ const find = statement<{ repositoryId: number; digest: string }>()("blobs.find",
   db
     .selectFrom("blob")
     .innerJoin("repository_blob", "repository_blob.blob_id", "blob.id")
+    .innerJoin("repository", "repository.id", "repository_blob.repository_id")
     .select(["blob.id", "blob.digest", "blob.size_bytes", "blob.storage_key", "repository_blob.leased_until"])
+    .where("repository.name", "<", TOMBSTONE)
     .where("blob.digest", "=", p.digest)
     .where("repository_blob.repository_id", "=", p.repositoryId)
     .where("blob.damaged_at", "is", null),
@@ -77,6 +81,8 @@ const findMany = statement<{ repositoryIds: number[]; digests: string[] }>()("bl
     .innerJoin("repository_blob", (join) =>
       join.onRef("repository_blob.repository_id", "=", "asked.number").onRef("repository_blob.blob_id", "=", "blob.id"),
     )
+    .innerJoin("repository", "repository.id", "repository_blob.repository_id")
+    .where("repository.name", "<", TOMBSTONE)
     .select([
       "repository_blob.repository_id",
       "blob.id",
@@ -160,13 +166,31 @@ const sourceForMount = statement<{ repositoryId: number; digest: string }>()("bl
     .modifyEnd(tools.lock("key share")),
 );
 
+// Whether a repository has not been deleted: a link may be there already, so that no trigger would see it.
+const findLiving = statement<{ repositoryId: number }>()("blobs.findLiving", (db, p) =>
+  db.selectFrom("repository").select("id").where("id", "=", p.repositoryId).where("name", "<", TOMBSTONE),
+);
+
 const dropUpload = statement<{ id: string; token: string }>()("blobs.dropUpload", (db, p) =>
-  db.deleteFrom("upload").where("id", "=", p.id).where("lock_token", "=", p.token).returning("id"),
+  db
+    .deleteFrom("upload")
+    .where("id", "=", p.id)
+    .where("lock_token", "=", p.token)
+    .returning(({ selectFrom }) =>
+      selectFrom("repository").select("repository.name").whereRef("repository.id", "=", "upload.repository_id").as("repository"),
+    ),
 );
 
 // As `content/uploads.ts` has it: 0 is the expiry of a session that is being removed.
 const doomUpload = statement<{ id: string; token: string }>()("blobs.doomUpload", (db, p) =>
-  db.updateTable("upload").set({ expires_at: 0 }).where("id", "=", p.id).where("lock_token", "=", p.token).returning("id"),
+  db
+    .updateTable("upload")
+    .set({ expires_at: 0 })
+    .where("id", "=", p.id)
+    .where("lock_token", "=", p.token)
+    .returning(({ selectFrom }) =>
+      selectFrom("repository").select("repository.name").whereRef("repository.id", "=", "upload.repository_id").as("repository"),
+    ),
 );
 
 const putReclaim = statement<{ key: string; sizeBytes: number; dueAt: number }>()("blobs.putReclaim", (db, p) =>
@@ -317,7 +341,9 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
         (older.storage_key === null || (await isIntact(older.storage_key as StorageKey, older.size_bytes)));
       await database.transaction(async (tx) => {
         const endUpload = isAlone ? dropUpload : doomUpload;
-        if ((await tx.first(endUpload, { id: upload.id, token: upload.lockToken })) === undefined) throw claimLost();
+        const ended = await tx.first(endUpload, { id: upload.id, token: upload.lockToken });
+        if (ended === undefined) throw claimLost();
+        if (ended.repository === null || ended.repository >= TOMBSTONE) throw repositoryDeleted();
         const inserted = await tx.first(insertBlob, { digest, sizeBytes, key, now: clock.now() });
         let blobId: number;
         if (inserted !== undefined) {
@@ -345,6 +371,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
 
     mount: (_grant, repositoryId, _source, sourceId, digest) =>
       database.transaction(async (tx) => {
+        if ((await tx.first(findLiving, { repositoryId })) === undefined) throw repositoryDeleted();
         const source = await tx.first(sourceForMount, { repositoryId: sourceId, digest });
         if (source === undefined) return false;
         await tx.run(putLink, { repositoryId, blobId: source.id, until: leaseEnd() });

@@ -11,6 +11,7 @@ import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { LeaseTimes } from "./blobs.ts";
+import { repositoryDeleted, TOMBSTONE } from "./repositories.ts";
 import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
 
 /** Manifest bytes kept in memory, so that a hot pull is one look-up in the database. */
@@ -39,7 +40,9 @@ export interface ManifestPut {
 
 /** The manifests of repositories. */
 export interface Manifests {
+  /** Undefined as well where the repository has been deleted: its id may have been remembered. */
   findByTag(grant: Grant, repositoryId: number, tag: Tag): Promise<ManifestRow | undefined>;
+  /** Undefined as well where the repository has been deleted. */
   findByDigest(grant: Grant, repositoryId: number, digest: Digest): Promise<ManifestRow | undefined>;
   /** The bytes of a row that was just found. Errors: MANIFEST_UNKNOWN when it went meanwhile. */
   readBytes(manifest: ManifestRow): Promise<Uint8Array> | Uint8Array;
@@ -56,18 +59,22 @@ export interface Manifests {
 const findByTag = statement<{ repositoryId: number; tag: string }>()("manifests.findByTag", (db, p) =>
   db
     .selectFrom("tag")
+    .innerJoin("repository", "repository.id", "tag.repository_id")
     .innerJoin("manifest", "manifest.id", "tag.manifest_id")
     .select(["manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"])
     .where("tag.repository_id", "=", p.repositoryId)
-    .where("tag.name", "=", p.tag),
+    .where("tag.name", "=", p.tag)
+    .where("repository.name", "<", TOMBSTONE),
 );
 
 const findByDigest = statement<{ repositoryId: number; digest: string }>()("manifests.findByDigest", (db, p) =>
   db
     .selectFrom("manifest")
-    .select(["id", "digest", "media_type", "size_bytes"])
-    .where("repository_id", "=", p.repositoryId)
-    .where("digest", "=", p.digest),
+    .innerJoin("repository", "repository.id", "manifest.repository_id")
+    .select(["manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"])
+    .where("manifest.repository_id", "=", p.repositoryId)
+    .where("manifest.digest", "=", p.digest)
+    .where("repository.name", "<", TOMBSTONE),
 );
 
 // The same for many at once, each row with the key that asked for it.
@@ -75,15 +82,19 @@ const findManyByTag = statement<{ repositoryIds: number[]; tags: string[] }>()("
   db
     .selectFrom(tools.pairs(p.tags, p.repositoryIds).as("asked"))
     .innerJoin("tag", (join) => join.onRef("tag.repository_id", "=", "asked.number").onRef("tag.name", "=", "asked.text"))
+    .innerJoin("repository", "repository.id", "tag.repository_id")
     .innerJoin("manifest", "manifest.id", "tag.manifest_id")
-    .select(["tag.repository_id", "tag.name", "manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"]),
+    .select(["tag.repository_id", "tag.name", "manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"])
+    .where("repository.name", "<", TOMBSTONE),
 );
 
 const findManyByDigest = statement<{ repositoryIds: number[]; digests: string[] }>()("manifests.findManyByDigest", (db, p, tools) =>
   db
     .selectFrom(tools.pairs(p.digests, p.repositoryIds).as("asked"))
     .innerJoin("manifest", (join) => join.onRef("manifest.repository_id", "=", "asked.number").onRef("manifest.digest", "=", "asked.text"))
-    .select(["manifest.repository_id", "manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"]),
+    .innerJoin("repository", "repository.id", "manifest.repository_id")
+    .select(["manifest.repository_id", "manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"])
+    .where("repository.name", "<", TOMBSTONE),
 );
 
 const readBytes = statement<{ id: number }>()("manifests.readBytes", (db, p) =>
@@ -115,20 +126,39 @@ interface InsertParameters extends Record<string, string | number | null | Uint8
   bytes: Uint8Array;
 }
 
-const insert = statement<InsertParameters>()("manifests.insert", (db, p) =>
+// Nothing where the repository has been deleted: the manifest may be there already, so that no trigger would see it.
+const insert = statement<InsertParameters>()("manifests.insert", (db, p, tools) =>
   db
     .insertInto("manifest")
-    .values({
-      repository_id: p.repositoryId,
-      digest: p.digest,
-      media_type: p.mediaType,
-      artifact_type: p.artifactType,
-      subject_digest: p.subject,
-      size_bytes: p.sizeBytes,
-      annotations: p.annotations,
-      created_at: p.now,
-      bytes: p.bytes,
-    })
+    .columns([
+      "repository_id",
+      "digest",
+      "media_type",
+      "artifact_type",
+      "subject_digest",
+      "size_bytes",
+      "annotations",
+      "created_at",
+      "bytes",
+    ])
+    .expression((eb) =>
+      eb
+        .selectFrom("repository")
+        .select(({ cast, val }) => [
+          "repository.id",
+          cast<string>(val(p.digest), "text").as("digest"),
+          cast<string>(val(p.mediaType), "text").as("media_type"),
+          cast<string | null>(val(p.artifactType), "text").as("artifact_type"),
+          cast<string | null>(val(p.subject), "text").as("subject_digest"),
+          cast<number>(val(p.sizeBytes), "bigint").as("size_bytes"),
+          cast<string | null>(val(p.annotations), "text").as("annotations"),
+          cast<number>(val(p.now), "bigint").as("created_at"),
+          // SQLite takes what it does not know for a number.
+          (tools.name === "sqlite" ? val(p.bytes) : cast<Uint8Array>(val(p.bytes), "bytea")).as("bytes"),
+        ])
+        .where("repository.id", "=", p.repositoryId)
+        .where("repository.name", "<", TOMBSTONE),
+    )
     // The same bytes may be pushed again under the other media type that fits them, or because the stored ones are damaged.
     .onConflict((conflict) =>
       conflict
@@ -304,7 +334,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         const { digest, bytes, parsed, tags, condition, mayBeSparse } = put;
         const now = clock.now();
         const { blobIds, absent } = await checkBlobs(tx, repositoryId, parsed, mayBeSparse);
-        const { id: manifestId } = (await tx.first(insert, {
+        const inserted = await tx.first(insert, {
           repositoryId,
           digest,
           mediaType: parsed.mediaType,
@@ -314,7 +344,9 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           annotations: Object.keys(parsed.annotations).length === 0 ? null : JSON.stringify(parsed.annotations),
           now,
           bytes,
-        }))!;
+        });
+        if (inserted === undefined) throw repositoryDeleted();
+        const manifestId = inserted.id;
         if (blobIds.length > 0) {
           await tx.run(putBlobEdges, { repositoryId, manifestId, blobIds });
           await tx.run(holdLinks, { repositoryId, blobIds });

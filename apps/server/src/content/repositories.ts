@@ -1,21 +1,44 @@
-// Repositories: their ids and the catalog. A repository comes into being with its first upload. Not here: who may see it.
+// Repositories: their ids and the catalog. A repository comes into being with its first upload, and is gone the moment that it is deleted: its
+// row gets a name that nobody can say, and what it held is taken away later (repository-removal.ts). Not here: who may see it.
+import { RegistryError } from "@berth/oci/errors";
 import type { RepositoryName } from "@berth/oci/reference";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
-import type { Database } from "../platform/database/database.ts";
+import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 
-/** Ids remembered by name: 100 bytes each, so 20,000 are 2 MB. Rows are never renamed, and an id is never used again. */
+/** Ids remembered by name: 100 bytes each, so 20,000 are 2 MB. An id is never used again, so that the worst is one of a deleted repository. */
 const MAX_REMEMBERED = 20_000;
+
+/**
+ * What names of deleted repositories begin with, and the name of the project that they are in: behind all characters that a name may have, so
+ * that lists end before it.
+ */
+export const TOMBSTONE = "~";
+
+/** Of a write to a repository that is deleted each time meanwhile. */
+const MAX_TRIES = 3;
 
 /** Where repositories are found. */
 export interface Repositories {
-  /** Id of a repository, or undefined where there is none. */
+  /** Id of a repository as it is at the time of the call or later, or undefined where there is none. */
   findId(grant: Grant): Promise<number | undefined>;
-  /** Id of a repository, made now if need be. */
+  /**
+   * The same, perhaps from memory: it may be the id of a repository that was deleted since. For statements that ask whether the repository is
+   * there; those that find nothing ask again with `findId`.
+   */
+  recallId(grant: Grant): Promise<number | undefined>;
+  /** Id of a repository, made now if need be; perhaps from memory. */
   ensureId(grant: Grant<"push">): Promise<number>;
+  /**
+   * Runs a transaction on a repository, which is made if need be; and again on the one that is there now where it failed on one that had been
+   * deleted. Errors: CONFLICT where it is deleted again and again.
+   */
+  writing<T>(grant: Grant<"push">, work: (repositoryId: number) => Promise<T>): Promise<T>;
+  /** Makes a repository vanish with all that it holds, at once and for everybody. Errors: NAME_UNKNOWN. */
+  delete(grant: Grant<"delete">): Promise<void>;
   /** Names of a project's repositories after `startAfter` up to `through`, in byte order. */
   listNames(projectId: number, startAfter: string, through: string, limit: number): Promise<string[]>;
   /** The same of all projects. */
@@ -43,7 +66,7 @@ const insert = statement<{ name: string; projectId: number; now: number }>()("re
 );
 
 const listAllNames = statement<{ startAfter: string; limit: number }>()("repositories.listAll", (db, p) =>
-  db.selectFrom("repository").select("name").where("name", ">", p.startAfter).orderBy("name").limit(p.limit),
+  db.selectFrom("repository").select("name").where("name", ">", p.startAfter).where("name", "<", TOMBSTONE).orderBy("name").limit(p.limit),
 );
 
 const listNames = statement<{ projectId: number; startAfter: string; through: string; limit: number }>()("repositories.list", (db, p) =>
@@ -65,8 +88,44 @@ const listHolding = statement<{ digest: string; limit: number }>()("repositories
     .select("repository.name")
     .where("blob.digest", "=", p.digest)
     .where("blob.damaged_at", "is", null)
+    .where("repository.name", "<", TOMBSTONE)
     .limit(p.limit),
 );
+
+const lock = statement<{ name: string }>()("repositories.lock", (db, p, tools) =>
+  db.selectFrom("repository").select("id").where("name", "=", p.name).modifyEnd(tools.lock("update")),
+);
+
+// Where deleted repositories go, so that their project may be deleted at once.
+const insertGraveyard = statement<{ now: number }>()("repositories.insertGraveyard", (db, p) =>
+  db
+    .insertInto("project")
+    .values({ name: TOMBSTONE, sort_key: TOMBSTONE, is_public: 0, created_at: p.now })
+    .onConflict((conflict) => conflict.column("name").doNothing()),
+);
+
+const bury = statement<{ id: number; name: string }>()("repositories.bury", (db, p) =>
+  db
+    .updateTable("repository")
+    .set(({ selectFrom }) => ({
+      name: p.name,
+      project_id: selectFrom("project").select("project.id").where("project.name", "=", TOMBSTONE).$asScalar(),
+    }))
+    .where("id", "=", p.id),
+);
+
+// As the triggers say it (migrations/0004-usage.ts).
+const DELETED = "repository_deleted";
+
+/** Whether a write failed because its repository was deleted. */
+export function isRepositoryDeleted(error: unknown): boolean {
+  return error instanceof Error && error.message === DELETED;
+}
+
+/** The same for a statement that found no repository to write to. */
+export function repositoryDeleted(): Error {
+  return new Error(DELETED);
+}
 
 /** Opens the repositories of a database. */
 export function createRepositories(database: Database, clock: Clock): Repositories {
@@ -79,19 +138,47 @@ export function createRepositories(database: Database, clock: Clock): Repositori
     idOfRow: (row) => row.name,
   });
   async function find(name: RepositoryName): Promise<number | undefined> {
-    const id = ids.get(name) ?? (await lookUp({ name }))?.id;
-    if (id !== undefined) ids.set(name, id);
+    const id = (await lookUp({ name }))?.id;
+    if (id === undefined) ids.delete(name);
+    else ids.set(name, id);
     return id;
+  }
+  const recall = async (name: RepositoryName): Promise<number | undefined> => ids.get(name) ?? find(name);
+  async function ensure(grant: Grant<"push">): Promise<number> {
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const known = await recall(grant.repository);
+      if (known !== undefined) return known;
+      await database.write(insert, { name: grant.repository, projectId: grant.projectId, now: clock.now() });
+    }
+    // Made and deleted, time after time.
+    throw new RegistryError("CONFLICT", { detail: { repository: grant.repository } });
   }
   return {
     findId: (grant) => find(grant.repository),
-    async ensureId(grant) {
-      const known = await find(grant.repository);
-      if (known !== undefined) return known;
-      await database.write(insert, { name: grant.repository, projectId: grant.projectId, now: clock.now() });
-      const id = await find(grant.repository);
-      if (id === undefined) throw new Error(`repository ${grant.repository} vanished while it was made`);
-      return id;
+    recallId: (grant) => recall(grant.repository),
+    ensureId: ensure,
+    async writing(grant, work) {
+      for (let tries = 1; ; tries++) {
+        const id = await ensure(grant);
+        try {
+          return await work(id);
+        } catch (error) {
+          // Any failure may come of it: what is not in the deleted repository may well be in the one that came after it.
+          const present = await find(grant.repository).catch(() => id);
+          if (present === id) throw error;
+          if (tries === MAX_TRIES) throw new RegistryError("CONFLICT", { detail: { repository: grant.repository }, cause: error });
+        }
+      }
+    },
+    async delete(grant) {
+      await database.transaction(async (tx) => {
+        // Waits for every push that has content for it, and holds up those that come: they find it gone.
+        const row = await tx.first(lock, { name: grant.repository });
+        if (row === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { name: grant.repository } });
+        await tx.run(insertGraveyard, { now: clock.now() });
+        await tx.run(bury, { id: row.id, name: `${TOMBSTONE}${row.id}` });
+      }, ON_FULL_DISK);
+      ids.delete(grant.repository);
     },
     listNames: async (projectId, startAfter, through, limit) =>
       (await database.all(listNames, { projectId, startAfter, through, limit })).map((row) => row.name),

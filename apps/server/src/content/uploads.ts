@@ -9,6 +9,7 @@ import type { ExpressionBuilder } from "kysely";
 import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { UploadRecord } from "./blobs/blob-store.ts";
+import { repositoryDeleted, TOMBSTONE } from "./repositories.ts";
 
 /** How long a writer holds a session without renewing: longer than any pause of a healthy process, shorter than a client's patience. */
 export const UPLOAD_LOCK_MS = 30_000;
@@ -75,18 +76,26 @@ const insert = statement<{
   now: number;
   expiresAt: number;
 }>()("uploads.insert", (db, p) =>
-  db.insertInto("upload").values({
-    id: p.id,
-    repository_id: p.repositoryId,
-    account_id: p.accountId,
-    algorithm: p.algorithm,
-    record: p.record,
-    offset_bytes: 0,
-    started_at: p.now,
-    expires_at: p.expiresAt,
-    lock_token: null,
-    locked_until: null,
-  }),
+  db
+    .insertInto("upload")
+    .columns(["id", "repository_id", "account_id", "algorithm", "record", "offset_bytes", "started_at", "expires_at"])
+    .expression((eb) =>
+      eb
+        .selectFrom("repository")
+        .select(({ cast, lit, val }) => [
+          cast<string>(val(p.id), "text").as("upload_id"),
+          "repository.id",
+          cast<number | null>(val(p.accountId), "bigint").as("account_id"),
+          cast<string>(val(p.algorithm), "text").as("algorithm"),
+          cast<string>(val(p.record), "text").as("record"),
+          lit(0).as("offset_bytes"),
+          cast<number>(val(p.now), "bigint").as("started_at"),
+          cast<number>(val(p.expiresAt), "bigint").as("expires_at"),
+        ])
+        .where("repository.id", "=", p.repositoryId)
+        .where("repository.name", "<", TOMBSTONE),
+    )
+    .returning("id"),
 );
 
 const find = statement<{ id: string; repositoryId: number }>()("uploads.find", (db, p) =>
@@ -211,11 +220,12 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
       const id = randomUUID();
       const initial = recordOf(id);
       const now = clock.now();
-      await database.write(
+      const inserted = await database.write(
         insert,
         { id, repositoryId, accountId: grant.accountId, algorithm, record: JSON.stringify(initial), now, expiresAt: now + maxAgeMs },
         eventual,
       );
+      if (inserted.length === 0) throw repositoryDeleted();
       return { id, algorithm, record: initial, offsetBytes: 0 };
     },
 

@@ -43,7 +43,7 @@ export function createMount({ authorizer, repositories, blobs }: MountParts): Mo
     const source = await authorizer.authorize(caller, "pull", from);
     const sourceId = await repositories.findId(source);
     if (sourceId === undefined) return false;
-    return blobs.mount(grant, await repositories.ensureId(grant), source, sourceId, digest);
+    return repositories.writing(grant, (repositoryId) => blobs.mount(grant, repositoryId, source, sourceId, digest));
   }
 
   return {

@@ -29,18 +29,25 @@ export interface PullParts {
 
 /** Makes the pull operations. */
 export function createPull({ authorizer, repositories, manifests, blobs, ports }: PullParts): Pull {
-  async function findManifest(grant: Grant<"pull">, reference: Reference): Promise<ManifestRow | undefined> {
-    const repositoryId = await repositories.findId(grant);
-    if (repositoryId === undefined) return undefined;
-    return reference.kind === "tag"
-      ? manifests.findByTag(grant, repositoryId, reference.tag)
-      : manifests.findByDigest(grant, repositoryId, reference.digest);
+  /** Finds something by the repository's remembered id, and where it is not there, by the present one: the repository may be a new one. */
+  async function findIn<T>(grant: Grant<"pull">, find: (repositoryId: number) => Promise<T | undefined>): Promise<T | undefined> {
+    const recalled = await repositories.recallId(grant);
+    if (recalled === undefined) return undefined;
+    const found = await find(recalled);
+    if (found !== undefined) return found;
+    const present = await repositories.findId(grant);
+    return present === undefined || present === recalled ? undefined : find(present);
   }
 
-  async function findBlob(grant: Grant<"pull">, digest: Digest): Promise<BlobRow | undefined> {
-    const repositoryId = await repositories.findId(grant);
-    return repositoryId === undefined ? undefined : blobs.find(grant, repositoryId, digest);
-  }
+  const findManifest = (grant: Grant<"pull">, reference: Reference): Promise<ManifestRow | undefined> =>
+    findIn(grant, (repositoryId) =>
+      reference.kind === "tag"
+        ? manifests.findByTag(grant, repositoryId, reference.tag)
+        : manifests.findByDigest(grant, repositoryId, reference.digest),
+    );
+
+  const findBlob = (grant: Grant<"pull">, digest: Digest): Promise<BlobRow | undefined> =>
+    findIn(grant, (repositoryId) => blobs.find(grant, repositoryId, digest));
 
   return {
     async resolveManifest(caller, repository, reference) {

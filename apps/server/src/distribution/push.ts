@@ -80,15 +80,8 @@ export function createPush({ authorizer, repositories, manifests, tags, blobs, p
       await ports.quota?.reserve(grant, bytes.length + parsed.blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0));
       // 4. Manifest, edges, tags and history become durable together.
       const named = [...new Set(reference.kind === "tag" ? [reference.tag, ...push.tags] : push.tags)];
-      const repositoryId = await repositories.ensureId(grant);
-      const absent = await manifests.put(grant, repositoryId, {
-        digest,
-        bytes,
-        parsed,
-        tags: named,
-        condition: push.condition,
-        mayBeSparse: acceptSparseImages,
-      });
+      const put = { digest, bytes, parsed, tags: named, condition: push.condition, mayBeSparse: acceptSparseImages };
+      const absent = await repositories.writing(grant, (repositoryId) => manifests.put(grant, repositoryId, put));
       return { digest, subject: parsed.subject?.digest, tags: push.tags, absent };
     },
 

@@ -7,7 +7,7 @@ import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
 import type { BlobPlace, Blobs } from "../content/blobs.ts";
 import type { BlobStore, StorageKey, UploadRecord } from "../content/blobs/blob-store.ts";
-import type { Repositories } from "../content/repositories.ts";
+import { isRepositoryDeleted, type Repositories } from "../content/repositories.ts";
 import { claimLost, UPLOAD_LOCK_MS, type ClaimedUpload, type Upload, type Uploads } from "../content/uploads.ts";
 import type { Database } from "../platform/database/database.ts";
 import { createPrefixBuffer } from "./prefix-buffer.ts";
@@ -84,20 +84,25 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   async function claiming<T>(
     grant: Grant<"push">,
     id: string,
-    work: (claimed: ClaimedUpload) => Promise<T>,
+    work: (claimed: ClaimedUpload, repositoryId: number) => Promise<T>,
     purpose: "to write" | "to end" = "to write",
   ): Promise<T> {
-    const claimed = await uploads.claim(grant, await existingRepository(grant), id, purpose);
+    const { claimed, repositoryId } = await inRepository(grant, async (repository) => ({
+      claimed: await uploads.claim(grant, repository, id, purpose),
+      repositoryId: repository,
+    }));
     let renewal: Promise<unknown> = Promise.resolve();
     const timer = setInterval(() => {
       // A lost claim shows when the work is recorded; an unreachable database then as well.
       renewal = uploads.renew(claimed).catch(() => undefined);
     }, UPLOAD_LOCK_MS / 3);
     try {
-      return await work(claimed);
+      return await work(claimed, repositoryId);
     } catch (error) {
       // Where this fails too, the claim runs out by itself; the first error is the one to tell.
       await uploads.release(claimed).catch(() => undefined);
+      // The session was the deleted repository's. One of the same name that came after it has not asked for this.
+      if (isRepositoryDeleted(error)) throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { cause: error });
       throw error;
     } finally {
       clearInterval(timer);
@@ -105,10 +110,18 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     }
   }
 
-  async function existingRepository(grant: Grant<"push">): Promise<number> {
-    const id = await repositories.findId(grant);
-    if (id === undefined) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
-    return id;
+  /** Looks for a session in the repository; where it is not, the repository may be another one since it was remembered. */
+  async function inRepository<T>(grant: Grant<"push">, work: (repositoryId: number) => Promise<T>): Promise<T> {
+    const recalled = await repositories.recallId(grant);
+    if (recalled === undefined) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
+    try {
+      return await work(recalled);
+    } catch (error) {
+      if (!(error instanceof RegistryError) || error.code !== "BLOB_UPLOAD_UNKNOWN") throw error;
+      const present = await repositories.findId(grant);
+      if (present === undefined || present === recalled) throw error;
+      return work(present);
+    }
   }
 
   function checkStart(upload: Upload, chunk: Chunk): void {
@@ -260,7 +273,13 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     await store.abort(upload.id, upload.record, blobs.isBound);
   }
 
-  async function finishClaimed(grant: Grant<"push">, claimed: ClaimedUpload, digest: Digest, chunk: Chunk | undefined): Promise<void> {
+  async function finishClaimed(
+    grant: Grant<"push">,
+    repositoryId: number,
+    claimed: ClaimedUpload,
+    digest: Digest,
+    chunk: Chunk | undefined,
+  ): Promise<void> {
     // Begun early for what will go to the store, so that it costs no time of its own; small blobs need it not at all.
     const lastBytes = chunk === undefined ? 0 : (chunk.lengthBytes ?? Infinity);
     const early = INLINE in claimed.record && claimed.offsetBytes + lastBytes <= inlineMaxBytes ? undefined : database.sync();
@@ -279,7 +298,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       }
     }
     try {
-      await commit(grant, await existingRepository(grant), upload, digest, rowIsDurable);
+      await commit(grant, repositoryId, upload, digest, rowIsDurable);
     } catch (error) {
       // Content that is not what was announced cannot become so: the session ends here.
       if (error instanceof RegistryError && error.code === "DIGEST_INVALID") await discard(upload);
@@ -290,11 +309,11 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
   return {
     async begin(grant, algorithm) {
-      const repositoryId = await repositories.ensureId(grant);
-      return uploads.begin(grant, repositoryId, { algorithm, record: (id) => (inlineMaxBytes > 0 ? { [INLINE]: "" } : store.begin(id)) });
+      const record = (id: string): UploadRecord => (inlineMaxBytes > 0 ? { [INLINE]: "" } : store.begin(id));
+      return repositories.writing(grant, (repositoryId) => uploads.begin(grant, repositoryId, { algorithm, record }));
     },
 
-    get: async (grant, id) => uploads.get(grant, await existingRepository(grant), id),
+    get: (grant, id) => inRepository(grant, (repositoryId) => uploads.get(grant, repositoryId, id)),
 
     append: (grant, id, chunk) =>
       claiming(grant, id, async (claimed) => {
@@ -309,7 +328,8 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
         }
       }),
 
-    finish: (grant, id, digest, chunk) => claiming(grant, id, (claimed) => finishClaimed(grant, claimed, digest, chunk)),
+    finish: (grant, id, digest, chunk) =>
+      claiming(grant, id, (claimed, repositoryId) => finishClaimed(grant, repositoryId, claimed, digest, chunk)),
 
     async pushWhole(grant, digest, chunk) {
       const { id } = await this.begin(grant, algorithmOf(digest));

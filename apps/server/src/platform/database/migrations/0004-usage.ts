@@ -87,6 +87,19 @@ function sqliteUp(types: ColumnTypes): string[] {
             `select r.project_id, r.id, 0, -${manifests}, -${tags}, -${blobs}, -(${row("old", bytes)}), 0 ${source("old")} and r.name < '~'`,
           ),
         ),
+        // Nothing of ours does that; repairs by hand may.
+        trigger(
+          `${table}_given`,
+          `after update of repository_id on ${table} when old.repository_id <> new.repository_id`,
+          [
+            change(
+              `select r.project_id, r.id, 0, -${manifests}, -${tags}, -${blobs}, -(${row("old", bytes)}), 0 ${source("old")} and r.name < '~'`,
+            ),
+            change(
+              `select r.project_id, r.id, 0, ${manifests}, ${tags}, ${blobs}, ${row("new", bytes)}, 0 ${source("new")} and r.name < '~'`,
+            ),
+          ].join("; "),
+        ),
       ];
     }),
     trigger(
@@ -163,6 +176,23 @@ function postgresUp(types: ColumnTypes): string[] {
               where r.name < '~' group by r.project_id, r.id`,
           )}`,
         ),
+        ...trigger(
+          table,
+          "given",
+          "update of repository_id",
+          `${each} when (old.repository_id <> new.repository_id)`,
+          [
+            "perform from repository where id in (old.repository_id, new.repository_id) order by id for key share;",
+            change(
+              `select r.project_id, r.id, 0, -${manifests}, -${tags}, -${blobs}, -(${added(bytes)}), 0
+                from repository r ${added(join)} where r.id = old.repository_id and r.name < '~'`,
+            ),
+            change(
+              `select r.project_id, r.id, 0, ${manifests}, ${tags}, ${blobs}, ${added(bytes)}, 0
+                from repository r ${added(join)} where r.id = new.repository_id and r.name < '~'`,
+            ),
+          ].join(" "),
+        ),
       ];
     }),
     ...trigger(
@@ -199,7 +229,7 @@ function postgresUp(types: ColumnTypes): string[] {
 }
 
 const TRIGGERS: readonly (readonly [table: string, name: string])[] = [
-  ...CONTENT.flatMap(({ table }) => [[table, "added"] as const, [table, "dropped"] as const]),
+  ...CONTENT.flatMap(({ table }) => (["added", "dropped", "given"] as const).map((name) => [table, name] as const)),
   ["tag", "moved"],
   ["blob", "added"],
   ["blob", "dropped"],
