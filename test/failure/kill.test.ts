@@ -154,7 +154,11 @@ describe("kill -9 under load", { concurrency: 2 }, () => {
         } catch (error) {
           return skipOrThrow(context, error);
         }
-        await killRounds(settings, (line) => context.diagnostic(line));
+        await killRounds(settings, (line) => {
+          context.diagnostic(line);
+          // Diagnostics come at the end, which in a long run is hours away.
+          if (rounds > DRAIN_EVERY) console.log(`${database}, ${store}: ${line}`);
+        });
       });
     }
   }

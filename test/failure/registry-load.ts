@@ -152,7 +152,8 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
   }
 
   async function change(origin: string, client: number, signal: AbortSignal): Promise<void> {
-    const repository = pick(REPOSITORIES);
+    // First where there is too much: as many go as come.
+    const repository = REPOSITORIES.find((name) => model.imagesOf(client, name).length > MAX_KEPT) ?? pick(REPOSITORIES);
     const images = model.imagesOf(client, repository);
     if (images.length === 0) return;
     const image = pick(images);
