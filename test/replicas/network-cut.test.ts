@@ -63,6 +63,7 @@ if (isInside) {
       if (running === undefined) return;
       const { network, replicas, proxy } = running;
       const load = startPushLoad(proxy.origin, { clients: 4, layerBytes: 300_000 });
+      t.after(load.abandon);
       await load.more(5);
       for (const [at, [what, cut]] of Object.entries(CUTS)
         .slice(0, isLong ? undefined : 1)

@@ -76,6 +76,8 @@ export interface PushLoad {
   readonly retries: ReadonlyMap<string, number>;
   /** Resolves when so many more images have been acknowledged. */
   more(images: number): Promise<void>;
+  /** Lets the clients end without a look at what they did, after a test that failed. */
+  abandon(): void;
   /** Ends the load; pushes under way end first. Then pulls everything that was acknowledged. */
   stopAndCheck(): Promise<void>;
 }
@@ -135,6 +137,9 @@ export function startPushLoad(
         }
         await sleep(20);
       }
+    },
+    abandon() {
+      isStopping = true;
     },
     async stopAndCheck() {
       isStopping = true;

@@ -63,6 +63,7 @@ for (const store of ["Ceph", "one directory"] as const satisfies readonly Shared
       if (started === undefined) return;
       const { proxy, replicas } = started;
       const load = startPushLoad(proxy.origin, { clients: 4, layerBytes: 300_000 });
+      t.after(load.abandon);
       await load.more(5);
       for (const replica of replicas) {
         await replica.kill();
@@ -80,6 +81,7 @@ for (const store of ["Ceph", "one directory"] as const satisfies readonly Shared
       if (started === undefined) return;
       const { proxy, replicas } = started;
       const load = startPushLoad(proxy.origin, { clients: 4, layerBytes: 300_000 });
+      t.after(load.abandon);
       await load.more(5);
       for (const replica of replicas) {
         replica.hold();
@@ -144,6 +146,7 @@ describe("three replicas and their database", () => {
     const started = await startReplicas(t, "one directory");
     if (started === undefined) return;
     const load = startPushLoad(started.proxy.origin, { clients: 4, layerBytes: 100_000 });
+    t.after(load.abandon);
     for (let round = 0; round < 3; round++) {
       await load.more(6);
       await started.postgres.crash();
