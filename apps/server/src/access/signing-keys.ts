@@ -2,7 +2,7 @@
 // Not here: tokens (tokens.ts).
 import { createPrivateKey, createPublicKey, generateKeyPair, randomBytes, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
-import { importJWK, type CryptoKey, type JWK } from "jose";
+import type { JWK } from "jose";
 import type { Clock } from "../platform/clock.ts";
 import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
@@ -27,7 +27,7 @@ export interface SigningKeys {
   /** The newest key. */
   getSigner(): Promise<Signer>;
   /** The public key of that id, if tokens signed with it still count. */
-  findVerifier(id: string): Promise<CryptoKey | undefined>;
+  findVerifier(id: string): Promise<KeyObject | undefined>;
   /** The public keys as a JWK set. Source: RFC 7517, section 5. */
   listPublic(): Promise<{ keys: JWK[] }>;
   /** Makes a new key that signs from now on; older ones go on verifying until their tokens have ended. */
@@ -109,7 +109,7 @@ const removeEnded = statement<{ now: number }>()("signing_key.delete_ended", (db
 interface LoadedKey {
   readonly id: string;
   readonly jwk: JWK;
-  readonly publicKey: CryptoKey;
+  readonly publicKey: KeyObject;
   readonly sealedPrivateKey: string;
   privateKey: KeyObject | undefined;
   readonly signsUntil: number;
@@ -138,7 +138,7 @@ export function createSigningKeys(options: SigningKeysOptions): SigningKeys {
       next.set(row.id, {
         id: row.id,
         jwk,
-        publicKey: known?.publicKey ?? ((await importJWK(jwk, TOKEN_ALGORITHM)) as CryptoKey),
+        publicKey: known?.publicKey ?? createPublicKey({ key: jwk, format: "jwk" }),
         sealedPrivateKey: row.private_key,
         privateKey: known?.privateKey,
         signsUntil: row.signs_until,

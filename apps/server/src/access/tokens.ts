@@ -3,7 +3,7 @@
 // Source: https://distribution.github.io/distribution/spec/auth/token/ and .../jwt/
 import { randomBytes } from "node:crypto";
 import { parseRepositoryName, type RepositoryName } from "@berth/oci/reference";
-import { errors as joseErrors, jwtVerify, SignJWT, type JWTPayload } from "jose";
+import type { JWTPayload } from "jose";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../platform/clock.ts";
 import type { Authorizer } from "./authorize.ts";
@@ -68,6 +68,9 @@ const CACHE_BYTES = 32 * 1024 * 1024;
 /** What an entry takes besides its text. */
 const ENTRY_BYTES = 512;
 
+// Loaded with the first token: a registry at rest does without its 6 MB.
+const loadJose = () => import("jose");
+
 interface AccessEntry {
   readonly type: string;
   readonly name: string;
@@ -87,13 +90,14 @@ export function createTokens(options: TokensOptions): Tokens {
 
   async function verify(token: string): Promise<TokenClaims> {
     if (token.length > MAX_TOKEN_LENGTH) throw new UnauthorizedError({ reason: "invalid_token" });
+    const jose = await loadJose();
     let payload: JWTPayload;
     try {
-      ({ payload } = await jwtVerify(
+      ({ payload } = await jose.jwtVerify(
         token,
         async (header) => {
           const key = header.kid === undefined ? undefined : await signingKeys.findVerifier(header.kid);
-          if (key === undefined) throw new joseErrors.JWKSNoMatchingKey();
+          if (key === undefined) throw new jose.errors.JWKSNoMatchingKey();
           return key;
         },
         {
@@ -106,7 +110,7 @@ export function createTokens(options: TokensOptions): Tokens {
       ));
     } catch (cause) {
       // Everything that jose finds wrong is the token's fault; anything else (the database is away) is ours.
-      if (cause instanceof joseErrors.JOSEError) throw new UnauthorizedError({ reason: "invalid_token", cause });
+      if (cause instanceof jose.errors.JOSEError) throw new UnauthorizedError({ reason: "invalid_token", cause });
       throw cause;
     }
     const claims = parseClaims(payload);
@@ -134,6 +138,7 @@ export function createTokens(options: TokensOptions): Tokens {
       // Everybody may list: the list holds only what the caller may read.
       if (scopes.catalog) access.push({ type: "registry", name: "catalog", actions: ["*"] });
 
+      const { SignJWT } = await loadJose();
       const signer = await signingKeys.getSigner();
       const now = Math.floor(clock.now() / 1000);
       const token = await new SignJWT({ access, ...(caller.kind === "account" ? { account: caller.accountId, epoch: caller.epoch } : {}) })
