@@ -44,11 +44,12 @@ describe("docker compose", () => {
   after(async () => stack && stop(stack));
 
   /** A test that is skipped, with the reason, where the machine cannot run containers. */
-  const test = (name: string, body: (stack: Stack) => Promise<void>) =>
-    it(name, async (t) => {
+  const test = (name: string, body: (stack: Stack) => Promise<void>): void => {
+    void it(name, async (t) => {
       if (stack === undefined) skipOrThrow(t, unavailable);
       else await body(stack);
     });
+  };
 
   test("takes a push and gives it back over TLS, from every replica", async ({ crane, port, folder }) => {
     const image = join(folder, "image");
