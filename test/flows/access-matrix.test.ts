@@ -450,6 +450,9 @@ describe("access matrix", () => {
     getProject: "reader",
     updateProject: "owner",
     deleteProject: "owner",
+    listRepositories: "reader",
+    getRepository: "reader",
+    deleteRepository: "keeper",
     listMembers: "member",
     putMember: "owner",
     deleteMember: "owner",
@@ -472,6 +475,7 @@ describe("access matrix", () => {
     updateRegistryRobot: "administrator",
     rotateRegistryRobotSecret: "administrator",
     deleteRegistryRobot: "administrator",
+    getUsage: "administrator",
   };
   /** Bodies that are right in form and change nothing: what they name does not exist, or is there already. */
   const BODIES: Record<string, (project: string) => unknown> = {
@@ -523,7 +527,14 @@ describe("access matrix", () => {
   });
 
   function pathOf(operation: Operation, project: Project): string {
-    return API_PREFIX + operation.path.replace("{project}", NAMES[project]).replace("{user}", "nobody").replace("{robot}", "nobody");
+    return (
+      API_PREFIX +
+      operation.path
+        .replace("{project}", NAMES[project])
+        .replace("{user}", "nobody")
+        .replace("{robot}", "nobody")
+        .replace("{repository}", "nobody")
+    );
   }
 
   for (const who of WHO) {

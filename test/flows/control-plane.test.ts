@@ -188,6 +188,12 @@ describe("control plane", () => {
     assert.deepEqual([await statusOf("GET", get, undefined), await statusOf("GET", get, open)], [401, 401]);
 
     assert.equal((await api("DELETE", `/projects/${project}`, undefined, login)).code, "PROJECT_NOT_EMPTY");
+    const path = `/projects/${project}/repositories/${encodeURIComponent(repository.slice(project.length + 1))}`;
+    const member = await bearer(repository, login);
+    assert.equal(await statusOf("GET", get, member), 200);
+    await done("DELETE", path);
+    assert.deepEqual([await statusOf("GET", get, member), (await api("DELETE", path)).code], [404, "REPOSITORY_UNKNOWN"]);
+    assert.equal((await api("DELETE", `/projects/${project}`, undefined, login)).status, 204);
     const empty = `${project}x`;
     await done("POST", "/projects", { name: empty });
     await done("PUT", `/projects/${empty}/members/${user}`, { role: "owner" });

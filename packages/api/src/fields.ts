@@ -25,6 +25,15 @@ export const ProjectNameField = Type.String({
   description: "A project's name: the first segment of its repositories' names.",
 });
 
+export const RepositoryPathField = Type.String({
+  pattern: `^${SEGMENT}(?:/${SEGMENT})*$`,
+  minLength: 1,
+  maxLength: 253,
+  description: "A repository's name below its project; in an address each / is written %2F.",
+});
+
+export const CountField = Type.Integer({ minimum: 0 });
+
 export const UserNameField = Type.String({
   pattern: "^(?!me$)[a-z0-9]+(?:[._@-][a-z0-9]+)*$",
   minLength: 1,

@@ -2,6 +2,7 @@
 import type { Operation } from "./operation.ts";
 import * as projects from "./projects.ts";
 import { projectRobots, registryRobots } from "./robots.ts";
+import * as repositories from "./repositories.ts";
 import * as users from "./users.ts";
 
 /** Every operation, in the order of the document. */
@@ -14,6 +15,10 @@ export const OPERATIONS: readonly Operation[] = [
   projects.listMembers,
   projects.putMember,
   projects.deleteMember,
+  repositories.listRepositories,
+  repositories.getRepository,
+  repositories.deleteRepository,
+  repositories.getUsage,
   users.listUsers,
   users.createUser,
   users.getMe,

@@ -1,6 +1,17 @@
 // Operations on projects and their members. Not here: their rules (the server's features/projects).
 import Type, { type Static } from "typebox";
-import { closed, Nothing, page, PageQuery, ProjectNameField, RoleField, TimeField, UserNameField, VisibilityField } from "./fields.ts";
+import {
+  closed,
+  CountField,
+  Nothing,
+  page,
+  PageQuery,
+  ProjectNameField,
+  RoleField,
+  TimeField,
+  UserNameField,
+  VisibilityField,
+} from "./fields.ts";
 import { operation } from "./operation.ts";
 
 export const Project = closed(
@@ -8,6 +19,16 @@ export const Project = closed(
     name: ProjectNameField,
     visibility: VisibilityField,
     role: Type.Union([RoleField, Type.Null()], { description: "The caller's own role; null where the caller is no member." }),
+    usage: closed(
+      {
+        repositories: CountField,
+        manifests: CountField,
+        tags: CountField,
+        blobs: CountField,
+        sizeBytes: Type.Integer({ minimum: 0 }),
+      },
+      { description: "What its repositories hold together; what two of them share is counted in each." },
+    ),
     createdAt: TimeField,
   },
   { description: "A project: repositories with common members and policies." },

@@ -32,7 +32,8 @@ export type Reader = "all" | "public" | { readonly memberId: number } | { readon
 const columns = ["project.id", "project.name", "project.sort_key", "project.is_public"] as const;
 
 const listAll = statement<{ after: string; limit: number }>()("access.projects_all", (db, p) =>
-  db.selectFrom("project").select(columns).where("sort_key", ">", p.after).orderBy("sort_key").limit(p.limit),
+  // Behind all names lies the one where deleted repositories are.
+  db.selectFrom("project").select(columns).where("sort_key", ">", p.after).where("sort_key", "<", "~").orderBy("sort_key").limit(p.limit),
 );
 const listPublic = statement<{ after: string; limit: number }>()("access.projects_public", (db, p) =>
   // A literal, not a parameter: only so can the index of public projects serve.

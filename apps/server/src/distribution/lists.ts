@@ -86,26 +86,6 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
     return extra;
   }
 
-  /** The first `wanted` repositories of a project after `last` that the caller may pull; a robot may see a part of them only. */
-  async function readableNames({ id, sortKey, reach }: ReadableProject, last: string, wanted: number): Promise<string[]> {
-    const readable: string[] = [];
-    // A robot of the registry may reach into many projects: only what lies in this one is asked for.
-    const end = sortKey + LAST_CHARACTER;
-    for (const range of reach.ranges) {
-      if (range.through < last || range.through < sortKey || range.from > end) continue;
-      let after = last < range.from ? beforeKey(range.from) : last;
-      for (;;) {
-        const asked = wanted - readable.length;
-        const names = await repositories.listNames(id, after, range.through, asked);
-        readable.push(...names.filter((name) => reach.mayPull(name as RepositoryName)));
-        if (readable.length === wanted) return readable;
-        if (names.length < asked) break;
-        after = names.at(-1)!;
-      }
-    }
-    return readable;
-  }
-
   return {
     async tags(caller, repository, last, limit) {
       const grant = await authorizer.authorize(caller, "pull", repository);
@@ -128,7 +108,7 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
       for (;;) {
         const projects = await authorizer.listReadableProjects(caller, after, PROJECT_BATCH);
         for (const project of projects) {
-          names.push(...(await readableNames(project, last, limit + 1 - names.length)));
+          names.push(...(await listReadableNames(repositories, project, last, limit + 1 - names.length)));
           if (names.length > limit) return pageOf(names, limit, (name) => name);
         }
         const end = projects.at(-1);
@@ -151,6 +131,31 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
   };
 }
 
+/** The first `wanted` repositories of a project after `last` that the caller may pull; a robot may see a part of them only. */
+export async function listReadableNames(
+  repositories: Repositories,
+  { id, sortKey, reach }: ReadableProject,
+  last: string,
+  wanted: number,
+): Promise<string[]> {
+  const readable: string[] = [];
+  // A robot of the registry may reach into many projects: only what lies in this one is asked for.
+  const end = sortKey + LAST_CHARACTER;
+  for (const range of reach.ranges) {
+    if (range.through < last || range.through < sortKey || range.from > end) continue;
+    let after = last < range.from ? beforeKey(range.from) : last;
+    for (;;) {
+      const asked = wanted - readable.length;
+      const names = await repositories.listNames(id, after, range.through, asked);
+      readable.push(...names.filter((name) => reach.mayPull(name as RepositoryName)));
+      if (readable.length === wanted) return readable;
+      if (names.length < asked) break;
+      after = names.at(-1)!;
+    }
+  }
+  return readable;
+}
+
 function fallbackTag(subject: Digest): Tag {
   return `${algorithmOf(subject)}-${hexOf(subject).slice(0, 64)}` as Tag;
 }
@@ -164,7 +169,7 @@ function pageOf<T>(rows: readonly T[], limit: number, place: (row: T) => string)
 const LAST_CHARACTER = "\u{10ffff}";
 
 /** A key just before `key`, so that a list "after" it begins with `key` itself. */
-function beforeKey(key: string): string {
+export function beforeKey(key: string): string {
   if (key === "") return "";
   return key.slice(0, -1) + String.fromCharCode(key.charCodeAt(key.length - 1) - 1) + LAST_CHARACTER;
 }

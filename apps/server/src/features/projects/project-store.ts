@@ -33,8 +33,8 @@ const lock = statement<{ id: number }>()("project.lock", (db, p, tools) =>
 const setPublic = statement<{ id: number; isPublic: number }>()("project.set_public", (db, p) =>
   db.updateTable("project").set({ is_public: p.isPublic }).where("id", "=", p.id),
 );
-const anyRepository = statement<{ id: number }>()("project.any_repository", (db, p) =>
-  db.selectFrom("repository").select("id").where("project_id", "=", p.id).limit(1),
+const someRepositories = statement<{ id: number; limit: number }>()("project.some_repositories", (db, p) =>
+  db.selectFrom("repository").select("name").where("project_id", "=", p.id).orderBy("name").limit(p.limit),
 );
 const remove = statement<{ id: number }>()("project.delete", (db, p) => db.deleteFrom("project").where("id", "=", p.id));
 
@@ -66,9 +66,9 @@ export async function setProjectPublic(tx: Executor, id: number, isPublic: boole
   await tx.run(setPublic, { id, isPublic: isPublic ? 1 : 0 });
 }
 
-/** Whether a project has repositories. */
-export async function hasRepositories(tx: Executor, id: number): Promise<boolean> {
-  return (await tx.first(anyRepository, { id })) !== undefined;
+/** The first repositories of a project, by name. */
+export async function listSomeRepositories(tx: Executor, id: number, limit: number): Promise<string[]> {
+  return (await tx.all(someRepositories, { id, limit })).map((row) => row.name);
 }
 
 /** Deletes a project that nothing refers to any more. */

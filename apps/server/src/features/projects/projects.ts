@@ -10,14 +10,15 @@ import type { Caller } from "../../access/caller.ts";
 import { deleteMember, deleteMembersOfProject, findRole, hasOtherOwner, listMembers, putMember } from "../../access/member-store.ts";
 import { deleteScopesOfProject } from "../../access/robot-store.ts";
 import type { Role } from "../../access/roles.ts";
+import { findProjectUsages, type ProjectUsage } from "../../content/usage.ts";
 import type { Clock } from "../../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import {
   deleteProjectRow,
-  hasRepositories,
   insertProject,
   listProjectRows,
+  listSomeRepositories,
   lockProject,
   setProjectPublic,
   type ProjectRow,
@@ -47,6 +48,9 @@ export interface Projects {
   deleteMember(caller: Caller, projectName: string, userName: string): Promise<void>;
 }
 
+/** Repositories that a refusal to delete their project names. */
+const SHOWN_REPOSITORIES = 5;
+
 /** Makes the rules. */
 export function createProjects(parts: ProjectsParts): Projects {
   const { database, clock, accounts, authorizer, projectCreation } = parts;
@@ -68,7 +72,7 @@ export function createProjects(parts: ProjectsParts): Projects {
   async function view(projectId: number, accountId: number | null): Promise<ProjectView> {
     const [row] = await listProjectRows(database, [projectId], accountId ?? undefined);
     if (row === undefined) throw new ApiError("PROJECT_UNKNOWN");
-    return toView(row);
+    return toView(row, await findProjectUsages(database, [projectId]));
   }
 
   return {
@@ -76,7 +80,8 @@ export function createProjects(parts: ProjectsParts): Projects {
       const found = await authorizer.listReadableProjects(caller, after === undefined ? "" : `${after}/`, limit + 1);
       const ids = found.slice(0, limit).map((project) => project.id);
       const rows = ids.length === 0 ? [] : await listProjectRows(database, ids, caller.kind === "account" ? caller.accountId : undefined);
-      return { items: rows.map(toView), next: found.length > limit ? (found[limit - 1]?.name ?? null) : null };
+      const usages = await findProjectUsages(database, ids);
+      return { items: rows.map((row) => toView(row, usages)), next: found.length > limit ? (found[limit - 1]?.name ?? null) : null };
     },
     async create(caller, { name, visibility }) {
       const account =
@@ -104,7 +109,11 @@ export function createProjects(parts: ProjectsParts): Projects {
       await change(async (tx) => {
         // A push that would make its first repository waits for this lock, and then finds no project.
         await lockOrUnknown(tx, projectId);
-        if (await hasRepositories(tx, projectId)) throw new ApiError("PROJECT_NOT_EMPTY");
+        const left = await listSomeRepositories(tx, projectId, SHOWN_REPOSITORIES);
+        if (left.length > 0) {
+          const repositories = (await findProjectUsages(tx, [projectId])).get(projectId)?.repositories ?? left.length;
+          throw new ApiError("PROJECT_NOT_EMPTY", { detail: { repositories, some: left } });
+        }
         await deleteMembersOfProject(tx, projectId);
         await deleteScopesOfProject(tx, projectId);
         await deleteRobotsOfProject(tx, projectId);
@@ -151,11 +160,13 @@ async function keepOwner(tx: Executor, projectId: number, leavingId: number): Pr
     throw new ApiError("LAST_OWNER");
 }
 
-function toView(row: ProjectRow): ProjectView {
+function toView(row: ProjectRow, usages: ReadonlyMap<number, ProjectUsage>): ProjectView {
+  const { repositories = 0, manifests = 0, tags = 0, blobs = 0, bytes = 0 } = usages.get(row.id) ?? {};
   return {
     name: row.name,
     visibility: row.isPublic ? "public" : "private",
     role: row.role ?? null,
+    usage: { repositories, manifests, tags, blobs, sizeBytes: bytes },
     createdAt: row.createdAt.toISOString(),
   };
 }

@@ -56,7 +56,8 @@ forEachDatabase("control plane", (create) => {
     assert.equal((await api.call(alice, "POST", "/projects", { name: "mine" })).code, "DENIED");
     assert.equal((await api.call(undefined, "POST", "/projects", { name: "mine" })).code, "UNAUTHORIZED");
     const read = await api.call(admin, "GET", `/projects/${name}`);
-    assert.deepEqual(read.body, { name, visibility: "private", role: "owner", createdAt: new Date(clock.now()).toISOString() });
+    const usage = { repositories: 0, manifests: 0, tags: 0, blobs: 0, sizeBytes: 0 };
+    assert.deepEqual(read.body, { name, visibility: "private", role: "owner", usage, createdAt: new Date(clock.now()).toISOString() });
     assert.equal((await api.call(alice, "GET", `/projects/${name}`)).code, "PROJECT_UNKNOWN");
     assert.equal((await api.call(undefined, "GET", `/projects/${name}`)).code, "UNAUTHORIZED");
     assert.equal((await api.call(admin, "PATCH", `/projects/${name}`, { visibility: "public" })).body.visibility, "public");
@@ -73,7 +74,9 @@ forEachDatabase("control plane", (create) => {
     const { secret, login } = (await api.call(admin, "POST", `/projects/p${count}/robots`, robot)).body;
     await api.call(admin, "PUT", `/projects/p${count}/members/alice`, { role: "owner" });
     await test.database.write(addRepository, { projectId: id, name: `p${count}/app` });
-    assert.equal((await api.call(alice, "DELETE", `/projects/p${count}`)).code, "PROJECT_NOT_EMPTY");
+    const refused = await api.call(alice, "DELETE", `/projects/p${count}`);
+    assert.equal(refused.code, "PROJECT_NOT_EMPTY");
+    assert.deepEqual(refused.body.errors[0].detail, { repositories: 1, some: [`p${count}/app`] });
     await test.database.transaction((tx) => tx.run(statementDeleteRepositories, { projectId: id }));
     assert.equal((await api.call(alice, "DELETE", `/projects/p${count}`)).status, 204);
     assert.equal((await api.call([login, secret], "GET", "/users/me")).code, "UNAUTHORIZED");

@@ -13,9 +13,12 @@ import { accountRoutes } from "../../features/accounts/account-routes.ts";
 import { createUsers } from "../../features/accounts/accounts.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
 import { createProjects, type ProjectCreation } from "../../features/projects/projects.ts";
+import { createProjectRepositories } from "../../features/repositories/repositories.ts";
+import { repositoryRoutes } from "../../features/repositories/repository-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
 import { createRobots } from "../../features/robots/robots.ts";
 import type { Clock } from "../../platform/clock.ts";
+import { createRepositories } from "../../content/repositories.ts";
 import type { Database } from "../../platform/database/database.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { RequestSpan } from "../../platform/tracing.ts";
@@ -48,8 +51,8 @@ interface ApiRequestContext {
   readonly span?: RequestSpan;
 }
 
-/** Names are 128 characters at most, each up to three in an address. */
-const MAX_PARAM_LENGTH = 400;
+/** Names are 253 characters at most, each up to three in an address. */
+const MAX_PARAM_LENGTH = 800;
 
 /** How long a body may take: 128 KiB at most, and whoever sends it has not proved anything yet. */
 const BODY_TIMEOUT_MS = 30_000;
@@ -82,6 +85,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   await registerApi(app, {
     routes: [
       ...projectRoutes(createProjects({ database, clock, accounts, authorizer, projectCreation })),
+      ...repositoryRoutes(createProjectRepositories({ database, authorizer, repositories: createRepositories(database, clock) })),
       ...accountRoutes(createUsers({ database, clock, accounts, authorizer, passwords, loginFailures })),
       ...robotRoutes(createRobots({ database, clock, accounts, authorizer })),
     ],
