@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { skipOrThrow } from "../tools/install.ts";
 import { temporaryFolder } from "../tools/processes.ts";
 import { startPostgres } from "../tools/servers.ts";
-import { createProject, createRegistryLoad, type RegistryLoad } from "./registry-load.ts";
+import { createProject, createRegistryLoad, LOAD_SETTINGS, type RegistryLoad } from "./registry-load.ts";
 import { send, sha256 } from "./registry-model.ts";
 import { roundsOf } from "./rounds.ts";
 import { PASSWORD, startServer } from "./server-process.ts";
@@ -20,7 +20,7 @@ const HOUR = 3600;
 const DAY = 24 * HOUR;
 /** Long enough that a push of this load is done in half of it on a busy machine. */
 const LEASE_SECONDS = 10;
-const SETTINGS = { "gc.leaseSeconds": `${LEASE_SECONDS}s`, "gc.graceSeconds": "1s", "gc.intervalSeconds": "1s" };
+const SETTINGS = { ...LOAD_SETTINGS, "gc.leaseSeconds": `${LEASE_SECONDS}s`, "gc.graceSeconds": "1s", "gc.intervalSeconds": "1s" };
 const rounds = roundsOf({ usual: 1, long: 20 });
 
 type Settings = Readonly<Record<string, string>>;

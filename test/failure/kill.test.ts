@@ -11,14 +11,14 @@ import { cephSettings } from "../clients/storage.ts";
 import { skipOrThrow } from "../tools/install.ts";
 import { temporaryFolder } from "../tools/processes.ts";
 import { startCephRgw, startPostgres } from "../tools/servers.ts";
-import { createProject, createRegistryLoad } from "./registry-load.ts";
+import { createProject, createRegistryLoad, LOAD_SETTINGS } from "./registry-load.ts";
 import { roundsOf } from "./rounds.ts";
 import { spawnServer, startServer } from "./server-process.ts";
 import { ageUploads, type Leftovers, openStored } from "./stored.ts";
 
 /** Of each of the four: some 50 in CI, 500 in the long run. */
 const rounds = roundsOf({ usual: 13, long: 125 });
-const EAGER = { "gc.leaseSeconds": "2s", "gc.graceSeconds": "0s", "gc.intervalSeconds": "1s" };
+const EAGER = { ...LOAD_SETTINGS, "gc.leaseSeconds": "2s", "gc.graceSeconds": "0s", "gc.intervalSeconds": "1s" };
 /** After so many rounds everything dead must have gone: rounds are shorter than it takes, so that the kills meet a busy collector. */
 const DRAIN_EVERY = 25;
 /** Far more than lease, grace, interval and work take together. */

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { cannotRunHere, ToolUnavailable } from "../tools/install.ts";
 import { temporaryFolder } from "../tools/processes.ts";
 import { buildSyncedLibrary, rebuild, syncedEnvironment } from "./power-cut.ts";
-import { createProject, createRegistryLoad, type RegistryLoad } from "./registry-load.ts";
+import { createProject, createRegistryLoad, LOAD_SETTINGS, type RegistryLoad } from "./registry-load.ts";
 import { roundsOf } from "./rounds.ts";
 import { startServer } from "./server-process.ts";
 import { openStored } from "./stored.ts";
@@ -18,7 +18,7 @@ import { openStored } from "./stored.ts";
 const rounds = roundsOf({ usual: 3, long: 60 });
 /** Changes before the cut, at random up to this: some 80 pushes write enough for a checkpoint of the log. */
 const MAX_CHANGES = 300;
-const SETTINGS = { "gc.leaseSeconds": "2s", "gc.graceSeconds": "0s", "gc.intervalSeconds": "1s" };
+const SETTINGS = { ...LOAD_SETTINGS, "gc.leaseSeconds": "2s", "gc.graceSeconds": "0s", "gc.intervalSeconds": "1s" };
 
 describe("power loss on SQLite and a directory", () => {
   let folder: string;

@@ -13,6 +13,12 @@ const TAGS = 5;
 /** On both sides of what lies in the database (16 KiB), and over several pieces of a body. */
 const BLOB_SIZES = [10, 5_000, 16_384, 16_385, 100_000, 700_000];
 
+/**
+ * What the servers must be set to: a lease that ends before its manifest comes then shows as a refusal. Taken for a sparse image, a busy
+ * machine's late push would look like a loss.
+ */
+export const LOAD_SETTINGS = { "push.sparseImages": "refuse" } as const;
+
 /** A load; what it knows outlives the servers. */
 export interface RegistryLoad {
   /**

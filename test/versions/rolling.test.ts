@@ -20,7 +20,12 @@ import { flagsOf, startReplaceable, type Replaceable, type Settings } from "./re
 
 /** Short, so that collection takes blobs away while versions change; long enough for a push on a busy machine. */
 const LEASE_MS = 6_000;
-const EAGER: Settings = { "gc.intervalSeconds": "1s", "gc.leaseSeconds": `${LEASE_MS / 1000}s`, "gc.graceSeconds": "1s" };
+const EAGER: Settings = {
+  "push.sparseImages": "refuse",
+  "gc.intervalSeconds": "1s",
+  "gc.leaseSeconds": `${LEASE_MS / 1000}s`,
+  "gc.graceSeconds": "1s",
+};
 
 async function folderOf(t: TestContext, name: string): Promise<string> {
   const folder = await temporaryFolder(name);
