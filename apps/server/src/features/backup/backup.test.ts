@@ -9,6 +9,7 @@ import { digestOf } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { BlobStore } from "../../content/blobs/blob-store.ts";
 import { blobOf, createContent, putOf, readBlob, upload, TEST_TIMES, type TestBlob } from "../../content/content.testing.ts";
+import { checkUsage } from "../../content/usage.testing.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { createSqliteForTest, forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { LATEST_MIGRATION, migrate } from "../../platform/database/migrate.ts";
@@ -66,6 +67,12 @@ forEachDatabase("backup", (create) => {
       await content.manifests.delete(grants("delete", name), id, doomed.digest);
       await content.sessions.begin(push, "sha256");
     }
+    // Deleted, and not taken away yet.
+    const buried = grants("push", "test/buried");
+    const buriedId = await content.repositories.ensureId(buried);
+    for (const blob of [strong, layers[0]!]) await upload(content, buried, blob);
+    await content.manifests.put(buried, buriedId, putOf([layers[0]!, strong], ["v1"]));
+    await content.repositories.delete(grants("delete", "test/buried"));
     clock.advance(TEST_TIMES.leaseMs + 1);
     await content.garbage.collectLinks(1000);
     return [...layers, strong];
@@ -73,6 +80,7 @@ forEachDatabase("backup", (create) => {
 
   async function assertSame(restored: TestSite, source: TestSite, blobs: readonly TestBlob[]): Promise<void> {
     assert.deepEqual(await dumpOf(restored.test.database), await dumpOf(source.test.database));
+    await checkUsage(restored.test.database);
     const pull = (await grantsOf(restored))("pull", "test/one");
     const id = (await restored.content.repositories.findId(pull))!;
     for (const blob of blobs) {
