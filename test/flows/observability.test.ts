@@ -12,7 +12,7 @@ import { listSettings } from "../../apps/server/src/config-names.ts";
 import { addServerMetrics, type ServerMetricsParts } from "../../apps/server/src/http/server-metrics.ts";
 import { createMetrics } from "../../apps/server/src/platform/metrics.ts";
 import { requireTool } from "../tools/install.ts";
-import { answersHttp, freePort, startProgram } from "../tools/processes.ts";
+import { freePort, startProgram } from "../tools/processes.ts";
 import { startTestRegistry, temporaryFolder } from "./registry.testing.ts";
 
 const run = promisify(execFile);
@@ -200,7 +200,8 @@ it("raises an alarm in a real Prometheus when a real registry loses its store, a
     command: prometheus,
     args: ["--config.file=prometheus.yml", `--web.listen-address=127.0.0.1:${port}`, `--storage.tsdb.path=${join(folder.path, "tsdb")}`],
     folder: folder.path,
-    ready: () => answersHttp(`${origin}/-/ready`),
+    // It answers before it is ready, with 503.
+    ready: async () => (await fetch(`${origin}/-/ready`, { signal: AbortSignal.timeout(2000) })).ok,
   });
   const firing = async (): Promise<string[]> => {
     const answer = (await (await fetch(`${origin}/api/v1/alerts`)).json()) as {
