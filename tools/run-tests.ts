@@ -48,10 +48,10 @@ const suites: readonly Suite[] = [
   },
   { name: "conformance", files: ["test/conformance/*.test.ts"], hungAfterMinutes: 15 },
   { name: "replicas", files: ["test/replicas/*.test.ts"], hungAfterMinutes: 15 },
-  { name: "deploy", files: ["test/deploy/*.test.ts"], hungAfterMinutes: 15 },
   { name: "clients", files: ["test/clients/*.test.ts"], hungAfterMinutes: 15 },
   { name: "failure", files: ["test/failure/*.test.ts"], hungAfterMinutes: 15 },
   { name: "versions", files: ["test/versions/*.test.ts"], hungAfterMinutes: 15 },
+  { name: "deploy", files: ["test/deploy/*.test.ts"], hungAfterMinutes: 15 },
 ];
 
 /** How a suite went. */

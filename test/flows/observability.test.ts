@@ -1,53 +1,17 @@
-// What an operator's tools rely on: the page of metrics is as its guide says, dashboard and alarms name what is served, every alarm has its page,
-// and Prometheus itself takes the expressions, keeps the rules' own tests, and raises an alarm when a real registry loses its store.
+// What an operator's tools rely on: the page of metrics is as its guide says, dashboard and alarms name what is served, every alarm has its
+// page. Not here: Prometheus itself (test/deploy/alarms.test.ts).
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { globSync, readFileSync } from "node:fs";
-import { cp, mkdir, rename, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { it } from "node:test";
-import { promisify } from "node:util";
 import { parse } from "yaml";
 import { listSettings } from "../../apps/server/src/config-names.ts";
 import { addServerMetrics, type ServerMetricsParts } from "../../apps/server/src/http/server-metrics.ts";
 import { createMetrics } from "../../apps/server/src/platform/metrics.ts";
-import { requireTool } from "../tools/install.ts";
-import { freePort, startProgram } from "../tools/processes.ts";
-import { startTestRegistry, temporaryFolder } from "./registry.testing.ts";
+import { dashboard, expressions, RULE_TESTS, rules } from "../deploy/monitoring.ts";
+import { startTestRegistry } from "./registry.testing.ts";
 
-const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, "../..");
-const RULES = join(ROOT, "deploy/prometheus/berth.rules.yaml");
-const RULE_TESTS = join(ROOT, "deploy/prometheus/berth.rules.test.yaml");
-const DASHBOARD = join(ROOT, "deploy/grafana/berth.json");
-
-interface Rule {
-  readonly alert: string;
-  readonly expr: string;
-  readonly labels: { readonly severity: string };
-  readonly annotations: { readonly summary: string; readonly description: string; readonly runbook: string };
-}
-interface Panel {
-  readonly id: number;
-  readonly type: string;
-  readonly title: string;
-  readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
-  readonly targets?: readonly { readonly expr: string; readonly refId: string; readonly datasource: { readonly uid: string } }[];
-}
-interface Dashboard {
-  readonly schemaVersion: number;
-  readonly uid: string;
-  readonly templating: { readonly list: readonly { readonly name: string; readonly type: string }[] };
-  readonly panels: readonly Panel[];
-}
-
-const rules = (parse(readFileSync(RULES, "utf8")) as { groups: { rules: Rule[] }[] }).groups.flatMap((group) => group.rules);
-const dashboard = JSON.parse(readFileSync(DASHBOARD, "utf8")) as Dashboard;
-const expressions = [
-  ...rules.map(({ alert, expr }) => [alert, expr] as const),
-  ...dashboard.panels.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => [title, expr] as const)),
-];
-
 /** Name, type and labels (without `le`) of every metric on a page. */
 function readPage(page: string): Map<string, { type: string; labels: Set<string> }> {
   const found = new Map<string, { type: string; labels: Set<string> }>();
@@ -167,74 +131,5 @@ it("has a dashboard whose panels stand apart, each with a data source that is as
       targets.every(({ datasource }) => datasource.uid === "${datasource}"),
       title,
     );
-  }
-});
-
-it("has rules that promtool takes and whose tests pass", async (t) => {
-  const promtool = await requireTool(t, "promtool");
-  if (promtool === undefined) return;
-  await run(promtool, ["check", "rules", RULES]);
-  await run(promtool, ["test", "rules", RULE_TESTS]);
-});
-
-it("raises an alarm in a real Prometheus when a real registry loses its store, and clears it again", async (t) => {
-  const prometheus = await requireTool(t, "prometheus");
-  if (prometheus === undefined) return;
-  const folder = await temporaryFolder();
-  const [metricsPort, port] = [await freePort(), await freePort()];
-  const data = join(folder.path, "data");
-  await mkdir(data);
-  const registry = await startTestRegistry({ data, "metrics.listen": `127.0.0.1:${metricsPort}` });
-  // The alarms as they are delivered, but for their patience.
-  await writeFile(join(folder.path, "rules.yaml"), readFileSync(RULES, "utf8").replaceAll(/^( +for:) .*$/gm, "$1 0s"));
-  await writeFile(
-    join(folder.path, "prometheus.yml"),
-    JSON.stringify({
-      global: { scrape_interval: "1s", evaluation_interval: "1s", scrape_timeout: "1s" },
-      rule_files: ["rules.yaml"],
-      scrape_configs: [{ job_name: "berth", static_configs: [{ targets: [`127.0.0.1:${metricsPort}`] }] }],
-    }),
-  );
-  const origin = `http://127.0.0.1:${port}`;
-  const program = await startProgram({
-    command: prometheus,
-    args: ["--config.file=prometheus.yml", `--web.listen-address=127.0.0.1:${port}`, `--storage.tsdb.path=${join(folder.path, "tsdb")}`],
-    folder: folder.path,
-    // It answers before it is ready, with 503.
-    ready: async () => (await fetch(`${origin}/-/ready`, { signal: AbortSignal.timeout(2000) })).ok,
-  });
-  const firing = async (): Promise<string[]> => {
-    const answer = (await (await fetch(`${origin}/api/v1/alerts`)).json()) as {
-      data: { alerts: { state: string; labels: Record<string, string> }[] };
-    };
-    return answer.data.alerts
-      .filter(({ state }) => state === "firing")
-      .map(({ labels }) => `${labels["alertname"]} ${labels["backend"] ?? ""}`.trim());
-  };
-  const until = async (holds: () => Promise<boolean>): Promise<void> => {
-    // The suite's own limit ends a wait in vain.
-    while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 250));
-  };
-  const query = async (expression: string): Promise<{ status: string; data: { result: unknown[] } }> =>
-    (await (await fetch(`${origin}/api/v1/query?query=${encodeURIComponent(expression)}`)).json()) as never;
-  try {
-    await until(async () => (await query("berth_ready == 1")).data.result.length === 1);
-    assert.deepEqual(await firing(), []);
-    for (const [where, expression] of expressions) {
-      const concrete = expression.replaceAll("$__rate_interval", "1m").replaceAll("$instance", ".*");
-      assert.equal((await query(concrete)).status, "success", `${where}: ${expression}`);
-    }
-    await rename(join(data, "content"), join(data, "away"));
-    await writeFile(join(data, "content"), "");
-    await until(async () => (await firing()).includes("BerthNotReady"));
-    assert.ok((await firing()).includes("BerthBackendDown store"));
-    await cp(join(data, "away"), join(data, "back"), { recursive: true });
-    await rename(join(data, "content"), join(data, "in-the-way"));
-    await rename(join(data, "back"), join(data, "content"));
-    await until(async () => (await firing()).length === 0);
-  } finally {
-    await program.stop();
-    await registry.stop();
-    await folder.end();
   }
 });
