@@ -24,7 +24,7 @@ import { meterStore, STORE_OPERATIONS } from "./content/blobs/metered-store.ts";
 import { createManifests } from "./content/manifests.ts";
 import { createReferrers } from "./content/referrers.ts";
 import { createRepositories } from "./content/repositories.ts";
-import { removeDeletedContent } from "./content/repository-removal.ts";
+import { createRepositoryRemoval } from "./content/repository-removal.ts";
 import { createTags } from "./content/tags.ts";
 import { createUploads } from "./content/uploads.ts";
 import { foldUsage, USAGE_FOLD_BATCH } from "./content/usage.ts";
@@ -276,12 +276,9 @@ function composeContent({ config, logger, tracing }: Surroundings, { database, s
     },
     traced: tracing?.job,
   });
-  const upkeep = createUpkeep(
-    [
-      async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH,
-      () => removeDeletedContent(database, clock, leaseTimes(config)),
-    ],
-    (error) => logger.error({ err: error }, "upkeep failed; it is tried again"),
+  const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config));
+  const upkeep = createUpkeep([async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH, removeDeleted], (error) =>
+    logger.error({ err: error }, "upkeep failed; it is tried again"),
   );
   const jobs: Collector = {
     ...collector,
@@ -291,6 +288,13 @@ function composeContent({ config, logger, tracing }: Surroundings, { database, s
     },
     async stop() {
       await Promise.all([collector.stop(), upkeep.stop()]);
+    },
+    async runOnce() {
+      // First what deleted repositories held, so that the round finds what only they linked; then those that waited for an upload's end.
+      while (await removeDeleted());
+      const round = await collector.runOnce();
+      while (await removeDeleted());
+      return round;
     },
   };
   return { repositories, blobs, uploads, sessions, collector: jobs };

@@ -7,7 +7,7 @@ import { statement } from "../platform/database/statement.ts";
 import { lockFreeBlobs, takeUnlinkedBlobs, type LeaseTimes } from "./blobs.ts";
 import { TOMBSTONE } from "./repositories.ts";
 
-/** Repositories that are looked at in a round: one that waits for an upload's end must not keep the others waiting. */
+/** Repositories that are looked at in a step. */
 const REPOSITORIES = 20;
 /** Rows that a transaction takes. */
 const BATCH = 500;
@@ -16,8 +16,8 @@ const MANIFEST_BATCH = 50;
 /** An expiry long ago, and yet not that of a session that is being removed: the next round of collection ends it. */
 const LONG_AGO = 1;
 
-const listDeleted = statement<{ limit: number }>()("removal.list", (db, p) =>
-  db.selectFrom("repository").select("id").where("name", ">=", TOMBSTONE).orderBy("name").limit(p.limit),
+const listDeleted = statement<{ after: string; limit: number }>()("removal.list", (db, p) =>
+  db.selectFrom("repository").select(["id", "name"]).where("name", ">", p.after).orderBy("name").limit(p.limit),
 );
 const lock = statement<{ id: number }>()("removal.lock", (db, p, tools) =>
   db
@@ -81,19 +81,33 @@ const anyUpload = statement<{ id: number }>()("removal.anyUpload", (db, p) =>
 );
 const dropRepository = statement<{ id: number }>()("removal.dropRepository", (db, p) => db.deleteFrom("repository").where("id", "=", p.id));
 
-/** Takes a batch of each deleted repository, of the first few of them; whether any of them has more that can be taken now. */
-export async function removeDeletedContent(database: Database, clock: Clock, times: LeaseTimes): Promise<boolean> {
-  let hasMore = false;
-  const deleted = await database.all(listDeleted, { limit: REPOSITORIES });
-  for (const { id } of deleted) {
-    const isWorking = await database.transaction(
-      async (tx) => (await tx.first(lock, { id })) !== undefined && removeBatch(tx, id, clock.now() + times.graceMs),
-      // Durable: bytes go when their row is gone for good.
-      ON_FULL_DISK,
-    );
-    if (isWorking) hasMore = true;
-  }
-  return hasMore || deleted.length === REPOSITORIES;
+/**
+ * Makes the work in steps: each takes a batch of some deleted repositories and goes on with the next ones, so that those that wait for the end
+ * of an upload keep nobody waiting. False when it has seen all of them and none had anything to take.
+ */
+export function createRepositoryRemoval(database: Database, clock: Clock, times: LeaseTimes): () => Promise<boolean> {
+  // No name is just the mark.
+  let after = TOMBSTONE;
+  let hasTaken = false;
+  return async () => {
+    const deleted = await database.all(listDeleted, { after, limit: REPOSITORIES });
+    for (const { id } of deleted) {
+      const taken = await database.transaction(
+        async (tx) => (await tx.first(lock, { id })) !== undefined && removeBatch(tx, id, clock.now() + times.graceMs),
+        // Durable: bytes go when their row is gone for good.
+        ON_FULL_DISK,
+      );
+      hasTaken ||= taken;
+    }
+    if (deleted.length === REPOSITORIES) {
+      after = deleted.at(-1)!.name;
+      return true;
+    }
+    const goesOn = hasTaken;
+    after = TOMBSTONE;
+    hasTaken = false;
+    return goesOn;
+  };
 }
 
 /** Takes something of one repository; false where nothing can be taken now. */

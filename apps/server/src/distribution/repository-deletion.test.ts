@@ -19,7 +19,7 @@ import {
   upload,
   type Content,
 } from "../content/content.testing.ts";
-import { removeDeletedContent } from "../content/repository-removal.ts";
+import { createRepositoryRemoval } from "../content/repository-removal.ts";
 import { createRandom } from "../content/schedule.testing.ts";
 import { findProjectUsages } from "../content/usage.ts";
 import { checkUsage } from "../content/usage.testing.ts";
@@ -95,8 +95,9 @@ forEachDatabase("deletion of a repository", (create) => {
 
   async function removeAll(database: Database): Promise<number> {
     let rounds = 0;
+    const removeSome = createRepositoryRemoval(database, clock, TEST_TIMES);
     for (; rounds < 10_000; rounds++) {
-      if (await removeDeletedContent(database, clock, TEST_TIMES)) continue;
+      if (await removeSome()) continue;
       // What is left are sessions: the collector's.
       if ((await one.content.sessions.expire(100)) === 0) return rounds;
     }
@@ -204,7 +205,7 @@ forEachDatabase("deletion of a repository", (create) => {
       bytes: layers[0]!.bytes.length,
     });
     // Cut off after two batches, and gone on with elsewhere.
-    for (let i = 0; i < 2; i++) await removeDeletedContent(test.database, clock, TEST_TIMES);
+    for (let i = 0; i < 2; i++) await createRepositoryRemoval(test.database, clock, TEST_TIMES)();
     const left = (await countContent(test.database)).tag!;
     assert.ok(left > 0 && left < 1701, `${left} tags are left`);
     const replicas = [test.database, await test.open()];
@@ -214,6 +215,24 @@ forEachDatabase("deletion of a repository", (create) => {
     assert.equal((await countContent(test.database)).repository_blob, 1);
     assert.ok(await one.content.blobs.find(two, (await one.content.repositories.findId(two))!, layers[0]!.digest));
     await checkUsage(test.database);
+  });
+
+  it("lets no repository wait for those that wait for the end of an upload", async () => {
+    const waiting = 25;
+    for (let i = 0; i < waiting; i++) {
+      const grant = grants("push", `test/waiting-${i}`);
+      await one.content.sessions.begin(grant, "sha256");
+      await one.content.repositories.delete(grants("delete", `test/waiting-${i}`));
+    }
+    await pushImage(one, "v1", [0], "behind them");
+    await remove(one);
+    const removeSome = createRepositoryRemoval(test.database, clock, TEST_TIMES);
+    let steps = 0;
+    while (await removeSome()) assert.ok(++steps < 100, "no end while they wait");
+    assert.equal((await countContent(test.database)).tag, 0);
+    assert.equal((await countContent(test.database)).upload, waiting);
+    await settle();
+    assert.equal((await countContent(test.database)).upload, 0);
   });
 
   it("keeps every image that was acknowledged after the last deletion, whole, however they race", async () => {
@@ -246,7 +265,7 @@ forEachDatabase("deletion of a repository", (create) => {
             if (!isCode("NAME_UNKNOWN")(error)) throw error;
           });
           lastDeletionEndedAt = ++time;
-          await removeDeletedContent(random.pick(replicas).content.database, clock, TEST_TIMES);
+          await createRepositoryRemoval(random.pick(replicas).content.database, clock, TEST_TIMES)();
           await checkUsage(test.database);
         }
       }
