@@ -123,27 +123,44 @@ export function readAt(fs: FileSystemPort, fd: () => number): ReadAt {
 }
 
 /**
- * Yields `start` to `end` inclusive in pieces of at most 1 MiB, reading the next while the last is in use. A piece is valid until the
- * next is asked for. Ends early where the file does. When the reader leaves, the read under way is awaited first.
+ * Yields `start` to `end` inclusive in pieces of at most 1 MiB, of 64 KiB where many streams read, reading the next while the last is in use. A
+ * piece is valid until the next is asked for. Ends early where the file does. When the reader leaves, the read under way is awaited first.
  */
 export async function* readPieces(read: ReadAt, pool: BufferPool, start: number, end: number): AsyncGenerator<Buffer, void, void> {
-  const total = end - start + 1;
-  if (total <= PIECE_BYTES) {
+  const isLarge = pool.enter();
+  try {
+    const total = end - start + 1;
+    const pieceBytes = isLarge ? PIECE_BYTES : FIRST_BUFFER_BYTES;
+    if (total > pieceBytes) {
+      yield* readAheadPieces(read, pool, start, end, pieceBytes);
+      return;
+    }
     // Nothing to read ahead. Small reads get just what they need; for large ones fresh memory would cost more than the read.
     const only = total <= FIRST_BUFFER_BYTES ? Buffer.allocUnsafe(total) : pool.take();
     const count = await read(only, total, start);
     if (count > 0) yield count === only.length ? only : only.subarray(0, count);
     pool.give(only);
-    return;
+  } finally {
+    pool.leave(isLarge);
   }
+}
+
+async function* readAheadPieces(
+  read: ReadAt,
+  pool: BufferPool,
+  start: number,
+  end: number,
+  pieceBytes: number,
+): AsyncGenerator<Buffer, void, void> {
+  const take = (): Buffer => (pieceBytes === PIECE_BYTES ? pool.take() : Buffer.allocUnsafeSlow(pieceBytes));
   let free: Buffer | undefined;
   let position = start;
   let ahead: Promise<{ buffer: Buffer; count: number; wanted: number }> | undefined;
 
   function readAhead(): void {
-    const buffer = free ?? pool.take();
+    const buffer = free ?? take();
     free = undefined;
-    const wanted = Math.min(PIECE_BYTES, end + 1 - position);
+    const wanted = Math.min(pieceBytes, end + 1 - position);
     ahead = read(buffer, wanted, position).then((count) => ({ buffer, count, wanted }));
     ahead.catch(() => undefined);
     position += wanted;
@@ -155,7 +172,7 @@ export async function* readPieces(read: ReadAt, pool: BufferPool, start: number,
       const { buffer, count, wanted }: { buffer: Buffer; count: number; wanted: number } = await ahead;
       ahead = undefined;
       if (count === wanted && position <= end) readAhead();
-      if (count > 0) yield count === PIECE_BYTES ? buffer : buffer.subarray(0, count);
+      if (count > 0) yield count === pieceBytes ? buffer : buffer.subarray(0, count);
       if (free === undefined) free = buffer;
       else pool.give(buffer);
     }
