@@ -44,6 +44,7 @@ async function conditionalPage(): Promise<string> {
     countUploads: async () => 0,
     tracing: { counts: () => ({ kept: 0, sent: 0, failed: 0 }) },
     version: "0",
+    maxConnections: 1,
   };
   addServerMetrics(metrics, parts as unknown as ServerMetricsParts);
   return (await metrics.render()).page;

@@ -490,6 +490,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     },
   );
   addServerMetrics(metrics, {
+    maxConnections,
     config,
     database,
     health,

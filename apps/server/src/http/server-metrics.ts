@@ -23,6 +23,8 @@ export interface ServerMetricsParts {
   readonly countUploads: (limit: number) => Promise<number>;
   readonly tracing: Tracing | undefined;
   readonly version: string;
+  /** That are really taken. */
+  readonly maxConnections: number;
 }
 
 /** More open uploads than this are shown as this many: nothing counts without a bound. */
@@ -58,7 +60,11 @@ export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): v
   );
 
   metrics.addGauge("http_connections", "Open connections.", parts.connections);
-  metrics.addGauge("http_connections_limit", "Most connections at once (http.maxConnections).", () => config.http.maxConnections);
+  metrics.addGauge(
+    "http_connections_limit",
+    "Most connections at once: http.maxConnections, or fewer where the system allows too few open files.",
+    () => parts.maxConnections,
+  );
   const slots = { request: parts.requestSlots, upload: parts.uploadSlots };
   const limits = { request: config.limits.requestsInFlight, upload: config.limits.concurrentUploads };
   const perSlot = (read: (semaphore: Semaphore, kind: "request" | "upload") => number) => () =>
