@@ -3,6 +3,7 @@
 import type { Backlog } from "../content/backlog.ts";
 import type { Garbage } from "../content/garbage.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
+import { createBackgroundLoop, type BackgroundLoop } from "../platform/background-loop.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createBacklogCount } from "./backlog-count.ts";
 import type { UploadSessions } from "./upload-session.ts";
@@ -17,10 +18,7 @@ export interface CollectorRound {
 }
 
 /** The collector's loop. */
-export interface Collector {
-  start(): void;
-  /** Ends after the batch that runs now. */
-  stop(): Promise<void>;
+export interface Collector extends Pick<BackgroundLoop, "start" | "stop"> {
   /** One round at once, for commands and tests. Every step is tried; then the first failure is thrown, or all of them in one. */
   runOnce(): Promise<CollectorRound>;
 }
@@ -48,10 +46,6 @@ export interface CollectorParts {
   readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
 }
 
-/** The least pause after each full batch: other work gets the database and the processor in between. */
-const BREATH_MS = 5;
-/** And as a multiple of what the batch took, so that the collector has a quarter of anything at most, whatever is slow here. */
-const BREATH_FACTOR = 3;
 /** A round over a mountain takes minutes: it says this often how much is left. */
 const REPORT_EVERY_MS = 30_000;
 /** Temporary files are looked for this often: they are the rare leftovers of crashes. */
@@ -61,44 +55,23 @@ const SWEEP_EVERY_MS = 3_600_000;
 export function createCollector(parts: CollectorParts): Collector {
   const { garbage, countBacklog, uploads, store, clock, intervalMs, batchSize, sweepAgeMs } = parts;
   const { onUnlinked, onReclaimed, onBacklog, onError, traced } = parts;
-  let isStopping = false;
   /** A round at once, for a command, needs no metrics. */
   let isLooping = false;
-  let wake: (() => void) | undefined;
-  let running: Promise<void> | undefined;
   let sweptAt = clock.now();
   let reportedAt = 0;
   const backlog = createBacklogCount(clock, async () => {
     let startedAt = performance.now();
     return countBacklog(async () => {
-      await breathe(performance.now() - startedAt);
+      await loop.breathe(performance.now() - startedAt);
       startedAt = performance.now();
-      return !isStopping;
+      return !loop.isStopping;
     });
   });
-
-  function rest(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(done, ms);
-      timer.unref();
-      function done(): void {
-        clearTimeout(timer);
-        wake = undefined;
-        resolve();
-      }
-      wake = done;
-    });
-  }
 
   async function report(): Promise<void> {
     await backlog.refresh();
     reportedAt = clock.now();
     onBacklog(backlog.latest());
-  }
-
-  /** Lets others go first after work that took so long. */
-  function breathe(tookMs: number): Promise<void> {
-    return rest(Math.max(BREATH_MS, tookMs * BREATH_FACTOR));
   }
 
   /** Runs batches until one is not full. */
@@ -108,9 +81,9 @@ export function createCollector(parts: CollectorParts): Collector {
       const done = await (traced === undefined ? batch() : traced("collector batch", batch));
       const tookMs = performance.now() - startedAt;
       add(done);
-      if (done.examined < batchSize || isStopping) return;
+      if (done.examined < batchSize || loop.isStopping) return;
       if (isLooping && clock.now() - reportedAt > REPORT_EVERY_MS) await report();
-      await breathe(tookMs);
+      await loop.breathe(tookMs);
     }
   }
 
@@ -164,29 +137,17 @@ export function createCollector(parts: CollectorParts): Collector {
     return round;
   }
 
-  async function loop(): Promise<void> {
+  const loop = createBackgroundLoop(async () => {
     isLooping = true;
-    while (!isStopping) {
-      try {
-        await report();
-        await (traced === undefined ? runOnce() : traced("collector round", runOnce));
-        onBacklog(backlog.latest());
-      } catch (error) {
-        onError(error);
-      }
-      if (!isStopping) await rest(intervalMs);
+    try {
+      await report();
+      await (traced === undefined ? runOnce() : traced("collector round", runOnce));
+      onBacklog(backlog.latest());
+    } catch (error) {
+      onError(error);
     }
-  }
+    return { restMs: intervalMs };
+  });
 
-  return {
-    start() {
-      running ??= loop();
-    },
-    async stop() {
-      isStopping = true;
-      wake?.();
-      await running;
-    },
-    runOnce,
-  };
+  return { start: loop.start, stop: loop.stop, runOnce };
 }
