@@ -42,6 +42,7 @@ async function conditionalPage(): Promise<string> {
     uploadSlots: slots,
     connections: () => 0,
     countUploads: async () => 0,
+    countDamagedBlobs: async () => 0,
     tracing: { counts: () => ({ kept: 0, sent: 0, failed: 0 }) },
     version: "0",
     maxConnections: 1,

@@ -98,8 +98,6 @@ export interface RunningRegistry {
 const OTHER_OPERATIONS = ["token", "api"] as const;
 const SECOND = 1000;
 const HOUR_MS = 3_600_000;
-/** One damaged blob is an alarm; that there are more than this many says no more. */
-const MAX_COUNTED_DAMAGE = 10_000;
 
 /** Starts to trace where the configuration says where to; its packages take 15 MB and 50 ms, which nobody else pays. */
 export async function openTracing(config: Config, logger: Logger): Promise<Tracing | undefined> {
@@ -244,8 +242,6 @@ function composeContent({ config, logger, tracing }: Surroundings, { database, s
   metrics.addCounter("collection_unlinked_total", "Blobs taken out of a repository in which nothing held them.", () => unlinked);
   let backlogBytes = 0;
   metrics.addGauge("collection_backlog_bytes", "Bytes that become free when what waits now is reclaimed.", () => backlogBytes);
-  let damagedBlobs = 0;
-  metrics.addGauge("blobs_damaged", "Blobs known to be missing or damaged; a push heals them.", () => damagedBlobs);
   const collector = createCollector({
     garbage,
     countBacklog: (pause) => countBacklog(database, clock.now(), pause),
@@ -263,12 +259,6 @@ function composeContent({ config, logger, tracing }: Surroundings, { database, s
       backlogBytes = backlog.linkBytes + backlog.keyBytes;
       const oldest = backlog.oldestDueAt === undefined ? 0 : (clock.now() - backlog.oldestDueAt) / SECOND;
       metrics.setCollectionBacklog(backlog.links + backlog.keys, oldest);
-      countDamagedBlobs(database, MAX_COUNTED_DAMAGE).then(
-        (count) => {
-          damagedBlobs = count;
-        },
-        (error: unknown) => logger.warn({ err: error }, "damaged blobs could not be counted"),
-      );
     },
     onError: (error) => {
       failedRounds++;
@@ -499,6 +489,7 @@ export async function startRegistry(surroundings: Surroundings, options: { jobs:
     uploadSlots,
     connections: () => server.connections(),
     countUploads: (limit) => uploads.countOpen(limit),
+    countDamagedBlobs: (limit) => countDamagedBlobs(database, limit),
     tracing,
     version: VERSION,
   });

@@ -21,6 +21,7 @@ export interface ServerMetricsParts {
   readonly connections: () => number;
   /** Open upload sessions of all replicas, counted up to a limit. */
   readonly countUploads: (limit: number) => Promise<number>;
+  readonly countDamagedBlobs: (limit: number) => Promise<number>;
   readonly tracing: Tracing | undefined;
   readonly version: string;
   /** That are really taken. */
@@ -29,8 +30,10 @@ export interface ServerMetricsParts {
 
 /** More open uploads than this are shown as this many: nothing counts without a bound. */
 const UPLOADS_BOUND = 1000;
-/** How old the number of open uploads may be: each replica asks for it. */
-const UPLOADS_FRESH_MS = 10_000;
+/** One damaged blob is an alarm; that there are more than this many says no more. */
+const DAMAGE_BOUND = 10_000;
+/** How old a number that the database is asked for may be: each replica asks. */
+const COUNT_FRESH_MS = 10_000;
 
 /** Puts them on the page. */
 export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): void {
@@ -90,12 +93,18 @@ export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): v
     perSlot((semaphore) => semaphore.refused),
   );
 
-  let uploads = { count: 0, at: -Infinity };
-  metrics.addRefresh(async () => {
-    if (performance.now() - uploads.at < UPLOADS_FRESH_MS) return;
-    uploads = { count: await parts.countUploads(UPLOADS_BOUND), at: performance.now() };
-  });
-  metrics.addGauge("uploads_open", `Upload sessions that are open on all replicas, up to ${UPLOADS_BOUND}.`, () => uploads.count);
+  const addCount = (name: string, help: string, count: () => Promise<number>): void => {
+    let known = { count: 0, at: -Infinity };
+    metrics.addRefresh(async () => {
+      if (performance.now() - known.at < COUNT_FRESH_MS) return;
+      known = { count: await count(), at: performance.now() };
+    });
+    metrics.addGauge(name, help, () => known.count);
+  };
+  addCount("uploads_open", `Upload sessions that are open on all replicas, up to ${UPLOADS_BOUND}.`, () =>
+    parts.countUploads(UPLOADS_BOUND),
+  );
+  addCount("blobs_damaged", "Blobs known to be missing or damaged; a push heals them.", () => parts.countDamagedBlobs(DAMAGE_BOUND));
 
   if (database.connections !== undefined) {
     const pool = (): ReturnType<NonNullable<Database["connections"]>> => database.connections!();
