@@ -11,7 +11,7 @@ import { cephSettings } from "../clients/storage.ts";
 import { skipOrThrow } from "../tools/install.ts";
 import { temporaryFolder } from "../tools/processes.ts";
 import { startCephRgw, startPostgres } from "../tools/servers.ts";
-import { createProject, createRegistryLoad, LOAD_SETTINGS } from "./registry-load.ts";
+import { createProject, createRegistryLoad, killUnderLoad, LOAD_SETTINGS } from "./registry-load.ts";
 import { roundsOf } from "./rounds.ts";
 import { spawnServer, startServer } from "./server-process.ts";
 import { ageUploads, type Leftovers, openStored } from "./stored.ts";
@@ -82,18 +82,8 @@ async function killRounds(more: Settings, tell: (line: string) => void): Promise
       try {
         await createProject(server.origin);
         await checkAll(load, server.origin, options.settings);
-        const stop = new AbortController();
-        let willDie = false;
-        const running = load.run(server.origin, stop.signal, { willDie: () => willDie });
-        running.catch(() => undefined);
-        // After some changes and in the middle of others; a busy machine gets its time.
-        const target = load.acknowledged + 1 + randomInt(40);
-        for (let waited = 0; load.acknowledged < target && waited < 3000; waited += 20) await Promise.race([running, sleep(20)]);
-        await sleep(randomInt(100));
-        willDie = true;
-        await server.kill();
-        stop.abort();
-        await running;
+        // A busy machine gets its time.
+        await killUnderLoad(load, server, { changes: load.acknowledged + 1 + randomInt(40), patienceMs: 3000, lateMs: 100 });
       } finally {
         await server.kill();
       }

@@ -6,11 +6,10 @@ import { randomInt } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it, type TestContext } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { cannotRunHere, ToolUnavailable } from "../tools/install.ts";
 import { temporaryFolder } from "../tools/processes.ts";
 import { buildSyncedLibrary, rebuild, syncedEnvironment } from "./power-cut.ts";
-import { createProject, createRegistryLoad, LOAD_SETTINGS, type RegistryLoad } from "./registry-load.ts";
+import { createProject, createRegistryLoad, killUnderLoad, LOAD_SETTINGS, type RegistryLoad } from "./registry-load.ts";
 import { roundsOf } from "./rounds.ts";
 import { startServer } from "./server-process.ts";
 import { openStored } from "./stored.ts";
@@ -65,16 +64,7 @@ describe("power loss on SQLite and a directory", () => {
       try {
         await createProject(server.origin);
         await compare(load, server.origin, join(root, "berth"), true);
-        const stop = new AbortController();
-        let willDie = false;
-        const running = load.run(server.origin, stop.signal, { willDie: () => willDie });
-        running.catch(() => undefined);
-        while (load.acknowledged < changes) await Promise.race([running, sleep(20)]);
-        await sleep(randomInt(50));
-        willDie = true;
-        await server.kill();
-        stop.abort();
-        await running;
+        await killUnderLoad(load, server, { changes, lateMs: 50 });
       } finally {
         await server.kill();
       }

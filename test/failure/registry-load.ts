@@ -2,6 +2,7 @@
 // What they were answered is in the model (registry-model.ts). Not here: the crash, and what must hold after it.
 import assert from "node:assert/strict";
 import { randomBytes, randomInt } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Change, createRegistryModel, type Image, isWhole, type RegistryModel, send, sha256 } from "./registry-model.ts";
 
 const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
@@ -41,6 +42,27 @@ export async function createProject(origin: string): Promise<void> {
   const answer = await send(origin, "POST", "/api/v1/projects", { body: JSON.stringify({ name: "crash" }), type: "application/json" });
   const text = await answer.text();
   assert.ok(answer.status === 201 || answer.status === 409, `${answer.status}: ${text}`);
+}
+
+/**
+ * Runs a load against a server and kills the server under it: once so many changes have been acknowledged in all, or `patienceMs` have passed,
+ * and up to `lateMs` later, in the middle of others. Rejects where something was wrong before that.
+ */
+export async function killUnderLoad(
+  load: RegistryLoad,
+  server: { readonly origin: string; kill(): Promise<void> },
+  { changes, lateMs, patienceMs = Infinity }: { readonly changes: number; readonly lateMs: number; readonly patienceMs?: number },
+): Promise<void> {
+  const stop = new AbortController();
+  let willDie = false;
+  const running = load.run(server.origin, stop.signal, { willDie: () => willDie });
+  running.catch(() => undefined);
+  for (let waitedMs = 0; load.acknowledged < changes && waitedMs < patienceMs; waitedMs += 20) await Promise.race([running, sleep(20)]);
+  await sleep(randomInt(lateMs));
+  willDie = true;
+  await server.kill();
+  stop.abort();
+  await running;
 }
 
 /** Makes a load of so many clients. `leaseMs`: what the servers are set to. */
