@@ -2,9 +2,28 @@
 // trouble (the tests).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { pushBlob, sha256 } from "./push-load.ts";
+import { pushBlob, sha256, startPushLoad, type PushLoad } from "./push-load.ts";
 import { ask, expectStatus, until, type Replica, type Replicas } from "./replicas.ts";
+
+/**
+ * Pushes by four clients while `trouble` goes on: afterwards everything acknowledged pulls whole, and every replica is as good as before.
+ * `load.more` waits until so many more images were pushed.
+ */
+export async function loseNothing(
+  t: TestContext,
+  started: Replicas,
+  layerBytes: number,
+  trouble: (load: Pick<PushLoad, "more">) => Promise<void>,
+): Promise<void> {
+  const load = startPushLoad(started.proxy.origin, { clients: 4, layerBytes });
+  t.after(load.abandon);
+  await trouble(load);
+  await load.stopAndCheck();
+  t.diagnostic(`${load.acknowledged} images acknowledged and pulled; pushes tried again: ${JSON.stringify([...load.retries])}`);
+  await everyoneCollects(started);
+}
 
 /** After trouble: every replica is ready, and its next rounds of collection succeed. */
 export async function everyoneCollects({ replicas }: Replicas): Promise<void> {

@@ -4,8 +4,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { skipOrThrow } from "../tools/install.ts";
 import { startPostgresPair, type PostgresPair } from "../tools/servers.ts";
-import { everyoneCollects } from "./aftermath.ts";
-import { startPushLoad } from "./push-load.ts";
+import { loseNothing } from "./aftermath.ts";
 import { ask, startReplicas, until } from "./replicas.ts";
 
 it("three replicas follow PostgreSQL to the standby that was promoted, with all that they acknowledged", async (t) => {
@@ -21,36 +20,33 @@ it("three replicas follow PostgreSQL to the standby that was promoted, with all 
   // Behind the replicas' own end: hooks run in the order in which they were set.
   t.after(stop);
   if (started === undefined) return;
-  const { replicas, proxy } = started;
-  const load = startPushLoad(proxy.origin, { clients: 4, layerBytes: 100_000 });
-  t.after(load.abandon);
-  await load.more(8);
-  await primary.kill();
-  for (const { origin } of replicas) {
-    await until("not ready", async () => {
-      const answer = await fetch(`${origin}/readyz`);
-      const { checks } = (await answer.json()) as { checks: Record<string, string> };
-      return answer.status === 503 && checks["database"] === "UNAVAILABLE";
-    });
-    // Also what a cache may hold, once the second is over in which a right may still be taken for granted.
-    for (const path of ["/v2/", "/v2/library/load-0/manifests/t0", "/v2/library/load-0/tags/list"]) {
-      await until(`refused: ${path}`, async () => {
-        const answer = await ask(origin, "GET", path);
-        const text = await answer.text();
-        if (answer.status === 200) return false;
-        const { errors } = JSON.parse(text) as { errors: { code: string }[] };
-        assert.deepEqual([answer.status, errors[0]?.code], [503, "UNAVAILABLE"], path);
-        assert.match(answer.headers.get("retry-after") ?? "", /^\d+$/, path);
-        return true;
+  const { replicas } = started;
+  await loseNothing(t, started, 100_000, async (load) => {
+    await load.more(8);
+    await primary.kill();
+    for (const { origin } of replicas) {
+      await until("not ready", async () => {
+        const answer = await fetch(`${origin}/readyz`);
+        const { checks } = (await answer.json()) as { checks: Record<string, string> };
+        return answer.status === 503 && checks["database"] === "UNAVAILABLE";
       });
+      // Also what a cache may hold, once the second is over in which a right may still be taken for granted.
+      for (const path of ["/v2/", "/v2/library/load-0/manifests/t0", "/v2/library/load-0/tags/list"]) {
+        await until(`refused: ${path}`, async () => {
+          const answer = await ask(origin, "GET", path);
+          const text = await answer.text();
+          if (answer.status === 200) return false;
+          const { errors } = JSON.parse(text) as { errors: { code: string }[] };
+          assert.deepEqual([answer.status, errors[0]?.code], [503, "UNAVAILABLE"], path);
+          assert.match(answer.headers.get("retry-after") ?? "", /^\d+$/, path);
+          return true;
+        });
+      }
     }
-  }
-  await standby.promote();
-  const promotedAt = performance.now();
-  for (const { origin } of replicas) await until("ready again", async () => (await fetch(`${origin}/readyz`)).status === 200);
-  t.diagnostic(`all ready ${Math.round(performance.now() - promotedAt)} ms after the standby was promoted`);
-  await load.more(8);
-  await load.stopAndCheck();
-  t.diagnostic(`${load.acknowledged} images acknowledged and pulled; pushes tried again: ${JSON.stringify([...load.retries])}`);
-  await everyoneCollects(started);
+    await standby.promote();
+    const promotedAt = performance.now();
+    for (const { origin } of replicas) await until("ready again", async () => (await fetch(`${origin}/readyz`)).status === 200);
+    t.diagnostic(`all ready ${Math.round(performance.now() - promotedAt)} ms after the standby was promoted`);
+    await load.more(8);
+  });
 });

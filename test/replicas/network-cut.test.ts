@@ -6,9 +6,8 @@ import { commandsInNewHome } from "../clients/command.ts";
 import { readLayout, writeImage } from "../clients/images.ts";
 import { roundsOf } from "../failure/rounds.ts";
 import { requireTool } from "../tools/install.ts";
-import { everyoneCollects, lateWriterIsFenced } from "./aftermath.ts";
+import { everyoneCollects, lateWriterIsFenced, loseNothing } from "./aftermath.ts";
 import { isInside, openNetwork, runInside, type OwnNetwork } from "./own-network.ts";
-import { startPushLoad } from "./push-load.ts";
 import { ADMIN, startReplicas, until, type Replica, type Replicas } from "./replicas.ts";
 
 interface Running extends Replicas {
@@ -61,34 +60,31 @@ if (isInside) {
     it("costs nothing that was acknowledged, whatever it is cut off from", async (t) => {
       const running = await startAll(t);
       if (running === undefined) return;
-      const { network, replicas, proxy } = running;
-      const load = startPushLoad(proxy.origin, { clients: 4, layerBytes: 300_000 });
-      t.after(load.abandon);
-      await load.more(5);
-      for (const [at, [what, cut]] of Object.entries(CUTS)
-        .slice(0, isLong ? undefined : 1)
-        .entries()) {
-        const replica = replicas[at]!;
-        const [port, part] = cut(running, replica);
-        await network.cut(addressOf(replica), port);
-        const crane = pushWithCrane(t, running, `cut-${at}`);
-        crane.catch(() => undefined);
-        if (part !== undefined) {
-          await until(`says that it is cut off from ${what}`, async () => {
-            const { status, checks } = await readiness(replica);
-            return status === 503 && checks[part] !== "ok";
-          });
-          for (const other of replicas) if (other !== replica) assert.equal((await readiness(other)).status, 200);
+      const { network, replicas } = running;
+      await loseNothing(t, running, 300_000, async (load) => {
+        await load.more(5);
+        for (const [at, [what, cut]] of Object.entries(CUTS)
+          .slice(0, isLong ? undefined : 1)
+          .entries()) {
+          const replica = replicas[at]!;
+          const [port, part] = cut(running, replica);
+          await network.cut(addressOf(replica), port);
+          const crane = pushWithCrane(t, running, `cut-${at}`);
+          crane.catch(() => undefined);
+          if (part !== undefined) {
+            await until(`says that it is cut off from ${what}`, async () => {
+              const { status, checks } = await readiness(replica);
+              return status === 503 && checks[part] !== "ok";
+            });
+            for (const other of replicas) if (other !== replica) assert.equal((await readiness(other)).status, 200);
+          }
+          await load.more(8);
+          await crane;
+          await network.heal();
+          await until(`is ready again after ${what}`, async () => (await readiness(replica)).status === 200);
+          await load.more(3);
         }
-        await load.more(8);
-        await crane;
-        await network.heal();
-        await until(`is ready again after ${what}`, async () => (await readiness(replica)).status === 200);
-        await load.more(3);
-      }
-      await load.stopAndCheck();
-      t.diagnostic(`${load.acknowledged} images acknowledged and pulled; pushes tried again: ${JSON.stringify([...load.retries])}`);
-      await everyoneCollects(running);
+      });
     });
 
     if (!isLong) return;

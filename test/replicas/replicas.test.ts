@@ -10,9 +10,9 @@ import { LAYOUT_TAG, readLayout, writeImage } from "../clients/images.ts";
 import { runConformance } from "../conformance/suite.ts";
 import { roundsOf } from "../failure/rounds.ts";
 import { requireTool } from "../tools/install.ts";
-import { everyoneCollects, lateWriterIsFenced } from "./aftermath.ts";
+import { everyoneCollects, lateWriterIsFenced, loseNothing } from "./aftermath.ts";
 import { openFaultyLink, type FaultyLink } from "./faulty-link.ts";
-import { checkImage, makeImage, MANIFEST_TYPE, pushImage, sha256, startPushLoad } from "./push-load.ts";
+import { checkImage, makeImage, MANIFEST_TYPE, pushImage, sha256 } from "./push-load.ts";
 import { ADMIN, ask, expectStatus, startReplicas, until, type Replicas, type SharedStore } from "./replicas.ts";
 
 /** Takes a test and leaves it out: a skip would have to be excused. */
@@ -61,37 +61,29 @@ for (const store of ["Ceph", "one directory"] as const satisfies readonly Shared
     here("Ceph")("lose nothing when replicas are killed under load", async (t) => {
       const started = await startReplicas(t, store);
       if (started === undefined) return;
-      const { proxy, replicas } = started;
-      const load = startPushLoad(proxy.origin, { clients: 4, layerBytes: 300_000 });
-      t.after(load.abandon);
-      await load.more(5);
-      for (const replica of replicas) {
-        await replica.kill();
-        await load.more(8);
-        await replica.start();
-        await load.more(3);
-      }
-      await load.stopAndCheck();
-      t.diagnostic(`${load.acknowledged} images acknowledged and pulled; pushes tried again: ${JSON.stringify([...load.retries])}`);
-      await everyoneCollects(started);
+      await loseNothing(t, started, 300_000, async (load) => {
+        await load.more(5);
+        for (const replica of started.replicas) {
+          await replica.kill();
+          await load.more(8);
+          await replica.start();
+          await load.more(3);
+        }
+      });
     });
 
     here("one directory")("lose nothing when replicas are held still under load and go on later", async (t) => {
       const started = await startReplicas(t, store);
       if (started === undefined) return;
-      const { proxy, replicas } = started;
-      const load = startPushLoad(proxy.origin, { clients: 4, layerBytes: 300_000 });
-      t.after(load.abandon);
-      await load.more(5);
-      for (const replica of replicas) {
-        replica.hold();
-        await load.more(4);
-        replica.resume();
-        await load.more(3);
-      }
-      await load.stopAndCheck();
-      t.diagnostic(`${load.acknowledged} images acknowledged and pulled; pushes tried again: ${JSON.stringify([...load.retries])}`);
-      await everyoneCollects(started);
+      await loseNothing(t, started, 300_000, async (load) => {
+        await load.more(5);
+        for (const replica of started.replicas) {
+          replica.hold();
+          await load.more(4);
+          replica.resume();
+          await load.more(3);
+        }
+      });
     });
 
     here("one directory")("a replica that comes back after its claim ran out writes nothing", async (t) => {
@@ -145,17 +137,14 @@ describe("three replicas and their database", () => {
   it("lose nothing acknowledged when PostgreSQL dies under load", async (t) => {
     const started = await startReplicas(t, "one directory");
     if (started === undefined) return;
-    const load = startPushLoad(started.proxy.origin, { clients: 4, layerBytes: 100_000 });
-    t.after(load.abandon);
-    for (let round = 0; round < 3; round++) {
+    await loseNothing(t, started, 100_000, async (load) => {
+      for (let round = 0; round < 3; round++) {
+        await load.more(6);
+        await started.postgres.crash();
+        await started.postgres.resume();
+      }
       await load.more(6);
-      await started.postgres.crash();
-      await started.postgres.resume();
-    }
-    await load.more(6);
-    await load.stopAndCheck();
-    t.diagnostic(`${load.acknowledged} images acknowledged and pulled; pushes tried again: ${JSON.stringify([...load.retries])}`);
-    await everyoneCollects(started);
+    });
   });
 });
 
