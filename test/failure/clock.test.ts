@@ -42,14 +42,14 @@ describe("clocks that are set", () => {
 
   const newClock = () => createWallClock(library!, join(folder, `clock-${++count}`));
 
-  async function compare(load: RegistryLoad, origin: string, settings: Settings): Promise<void> {
+  /** `clockWasSet`: doctor goes by the machine's clock, by which what was written days behind it is late until the collector's next round. */
+  async function compare(load: RegistryLoad, origin: string, settings: Settings, { clockWasSet = false } = {}): Promise<void> {
     const stored = await openStored(settings);
     try {
       await load.check(origin, stored);
       const kinds = (await stored.examine()).problems.map(({ kind, detail }) => `${kind}: ${detail}`);
-      // Doctor goes by the machine's clock, by which a lease of a clock that was behind is late.
       assert.deepEqual(
-        kinds.filter((kind) => !kind.startsWith("lease-late")),
+        kinds.filter((kind) => !clockWasSet || !/^(lease|reclaim)-late:/.test(kind)),
         [],
       );
     } finally {
@@ -93,7 +93,7 @@ describe("clocks that are set", () => {
         }
         stop.abort();
         await running;
-        await compare(load, server.origin, settings);
+        await compare(load, server.origin, settings, { clockWasSet: true });
         // Leases of the time that was ahead last until then, or until somebody sets the clock: as long as it was wrong, and no longer.
         await wall.set(40 * DAY);
         await untilLeftovers(settings, ({ leases, reclaim }) => leases === 0 && reclaim === 0);
