@@ -14,8 +14,11 @@ it("lets each layer import itself and those further in, and nothing further out"
     }
     assert.deepEqual(check(`apps/server/src/${from}/deep/a.ts`, "@berth/oci/digest"), []);
     assert.deepEqual(check(`apps/server/src/${from}/a.ts`, "../config.ts"), []);
-    assert.equal(check(`apps/server/src/${from}/a.ts`, "../compose.ts").length, 1);
+    for (const composing of ["compose.ts", "compose/content.ts"]) {
+      assert.equal(check(`apps/server/src/${from}/a.ts`, `../${composing}`).length, 1);
+    }
     assert.deepEqual(check("apps/server/src/compose.ts", `./${from}/a.ts`), []);
+    assert.deepEqual(check("apps/server/src/compose/content.ts", `../${from}/a.ts`), []);
   }
   assert.equal(check("apps/server/src/platform/database/a.ts", "../../content/b.ts").length, 1);
   assert.equal(check("apps/server/src/config-load.ts", "./access/b.ts").length, 1);

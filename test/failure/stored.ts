@@ -3,7 +3,8 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { ListMultipartUploadsCommand, S3Client } from "@aws-sdk/client-s3";
-import { leaseTimes, openDatabase, openReader, openStore } from "../../apps/server/src/compose.ts";
+import { leaseTimes } from "../../apps/server/src/compose/foundation.ts";
+import { openDatabase, openReader, openStore } from "../../apps/server/src/compose/openers.ts";
 import { loadConfig, takeConfigFlags } from "../../apps/server/src/config-load.ts";
 import type { Config } from "../../apps/server/src/config.ts";
 import { examine, type DoctorResult, type Problem } from "../../apps/server/src/features/doctor/doctor.ts";

@@ -1,20 +1,12 @@
 // The program: reads its arguments and configuration, plays one role, stops on a signal. Roles: serve, work, migrate, gc, backup, restore,
-// doctor, config check, version. Not here: what a role is built of (compose.ts).
+// doctor, config check, version. Not here: what a role is built of (compose.ts, compose/).
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { RegistryError } from "@berth/oci/errors";
 import { loadOrCreateMasterKey, parseMasterKey } from "./access/master-key.ts";
-import {
-  composeCollector,
-  leaseTimes,
-  openDatabase,
-  openFoundation,
-  openReader,
-  openStore,
-  openTracing,
-  startRegistry,
-  type Surroundings,
-} from "./compose.ts";
+import { composeCollector, startRegistry } from "./compose.ts";
+import { leaseTimes, openFoundation, type Surroundings } from "./compose/foundation.ts";
+import { openDatabase, openReader, openStore, openTracing } from "./compose/openers.ts";
 import { describeProblems, describeSettings } from "./config-document.ts";
 import { loadConfig, takeConfigFlags, type FlagValue } from "./config-load.ts";
 import { EXIT_CONFIG, type Config } from "./config.ts";

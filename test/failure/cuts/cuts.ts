@@ -158,7 +158,7 @@ export const CUTS: readonly Cut[] = [
   {
     invariant: 3,
     what: "replicas go by the database's clock",
-    file: `${SERVER}/compose.ts`,
+    file: `${SERVER}/compose/foundation.ts`,
     from: "const clock = databaseClock ?? systemClock;",
     to: "const clock = systemClock;",
     test: "test/failure/clock.test.ts",

@@ -6,6 +6,10 @@ export interface Clock {
   now(): number;
 }
 
+/** The settings count in seconds and days, the program in milliseconds. */
+export const SECOND_MS = 1000;
+export const HOUR_MS = 3_600_000;
+
 /** The machine's clock. */
 export const systemClock: Clock = { now: () => Date.now() };
 

@@ -1,0 +1,69 @@
+// Who may: accounts, tokens, passwords, and the two questions that requests ask, who is it and may it. Opening it proves the secret key and
+// makes the administrator at the very first start. Not here: the rules (access/), who asks (data-plane.ts, server.ts).
+import { RegistryError } from "@berth/oci/errors";
+import { createAccounts, type Accounts } from "../access/accounts.ts";
+import { createAuthenticator, type Authenticator } from "../access/authenticate.ts";
+import { createAuthorizer, type Authorizer } from "../access/authorize.ts";
+import { bootstrap } from "../access/bootstrap.ts";
+import { createLoginFailures, type LoginFailures } from "../access/login-failures.ts";
+import { createPasswordHasher, type PasswordHasher } from "../access/secrets.ts";
+import { createSigningKeys } from "../access/signing-keys.ts";
+import { createTokens, type Tokens } from "../access/tokens.ts";
+import { traceAuthenticator, traceAuthorizer } from "../access/traced-access.ts";
+import { countLoginFailures } from "../http/server-metrics.ts";
+import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
+import { StartupError } from "../platform/startup-error.ts";
+import type { Foundation, Surroundings } from "./foundation.ts";
+
+/** Who may. */
+export interface Access {
+  readonly accounts: Accounts;
+  readonly authenticator: Authenticator;
+  readonly authorizer: Authorizer;
+  readonly tokens: Tokens;
+  readonly passwords: PasswordHasher;
+  readonly loginFailures: LoginFailures;
+  /** Set at the very first start: the administrator's password, made up because the configuration gave none. */
+  readonly generatedAdminPassword: string | undefined;
+}
+
+/** Builds it. Errors: `StartupError` where the secret key is not this database's; REQUEST_INVALID for a configured password that is none. */
+export async function openAccess(
+  { config, masterKey, tracing }: Surroundings,
+  { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,
+): Promise<Access> {
+  const accounts = createAccounts({ database, clock });
+  const plainAuthorizer = createAuthorizer({ accounts, database, clock });
+  const authorizer = tracing === undefined ? plainAuthorizer : traceAuthorizer(plainAuthorizer, tracing);
+  const signingKeys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
+  // A wrong master key shows here, and not at the first login.
+  await signingKeys.prepare().catch((cause: unknown) => {
+    if (cause instanceof RegistryError) throw cause;
+    throw new StartupError(
+      "The secret key does not open the secrets in the database: start with the key that this database was made with (auth.secretKey, or `secret-key` in the data directory).",
+      { cause },
+    );
+  });
+  const tokens = createTokens({
+    signingKeys,
+    authorizer,
+    clock,
+    issuer: config.auth.service,
+    service: config.auth.service,
+    lifetimeSeconds: config.auth.tokenLifetimeSeconds,
+  });
+  const passwords = createPasswordHasher();
+  const { lockout } = config.auth;
+  const rules = {
+    freeFailures: lockout.freeFailures,
+    windowMs: lockout.windowSeconds * SECOND_MS,
+    firstLockMs: lockout.firstLockSeconds * SECOND_MS,
+    maxLockMs: lockout.maxLockSeconds * SECOND_MS,
+  };
+  const loginFailures = countLoginFailures(createLoginFailures({ database, clock, rules }), metrics);
+  const plainAuthenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
+  const authenticator = tracing === undefined ? plainAuthenticator : traceAuthenticator(plainAuthenticator, tracing);
+  const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword });
+  const generatedAdminPassword = first.created ? first.generatedPassword : undefined;
+  return { accounts, authenticator, authorizer, tokens, passwords, loginFailures, generatedAdminPassword };
+}

@@ -1,0 +1,38 @@
+// The content that a server and the background work share: repositories, blobs, and uploads on their way in.
+// Not here: manifests, tags and what else only a server that answers needs (data-plane.ts); the work itself (jobs.ts).
+import { createBlobs, type Blobs } from "../content/blobs.ts";
+import { createRepositories, type Repositories } from "../content/repositories.ts";
+import { createUploads, type Uploads } from "../content/uploads.ts";
+import { createUploadSessions, type UploadSessions } from "../distribution/upload-session.ts";
+import { SECOND_MS } from "../platform/clock.ts";
+import { createNoteRead } from "../platform/young-memory.ts";
+import { leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
+
+/** What lies at rest, and what is coming. */
+export interface Content {
+  readonly repositories: Repositories;
+  readonly blobs: Blobs;
+  /** The rows of open sessions. */
+  readonly uploads: Uploads;
+  /** The sessions themselves, which put bytes into the store. */
+  readonly sessions: UploadSessions;
+}
+
+/** Builds it. */
+export function composeContent({ config, logger }: Surroundings, { database, store, clock, patientClock }: Foundation): Content {
+  const repositories = createRepositories(database, clock);
+  const blobs = createBlobs(database, clock, leaseTimes(config));
+  const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND_MS, patientClock);
+  const sessions = createUploadSessions({
+    database,
+    repositories,
+    uploads,
+    blobs,
+    store,
+    inlineMaxBytes: config.storage.inlineMaxBytes,
+    maxBlobBytes: config.limits.uploadBytes,
+    noteRead: createNoteRead(),
+    onBackgroundError: (error) => logger.warn({ err: error }, "clearing up behind an upload failed; the sweep will do it"),
+  });
+  return { repositories, blobs, uploads, sessions };
+}

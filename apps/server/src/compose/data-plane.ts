@@ -1,0 +1,140 @@
+// The data plane: manifests, tags, the cache of hot blobs, the operations of the distribution API and the handler that runs them.
+// Not here: the operations (distribution/, http/v2/), the server that hands requests to them (server.ts).
+import type { IncomingMessage } from "node:http";
+import { RegistryError } from "@berth/oci/errors";
+import type { Blobs } from "../content/blobs.ts";
+import type { BlobStore } from "../content/blobs/blob-store.ts";
+import { createHotCache } from "../content/blobs/hot-cache.ts";
+import { createManifests } from "../content/manifests.ts";
+import { createReferrers } from "../content/referrers.ts";
+import { createTags } from "../content/tags.ts";
+import { createLists } from "../distribution/lists.ts";
+import { createMount } from "../distribution/mount.ts";
+import { createBlobReader, type BlobReader } from "../distribution/open-blob.ts";
+import type { Ports } from "../distribution/ports.ts";
+import { createPull } from "../distribution/pull.ts";
+import { createPush } from "../distribution/push.ts";
+import { createSemaphore, type Semaphore } from "../http/limits.ts";
+import { originOf, type ClientAddress, type ProxiedRequest } from "../http/trusted-proxies.ts";
+import { createV2Handler, type V2Handler } from "../http/v2/handler.ts";
+import { createV2Routes } from "../http/v2/routes.ts";
+import { SECOND_MS } from "../platform/clock.ts";
+import { carriesAuthorization } from "../platform/host-names.ts";
+import type { Metrics } from "../platform/metrics.ts";
+import type { Access } from "./access.ts";
+import type { Content } from "./content.ts";
+import { leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
+
+/** What answers below /v2. */
+export interface DataPlane {
+  readonly handler: V2Handler;
+  /** The bodies of uploads that run at once. */
+  readonly uploadSlots: Semaphore;
+}
+
+/** Dragonfly keeps a redirect for ten minutes and may begin a large download then. */
+const SIGNED_URL_TTL_SECONDS = 20 * 60;
+
+/** Builds it. */
+export function composeDataPlane(
+  surroundings: Surroundings,
+  { database, store, metrics, clock }: Foundation,
+  { authenticator, authorizer }: Access,
+  { repositories, blobs, sessions }: Content,
+  addressOf: (request: ProxiedRequest) => ClientAddress,
+): DataPlane {
+  const { config, logger } = surroundings;
+  // No port is handed in yet.
+  const ports: Ports = {};
+  const manifests = createManifests(database, clock, leaseTimes(config));
+  const tags = createTags(database, clock);
+  const referrers = createReferrers(database);
+  const uploadSlots = createSemaphore({
+    limit: config.limits.concurrentUploads,
+    queueLimit: config.limits.concurrentUploads,
+    waitMs: 10 * SECOND_MS,
+    code: "TOOMANYREQUESTS",
+    retryAfterSeconds: 5,
+  });
+  const routes = createV2Routes({
+    pull: createPull({ authorizer, repositories, manifests, blobs, ports }),
+    push: createPush({
+      authorizer,
+      repositories,
+      manifests,
+      tags,
+      blobs,
+      ports,
+      acceptSparseImages: config.push.sparseImages === "accept",
+    }),
+    mount: createMount({ authorizer, repositories, blobs }),
+    lists: createLists({ authorizer, repositories, manifests, tags, referrers }),
+    uploads: sessions,
+    manifests,
+    reader: composeReader(surroundings, metrics, blobs, store),
+    store,
+    uploadSlots,
+    settings: {
+      maxManifestBytes: config.limits.manifestBytes,
+      maxPageSize: config.limits.pageSize,
+      minChunkBytes: config.limits.chunkMinBytes,
+      bodyIdleTimeoutMs: config.http.bodyIdleTimeoutSeconds * SECOND_MS,
+      redirect: config.storage.redirect === "always",
+      mayRedirect: createRedirectRule(surroundings, addressOf),
+      signedUrlTtlSeconds: SIGNED_URL_TTL_SECONDS,
+    },
+  });
+  const handler = createV2Handler({
+    authenticator,
+    routes,
+    metrics,
+    logger,
+    service: config.auth.service,
+    realmOf(request) {
+      if (config.auth.realm !== undefined) return config.auth.realm;
+      const origin = originOf(addressOf(request), config.http.publicUrl);
+      if (origin === undefined) throw new RegistryError("REQUEST_INVALID", { message: "the Host header is missing" });
+      return `${origin}/token`;
+    },
+  });
+  return { handler, uploadSlots };
+}
+
+/** Reads blobs through the cache, counts what it saves, and tells of damage. */
+function composeReader({ config, logger }: Surroundings, metrics: Metrics, blobs: Blobs, store: BlobStore): BlobReader {
+  const cache = createHotCache({ store, maxBytes: config.storage.hotCacheBytes });
+  let damagedReads = 0;
+  metrics.addCounter("blob_damaged_reads_total", "Reads that found a blob's bytes missing or wrong.", () => damagedReads);
+  metrics.addGauge("hot_cache_bytes", "Memory that the cache of hot blobs holds.", () => cache.sizeBytes);
+  metrics.addCounter("hot_cache_hit_bytes_total", "Bytes of blobs that came from the cache.", () => cache.hitBytes);
+  metrics.addCounter("hot_cache_miss_bytes_total", "Bytes of blobs that had to come from the store.", () => cache.missBytes);
+  return createBlobReader({
+    blobs,
+    cache,
+    onDamage: (blob, error) => {
+      damagedReads++;
+      logger.error({ err: error, digest: blob.digest }, "a blob's bytes are missing or wrong: pushing it again heals it");
+    },
+    onUnmarked: (blob, error) => logger.error({ err: error, digest: blob.digest }, "a damaged blob could not be marked as such"),
+  });
+}
+
+/** Whether a client may be sent to a store's address; the first time that it may not is told. */
+function createRedirectRule(
+  { config, logger }: Surroundings,
+  addressOf: (request: ProxiedRequest) => ClientAddress,
+): (request: IncomingMessage, address: string) => boolean {
+  let hasWarned = false;
+  return (request, address) => {
+    const origin = originOf(addressOf(request), config.http.publicUrl);
+    if (origin !== undefined && !carriesAuthorization(origin, address)) return true;
+    if (!hasWarned) {
+      hasWarned = true;
+      logger.warn(
+        { origin, store: URL.parse(address)?.host },
+        "blobs are not redirected to the S3 service: it has the registry's host name, so that clients would send it their tokens; give it one of its own (storage.s3.publicEndpoint)",
+      );
+    }
+    return false;
+  };
+}

@@ -1,0 +1,94 @@
+// What every role that works stands on: metrics, the database at this program's version, the store, and the time that counts; opened and
+// closed as one. Not here: how each is opened (openers.ts), what is built on them (the files beside this one).
+import type { Config } from "../config.ts";
+import type { LeaseTimes } from "../content/blobs.ts";
+import { hasStoredBlobs } from "../content/blobs.ts";
+import type { BlobStore } from "../content/blobs/blob-store.ts";
+import { meterStore, STORE_OPERATIONS } from "../content/blobs/metered-store.ts";
+import { createGarbage, type Garbage } from "../content/garbage.ts";
+import { refuseHalfRestored } from "../features/backup/restore-store.ts";
+import { V2_OPERATIONS } from "../http/v2/handler.ts";
+import { type Clock, createPatientClock, SECOND_MS, systemClock } from "../platform/clock.ts";
+import { startDatabaseClock } from "../platform/database/database-clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { migrate } from "../platform/database/migrate.ts";
+import { DATABASE_OPERATIONS, observeDatabase } from "../platform/database/observed-database.ts";
+import type { Logger } from "../platform/log.ts";
+import { createMetrics, type Metrics } from "../platform/metrics.ts";
+import type { Tracing } from "../platform/tracing.ts";
+import { openDatabase, openStore } from "./openers.ts";
+
+/** What a role brings with it. */
+export interface Surroundings {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly masterKey: Uint8Array;
+  /** Where there are traces. */
+  readonly tracing?: Tracing | undefined;
+}
+
+/** Where metadata and bytes lie, and the time by which they are judged. */
+export interface Foundation {
+  readonly database: Database;
+  readonly store: BlobStore;
+  readonly garbage: Garbage;
+  /** The time by which all processes of the registry go. */
+  readonly clock: Clock;
+  /** The same, but slow to believe a step forward: by it things end that were promised. */
+  readonly patientClock: Clock;
+  readonly metrics: Metrics;
+  close(): Promise<void>;
+}
+
+/** What is counted outside the data plane: the token service and the control plane. */
+export const OTHER_OPERATIONS = ["token", "api"] as const;
+
+/** The times of the collector, in milliseconds. */
+export function leaseTimes(config: Config): LeaseTimes {
+  return { leaseMs: config.gc.leaseSeconds * SECOND_MS, graceMs: config.gc.graceSeconds * SECOND_MS };
+}
+
+/** Opens database and store, and brings the database to this program's version. */
+export async function openFoundation({ config, logger, tracing }: Surroundings): Promise<Foundation> {
+  const metrics = createMetrics({
+    operations: [...V2_OPERATIONS, ...OTHER_OPERATIONS],
+    storeOperations: STORE_OPERATIONS,
+    databaseOperations: DATABASE_OPERATIONS,
+    tag: config.metrics.tag,
+  });
+  const opened = await openDatabase(config, logger, (isGood, seconds) => metrics.database.end("sync", isGood, seconds));
+  const database = observeDatabase(opened, metrics.database, tracing);
+  try {
+    await refuseHalfRestored(database);
+    for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
+    const store = meterStore(await openStore(config, logger, async () => !(await hasStoredBlobs(database))), metrics, tracing);
+    const databaseClock = config.database.url === undefined ? undefined : await startDatabaseClock(database, warnOfClock(logger));
+    const clock = databaseClock ?? systemClock;
+    const times = leaseTimes(config);
+    const patientClock = createPatientClock(clock, times.leaseMs);
+    return {
+      database,
+      store,
+      metrics,
+      clock,
+      patientClock,
+      garbage: createGarbage(database, store, clock, times, patientClock),
+      async close() {
+        databaseClock?.stop();
+        await store.close();
+        await database.close();
+      },
+    };
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+}
+
+function warnOfClock(logger: Logger): (aheadMs: number) => void {
+  return (aheadMs) =>
+    logger.warn(
+      { aheadSeconds: Math.round(aheadMs / SECOND_MS) },
+      "this machine's clock differs from the database's, which counts: is its time service running?",
+    );
+}

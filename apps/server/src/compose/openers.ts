@@ -1,0 +1,77 @@
+// Opens what the configuration names: database, blob store, traces. What only some configurations need is imported here and nowhere else, when
+// it is opened: drivers cost memory and start-up time. Not here: what every role stands on (foundation.ts), what the parts do (platform/, content/).
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Config } from "../config.ts";
+import type { BlobStore } from "../content/blobs/blob-store.ts";
+import { createFilesystemStore } from "../content/blobs/filesystem.ts";
+import { SECOND_MS } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { readerOfPostgres, type DatabaseReader } from "../platform/database/database-reader.ts";
+import type { Logger } from "../platform/log.ts";
+import { StartupError } from "../platform/startup-error.ts";
+import type { Tracing } from "../platform/tracing.ts";
+import { VERSION } from "../platform/version.ts";
+
+/** Starts to trace where the configuration says where to; its packages take 15 MB and 50 ms, which nobody else pays. */
+export async function openTracing(config: Config, logger: Logger): Promise<Tracing | undefined> {
+  const { endpoint, headers, sampleRatio, serviceName } = config.tracing;
+  if (endpoint === undefined) return undefined;
+  const otlp = await import("../platform/tracing-otlp.ts");
+  return otlp.openTracing({
+    endpoint,
+    headers,
+    sampleRatio,
+    serviceName,
+    version: VERSION,
+    onFailure: (error) => logger.warn({ err: error, endpoint }, "the collector of traces does not take them; they are lost"),
+  });
+}
+
+/** Opens the database that the configuration names; migrates nothing. `onSync` hears of each wait for the embedded one's disk. */
+export async function openDatabase(config: Config, logger: Logger, onSync?: (isGood: boolean, seconds: number) => void): Promise<Database> {
+  const onBackgroundError = (error: unknown): void => logger.error({ err: error }, "the database failed in the background");
+  if (config.database.url === undefined) {
+    const { openSqlite, SQLITE_RESERVE_BYTES } = await import("../platform/database/sqlite.ts");
+    return openSqlite({
+      path: sqlitePath(config),
+      onBackgroundError,
+      ...(onSync === undefined ? {} : { onSync }),
+      reserveBytes: SQLITE_RESERVE_BYTES,
+      onRoom: () => logger.info("there is room on the database's disk again"),
+    });
+  }
+  const { openPostgres } = await import("../platform/database/postgres.ts");
+  return openPostgres({
+    url: config.database.url,
+    maxConnections: config.database.maxConnections,
+    acquireTimeoutMs: config.database.acquireTimeoutSeconds * SECOND_MS,
+    onBackgroundError,
+  });
+}
+
+/** Opens the configured database for reading only, also beside the server that has it. Errors: `StartupError` where there is none. */
+export async function openReader(config: Config, logger: Logger): Promise<DatabaseReader> {
+  if (config.database.url !== undefined) return readerOfPostgres(await openDatabase(config, logger));
+  const path = sqlitePath(config);
+  if (!existsSync(path)) throw new StartupError(`There is no database ${path}: choose the server's data directory with --data.`);
+  const { openSqliteReader } = await import("../platform/database/sqlite.ts");
+  return openSqliteReader(path);
+}
+
+/** Opens the store that the configuration names. `isNew`: whether no bytes were ever stored there; where it is not given, nobody knows. */
+export async function openStore(config: Config, logger: Logger, isNew?: () => Promise<boolean>): Promise<BlobStore> {
+  // Names this process among all that ever write to the store.
+  const processId = randomBytes(8).toString("hex");
+  const { kind, filesystem, s3 } = config.storage;
+  if (kind === "filesystem") return createFilesystemStore({ root: filesystem.directory, processId, isNew });
+  const { openS3Store } = await import("../content/blobs/s3.ts");
+  const opened = await openS3Store({ ...s3, processId });
+  logger.info({ capabilities: opened.capabilities }, "the S3 service was probed");
+  return opened.store;
+}
+
+function sqlitePath(config: Config): string {
+  return join(config.data, "berth.db");
+}

@@ -1,0 +1,165 @@
+// The way in: the server of both planes with its TLS, the places of requests that run at once, health, and the port for metrics; started and
+// stopped as one. Not here: what answers below /v2 (data-plane.ts), how a server works (http/).
+import { countDamagedBlobs } from "../content/blobs.ts";
+import type { Uploads } from "../content/uploads.ts";
+import { createHealth } from "../http/health.ts";
+import { createSemaphore } from "../http/limits.ts";
+import { startMetricsServer } from "../http/metrics-server.ts";
+import { addServerMetrics } from "../http/server-metrics.ts";
+import { startServer, type Handler } from "../http/server.ts";
+import { answerToken } from "../http/token.ts";
+import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
+import { SECOND_MS } from "../platform/clock.ts";
+import { createRequestIds, type Logger } from "../platform/log.ts";
+import { connectionsWithin, openFilesLimit } from "../platform/open-files.ts";
+import { openKeyPair, type ReloadingKeyPair } from "../platform/tls.ts";
+import { VERSION } from "../platform/version.ts";
+import type { Config } from "../config.ts";
+import type { Access } from "./access.ts";
+import type { DataPlane } from "./data-plane.ts";
+import { OTHER_OPERATIONS, type Foundation, type Surroundings } from "./foundation.ts";
+
+/** What the servers hand requests to. */
+export interface ServerParts {
+  readonly access: Access;
+  readonly dataPlane: DataPlane;
+  readonly uploads: Uploads;
+  readonly addressOf: (request: ProxiedRequest) => ClientAddress;
+}
+
+/** Servers that listen. */
+export interface RunningServers {
+  readonly port: number;
+  /** Is not ready any more, lets requests end, and closes. */
+  stop(): Promise<void>;
+}
+
+/** Starts them. Errors: `StartupError` for a certificate that cannot be used; the system's own where an address cannot be listened on. */
+export async function startServers(surroundings: Surroundings, foundation: Foundation, parts: ServerParts): Promise<RunningServers> {
+  const { config, logger, tracing } = surroundings;
+  const { database, store, metrics } = foundation;
+  const { access, dataPlane, uploads, addressOf } = parts;
+  const { authenticator, authorizer, tokens } = access;
+  const keyPair = await openConfiguredKeyPair(config, logger);
+  const health = createHealth({ database, store, metrics, authorizer, authenticator, logger });
+  const requestSlots = createSemaphore({
+    limit: config.limits.requestsInFlight,
+    queueLimit: config.limits.requestsInFlight,
+    waitMs: 5 * SECOND_MS,
+    code: "UNAVAILABLE",
+    retryAfterSeconds: 2,
+  });
+  const requestIds = createRequestIds();
+  const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => metrics.operation(kind));
+  const maxConnections = await findMaxConnections(config, logger);
+  const server = await startServer(
+    {
+      host: config.http.listen.host,
+      port: config.http.listen.port,
+      keyPair,
+      headerTimeoutMs: config.http.headerTimeoutSeconds * SECOND_MS,
+      keepAliveMs: config.http.keepAliveSeconds * SECOND_MS,
+      maxConnections,
+      logger,
+    },
+    {
+      v2: dataPlane.handler,
+      paths: new Map([
+        ["/token", (request, response, context) => answerToken({ authenticator, tokens }, request, response, context.remoteAddress)],
+        ["/healthz", health.live],
+        ["/readyz", health.ready],
+        ["/metrics", health.metrics],
+      ]),
+      rest: composeControlPlane(surroundings, foundation, access, addressOf),
+      meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
+    },
+    {
+      slots: requestSlots,
+      contextOf: (request) => ({ id: requestIds(request.headers["x-request-id"]), remoteAddress: addressOf(request).remoteAddress }),
+      traced:
+        tracing === undefined
+          ? undefined
+          : (request, response, { id, remoteAddress }, work) =>
+              tracing.request({ request, response, id, remoteAddress, scheme: addressOf(request).scheme }, work),
+    },
+  );
+  addServerMetrics(metrics, {
+    maxConnections,
+    config,
+    database,
+    health,
+    keyPair,
+    requestSlots,
+    uploadSlots: dataPlane.uploadSlots,
+    connections: () => server.connections(),
+    countUploads: (limit) => uploads.countOpen(limit),
+    countDamagedBlobs: (limit) => countDamagedBlobs(database, limit),
+    tracing,
+    version: VERSION,
+  });
+  const metricsServer =
+    config.metrics.listen === undefined
+      ? undefined
+      : await startMetricsServer(
+          config.metrics.listen,
+          new Map([
+            ["/metrics", health.openMetrics],
+            ["/healthz", health.live],
+            ["/readyz", health.ready],
+          ]),
+          (error) => logger.error({ err: error }, "the metrics page failed"),
+        );
+  return {
+    port: server.port,
+    async stop() {
+      health.drain();
+      await server.stop(config.http.shutdownGraceSeconds * SECOND_MS);
+      await metricsServer?.stop();
+      keyPair?.close();
+    },
+  };
+}
+
+/** The control plane, which loads at its first request: its framework and schemas take 40 MB and 200 ms that a registry that only serves images never needs. */
+function composeControlPlane(
+  { logger }: Surroundings,
+  { database, clock }: Foundation,
+  { accounts, authorizer, authenticator, passwords, loginFailures }: Access,
+  addressOf: ServerParts["addressOf"],
+): Handler {
+  const api = onFirstUse(async () => {
+    const { createApi } = await import("../http/api/api.ts");
+    return createApi({ database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf });
+  });
+  return async (request, response, context) => (await api())(request, response, context);
+}
+
+/** Makes something when it is first asked for, and once. */
+function onFirstUse<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make().catch((error: unknown) => {
+      made = undefined;
+      throw error;
+    });
+    return made;
+  };
+}
+
+async function openConfiguredKeyPair({ http: { tls } }: Config, logger: Logger): Promise<ReloadingKeyPair | undefined> {
+  const { certificateFile, keyFile } = tls;
+  return certificateFile === undefined || keyFile === undefined ? undefined : openKeyPair({ certificateFile, keyFile, logger });
+}
+
+/** As many connections as are configured, or as the system's limit on open files allows. */
+async function findMaxConnections(config: Config, logger: Logger): Promise<number> {
+  const openFiles = await openFilesLimit();
+  const maxConnections = connectionsWithin(openFiles, config.http.maxConnections);
+  if (maxConnections < config.http.maxConnections) {
+    logger.warn(
+      { openFiles, maxConnections, wanted: config.http.maxConnections },
+      "the system lets this process open too few files for http.maxConnections: it takes fewer connections; raise the limit (LimitNOFILE=, ulimit -n) or lower the setting",
+    );
+  }
+  return maxConnections;
+}
