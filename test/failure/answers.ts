@@ -1,4 +1,4 @@
-// What every answer must be, whatever fails: an error has one of the documented codes and the one form, 503 says when to come back, and
+// What every answer must be, whatever fails: an error has one of the documented codes and the one form, 503 and 507 say when to come back, and
 // each answer has its request's id. Not here: whether the log explains it (audited-session.ts), what was asked for.
 import assert from "node:assert/strict";
 import { API_ERROR_ROWS } from "@berth/api/errors";
@@ -16,7 +16,7 @@ export function judgeAnswer(method: string, response: Response, body: string): s
   if (PROBES.has(pathname)) return undefined;
   assert.ok(headers.has("x-request-id"), `${what}, without a request id`);
   if (status < 400) return undefined;
-  if (status === 503) assert.ok(headers.has("retry-after"), `${what}, without Retry-After`);
+  if (status === 503 || status === 507) assert.ok(headers.has("retry-after"), `${what}, without Retry-After`);
   if (method === "HEAD") return undefined;
   let code: unknown;
   try {

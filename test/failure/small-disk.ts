@@ -1,7 +1,7 @@
 // A real file system of a small size that tests fill up, take away and bring back. Linux, as root. Not here: what runs on it.
 import { execFile } from "node:child_process";
 import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
-import { mkdir, rm, truncate, writeFile } from "node:fs/promises";
+import { chmod, mkdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { findInPath, ToolUnavailable } from "../tools/install.ts";
@@ -84,6 +84,8 @@ export async function mountExt4(mebibytes: number): Promise<JournalledDisk> {
 export async function mountSmallDisk(mebibytes: number): Promise<SmallDisk> {
   requireMount();
   const folder = await temporaryFolder("disk");
+  // Servers of other accounts, such as PostgreSQL, have files on it, too.
+  await chmod(folder, 0o755);
   const path = join(folder, "disk");
   await mkdir(path);
   try {

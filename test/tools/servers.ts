@@ -20,6 +20,8 @@ export interface PostgresServer {
   /** Superuser url of the database `postgres`. */
   readonly url: string;
   readonly port: number;
+  /** What it says, in its own words. */
+  readonly logFile: string;
   /** Creates an empty database and returns its url. It lives as long as the server. */
   createDatabase(): Promise<string>;
   /** Runs SQL as superuser in the database `postgres`, and gives the rows. */
@@ -44,12 +46,20 @@ export interface PostgresOptions {
   readonly settings?: readonly string[];
   /** An address besides 127.0.0.1 to listen on, and the network from which anyone may come. Only for addresses that a test has made itself. */
   readonly beyond?: { readonly address: string; readonly network: string };
+  /** A folder, such as a small disk's, that holds the cluster's files in place of a temporary one's. It stays. */
+  readonly filesIn?: string;
+  /** The same for the write-ahead log alone. */
+  readonly logIn?: string;
 }
 
 /** Starts PostgreSQL; as root it runs as Debian's user `postgres`. Errors: ToolUnavailable. */
 export function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
-  return startCluster("postgres", options, async ({ files, folder, account, binary }) => {
-    await run(binary("initdb"), ["-D", files, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"], { cwd: folder, ...account });
+  return startCluster("postgres", options, async ({ files, log, folder, account, binary }) => {
+    const where = log === undefined ? [] : ["--waldir", log];
+    await run(binary("initdb"), ["-D", files, ...where, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"], {
+      cwd: folder,
+      ...account,
+    });
   });
 }
 
@@ -143,6 +153,8 @@ export function startAtMoment(folder: string, moment: string): Promise<PostgresS
 
 interface ClusterFiles {
   readonly files: string;
+  /** Where the write-ahead log is to be, if not among the files. */
+  readonly log: string | undefined;
   readonly folder: string;
   readonly account: { readonly uid: number; readonly gid: number } | undefined;
   /** The path of one of PostgreSQL's programs. */
@@ -159,9 +171,16 @@ async function startCluster(
   // PostgreSQL refuses to run as root.
   const account = process.getuid?.() === 0 ? await accountOf("postgres") : undefined;
   if (account !== undefined) await chown(folder, account.uid, account.gid);
-  const files = join(folder, "files");
+  async function ownFolder(parent: string, of: string): Promise<string> {
+    const made = join(parent, of);
+    await mkdir(made, { mode: 0o700 });
+    if (account !== undefined) await chown(made, account.uid, account.gid);
+    return made;
+  }
+  const files = options.filesIn === undefined ? join(folder, "files") : await ownFolder(options.filesIn, "postgres");
+  const log = options.logIn === undefined ? undefined : await ownFolder(options.logIn, "postgres-log");
   const binary = (program: string): string => join(dirname(postgres), program);
-  await initialise({ files, folder, account, binary });
+  await initialise({ files, log, folder, account, binary });
   const { beyond } = options;
   if (beyond !== undefined) await appendFile(join(files, "pg_hba.conf"), `host all all ${beyond.network} trust\n`);
   const port = await freePort();
@@ -207,6 +226,7 @@ async function startCluster(
   return {
     url,
     port,
+    logFile: program.logFile,
     createDatabase: async () => {
       const database = `berth_test_${randomBytes(6).toString("hex")}`;
       await query(url, `CREATE DATABASE ${database}`);

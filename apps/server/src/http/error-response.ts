@@ -14,14 +14,21 @@ export interface ErrorAnswer {
 
 /** Seconds after which to ask again, where the error does not say: as long as one answer about a backend's state holds, and some. */
 const RETRY_AFTER_SECONDS = "2";
+/** The same where there is no room: somebody has to make some, or collection frees it with one of its next rounds. */
+const RETRY_AFTER_FULL_SECONDS = "30";
+const RETRY_AFTER: ReadonlyMap<number, string> = new Map([
+  [503, RETRY_AFTER_SECONDS],
+  [507, RETRY_AFTER_FULL_SECONDS],
+]);
 
 /** Maps any thrown value; what is not a `RegistryError` tells the client nothing but that it happened. */
 export function errorAnswer(error: unknown): ErrorAnswer {
   const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN", { cause: error });
   const { code, message, detail, status, headers } = known;
+  const retryAfter = RETRY_AFTER.get(status);
   return {
     status,
-    headers: status === 503 ? { "retry-after": RETRY_AFTER_SECONDS, ...headers } : headers,
+    headers: retryAfter === undefined ? headers : { "retry-after": retryAfter, ...headers },
     body: JSON.stringify({ errors: [detail === undefined ? { code, message } : { code, message, detail }] }),
   };
 }

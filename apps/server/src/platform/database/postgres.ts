@@ -49,6 +49,14 @@ const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
 const REST_IN_TRANSACTION_MS = 10_000;
 /** As long as a timer can be: the driver takes 0 for its own default. */
 const NO_TIMEOUT_MS = 2 ** 31 - 1;
+/**
+ * Asks for 1 MiB of new pages where the tables are, and gives them back. Writes that find room in pages that exist succeed on a full disk as
+ * well, so that none of them proves anything. A temporary table: nobody else sees it, and the log hears next to nothing of it.
+ */
+const ASK_FOR_ROOM = `begin; set local temp_tablespaces = '';
+  create temporary table berth_room as select repeat('x', 1000) as filler from generate_series(1, 1024); rollback`;
+/** How long a disk counts as full after a write found it so, where we may not ask for room: until the next minute's writes tell. */
+const FULL_HOLDS_MS = 60_000;
 /** Tries of a transaction that PostgreSQL chose as a deadlock's victim. */
 const MAX_TRIES = 5;
 const INT8_OID = 20;
@@ -60,6 +68,8 @@ export function openPostgres(options: PostgresOptions): Database {
   types.setTypeParser(INT8_OID, Number);
   // Connections whose last commit was cut short in its wait for a standby.
   const unconfirmed = new WeakSet<object>();
+  // Since when writes find no room; until asking for some succeeds.
+  let full: { readonly at: number; readonly cause: unknown } | undefined;
   const pool = openPostgresPool({
     url: options.url,
     settings: {
@@ -115,6 +125,7 @@ export function openPostgres(options: PostgresOptions): Database {
     } catch (error) {
       const cause = error instanceof RegistryError ? error.cause : error;
       pool.note(client, cause);
+      if (causeCode(cause) === DISK_FULL) full = { at: performance.now(), cause };
       // One that did not answer the statement would not answer this either.
       if (isSilent(cause)) broken ??= cause as Error;
       else if (inTransaction) await client.query("rollback").catch(onError);
@@ -132,6 +143,19 @@ export function openPostgres(options: PostgresOptions): Database {
       await confirmed(client, client.query("commit"));
       return result;
     }, true);
+
+  /** Errors: STORAGE_FULL from when a write found the disk full until there is room. */
+  async function requireRoom(): Promise<void> {
+    const found = full;
+    if (found === undefined) return;
+    try {
+      await withClient((client) => client.query(ASK_FOR_ROOM), true);
+    } catch (error) {
+      if (causeCode(error) !== INSUFFICIENT_PRIVILEGE) throw error;
+      if (performance.now() - found.at < FULL_HOLDS_MS) throw found.cause;
+    }
+    if (full === found) full = undefined;
+  }
 
   // Commits that did not wait (synchronous_commit=off) may still be in the server's memory. A committed message writes to the log behind
   // them, and its commit waits for all that is before it.
@@ -168,6 +192,7 @@ export function openPostgres(options: PostgresOptions): Database {
         const { rows } = await pool.read({ text: 'select pg_is_in_recovery() as "isStandby"' });
         if ((rows[0] as { isStandby: boolean } | undefined)?.isStandby === true)
           throw new RegistryError("UNAVAILABLE", { headers: RETRY_AFTER, cause: new Error("the server is a standby") });
+        await requireRoom();
       } catch (error) {
         throw translate(error);
       }
@@ -227,6 +252,8 @@ const SERIALIZATION_FAILURE = "40001";
 // A row that a foreign key needs went away between two statements: the next try sees that it is gone.
 const FOREIGN_KEY_VIOLATION = "23503";
 const LOCK_NOT_AVAILABLE = "55P03";
+const DISK_FULL = "53100";
+const INSUFFICIENT_PRIVILEGE = "42501";
 /** Seconds: long enough for a connection to come free, or for hosts to be asked which one is the primary. */
 const RETRY_AFTER = { "retry-after": "2" };
 
@@ -243,7 +270,7 @@ function isRetryable(error: unknown): boolean {
 function translate(error: unknown): unknown {
   if (error instanceof RegistryError || !(error instanceof Error)) return error;
   const code = (error as Error & { code?: string }).code ?? "";
-  if (code === "53100") return new RegistryError("STORAGE_FULL", { cause: error });
+  if (code === DISK_FULL) return new RegistryError("STORAGE_FULL", { cause: error });
   // 25006: the server is a standby now. 25P03: the transaction rested too long, and the server ended it.
   const isConnection = /^(?:ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|EHOST|ENET)/.test(code) || /^(?:08|53|57|58|25006|25P03)/.test(code);
   const isPool =
