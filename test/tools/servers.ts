@@ -271,6 +271,12 @@ export interface S3Server {
   stop(): Promise<void>;
 }
 
+/** Ceph's gateway, with the files that its own tools need. */
+export interface CephServer extends S3Server {
+  /** Holds `ceph.conf`, and logs below `log`. */
+  readonly folder: string;
+}
+
 // The script that starts Ceph fixes the port and the keys.
 const cephEndpoint = "http://127.0.0.1:17480";
 const cephScript = join(import.meta.dirname, "../../../shared/scripts/ceph-rgw-up.sh");
@@ -279,7 +285,7 @@ const cephScript = join(import.meta.dirname, "../../../shared/scripts/ceph-rgw-u
  * Ceph's object gateway. Its port is fixed, so all processes of this machine share one instance: each user holds a
  * shared file lock, and the last to leave stops it. Errors: ToolUnavailable, also when the script's folder is absent.
  */
-export async function startCephRgw(): Promise<S3Server> {
+export async function startCephRgw(): Promise<CephServer> {
   if (!existsSync(cephScript)) throw new ToolUnavailable("radosgw", `${cephScript} is absent`, true);
   await ensureTool("radosgw");
   const flock = findInPath("flock");
@@ -316,10 +322,11 @@ export async function startCephRgw(): Promise<S3Server> {
   });
   const finish = () => leave?.();
   const callOff = atOurEnd(finish);
-  return s3Server({ endpoint: cephEndpoint, region: "default", accessKeyId: "AK", secretAccessKey: "SK" }, async () => {
+  const server = await s3Server({ endpoint: cephEndpoint, region: "default", accessKeyId: "AK", secretAccessKey: "SK" }, async () => {
     callOff();
     finish();
   });
+  return { ...server, folder };
 }
 
 /**

@@ -68,7 +68,8 @@ export async function openStore(config: Config, logger: Logger, isNew?: () => Pr
   if (kind === "filesystem") return createFilesystemStore({ root: filesystem.directory, processId, isNew });
   const { openS3Store } = await import("../content/blobs/s3.ts");
   const opened = await openS3Store({ ...s3, processId });
-  logger.info({ capabilities: opened.capabilities }, "the S3 service was probed");
+  if (opened.capabilities === undefined) logger.error("the S3 service has no room; it was not probed");
+  else logger.info({ capabilities: opened.capabilities }, "the S3 service was probed");
   return opened.store;
 }
 

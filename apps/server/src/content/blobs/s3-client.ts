@@ -135,6 +135,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
       responseChecksumValidation: "WHEN_REQUIRED",
       maxAttempts: settings.attempts ?? ATTEMPTS,
       retryMode: "standard",
+      ...(dialect.refusesEarly ? {} : { expectContinueHeader: false }),
       logger: silent,
       requestHandler: {
         connectionTimeout: CONNECT_TIMEOUT_MS,

@@ -16,6 +16,11 @@ export interface S3Dialect {
   readonly partCopy: boolean;
   /** Whether an upload's parts may be of different sizes, besides the last. */
   readonly unequalParts: boolean;
+  /**
+   * Whether a refusal comes before the body where the request asks to be told (`Expect: 100-continue`). Where it does not, asking costs a
+   * connection for each part, and the service breaks it off in the middle of the body: the refusal is lost, and all is sent again.
+   */
+  readonly refusesEarly: boolean;
   /** The header that forbids overwriting. Nothing rests on it: keys are never used twice. It is tried and reported. */
   readonly createOnly: readonly [header: string, value: string];
 }
@@ -28,14 +33,15 @@ const STANDARD: S3Dialect = {
   multiDelete: true,
   partCopy: true,
   unequalParts: true,
+  refusesEarly: true,
   createOnly: IF_NONE_MATCH,
 };
 
 /** Settings by service. */
 export const S3_DIALECTS = {
   aws: { ...STANDARD, addressing: "virtual" },
-  /** Ignores `x-amz-checksum-*`, and If-None-Match when a multipart upload is completed; refuses to complete one with stray parts. */
-  ceph: STANDARD,
+  /** Ignores `x-amz-checksum-*`, and If-None-Match when a multipart upload is completed; refuses to complete one with stray parts; says to go on before it looks at quotas. */
+  ceph: { ...STANDARD, refusesEarly: false },
   /** Lists multipart uploads by exact key only; those that nobody completed it removes by itself after a day. */
   minio: STANDARD,
   versitygw: STANDARD,

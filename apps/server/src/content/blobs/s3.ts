@@ -1,6 +1,7 @@
 // Blobs in an S3 bucket: each append writes one object of its own, the first of them where it can stay, so that finishing an upload of
 // one append copies nothing and asks nothing. Not here: requests (s3-client.ts), streams (s3-write.ts, s3-read.ts), names (paths.ts).
 import { randomBytes } from "node:crypto";
+import { promisify } from "node:util";
 import { RegistryError } from "@berth/oci/errors";
 import type { AppendOptions, Appended, BlobStore, FinishOptions, ListedKey, Stored, StorageKey, UploadRecord } from "./blob-store.ts";
 import { PartialDeletion } from "./partial-deletion.ts";
@@ -18,7 +19,7 @@ import {
   uploadPrefixes,
 } from "./paths.ts";
 import { probeCapabilities, type S3Capabilities } from "./s3-capabilities.ts";
-import { connectBucket, type S3Settings } from "./s3-client.ts";
+import { connectBucket, type S3Bucket, type S3Settings } from "./s3-client.ts";
 import { S3_DIALECTS, type S3Dialect, type S3DialectName } from "./s3-dialects.ts";
 import { readObject } from "./s3-read.ts";
 import { joinObjects, MIN_PART_BYTES, writeObject, type PartRules } from "./s3-write.ts";
@@ -40,16 +41,51 @@ export interface S3StoreOptions extends Omit<S3Settings, "bucket" | "dialect"> {
   readonly uploadMemoryBytes: number;
 }
 
+const randomBytesOf = promisify<number, Buffer>(randomBytes);
+/** What a probe writes as a rule. */
+const MIN_PROBE_BYTES = 32;
+/**
+ * After a write was refused for want of room, a probe writes as much until that is taken: the last bytes of a quota would always take a few.
+ * Not more than this, since it goes there and back every second.
+ */
+const MAX_PROBE_BYTES = MIN_PART_BYTES;
+
+/** The same bucket, telling of the size of writes that found no room. */
+function notingRefusals(bucket: S3Bucket, note: (sizeBytes: number) => void): S3Bucket {
+  async function noting<T>(sizeBytes: number, request: Promise<T>): Promise<T> {
+    try {
+      return await request;
+    } catch (error) {
+      if (error instanceof RegistryError && error.code === "STORAGE_FULL") note(sizeBytes);
+      throw error;
+    }
+  }
+  return {
+    ...bucket,
+    put: (name, bytes, headers) => noting(bytes.length, bucket.put(name, bytes, headers)),
+    uploadPart: (name, id, number, bytes) => noting(bytes.length, bucket.uploadPart(name, id, number, bytes)),
+    copyPart: (name, id, number, source, start, end) => noting(end - start + 1, bucket.copyPart(name, id, number, source, start, end)),
+  };
+}
+
 /** How long an upload waits for memory: the others that have it get a turn of a few parts meanwhile. */
 const MEMORY_WAIT_MS = 60_000;
 
-/** Opens a store and tries what its service can do. Errors: UNAVAILABLE, STORAGE_FULL. */
-export async function openS3Store(options: S3StoreOptions): Promise<{ readonly store: BlobStore; readonly capabilities: S3Capabilities }> {
+/** A store, and what its service can do; nobody knows where it had no room for trying that. */
+export interface OpenedS3Store {
+  readonly store: BlobStore;
+  readonly capabilities: S3Capabilities | undefined;
+}
+
+/** Opens a store and tries what its service can do. Errors: UNAVAILABLE. */
+export async function openS3Store(options: S3StoreOptions): Promise<OpenedS3Store> {
   const { bucket, close, ...rest } = await createStore(options);
   try {
     const capabilities = await probeCapabilities(bucket, S3_DIALECTS[options.dialect], rest.nextProbe);
     return { store: rest.store, capabilities };
   } catch (error) {
+    // Reading and deleting need no room, and deleting may make some.
+    if (error instanceof RegistryError && error.code === "STORAGE_FULL") return { store: rest.store, capabilities: undefined };
     close();
     throw error;
   }
@@ -72,7 +108,10 @@ async function createStore(options: S3StoreOptions) {
   };
   const prefix = checkPrefix(options.prefix ?? "");
   const names = createNames(processId);
-  const bucket = await connectBucket({ ...options, bucket: bucketName, dialect });
+  let refusedBytes = 0;
+  const bucket = notingRefusals(await connectBucket({ ...options, bucket: bucketName, dialect }), (sizeBytes) => {
+    refusedBytes = Math.max(refusedBytes, Math.min(sizeBytes, MAX_PROBE_BYTES));
+  });
   const nextProbe = (): string => probeName(prefix, names.next());
 
   /** The content of segments, in order. Errors: BLOB_UPLOAD_UNKNOWN where one is gone. */
@@ -208,8 +247,11 @@ async function createStore(options: S3StoreOptions) {
 
   async function probe(): Promise<void> {
     const name = nextProbe();
-    const wrote = randomBytes(32);
+    const tried = refusedBytes;
+    const wrote = await randomBytesOf(Math.max(MIN_PROBE_BYTES, tried));
     await bucket.put(name, wrote);
+    // What is refused meanwhile counts for the next time.
+    if (refusedBytes === tried) refusedBytes = 0;
     try {
       const back: Uint8Array[] = [];
       for await (const piece of readObject(bucket, name, 0, wrote.length - 1)) back.push(Buffer.from(piece));
