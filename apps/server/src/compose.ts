@@ -2,18 +2,16 @@
 // folder that constructs stores and services. Not here: roles and signals (main.ts).
 import type { Collector } from "./distribution/collector.ts";
 import { createClientAddressReader } from "./http/trusted-proxies.ts";
-import { openAccess } from "./compose/access.ts";
+import { openAccess, type KeepAdminPassword } from "./compose/access.ts";
 import { composeContent } from "./compose/content.ts";
 import { composeDataPlane } from "./compose/data-plane.ts";
-import { openFoundation, type Foundation, type Surroundings } from "./compose/foundation.ts";
+import { openFoundation, openParts, type Foundation, type Surroundings } from "./compose/foundation.ts";
 import { composeJobs } from "./compose/jobs.ts";
 import { startServers } from "./compose/server.ts";
 
 /** A registry that answers. */
 export interface RunningRegistry {
   readonly port: number;
-  /** Set at the very first start: the administrator's password, made up because the configuration gave none. */
-  readonly generatedAdminPassword: string | undefined;
   /** Lets requests and jobs end, then closes everything. */
   stop(): Promise<void>;
 }
@@ -23,23 +21,27 @@ export function composeCollector(surroundings: Surroundings, foundation: Foundat
   return composeJobs(surroundings, foundation, composeContent(surroundings, foundation).sessions);
 }
 
-/** Builds and starts the registry. `jobs` false leaves the background work to `work` processes. */
-export async function startRegistry(surroundings: Surroundings, options: { jobs: boolean }): Promise<RunningRegistry> {
-  const foundation = await openFoundation(surroundings);
-  const content = composeContent(surroundings, foundation);
-  const jobs = composeJobs(surroundings, foundation, content.sessions);
-  const access = await openAccess(surroundings, foundation);
-  const addressOf = createClientAddressReader(surroundings.config.http.trustedProxies);
-  const dataPlane = composeDataPlane(surroundings, foundation, access, content, addressOf);
-  const servers = await startServers(surroundings, foundation, { access, dataPlane, uploads: content.uploads, addressOf });
-  if (options.jobs) jobs.start();
-  return {
-    port: servers.port,
-    generatedAdminPassword: access.generatedAdminPassword,
-    async stop() {
-      await servers.stop();
-      await jobs.stop();
-      await foundation.close();
-    },
-  };
+/** How a registry is started. */
+export interface StartOptions {
+  /** False leaves the background work to `work` processes. */
+  readonly jobs: boolean;
+  readonly keepAdminPassword?: KeepAdminPassword;
+}
+
+/** Builds and starts the registry. What is opened is closed in the opposite order: by `stop`, or where a later part fails to start. */
+export function startRegistry(surroundings: Surroundings, options: StartOptions): Promise<RunningRegistry> {
+  return openParts(surroundings, async (opened) => {
+    const foundation = await openFoundation(surroundings);
+    opened.defer(() => foundation.close());
+    const content = composeContent(surroundings, foundation);
+    const jobs = composeJobs(surroundings, foundation, content.sessions);
+    opened.defer(() => jobs.stop());
+    const access = await openAccess(surroundings, foundation, options.keepAdminPassword);
+    const addressOf = createClientAddressReader(surroundings.config.http.trustedProxies);
+    const dataPlane = composeDataPlane(surroundings, foundation, access, content, addressOf);
+    const servers = await startServers(surroundings, foundation, { access, dataPlane, uploads: content.uploads, addressOf });
+    opened.defer(() => servers.stop());
+    if (options.jobs) jobs.start();
+    return { port: servers.port, stop: () => opened.disposeAsync() };
+  });
 }

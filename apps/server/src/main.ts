@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
 import { RegistryError } from "@berth/oci/errors";
 import { loadOrCreateMasterKey, parseMasterKey } from "./access/master-key.ts";
 import { composeCollector, startRegistry } from "./compose.ts";
-import { leaseTimes, openFoundation, type Surroundings } from "./compose/foundation.ts";
+import { leaseTimes, withFoundation, type Surroundings } from "./compose/foundation.ts";
 import { openDatabase, openReader, openStore, openTracing } from "./compose/openers.ts";
 import { describeProblems, describeSettings } from "./config-document.ts";
 import { loadConfig, takeConfigFlags, type FlagValue } from "./config-load.ts";
@@ -215,13 +215,19 @@ function serve(config: Config, jobs: boolean): Promise<number | undefined> {
   return withSurroundings(config, async (surroundings, directory) => {
     const { logger } = surroundings;
     const stopped = stopSignal();
-    const registry = await startRegistry(surroundings, { jobs });
-    if (registry.generatedAdminPassword !== undefined) await directory.putSecret(PASSWORD_FILE, registry.generatedAdminPassword);
+    let isFirstStart = false;
+    const registry = await startRegistry(surroundings, {
+      jobs,
+      async keepAdminPassword(password) {
+        await directory.putSecret(PASSWORD_FILE, password);
+        isFirstStart = true;
+      },
+    });
     const scheme = config.http.tls.certificateFile === undefined ? "http" : "https";
     const host = config.http.listen.host ?? "127.0.0.1";
     const shown = `${host.includes(":") ? `[${host}]` : host}:${registry.port}`;
     logger.info({ address: `${scheme}://${shown}`, version: VERSION, startedAfterMs: Math.round(performance.now()) }, "ready");
-    if (process.stdout.isTTY || config.log.format === "pretty" || registry.generatedAdminPassword !== undefined) {
+    if (process.stdout.isTTY || config.log.format === "pretty" || isFirstStart) {
       greet(`${scheme}://${shown}`, shown, config.auth.adminPassword === undefined ? join(directory.path, PASSWORD_FILE) : undefined);
     }
     const signal = await stopped;
@@ -255,13 +261,13 @@ async function work(config: Config): Promise<number | undefined> {
   }
   return withSurroundings(config, async (surroundings) => {
     const stopped = stopSignal();
-    const foundation = await openFoundation(surroundings);
-    const collector = composeCollector(surroundings, foundation);
-    collector.start();
-    surroundings.logger.info("working");
-    await stopped;
-    await collector.stop();
-    await foundation.close();
+    await withFoundation(surroundings, async (foundation) => {
+      const collector = composeCollector(surroundings, foundation);
+      collector.start();
+      surroundings.logger.info("working");
+      await stopped;
+      await collector.stop();
+    });
     return undefined;
   });
 }
@@ -288,13 +294,10 @@ async function runMigrate(config: Config, to: string | undefined): Promise<numbe
 
 async function runCollection(config: Config): Promise<number | undefined> {
   return withSurroundings(config, async (surroundings) => {
-    const foundation = await openFoundation(surroundings);
-    try {
+    await withFoundation(surroundings, async (foundation) => {
       process.stdout.write(`${JSON.stringify(await composeCollector(surroundings, foundation).runOnce())}\n`);
-      return undefined;
-    } finally {
-      await foundation.close();
-    }
+    });
+    return undefined;
   });
 }
 

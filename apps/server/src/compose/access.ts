@@ -23,14 +23,16 @@ export interface Access {
   readonly tokens: Tokens;
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
-  /** Set at the very first start: the administrator's password, made up because the configuration gave none. */
-  readonly generatedAdminPassword: string | undefined;
 }
+
+/** Called at the very first start where the configuration gave the administrator no password: with the one that was made up. */
+export type KeepAdminPassword = (password: string) => Promise<void>;
 
 /** Builds it. Errors: `StartupError` where the secret key is not this database's; REQUEST_INVALID for a configured password that is none. */
 export async function openAccess(
   { config, masterKey, tracing }: Surroundings,
   { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,
+  keepAdminPassword?: KeepAdminPassword,
 ): Promise<Access> {
   const accounts = createAccounts({ database, clock });
   const plainAuthorizer = createAuthorizer({ accounts, database, clock });
@@ -64,6 +66,7 @@ export async function openAccess(
   const plainAuthenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
   const authenticator = tracing === undefined ? plainAuthenticator : traceAuthenticator(plainAuthenticator, tracing);
   const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword });
-  const generatedAdminPassword = first.created ? first.generatedPassword : undefined;
-  return { accounts, authenticator, authorizer, tokens, passwords, loginFailures, generatedAdminPassword };
+  // At once: where a later part of the start fails, the next start finds the administrator and makes no password.
+  if (first.created && first.generatedPassword !== undefined) await keepAdminPassword?.(first.generatedPassword);
+  return { accounts, authenticator, authorizer, tokens, passwords, loginFailures };
 }

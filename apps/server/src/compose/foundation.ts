@@ -1,8 +1,7 @@
 // What every role that works stands on: metrics, the database at this program's version, the store, and the time that counts; opened and
 // closed as one. Not here: how each is opened (openers.ts), what is built on them (the files beside this one).
 import type { Config } from "../config.ts";
-import type { LeaseTimes } from "../content/blobs.ts";
-import { hasStoredBlobs } from "../content/blobs.ts";
+import { hasStoredBlobs, type LeaseTimes } from "../content/blobs.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { meterStore, STORE_OPERATIONS } from "../content/blobs/metered-store.ts";
 import { createGarbage, type Garbage } from "../content/garbage.ts";
@@ -13,6 +12,7 @@ import { startDatabaseClock } from "../platform/database/database-clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { migrate } from "../platform/database/migrate.ts";
 import { DATABASE_OPERATIONS, observeDatabase } from "../platform/database/observed-database.ts";
+import { openInOrder } from "../platform/disposable.ts";
 import type { Logger } from "../platform/log.ts";
 import { createMetrics, type Metrics } from "../platform/metrics.ts";
 import type { Tracing } from "../platform/tracing.ts";
@@ -48,41 +48,46 @@ export function leaseTimes(config: Config): LeaseTimes {
   return { leaseMs: config.gc.leaseSeconds * SECOND_MS, graceMs: config.gc.graceSeconds * SECOND_MS };
 }
 
-/** Opens database and store, and brings the database to this program's version. */
-export async function openFoundation({ config, logger, tracing }: Surroundings): Promise<Foundation> {
+/** Opens database and store, and brings the database to this program's version. Where it fails, nothing stays open. */
+export async function openFoundation(surroundings: Surroundings): Promise<Foundation> {
+  const { config, logger, tracing } = surroundings;
   const metrics = createMetrics({
     operations: [...V2_OPERATIONS, ...OTHER_OPERATIONS],
     storeOperations: STORE_OPERATIONS,
     databaseOperations: DATABASE_OPERATIONS,
     tag: config.metrics.tag,
   });
-  const opened = await openDatabase(config, logger, (isGood, seconds) => metrics.database.end("sync", isGood, seconds));
-  const database = observeDatabase(opened, metrics.database, tracing);
-  try {
+  return openParts(surroundings, async (opened) => {
+    const plain = await openDatabase(config, logger, (isGood, seconds) => metrics.database.end("sync", isGood, seconds));
+    const database = observeDatabase(plain, metrics.database, tracing);
+    opened.defer(() => database.close());
     await refuseHalfRestored(database);
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
     const store = meterStore(await openStore(config, logger, async () => !(await hasStoredBlobs(database))), metrics, tracing);
+    opened.defer(() => store.close());
     const databaseClock = config.database.url === undefined ? undefined : await startDatabaseClock(database, warnOfClock(logger));
+    opened.defer(() => databaseClock?.stop());
     const clock = databaseClock ?? systemClock;
     const times = leaseTimes(config);
     const patientClock = createPatientClock(clock, times.leaseMs);
-    return {
-      database,
-      store,
-      metrics,
-      clock,
-      patientClock,
-      garbage: createGarbage(database, store, clock, times, patientClock),
-      async close() {
-        databaseClock?.stop();
-        await store.close();
-        await database.close();
-      },
-    };
-  } catch (error) {
-    await database.close();
-    throw error;
+    const garbage = createGarbage(database, store, clock, times, patientClock);
+    return { database, store, garbage, clock, patientClock, metrics, close: () => opened.disposeAsync() };
+  });
+}
+
+/** Opens the foundation, does something with it, and closes it. */
+export async function withFoundation<T>(surroundings: Surroundings, work: (foundation: Foundation) => Promise<T>): Promise<T> {
+  const foundation = await openFoundation(surroundings);
+  try {
+    return await work(foundation);
+  } finally {
+    await foundation.close();
   }
+}
+
+/** Opens parts of a start one after another (`openInOrder`). The start's own error is what an operator needs; one of closing is logged. */
+export function openParts<T>({ logger }: Surroundings, open: (opened: AsyncDisposableStack) => Promise<T>): Promise<T> {
+  return openInOrder(open, (error) => logger.error({ err: error }, "the start failed, and what it had opened could not be closed"));
 }
 
 function warnOfClock(logger: Logger): (aheadMs: number) => void {

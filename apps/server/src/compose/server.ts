@@ -4,7 +4,7 @@ import { countDamagedBlobs } from "../content/blobs.ts";
 import type { Uploads } from "../content/uploads.ts";
 import { createHealth } from "../http/health.ts";
 import { createSemaphore } from "../http/limits.ts";
-import { startMetricsServer } from "../http/metrics-server.ts";
+import { startMetricsServer, type MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
 import { startServer, type Handler } from "../http/server.ts";
 import { answerToken } from "../http/token.ts";
@@ -17,7 +17,7 @@ import { VERSION } from "../platform/version.ts";
 import type { Config } from "../config.ts";
 import type { Access } from "./access.ts";
 import type { DataPlane } from "./data-plane.ts";
-import { OTHER_OPERATIONS, type Foundation, type Surroundings } from "./foundation.ts";
+import { openParts, OTHER_OPERATIONS, type Foundation, type Surroundings } from "./foundation.ts";
 
 /** What the servers hand requests to. */
 export interface ServerParts {
@@ -35,12 +35,22 @@ export interface RunningServers {
 }
 
 /** Starts them. Errors: `StartupError` for a certificate that cannot be used; the system's own where an address cannot be listened on. */
-export async function startServers(surroundings: Surroundings, foundation: Foundation, parts: ServerParts): Promise<RunningServers> {
+export function startServers(surroundings: Surroundings, foundation: Foundation, parts: ServerParts): Promise<RunningServers> {
+  return openParts(surroundings, (opened) => openServers(surroundings, foundation, parts, opened));
+}
+
+async function openServers(
+  surroundings: Surroundings,
+  foundation: Foundation,
+  parts: ServerParts,
+  opened: AsyncDisposableStack,
+): Promise<RunningServers> {
   const { config, logger, tracing } = surroundings;
   const { database, store, metrics } = foundation;
   const { access, dataPlane, uploads, addressOf } = parts;
   const { authenticator, authorizer, tokens } = access;
   const keyPair = await openConfiguredKeyPair(config, logger);
+  opened.defer(() => keyPair?.close());
   const health = createHealth({ database, store, metrics, authorizer, authenticator, logger });
   const requestSlots = createSemaphore({
     limit: config.limits.requestsInFlight,
@@ -52,6 +62,9 @@ export async function startServers(surroundings: Surroundings, foundation: Found
   const requestIds = createRequestIds();
   const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => metrics.operation(kind));
   const maxConnections = await findMaxConnections(config, logger);
+  // It starts last, when all numbers are there, and stops after the server, of which it tells to the end.
+  let metricsServer: MetricsServer | undefined;
+  opened.defer(() => metricsServer?.stop());
   const server = await startServer(
     {
       host: config.http.listen.host,
@@ -83,6 +96,7 @@ export async function startServers(surroundings: Surroundings, foundation: Found
               tracing.request({ request, response, id, remoteAddress, scheme: addressOf(request).scheme }, work),
     },
   );
+  opened.defer(() => server.stop(config.http.shutdownGraceSeconds * SECOND_MS));
   addServerMetrics(metrics, {
     maxConnections,
     config,
@@ -97,30 +111,22 @@ export async function startServers(surroundings: Surroundings, foundation: Found
     tracing,
     version: VERSION,
   });
-  const metricsServer =
-    config.metrics.listen === undefined
-      ? undefined
-      : await startMetricsServer(
-          config.metrics.listen,
-          new Map([
-            ["/metrics", health.openMetrics],
-            ["/healthz", health.live],
-            ["/readyz", health.ready],
-          ]),
-          (error) => logger.error({ err: error }, "the metrics page failed"),
-        );
-  return {
-    port: server.port,
-    async stop() {
-      health.drain();
-      await server.stop(config.http.shutdownGraceSeconds * SECOND_MS);
-      await metricsServer?.stop();
-      keyPair?.close();
-    },
-  };
+  if (config.metrics.listen !== undefined) {
+    metricsServer = await startMetricsServer(
+      config.metrics.listen,
+      new Map([
+        ["/metrics", health.openMetrics],
+        ["/healthz", health.live],
+        ["/readyz", health.ready],
+      ]),
+      (error) => logger.error({ err: error }, "the metrics page failed"),
+    );
+  }
+  opened.defer(() => health.drain());
+  return { port: server.port, stop: () => opened.disposeAsync() };
 }
 
-/** The control plane, which loads at its first request: its framework and schemas take 40 MB and 200 ms that a registry that only serves images never needs. */
+/** The control plane. Its framework and schemas take 40 MB and 200 ms, which a registry that only serves images never needs: it loads at its first request. */
 function composeControlPlane(
   { logger }: Surroundings,
   { database, clock }: Foundation,
