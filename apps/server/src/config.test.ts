@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import fc from "fast-check";
+import { MIN_PASSWORD_LENGTH } from "./access/secrets.ts";
 import type { Config } from "./config.ts";
 import { describeProblems, describeSettings, writeExampleConfig } from "./config-document.ts";
 import { type ConfigSources, loadConfig, takeConfigFlags } from "./config-load.ts";
@@ -320,6 +321,12 @@ describe("values", () => {
     assert.match(config.database.url ?? "", /hunter2/);
     assert.ok(!shown.includes("hunter2"), shown);
     assert.match(shown, /postgres:\/\/berth:\*+@db:5432\/berth/);
+  });
+
+  it("takes the administrator's password from the length on from which the start takes it", async () => {
+    const given = (length: number): Given => ({ flags: ["--auth.adminPassword", "x".repeat(length)] });
+    assert.match((await loadBad(given(MIN_PASSWORD_LENGTH - 1))).join(), /at least 10 characters/);
+    assert.equal((await loadGood(given(MIN_PASSWORD_LENGTH))).config.auth.adminPassword?.length, MIN_PASSWORD_LENGTH);
   });
 
   it("never throws: any input gives a configuration or problems", async () => {

@@ -213,7 +213,8 @@ export const CONFIG_SCHEMA = {
   auth: {
     adminPassword: secret({
       alias: "adminPassword",
-      minLength: 8,
+      // As for every user: MIN_PASSWORD_LENGTH of access/secrets.ts.
+      minLength: 10,
       about: "The first administrator's password. Empty: made at first start and written to `admin-password` in the data directory.",
     }),
     tokenLifetimeSeconds: seconds({
