@@ -29,6 +29,8 @@ const putInline = statement<{ id: number; bytes: Uint8Array; now: number }>()("t
   }),
 );
 
+const listAll = statement<Record<never, never>>()("test.all", (db) => db.selectFrom("project").select(["id", "name"]));
+
 const countProjects = statement<Record<never, never>>()("test.count", (db) =>
   db.selectFrom("project").select(({ fn }) => fn.countAll<number>().as("count")),
 );
@@ -65,6 +67,29 @@ forEachDatabase("database", (create, dialect) => {
     );
     const names = Array.from({ length: 60 }, (_, i) => `many-${i}`);
     assert.equal((await test.database.all(listIn, { names })).length, 50);
+  });
+
+  it("fails those that throw of transactions that arrive together, and has all of the others, each once", async () => {
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 40 }, (_, i) =>
+        test.database.transaction(async (tx) => {
+          const row = await tx.first(insert, { name: `some-${i}`, now: i });
+          if (i % 7 === 3) throw new Error(`stop ${i}`);
+          return row!.id;
+        }),
+      ),
+    );
+    const found = new Map<string, number>();
+    for (const { id, name } of await test.database.all(listAll, {})) if (name.startsWith("some-")) found.set(name, id);
+    outcomes.forEach((outcome, i) => {
+      if (outcome.status === "fulfilled") assert.equal(found.get(`some-${i}`), outcome.value);
+      else assert.equal((outcome.reason as Error).message, `stop ${i}`);
+    });
+    assert.deepEqual(
+      outcomes.flatMap(({ status }, i) => (status === "rejected" ? [i] : [])),
+      [3, 10, 17, 24, 31, 38],
+    );
+    assert.equal(found.size, 34);
   });
 
   it("compares text by bytes", async () => {

@@ -1,6 +1,7 @@
 // SQLite as the embedded database: one connection that writes, one that reads, and durability by group commit.
-// Commits run with synchronous=NORMAL (no fsync on the event loop); a transaction is acknowledged after an asynchronous fdatasync of
-// the WAL that all commits since the last one share. Checkpoints run in a worker thread (checkpoint-worker.ts).
+// Transactions that come in one turn of the event loop share a commit. Commits run with synchronous=NORMAL (no fsync on the event loop); a
+// transaction is acknowledged after an asynchronous fdatasync of the WAL that all commits since the last one share. Checkpoints run in a
+// worker thread (checkpoint-worker.ts).
 // Decision and measurements: docs/decisions/0003-group-commit-on-sqlite.md. Not here: queries, tables.
 import { close, fdatasync, open, openSync, closeSync, fsyncSync, mkdirSync } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -10,10 +11,13 @@ import { RegistryError } from "@berth/oci/errors";
 import { createCheckpoints, type Checkpoints } from "./checkpoints.ts";
 import type { Database, Executor, WriteOptions } from "./database.ts";
 import type { DatabaseReader } from "./database-reader.ts";
+import { createGathering } from "./gathered-transactions.ts";
 import { createGroupSync } from "./group-sync.ts";
 import { createDiskReserve, giveUpReserve, NO_RESERVE } from "./disk-reserve.ts";
 import { sqliteOpenError, translateSqliteError } from "./sqlite-errors.ts";
 import { bind, type Statement } from "./statement.ts";
+
+const syncFile = promisify(fdatasync);
 
 /** Where and how. */
 export interface SqliteOptions {
@@ -78,7 +82,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     if (syncFailure !== undefined) throw syncFailure;
     const startedAt = performance.now();
     try {
-      await promisify(fdatasync)(walFile);
+      await syncFile(walFile);
       options.onSync?.(true, (performance.now() - startedAt) / 1000);
     } catch (error) {
       syncFailure = toError(note(error));
@@ -115,7 +119,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   const rollback = writer.prepare("rollback");
   const touch = writer.prepare("update berth_marker set one = 1");
 
-  // Transactions queue here; each waits for the one before, so that no two interleave on the writer.
+  // What has the writer for itself queues here: each waits for the one before, so that no two interleave.
   let tail: Promise<unknown> = Promise.resolve();
   let checkpoints: Checkpoints | undefined;
   let isClosed = false;
@@ -140,6 +144,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   }
 
   async function runTransaction<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
+    if (damage !== undefined) throw damage;
     try {
       // An open snapshot would keep the log from beginning anew.
       snapshot.end();
@@ -157,6 +162,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
       throw note(error);
     }
   }
+
+  const runSoon = createGathering<Executor>({ exclusively, run: runTransaction });
 
   let isCheckpointOverdue = false;
   function checkpointNow(): void {
@@ -178,14 +185,14 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     if (damage !== undefined) throw damage;
     if (!usesReserve) reserve.requireRoom();
     try {
-      return await exclusively(() => runTransaction(work));
+      return await runSoon(work);
     } catch (error) {
       if (!(error instanceof RegistryError) || error.code !== "STORAGE_FULL" || reserve === NO_RESERVE) throw error;
       await reserve.release(error.cause);
       // The log may be all that has room: copied out, it begins anew.
       checkpointNow();
       if (!usesReserve) throw error;
-      return await exclusively(() => runTransaction(work));
+      return await runSoon(work);
     }
   }
 
