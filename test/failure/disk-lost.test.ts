@@ -3,6 +3,7 @@
 // Not here: a full disk (disk-full.test.ts), bytes that are wrong (damaged-blobs.test.ts).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { chmod, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
@@ -28,10 +29,32 @@ async function untilReady(server: AuditedServer): Promise<void> {
   await server.until("readiness", async () => (await readyState(server)).status === 200);
 }
 
-/** A write into the store, and one into the database alone. */
-async function pushes(server: AuditedServer): Promise<{ readonly large: string | number; readonly small: string | number }> {
-  const large = await server.pushBlob("library/app", Buffer.alloc(100_000, Math.random() * 256));
-  const small = await server.pushBlob("library/app", Buffer.from(`small ${Math.random()}`));
+/** Waits until readiness says this and nothing else: a busy machine's healthy half may be too slow for one probe. */
+async function untilUnready(server: AuditedServer, checks: Readonly<Record<string, string>>): Promise<void> {
+  await server.until(`readiness tells ${JSON.stringify(checks)}`, async () => {
+    const ready = await readyState(server);
+    return ready.status === 503 && Object.entries(checks).every(([part, state]) => ready.checks[part] === state);
+  });
+}
+
+/** The directory of the store in which a blob lies: one of 256. */
+const shardOf = (bytes: Uint8Array): string => digestOf(bytes).slice("sha256:".length, "sha256:".length + 2);
+
+/** Random bytes that do not lie in the same directory as others: what is done to that one must not concern them. */
+function bytesApartFrom(others: Uint8Array, length: number): Buffer {
+  for (;;) {
+    const bytes = randomBytes(length);
+    if (shardOf(bytes) !== shardOf(others)) return bytes;
+  }
+}
+
+/** A write into the store, outside the directory of `apartFrom`, and one into the database alone. */
+async function pushes(
+  server: AuditedServer,
+  apartFrom: Uint8Array = new Uint8Array(),
+): Promise<{ readonly large: string | number; readonly small: string | number }> {
+  const large = await server.pushBlob("library/app", bytesApartFrom(apartFrom, 100_000));
+  const small = await server.pushBlob("library/app", randomBytes(20));
   return { large: large.code ?? large.status, small: small.code ?? small.status };
 }
 
@@ -43,7 +66,7 @@ async function pullOnce(server: AuditedServer, image: SmallImage): Promise<strin
 
 async function fileOf(blobs: string, bytes: Uint8Array): Promise<string> {
   const hex = digestOf(bytes).slice("sha256:".length);
-  const directory = join(blobs, "blobs", "sha256", hex.slice(0, 2));
+  const directory = join(blobs, "blobs", "sha256", shardOf(bytes));
   const name = (await readdir(directory)).find((each) => each.startsWith(hex));
   return join(directory, name!);
 }
@@ -74,8 +97,7 @@ it("serves on from a store that turned read-only, and writes again when it is wr
       await disk.remount("ro");
       await server.pull(image);
       assert.deepEqual(await pushes(server), { large: "UNAVAILABLE", small: 201 });
-      const ready = await readyState(server);
-      assert.deepEqual([ready.status, ready.checks], [503, { database: "ok", store: "UNAVAILABLE" }]);
+      await untilUnready(server, { database: "ok", store: "UNAVAILABLE" });
       assert.equal((await server.send("DELETE", "/v2/library/app/manifests/v1")).status, 202);
       await disk.remount("rw");
       await untilReady(server);
@@ -101,8 +123,7 @@ it("serves on from a database whose disk turned read-only under it, acknowledges
       await disk.turnReadOnly();
       for (const image of images) await server.pull(image);
       assert.deepEqual(await pushes(server), { large: "UNAVAILABLE", small: "UNAVAILABLE" });
-      const ready = await readyState(server);
-      assert.deepEqual([ready.status, ready.checks["database"]], [503, "UNAVAILABLE"]);
+      await untilUnready(server, { database: "UNAVAILABLE" });
       const removal = await server.send("DELETE", "/v2/library/app/manifests/v1");
       assert.equal(removal.code, "UNAVAILABLE", removal.text);
     });
@@ -137,7 +158,7 @@ it("takes nothing for lost while the store is not mounted, be it before the star
     assert.equal(await pullOnce(server, image), "UNAVAILABLE");
     assert.equal((await server.send("GET", `/v2/library/app/blobs/${digestOf(image.config)}`)).status, 200, "it lies in the database");
     assert.equal((await pushes(server)).large, "UNAVAILABLE");
-    assert.equal((await readyState(server)).checks["store"], "UNAVAILABLE");
+    await untilUnready(server, { store: "UNAVAILABLE" });
     assert.deepEqual(await readdir(blobs), [], "nothing may be made where the disk belongs");
   };
   try {
@@ -174,7 +195,8 @@ it("says UNAVAILABLE of what it may not read or write, and takes nothing for dam
   const under = [setpriv, "--bounding-set=-dac_override,-dac_read_search"];
   const settings = { data: join(folder, "data"), "storage.filesystem.directory": blobs };
   const image = makeImage("library/app", "v1", 300_000);
-  const other = makeImage("library/app", "v2", 200_000);
+  let other = makeImage("library/app", "v2", 200_000);
+  while (shardOf(other.layer) === shardOf(image.layer)) other = makeImage("library/app", "v2", 200_000);
   try {
     await withServer(
       t,
@@ -194,9 +216,8 @@ it("says UNAVAILABLE of what it may not read or write, and takes nothing for dam
           await chmod(place.path, 0);
           assert.equal(await pullOnce(server, image), place.image, place.path);
           assert.equal(await pullOnce(server, other), place.other, place.path);
-          assert.equal((await pushes(server)).large, place.push, place.path);
-          if (place.path === blobs)
-            await server.until("readiness tells", async () => (await readyState(server)).checks["store"] === "UNAVAILABLE");
+          assert.equal((await pushes(server, image.layer)).large, place.push, place.path);
+          if (place.path === blobs) await untilUnready(server, { store: "UNAVAILABLE" });
           await chmod(place.path, mode & 0o7777);
           await untilReady(server);
           // Nothing was marked as damaged meanwhile.
