@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "../tools/processes.ts";
 import { openRawClient, requestHead, type RawClient } from "./raw-client.testing.ts";
 import { ADMIN_PASSWORD, expectStatus, sha256, startTestRegistry, type TestRegistry } from "./registry.testing.ts";
 
@@ -36,6 +37,14 @@ async function isClaimed(registry: TestRegistry, location: string): Promise<bool
   const answer = await registry.send("PATCH", location, { body: "x", headers: { "content-range": "999999999-999999999" } });
   assert.ok(answer.status === 409 || answer.status === 416, String(answer.status));
   return answer.status === 409;
+}
+
+/** Waits until so many of a kind run and wait, by a port that takes no place itself. */
+async function untilSlots(metricsPort: number, kind: "request" | "upload", used: number, waiting: number): Promise<void> {
+  await eventually(async () => {
+    const page = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+    return page.includes(`berth_slots_used{kind="${kind}"} ${used}\n`) && page.includes(`berth_slots_waiting{kind="${kind}"} ${waiting}\n`);
+  });
 }
 
 /** Asks until it holds: for what happens on the server after a connection is gone. The test's own limit ends it. */
@@ -131,22 +140,30 @@ describe("limits", () => {
   });
 
   it("a client that takes nothing of its download is cut off, and the blob is served to others", async (t) => {
+    // Nobody else's connections are counted.
+    const registry = await startTestRegistry({ "http.bodyIdleTimeoutSeconds": "1s" });
+    t.after(() => registry.stop());
     // More than what the kernel's buffers of both sides hold.
     const bytes = randomBytes(4 * MIB);
     const digest = await registry.pushBlob(REPO, bytes);
+    const connections = async (): Promise<string> =>
+      (await (await registry.send("GET", "/metrics")).text()).split("\n").find((line) => line.startsWith("berth_http_connections "))!;
+    const before = await connections();
     const client = await open(t, registry);
+    await client.send(requestHead("GET", "/v2/", AUTH));
+    assert.equal((await client.answer()).status, 200);
     client.socket.pause();
     for (let i = 0; i < 8; i++) await client.send(requestHead("GET", `/v2/${REPO}/blobs/${digest}`, AUTH));
-    const metric = async (): Promise<string> =>
-      (await (await registry.send("GET", "/metrics")).text()).split("\n").find((line) => line.startsWith("berth_http_connections"))!;
-    const busy = await metric();
-    await eventually(async () => (await metric()) !== busy);
+    await eventually(async () => (await connections()) === before);
     client.socket.resume();
     await client.closed();
     assert.equal((await (await registry.send("GET", `/v2/${REPO}/blobs/${digest}`)).arrayBuffer()).byteLength, bytes.length);
   });
 
   it("a client that leaves in the middle of an upload frees its session at once, at the offset of before", async (t) => {
+    // One that is patient: only the client's leaving ends the upload.
+    const registry = await startTestRegistry();
+    t.after(() => registry.stop());
     for (const before of [0, 10, 100_000]) {
       const location = await beginUpload(registry);
       const first = randomBytes(before);
@@ -379,7 +396,8 @@ describe("limits", () => {
 
 describe("limits of how much runs at once", () => {
   it("uploads: as many run, as many wait, the next is 429 with Retry-After; reading goes on", async (t) => {
-    const registry = await startTestRegistry({ "limits.concurrentUploads": "1" });
+    const port = await freePort();
+    const registry = await startTestRegistry({ "limits.concurrentUploads": "1", "metrics.listen": `127.0.0.1:${port}` });
     t.after(() => registry.stop());
     const bytes = randomBytes(50_000);
     const digest = await registry.pushBlob(REPO, bytes);
@@ -387,10 +405,9 @@ describe("limits of how much runs at once", () => {
     const [running, waiting, refused] = [await open(t, registry), await open(t, registry), await open(t, registry)];
     const head = (location: string): string => requestHead("PATCH", location, { ...AUTH, "content-length": 10 });
     await running.send(head(locations[0]!), "01234");
-    // The server runs in this process, so that a pause lets it take what was sent; a request that asked would take the place itself.
-    await sleep(100);
+    await untilSlots(port, "upload", 1, 0);
     await waiting.send(head(locations[1]!), "0123456789");
-    await sleep(50);
+    await untilSlots(port, "upload", 1, 1);
     await refused.send(head(locations[2]!), "0123456789");
     const answer = await refused.answer();
     assert.deepEqual([answer.status, answer.code, answer.headers.get("retry-after")], [429, "TOOMANYREQUESTS", "5"]);
@@ -401,10 +418,11 @@ describe("limits of how much runs at once", () => {
     await refused.send(head(locations[2]!), "0123456789");
     assert.equal((await refused.answer()).status, 202);
     // One that leaves while it waits gives its place back as well.
+    await untilSlots(port, "upload", 0, 0);
     await running.send(head(locations[0]!), "01234");
-    await sleep(50);
+    await untilSlots(port, "upload", 1, 0);
     await waiting.send(head(locations[1]!), "01234");
-    await sleep(50);
+    await untilSlots(port, "upload", 1, 1);
     waiting.destroy();
     await running.send("56789");
     assert.equal((await running.answer()).status, 202);
@@ -412,14 +430,16 @@ describe("limits of how much runs at once", () => {
   });
 
   it("requests: as many run, as many wait, the next is 503 with Retry-After; probes are always answered", async (t) => {
-    const registry = await startTestRegistry({ "limits.requestsInFlight": "1" });
+    const port = await freePort();
+    const registry = await startTestRegistry({ "limits.requestsInFlight": "1", "metrics.listen": `127.0.0.1:${port}` });
     t.after(() => registry.stop());
     const location = await beginUpload(registry);
     const [running, waiting] = [await open(t, registry), await open(t, registry)];
+    await untilSlots(port, "request", 0, 0);
     await running.send(requestHead("PATCH", location, { ...AUTH, "content-length": 10 }), "01234");
-    await sleep(50);
+    await untilSlots(port, "request", 1, 0);
     await waiting.send(requestHead("GET", "/v2/", AUTH));
-    await sleep(50);
+    await untilSlots(port, "request", 1, 1);
     for (const path of ["/v2/", "/token", "/api/v1/projects", "/metrics", "/nothing"]) {
       const answer = await registry.send("GET", path);
       assert.deepEqual([answer.status, answer.headers.get("retry-after")], [503, "2"], path);
