@@ -57,10 +57,21 @@ describe("clocks that are set", () => {
     }
   }
 
+  /** Waits for changes, or for the end of a load that has none to make any more; what was wrong shows when the load is waited for. */
+  async function untilAcknowledged(load: RegistryLoad, running: Promise<void>, changes: number, patienceMs: number): Promise<void> {
+    let isOver = false;
+    running.then(
+      () => (isOver = true),
+      () => (isOver = true),
+    );
+    const startedAt = performance.now();
+    while (load.acknowledged < changes && !isOver && performance.now() - startedAt < patienceMs) await sleep(50);
+  }
+
   async function untilLeftovers(settings: Settings, isReached: (rows: Readonly<Record<string, number>>) => boolean): Promise<void> {
     const stored = await openStored(settings);
     try {
-      const giveUpAt = performance.now() + 120_000;
+      const giveUpAt = performance.now() + 300_000;
       for (;;) {
         const { rows } = await stored.leftovers();
         if (isReached(rows)) return;
@@ -89,7 +100,7 @@ describe("clocks that are set", () => {
           await wall.set(shift);
           // A busy machine gets its time to push something at each of them.
           const target = load.acknowledged + 5;
-          for (let waited = 0; load.acknowledged < target && waited < 10_000; waited += 50) await Promise.race([running, sleep(50)]);
+          await untilAcknowledged(load, running, target, 10_000);
         }
         stop.abort();
         await running;
@@ -188,25 +199,34 @@ describe("clocks that are set", () => {
       const location = begun.headers.get("location")!;
       const bytes = randomBytes(100_000);
       // A writer that dies in the middle of a chunk: it has claimed the session.
-      const stalled = fetch(new URL(location, server.origin), {
-        method: "PATCH",
-        headers: {
-          authorization: `Basic ${Buffer.from(`admin:${PASSWORD}`).toString("base64")}`,
-          "content-type": "application/octet-stream",
-        },
-        body: (async function* () {
-          yield bytes.subarray(0, 50_000);
-          await new Promise(() => undefined);
-        })() as never,
-        duplex: "half",
-      });
-      stalled.catch(() => undefined);
-      let status = 0;
-      for (let tries = 0; tries < 200 && status !== 409; tries++) {
-        status = (await send(server.origin, "PATCH", location, { body: "", type: "application/octet-stream" })).status;
-        await sleep(20);
+      const { origin } = server;
+      let isOver = false;
+      const stall = (): void => {
+        isOver = false;
+        fetch(new URL(location, origin), {
+          method: "PATCH",
+          headers: {
+            authorization: `Basic ${Buffer.from(`admin:${PASSWORD}`).toString("base64")}`,
+            "content-type": "application/octet-stream",
+          },
+          body: (async function* () {
+            yield bytes.subarray(0, 50_000);
+            await new Promise(() => undefined);
+          })() as never,
+          duplex: "half",
+        }).then(
+          () => (isOver = true),
+          () => (isOver = true),
+        );
+      };
+      stall();
+      for (;;) {
+        await sleep(50);
+        const { status } = await send(origin, "PATCH", location, { body: "", type: "application/octet-stream" });
+        if (status === 409) break;
+        // One of the questions came first, and was itself the writer for a moment.
+        if (isOver) stall();
       }
-      assert.equal(status, 409);
       await server.kill();
       await wall.set(0);
       server = await startServer({ settings, env: wall.env });
@@ -238,9 +258,11 @@ describe("clocks that are set", () => {
       const first = await startServer({ settings: { data: join(folder, "ahead"), ...shared }, env: ahead.env });
       const second = await startServer({ settings: { data: join(folder, "behind"), ...shared }, env: behind.env });
       try {
+        const told = first.log.flatMap((line) => /"aheadSeconds":(\d+)/.exec(line)?.[1] ?? []).map(Number);
+        // The answer to what time it is was on its way for a while.
         assert.ok(
-          first.log.some((line) => line.includes('"aheadSeconds":86400')),
-          "the clock that is a day off was not told of",
+          told.some((seconds) => Math.abs(seconds - DAY) < 60),
+          `the clock that is a day off was not told of: ${told.join(", ")}`,
         );
         const token = (await (await send(first.origin, "GET", "/token?service=berth")).json()) as { token: string };
         const answer = await fetch(new URL("/v2/", second.origin), { headers: { authorization: `Bearer ${token.token}` } });
@@ -252,7 +274,7 @@ describe("clocks that are set", () => {
         const stop = new AbortController();
         const running = load.run(second.origin, stop.signal, { isGentle: true });
         running.catch(() => undefined);
-        for (let waited = 0; load.acknowledged < 60 && waited < 30_000; waited += 50) await Promise.race([running, sleep(50)]);
+        await untilAcknowledged(load, running, 60, 30_000);
         stop.abort();
         await running;
         await compare(load, first.origin, settings);
