@@ -7,7 +7,7 @@ import { meterStore, STORE_OPERATIONS } from "../content/blobs/metered-store.ts"
 import { createGarbage, type Garbage } from "../content/garbage.ts";
 import { refuseHalfRestored } from "../features/backup/restore-store.ts";
 import { V2_OPERATIONS } from "../http/v2/handler.ts";
-import { type Clock, createPatientClock, SECOND_MS, systemClock } from "../platform/clock.ts";
+import { type Clock, createPatientClock, createShownClock, SECOND_MS, systemClock } from "../platform/clock.ts";
 import { startDatabaseClock } from "../platform/database/database-clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { migrate } from "../platform/database/migrate.ts";
@@ -67,9 +67,10 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
     opened.defer(() => store.close());
     const databaseClock = config.database.url === undefined ? undefined : await startDatabaseClock(database, warnOfClock(logger));
     opened.defer(() => databaseClock?.stop());
-    const clock = databaseClock ?? systemClock;
+    const plainClock = databaseClock ?? systemClock;
     const times = leaseTimes(config);
-    const patientClock = createPatientClock(clock, times.leaseMs);
+    const patientClock = createPatientClock(plainClock, times.leaseMs);
+    const clock = createShownClock(plainClock, patientClock);
     const garbage = createGarbage(database, store, clock, times, patientClock);
     return { database, store, garbage, clock, patientClock, metrics, close: () => opened.disposeAsync() };
   });

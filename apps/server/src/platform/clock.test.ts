@@ -2,7 +2,7 @@
 // Not here: servers whose clock is set (test/failure/clock.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { createPatientClock } from "./clock.ts";
+import { createPatientClock, createShownClock } from "./clock.ts";
 
 const HOUR_MS = 3_600_000;
 const PATIENCE_MS = 10_000;
@@ -10,9 +10,13 @@ const PATIENCE_MS = 10_000;
 function createClocks() {
   let elapsed = 0;
   let wall = 1_000_000_000_000;
-  const patient = createPatientClock({ now: () => wall }, PATIENCE_MS, () => elapsed);
+  const clock = { now: () => wall };
+  const patient = createPatientClock(clock, PATIENCE_MS, () => elapsed);
+  const shown = createShownClock(clock, patient);
   const startedAt = wall;
   return {
+    /** Since the start, by the clock that is set, as who writes by it reads it. */
+    write: () => shown.now() - startedAt,
     /** Since the start, by the patient clock. */
     read: () => patient.now() - startedAt,
     pass: (ms: number) => {
@@ -71,4 +75,17 @@ it("follows a step back at once", () => {
   set(HOUR_MS);
   pass(PATIENCE_MS + 1);
   assert.equal(read(), 5_000 - HOUR_MS + PATIENCE_MS + 1);
+});
+
+it("keeps a promise that was made by a clock which was behind between two looks", () => {
+  const { read, write, pass, set } = createClocks();
+  assert.equal(read(), 0);
+  set(-24 * HOUR_MS);
+  const promisedUntil = write() + PATIENCE_MS;
+  set(24 * HOUR_MS);
+  pass(PATIENCE_MS - 1);
+  assert.ok(read() < promisedUntil);
+  // Seen just now for the first time, the step forward is believed after another patience.
+  pass(PATIENCE_MS);
+  assert.equal(read(), 2 * PATIENCE_MS - 1);
 });

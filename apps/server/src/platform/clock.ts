@@ -17,6 +17,19 @@ export const systemClock: Clock = { now: () => Date.now() };
 const LEAST_STEP_MS = 1000;
 
 /**
+ * The same clock, by which promises are written: each look shows it to the patient one that judges their end. A step back and forth between
+ * two of that one's own looks would go unseen, and what was written in between would have ended long ago.
+ */
+export function createShownClock(clock: Clock, patient: Clock): Clock {
+  return {
+    now() {
+      patient.now();
+      return clock.now();
+    },
+  };
+}
+
+/**
  * For judging that something has ended: a clock that believes a step forward only after `patienceMs`. Machines' clocks are set, by hand, by
  * their time service, or when a paused machine goes on; what was promised before the step then still lasts as long as was said. Where the
  * step is taken back meanwhile it never counted. What follows from now on is written with the plain clock.
