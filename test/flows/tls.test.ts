@@ -24,7 +24,7 @@ async function makePair(folder: string, name: string, commonName: string): Promi
   await run("openssl", ["req", "-x509", ...key, "-out", join(folder, `${name}.crt`), ...subject, "-days", "1"]);
 }
 
-describe("TLS", { skip: hasOpenssl ? false : "openssl is not installed" }, () => {
+describe("TLS", { skip: hasOpenssl ? false : "cannot run here: openssl is not installed" }, () => {
   it("serves both planes; a replaced certificate is served to new connections, and running ones go on", async (t) => {
     const folder = await temporaryFolder();
     t.after(() => folder.end());

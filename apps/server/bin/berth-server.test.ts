@@ -62,7 +62,7 @@ it("runs main on a new enough Node.js and exits with its code", async (t) => {
   assert.match(broken.stderr, /broken start/);
 });
 
-describe("on an older Node.js", { skip: oldNode === undefined ? "no Node.js from 18 to 25 in PATH" : false }, () => {
+describe("on an older Node.js", { skip: oldNode === undefined ? "cannot run here: no Node.js from 18 to 25 in PATH" : false }, () => {
   const old = oldNode ?? "";
 
   it("hands over arguments and exit code, and leaves no trace in the environment", async (t) => {

@@ -41,7 +41,7 @@ async function servedName(port: number): Promise<string> {
   return name;
 }
 
-describe("TLS", { skip: hasOpenssl ? false : "openssl is not installed" }, () => {
+describe("TLS", { skip: hasOpenssl ? false : "cannot run here: openssl is not installed" }, () => {
   it("is served anew after a Kubernetes secret was swapped, and kept when the swap is bad", async (t) => {
     const { directory, logger, log } = await setUp(t);
     await makePair(join(directory, "v1"), "one");
