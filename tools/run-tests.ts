@@ -30,28 +30,28 @@ const suites: readonly Suite[] = [
   {
     name: "unit",
     files: ["apps/**/*.test.ts", "packages/**/*.test.ts", "tools/**/*.test.ts", "test/{flows,tools}/*.test.ts"],
-    hungAfterMinutes: 2,
+    hungAfterMinutes: 10,
   },
   {
     name: "versitygw",
     files: ["apps/server/**/*.test.ts"],
     containing: ["forEachBlobStore"],
-    hungAfterMinutes: 5,
+    hungAfterMinutes: 15,
     services: [() => s3Service(startVersitygw)],
   },
   {
     name: "postgres",
     files: ["apps/server/**/*.test.ts", "test/flows/*.test.ts"],
     containing: ["forEachDatabase", "forEachBlobStore"],
-    hungAfterMinutes: 5,
+    hungAfterMinutes: 15,
     services: [postgresService, () => s3Service(startCephRgw)],
   },
-  { name: "conformance", files: ["test/conformance/*.test.ts"], hungAfterMinutes: 15 },
-  { name: "replicas", files: ["test/replicas/*.test.ts"], hungAfterMinutes: 15 },
-  { name: "clients", files: ["test/clients/*.test.ts"], hungAfterMinutes: 15 },
-  { name: "failure", files: ["test/failure/*.test.ts"], hungAfterMinutes: 15 },
-  { name: "versions", files: ["test/versions/*.test.ts"], hungAfterMinutes: 15 },
-  { name: "deploy", files: ["test/deploy/*.test.ts"], hungAfterMinutes: 15 },
+  { name: "conformance", files: ["test/conformance/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "replicas", files: ["test/replicas/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "clients", files: ["test/clients/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "failure", files: ["test/failure/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "versions", files: ["test/versions/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "deploy", files: ["test/deploy/*.test.ts"], hungAfterMinutes: 20 },
 ];
 
 /** How a suite went. */

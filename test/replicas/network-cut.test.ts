@@ -8,7 +8,7 @@ import { roundsOf } from "../failure/rounds.ts";
 import { requireTool } from "../tools/install.ts";
 import { everyoneCollects, lateWriterIsFenced, loseNothing } from "./aftermath.ts";
 import { isInside, openNetwork, runInside, type OwnNetwork } from "./own-network.ts";
-import { ADMIN, startReplicas, until, type Replica, type Replicas } from "./replicas.ts";
+import { ADMIN, AWAY_AFTER_MS, startReplicas, until, type Replica, type Replicas } from "./replicas.ts";
 
 interface Running extends Replicas {
   readonly network: OwnNetwork;
@@ -16,7 +16,11 @@ interface Running extends Replicas {
 
 async function startAll(t: TestContext): Promise<Running | undefined> {
   const network = await openNetwork(t);
-  const started = await startReplicas(t, "versitygw", { network, settings: { "database.acquireTimeoutSeconds": "2s" } });
+  const started = await startReplicas(t, "versitygw", {
+    network,
+    settings: { "database.acquireTimeoutSeconds": "2s" },
+    silenceMs: AWAY_AFTER_MS,
+  });
   return started === undefined ? undefined : { ...started, network };
 }
 
@@ -76,7 +80,8 @@ if (isInside) {
               const { status, checks } = await readiness(replica);
               return status === 503 && checks[part] !== "ok";
             });
-            for (const other of replicas) if (other !== replica) assert.equal((await readiness(other)).status, 200);
+            for (const other of replicas)
+              if (other !== replica) await until("the others are ready", async () => (await readiness(other)).status === 200);
           }
           await load.more(8);
           await crane;

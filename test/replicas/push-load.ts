@@ -127,7 +127,7 @@ export function startPushLoad(
     retries,
     async more(images) {
       const goal = pushed.length + images;
-      const giveUpAt = performance.now() + 120_000;
+      const giveUpAt = performance.now() + 300_000;
       while (pushed.length < goal) {
         if (failure !== undefined) throw failure;
         if (performance.now() > giveUpAt) {

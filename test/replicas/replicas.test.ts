@@ -13,7 +13,7 @@ import { requireTool } from "../tools/install.ts";
 import { everyoneCollects, lateWriterIsFenced, loseNothing } from "./aftermath.ts";
 import { openFaultyLink, type FaultyLink } from "./faulty-link.ts";
 import { checkImage, makeImage, MANIFEST_TYPE, pushImage, sha256 } from "./push-load.ts";
-import { ADMIN, ask, expectStatus, startReplicas, until, type Replicas, type SharedStore } from "./replicas.ts";
+import { ADMIN, ask, AWAY_AFTER_MS, expectStatus, startReplicas, until, type Replicas, type SharedStore } from "./replicas.ts";
 
 /** Takes a test and leaves it out: a skip would have to be excused. */
 const notNow = ((): undefined => undefined) as unknown as typeof it;
@@ -73,7 +73,7 @@ for (const store of ["Ceph", "one directory"] as const satisfies readonly Shared
     });
 
     here("one directory")("lose nothing when replicas are held still under load and go on later", async (t) => {
-      const started = await startReplicas(t, store);
+      const started = await startReplicas(t, store, { silenceMs: AWAY_AFTER_MS });
       if (started === undefined) return;
       await loseNothing(t, started, 300_000, async (load) => {
         await load.more(5);

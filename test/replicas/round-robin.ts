@@ -111,7 +111,10 @@ export async function startRoundRobin({ hosts, silenceMs, asksReady = false }: R
     }
   }, ASK_EVERY_MS);
 
-  const server = createServer({ requestTimeout: 0 }, (request, response) => forward(request, response, hosts.length - 1));
+  // Never the one who ends a kept connection: a client that sends its next request over it at that moment would see an error.
+  const server = createServer({ requestTimeout: 0, keepAliveTimeout: 0 }, (request, response) =>
+    forward(request, response, hosts.length - 1),
+  );
   server.listen(await freePort(), "127.0.0.1");
   await once(server, "listening");
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;

@@ -34,7 +34,8 @@ export interface Ended {
 /** Runs a command of a version to its end. */
 export function runCommand(version: Pick<Version, "launcher">, args: readonly string[]): Promise<Ended> {
   return new Promise((resolve) => {
-    const options = { env: {}, maxBuffer: 1 << 24, timeout: 60_000 };
+    // Ten minutes: only what hangs takes so long.
+    const options = { env: {}, maxBuffer: 1 << 24, timeout: 600_000 };
     execFile(process.execPath, [version.launcher, ...args], options, (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr }),
     );
