@@ -159,16 +159,16 @@ async function readyAt(port: number, ca: string): Promise<void> {
       asked.once("error", () => resolve(0));
       asked.end();
     });
-  for (let tries = 0; tries < 240; tries++) {
+  for (let tries = 0; tries < 600; tries++) {
     if ((await ask()) === 200) return;
     await sleep(500);
   }
-  throw new Error("no replica became ready within two minutes");
+  throw new Error("no replica became ready within five minutes");
 }
 
 /** Waits until docker calls so many replicas healthy. */
 async function readyReplicas({ compose }: Pick<Stack, "compose">, count: number): Promise<void> {
-  for (let tries = 0; tries < 120; tries++) {
+  for (let tries = 0; tries < 600; tries++) {
     const states = await compose("ps", ...replicas);
     if ((states.match(/\(healthy\)/g) ?? []).length === count) return;
     await sleep(500);

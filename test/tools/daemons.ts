@@ -129,7 +129,8 @@ async function unmountBelow(folder: string): Promise<void> {
   const lines = (await readFile("/proc/self/mountinfo", "utf8")).split("\n");
   // The innermost mount stands last.
   const points = lines.map((line) => line.split(" ")[4] ?? "").filter((point) => point.startsWith(`${folder}/`));
-  for (const point of points.toReversed()) await run("umount", [point]);
+  // Lazily: the kernel may hold on to one for a moment longer than the process that is gone.
+  for (const point of points.toReversed()) await run("umount", ["-l", point]);
 }
 
 function containerdSettings(release: 1 | 2, folder: string, socket: string, hostsFolder: string): string {

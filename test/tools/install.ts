@@ -7,6 +7,7 @@ import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
@@ -207,16 +208,31 @@ async function ensureFromApt(name: ToolName, recipe: Recipe & { how: "apt" }): P
 async function aptInstall(apt: string, packages: readonly string[]): Promise<void> {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   // Another apt may hold the machine's lock: wait for it, 300 s being more than any install here takes.
-  const options = ["-y", "-q", "-o", "DPkg::Lock::Timeout=300"];
+  const options = ["-y", "-q", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=5"];
   const buffer = { env, maxBuffer: 64 * 1024 * 1024 };
   const install = () => run(apt, [...options, "install", "--no-install-recommends", ...packages], buffer);
   try {
     await install();
   } catch {
-    // A fresh machine has no package lists, an old one has stale lists; the second failure is the one that counts.
-    await run(apt, [...options, "update"], buffer);
-    await install();
+    // A fresh machine has no package lists, an old one has stale lists; the next failures are those that count.
+    await insist(async () => {
+      await run(apt, [...options, "update"], buffer);
+      await install();
+    });
   }
+}
+
+/** Tries three times, with pauses: mirrors and proxies fail for a moment. */
+async function insist<T>(work: () => Promise<T>): Promise<T> {
+  for (const pauseMs of [5_000, 30_000]) {
+    try {
+      return await work();
+    } catch (error) {
+      console.error(`tried again in ${pauseMs / 1000} s: ${lastLines(error)}`);
+      await sleep(pauseMs);
+    }
+  }
+  return work();
 }
 
 async function ensureFromGo(name: ToolName, recipe: Exclude<Recipe, { how: "apt" }>): Promise<string> {
@@ -234,7 +250,7 @@ async function ensureFromGo(name: ToolName, recipe: Exclude<Recipe, { how: "apt"
     if (existsSync(binary)) return;
     const work = await mkdtemp(join(cacheFolder(), `build-${name}-`));
     try {
-      await rename(await build(go, recipe, work), binary);
+      await rename(await insist(() => build(go, recipe, work)), binary);
     } catch (error) {
       throw new ToolUnavailable(name, `go build failed: ${lastLines(error)}`, false, error);
     } finally {
