@@ -5,7 +5,7 @@ import { cp, mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { cacheFolder, ensureTool, withLock } from "../tools/install.ts";
+import { cacheFolder, ensureTool, insist, withLock } from "../tools/install.ts";
 
 const run = promisify(execFile);
 const outputLimit = { maxBuffer: 64 * 1024 * 1024 };
@@ -24,11 +24,11 @@ export async function buildImages(docker: Docker, folder: string): Promise<void>
   await cp(await ensureTool("versitygw"), join(services, "versitygw"));
   const targets = { postgres: "postgres:17-bookworm", haproxy: "haproxy:3.2", versitygw: "versity/versitygw:v1.8.0" };
   for (const [target, tag] of Object.entries(targets)) {
-    await docker("build", "-q", "--network=host", "--target", target, "-t", tag, services);
+    await insist(() => docker("build", "-q", "--network=host", "--target", target, "-t", tag, services));
   }
   const context = join(folder, "context");
   await writeContext(context);
-  await docker("build", "-q", "--network=host", "-f", join(context, "deploy/docker/Dockerfile"), "-t", "berth", context);
+  await insist(() => docker("build", "-q", "--network=host", "-f", join(context, "deploy/docker/Dockerfile"), "-t", "berth", context));
 }
 
 /** What Dockerfile.dockerignore leaves: the old builder of Debian's docker does not read it. */
@@ -49,9 +49,11 @@ async function importBase(docker: Docker): Promise<void> {
   await withLock("debian-12", async () => {
     if (existsSync(tar)) return;
     const root = join(cacheFolder(), "debian-12.root");
-    await rm(root, { recursive: true, force: true });
     try {
-      await run(debootstrap, ["--variant=minbase", "--include=ca-certificates", "bookworm", root], outputLimit);
+      await insist(async () => {
+        await rm(root, { recursive: true, force: true });
+        await run(debootstrap, ["--variant=minbase", "--include=ca-certificates", "bookworm", root], outputLimit);
+      });
       // As Debian's own images do: nobody needs the packages of a broken build.
       await writeFile(join(root, "etc/dpkg/dpkg.cfg.d/unsafe-io"), "force-unsafe-io\n");
       // A network that looks into TLS has a certificate of its own, which the build's npm must know as well.

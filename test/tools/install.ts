@@ -222,8 +222,8 @@ async function aptInstall(apt: string, packages: readonly string[]): Promise<voi
   }
 }
 
-/** Tries three times, with pauses: mirrors and proxies fail for a moment. */
-async function insist<T>(work: () => Promise<T>): Promise<T> {
+/** Tries three times, with pauses: for work that fetches from mirrors and proxies, which fail for a moment. */
+export async function insist<T>(work: () => Promise<T>): Promise<T> {
   for (const pauseMs of [5_000, 30_000]) {
     try {
       return await work();
