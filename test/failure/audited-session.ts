@@ -139,7 +139,8 @@ export async function startAudited(options: ServerOptions): Promise<AuditedServe
       }
     },
     async push(image) {
-      for (const bytes of [image.config, image.layer]) {
+      // The large one first: what comes behind it is still promised when the manifest comes.
+      for (const bytes of [image.layer, image.config]) {
         const answer = await pushBlob(image.repository, bytes);
         assert.equal(answer.status, 201, answer.text);
       }

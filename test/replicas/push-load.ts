@@ -52,7 +52,8 @@ export async function pushBlob(
 
 /** Pushes an image under a tag. Fails at the first answer that is not a success. */
 export async function pushImage(origin: string, repository: string, tag: string, image: Image, signal?: AbortSignal): Promise<void> {
-  for (const blob of image.blobs) await pushBlob(origin, repository, blob, signal);
+  // The layer first: the small one behind it is still promised when the manifest comes.
+  for (const blob of image.blobs.toReversed()) await pushBlob(origin, repository, blob, signal);
   const put = { headers: { "content-type": MANIFEST_TYPE }, body: image.manifest, ...(signal === undefined ? {} : { signal }) };
   await expectStatus(await ask(origin, "PUT", `/v2/${repository}/manifests/${tag}`, put), 201);
 }
