@@ -222,7 +222,7 @@ describe("access matrix", () => {
       ["expired-robot", "/projects/own/robots", "old", "own/**", ["pull", "push", "delete"]],
     ];
     for (const [who, path, name, repositories, actions] of robots) {
-      const expiresAt = new Date(Date.now() + 1_500).toISOString();
+      const expiresAt = new Date(Date.now() + 5_000).toISOString();
       const made = await api("POST", path, {
         name,
         scopes: [{ repositories, actions }],

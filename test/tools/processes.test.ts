@@ -13,8 +13,11 @@ const ready = () => Promise.resolve(true);
 
 /** Whether a process runs; one that has ended and that nobody has reaped yet does not. */
 function isRunning(pid: number): boolean {
-  const file = `/proc/${pid}/stat`;
-  return existsSync(file) && !/\) [ZX] /.test(readFileSync(file, "utf8"));
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
 }
 
 const skip = existsSync("/proc/self/stat") ? false : "cannot run here: no /proc";
