@@ -118,16 +118,18 @@ export function text(words: Words & { readonly pattern?: RegExp; readonly wanted
   });
 }
 
-/** A secret text of at least `minLength` characters; undefined when not given. */
-export function secret(words: Words & { readonly minLength?: number }): Setting<string | undefined> {
-  const minLength = words.minLength ?? 1;
-  const kind = minLength > 1 ? `a secret of at least ${minLength} characters` : "a secret";
+/** A secret text of at least `minLength` characters, or of a form, `pattern`, that `wanted` names; undefined when not given. */
+export function secret(
+  words: Words & { readonly minLength?: number; readonly pattern?: RegExp; readonly wanted?: string },
+): Setting<string | undefined> {
+  const { minLength = 1, pattern = /^/ } = words;
+  const kind = words.wanted ?? (minLength > 1 ? `a secret of at least ${minLength} characters` : "a secret");
   return optional(
     make<string>(kind, words, {
       isSecret: true,
       parse: (raw) => {
         const parsed = parseText(raw, kind, true);
-        return parsed.ok && parsed.value.length < minLength ? bad(`must be ${kind}`) : parsed;
+        return parsed.ok && (parsed.value.length < minLength || !pattern.test(parsed.value)) ? bad(`must be ${kind}`) : parsed;
       },
       show: () => MASK,
     }),

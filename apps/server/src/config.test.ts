@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import fc from "fast-check";
+import { parseMasterKey } from "./access/master-key.ts";
 import { MIN_PASSWORD_LENGTH } from "./access/secrets.ts";
 import type { Config } from "./config.ts";
 import { describeProblems, describeSettings, writeExampleConfig } from "./config-document.ts";
@@ -315,7 +316,7 @@ describe("values", () => {
     const { config, shown } = await loadGood({
       environment: {
         BERTH_DATABASE_URL: "postgres://berth:hunter2@db:5432/berth?sslpassword=hunter2",
-        BERTH_AUTH_SECRET_KEY: "hunter2-hunter2-hunter2-hunter2-hunter2",
+        BERTH_AUTH_SECRET_KEY: "hunter2-hunter2-hunter2-hunter2-hunter2-abc",
       },
     });
     assert.match(config.database.url ?? "", /hunter2/);
@@ -327,6 +328,26 @@ describe("values", () => {
     const given = (length: number): Given => ({ flags: ["--auth.adminPassword", "x".repeat(length)] });
     assert.match((await loadBad(given(MIN_PASSWORD_LENGTH - 1))).join(), /at least 10 characters/);
     assert.equal((await loadGood(given(MIN_PASSWORD_LENGTH))).config.auth.adminPassword?.length, MIN_PASSWORD_LENGTH);
+  });
+
+  it("takes a secret key exactly where the start can read it", async () => {
+    const bytes = Buffer.alloc(32, 7);
+    const base64 = bytes.toString("base64");
+    const keys = [
+      bytes.toString("hex"),
+      base64,
+      base64.slice(0, 43),
+      bytes.toString("base64url"),
+      "x".repeat(40),
+      `${base64}=`,
+      "0".repeat(63),
+    ];
+    for (const key of keys) {
+      const result = await loadConfig(sourcesOf({ flags: ["--auth.secretKey", key] }));
+      if (result.ok) assert.equal(parseMasterKey(key).length, bytes.length);
+      else assert.throws(() => parseMasterKey(key), key);
+    }
+    assert.match((await loadBad({ flags: ["--auth.secretKey", "x".repeat(40)] })).join(), /32 bytes in hexadecimal or base64/);
   });
 
   it("never throws: any input gives a configuration or problems", async () => {

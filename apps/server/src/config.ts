@@ -222,11 +222,13 @@ export const CONFIG_SCHEMA = {
       min: "60s",
       max: "1h",
       about:
-        "How long a bearer token is valid. Clients of the token protocol expect at least 60s; a withdrawn right lives this long at most.",
+        "How long a bearer token is valid. Clients of the token protocol expect at least 60s. Rights that are withdrawn end at once, not with the token.",
     }),
     signingKeyRotationDays: integer({ standard: "30", min: 1, max: 365, about: "How often a new key for signing tokens is made." }),
     secretKey: secret({
-      minLength: 32,
+      // As access/master-key.ts reads it.
+      pattern: /^(?:[0-9a-fA-F]{64}|[A-Za-z0-9+/_-]{43}=?)$/,
+      wanted: "a secret of 32 bytes in hexadecimal or base64",
       about:
         "Encrypts secrets in the database. The same on every replica, so it is required with PostgreSQL. Empty: made at first start and kept in the data directory.",
     }),

@@ -185,15 +185,23 @@ async function withSurroundings(
   });
   try {
     tracing = await openTracing(config, log.logger);
-    const masterKey =
-      config.auth.secretKey === undefined
-        ? await loadOrCreateMasterKey(join(directory.path, KEY_FILE))
-        : parseMasterKey(config.auth.secretKey);
+    const masterKey = await openMasterKey(config, join(directory.path, KEY_FILE));
     return await play({ config, logger: log.logger, masterKey, tracing }, directory, log);
   } finally {
     await tracing?.close();
     log.flush();
     directory.close();
+  }
+}
+
+/** The configured key, or that of the file, which is made at the first start. Errors: `StartupError` where the file holds none. */
+async function openMasterKey({ auth }: Config, file: string): Promise<Uint8Array> {
+  if (auth.secretKey !== undefined) return parseMasterKey(auth.secretKey);
+  try {
+    return await loadOrCreateMasterKey(file);
+  } catch (error) {
+    if (isStartProblem(error)) throw error;
+    throw new StartupError(`Cannot use the secret key in ${file}: ${(error as Error).message}`, { cause: error });
   }
 }
 
