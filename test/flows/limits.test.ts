@@ -169,7 +169,10 @@ describe("limits", () => {
       const first = randomBytes(before);
       if (before > 0) await expectStatus(await registry.send("PATCH", location, { body: first }), 202);
       const client = await open(t, registry);
-      await client.send(requestHead("PATCH", location, { ...AUTH, "content-length": 3 * MIB }), randomBytes(MIB));
+      await client.send(requestHead("PATCH", location, { ...AUTH, "content-length": 3 * MIB, expect: "100-continue" }));
+      // Asking claims the session as well: not before this one has its turn.
+      assert.equal((await client.answer()).status, 100);
+      await client.send(randomBytes(MIB));
       await eventually(() => isClaimed(registry, location));
       client.destroy();
       const rest = randomBytes(5_000);
