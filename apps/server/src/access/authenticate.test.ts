@@ -28,8 +28,8 @@ const setPublic = statement<{ id: number; isPublic: number }>()("test.set_public
   db.updateTable("project").set({ is_public: p.isPublic }).where("id", "=", p.id),
 );
 
-async function refusal(work: Promise<unknown>): Promise<RegistryError> {
-  const error = await work.then(
+async function refusal(work: () => unknown): Promise<RegistryError> {
+  const error: unknown = await (async () => work())().then(
     () => assert.fail("was not refused"),
     (e: unknown) => e,
   );
@@ -92,7 +92,9 @@ forEachDatabase("authenticate", (create) => {
       [`d${count}`, TEST_PASSWORD],
     ] as const) {
       const runsBefore = here.passwords.runs();
-      const { code, status, message, detail, headers } = await refusal(here.authenticator.authenticate(basic(name, secret), TEST_ADDRESS));
+      const { code, status, message, detail, headers } = await refusal(() =>
+        here.authenticator.authenticate(basic(name, secret), TEST_ADDRESS),
+      );
       assert.equal(here.passwords.runs() - runsBefore, 1, name);
       answers.add(JSON.stringify({ code, status, message, detail, headers }));
     }
@@ -120,10 +122,10 @@ forEachDatabase("authenticate", (create) => {
       `Bearer ${"a".repeat(20_000)}`,
     ];
     for (const header of headers) {
-      const { code } = await refusal(here.authenticator.authenticate(header, TEST_ADDRESS));
+      const { code } = await refusal(() => here.authenticator.authenticate(header, TEST_ADDRESS));
       assert.equal(code, header === "Basic" ? "REQUEST_INVALID" : "UNAUTHORIZED", header.slice(0, 40));
     }
-    assert.equal((await refusal(here.authenticator.authenticate("Digest x", TEST_ADDRESS))).code, "REQUEST_INVALID");
+    assert.equal((await refusal(() => here.authenticator.authenticate("Digest x", TEST_ADDRESS))).code, "REQUEST_INVALID");
     assert.equal(here.passwords.runs(), 0);
   });
 
@@ -152,13 +154,13 @@ forEachDatabase("authenticate", (create) => {
       await change(id);
       here.accounts.forget();
       for (const each of [header, `Bearer ${token}`]) {
-        assert.equal((await refusal(here.authenticator.authenticate(each, TEST_ADDRESS))).code, "UNAUTHORIZED", `${name} here`);
+        assert.equal((await refusal(() => here.authenticator.authenticate(each, TEST_ADDRESS))).code, "UNAUTHORIZED", `${name} here`);
       }
       // A caller that was recognised before, in the middle of its request, is refused as well.
-      assert.equal((await refusal(here.authorizer.authorize(caller, "pull", parseRepositoryName("p/app")))).code, "UNAUTHORIZED");
+      assert.equal((await refusal(() => here.authorizer.authorize(caller, "pull", parseRepositoryName("p/app")))).code, "UNAUTHORIZED");
       clock.advance(999);
       for (const each of [header, `Bearer ${token}`]) {
-        assert.equal((await refusal(there.authenticator.authenticate(each, TEST_ADDRESS))).code, "UNAUTHORIZED", `${name} there`);
+        assert.equal((await refusal(() => there.authenticator.authenticate(each, TEST_ADDRESS))).code, "UNAUTHORIZED", `${name} there`);
       }
     }
   });
@@ -198,24 +200,25 @@ forEachDatabase("authenticate", (create) => {
     await addUser(test.database, `u${count}`);
     const wrong = (n: number): string => basic(`u${count}`, `wrong ${n}`);
     const right = basic(`u${count}`, TEST_PASSWORD);
-    for (let i = 0; i < 5; i++) assert.equal((await refusal(here.authenticator.authenticate(wrong(i), TEST_ADDRESS))).code, "UNAUTHORIZED");
+    for (let i = 0; i < 5; i++)
+      assert.equal((await refusal(() => here.authenticator.authenticate(wrong(i), TEST_ADDRESS))).code, "UNAUTHORIZED");
     const runs = here.passwords.runs();
     for (const header of [wrong(9), right]) {
-      const locked = await refusal(here.authenticator.authenticate(header, TEST_ADDRESS));
+      const locked = await refusal(() => here.authenticator.authenticate(header, TEST_ADDRESS));
       assert.deepEqual([locked.code, locked.status, locked.headers], ["TOOMANYREQUESTS", 429, { "retry-after": "10" }]);
     }
     assert.equal(here.passwords.runs(), runs);
-    assert.equal((await refusal(there.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+    assert.equal((await refusal(() => there.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
     await there.authenticator.authenticate(right, "203.0.113.9");
 
     clock.advance(10_001);
-    assert.equal((await refusal(there.authenticator.authenticate(wrong(10), TEST_ADDRESS))).code, "UNAUTHORIZED");
+    assert.equal((await refusal(() => there.authenticator.authenticate(wrong(10), TEST_ADDRESS))).code, "UNAUTHORIZED");
     clock.advance(501);
-    assert.equal((await refusal(here.authenticator.authenticate(right, TEST_ADDRESS))).headers["retry-after"], "20");
+    assert.equal((await refusal(() => here.authenticator.authenticate(right, TEST_ADDRESS))).headers["retry-after"], "20");
     clock.advance(60 * 60_000);
     await here.authenticator.authenticate(right, TEST_ADDRESS);
     // The window is over: five tries again.
-    for (let i = 0; i < 4; i++) await refusal(here.authenticator.authenticate(wrong(i), TEST_ADDRESS));
+    for (let i = 0; i < 4; i++) await refusal(() => here.authenticator.authenticate(wrong(i), TEST_ADDRESS));
     await here.authenticator.authenticate(right, TEST_ADDRESS);
   });
 
@@ -223,8 +226,8 @@ forEachDatabase("authenticate", (create) => {
     await addUser(test.database, `u${count}`);
     const right = basic(`u${count}`, TEST_PASSWORD);
     await here.authenticator.authenticate(right, "203.0.113.9");
-    for (let i = 0; i < 5; i++) await refusal(here.authenticator.authenticate(basic(`u${count}`, `wrong ${i}`), TEST_ADDRESS));
-    assert.equal((await refusal(here.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+    for (let i = 0; i < 5; i++) await refusal(() => here.authenticator.authenticate(basic(`u${count}`, `wrong ${i}`), TEST_ADDRESS));
+    assert.equal((await refusal(() => here.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
     await here.authenticator.authenticate(right, "203.0.113.9");
   });
 
@@ -232,13 +235,13 @@ forEachDatabase("authenticate", (create) => {
     await addUser(test.database, `u${count}`);
     const right = basic(`u${count}`, TEST_PASSWORD);
     for (let i = 0; i < 50; i++) await here.loginFailures.record(`victim${i}`, TEST_ADDRESS);
-    assert.equal((await refusal(here.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
-    assert.equal((await refusal(there.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+    assert.equal((await refusal(() => here.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+    assert.equal((await refusal(() => there.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
     clock.advance(10_001);
     await here.authenticator.authenticate(right, TEST_ADDRESS);
     await here.loginFailures.record("victim", TEST_ADDRESS);
     await here.authenticator.authenticate(right, TEST_ADDRESS);
-    assert.equal((await refusal(here.authenticator.authenticate(basic(`v${count}`, "x"), TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+    assert.equal((await refusal(() => here.authenticator.authenticate(basic(`v${count}`, "x"), TEST_ADDRESS))).code, "TOOMANYREQUESTS");
   });
 
   it("slows down guesses at an account from many addresses for a minute at most, and not its owner's address", async () => {
@@ -246,7 +249,7 @@ forEachDatabase("authenticate", (create) => {
     const right = basic(`u${count}`, TEST_PASSWORD);
     await here.authenticator.authenticate(right, "203.0.113.9");
     for (let i = 0; i < 120; i++) await here.loginFailures.record(`u${count}`, `198.51.100.${i}`);
-    const locked = await refusal(here.authenticator.authenticate(right, "203.0.113.10"));
+    const locked = await refusal(() => here.authenticator.authenticate(right, "203.0.113.10"));
     assert.deepEqual([locked.code, locked.headers["retry-after"]], ["TOOMANYREQUESTS", "60"]);
     await here.authenticator.authenticate(right, "203.0.113.9");
     clock.advance(60_001);

@@ -16,10 +16,10 @@ import type { TokenClaims, Tokens } from "./tokens.ts";
 /** Recognises callers. */
 export interface Authenticator {
   /**
-   * The caller of a request with this `Authorization` header, from this address. Without a header: anonymous.
+   * The caller of a request with this `Authorization` header, from this address; at once where it is at hand. Without a header: anonymous.
    * Errors: UNAUTHORIZED, TOOMANYREQUESTS (with `retry-after`), REQUEST_INVALID (neither Basic nor Bearer), UNAVAILABLE.
    */
-  authenticate(authorizationHeader: string | undefined, remoteAddress: string): Promise<Caller>;
+  authenticate(authorizationHeader: string | undefined, remoteAddress: string): Caller | Promise<Caller>;
   /** The same for a name and a secret that came otherwise, such as in a form. */
   authenticateSecret(name: string, secret: string, remoteAddress: string): Promise<AccountCaller>;
 }
@@ -54,13 +54,19 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   // The caller of a token, kept for as long as the account's state is the same object.
   const callers = new WeakMap<TokenClaims, { account: Account | undefined; caller: Caller }>();
 
-  async function authenticateToken(token: string): Promise<Caller> {
-    const read = tokens.readToken(token);
-    const claims = read instanceof Promise ? await read : read;
-    let account: Account | undefined;
+  function authenticateToken(token: string): Caller | Promise<Caller> {
+    const claims = tokens.readToken(token);
+    return claims instanceof Promise ? claims.then(authenticateClaims) : authenticateClaims(claims);
+  }
+
+  function authenticateClaims(claims: TokenClaims): Caller | Promise<Caller> {
+    if (claims.account === undefined) return callerOf(claims, undefined);
+    const account = accounts.find(claims.account.id);
+    return account instanceof Promise ? account.then((found) => callerOf(claims, found)) : callerOf(claims, account);
+  }
+
+  function callerOf(claims: TokenClaims, account: Account | undefined): Caller {
     if (claims.account !== undefined) {
-      const found = accounts.find(claims.account.id);
-      account = found instanceof Promise ? await found : found;
       if (account === undefined || account.epoch !== claims.account.epoch || !isUsable(account, clock.now())) {
         throw new UnauthorizedError({ reason: "invalid_token" });
       }
@@ -132,7 +138,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   }
 
   return {
-    async authenticate(header, remoteAddress) {
+    authenticate(header, remoteAddress) {
       if (header === undefined || header === "") return ANONYMOUS;
       const space = header.indexOf(" ");
       const scheme = header.slice(0, space).toLowerCase();

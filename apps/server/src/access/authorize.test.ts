@@ -81,6 +81,16 @@ forEachDatabase("authorize", (create) => {
     }
   }
 
+  async function refusal(caller: Caller, action: Action, name: string): Promise<RegistryError> {
+    try {
+      await access.authorizer.authorize(caller, action, parseRepositoryName(name));
+    } catch (error) {
+      assert.ok(error instanceof RegistryError, String(error));
+      return error;
+    }
+    assert.fail("was not refused");
+  }
+
   function bounded(caller: Caller, names: Iterable<[string, readonly Action[]]>): Caller {
     return { ...caller, access: new Map([...names].map(([name, actions]) => [parseRepositoryName(name), new Set(actions)])) };
   }
@@ -122,10 +132,7 @@ forEachDatabase("authorize", (create) => {
       for (const action of ACTIONS) {
         const seen = new Set<string>();
         for (const name of ["other/app", "unknown/app"]) {
-          const error = await access.authorizer
-            .authorize(callers.get(key)!, action, parseRepositoryName(name))
-            .catch((e: RegistryError) => e);
-          assert.ok(error instanceof RegistryError);
+          const error = await refusal(callers.get(key)!, action, name);
           const header = challenge({ realm: "https://r/token", service: "r" }, error);
           seen.add(JSON.stringify([error.status, error.code, error.message, error.detail, error.headers, header]).replaceAll(name, "NAME"));
         }
@@ -135,14 +142,9 @@ forEachDatabase("authorize", (create) => {
   });
 
   it("tells an administrator how to create a project, and clients which token would do", async () => {
-    const name = parseRepositoryName("unknown/app");
-    await assert.rejects(
-      access.authorizer.authorize(callers.get("admin")!, "push", name),
-      /project unknown does not exist; create it first/,
-    );
-    const error = await access.authorizer
-      .authorize(bounded(callers.get("developer")!, [["own/app", ["pull"]]]), "push", parseRepositoryName("own/app"))
-      .catch((e: unknown) => e);
+    const unknown = await refusal(callers.get("admin")!, "push", "unknown/app");
+    assert.match(String(unknown), /project unknown does not exist; create it first/);
+    const error = await refusal(bounded(callers.get("developer")!, [["own/app", ["pull"]]]), "push", "own/app");
     assert.ok(error instanceof UnauthorizedError);
     assert.equal(
       challenge({ realm: 'https://r/"token', service: "r" }, error),

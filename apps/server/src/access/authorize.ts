@@ -7,7 +7,7 @@ import type { Database } from "../platform/database/database.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
 import { isUsable, type Accounts, type ProjectStanding } from "./accounts.ts";
-import type { Action, Caller, Grant } from "./caller.ts";
+import type { AccountCaller, Action, Caller, Grant } from "./caller.ts";
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scopes.ts";
@@ -28,8 +28,9 @@ export interface Authorizer {
   /**
    * Proof that the caller may do the action. Errors: UNAUTHORIZED (anonymous, or a token that is bounded more than its account),
    * NAME_UNKNOWN (an account that may not pull, whether the repository exists or not), DENIED (it may not push or delete).
+   * At once where the caller's rights are at hand.
    */
-  authorize<A extends Action>(caller: Caller, action: A, repository: RepositoryName): Promise<Grant<A>>;
+  authorize<A extends Action>(caller: Caller, action: A, repository: RepositoryName): Grant<A> | Promise<Grant<A>>;
   /** What the caller may do in a repository, its token's bound included; nothing where the project does not exist. */
   allowed(caller: Caller, repository: RepositoryName): Promise<ReadonlySet<Action>>;
   /**
@@ -55,27 +56,34 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
   const { accounts, database, clock } = options;
 
   // Undefined for anonymous. An account that went away, or was disabled, since the caller was recognised is refused here.
-  async function presentAccount(caller: Caller): Promise<Account | undefined> {
+  function presentAccount(caller: Caller): Account | undefined | Promise<Account | undefined> {
     if (caller.kind === "anonymous") return undefined;
     const found = accounts.find(caller.accountId);
-    const account = found instanceof Promise ? await found : found;
+    return found instanceof Promise ? found.then((account) => present(caller, account)) : present(caller, found);
+  }
+
+  function present(caller: AccountCaller, account: Account | undefined): Account {
     if (account === undefined || !isUsable(account, clock.now()) || account.epoch !== caller.epoch) {
       throw new UnauthorizedError(caller.access === undefined ? {} : { reason: "invalid_token" });
     }
     return account;
   }
 
-  async function findStanding(account: Account | undefined, projectName: string): Promise<ProjectStanding | undefined> {
-    return accounts.findStanding(account?.id, projectName);
-  }
-
-  async function rightsIn(
+  function rightsIn(
     account: Account | undefined,
     standing: ProjectStanding | undefined,
     repository: RepositoryName,
-  ): Promise<ReadonlySet<Action>> {
+  ): ReadonlySet<Action> | Promise<ReadonlySet<Action>> {
     // A robot's scopes are looked up whether the project exists or not: no difference in time either.
-    const scoped = account?.kind === "robot" ? await scopedActions(account, repository) : NO_ACTIONS;
+    if (account?.kind === "robot") return scopedActions(account, repository).then((scoped) => rightsWith(account, scoped, standing));
+    return rightsWith(account, NO_ACTIONS, standing);
+  }
+
+  function rightsWith(
+    account: Account | undefined,
+    scoped: ReadonlySet<Action>,
+    standing: ProjectStanding | undefined,
+  ): ReadonlySet<Action> {
     if (standing === undefined) return NO_ACTIONS;
     if (account?.isAdmin === true) return ALL_ACTIONS;
     const own = account?.kind === "robot" ? scoped : standing.role === undefined ? NO_ACTIONS : actionsOfRole(standing.role);
@@ -91,16 +99,41 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
 
   async function allowed(caller: Caller, repository: RepositoryName): Promise<ReadonlySet<Action>> {
     const account = await presentAccount(caller);
-    const rights = await rightsIn(account, await findStanding(account, projectOf(repository)), repository);
+    const rights = await rightsIn(account, await accounts.findStanding(account?.id, projectOf(repository)), repository);
     if (caller.access === undefined) return rights;
     return rights.intersection(caller.access.get(repository) ?? NO_ACTIONS);
   }
 
-  async function authorize<A extends Action>(caller: Caller, action: A, repository: RepositoryName): Promise<Grant<A>> {
-    const account = await presentAccount(caller);
-    const projectName = projectOf(repository);
-    const standing = await findStanding(account, projectName);
-    const rights = await rightsIn(account, standing, repository);
+  function authorize<A extends Action>(caller: Caller, action: A, repository: RepositoryName): Grant<A> | Promise<Grant<A>> {
+    const account = presentAccount(caller);
+    if (account instanceof Promise) return authorizeLater(caller, action, repository, account);
+    const standing = accounts.findStanding(account?.id, projectOf(repository));
+    if (standing instanceof Promise) return authorizeLater(caller, action, repository, account, standing);
+    const rights = rightsIn(account, standing, repository);
+    if (rights instanceof Promise) return rights.then((known) => decide(caller, action, repository, account, standing, known));
+    return decide(caller, action, repository, account, standing, rights);
+  }
+
+  async function authorizeLater<A extends Action>(
+    caller: Caller,
+    action: A,
+    repository: RepositoryName,
+    finding: Account | undefined | Promise<Account | undefined>,
+    findingStanding?: Promise<ProjectStanding | undefined>,
+  ): Promise<Grant<A>> {
+    const account = await finding;
+    const standing = await (findingStanding ?? accounts.findStanding(account?.id, projectOf(repository)));
+    return decide(caller, action, repository, account, standing, await rightsIn(account, standing, repository));
+  }
+
+  function decide<A extends Action>(
+    caller: Caller,
+    action: A,
+    repository: RepositoryName,
+    account: Account | undefined,
+    standing: ProjectStanding | undefined,
+    rights: ReadonlySet<Action>,
+  ): Grant<A> {
     const bound = caller.access?.get(repository);
     const isWithinBound = caller.access === undefined || bound?.has(action) === true;
     if (standing !== undefined && isWithinBound && rights.has(action)) {
@@ -117,6 +150,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       throw new UnauthorizedError({ scope, reason: "insufficient_scope", message: "insufficient scope" });
     }
     if (account.isAdmin && standing === undefined) {
+      const projectName = projectOf(repository);
       throw new RegistryError("NAME_UNKNOWN", {
         message: `project ${projectName} does not exist; create it first: POST /api/v1/projects {"name":"${projectName}"}`,
         detail: { name: repository },
@@ -174,7 +208,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     async authorizeProject(caller, permission, projectName) {
       refuseToken(caller);
       const account = await presentAccount(caller);
-      const standing = await findStanding(account, projectName);
+      const standing = await accounts.findStanding(account?.id, projectName);
       const robotReads = account?.kind === "robot" && (await robotSees(account, projectName));
       const isVisible =
         standing !== undefined && (standing.isPublic || standing.role !== undefined || account?.isAdmin === true || robotReads);

@@ -8,7 +8,7 @@ export function traceAuthenticator(authenticator: Authenticator, tracing: Tracin
   return {
     ...authenticator,
     authenticate: (header, remoteAddress) =>
-      tracing.span("authenticate", "internal", { "berth.credentials": schemeOf(header) }, () =>
+      tracing.span("authenticate", "internal", { "berth.credentials": schemeOf(header) }, async () =>
         authenticator.authenticate(header, remoteAddress),
       ),
   };
@@ -19,8 +19,11 @@ export function traceAuthorizer(authorizer: Authorizer, tracing: Tracing): Autho
   return {
     ...authorizer,
     authorize: (caller, action, repository) =>
-      tracing.span("authorize", "internal", { "berth.action": action, "berth.repository": repository, "berth.caller": caller.kind }, () =>
-        authorizer.authorize(caller, action, repository),
+      tracing.span(
+        "authorize",
+        "internal",
+        { "berth.action": action, "berth.repository": repository, "berth.caller": caller.kind },
+        async () => authorizer.authorize(caller, action, repository),
       ),
   };
 }

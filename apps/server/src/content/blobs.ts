@@ -43,7 +43,7 @@ export interface Blobs {
    * holds gets a lease when the last such manifest goes; for the others the lease is renewed here when half of it has passed. Undefined as
    * well where the repository has been deleted: its id may have been remembered.
    */
-  find(grant: Grant, repositoryId: number, digest: Digest): Promise<BlobRow | undefined>;
+  find(grant: Grant, repositoryId: number, digest: Digest): BlobRow | undefined | Promise<BlobRow | undefined>;
   /** Bytes of a blob that lies in the database. Errors: BLOB_DAMAGED. */
   readInline(blob: BlobRow): Promise<Uint8Array>;
   /**
@@ -285,6 +285,24 @@ export interface LeaseTimes {
   readonly graceMs: number;
 }
 
+/** A blob as a repository has it. */
+interface LinkedBlob {
+  readonly blob: BlobRow;
+  /** Null while a manifest holds it. */
+  readonly leasedUntil: number | null;
+}
+
+function linkedBlob(row: {
+  id: number;
+  digest: string;
+  size_bytes: number;
+  storage_key: string | null;
+  leased_until: number | null;
+}): LinkedBlob {
+  const key = (row.storage_key as StorageKey | null) ?? undefined;
+  return { blob: { id: row.id, digest: row.digest as Digest, sizeBytes: row.size_bytes, key }, leasedUntil: row.leased_until };
+}
+
 /** Opens the blobs of a database. */
 export function createBlobs(database: Database, clock: Clock, times: LeaseTimes): Blobs {
   const lookUp = createLookUp(database, {
@@ -293,9 +311,30 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
     manyOf: (keys) => ({ repositoryIds: keys.map((key) => key.repositoryId), digests: keys.map((key) => key.digest) }),
     idOfKey: (key) => `${key.repositoryId}:${key.digest}`,
     idOfRow: (row) => `${row.repository_id}:${row.digest}`,
+    toValue: linkedBlob,
   });
   const leaseEnd = (): number => clock.now() + times.leaseMs;
   const isLeased = (until: number | null): boolean => until !== null && until > clock.now();
+
+  /** The blob of a link that is there, for as long as a lease from now. */
+  function leasedBlob(repositoryId: number, link: LinkedBlob | undefined): BlobRow | undefined | Promise<BlobRow | undefined> {
+    if (link === undefined) return undefined;
+    const { leasedUntil, blob } = link;
+    return leasedUntil === null || leasedUntil - clock.now() >= times.leaseMs / 2 ? blob : renew(repositoryId, link);
+  }
+
+  async function renew(repositoryId: number, { leasedUntil, blob }: LinkedBlob): Promise<BlobRow | undefined> {
+    const renewed = await database
+      .write(renewLease, { repositoryId, blobId: blob.id, until: leaseEnd() }, { durable: false })
+      .catch((error: unknown) => {
+        // Nothing can be written now: reading goes on. Half of the lease is left, and who finds the blob gone at its end is told so.
+        if (isLeased(leasedUntil) && error instanceof RegistryError && error.status >= 500) return undefined;
+        throw error;
+      });
+    // Not renewed: held by a manifest since, renewed by another, or taken by the collector between the two statements.
+    if (renewed?.length === 0 && (await database.first(isLinked, { repositoryId, blobId: blob.id })) === undefined) return undefined;
+    return blob;
+  }
 
   async function placeBytes(tx: Executor, blobId: number, place: BlobPlace): Promise<void> {
     if ("bytes" in place) await tx.run(putInline, { blobId, bytes: place.bytes });
@@ -303,21 +342,9 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
   }
 
   return {
-    async find(_grant, repositoryId, digest) {
-      const row = await lookUp({ repositoryId, digest });
-      if (row === undefined) return undefined;
-      if (row.leased_until !== null && row.leased_until - clock.now() < times.leaseMs / 2) {
-        const renewed = await database
-          .write(renewLease, { repositoryId, blobId: row.id, until: leaseEnd() }, { durable: false })
-          .catch((error: unknown) => {
-            // Nothing can be written now: reading goes on. Half of the lease is left, and who finds the blob gone at its end is told so.
-            if (isLeased(row.leased_until) && error instanceof RegistryError && error.status >= 500) return undefined;
-            throw error;
-          });
-        // Not renewed: held by a manifest since, renewed by another, or taken by the collector between the two statements.
-        if (renewed?.length === 0 && (await database.first(isLinked, { repositoryId, blobId: row.id })) === undefined) return undefined;
-      }
-      return { id: row.id, digest, sizeBytes: row.size_bytes, key: (row.storage_key as StorageKey | null) ?? undefined };
+    find(_grant, repositoryId, digest) {
+      const link = lookUp({ repositoryId, digest });
+      return link instanceof Promise ? link.then((found) => leasedBlob(repositoryId, found)) : leasedBlob(repositoryId, link);
     },
 
     async readInline(blob) {

@@ -65,7 +65,7 @@ async function head(world: World, { name, id }: Repository, { digest }: TestBlob
   const found = await outcomeOf(() =>
     model.claiming(
       `${id} ${digest}`,
-      () => world.process().blobs.find(world.grants("pull", name), id, digest),
+      async () => world.process().blobs.find(world.grants("pull", name), id, digest),
       // A lease of which half has passed is renewed: this much is left of one that was not.
       (row) => row !== undefined && model.promiseBlob(id, digest, askedAt + leaseMs / 2),
     ),

@@ -41,9 +41,9 @@ export interface ManifestPut {
 /** The manifests of repositories. */
 export interface Manifests {
   /** Undefined as well where the repository has been deleted: its id may have been remembered. */
-  findByTag(grant: Grant, repositoryId: number, tag: Tag): Promise<ManifestRow | undefined>;
+  findByTag(grant: Grant, repositoryId: number, tag: Tag): ManifestRow | undefined | Promise<ManifestRow | undefined>;
   /** Undefined as well where the repository has been deleted. */
-  findByDigest(grant: Grant, repositoryId: number, digest: Digest): Promise<ManifestRow | undefined>;
+  findByDigest(grant: Grant, repositoryId: number, digest: Digest): ManifestRow | undefined | Promise<ManifestRow | undefined>;
   /** The bytes of a row that was just found. Errors: MANIFEST_UNKNOWN when it went meanwhile. */
   readBytes(manifest: ManifestRow): Promise<Uint8Array> | Uint8Array;
   /**
@@ -296,6 +296,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
     manyOf: (keys) => ({ repositoryIds: keys.map((key) => key.repositoryId), tags: keys.map((key) => key.tag) }),
     idOfKey: (key) => `${key.repositoryId}:${key.tag}`,
     idOfRow: (row) => `${row.repository_id}:${row.name}`,
+    toValue: manifestRow,
   });
   const lookUpDigest = createLookUp(database, {
     one: findByDigest,
@@ -303,6 +304,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
     manyOf: (keys) => ({ repositoryIds: keys.map((key) => key.repositoryId), digests: keys.map((key) => key.digest) }),
     idOfKey: (key) => `${key.repositoryId}:${key.digest}`,
     idOfRow: (row) => `${row.repository_id}:${row.digest}`,
+    toValue: manifestRow,
   });
 
   async function loadBytes(manifest: ManifestRow): Promise<Uint8Array> {
@@ -318,13 +320,8 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
   }
 
   return {
-    async findByTag(_grant, repositoryId, tag) {
-      return manifestRow(await lookUpTag({ repositoryId, tag }));
-    },
-
-    async findByDigest(_grant, repositoryId, digest) {
-      return manifestRow(await lookUpDigest({ repositoryId, digest }));
-    },
+    findByTag: (_grant, repositoryId, tag) => lookUpTag({ repositoryId, tag }),
+    findByDigest: (_grant, repositoryId, digest) => lookUpDigest({ repositoryId, digest }),
 
     // Ids are never used again and bytes never change, so what is cached is right for as long as the row was just found.
     readBytes: (manifest) => cached.get(manifest.id) ?? loadBytes(manifest),
@@ -381,8 +378,8 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
   };
 }
 
-function manifestRow(row: { id: number; digest: string; media_type: string; size_bytes: number } | undefined): ManifestRow | undefined {
-  return row === undefined ? undefined : { id: row.id, digest: row.digest as Digest, mediaType: row.media_type, sizeBytes: row.size_bytes };
+function manifestRow(row: { id: number; digest: string; media_type: string; size_bytes: number }): ManifestRow {
+  return { id: row.id, digest: row.digest as Digest, mediaType: row.media_type, sizeBytes: row.size_bytes };
 }
 
 /** The repository's blobs that a manifest names, and the layers that it does not have. */

@@ -29,7 +29,7 @@ export interface Repositories {
    * The same, perhaps from memory: it may be the id of a repository that was deleted since. For statements that ask whether the repository is
    * there; those that find nothing ask again with `findId`.
    */
-  recallId(grant: Grant): Promise<number | undefined>;
+  recallId(grant: Grant): number | Promise<number | undefined>;
   /** Id of a repository, made now if need be; perhaps from memory. */
   ensureId(grant: Grant<"push">): Promise<number>;
   /**
@@ -136,14 +136,15 @@ export function createRepositories(database: Database, clock: Clock): Repositori
     manyOf: (keys) => ({ names: keys.map((key) => key.name) }),
     idOfKey: (key) => key.name,
     idOfRow: (row) => row.name,
+    toValue: (row) => row.id,
   });
   async function find(name: RepositoryName): Promise<number | undefined> {
-    const id = (await lookUp({ name }))?.id;
+    const id = await lookUp({ name });
     if (id === undefined) ids.delete(name);
     else ids.set(name, id);
     return id;
   }
-  const recall = async (name: RepositoryName): Promise<number | undefined> => ids.get(name) ?? find(name);
+  const recall = (name: RepositoryName): number | Promise<number | undefined> => ids.get(name) ?? find(name);
   async function ensure(grant: Grant<"push">): Promise<number> {
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const known = await recall(grant.repository);

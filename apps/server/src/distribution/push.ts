@@ -35,7 +35,7 @@ export interface Pushed {
 /** Writes of a repository's content. */
 export interface Push {
   /** May this caller push here? Asked before a body is read. Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED. */
-  authorize(caller: Caller, repository: RepositoryName): Promise<Grant<"push">>;
+  authorize(caller: Caller, repository: RepositoryName): Grant<"push"> | Promise<Grant<"push">>;
   /** Errors: DIGEST_INVALID, MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, PRECONDITION_FAILED. */
   putManifest(grant: Grant<"push">, push: ManifestPush): Promise<Pushed>;
   /** Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED, MANIFEST_UNKNOWN. */

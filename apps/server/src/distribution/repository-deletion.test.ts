@@ -86,7 +86,7 @@ forEachDatabase("deletion of a repository", (create) => {
       algorithm: "sha256",
     });
   }
-  const resolve = ({ pull }: Replica, tag: string) => pull.resolveManifest(NOBODY, NAME, { kind: "tag", tag: tag as Tag });
+  const resolve = async ({ pull }: Replica, tag: string) => pull.resolveManifest(NOBODY, NAME, { kind: "tag", tag: tag as Tag });
   const remove = ({ content }: Replica) => content.repositories.delete(grants("delete", NAME));
   const isCode =
     (...codes: string[]) =>
@@ -119,7 +119,7 @@ forEachDatabase("deletion of a repository", (create) => {
     await remove(one);
     for (const replica of [other, one]) {
       await assert.rejects(resolve(replica, "latest"), isCode("MANIFEST_UNKNOWN"));
-      await assert.rejects(replica.pull.resolveBlob(NOBODY, NAME, layers[0]!.digest), isCode("BLOB_UNKNOWN"));
+      await assert.rejects(async () => replica.pull.resolveBlob(NOBODY, NAME, layers[0]!.digest), isCode("BLOB_UNKNOWN"));
       await assert.rejects(replica.push.deleteManifest(NOBODY, NAME, { kind: "tag", tag: "v1" as Tag }), isCode("NAME_UNKNOWN"));
       assert.deepEqual(await replica.content.repositories.listAllNames("", 10), []);
       assert.deepEqual(await replica.content.repositories.listHolding(layers[0]!.digest, 10), []);

@@ -11,7 +11,7 @@ import type { ReloadingKeyPair } from "../platform/tls.ts";
 import type { RequestSpan } from "../platform/tracing.ts";
 import { isServerFault, sendError } from "./error-response.ts";
 import type { Semaphore } from "./limits.ts";
-import type { RequestContext } from "./v2/handler.ts";
+import type { RequestContext, V2Handler } from "./v2/handler.ts";
 
 /** Answers one request. */
 export type Handler = (request: IncomingMessage, response: ServerResponse, context: RequestContext) => Promise<void> | void;
@@ -30,8 +30,8 @@ export interface ServerOptions {
 
 /** Who answers what. */
 export interface Handlers {
-  /** /v2 and below. */
-  readonly v2: Handler;
+  /** /v2 and below; answers what it throws itself. */
+  readonly v2: V2Handler;
   /** Exact paths outside both planes: /token, /healthz, /readyz, /metrics. */
   readonly paths: ReadonlyMap<string, Handler>;
   /** Everything else. */
@@ -83,7 +83,8 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
 
   function answer(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     const url = request.url ?? "/";
-    if (url.startsWith("/v2/") || url === "/v2" || url.startsWith("/v2?")) return answerWith(handlers.v2, request, response, context);
+    // The data plane answers its errors itself.
+    if (url.startsWith("/v2/") || url === "/v2" || url.startsWith("/v2?")) return handlers.v2(request, response, context);
     const mark = url.indexOf("?");
     const path = mark === -1 ? url : url.slice(0, mark);
     const found = handlers.paths.get(path);
@@ -129,7 +130,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     }
   }
 
-  async function dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  function dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url !== undefined && !request.url.startsWith("/")) request.url = originForm(request.url);
     const context = contextOf(request);
     // Probes come every second and would be most of all traces.
@@ -168,28 +169,28 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   const newest = new WeakMap<Socket, ServerResponse>();
   let running = 0;
   let onLastEnded: (() => void) | undefined;
-  const start = (request: IncomingMessage, response: ServerResponse): void => {
+  const start = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     running++;
-    // A defect in answering must cost one connection, not the process.
-    dispatch(request, response)
-      .catch((error: unknown) => {
-        options.logger.error({ err: error, url: request.url }, "request failed without an answer");
-        response.destroy();
-      })
-      .finally(() => {
-        running--;
-        if (running === 0) onLastEnded?.();
-      });
+    try {
+      await dispatch(request, response);
+    } catch (error) {
+      // A defect in answering must cost one connection, not the process.
+      options.logger.error({ err: error, url: request.url }, "request failed without an answer");
+      response.destroy();
+    } finally {
+      running--;
+      if (running === 0) onLastEnded?.();
+    }
   };
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
     newest.set(request.socket, response);
     // A pipelined request gets the connection, and a place among those in flight, when the ones before it have been answered.
-    if (response.socket !== null) start(request, response);
+    if (response.socket !== null) void start(request, response);
     else {
       response.once("socket", (socket: Socket) => {
         // Node ends the timer of the answer before when a request comes, which this one did too early.
         socket.setTimeout(0);
-        start(request, response);
+        void start(request, response);
       });
     }
   };

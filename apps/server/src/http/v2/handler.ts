@@ -111,7 +111,8 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       meter = meters.get(kind)!;
       meter.begin();
       context.span?.describe(ROUTE_PATTERNS[parsed.kind], attributesOf(parsed));
-      const caller = await authenticator.authenticate(request.headers.authorization, context.remoteAddress);
+      const recognised = authenticator.authenticate(request.headers.authorization, context.remoteAddress);
+      const caller = recognised instanceof Promise ? await recognised : recognised;
       const route = routes[parsed.kind] as (exchange: V2Exchange) => Promise<void>;
       await route({ caller, parsed, request, response, id: context.id });
     } catch (error) {

@@ -1,6 +1,6 @@
 // Every kind of distribution request and the operation that answers it, in one table; handlers only translate.
 // Not here: parsing (parse-request.ts), who may and what happens (distribution/).
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { OCI_ARTIFACT, OCI_INDEX } from "@berth/oci/media-types";
@@ -148,14 +148,15 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     },
 
     async "manifest-get"({ caller, parsed, request, response, id }) {
-      const manifest = await pull.resolveManifest(caller, parsed.repository, parsed.reference);
-      const headers = {
+      const resolved = pull.resolveManifest(caller, parsed.repository, parsed.reference);
+      const manifest = resolved instanceof Promise ? await resolved : resolved;
+      const headers: OutgoingHttpHeaders = {
         "x-request-id": id,
         "docker-content-digest": manifest.digest,
         etag: `"${manifest.digest}"`,
         "cache-control": parsed.reference.kind === "tag" ? "no-cache" : immutable(caller),
-        ...(manifest.mediaType === OCI_ARTIFACT ? { warning: WITHDRAWN_WARNING } : {}),
       };
+      if (manifest.mediaType === OCI_ARTIFACT) headers["warning"] = WITHDRAWN_WARNING;
       if (isNotModified(request.headers["if-none-match"], manifest.digest)) {
         response.writeHead(304, headers);
         response.end();
@@ -163,7 +164,9 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       }
       const read = parsed.head ? undefined : manifests.readBytes(manifest);
       const bytes = read instanceof Promise ? await read : read;
-      response.writeHead(200, { ...headers, "content-type": manifest.mediaType, "content-length": manifest.sizeBytes });
+      headers["content-type"] = manifest.mediaType;
+      headers["content-length"] = manifest.sizeBytes;
+      response.writeHead(200, headers);
       endWith(response, bytes);
     },
 
@@ -194,7 +197,8 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     },
 
     async "blob-get"({ caller, parsed, request, response, id }) {
-      const blob = await pull.resolveBlob(caller, parsed.repository, parsed.digest);
+      const resolved = pull.resolveBlob(caller, parsed.repository, parsed.digest);
+      const blob = resolved instanceof Promise ? await resolved : resolved;
       const headers = {
         "x-request-id": id,
         "docker-content-digest": blob.digest,

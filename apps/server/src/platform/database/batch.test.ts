@@ -127,6 +127,7 @@ forEachDatabase("look-ups", (create) => {
         manyOf: (keys: readonly { name: string }[]) => ({ names: keys.map((key) => key.name) }),
         idOfKey: (key: { name: string }) => key.name,
         idOfRow: (row: { name: string }) => row.name,
+        toValue: (row: { id: number; sort_key: string; name: string }) => row,
       };
       const lookUp = createLookUp(await test.open(), parts);
       const [{ id }] = (await test.database.write(insert, { name: "one", now: 1 })) as [{ id: number }];

@@ -63,6 +63,11 @@ export interface Database extends Executor {
   close(): Promise<void>;
   /** The pool, where the engine has one: connections that are open, those of them at rest, callers that wait for one. */
   connections?(): { readonly open: number; readonly idle: number; readonly waiting: number };
+  /**
+   * Where reads outside transactions share snapshots, the number of the present one: what was read under a number would be read again as long
+   * as it is the same.
+   */
+  snapshotNumber?(): number;
   /** Where the database's work shows in traces; undefined where there are none. */
   readonly tracing?: Tracing;
 }

@@ -98,11 +98,13 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   // Reads share one snapshot until the next commit: beginning one for each read would cost more system calls than the read itself.
   const beginSnapshot = reader.prepare("begin");
   const endSnapshot = reader.prepare("commit");
+  let snapshotNumber = 0;
   const snapshot = {
     open(): void {
       if (!reader.isTransaction) beginSnapshot.run();
     },
     end(): void {
+      snapshotNumber++;
       if (reader.isTransaction) endSnapshot.run();
     },
   };
@@ -211,6 +213,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     },
     write: (query, parameters, writeOptions) => database.transaction((tx) => tx.all(query, parameters), writeOptions),
     sync: syncWal,
+    snapshotNumber: () => snapshotNumber,
     async probe() {
       const failure = syncFailure ?? damage;
       if (failure !== undefined) throw failure;
