@@ -36,21 +36,26 @@ export function createShownClock(clock: Clock, patient: Clock): Clock {
  */
 export function createPatientClock(clock: Clock, patienceMs: number, elapsedMs: () => number = () => performance.now()): Clock {
   let steps: { byMs: number; readonly believedAt: number }[] = [];
-  let before = { now: clock.now(), elapsed: elapsedMs() };
+  let shownMs = clock.now();
+  let shownAt = elapsedMs();
   return {
     now() {
-      const current = { now: clock.now(), elapsed: elapsedMs() };
-      let steppedMs = current.now - before.now - (current.elapsed - before.elapsed);
-      before = current;
-      if (steppedMs >= LEAST_STEP_MS) steps.push({ byMs: steppedMs, believedAt: current.elapsed + patienceMs });
+      const nowMs = clock.now();
+      const elapsed = elapsedMs();
+      let steppedMs = nowMs - shownMs - (elapsed - shownAt);
+      shownMs = nowMs;
+      shownAt = elapsed;
+      if (steppedMs >= LEAST_STEP_MS) steps.push({ byMs: steppedMs, believedAt: elapsed + patienceMs });
+      // Asked several times in each request, and nearly always this way.
+      if (steps.length === 0) return nowMs;
       for (const step of steps) {
         if (steppedMs > -LEAST_STEP_MS) break;
         const undone = Math.min(step.byMs, -steppedMs);
         step.byMs -= undone;
         steppedMs += undone;
       }
-      steps = steps.filter(({ byMs, believedAt }) => byMs > 0 && believedAt > current.elapsed);
-      return current.now - steps.reduce((sum, { byMs }) => sum + byMs, 0);
+      steps = steps.filter(({ byMs, believedAt }) => byMs > 0 && believedAt > elapsed);
+      return nowMs - steps.reduce((sum, { byMs }) => sum + byMs, 0);
     },
   };
 }
