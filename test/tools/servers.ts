@@ -330,10 +330,13 @@ export async function startCephRgw(): Promise<CephServer> {
 }
 
 /**
- * versitygw over a temporary folder: a second dialect of S3. `address`: another than 127.0.0.1, which a test has made itself.
- * Errors: ToolUnavailable.
+ * versitygw over a temporary folder: a second dialect of S3. `address`: another than 127.0.0.1, which a test has made itself;
+ * `keepsConnections`: as other services do, and this one does not by itself. Errors: ToolUnavailable.
  */
-export async function startVersitygw({ address = "127.0.0.1" }: { readonly address?: string } = {}): Promise<S3Server> {
+export async function startVersitygw({
+  address = "127.0.0.1",
+  keepsConnections = false,
+}: { readonly address?: string; readonly keepsConnections?: boolean } = {}): Promise<S3Server> {
   const command = await ensureTool("versitygw");
   const folder = await temporaryFolder("versitygw");
   await mkdir(join(folder, "buckets"));
@@ -341,7 +344,10 @@ export async function startVersitygw({ address = "127.0.0.1" }: { readonly addre
   const account = { accessKeyId: "berth-test", secretAccessKey: randomBytes(12).toString("hex") };
   const program = await startProgram({
     command,
-    args: ["--port", `${address}:${port}`, "--region", "us-east-1", "posix", join(folder, "buckets")],
+    args: [
+      ...["--port", `${address}:${port}`, "--region", "us-east-1", ...(keepsConnections ? ["--keep-alive"] : [])],
+      ...["posix", join(folder, "buckets")],
+    ],
     folder,
     env: { ROOT_ACCESS_KEY: account.accessKeyId, ROOT_SECRET_KEY: account.secretAccessKey },
     ready: () => answersHttp(`http://${address}:${port}/`),

@@ -1,9 +1,11 @@
 // The requests that the store makes of an S3 service, over the AWS SDK, which is loaded only when a store of this kind is opened.
 // Not here: what is stored under which name (paths.ts), uploads (s3.ts), which failure means what (s3-errors.ts).
 import { createHash, webcrypto } from "node:crypto";
+import type { LookupFunction } from "node:net";
 import type { Readable } from "node:stream";
 import type { ListMultipartUploadsCommandOutput, S3Client } from "@aws-sdk/client-s3";
 import type { getSignedUrl } from "@aws-sdk/s3-request-presigner";
+import { createSharedLookup, untilNamed } from "../../platform/shared-lookup.ts";
 import type { S3Dialect } from "./s3-dialects.ts";
 import { PartialDeletion } from "./partial-deletion.ts";
 import { isAbsent, serviceCode, translateServiceError } from "./s3-errors.ts";
@@ -114,6 +116,21 @@ function addHeaders(command: { readonly middlewareStack: unknown }, headers: Rea
   (command.middlewareStack as HeaderStack).add(withHeaders, { step: "build", name: "storeHeaders" });
 }
 
+/** For requests that ask before they send their body the SDK opens connections of its own, past the shared look-up: they wait for one first. */
+function addNaming(client: { readonly middlewareStack: unknown }, lookup: LookupFunction): void {
+  type Arguments = { readonly request: { readonly hostname: string; readonly headers: Readonly<Record<string, string>> } };
+  const named = (next: (args: Arguments) => unknown) => async (args: Arguments) => {
+    if (args.request.headers["Expect"] !== undefined) await untilNamed(lookup, args.request.hostname);
+    return next(args);
+  };
+  (client.middlewareStack as { add(middleware: unknown, options: object): void }).add(named, {
+    // Behind the SDK's retries: each try asks anew.
+    step: "finalizeRequest",
+    priority: "low",
+    name: "storeNaming",
+  });
+}
+
 const silent = { trace: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore };
 function ignore(): void {}
 
@@ -121,6 +138,7 @@ function ignore(): void {}
 export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
   const sdk = await import("@aws-sdk/client-s3");
   const { bucket: Bucket, dialect } = settings;
+  const lookup = createSharedLookup();
   const isPathStyle = settings.forcePathStyle === true || (dialect.addressing === "path" && settings.endpoint !== undefined);
 
   function connect(endpoint: string | undefined, idleTimeoutMs: number): S3Client {
@@ -140,11 +158,12 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
       requestHandler: {
         connectionTimeout: CONNECT_TIMEOUT_MS,
         socketTimeout: idleTimeoutMs,
-        httpAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
-        httpsAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
+        httpAgent: { keepAlive: true, maxSockets: MAX_SOCKETS, lookup },
+        httpsAgent: { keepAlive: true, maxSockets: MAX_SOCKETS, lookup },
         logger: silent,
       },
     });
+    addNaming(connected, lookup);
     const { config } = connected;
     const { retryStrategy } = config;
     config.retryStrategy = async () => withPatience(await retryStrategy(), settings.patienceMs ?? PATIENCE_MS);

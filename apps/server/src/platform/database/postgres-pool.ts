@@ -35,6 +35,10 @@ const ASK_TIMEOUT_MS = 3_000;
 const FAILED_HOLDS_MS = 500;
 /** A connection that has been out for so long is looked after: its server may be gone without a word. */
 const SUSPECT_AFTER_MS = 5_000;
+/** How long no connection is opened after one could not be, where others stand. Then one more is tried at a time. */
+const STANDING_ONLY_MS = 1_000;
+/** Who asked for a new connection and did not get one waits for one that stands; it may be the one that is to try again. */
+const STANDING_TRIES = 3;
 /** Tries to reach a suspected server before all its connections are given up. One may fail for being slow. */
 const SUSPECT_TRIES = 2;
 
@@ -56,6 +60,8 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
   if (!address.ok) throw new Error(`the database's address is wrong: ${address.problem}`);
   const { hosts } = address;
   const lentAt = new Map<pg.PoolClient, number>();
+  const standing = new WeakMap<pg.Pool, Set<pg.ClientBase>>();
+  const maxConnections = settings.max ?? 10;
   const retired = new Set<Promise<void>>();
   let isClosed = false;
   let current: Elected | undefined;
@@ -75,7 +81,14 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
   function createPool(host: PostgresHost): pg.Pool {
     // The pool waits for what it gives, although its type does not say so.
     const onConnect = prepare as (client: pg.ClientBase) => void;
-    const pool = new pg.Pool({ ...connectionOf(host), onConnect });
+    const pool = new pg.Pool({ ...connectionOf(host), max: maxConnections, onConnect });
+    const open = new Set<pg.ClientBase>();
+    standing.set(pool, open);
+    pool.on("connect", (client) => {
+      open.add(client);
+      pool.options.max = maxConnections;
+    });
+    pool.on("remove", (client) => void open.delete(client));
     // The pool forgets a connection before its end has arrived: what comes after that concerns nobody.
     pool.on("error", (error) => {
       report(error);
@@ -131,6 +144,8 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
   /** The server of this pool may be the primary no more: the next caller asks all hosts. */
   function noteOf(pool: pg.Pool, error: unknown): void {
     if (hosts.length === 1 || current?.pool !== pool || !isLostServer(error)) return;
+    // The other hosts' names would lead nowhere either, and this one serves.
+    if (isUnnamed(error) && (standing.get(pool)?.size ?? 0) > 0) return;
     report(new Error(`${current.host.shown} is lost; all hosts are asked which one is the primary`, { cause: error }));
     current = undefined;
     retire(pool);
@@ -144,17 +159,41 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
     retired.add(ended);
   }
 
+  /** Whether callers are to share the connections that stand: no new one can be made, but the server's failure is not said by that. */
+  function shareStanding(pool: pg.Pool, error: unknown): boolean {
+    const open = standing.get(pool)?.size ?? 0;
+    if (open === 0 || current?.pool !== pool || !isUnopened(error)) return false;
+    // The pool asks for it each time. Callers beyond it wait for one that is given back, as they do for a full pool's.
+    pool.options.max = Math.min(maxConnections, open);
+    const more = (): void => {
+      if (pool.options.max < maxConnections) pool.options.max = Math.min(maxConnections, (standing.get(pool)?.size ?? 0) + 1);
+    };
+    setTimeout(more, STANDING_ONLY_MS).unref();
+    return true;
+  }
+
+  /** Runs on the connections that stand where a new one cannot be had just now. */
+  async function onPool<T>(pool: pg.Pool, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await work(pool);
+      } catch (error) {
+        if (!shareStanding(pool, error) || tries === STANDING_TRIES) throw error;
+      }
+    }
+  }
+
   /** Runs once more where the server was lost, on whichever is the primary by then. */
   async function withRetry<T>(work: (pool: pg.Pool) => Promise<T>): Promise<T> {
     const { pool } = await elected();
     try {
-      return await work(pool);
+      return await onPool(pool, work);
     } catch (error) {
       noteOf(pool, error);
       if (hosts.length === 1 || current?.pool === pool || !isLostServer(error)) throw error;
     }
     const next = await elected();
-    return work(next.pool);
+    return onPool(next.pool, work);
   }
 
   const poolOf = new WeakMap<pg.PoolClient, pg.Pool>();
@@ -229,6 +268,16 @@ const CUT_OFF = /Connection terminated|Client has encountered a connection error
 function codeOf(error: unknown): string {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === "string" ? code : "";
+}
+
+/** Whether a name has no address now: no connection was tried. */
+function isUnnamed(error: unknown): boolean {
+  return /^(?:ENOTFOUND|EAI_)/.test(codeOf(error));
+}
+
+/** Whether an error is that of opening a connection, which says nothing of those that stand: its name has no address, or nobody answers. */
+function isUnopened(error: unknown): boolean {
+  return isUnnamed(error) || (error instanceof Error && /^Connection terminated due to connection timeout/.test(error.message));
 }
 
 /** Whether nothing at all was heard of the server. */

@@ -74,6 +74,8 @@ export function openPostgres(options: PostgresOptions): Database {
     url: options.url,
     settings: {
       max: options.maxConnections,
+      // One stays: where names fail, or the server has no connection left, a new one cannot be had.
+      min: 1,
       connectionTimeoutMillis: options.acquireTimeoutMs,
       idleTimeoutMillis: 60_000,
       statement_timeout: STATEMENT_TIMEOUT_MS,

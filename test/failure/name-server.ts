@@ -1,0 +1,107 @@
+// A name server for tests, at port 53 of a network namespace's own loopback, which answers, refuses or is silent name by name; and a program's
+// own /etc/resolv.conf that points to it. Linux, as root, inside `runInside` (test/replicas/own-network.ts). Not here: who asks it.
+import { execFile } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { promisify } from "node:util";
+import { cannotRunHere } from "../tools/install.ts";
+
+/** What becomes of a name: an IPv4 address, or a way to fail. */
+export type NameAnswer = string | "nxdomain" | "servfail" | "silence";
+
+/** The server. */
+export interface NameServer {
+  /** From now on; names that were never set do not exist. */
+  set(name: string, answer: NameAnswer): void;
+  /** How often a name was asked for, in vain or not. */
+  asked(name: string): number;
+  close(): void;
+}
+
+const HEADER_BYTES = 12;
+const TYPE_A = 1;
+/** Source: RFC 1035, 4.1.1: the last four bits of the flags. */
+const RCODES = { nxdomain: 3, servfail: 2, noerror: 0 } as const;
+const IS_ANSWER = 0x8180;
+/** Answers point to the question's name, which follows the header. Source: RFC 1035, 4.1.4. */
+const NAME_OF_QUESTION = 0xc000 | HEADER_BYTES;
+
+interface Question {
+  readonly name: string;
+  readonly type: number;
+  /** Where the question ends in its message. */
+  readonly end: number;
+}
+
+function readQuestion(message: Buffer): Question {
+  const labels: string[] = [];
+  let at = HEADER_BYTES;
+  for (let length = message[at]!; length > 0; length = message[at]!) {
+    labels.push(message.toString("latin1", at + 1, at + 1 + length));
+    at += 1 + length;
+  }
+  return { name: labels.join(".").toLowerCase(), type: message.readUInt16BE(at + 1), end: at + 5 };
+}
+
+function answerTo(message: Buffer, { type, end }: Question, answer: Exclude<NameAnswer, "silence">): Buffer {
+  const rcode = answer === "nxdomain" || answer === "servfail" ? RCODES[answer] : RCODES.noerror;
+  // There are no addresses of IPv6: an empty answer, which is none that says that there is no such name.
+  const hasAddress = rcode === RCODES.noerror && type === TYPE_A;
+  const head = Buffer.from(message.subarray(0, end));
+  head.writeUInt16BE(IS_ANSWER | rcode, 2);
+  head.writeUInt16BE(hasAddress ? 1 : 0, 6);
+  // No authority, nothing additional.
+  head.writeUInt32BE(0, 8);
+  if (!hasAddress) return head;
+  const record = Buffer.alloc(16);
+  record.writeUInt16BE(NAME_OF_QUESTION, 0);
+  record.writeUInt16BE(TYPE_A, 2);
+  record.writeUInt16BE(1, 4);
+  // A life of 0 seconds: nobody may keep it.
+  record.writeUInt32BE(0, 6);
+  record.writeUInt16BE(4, 10);
+  record.set(answer.split(".").map(Number), 12);
+  return Buffer.concat([head, record]);
+}
+
+/** Starts the server at 127.0.0.1:53. */
+export async function startNameServer(): Promise<NameServer> {
+  const answers = new Map<string, NameAnswer>();
+  const counts = new Map<string, number>();
+  const socket = createSocket("udp4");
+  socket.on("message", (message, from) => {
+    const question = readQuestion(message);
+    counts.set(question.name, (counts.get(question.name) ?? 0) + 1);
+    const answer = answers.get(question.name) ?? "nxdomain";
+    if (answer !== "silence") socket.send(answerTo(message, question, answer), from.port, from.address);
+  });
+  socket.bind(53, "127.0.0.1");
+  await once(socket, "listening");
+  return {
+    set: (name, answer) => void answers.set(name, answer),
+    asked: (name) => counts.get(name) ?? 0,
+    close: () => void socket.close(),
+  };
+}
+
+/** A command, to be followed by another, which then asks the name server; undefined after `t.skip` where no file can be put in another's place. */
+export async function underNameServer(t: TestContext, folder: string): Promise<readonly string[] | undefined> {
+  const [resolver, order] = [join(folder, "resolv.conf"), join(folder, "nsswitch.conf")];
+  // 2 s instead of 5 s, and once: a test should not wait for what is the same.
+  await writeFile(resolver, "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n");
+  await writeFile(order, "hosts: files dns\n");
+  const mounts = [`mount --bind ${resolver} /etc/resolv.conf`];
+  if (existsSync("/etc/nsswitch.conf")) mounts.push(`mount --bind ${order} /etc/nsswitch.conf`);
+  const under = ["unshare", "--mount", "sh", "-c", `${mounts.join(" && ")} && exec "$@"`, "sh"];
+  try {
+    await promisify(execFile)(under[0]!, [...under.slice(1), "true"]);
+  } catch (error) {
+    t.skip(`${cannotRunHere}no mounts of its own for a program: ${String((error as { stderr?: string }).stderr ?? error).trim()}`);
+    return undefined;
+  }
+  return under;
+}
