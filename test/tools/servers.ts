@@ -304,7 +304,9 @@ export async function startCephRgw(): Promise<CephServer> {
     leave = () => {
       // --no-fork and exec: the pid is the reader's, whose death frees the lock.
       user.kill("SIGKILL");
-      const kill = `for f in '${folder}'/run/*.pid; do [ -e "$f" ] && kill -9 "$(cat "$f")"; done; rm -rf '${folder}'`;
+      // The next to start it wants the ports: waits for each process's end, 10 s at the most.
+      const end = `pid=$(cat "$f"); kill -9 $pid; n=0; while kill -0 $pid 2>/dev/null && [ $((n += 1)) -lt 200 ]; do sleep 0.05; done`;
+      const kill = `for f in '${folder}'/run/*.pid; do [ -e "$f" ] && { ${end}; }; done; rm -rf '${folder}'`;
       // 2 s: the time in which a killed holder surely has gone; other users hold on for much longer.
       spawnSync(flock, ["-x", "-w", "2", lock, "sh", "-c", kill], { stdio: "ignore" });
     };
