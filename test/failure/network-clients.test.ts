@@ -154,8 +154,8 @@ const clientTests = (): void => {
     await eventually(async () => (await inFlight(server)) === 0);
   });
 
-  it("that keep all places for uploads by sending a little are borne, and the others told when to come again", async (t) => {
-    const server = await start(t, { "http.bodyIdleTimeoutSeconds": "60s", "limits.concurrentUploads": "3" });
+  it("that keep all places for uploads by sending a little lose them to others, and those on a slow line do not", async (t) => {
+    const server = await start(t, { "limits.concurrentUploads": "3" });
     const path = await push(server, randomBytes(100_000));
     const begun = await Promise.all(
       [1, 2, 3].map(async () =>
@@ -163,27 +163,56 @@ const clientTests = (): void => {
       ),
     );
     const clients = await openMany(t, server, 3);
+    const [slowLine, ...dripping] = clients as [RawClient, RawClient, RawClient];
+    // A sixth of 1 Mbit/s: of a client that sends six layers at a time over such a line.
+    const PIECE_BYTES = 20 * 1024;
+    const sizes = [15 * PIECE_BYTES, MIB, MIB];
     for (const [at, client] of clients.entries()) {
-      await client.send(requestHead("PATCH", begun[at]!, { ...AUTH, "content-type": "application/octet-stream", "content-length": MIB }));
+      await client.send(
+        requestHead("PATCH", begun[at]!, { ...AUTH, "content-type": "application/octet-stream", "content-length": sizes[at]! }),
+      );
     }
     let isOver = false;
-    const dripping = (async () => {
+    const ended = Promise.all(dripping.map((client) => client.answer())).finally(() => {
+      isOver = true;
+    });
+    const drips = (async () => {
       while (!isOver) {
-        for (const client of clients) await client.send("x");
+        for (const client of dripping) await client.send("x");
         await sleep(300);
       }
     })();
+    const sent = (async () => {
+      for (let at = 0; at < 15; at++) {
+        await slowLine.send(randomBytes(PIECE_BYTES));
+        await sleep(1_000);
+      }
+    })();
     await eventually(async () => (await server.metrics()).includes('berth_slots_used{kind="upload"} 3\n'));
-    const bytes = randomBytes(100_000);
-    const refused = await server.send("POST", `/v2/library/app/blobs/uploads/?digest=${sha256(bytes)}`, bytes);
-    assert.equal(refused.status, 429);
-    assert.match(refused.headers.get("retry-after") ?? "", /^\d+$/);
-    assert.match(await refused.text(), /TOOMANYREQUESTS/);
+    // Somebody always waits, as clients do: until there is a place, or until told when to come again.
+    const pushing = [1, 2].map(async () => {
+      while (!isOver) {
+        const bytes = randomBytes(100_000);
+        const answer = await server.send("POST", `/v2/library/app/blobs/uploads/?digest=${sha256(bytes)}`, bytes);
+        if (answer.status === 201) continue;
+        assert.match(await answer.text(), /TOOMANYREQUESTS/);
+        assert.equal(answer.status, 429);
+        assert.match(answer.headers.get("retry-after") ?? "", /^\d+$/);
+      }
+    });
     await (await expectStatus(await server.send("GET", path), 200)).arrayBuffer();
-    isOver = true;
-    await dripping;
-    for (const client of clients) client.destroy();
-    await push(server, bytes);
+    for (const answer of await ended) assert.deepEqual([answer.status, answer.code], [408, "REQUEST_TIMEOUT"]);
+    await Promise.all([drips, ...pushing, sent]);
+    assert.equal((await slowLine.answer()).status, 202);
+    await push(server, randomBytes(100_000));
+    // Their sessions are as they were, and go on.
+    for (const location of begun.slice(1)) {
+      const { headers } = await expectStatus(await server.send("GET", location), 204);
+      const [, last = "0"] = /^0-(\d+)$/.exec(headers.get("range") ?? "") ?? [];
+      const next = last === "0" ? 0 : Number(last) + 1;
+      await expectStatus(await server.send("PATCH", location, Buffer.from("hello"), { "content-range": `${next}-${next + 4}` }), 202);
+    }
+    assert.equal(await inFlight(server), 0);
   });
 
   it("that do not read what they asked for cost no memory, and are cut off", async (t) => {

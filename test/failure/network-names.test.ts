@@ -135,6 +135,7 @@ async function goThrough(t: TestContext): Promise<void> {
   // Only the store's name is not answered, and many ask for it; the database, whose name is, ends its connections meanwhile.
   {
     const [storeRelay, databaseRelay] = [relays.get(`${STORE} ${place}`)!, relays.get(`${DATABASE} ${place}`)!];
+    const askedBefore = names.asked(STORE);
     setNames("silence", STORE);
     await storeRelay.close();
     const away = Array.from({ length: 40 }, () => server.send("GET", layer));
@@ -144,6 +145,8 @@ async function goThrough(t: TestContext): Promise<void> {
     await databaseRelay.open();
     await server.until("the database", async () => (await server.send("GET", "/v2/library/app/manifests/v1")).status === 200);
     for (const answer of await Promise.all(away)) assertAway("the store", answer);
+    // Each asks for two kinds of address: by itself that would be 120 questions, two seconds each, and two at a time.
+    assert.ok(names.asked(STORE) - askedBefore < away.length, `asked ${names.asked(STORE) - askedBefore} times`);
     setNames(place);
     await storeRelay.open();
     await server.until("readiness", async () => (await checksOf(server)).status === 200);

@@ -70,6 +70,13 @@ export const CONFIG_SCHEMA = {
       max: "1h",
       about: "How long a request body may pause. There is no limit on its whole time: a large layer on a slow line may take hours.",
     }),
+    minimumUploadBytesPerSecond: sizeBytes({
+      standard: "4KiB",
+      min: "0",
+      max: "100MiB",
+      about:
+        "How fast an upload has to come, over ten seconds, while others wait for its place (limits.concurrentUploads); a slower one is ended with REQUEST_TIMEOUT. Thirty uploads at a time share a line of 1 Mbit/s at this. 0: none has to.",
+    }),
     keepAliveSeconds: seconds({
       standard: "75s",
       min: "1s",

@@ -14,7 +14,7 @@ import { createBlobReader, type BlobReader } from "../distribution/open-blob.ts"
 import type { Ports } from "../distribution/ports.ts";
 import { createPull } from "../distribution/pull.ts";
 import { createPush } from "../distribution/push.ts";
-import { createSemaphore, type Semaphore } from "../http/limits.ts";
+import { createMinimumRate, createSemaphore, type Semaphore } from "../http/limits.ts";
 import { originOf, type ClientAddress, type ProxiedRequest } from "../http/trusted-proxies.ts";
 import { createV2Handler, type V2Handler } from "../http/v2/handler.ts";
 import { createV2Routes } from "../http/v2/routes.ts";
@@ -34,6 +34,8 @@ export interface DataPlane {
 
 /** Dragonfly keeps a redirect for ten minutes and may begin a large download then. */
 const SIGNED_URL_TTL_SECONDS = 20 * 60;
+/** How long an upload waits for a place; who is to make room by being too slow is judged over as long. */
+const UPLOAD_WAIT_MS = 10 * SECOND_MS;
 
 /** Builds it. */
 export function composeDataPlane(
@@ -52,10 +54,11 @@ export function composeDataPlane(
   const uploadSlots = createSemaphore({
     limit: config.limits.concurrentUploads,
     queueLimit: config.limits.concurrentUploads,
-    waitMs: 10 * SECOND_MS,
+    waitMs: UPLOAD_WAIT_MS,
     code: "TOOMANYREQUESTS",
     retryAfterSeconds: 5,
   });
+  const minimumRate = config.http.minimumUploadBytesPerSecond;
   const routes = createV2Routes({
     pull: createPull({ authorizer, repositories, manifests, blobs, ports }),
     push: createPush({
@@ -79,6 +82,10 @@ export function composeDataPlane(
       maxPageSize: config.limits.pageSize,
       minChunkBytes: config.limits.chunkMinBytes,
       bodyIdleTimeoutMs: config.http.bodyIdleTimeoutSeconds * SECOND_MS,
+      watchRate:
+        minimumRate === 0
+          ? undefined
+          : createMinimumRate({ bytesPerSecond: minimumRate, windowMs: UPLOAD_WAIT_MS, slots: uploadSlots }),
       redirect: config.storage.redirect === "always",
       mayRedirect: createRedirectRule(surroundings, addressOf),
       signedUrlTtlSeconds: SIGNED_URL_TTL_SECONDS,

@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { RegistryError } from "@berth/oci/errors";
 import fc from "fast-check";
-import { createSemaphore, withIdleTimeout } from "./limits.ts";
+import { createMinimumRate, createSemaphore, withIdleTimeout } from "./limits.ts";
 
 const LONG_MS = 3_600_000;
 const create = (changes: Partial<Parameters<typeof createSemaphore>[0]> = {}) =>
@@ -108,56 +108,117 @@ async function collect<T>(body: AsyncIterable<T>): Promise<T[]> {
 }
 
 describe("idle timeout", () => {
-  async function* chunks(...values: number[]) {
+  async function* chunks(...values: string[]) {
     for (const value of values) yield value;
   }
 
   it("passes chunks on, and closes the body when the reader stops", async () => {
-    assert.deepEqual(await collect(withIdleTimeout(chunks(1, 2, 3), LONG_MS)), [1, 2, 3]);
+    assert.deepEqual(await collect(withIdleTimeout(chunks("1", "2", "3"), LONG_MS)), ["1", "2", "3"]);
     let isClosed = false;
     async function* body() {
       try {
-        yield 1;
-        yield 2;
+        yield "1";
+        yield "2";
       } finally {
         isClosed = true;
       }
     }
-    for await (const chunk of withIdleTimeout(body(), LONG_MS)) if (chunk === 1) break;
+    for await (const chunk of withIdleTimeout(body(), LONG_MS)) if (chunk === "1") break;
     assert.ok(isClosed);
   });
 
   it("fails a body that stops arriving, also in its middle", async () => {
     async function* stuck() {
-      yield 1;
+      yield "1";
       // A timer that is referenced, as an open socket is.
       await new Promise((resolve) => setTimeout(resolve, 200));
-      yield 2;
+      yield "2";
     }
-    const seen: number[] = [];
+    const seen: string[] = [];
     await assert.rejects(
       async () => {
         for await (const chunk of withIdleTimeout(stuck(), 10)) seen.push(chunk);
       },
       isError("REQUEST_TIMEOUT", 408),
     );
-    assert.deepEqual(seen, [1]);
+    assert.deepEqual(seen, ["1"]);
   });
 
   it("does not count the reader's own time", async () => {
-    const seen: number[] = [];
-    for await (const chunk of withIdleTimeout(chunks(1, 2, 3), 10)) {
+    const seen: string[] = [];
+    for await (const chunk of withIdleTimeout(chunks("1", "2", "3"), 10)) {
       await new Promise((resolve) => setTimeout(resolve, 30));
       seen.push(chunk);
     }
-    assert.deepEqual(seen, [1, 2, 3]);
+    assert.deepEqual(seen, ["1", "2", "3"]);
   });
 
   it("hands on the body's own failure", async () => {
     async function* failing() {
-      yield 1;
+      yield "1";
       throw new Error("socket closed");
     }
     await assert.rejects(collect(withIdleTimeout(failing(), LONG_MS)), /socket closed/);
+  });
+});
+
+describe("minimum rate", () => {
+  const WINDOW_MS = 10_000;
+  const watches = (waiting: number) => createMinimumRate({ bytesPerSecond: 100, windowMs: WINDOW_MS, slots: { waiting } });
+
+  it("counts only while somebody waits, and only after its window", () => {
+    for (const [waiting, waitedMs, expected] of [
+      [1, 9_999, false],
+      [1, 10_000, true],
+      [0, 10_000, false],
+    ] as const)
+      assert.equal(watches(waiting)().isTooSlow(waitedMs), expected, `${waiting} wait, ${waitedMs} ms`);
+  });
+
+  it("leaves alone who is fast enough, whose time the reader took, and who makes up for a pause", () => {
+    const watch = watches(1)();
+    for (let second = 0; second < 60; second++) {
+      watch.note(1000, 101);
+      assert.equal(watch.isTooSlow(0), false);
+    }
+    // Bytes that were there at once: the reader was the slow one.
+    const read = watches(1)();
+    for (let piece = 0; piece < 1000; piece++) read.note(0, 1);
+    assert.equal(read.isTooSlow(9_999), false);
+    const paused = watches(1)();
+    paused.note(9_500, 2_000);
+    assert.equal(paused.isTooSlow(5_000), false);
+  });
+
+  it("forgets what was long ago", () => {
+    const watch = watches(1)();
+    watch.note(10, 1_000_000);
+    for (let second = 0; second < 10; second++) watch.note(1000, 1);
+    assert.equal(watch.isTooSlow(0), false);
+    for (let second = 0; second < 10; second++) watch.note(1000, 1);
+    assert.equal(watch.isTooSlow(0), true);
+  });
+
+  it("ends one body at a time", () => {
+    const watch = watches(1);
+    assert.deepEqual(
+      [watch(), watch(), watch()].map((each) => each.isTooSlow(WINDOW_MS)),
+      [true, false, false],
+    );
+  });
+
+  it("ends the wait for a body that comes in drops", async () => {
+    async function* drops() {
+      for (;;) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        yield "x";
+      }
+    }
+    const rate = createMinimumRate({ bytesPerSecond: 1_000_000, windowMs: 100, slots: { waiting: 1 } });
+    await assert.rejects(collect(withIdleTimeout(drops(), LONG_MS, rate())), (error: unknown) => {
+      assert.ok(isError("REQUEST_TIMEOUT", 408)(error));
+      assert.match(String(error), /too slowly/);
+      return true;
+    });
   });
 });

@@ -1,4 +1,4 @@
-// How much runs at once, how much may wait for it, and how long a body may pause. Not here: the numbers (config.ts).
+// How much runs at once, how much may wait for it, how long a body may pause, and how slowly it may come. Not here: the numbers (config.ts).
 import { RegistryError } from "@berth/oci/errors";
 
 /** How a semaphore admits. */
@@ -103,25 +103,89 @@ export function createSemaphore(options: SemaphoreOptions): Semaphore {
   };
 }
 
+/** Watches how fast one body comes. */
+export interface RateWatch {
+  /** So many bytes came after so long a wait for the client. */
+  note(waitedMs: number, sizeBytes: number): void;
+  /** Whether the body is to end, when it has been waited for its next bytes for so long. */
+  isTooSlow(waitingMs: number): boolean;
+}
+
+/** What bodies are held to. */
+export interface MinimumRateOptions {
+  readonly bytesPerSecond: number;
+  /** Over how long of waiting for a client, at least, its rate is taken. Nobody is too slow before. */
+  readonly windowMs: number;
+  /** The places that the bodies hold: where nobody waits for one, a body may come as slowly as it likes. */
+  readonly slots: Pick<Semaphore, "waiting">;
+}
+
+/** Two bodies do not end closer together: the place of the first may be all that was waited for. */
+const BETWEEN_ENDS_MS = 100;
+
+/** Makes the watches of the bodies that share places. */
+export function createMinimumRate({ bytesPerSecond, windowMs, slots }: MinimumRateOptions): () => RateWatch {
+  let lastEndAt = -Infinity;
+  return () => {
+    let older = { ms: 0, sizeBytes: 0 };
+    let newer = { ms: 0, sizeBytes: 0 };
+    return {
+      note(waitedMs, sizeBytes) {
+        newer = { ms: newer.ms + waitedMs, sizeBytes: newer.sizeBytes + sizeBytes };
+        if (newer.ms < windowMs) return;
+        older = newer;
+        newer = { ms: 0, sizeBytes: 0 };
+      },
+      isTooSlow(waitingMs) {
+        const ms = older.ms + newer.ms + waitingMs;
+        if (ms < windowMs || older.sizeBytes + newer.sizeBytes >= (bytesPerSecond * ms) / 1000) return false;
+        const now = performance.now();
+        if (slots.waiting === 0 || now - lastEndAt < BETWEEN_ENDS_MS) return false;
+        lastEndAt = now;
+        return true;
+      },
+    };
+  };
+}
+
+/** Instead of the words for a body that stopped. */
+const TOO_SLOW = "the request body arrived too slowly while others waited for its place";
+/** How often a body that is waited for is looked at: several times while somebody waits for its place. */
+const LOOK_EVERY_MS = 1_000;
+
 /**
  * The same chunks, but waiting longer than `timeoutMs` for one of them fails. The time that the reader takes between chunks does not
- * count. Errors: REQUEST_TIMEOUT; the connection must be closed after it, since the rest of the body may still come.
+ * count. With `rate`, a body that it finds too slow fails in the same way. Errors: REQUEST_TIMEOUT; the connection must be closed after it,
+ * since the rest of the body may still come.
  */
-export async function* withIdleTimeout<T>(body: AsyncIterable<T>, timeoutMs: number): AsyncGenerator<T, void, undefined> {
+export async function* withIdleTimeout<T extends { readonly length: number }>(
+  body: AsyncIterable<T>,
+  timeoutMs: number,
+  rate?: RateWatch,
+): AsyncGenerator<T, void, undefined> {
   const iterator = body[Symbol.asyncIterator]();
-  let onExpiry: (() => void) | undefined;
+  let onExpiry: ((message?: string) => void) | undefined;
   // One timer for the whole body: a timer for each chunk would cost more than the chunk.
   const timer = setTimeout(() => onExpiry?.(), timeoutMs);
+  let askedAt = 0;
+  const looking =
+    rate === undefined
+      ? undefined
+      : setInterval(() => {
+          if (onExpiry !== undefined && rate.isTooSlow(performance.now() - askedAt)) onExpiry(TOO_SLOW);
+        }, LOOK_EVERY_MS);
   let isDone = false;
   let isExpired = false;
   try {
     for (;;) {
       timer.refresh();
+      if (rate !== undefined) askedAt = performance.now();
       // Not Promise.race with one lasting promise: each race would leave a reaction on it until the body ends.
       const result = await new Promise<IteratorResult<T, unknown>>((resolve, reject) => {
-        onExpiry = () => {
+        onExpiry = (message) => {
           isExpired = true;
-          reject(new RegistryError("REQUEST_TIMEOUT", { headers: { connection: "close" } }));
+          const headers = { connection: "close" };
+          reject(new RegistryError("REQUEST_TIMEOUT", message === undefined ? { headers } : { headers, message }));
         };
         iterator.next().then(resolve, (error: unknown) => {
           isDone = true;
@@ -133,10 +197,12 @@ export async function* withIdleTimeout<T>(body: AsyncIterable<T>, timeoutMs: num
         isDone = true;
         return;
       }
+      rate?.note(performance.now() - askedAt, result.value.length);
       yield result.value;
     }
   } finally {
     clearTimeout(timer);
+    clearInterval(looking);
     // After expiry a read is still pending and closing would wait for it: the connection's end closes both.
     if (!isDone && !isExpired) await iterator.return?.();
   }

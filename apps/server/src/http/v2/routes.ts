@@ -15,7 +15,7 @@ import type { BlobReader } from "../../distribution/open-blob.ts";
 import type { Pull } from "../../distribution/pull.ts";
 import type { Push } from "../../distribution/push.ts";
 import type { Chunk, SessionState, UploadSessions } from "../../distribution/upload-session.ts";
-import { type Semaphore, withIdleTimeout } from "../limits.ts";
+import { type RateWatch, type Semaphore, withIdleTimeout } from "../limits.ts";
 import { API_VERSION_HEADER } from "../error-response.ts";
 import { endWith, sendBlob } from "./blob-response.ts";
 import { contentLength, isNotModified, mediaType, tagCondition } from "./headers.ts";
@@ -42,6 +42,8 @@ export interface V2Settings {
   /** Smallest chunk that clients are asked to send; 0 asks nothing. */
   readonly minChunkBytes: number;
   readonly bodyIdleTimeoutMs: number;
+  /** Watches a body that holds a place for uploads; undefined where it may come as slowly as it likes. */
+  readonly watchRate: (() => RateWatch) | undefined;
   /**
    * Answer a blob read with the store's signed address, where the client does not take its credentials along to it: a store refuses two
    * kinds of them at once, and the registry's are none of its business.
@@ -382,7 +384,7 @@ function sendJson(
 function bodyOf(request: IncomingMessage, response: ServerResponse, settings: V2Settings): AsyncIterable<Uint8Array> {
   // Only now: a client that waits to be asked has sent no byte of a push that was refused.
   if (request.headers.expect !== undefined) response.writeContinue();
-  return withIdleTimeout<Uint8Array>(request.iterator({ destroyOnReturn: false }), settings.bodyIdleTimeoutMs);
+  return withIdleTimeout<Uint8Array>(request.iterator({ destroyOnReturn: false }), settings.bodyIdleTimeoutMs, settings.watchRate?.());
 }
 
 async function readManifestBody(request: IncomingMessage, response: ServerResponse, settings: V2Settings): Promise<Buffer> {
