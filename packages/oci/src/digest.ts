@@ -1,5 +1,5 @@
 // Digests: the branded string, its parser, and hashing with it. Not here: where content lies.
-import { createHash, type Hash } from "node:crypto";
+import { createHash, hash as hashOnce, type Hash } from "node:crypto";
 import { RegistryError } from "./errors.ts";
 
 /** `algorithm:hex`, lower case, of a registered algorithm. Made only by `parseDigest` and `digestOf`. */
@@ -74,5 +74,5 @@ function hasherOf(algorithm: DigestAlgorithm, hash: Hash): Hasher {
 
 /** The digest of bytes at hand. */
 export function digestOf(bytes: Uint8Array, algorithm: DigestAlgorithm = "sha256"): Digest {
-  return `${algorithm}:${createHash(algorithm).update(bytes).digest("hex")}` as Digest;
+  return `${algorithm}:${hashOnce(algorithm, bytes, "hex")}` as Digest;
 }

@@ -9,7 +9,7 @@ import { type Database, type Executor, ON_FULL_DISK } from "../platform/database
 import { statement } from "../platform/database/statement.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
 import { repositoryDeleted, TOMBSTONE } from "./repositories.ts";
-import { claimLost, type ClaimedUpload } from "./uploads.ts";
+import { claimLost, type Claims, claimsAt, type ClaimedUpload, isFree, type RestingUpload } from "./uploads.ts";
 
 /** A blob of a repository. */
 export interface BlobRow {
@@ -28,8 +28,8 @@ export interface BlobCommit {
   readonly digest: Digest;
   readonly sizeBytes: number;
   readonly place: BlobPlace;
-  /** The session, whose row goes with the commit: only who holds its claim may commit. */
-  readonly upload: ClaimedUpload;
+  /** The session, whose row goes with the commit: only who holds its claim may commit, or nobody does. Undefined: there never was one. */
+  readonly upload: ClaimedUpload | RestingUpload | undefined;
   /** Whether the session leaves nothing that only its row leads to. Where it does, the row stays, doomed, until that is removed. */
   readonly isAlone: boolean;
   /** Asked about the key of an older copy: false means that its bytes are gone, and the new ones take its place. */
@@ -48,7 +48,7 @@ export interface Blobs {
   readInline(blob: BlobRow): Promise<Uint8Array>;
   /**
    * Makes verified bytes part of the repository, durably. Bytes that another copy makes needless are left to the collector.
-   * Errors: CONFLICT when the session's claim was lost.
+   * Errors: CONFLICT when the session's claim was lost, or the session is not at rest as it was given.
    */
   commit(grant: Grant<"push">, repositoryId: number, commit: BlobCommit): Promise<void>;
   /** Makes a blob of one repository part of another. False where the source does not have it. */
@@ -179,6 +179,23 @@ const dropUpload = statement<{ id: string; token: string }>()("blobs.dropUpload"
     .returning(({ selectFrom }) =>
       selectFrom("repository").select("repository.name").whereRef("repository.id", "=", "upload.repository_id").as("repository"),
     ),
+);
+
+// Of a session at rest: what it held is what was verified, nobody has it, and nobody is removing it.
+const dropResting = statement<Claims & { id: string; repositoryId: number; record: string; offset: number }>()(
+  "blobs.dropRestingUpload",
+  (db, p) =>
+    db
+      .deleteFrom("upload")
+      .where("id", "=", p.id)
+      .where("repository_id", "=", p.repositoryId)
+      .where("record", "=", p.record)
+      .where("offset_bytes", "=", p.offset)
+      .where("expires_at", ">", 0)
+      .where((eb) => isFree(eb, p))
+      .returning(({ selectFrom }) =>
+        selectFrom("repository").select("repository.name").whereRef("repository.id", "=", "upload.repository_id").as("repository"),
+      ),
 );
 
 // As `content/uploads.ts` has it: 0 is the expiry of a session that is being removed.
@@ -341,6 +358,26 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
     else await tx.run(dropInline, { blobId });
   }
 
+  /** Ends the session in the transaction that takes over its bytes. Errors: CONFLICT, the deleted repository's. */
+  async function endUpload(tx: Executor, repositoryId: number, { upload, isAlone }: BlobCommit): Promise<void> {
+    if (upload === undefined) {
+      if ((await tx.first(findLiving, { repositoryId })) === undefined) throw repositoryDeleted();
+      return;
+    }
+    const ended =
+      "lockToken" in upload
+        ? await tx.first(isAlone ? dropUpload : doomUpload, { id: upload.id, token: upload.lockToken })
+        : await tx.first(dropResting, {
+            id: upload.id,
+            repositoryId,
+            record: JSON.stringify(upload.record),
+            offset: upload.offsetBytes,
+            ...claimsAt(clock.now()),
+          });
+    if (ended === undefined) throw claimLost();
+    if (ended.repository === null || ended.repository >= TOMBSTONE) throw repositoryDeleted();
+  }
+
   return {
     find(_grant, repositoryId, digest) {
       const link = lookUp({ repositoryId, digest });
@@ -358,7 +395,8 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
       return row.bytes;
     },
 
-    async commit(_grant, repositoryId, { digest, sizeBytes, place, upload, isAlone, isIntact }) {
+    async commit(_grant, repositoryId, commit) {
+      const { digest, sizeBytes, place, isIntact } = commit;
       const key = "key" in place ? place.key : null;
       // Asked ahead, so that the transaction waits for nothing but the database.
       const older = await database.first(lockByDigestRead, { digest });
@@ -367,10 +405,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
         older.damaged_at === null &&
         (older.storage_key === null || (await isIntact(older.storage_key as StorageKey, older.size_bytes)));
       await database.transaction(async (tx) => {
-        const endUpload = isAlone ? dropUpload : doomUpload;
-        const ended = await tx.first(endUpload, { id: upload.id, token: upload.lockToken });
-        if (ended === undefined) throw claimLost();
-        if (ended.repository === null || ended.repository >= TOMBSTONE) throw repositoryDeleted();
+        await endUpload(tx, repositoryId, commit);
         const inserted = await tx.first(insertBlob, { digest, sizeBytes, key, now: clock.now() });
         let blobId: number;
         if (inserted !== undefined) {

@@ -33,6 +33,13 @@ export interface ClaimedUpload extends Upload {
   readonly lockToken: string;
 }
 
+/** A session that is ended without a claim: as it is here and while nobody writes to it, or not at all. Its row holds all its bytes. */
+export interface RestingUpload {
+  readonly id: string;
+  readonly record: UploadRecord;
+  readonly offsetBytes: number;
+}
+
 /** The upload sessions of repositories. */
 export interface Uploads {
   begin(
@@ -115,12 +122,17 @@ const findAlive = statement<{ id: string }>()("uploads.findAlive", (db, p) =>
  * Nobody writes to a session: it is unclaimed, its writer has not renewed for too long, or the claim ends later than any could that was made
  * by the present time: the clock has been set back since, and a writer that is there will renew, or learn that it has lost the session.
  */
-function isFree(eb: ExpressionBuilder<Schema, "upload">, claims: Claims) {
+export function isFree(eb: ExpressionBuilder<Schema, "upload">, claims: Claims) {
   return eb.or([eb("lock_token", "is", null), eb("locked_until", "<", claims.now), eb("locked_until", ">", claims.latestEnd)]);
 }
 
 /** By what claims are judged: the time, and the latest end of one that was made by it. */
-type Claims = { now: number; latestEnd: number };
+export type Claims = { now: number; latestEnd: number };
+
+/** How claims are judged at a time. */
+export function claimsAt(now: number): Claims {
+  return { now, latestEnd: now + UPLOAD_LOCK_MS + CLOCKS_DIFFER_MS };
+}
 
 const claim = statement<Claims & { id: string; repositoryId: number; token: string; until: number }>()("uploads.claim", (db, p) =>
   db
@@ -203,11 +215,10 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
   const eventual = { durable: false };
   const ending = { durable: false, usesReserve: true };
   const newToken = (): string => randomBytes(9).toString("base64url");
-  const claimsOf = (now: number): Claims => ({ now, latestEnd: now + UPLOAD_LOCK_MS + CLOCKS_DIFFER_MS });
   async function tryClaim(repositoryId: number, id: string, options: WriteOptions): Promise<ClaimedUpload | undefined> {
     const now = clock.now();
     const token = newToken();
-    const [row] = await database.write(claim, { id, repositoryId, token, ...claimsOf(now), until: now + UPLOAD_LOCK_MS }, options);
+    const [row] = await database.write(claim, { id, repositoryId, token, ...claimsAt(now), until: now + UPLOAD_LOCK_MS }, options);
     return row === undefined ? undefined : { ...uploadOf(row), lockToken: token };
   }
   async function get(repositoryId: number, id: string): Promise<Upload> {
@@ -279,7 +290,7 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
 
     async doomExpired(limit) {
       const now = clock.now();
-      const judged = { ...claimsOf(now), expiredBefore: judge.now() };
+      const judged = { ...claimsAt(now), expiredBefore: judge.now() };
       const doomed: ClaimedUpload[] = [];
       for (const { id } of await database.all(listExpired, { ...judged, limit })) {
         const token = newToken();

@@ -14,7 +14,7 @@ import { FOLD_BYTES } from "../content/blobs/segments.ts";
 import { holdAt, interceptDatabase, interceptStore, type Held, type Hook } from "../content/intercept.testing.ts";
 import { UPLOAD_LOCK_MS } from "../content/uploads.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
-import type { Chunk } from "./upload-session.ts";
+import type { Chunk } from "./small-uploads.ts";
 
 const passing: Hook = async () => undefined;
 
@@ -177,6 +177,72 @@ forEachDatabase("upload sessions of several processes", (create) => {
         );
         await assertStored(processes[2]!, bytes);
         await assertNothingLeft(processes[2]!);
+      });
+
+      it("finish what is small at once, whether it came before, with the end, or both, and in one request without a session", async () => {
+        const [a, b] = [await start(), await start()];
+        for (const [before, last] of [
+          ["", "whole with the end"],
+          ["whole before the end", ""],
+          ["some before, ", "some with the end"],
+        ] as const) {
+          const bytes = Buffer.from(before + last);
+          const { id } = await a.sessions.begin(push, "sha256");
+          if (before !== "") await a.sessions.append(push, id, chunkOf(Buffer.from(before)));
+          await b.sessions.finish(push, id, digestOf(bytes), last === "" ? undefined : chunkOf(Buffer.from(last)));
+          await assertStored(a, bytes);
+          assert.equal(await codeOf(a.sessions.get(push, id)), "BLOB_UPLOAD_UNKNOWN");
+        }
+        const whole = Buffer.from("one request");
+        await a.sessions.pushWhole(push, digestOf(whole), chunkOf(whole));
+        await assertStored(b, whole);
+        assert.equal(await codeOf(a.sessions.pushWhole(push, digestOf(whole), chunkOf(Buffer.from("other")))), "DIGEST_INVALID");
+        assert.equal(await codeOf(a.sessions.pushWhole(push, digestOf(whole), { ...chunkOf(whole), lengthBytes: 5 })), "SIZE_INVALID");
+        assert.equal(await a.uploads.countOpen(10), 0);
+        await assertNothingLeft(a);
+      });
+
+      it("finish nothing small that is not there, not whole, removed, or written to", async () => {
+        const [a, b] = [await start(), await start()];
+        const bytes = Buffer.from("small and refused");
+        const finish = (id: string) => codeOf(a.sessions.finish(push, id, digestOf(bytes), chunkOf(bytes)));
+        const cancelled = await a.sessions.begin(push, "sha256");
+        await a.sessions.cancel(push, cancelled.id);
+        assert.equal(await finish(cancelled.id), "BLOB_UPLOAD_UNKNOWN");
+        const wrong = await a.sessions.begin(push, "sha256");
+        assert.equal(await codeOf(a.sessions.finish(push, wrong.id, digestOf(Buffer.from("x")), chunkOf(bytes))), "DIGEST_INVALID");
+        assert.equal(await codeOf(a.sessions.get(push, wrong.id)), "BLOB_UPLOAD_UNKNOWN");
+        const elsewhere = await a.sessions.begin(push, "sha256");
+        assert.equal(await codeOf(a.sessions.finish(push, elsewhere.id, digestOf(bytes), chunkOf(bytes, 3))), "RANGE_INVALID");
+        assert.equal(
+          await codeOf(a.sessions.finish(push, elsewhere.id, digestOf(bytes), { ...chunkOf(bytes), lengthBytes: 30 })),
+          "SIZE_INVALID",
+        );
+        assert.equal((await a.sessions.get(push, elsewhere.id)).offsetBytes, 0);
+        const stalled = stallingChunk(content("another writes"));
+        const other = b.sessions.append(push, elsewhere.id, stalled.chunk);
+        await stalled.reached;
+        assert.equal(await finish(elsewhere.id), "CONFLICT");
+        stalled.letGo();
+        await other;
+        await b.sessions.finish(push, elsewhere.id, digestOf(content("another writes")), undefined);
+        assert.equal(await a.blobs.find(push, repositoryId, digestOf(bytes)), undefined);
+        await assertNothingLeft(a);
+      });
+
+      it("finish nothing small that grew since it was read", async () => {
+        const held = holdAt("uploads.find", "after");
+        const [slow, quick] = [await start(held.hook), await start()];
+        const [first, second] = [Buffer.from("what was read"), Buffer.from(" and what came")];
+        const { id } = await quick.sessions.begin(push, "sha256");
+        await quick.sessions.append(push, id, chunkOf(first));
+        const finished = codeOf(slow.sessions.finish(push, id, digestOf(first), undefined));
+        await held.reached;
+        await quick.sessions.append(push, id, chunkOf(second));
+        held.letGo();
+        assert.equal(await finished, "DIGEST_INVALID");
+        assert.equal(await quick.blobs.find(push, repositoryId, digestOf(first)), undefined);
+        await assertNothingLeft(quick);
       });
 
       it("never take one process's hash for bytes that another wrote in their place", async () => {

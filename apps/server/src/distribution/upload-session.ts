@@ -1,6 +1,6 @@
-// A blob on its way in: begin, append, finish, cancel. Bytes are hashed while they stream; small blobs never touch the store.
+// A blob on its way in: begin, append, finish, cancel. Bytes are hashed while they stream.
 // Any process may go on with a session that another began: what it must know is in the row, and the hash is rebuilt by reading once.
-// Not here: HTTP, rows (content/uploads.ts), how bytes are kept (content/blobs/).
+// Not here: HTTP, small blobs that come in one piece (small-uploads.ts), rows (content/uploads.ts), how bytes are kept (content/blobs/).
 import { algorithmOf, createHasher, digestOf, type Digest, type DigestAlgorithm, type Hasher } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
@@ -11,6 +11,18 @@ import { isRepositoryDeleted, type Repositories } from "../content/repositories.
 import { claimLost, UPLOAD_LOCK_MS, type ClaimedUpload, type Upload, type Uploads } from "../content/uploads.ts";
 import type { Database } from "../platform/database/database.ts";
 import { createPrefixBuffer } from "./prefix-buffer.ts";
+import {
+  createSmallUploads,
+  inlineBytes,
+  inlineRecord,
+  isInline,
+  startsElsewhere,
+  tooLarge,
+  UNTOUCHED,
+  verify,
+  wrongLength,
+  type Chunk,
+} from "./small-uploads.ts";
 
 /** Hash states kept between requests: about 1 KB each. A session whose state was dropped costs one more read of its bytes. */
 const MAX_HASH_STATES = 10_000;
@@ -19,15 +31,6 @@ const MAX_HASH_STATES = 10_000;
 export interface SessionState {
   readonly id: string;
   readonly offsetBytes: number;
-}
-
-/** A body and where it claims to begin. */
-export interface Chunk {
-  readonly body: AsyncIterable<Uint8Array>;
-  /** First byte's place in the blob, of Content-Range; undefined where the client did not say. */
-  readonly startBytes: number | undefined;
-  /** Length that the request announced, or undefined for a stream. */
-  readonly lengthBytes: number | undefined;
 }
 
 /** Upload sessions. */
@@ -72,13 +75,11 @@ interface HashState {
   readonly recordId: string;
 }
 
-// A session's content while it is small enough for the database stands in its row, instead of the store's record.
-const INLINE = "inline";
-
 /** Makes the upload sessions. */
 export function createUploadSessions(parts: UploadSessionParts): UploadSessions {
   const { database, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, noteRead, onBackgroundError } = parts;
   const hashStates = new LRUCache<string, HashState>({ max: MAX_HASH_STATES });
+  const small = createSmallUploads(parts);
 
   /** Runs `work` while this request alone may write to the session, and frees it when the work failed. */
   async function claiming<T>(
@@ -126,16 +127,13 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
   function checkStart(upload: Upload, chunk: Chunk): void {
     if (chunk.startBytes !== undefined && chunk.startBytes !== upload.offsetBytes) {
-      throw new RegistryError("RANGE_INVALID", {
-        message: "chunk does not begin where the upload stands",
-        detail: { offsetBytes: upload.offsetBytes, startBytes: chunk.startBytes },
-      });
+      throw startsElsewhere(upload.offsetBytes, chunk.startBytes);
     }
     checkSize(upload.offsetBytes + (chunk.lengthBytes ?? 0));
   }
 
   function checkSize(sizeBytes: number): void {
-    if (sizeBytes > maxBlobBytes) throw new RegistryError("BLOB_TOO_LARGE", { detail: { maxBytes: maxBlobBytes } });
+    if (sizeBytes > maxBlobBytes) throw tooLarge(maxBlobBytes);
   }
 
   /** Writes a chunk behind what is there; gives the new record and offset. Changes nothing of the session when it throws. */
@@ -149,15 +147,14 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       checkSize(upload.offsetBytes + receivedBytes);
       hasher?.update(piece);
     };
-    const isInline = INLINE in upload.record;
-    const earlier = isInline ? inlineBytes(upload.record) : undefined;
+    const earlier = isInline(upload.record) ? inlineBytes(upload.record) : undefined;
     let record: UploadRecord;
     if (earlier !== undefined) {
       // Small so far: hold the bytes until they end or grow out of the database.
       const prefix = createPrefixBuffer(chunk.body, inlineMaxBytes - earlier.length);
       const head = await prefix.head(receive);
       if (head.isWhole) {
-        record = { [INLINE]: Buffer.concat([earlier, head.bytes]).toString("base64") };
+        record = inlineRecord([earlier, head.bytes]);
       } else {
         const bytesBefore = earlier.length + head.bytes.length;
         let passed = 0;
@@ -176,19 +173,19 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       record = (await store.append(upload.id, upload.record, chunk.body, { offsetBytes: upload.offsetBytes, onBytes: receive })).record;
     }
     if (chunk.lengthBytes !== undefined && receivedBytes !== chunk.lengthBytes) {
-      throw new RegistryError("SIZE_INVALID", { detail: { announcedBytes: chunk.lengthBytes, receivedBytes } });
+      throw wrongLength(chunk.lengthBytes, receivedBytes);
     }
     const offsetBytes = upload.offsetBytes + receivedBytes;
-    if (hasher !== undefined && !(INLINE in record)) hashStates.set(upload.id, { hasher, recordId: idOf(record) });
+    if (hasher !== undefined && !isInline(record)) hashStates.set(upload.id, { hasher, recordId: idOf(record) });
     else hashStates.delete(upload.id);
     return { record, offsetBytes };
   }
 
   /** The hash of all bytes of a session, where it can be had without reading them from the store. */
   function hasherOf(upload: Upload, algorithm: DigestAlgorithm): Hasher | undefined {
-    if (INLINE in upload.record || upload.offsetBytes === 0) {
+    if (isInline(upload.record) || upload.offsetBytes === 0) {
       const hasher = createHasher(algorithm);
-      if (INLINE in upload.record) hasher.update(inlineBytes(upload.record));
+      if (isInline(upload.record)) hasher.update(inlineBytes(upload.record));
       return hasher;
     }
     const state = hashStates.get(upload.id);
@@ -207,7 +204,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     if (known !== undefined) verify(digest, known.digest());
     const sizeBytes = upload.offsetBytes;
     let place: BlobPlace;
-    if (INLINE in upload.record) {
+    if (isInline(upload.record)) {
       place = { bytes: inlineBytes(upload.record) };
     } else {
       // From here on bytes may stand at a final key: the row that leads to them must survive a crash.
@@ -242,12 +239,12 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
   /** Removes what this request wrote after it had lost the session. */
   async function retract(before: ClaimedUpload, written: UploadRecord): Promise<void> {
-    if (!(INLINE in written)) await store.retract(before.id, storeRecord(before), written);
+    if (!isInline(written)) await store.retract(before.id, storeRecord(before), written);
   }
 
   /** The store's own record of a session, also of one whose content stands in its row so far. */
   function storeRecord(upload: ClaimedUpload): UploadRecord {
-    return INLINE in upload.record ? store.begin(upload.id) : upload.record;
+    return isInline(upload.record) ? store.begin(upload.id) : upload.record;
   }
 
   async function discard(upload: ClaimedUpload): Promise<void> {
@@ -269,7 +266,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
    * session lives, the bytes are its present writer's business.
    */
   async function removeLate(upload: ClaimedUpload): Promise<void> {
-    if (INLINE in upload.record || (await uploads.isAlive(upload.id))) return;
+    if (isInline(upload.record) || (await uploads.isAlive(upload.id))) return;
     await store.abort(upload.id, upload.record, blobs.isBound);
   }
 
@@ -282,7 +279,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   ): Promise<void> {
     // Begun early for what will go to the store, so that it costs no time of its own; small blobs need it not at all.
     const lastBytes = chunk === undefined ? 0 : (chunk.lengthBytes ?? Infinity);
-    const early = INLINE in claimed.record && claimed.offsetBytes + lastBytes <= inlineMaxBytes ? undefined : database.sync();
+    const early = isInline(claimed.record) && claimed.offsetBytes + lastBytes <= inlineMaxBytes ? undefined : database.sync();
     // Awaited late: a failure must not go unheard meanwhile.
     early?.catch(() => undefined);
     const rowIsDurable = (): Promise<void> => early ?? database.sync();
@@ -292,7 +289,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       const written = await write(upload, chunk, algorithmOf(digest));
       upload = { ...upload, ...written };
       // Where the bytes went must be known before they are worth a final name; the inline ones go nowhere.
-      if (!(INLINE in upload.record) && !(await uploads.record(claimed, upload))) {
+      if (!isInline(upload.record) && !(await uploads.record(claimed, upload))) {
         await retract(claimed, upload.record);
         throw claimLost();
       }
@@ -309,7 +306,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
   return {
     async begin(grant, algorithm) {
-      const record = (id: string): UploadRecord => (inlineMaxBytes > 0 ? { [INLINE]: "" } : store.begin(id));
+      const record = (id: string): UploadRecord => (inlineMaxBytes > 0 ? UNTOUCHED : store.begin(id));
       return repositories.writing(grant, (repositoryId) => uploads.begin(grant, repositoryId, { algorithm, record }));
     },
 
@@ -328,10 +325,16 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
         }
       }),
 
-    finish: (grant, id, digest, chunk) =>
-      claiming(grant, id, (claimed, repositoryId) => finishClaimed(grant, repositoryId, claimed, digest, chunk)),
+    async finish(grant, id, digest, chunk) {
+      const read = await small.read(chunk);
+      if (read !== undefined && (await small.finish(grant, id, digest, read))) return;
+      const last = read === undefined || chunk === undefined ? chunk : { ...chunk, body: oneOf(read.bytes) };
+      await claiming(grant, id, (claimed, repositoryId) => finishClaimed(grant, repositoryId, claimed, digest, last));
+    },
 
     async pushWhole(grant, digest, chunk) {
+      const read = await small.read(chunk);
+      if (read !== undefined) return small.push(grant, digest, read);
       const { id } = await this.begin(grant, algorithmOf(digest));
       try {
         await this.finish(grant, id, digest, chunk);
@@ -361,15 +364,11 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   };
 }
 
-function verify(expected: Digest, actual: Digest): void {
-  if (expected !== actual) throw new RegistryError("DIGEST_INVALID", { detail: { expected, actual } });
+async function* oneOf(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {
+  if (bytes.length > 0) yield bytes;
 }
 
 // A digest of the record and not the record, which may have 60 KB: thousands of these are kept.
 function idOf(record: UploadRecord): string {
   return digestOf(Buffer.from(JSON.stringify(record)));
-}
-
-function inlineBytes(record: UploadRecord): Buffer {
-  return Buffer.from(record[INLINE] as string, "base64");
 }

@@ -1,0 +1,153 @@
+// Blobs that are small enough for the database and come with the request that ends their upload: one transaction, no claim, no stream.
+// Not here: every other upload (upload-session.ts), rows (content/uploads.ts, content/blobs.ts).
+import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
+import type { Grant } from "../access/caller.ts";
+import type { Blobs } from "../content/blobs.ts";
+import type { BlobStore, StorageKey, UploadRecord } from "../content/blobs/blob-store.ts";
+import { isRepositoryDeleted, type Repositories } from "../content/repositories.ts";
+import type { RestingUpload, Uploads } from "../content/uploads.ts";
+
+/** A body and where it claims to begin. */
+export interface Chunk {
+  readonly body: AsyncIterable<Uint8Array>;
+  /** First byte's place in the blob, of Content-Range; undefined where the client did not say. */
+  readonly startBytes: number | undefined;
+  /** Length that the request announced, or undefined for a stream. */
+  readonly lengthBytes: number | undefined;
+}
+
+/** The last bytes of an upload, at hand. */
+export interface LastBytes {
+  readonly bytes: Buffer;
+  readonly startBytes: number | undefined;
+}
+
+/** Uploads that need no session while they run. */
+export interface SmallUploads {
+  /** All bytes of a chunk that is known to be small, none where there is no chunk; undefined where it is not: nothing was read. Errors: SIZE_INVALID. */
+  read(chunk: Chunk | undefined): Promise<LastBytes | undefined>;
+  /**
+   * Finishes a session whose content is small and at hand. False where that is not possible, or where anything is not as it should be: nothing has
+   * happened then, and who claims the session finds out what it is.
+   */
+  finish(grant: Grant<"push">, id: string, digest: Digest, last: LastBytes): Promise<boolean>;
+  /** Makes a blob of bytes without any session. Errors: DIGEST_INVALID, RANGE_INVALID, BLOB_TOO_LARGE. */
+  push(grant: Grant<"push">, digest: Digest, last: LastBytes): Promise<void>;
+}
+
+/** What they need. */
+export interface SmallUploadParts {
+  readonly repositories: Repositories;
+  readonly uploads: Uploads;
+  readonly blobs: Blobs;
+  readonly store: BlobStore;
+  readonly inlineMaxBytes: number;
+  readonly maxBlobBytes: number;
+}
+
+// A session's content while it is small enough for the database stands in its row, instead of the store's record.
+const INLINE = "inline";
+const NOTHING: LastBytes = { bytes: Buffer.alloc(0), startBytes: undefined };
+
+/** The record of a session that begins where small blobs lie in the database. */
+export const UNTOUCHED: UploadRecord = { [INLINE]: "" };
+
+/** Makes the small uploads. */
+export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
+  const { repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes } = parts;
+
+  function commit(
+    grant: Grant<"push">,
+    repositoryId: number,
+    digest: Digest,
+    bytes: Buffer,
+    upload: RestingUpload | undefined,
+  ): Promise<void> {
+    const isIntact = async (key: StorageKey, sizeBytes: number): Promise<boolean> => (await store.stat(key))?.sizeBytes === sizeBytes;
+    return blobs.commit(grant, repositoryId, { digest, sizeBytes: bytes.length, place: { bytes }, upload, isAlone: true, isIntact });
+  }
+
+  return {
+    async read(chunk) {
+      if (inlineMaxBytes === 0) return undefined;
+      if (chunk === undefined) return NOTHING;
+      const { lengthBytes, startBytes } = chunk;
+      if (lengthBytes === undefined || lengthBytes > inlineMaxBytes) return undefined;
+      const pieces: Uint8Array[] = [];
+      let receivedBytes = 0;
+      for await (const piece of chunk.body) {
+        receivedBytes += piece.length;
+        if (receivedBytes > lengthBytes) break;
+        // Copied: a piece is only valid until the next one.
+        pieces.push(Uint8Array.from(piece));
+      }
+      if (receivedBytes !== lengthBytes) throw wrongLength(lengthBytes, receivedBytes);
+      return { bytes: Buffer.concat(pieces), startBytes };
+    },
+
+    async finish(grant, id, digest, last) {
+      const repositoryId = await repositories.recallId(grant);
+      if (repositoryId === undefined) return false;
+      try {
+        // Most clients send a small blob whole with the closing request; those that sent it before send nothing with that.
+        const untouched = { id, record: UNTOUCHED, offsetBytes: 0 };
+        const upload = last.bytes.length > 0 ? untouched : await uploads.get(grant, repositoryId, id);
+        if (!isInline(upload.record) || (last.startBytes ?? upload.offsetBytes) !== upload.offsetBytes) return false;
+        const bytes = upload.offsetBytes === 0 ? last.bytes : Buffer.concat([inlineBytes(upload.record), last.bytes]);
+        if (bytes.length > Math.min(inlineMaxBytes, maxBlobBytes) || digestOf(bytes, algorithmOf(digest)) !== digest) return false;
+        await commit(grant, repositoryId, digest, bytes, upload);
+        return true;
+      } catch (error) {
+        const isNotAsIt = error instanceof RegistryError && (error.code === "CONFLICT" || error.code === "BLOB_UPLOAD_UNKNOWN");
+        if (isNotAsIt || isRepositoryDeleted(error)) return false;
+        throw error;
+      }
+    },
+
+    async push(grant, digest, { bytes, startBytes = 0 }) {
+      if (startBytes !== 0) throw startsElsewhere(0, startBytes);
+      if (bytes.length > maxBlobBytes) throw tooLarge(maxBlobBytes);
+      verify(digest, digestOf(bytes, algorithmOf(digest)));
+      await repositories.writing(grant, (repositoryId) => commit(grant, repositoryId, digest, bytes, undefined));
+    },
+  };
+}
+
+/** Whether a session's bytes stand in its row. */
+export function isInline(record: UploadRecord): boolean {
+  return INLINE in record;
+}
+
+/** The bytes of a record that holds them. */
+export function inlineBytes(record: UploadRecord): Buffer {
+  return Buffer.from(record[INLINE] as string, "base64");
+}
+
+/** A record that holds bytes. */
+export function inlineRecord(pieces: readonly Uint8Array[]): UploadRecord {
+  return { [INLINE]: Buffer.concat(pieces).toString("base64") };
+}
+
+/** Errors: DIGEST_INVALID where the digests differ. */
+export function verify(expected: Digest, actual: Digest): void {
+  if (expected !== actual) throw new RegistryError("DIGEST_INVALID", { detail: { expected, actual } });
+}
+
+/** What a client gets that goes on at another place than where the upload stands. */
+export function startsElsewhere(offsetBytes: number, startBytes: number): RegistryError {
+  return new RegistryError("RANGE_INVALID", {
+    message: "chunk does not begin where the upload stands",
+    detail: { offsetBytes, startBytes },
+  });
+}
+
+/** What a client gets whose body is not as long as it said. */
+export function wrongLength(announcedBytes: number, receivedBytes: number): RegistryError {
+  return new RegistryError("SIZE_INVALID", { detail: { announcedBytes, receivedBytes } });
+}
+
+/** What a client gets whose blob is larger than blobs may be. */
+export function tooLarge(maxBytes: number): RegistryError {
+  return new RegistryError("BLOB_TOO_LARGE", { detail: { maxBytes } });
+}
