@@ -44,9 +44,10 @@ async function readAll(pieces: AsyncIterable<Uint8Array>): Promise<Buffer> {
 
 describe("hot cache", () => {
   const size = 2 * SLICE_BYTES + 500;
-  const content = randomBytes(size);
-  const contents = new Map(Array.from({ length: 12 }, (_, index) => [keyOf(index), content] as const));
+  // Each its own bytes: memory that is used again must never show those of another.
+  const contents = new Map(Array.from({ length: 12 }, (_, index) => [keyOf(index), randomBytes(size)] as const));
   const key = keyOf(0);
+  const content = contents.get(key) as Buffer;
 
   it("serves the third request from memory, without a copy", async () => {
     const store = storeOf(contents);
@@ -157,6 +158,40 @@ describe("hot cache", () => {
     assert.equal(cache.hitBytes, 0);
   });
 
+  it("uses the memory of what it forgets again", async () => {
+    const cache = createHotCache({ store: storeOf(contents), maxBytes: 3 * SLICE_BYTES });
+    const seen = new Set<ArrayBufferLike>();
+    for (let round = 0; round < 4; round++) {
+      for (let blob = 0; blob < 12; blob++) {
+        for await (const piece of cache.read(keyOf(blob), size, 0, 2 * SLICE_BYTES - 1)) {
+          // Its own, not the store's pieces.
+          if (piece.buffer.byteLength === SLICE_BYTES) seen.add(piece.buffer);
+        }
+      }
+    }
+    // Two more than it holds: the one in a reader's hand, and the one that is read meanwhile.
+    assert.ok(seen.size <= 5, `${seen.size} buffers`);
+  });
+
+  it("leaves alone what a reader has in its hand, also when that reader has gone", async () => {
+    const cache = createHotCache({ store: storeOf(contents), maxBytes: 3 * SLICE_BYTES });
+    await readAll(cache.read(key, size, 0, SLICE_BYTES - 1));
+    const slow = cache.read(key, size, 0, size - 1)[Symbol.asyncIterator]();
+    const piece = (await slow.next()).value as Uint8Array;
+    const others = [...contents.keys()].slice(1);
+    // The second time fills the cache and pushes out what was there; all at once, so that every spare piece of memory is used.
+    const readOthers = async (): Promise<void> => {
+      for (let request = 0; request < 2; request++) {
+        await Promise.all(others.map((other) => readAll(cache.read(other, size, 0, size - 1))));
+      }
+    };
+    await readOthers();
+    assert.ok(content.subarray(0, SLICE_BYTES).equals(piece), "still in the hand");
+    await slow.return?.();
+    await readOthers();
+    assert.ok(content.subarray(0, SLICE_BYTES).equals(piece), "left, but perhaps queued on a socket");
+  });
+
   it("never holds more than it may, gives the right bytes, and ends at an exact count", async () => {
     const request = fc.record({
       blob: fc.integer({ min: 0, max: 11 }),
@@ -169,6 +204,7 @@ describe("hot cache", () => {
       fc.asyncProperty(fc.array(fc.array(request, { minLength: 1, maxLength: 6 }), { maxLength: 8 }), async (rounds) => {
         const maxBytes = 4 * SLICE_BYTES;
         const cache = createHotCache({ store: storeOf(contents), maxBytes });
+        const yieldTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
         const check = (): void => assert.ok(cache.sizeBytes <= maxBytes && cache.sizeBytes >= 0, `${cache.sizeBytes}`);
         for (const round of rounds) {
           await Promise.all(
@@ -178,7 +214,14 @@ describe("hot cache", () => {
               let pieces = 0;
               for await (const piece of cache.read(keyOf(blob), size, start, end)) {
                 check();
-                assert.ok(content.subarray(at, at + piece.length).equals(piece));
+                // As a socket does: others read and push this piece out meanwhile.
+                if (drops) await yieldTurn();
+                assert.ok(
+                  contents
+                    .get(keyOf(blob))
+                    ?.subarray(at, at + piece.length)
+                    .equals(piece),
+                );
                 at += piece.length;
                 if (++pieces === leavesAfter) return;
               }
@@ -190,8 +233,8 @@ describe("hot cache", () => {
         // Fillings that their readers left end by themselves.
         while (true) {
           const before = cache.sizeBytes;
-          await new Promise((resolve) => void setImmediate(resolve));
-          await new Promise((resolve) => void setImmediate(resolve));
+          await yieldTurn();
+          await yieldTurn();
           if (cache.sizeBytes === before) break;
         }
         for (const blob of contents.keys()) cache.drop(blob);

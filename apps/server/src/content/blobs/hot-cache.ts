@@ -9,6 +9,9 @@ export const SLICE_BYTES = 1024 * 1024;
 const LARGEST_SHARE = 0.8;
 // Keys seen once of late. At some 150 bytes each this is about 1 MiB, and a registry's working set is far smaller.
 const REMEMBERED_KEYS = 8192;
+// Memory of slices that nobody reads any more, kept for those to come: as many as readers usually let go of at once. V8 marks its whole heap
+// for every 64 MiB that are allocated outside of it, which cost more than the reads themselves where blobs keep pushing each other out.
+const SPARE_SLICES = 8;
 
 /** Reads through memory. */
 export interface HotCache {
@@ -19,7 +22,10 @@ export interface HotCache {
   read(key: StorageKey, sizeBytes: number, start: number, end: number): AsyncIterable<Uint8Array>;
   /** Forgets a blob, for example one found damaged or deleted. */
   drop(key: StorageKey): void;
-  /** Bytes held, those being filled included. Never above `maxBytes`. Pieces that readers still hold after eviction do not count. */
+  /**
+   * Bytes held, those being filled included. Never above `maxBytes`. Pieces that readers still hold after eviction do not count, nor the few
+   * MiB of memory that wait to be used again.
+   */
   readonly sizeBytes: number;
   /** Bytes that readers got from memory, and bytes for which they had to wait for the store, since the start. */
   readonly hitBytes: number;
@@ -37,13 +43,24 @@ interface Slice {
   readonly bytes: Buffer;
   readonly owner: CachedBlob;
   readonly index: number;
+  /** Who fills or reads the bytes now. */
+  users: number;
+  isHeld: boolean;
+  /** Whether the bytes may be in use by somebody who is not counted. */
+  isLoose: boolean;
+}
+
+/** A slice whose bytes are on their way. */
+interface Filling {
+  readonly slice: Slice;
+  readonly done: Promise<void>;
 }
 
 /** Slices of one blob that are held or being filled. */
 interface CachedBlob {
   readonly key: StorageKey;
   readonly slices: Map<number, Slice>;
-  readonly filling: Map<number, Promise<Buffer>>;
+  readonly filling: Map<number, Filling>;
   isDropped: boolean;
 }
 
@@ -56,6 +73,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
   // In order of use, the least recent first.
   const order = new Set<Slice>();
   const seenOnce = new Set<StorageKey>();
+  const spare: Buffer[] = [];
   let heldBytes = 0;
   let fillingBytes = 0;
   let hitBytes = 0;
@@ -69,7 +87,19 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     order.delete(slice);
     slice.owner.slices.delete(slice.index);
     heldBytes -= slice.bytes.length;
+    slice.isHeld = false;
+    keepIfUnused(slice);
     forgetIfEmpty(slice.owner);
+  }
+
+  function keepIfUnused({ bytes, users, isHeld, isLoose }: Slice): void {
+    if (users > 0 || isHeld || isLoose || bytes.length !== SLICE_BYTES || spare.length >= SPARE_SLICES) return;
+    spare.push(bytes);
+  }
+
+  function letGo(slice: Slice): void {
+    slice.users--;
+    keepIfUnused(slice);
   }
 
   /** Makes room for bytes that are about to be read; false where what is being filled leaves none. */
@@ -98,33 +128,32 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     return blob;
   }
 
-  async function load(key: StorageKey, sizeBytes: number, start: number, length: number): Promise<Buffer> {
-    // Never out of the shared pool: a slice must free exactly what it counts for.
-    const bytes = Buffer.allocUnsafeSlow(length);
+  async function load(key: StorageKey, sizeBytes: number, start: number, bytes: Buffer): Promise<void> {
     let filled = 0;
-    for await (const piece of store.read(key, start, start + length - 1, sizeBytes)) {
+    for await (const piece of store.read(key, start, start + bytes.length - 1, sizeBytes)) {
       bytes.set(piece, filled);
       filled += piece.length;
     }
-    if (filled !== length) throw new Error(`the store gave ${filled} bytes for ${length}`);
-    return bytes;
+    if (filled !== bytes.length) throw new Error(`the store gave ${filled} bytes for ${bytes.length}`);
   }
 
   /** Ends a filling: in one step, so that no byte counts twice. */
-  function settle(blob: CachedBlob, index: number, length: number, bytes: Buffer | undefined): void {
-    fillingBytes -= length;
-    blob.filling.delete(index);
-    if (bytes !== undefined && !blob.isDropped) {
-      const slice: Slice = { bytes, owner: blob, index };
-      blob.slices.set(index, slice);
+  function settle(slice: Slice, isGood: boolean): void {
+    const { owner, index, bytes } = slice;
+    fillingBytes -= bytes.length;
+    owner.filling.delete(index);
+    if (isGood && !owner.isDropped) {
+      slice.isHeld = true;
+      owner.slices.set(index, slice);
       order.add(slice);
-      heldBytes += length;
+      heldBytes += bytes.length;
     }
-    forgetIfEmpty(blob);
+    letGo(slice);
+    forgetIfEmpty(owner);
   }
 
   /** Begins to fill a slice, or joins who does; undefined where there is no room now, or no use. */
-  function fill(blob: CachedBlob, index: number, sizeBytes: number): Promise<Buffer> | undefined {
+  function fill(blob: CachedBlob, index: number, sizeBytes: number): Filling | undefined {
     const joined = blob.filling.get(index);
     if (joined !== undefined) return joined;
     if (blob.isDropped) return undefined;
@@ -133,26 +162,26 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     if (!reserve(length)) return undefined;
     // It may have lost its last slice, here or while its reader was slow.
     blobs.set(blob.key, blob);
-    const filling = load(blob.key, sizeBytes, start, length).then(
-      (bytes) => {
-        settle(blob, index, length, bytes);
-        return bytes;
-      },
+    // Never out of the shared pool: a slice must free exactly what it counts for.
+    const bytes = (length === SLICE_BYTES ? spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(length);
+    const slice: Slice = { bytes, owner: blob, index, users: 1, isHeld: false, isLoose: false };
+    const done = load(blob.key, sizeBytes, start, bytes).then(
+      () => settle(slice, true),
       (error: unknown) => {
-        settle(blob, index, length, undefined);
+        settle(slice, false);
         throw error;
       },
     );
     // Whoever asks for the slice gets the failure; a slice read ahead that nobody asks for has nobody to tell.
-    filling.catch(() => undefined);
+    done.catch(() => undefined);
+    const filling: Filling = { slice, done };
     blob.filling.set(index, filling);
     return filling;
   }
 
-  function use(slice: Slice): Buffer {
+  function markUsed(slice: Slice): void {
     order.delete(slice);
     order.add(slice);
-    return slice.bytes;
   }
 
   async function* readThrough(first: CachedBlob, sizeBytes: number, start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
@@ -166,18 +195,30 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
       // Forgotten for want of room and begun again by somebody else meanwhile: their entry counts.
       if (!blob.isDropped) blob = blobs.get(blob.key) ?? blob;
       const held = blob.slices.get(index);
-      const bytes = held === undefined ? fill(blob, index, sizeBytes) : use(held);
+      if (held !== undefined) markUsed(held);
+      const filling = held === undefined ? fill(blob, index, sizeBytes) : undefined;
+      const slice = held ?? filling?.slice;
       // A slice that this very request had read ahead was no hit.
       if (held !== undefined && index !== readAhead) hitBytes += to - from;
       else missBytes += to - from;
-      if (bytes === undefined) {
+      if (slice === undefined) {
         yield* store.read(blob.key, sliceStart + from, sliceStart + to - 1, sizeBytes);
         continue;
       }
-      // The next one is read while this one is sent.
-      if (index < last && !blob.slices.has(index + 1) && fill(blob, index + 1, sizeBytes) !== undefined) readAhead = index + 1;
-      const slice = await bytes;
-      yield from === 0 && to === slice.length ? slice : slice.subarray(from, to);
+      slice.users++;
+      let isInHand = false;
+      try {
+        // The next one is read while this one is sent.
+        if (index < last && !blob.slices.has(index + 1) && fill(blob, index + 1, sizeBytes) !== undefined) readAhead = index + 1;
+        if (filling !== undefined) await filling.done;
+        isInHand = true;
+        yield from === 0 && to === slice.bytes.length ? slice.bytes : slice.bytes.subarray(from, to);
+        isInHand = false;
+      } finally {
+        // What a reader that left in the middle had in its hand may still be queued on a socket.
+        if (isInHand) slice.isLoose = true;
+        letGo(slice);
+      }
     }
   }
 
