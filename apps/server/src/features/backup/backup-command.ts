@@ -15,7 +15,7 @@ import { StartupError } from "../../platform/startup-error.ts";
 import { takeBackup } from "./backup.ts";
 import { openPlace, parsePlace, type BackupPlace } from "./backup-place.ts";
 import { pruneBackups } from "./prune.ts";
-import { checkBackup, listSnapshots, openSnapshot, restoreBackup, type RestoreProgress, type RestoreResult } from "./restore.ts";
+import { checkBackup, listSnapshots, readSnapshot, restoreBackup, type RestoreProgress, type RestoreResult } from "./restore.ts";
 
 /** What every command of a place is given. */
 export interface PlaceParts {
@@ -79,7 +79,7 @@ export async function runBackup(parts: CommandParts, placeText: string): Promise
 export async function runBackupList({ config, report }: PlaceParts, placeText: string): Promise<boolean> {
   await using place = disposable(await openPlaceOf(config, placeText));
   for (const name of await listSnapshots(place.it)) {
-    const { manifest } = await openSnapshot(place.it, name);
+    const { manifest } = await readSnapshot(place.it, name);
     const { takenAt, program, migrationVersion, blobs, lostBlobs } = manifest;
     const shown = {
       snapshot: name,

@@ -98,6 +98,19 @@ export function blobName(digest: Digest): string {
   return `blobs/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}`;
 }
 
+/** The digest that a blob's file is named by; undefined for a name that no backup makes. */
+export function digestOfBlob(name: string): Digest | undefined {
+  const [, algorithm, , hex] = name.split("/");
+  const digest = `${algorithm}:${hex}`;
+  return isDigest(digest) && blobName(digest) === name ? digest : undefined;
+}
+
+/** Whether a name is that of a blob or of a snapshot's file. */
+export function isBackupFile(name: string): boolean {
+  const [folder, snapshot = ""] = name.split("/");
+  return digestOfBlob(name) !== undefined || (folder === "snapshots" && SNAPSHOT_NAME.test(snapshot));
+}
+
 /** The manifest's file: the manifest and the digest of its text, so that a damaged one is known. */
 export function encodeManifest(manifest: SnapshotManifest): Buffer {
   return Buffer.from(`${JSON.stringify({ manifest, digest: digestOfManifest(manifest) }, null, 1)}\n`);

@@ -13,13 +13,22 @@ export interface BackupPlace {
   write(name: string, body: AsyncIterable<Uint8Array>): Promise<number>;
   /** A file's bytes, `sizeBytes` of them. Errors: BLOB_DAMAGED where the file is missing or shorter. */
   read(name: string, sizeBytes: number): AsyncIterable<Uint8Array>;
-  /** Names of all files below a folder's name, which ends with a slash. */
+  /** Names of all files below a folder's name, which ends with a slash. Of those that are deleted meanwhile some may come, no other is left out. */
   list(folder: string): AsyncIterable<string>;
+  /** The same with sizes. */
+  listSized(folder: string): AsyncIterable<{ readonly name: string; readonly sizeBytes: number }>;
+  /** What writes of files that a backup has left when they were cut off; nobody may write meanwhile. */
+  listUnfinished(): AsyncIterable<Unfinished>;
   /** Deletes files; those already gone are fine. */
   delete(names: readonly string[]): Promise<void>;
   /** When it resolves, everything written before is durable. */
   sync(): Promise<void>;
   close(): Promise<void>;
+}
+
+/** What a write left that was cut off. It is no file. */
+export interface Unfinished {
+  remove(): Promise<void>;
 }
 
 /** How to reach the S3 service of a backup where its address does not say. */

@@ -89,16 +89,26 @@ export function openDirectoryPlace(path: string): BackupPlace {
     }
   }
 
+  async function sizeOf(name: string): Promise<number | undefined> {
+    try {
+      return (await stat(join(root, name))).size;
+    } catch (error) {
+      if (codeOf(error) === "ENOENT") return undefined;
+      throw translate(error);
+    }
+  }
+
+  async function remove(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      await rm(join(root, name), { force: true });
+      unsynced.add(dirname(join(root, name)));
+      await removeEmpty(dirname(join(root, name)));
+    }
+  }
+
   return {
     shown: root,
-    async sizeOf(name) {
-      try {
-        return (await stat(join(root, name))).size;
-      } catch (error) {
-        if (codeOf(error) === "ENOENT") return undefined;
-        throw translate(error);
-      }
-    },
+    sizeOf,
     write: (name, body) => write(name, body).catch((error: unknown) => Promise.reject(translate(error) as Error)),
     async *read(name, sizeBytes) {
       if (sizeBytes === 0) return;
@@ -115,13 +125,16 @@ export function openDirectoryPlace(path: string): BackupPlace {
       if (left > 0) throw new RegistryError("BLOB_DAMAGED", { cause: new Error(`${name} lacks ${left} of ${sizeBytes} bytes`) });
     },
     list: (folder) => walk(join(root, folder)),
-    async delete(names) {
-      for (const name of names) {
-        await rm(join(root, name), { force: true });
-        unsynced.add(dirname(join(root, name)));
-        await removeEmpty(dirname(join(root, name)));
+    async *listSized(folder) {
+      for await (const name of walk(join(root, folder))) {
+        const sizeBytes = await sizeOf(name);
+        if (sizeBytes !== undefined) yield { name, sizeBytes };
       }
     },
+    async *listUnfinished() {
+      for await (const name of walk(join(root, TEMPORARY))) yield { remove: () => remove([name]) };
+    },
+    delete: remove,
     async sync() {
       for (const directory of unsynced) {
         unsynced.delete(directory);

@@ -4,10 +4,10 @@
 import { hexOf, parseDigest } from "@berth/oci/digest";
 import type { Clock } from "../../platform/clock.ts";
 import { StartupError } from "../../platform/startup-error.ts";
-import { blobName, manifestName, timeOfSnapshot } from "./backup-format.ts";
+import { digestOfBlob, manifestName, timeOfSnapshot } from "./backup-format.ts";
 import type { BackupPlace } from "./backup-place.ts";
 import { readBlobEntries } from "./blob-entries.ts";
-import { listSnapshots, openSnapshot } from "./restore.ts";
+import { listSnapshots, readSnapshot } from "./restore.ts";
 import { verifyTableFiles } from "./table-files.ts";
 import { takeTurn, type Turn } from "./turns.ts";
 
@@ -75,7 +75,7 @@ async function prune(parts: PruneParts, turn: Turn | undefined): Promise<PruneRe
   const live = createDigestSet();
   let done = 0;
   for (const name of kept) {
-    const { manifest } = await openSnapshot(place, name);
+    const { manifest } = await readSnapshot(place, name);
     await verifyTableFiles(place, name, manifest.tables);
     for await (const { digest } of readBlobEntries(place, name, manifest.tables)) live.add(digest);
     live.settle();
@@ -109,31 +109,21 @@ async function prune(parts: PruneParts, turn: Turn | undefined): Promise<PruneRe
     if (!deletedSnapshots.includes(snapshot)) result.deletedLeftovers++;
     await remove(name);
   }
-  for await (const name of place.list("blobs/")) {
-    const digest = digestOf(name);
+  for await (const { name, sizeBytes } of place.listSized("blobs/")) {
+    const digest = digestOfBlob(name);
     if (digest === undefined || live.has(digest)) continue;
     result.deletedBlobs++;
-    result.deletedBytes += (await place.sizeOf(name)) ?? 0;
-    await remove(name);
-  }
-  for await (const name of place.list("tmp/")) {
-    result.deletedLeftovers++;
+    result.deletedBytes += sizeBytes;
     await remove(name);
   }
   await flush();
+  for await (const left of place.listUnfinished()) {
+    result.deletedLeftovers++;
+    await turn?.check();
+    if (turn !== undefined) await left.remove();
+  }
   await place.sync();
   return { keptSnapshots: [...kept], deletedSnapshots, ...result };
-}
-
-/** The digest that a blob's file is named by; undefined for a file that no backup made, which is left alone. */
-function digestOf(name: string): string | undefined {
-  const [, algorithm, , hex] = name.split("/");
-  try {
-    const digest = parseDigest(`${algorithm}:${hex}`);
-    return blobName(digest) === name ? digest : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /**

@@ -107,9 +107,16 @@ export async function openSnapshot(place: BackupPlace, wanted: string | undefine
   if (!all.includes(snapshot)) {
     throw new StartupError(`${place.shown} holds no complete snapshot ${snapshot}; it has ${all.slice(-20).join(", ") || "none"}`);
   }
+  return readSnapshot(place, snapshot);
+}
+
+/** Reads the manifest of a snapshot that was listed. Errors: `StartupError` where it is not there any more. */
+export async function readSnapshot(place: BackupPlace, snapshot: string): Promise<OpenedSnapshot> {
   const name = manifestName(snapshot);
+  const sizeBytes = await place.sizeOf(name);
+  if (sizeBytes === undefined) throw new StartupError(`${place.shown} holds no complete snapshot ${snapshot} any more`);
   const pieces: Uint8Array[] = [];
-  for await (const piece of place.read(name, (await place.sizeOf(name)) ?? 0)) pieces.push(Buffer.from(piece));
+  for await (const piece of place.read(name, sizeBytes)) pieces.push(Buffer.from(piece));
   const text = Buffer.concat(pieces);
   const digest = createHash("sha256").update(text).digest("hex");
   return { snapshot, manifest: decodeManifest(text.toString("utf8"), name), mark: `${snapshot} ${digest.slice(0, 16)}` };

@@ -4,6 +4,7 @@ import { S3_DIALECTS } from "../../content/blobs/s3-dialects.ts";
 import { readObject } from "../../content/blobs/s3-read.ts";
 import { writeObject, type PartRules } from "../../content/blobs/s3-write.ts";
 import { createUploadMemory } from "../../content/blobs/upload-memory.ts";
+import { isBackupFile } from "./backup-format.ts";
 import type { BackupPlace, PlaceAddress } from "./backup-place.ts";
 
 /** Parts in memory at a time: a backup writes few files at once, and each sends three parts while the next is filled. */
@@ -31,6 +32,17 @@ export async function openS3Place({ bucket: name, prefix, access }: Extract<Plac
     read: (file, sizeBytes) => readObject(bucket, objectOf(file), 0, sizeBytes - 1),
     async *list(folder) {
       for await (const each of bucket.list(objectOf(folder))) yield each.name.slice(prefix.length);
+    },
+    async *listSized(folder) {
+      for await (const { name: object, sizeBytes } of bucket.list(objectOf(folder))) yield { name: object.slice(prefix.length), sizeBytes };
+    },
+    async *listUnfinished() {
+      for (const folder of ["blobs/", "snapshots/"]) {
+        for await (const { name: object, multipartId } of bucket.listMultiparts(objectOf(folder))) {
+          // A registry's own uploads lie below a folder of the same name where it shares bucket and prefix.
+          if (isBackupFile(object.slice(prefix.length))) yield { remove: () => bucket.abortMultipart(object, multipartId) };
+        }
+      }
     },
     delete: (files) => bucket.delete(files.map(objectOf)),
     // A PUT that was answered is durable.
