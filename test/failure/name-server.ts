@@ -6,9 +6,8 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import { promisify } from "node:util";
-import { cannotRunHere } from "../tools/install.ts";
+import { ToolUnavailable } from "../tools/install.ts";
 
 /** What becomes of a name: an IPv4 address, or a way to fail. */
 export type NameAnswer = string | "nxdomain" | "servfail" | "silence";
@@ -88,20 +87,31 @@ export async function startNameServer(): Promise<NameServer> {
   };
 }
 
-/** A command, to be followed by another, which then asks the name server; undefined after `t.skip` where no file can be put in another's place. */
-export async function underNameServer(t: TestContext, folder: string): Promise<readonly string[] | undefined> {
-  const [resolver, order] = [join(folder, "resolv.conf"), join(folder, "nsswitch.conf")];
-  // 2 s instead of 5 s, and once: a test should not wait for what is the same.
-  await writeFile(resolver, "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n");
-  await writeFile(order, "hosts: files dns\n");
-  const mounts = [`mount --bind ${resolver} /etc/resolv.conf`];
-  if (existsSync("/etc/nsswitch.conf")) mounts.push(`mount --bind ${order} /etc/nsswitch.conf`);
-  const under = ["unshare", "--mount", "sh", "-c", `${mounts.join(" && ")} && exec "$@"`, "sh"];
+/** Where a program looks for its name server, and in which order. */
+const FILES = ["/etc/resolv.conf", "/etc/nsswitch.conf"].filter((file) => existsSync(file));
+
+/** A command, to be followed by another, which then finds other files in the place of those. */
+function withFiles(replacements: readonly string[]): readonly [string, ...string[]] {
+  const mounts = FILES.map((file, at) => `mount --bind ${replacements[at]!} ${file}`);
+  return ["unshare", "--mount", "sh", "-c", [...mounts, 'exec "$@"'].join(" && "), "sh"];
+}
+
+/** Errors: ToolUnavailable where no file can be put in another's place for one program alone. */
+export async function requireOwnFiles(): Promise<void> {
+  const [command, ...args] = withFiles(FILES);
   try {
-    await promisify(execFile)(under[0]!, [...under.slice(1), "true"]);
+    if (FILES.length < 2) throw new Error("/etc has no resolv.conf or no nsswitch.conf");
+    await promisify(execFile)(command, [...args, "true"]);
   } catch (error) {
-    t.skip(`${cannotRunHere}no mounts of its own for a program: ${String((error as { stderr?: string }).stderr ?? error).trim()}`);
-    return undefined;
+    throw new ToolUnavailable("mount", "no files of its own for a program", true, error);
   }
-  return under;
+}
+
+/** A command, to be followed by another, which then asks the name server. */
+export async function underNameServer(folder: string): Promise<readonly string[]> {
+  const replacements = ["resolv.conf", "nsswitch.conf"].map((name) => join(folder, name));
+  // A second, and once, instead of ten in all: a test should not wait for what is the same.
+  await writeFile(replacements[0]!, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");
+  await writeFile(replacements[1]!, "hosts: files dns\n");
+  return withFiles(replacements);
 }

@@ -9,11 +9,11 @@ import { it, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { cephSettings, postgresSettings } from "../clients/storage.ts";
 import { isInside, openNetwork, runInside } from "../replicas/own-network.ts";
-import { skipOrThrow } from "../tools/install.ts";
+import { ensureTool, skipOrThrow } from "../tools/install.ts";
 import { freePort, temporaryFolder } from "../tools/processes.ts";
 import { startPostgres, startVersitygw } from "../tools/servers.ts";
 import { type Answer, type AuditedServer, makeImage, startAudited } from "./audited-session.ts";
-import { startNameServer, underNameServer, type NameAnswer } from "./name-server.ts";
+import { requireOwnFiles, startNameServer, underNameServer, type NameAnswer } from "./name-server.ts";
 
 const MIB = 1024 * 1024;
 const [DATABASE, STORE] = ["database.registry.test", "store.registry.test"];
@@ -86,8 +86,7 @@ async function goThrough(t: TestContext): Promise<void> {
   await openNetwork(t);
   const folder = await temporaryFolder("names");
   t.after(() => rm(folder, { recursive: true, force: true }));
-  const under = await underNameServer(t, folder);
-  if (under === undefined) return;
+  const under = await underNameServer(folder);
   const names = await startNameServer();
   t.after(() => names.close());
   const postgres = await startPostgres();
@@ -145,7 +144,7 @@ async function goThrough(t: TestContext): Promise<void> {
     await databaseRelay.open();
     await server.until("the database", async () => (await server.send("GET", "/v2/library/app/manifests/v1")).status === 200);
     for (const answer of await Promise.all(away)) assertAway("the store", answer);
-    // Each asks for two kinds of address: by itself that would be 120 questions, two seconds each, and two at a time.
+    // Each asks for two kinds of address: by itself that would be 120 questions, one second each, and two at a time.
     assert.ok(names.asked(STORE) - askedBefore < away.length, `asked ${names.asked(STORE) - askedBefore} times`);
     setNames(place);
     await storeRelay.open();
@@ -162,7 +161,7 @@ async function goThrough(t: TestContext): Promise<void> {
     assert.deepEqual(await checksOf(server), { status: 200, database: "ok", store: "ok" });
 
     // The store's address is gone: what is in the database is still served.
-    const next = PLACES[1 - PLACES.indexOf(place)]!;
+    const next: (typeof PLACES)[number] = PLACES[1 - PLACES.indexOf(place)]!;
     const [oldStore, oldDatabase] = [relays.get(`${STORE} ${place}`)!, relays.get(`${DATABASE} ${place}`)!];
     await oldStore.close();
     assert.equal((await server.send("GET", "/v2/library/app/manifests/v1")).status, 200);
@@ -196,4 +195,15 @@ async function goThrough(t: TestContext): Promise<void> {
 }
 
 if (isInside) it("goes through names that fail, and follows them to other addresses", goThrough);
-else it("goes through names that fail, and follows them to other addresses", (t) => runInside(t, import.meta.filename));
+else {
+  it("goes through names that fail, and follows them to other addresses", async (t) => {
+    try {
+      for (const tool of ["postgres", "versitygw"] as const) await ensureTool(tool);
+      await requireOwnFiles();
+    } catch (error) {
+      skipOrThrow(t, error);
+      return;
+    }
+    await runInside(t, import.meta.filename);
+  });
+}
