@@ -29,7 +29,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
   BLOB_TOO_LARGE: "Split the layer, or raise `limits.uploadBytes`.",
   PRECONDITION_FAILED: "The tag has changed since it was read. Read it again and decide anew.",
   URI_TOO_LONG: "Shorten the address: most often a page token or filter that was not copied whole.",
-  REQUEST_TIMEOUT: "Check the network; the body paused longer than `http.bodyIdleTimeoutSeconds`, or came slower than `http.minimumUploadBytesPerSecond` while others waited. The upload can be resumed.",
+  REQUEST_TIMEOUT:
+    "Check the network; the body paused longer than `http.bodyIdleTimeoutSeconds`, or came slower than `http.minimumUploadBytesPerSecond` while others waited. The upload can be resumed.",
   REQUEST_INVALID: "Correct what `detail` names.",
   CONFLICT: "Try again: somebody else was changing the same thing.",
   BLOB_DAMAGED: "Push the image again: the registry then replaces the damaged bytes. Check the disk or bucket.",
