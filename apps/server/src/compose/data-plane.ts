@@ -83,9 +83,7 @@ export function composeDataPlane(
       minChunkBytes: config.limits.chunkMinBytes,
       bodyIdleTimeoutMs: config.http.bodyIdleTimeoutSeconds * SECOND_MS,
       watchRate:
-        minimumRate === 0
-          ? undefined
-          : createMinimumRate({ bytesPerSecond: minimumRate, windowMs: UPLOAD_WAIT_MS, slots: uploadSlots }),
+        minimumRate === 0 ? undefined : createMinimumRate({ bytesPerSecond: minimumRate, windowMs: UPLOAD_WAIT_MS, slots: uploadSlots }),
       redirect: config.storage.redirect === "always",
       mayRedirect: createRedirectRule(surroundings, addressOf),
       signedUrlTtlSeconds: SIGNED_URL_TTL_SECONDS,
