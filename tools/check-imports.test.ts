@@ -14,7 +14,7 @@ it("lets each layer import itself and those further in, and nothing further out"
     }
     assert.deepEqual(check(`apps/server/src/${from}/deep/a.ts`, "@berth/oci/digest"), []);
     assert.deepEqual(check(`apps/server/src/${from}/a.ts`, "../config.ts"), []);
-    for (const composing of ["compose.ts", "compose/content.ts"]) {
+    for (const composing of ["compose.ts", "compose/content.ts", "roles/serve.ts"]) {
       assert.equal(check(`apps/server/src/${from}/a.ts`, `../${composing}`).length, 1);
     }
     assert.deepEqual(check("apps/server/src/compose.ts", `./${from}/a.ts`), []);

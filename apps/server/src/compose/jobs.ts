@@ -1,5 +1,5 @@
 // The background work: the collector, and the small upkeep that nobody should wait a round of it for; started and stopped as one.
-// Not here: when they run (compose.ts, main.ts), what they may take (content/garbage.ts), their loops (distribution/).
+// Not here: when they run (compose.ts, roles/), what they may take (content/garbage.ts), their loops (distribution/).
 import { countBacklog } from "../content/backlog.ts";
 import { createRepositoryRemoval } from "../content/repository-removal.ts";
 import { foldUsage, USAGE_FOLD_BATCH } from "../content/usage.ts";

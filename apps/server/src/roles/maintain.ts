@@ -1,0 +1,72 @@
+// The roles that look after what is stored and leave standard output to their report: backup, restore, doctor, and gc --dry-run.
+// Not here: the work (features/), which is loaded when it is asked for.
+import { RegistryError } from "@berth/oci/errors";
+import { leaseTimes } from "../compose/foundation.ts";
+import { openDatabase, openReader, openStore } from "../compose/openers.ts";
+import type { Config } from "../config.ts";
+import type { Logger } from "../platform/log.ts";
+import { createReport, type Report } from "../platform/report.ts";
+import { StartupError } from "../platform/startup-error.ts";
+import { VERSION } from "../platform/version.ts";
+import { isStartProblem } from "./expected-errors.ts";
+import { KEY_FILE, withLog } from "./surroundings.ts";
+
+/** What the commands open for themselves. */
+const OPENERS = { openDatabase, openReader, openStore };
+
+/** Runs a command that leaves standard output to its report: 0 all is well, 1 something is wrong, 2 whatever kept it from its end. */
+export async function maintain(
+  config: Config,
+  role: string,
+  json: boolean,
+  run: (parts: { logger: Logger; report: Report }) => Promise<boolean>,
+): Promise<number> {
+  // What was probed and opened is of no interest here.
+  const level = config.log.level === "info" ? "warn" : config.log.level;
+  const report = createReport({ json });
+  return withLog(config, { level, format: json ? "json" : config.log.format, stream: process.stderr }, async (logger, tracing) => {
+    const work = (): Promise<boolean> => run({ logger, report });
+    try {
+      return (await (tracing === undefined ? work() : tracing.job(role, work))) ? 0 : 1;
+    } catch (error) {
+      const isExpected = error instanceof StartupError || isStartProblem(error) || error instanceof RegistryError;
+      if (!isExpected) logger.error({ err: error }, "this is a defect of the program");
+      const cause = error instanceof Error && error.cause instanceof Error ? ` (${error.cause.message})` : "";
+      report.failure(`${error instanceof Error ? error.message : String(error)}${cause}`);
+      return 2;
+    }
+  });
+}
+
+/** What the command line says besides the role and its place. */
+export interface MaintenanceOptions {
+  readonly json: boolean;
+  readonly snapshot?: string | undefined;
+  readonly at?: string | undefined;
+  readonly keep?: string | undefined;
+  readonly "keep-days"?: string | undefined;
+  readonly "dry-run": boolean;
+  readonly check: boolean;
+  readonly "new-key": boolean;
+  readonly deep: boolean;
+  readonly repair: boolean;
+  readonly rate: string;
+  readonly from: string;
+}
+
+/** Plays one of backup, backup list, backup prune, restore and doctor. Exit codes: those of `maintain`. */
+export async function runMaintenance(config: Config, role: string, place: string, options: MaintenanceOptions): Promise<number> {
+  // Loaded only where they are used.
+  const { runBackup, runBackupList, runBackupPrune, runRestore } = await import("../features/backup/backup-command.ts");
+  const { runDoctor } = await import("../features/doctor/doctor-command.ts");
+  return maintain(config, role, options.json, async (parts) => {
+    const common = { ...OPENERS, ...parts, config, keyFile: KEY_FILE, program: `berth ${VERSION}` };
+    const { snapshot, at, check, keep } = options;
+    if (role === "backup") return runBackup(common, place);
+    if (role === "backup list") return runBackupList(common, place);
+    if (role === "backup prune")
+      return runBackupPrune(common, place, { keep, keepDays: options["keep-days"], isDryRun: options["dry-run"] });
+    if (role === "restore") return runRestore(common, place, { snapshot, at, isCheck: check, withNewKey: options["new-key"] });
+    return runDoctor({ ...common, times: leaseTimes(config) }, options);
+  });
+}

@@ -1,0 +1,88 @@
+// The roles that run until a signal stops them: serve, which answers clients, and work, which only does the background work.
+// Not here: what they are built of (compose.ts).
+import { join } from "node:path";
+import { composeCollector, startRegistry } from "../compose.ts";
+import { withFoundation } from "../compose/foundation.ts";
+import type { Config } from "../config.ts";
+import { StartupError } from "../platform/startup-error.ts";
+import { VERSION } from "../platform/version.ts";
+import { withSurroundings } from "./surroundings.ts";
+
+const PASSWORD_FILE = "admin-password";
+
+/** Resolves at the first stop signal; a second one ends the process at once. */
+function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let isStopping = false;
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      process.on(signal, () => {
+        if (isStopping) process.exit(130);
+        isStopping = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+/** Answers clients, and does the background work as well unless `jobs` is false. */
+export function serve(config: Config, jobs: boolean): Promise<number | undefined> {
+  return withSurroundings(config, async (surroundings, directory) => {
+    const { logger } = surroundings;
+    const stopped = stopSignal();
+    let isFirstStart = false;
+    const registry = await startRegistry(surroundings, {
+      jobs,
+      async keepAdminPassword(password) {
+        await directory.putSecret(PASSWORD_FILE, password);
+        isFirstStart = true;
+      },
+    });
+    const scheme = config.http.tls.certificateFile === undefined ? "http" : "https";
+    const host = config.http.listen.host ?? "127.0.0.1";
+    const shown = `${host.includes(":") ? `[${host}]` : host}:${registry.port}`;
+    logger.info({ address: `${scheme}://${shown}`, version: VERSION, startedAfterMs: Math.round(performance.now()) }, "ready");
+    if (process.stdout.isTTY || config.log.format === "pretty" || isFirstStart) {
+      greet(`${scheme}://${shown}`, shown, config.auth.adminPassword === undefined ? join(directory.path, PASSWORD_FILE) : undefined);
+    }
+    const signal = await stopped;
+    logger.info({ signal }, "stopping: running requests may end");
+    await registry.stop();
+    logger.info("stopped");
+    return undefined;
+  });
+}
+
+function greet(url: string, registry: string, passwordFile: string | undefined): void {
+  const password = passwordFile === undefined ? '"$BERTH_ADMIN_PASSWORD"' : `"$(cat ${passwordFile})"`;
+  process.stdout.write(`
+Berth ${VERSION} is ready at ${url}
+The administrator is "admin"; ${passwordFile === undefined ? "the password is the one that you configured" : `the password is in ${passwordFile}`}.
+
+Push and pull with docker:
+  echo ${password} | docker login ${registry} -u admin --password-stdin
+  tar -C /etc -c hostname | docker import - ${registry}/library/hello:v1
+  docker push ${registry}/library/hello:v1
+  docker pull ${registry}/library/hello:v1
+
+`);
+}
+
+/** Does the background work only. Errors: `StartupError` without PostgreSQL. */
+export async function work(config: Config): Promise<number | undefined> {
+  if (config.database.url === undefined) {
+    throw new StartupError(
+      "`work` shares the background work of many replicas and needs PostgreSQL: set database.url. With the embedded database, `serve` does it.",
+    );
+  }
+  return withSurroundings(config, async (surroundings) => {
+    const stopped = stopSignal();
+    await withFoundation(surroundings, async (foundation) => {
+      const collector = composeCollector(surroundings, foundation);
+      collector.start();
+      surroundings.logger.info("working");
+      await stopped;
+      await collector.stop();
+    });
+    return undefined;
+  });
+}

@@ -1,0 +1,60 @@
+// What a role brings with it: the log, traces, and, where it works on the registry, the data directory and the secret key. Opened before it
+// and closed behind it, whatever becomes of it. Not here: the roles, and what they are built of (compose.ts).
+import { join } from "node:path";
+import { loadOrCreateMasterKey, parseMasterKey } from "../access/master-key.ts";
+import type { Surroundings } from "../compose/foundation.ts";
+import { openTracing } from "../compose/openers.ts";
+import type { Config } from "../config.ts";
+import { openDataDirectory, type DataDirectory } from "../platform/data-directory.ts";
+import { createLog, type Logger, type LogOptions } from "../platform/log.ts";
+import { StartupError } from "../platform/startup-error.ts";
+import type { Tracing } from "../platform/tracing.ts";
+import { isStartProblem } from "./expected-errors.ts";
+
+/** The secret key's file in the data directory. */
+export const KEY_FILE = "secret-key";
+
+/** Opens the log, and traces where the configuration says where to; does something with them, and ends them. */
+export async function withLog<T>(
+  config: Config,
+  options: LogOptions,
+  play: (logger: Logger, tracing: Tracing | undefined) => Promise<T>,
+): Promise<T> {
+  let tracing: Tracing | undefined;
+  const isTraced = config.tracing.endpoint !== undefined;
+  const log = createLog({ ...options, ...(isTraced ? { contextFields: () => tracing?.logFields() ?? {} } : {}) });
+  try {
+    tracing = await openTracing(config, log.logger);
+    return await play(log.logger, tracing);
+  } finally {
+    await tracing?.close();
+    log.flush();
+  }
+}
+
+/** Opens what a role that works on the registry needs, plays it, and closes in the opposite order. */
+export async function withSurroundings<T>(
+  config: Config,
+  play: (surroundings: Surroundings, directory: DataDirectory) => Promise<T>,
+): Promise<T> {
+  const directory = await openDataDirectory(config.data);
+  try {
+    return await withLog(config, config.log, async (logger, tracing) => {
+      const masterKey = await openMasterKey(config, join(directory.path, KEY_FILE));
+      return play({ config, logger, masterKey, tracing }, directory);
+    });
+  } finally {
+    directory.close();
+  }
+}
+
+/** The configured key, or that of the file, which is made at the first start. Errors: `StartupError` where the file holds none. */
+async function openMasterKey({ auth }: Config, file: string): Promise<Uint8Array> {
+  if (auth.secretKey !== undefined) return parseMasterKey(auth.secretKey);
+  try {
+    return await loadOrCreateMasterKey(file);
+  } catch (error) {
+    if (isStartProblem(error)) throw error;
+    throw new StartupError(`Cannot use the secret key in ${file}: ${(error as Error).message}`, { cause: error });
+  }
+}
