@@ -93,10 +93,8 @@ it("leaves every moment whole when a backup to a bucket, or its pruning, is kill
   const [turn] = await names("turns/");
   await client.send(new PutObjectCommand({ Bucket, Key: turn!, Body: new Date(Date.now() - 11 * 60_000).toISOString() }));
 
-  await killWhen(
-    async () => !(await names("snapshots/")).some((name) => name.endsWith(`${first}/manifest.json`)),
-    ...["backup", "prune", placeAt(link.origin), "--keep", "1"],
-  );
+  const isFirstGone = async (): Promise<boolean> => !(await names("snapshots/")).includes(`${PREFIX}snapshots/${first}/manifest.json`);
+  await killWhen(isFirstGone, "backup", "prune", placeAt(link.origin), "--keep", "1");
   assert.deepEqual(await checkAll(), [second]);
   assert.match(await run(2, "backup", place), /a pruning is under way/);
   await run(0, "backup", "prune", place, "--keep", "1");

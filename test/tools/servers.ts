@@ -343,13 +343,11 @@ export async function startVersitygw({
   const folder = await temporaryFolder("versitygw");
   await mkdir(join(folder, "buckets"));
   const port = await freePort();
+  const more = keepsConnections ? ["--keep-alive"] : [];
   const account = { accessKeyId: "berth-test", secretAccessKey: randomBytes(12).toString("hex") };
   const program = await startProgram({
     command,
-    args: [
-      ...["--port", `${address}:${port}`, "--region", "us-east-1", ...(keepsConnections ? ["--keep-alive"] : [])],
-      ...["posix", join(folder, "buckets")],
-    ],
+    args: ["--port", `${address}:${port}`, "--region", "us-east-1", ...more, "posix", join(folder, "buckets")],
     folder,
     env: { ROOT_ACCESS_KEY: account.accessKeyId, ROOT_SECRET_KEY: account.secretAccessKey },
     ready: () => answersHttp(`http://${address}:${port}/`),

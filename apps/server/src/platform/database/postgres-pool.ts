@@ -277,7 +277,7 @@ function isUnnamed(error: unknown): boolean {
 
 /** Whether an error is that of opening a connection, which says nothing of those that stand: its name has no address, or nobody answers. */
 function isUnopened(error: unknown): boolean {
-  return isUnnamed(error) || (error instanceof Error && /^Connection terminated due to connection timeout/.test(error.message));
+  return isUnnamed(error) || (error instanceof Error && error.message.startsWith("Connection terminated due to connection timeout"));
 }
 
 /** Whether nothing at all was heard of the server. */
