@@ -10,7 +10,7 @@ import { promisify } from "node:util";
 import { ToolUnavailable } from "../tools/install.ts";
 
 /** What becomes of a name: an IPv4 address, or a way to fail. */
-export type NameAnswer = string | "nxdomain" | "servfail" | "silence";
+export type NameAnswer = `${number}.${number}.${number}.${number}` | "nxdomain" | "servfail" | "silence";
 
 /** The server. */
 export interface NameServer {

@@ -19,7 +19,7 @@ it("asks once for those who come while the answer is out, and again for those wh
   const listen =
     (who: string): Parameters<LookupFunction>[2] =>
     (error, address) =>
-      void heard.push(`${who} ${error?.code ?? String(address)}`);
+      void heard.push(`${who} ${error?.code ?? JSON.stringify(address)}`);
   shared("a.test", {}, listen("one"));
   shared("a.test", {}, listen("two"));
   shared("b.test", {}, listen("other name"));
@@ -29,12 +29,12 @@ it("asks once for those who come while the answer is out, and again for those wh
     ["a.test", "b.test", "a.test"],
   );
   asked[0]!.answer(null, "192.0.2.1", 4);
-  assert.deepEqual(heard, ["one 192.0.2.1", "two 192.0.2.1"]);
+  assert.deepEqual(heard, ['one "192.0.2.1"', 'two "192.0.2.1"']);
   // It may have moved.
   shared("a.test", {}, listen("late"));
   asked[3]!.answer(null, "192.0.2.2", 4);
   asked[1]!.answer(failed(), "");
-  assert.deepEqual(heard.slice(2), ["late 192.0.2.2", "other name EAI_AGAIN"]);
+  assert.deepEqual(heard.slice(2), ['late "192.0.2.2"', "other name EAI_AGAIN"]);
 });
 
 it("waits for a name that has no address yet, and for none where it is an address", async () => {

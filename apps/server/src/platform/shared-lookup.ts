@@ -8,7 +8,7 @@ type Options = Parameters<LookupFunction>[1];
 type Callback = Parameters<LookupFunction>[2];
 
 /** Makes a look-up for connections: `dns.lookup`, once at a time for each name. It keeps no answer. */
-export function createSharedLookup(lookup: LookupFunction = dns.lookup as LookupFunction): LookupFunction {
+export function createSharedLookup(lookup: LookupFunction = dns.lookup): LookupFunction {
   const waiting = new Map<string, Callback[]>();
   return (hostname, options, callback) => {
     const key = JSON.stringify([hostname, options.family, options.hints, options.all, options.order]);
