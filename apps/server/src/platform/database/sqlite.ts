@@ -17,8 +17,6 @@ import { createDiskReserve, giveUpReserve, NO_RESERVE } from "./disk-reserve.ts"
 import { sqliteOpenError, translateSqliteError } from "./sqlite-errors.ts";
 import { bind, type Statement } from "./statement.ts";
 
-const syncFile = promisify(fdatasync);
-
 /** Where and how. */
 export interface SqliteOptions {
   /** The database file; `-wal` and `-shm` stand beside it. */
@@ -82,7 +80,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     if (syncFailure !== undefined) throw syncFailure;
     const startedAt = performance.now();
     try {
-      await syncFile(walFile);
+      await promisify(fdatasync)(walFile);
       options.onSync?.(true, (performance.now() - startedAt) / 1000);
     } catch (error) {
       syncFailure = toError(note(error));
