@@ -216,6 +216,28 @@ describe("limits", () => {
     assert.equal(await offsetOf(registry, location), 5);
   });
 
+  it("a body is taken whether it comes with its headers, behind them or in pieces; a refused one leaves the connection", async (t) => {
+    const client = await open(t, registry);
+    for (const size of [1, 5_000, 100_000, 200_000]) {
+      for (const cuts of [[], [0], [0, size >> 1]]) {
+        for (const isRight of [true, false]) {
+          const location = await beginUpload(registry);
+          const bytes = randomBytes(size);
+          const digest = sha256(isRight ? bytes : Buffer.concat([bytes, bytes]));
+          const head = Buffer.from(requestHead("PUT", `${location}?digest=${digest}`, { ...AUTH, "content-length": size }));
+          // The first part goes with the headers; a pause lets the others come alone.
+          await client.send(Buffer.concat([head, bytes.subarray(0, cuts[0] ?? size)]));
+          for (const [i, cut] of cuts.entries()) {
+            await sleep(5);
+            await client.send(bytes.subarray(cut, cuts[i + 1] ?? size));
+          }
+          const answer = await client.answer();
+          assert.deepEqual([answer.status, answer.code], isRight ? [201, ""] : [400, "DIGEST_INVALID"], `${size} ${cuts.join(" ")}`);
+        }
+      }
+    }
+  });
+
   it("pipelined requests are answered in order, whatever they are, and take effect in order", async (t) => {
     const bytes = randomBytes(3 * MIB);
     const digest = await registry.pushBlob(REPO, bytes);

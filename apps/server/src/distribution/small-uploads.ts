@@ -74,16 +74,16 @@ export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
       if (chunk === undefined) return NOTHING;
       const { lengthBytes, startBytes } = chunk;
       if (lengthBytes === undefined || lengthBytes > inlineMaxBytes) return undefined;
-      const pieces: Uint8Array[] = [];
+      const pieces: Buffer[] = [];
       let receivedBytes = 0;
       for await (const piece of chunk.body) {
         receivedBytes += piece.length;
         if (receivedBytes > lengthBytes) break;
         // Copied: a piece is only valid until the next one.
-        pieces.push(Uint8Array.from(piece));
+        pieces.push(Buffer.from(piece));
       }
       if (receivedBytes !== lengthBytes) throw wrongLength(lengthBytes, receivedBytes);
-      return { bytes: Buffer.concat(pieces), startBytes };
+      return { bytes: pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces), startBytes };
     },
 
     async finish(grant, id, digest, last) {
