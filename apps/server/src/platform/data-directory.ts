@@ -1,7 +1,7 @@
 // The directory on this machine that belongs to one running server: made, locked, and home of small secret files.
 // Not here: the database and blobs that lie in it.
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { StartupError } from "./startup-error.ts";
@@ -10,12 +10,8 @@ import { StartupError } from "./startup-error.ts";
 export interface DataDirectory {
   /** Absolute path. */
   readonly path: string;
-  /** A secret file's content without space at its ends, or undefined when there is none. */
-  findSecret(name: string): Promise<string | undefined>;
   /** Writes a secret file, mode 0600: after a crash there is the old content or the new, never a part. */
   putSecret(name: string, content: string): Promise<void>;
-  /** The secret file's content; makes it first when there is none. */
-  ensureSecret(name: string, make: () => string): Promise<{ readonly content: string; readonly isNew: boolean }>;
   /** Gives up the lock. */
   close(): void;
 }
@@ -37,15 +33,6 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
     return join(path, name);
   };
 
-  async function findSecret(name: string): Promise<string | undefined> {
-    try {
-      return (await readFile(pathOf(name), "utf8")).trim();
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-      throw error;
-    }
-  }
-
   async function putSecret(name: string, content: string): Promise<void> {
     const target = pathOf(name);
     const temporary = `${target}.${randomBytes(6).toString("hex")}.tmp`;
@@ -65,15 +52,7 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
 
   return {
     path,
-    findSecret,
     putSecret,
-    ensureSecret: async (name, make) => {
-      const found = await findSecret(name);
-      if (found !== undefined && found !== "") return { content: found, isNew: false };
-      const content = make();
-      await putSecret(name, content);
-      return { content, isNew: true };
-    },
     close: () => lock.close(),
   };
 }
