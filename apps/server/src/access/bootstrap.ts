@@ -1,5 +1,5 @@
 // The first start: an administrator and the public project `library`, once, however many replicas start together.
-// Not here: where a generated password is written (main.ts).
+// Not here: where a generated password is written (roles/serve.ts).
 import { RegistryError } from "@berth/oci/errors";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";

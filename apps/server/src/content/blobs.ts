@@ -8,7 +8,7 @@ import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
-import { repositoryDeleted, TOMBSTONE } from "./repositories.ts";
+import { isLive, isTombstone, repositoryDeleted } from "./repositories.ts";
 import { claimLost, type Claims, claimsAt, type ClaimedUpload, isFree, type RestingUpload } from "./uploads.ts";
 
 /** A blob of a repository. */
@@ -67,7 +67,7 @@ const find = statement<{ repositoryId: number; digest: string }>()("blobs.find",
     .innerJoin("repository_blob", "repository_blob.blob_id", "blob.id")
     .innerJoin("repository", "repository.id", "repository_blob.repository_id")
     .select(["blob.id", "blob.digest", "blob.size_bytes", "blob.storage_key", "repository_blob.leased_until"])
-    .where("repository.name", "<", TOMBSTONE)
+    .where(isLive)
     .where("blob.digest", "=", p.digest)
     .where("repository_blob.repository_id", "=", p.repositoryId)
     .where("blob.damaged_at", "is", null),
@@ -82,7 +82,7 @@ const findMany = statement<{ repositoryIds: number[]; digests: string[] }>()("bl
       join.onRef("repository_blob.repository_id", "=", "asked.number").onRef("repository_blob.blob_id", "=", "blob.id"),
     )
     .innerJoin("repository", "repository.id", "repository_blob.repository_id")
-    .where("repository.name", "<", TOMBSTONE)
+    .where(isLive)
     .select([
       "repository_blob.repository_id",
       "blob.id",
@@ -168,7 +168,7 @@ const sourceForMount = statement<{ repositoryId: number; digest: string }>()("bl
 
 // Whether a repository has not been deleted: a link may be there already, so that no trigger would see it.
 const findLiving = statement<{ repositoryId: number }>()("blobs.findLiving", (db, p) =>
-  db.selectFrom("repository").select("id").where("id", "=", p.repositoryId).where("name", "<", TOMBSTONE),
+  db.selectFrom("repository").select("id").where("id", "=", p.repositoryId).where(isLive),
 );
 
 const dropUpload = statement<{ id: string; token: string }>()("blobs.dropUpload", (db, p) =>
@@ -375,7 +375,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
             ...claimsAt(clock.now()),
           });
     if (ended === undefined) throw claimLost();
-    if (ended.repository === null || ended.repository >= TOMBSTONE) throw repositoryDeleted();
+    if (ended.repository === null || isTombstone(ended.repository)) throw repositoryDeleted();
   }
 
   return {

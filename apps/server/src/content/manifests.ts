@@ -11,7 +11,7 @@ import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { LeaseTimes } from "./blobs.ts";
-import { repositoryDeleted, TOMBSTONE } from "./repositories.ts";
+import { isLive, repositoryDeleted } from "./repositories.ts";
 import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
 
 /** Manifest bytes kept in memory, so that a hot pull is one look-up in the database. */
@@ -64,7 +64,7 @@ const findByTag = statement<{ repositoryId: number; tag: string }>()("manifests.
     .select(["manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"])
     .where("tag.repository_id", "=", p.repositoryId)
     .where("tag.name", "=", p.tag)
-    .where("repository.name", "<", TOMBSTONE),
+    .where(isLive),
 );
 
 const findByDigest = statement<{ repositoryId: number; digest: string }>()("manifests.findByDigest", (db, p) =>
@@ -74,7 +74,7 @@ const findByDigest = statement<{ repositoryId: number; digest: string }>()("mani
     .select(["manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"])
     .where("manifest.repository_id", "=", p.repositoryId)
     .where("manifest.digest", "=", p.digest)
-    .where("repository.name", "<", TOMBSTONE),
+    .where(isLive),
 );
 
 // The same for many at once, each row with the key that asked for it.
@@ -85,7 +85,7 @@ const findManyByTag = statement<{ repositoryIds: number[]; tags: string[] }>()("
     .innerJoin("repository", "repository.id", "tag.repository_id")
     .innerJoin("manifest", "manifest.id", "tag.manifest_id")
     .select(["tag.repository_id", "tag.name", "manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"])
-    .where("repository.name", "<", TOMBSTONE),
+    .where(isLive),
 );
 
 const findManyByDigest = statement<{ repositoryIds: number[]; digests: string[] }>()("manifests.findManyByDigest", (db, p, tools) =>
@@ -94,7 +94,7 @@ const findManyByDigest = statement<{ repositoryIds: number[]; digests: string[] 
     .innerJoin("manifest", (join) => join.onRef("manifest.repository_id", "=", "asked.number").onRef("manifest.digest", "=", "asked.text"))
     .innerJoin("repository", "repository.id", "manifest.repository_id")
     .select(["manifest.repository_id", "manifest.id", "manifest.digest", "manifest.media_type", "manifest.size_bytes"])
-    .where("repository.name", "<", TOMBSTONE),
+    .where(isLive),
 );
 
 const readBytes = statement<{ id: number }>()("manifests.readBytes", (db, p) =>
@@ -157,7 +157,7 @@ const insert = statement<InsertParameters>()("manifests.insert", (db, p, tools) 
           (tools.name === "sqlite" ? val(p.bytes) : cast<Uint8Array>(val(p.bytes), "bytea")).as("bytes"),
         ])
         .where("repository.id", "=", p.repositoryId)
-        .where("repository.name", "<", TOMBSTONE),
+        .where(isLive),
     )
     // The same bytes may be pushed again under the other media type that fits them, or because the stored ones are damaged.
     .onConflict((conflict) =>

@@ -2,11 +2,13 @@
 // row gets a name that nobody can say, and what it held is taken away later (repository-removal.ts). Not here: who may see it.
 import { RegistryError } from "@berth/oci/errors";
 import type { RepositoryName } from "@berth/oci/reference";
+import type { ExpressionBuilder } from "kysely";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
+import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 
 /** Ids remembered by name: 100 bytes each, so 20,000 are 2 MB. An id is never used again, so that the worst is one of a deleted repository. */
@@ -17,6 +19,16 @@ const MAX_REMEMBERED = 20_000;
  * that lists end before it.
  */
 export const TOMBSTONE = "~";
+
+/** The condition of a statement on a repository that is not deleted. */
+export function isLive({ eb }: ExpressionBuilder<Schema, "repository">) {
+  return eb("repository.name", "<", TOMBSTONE);
+}
+
+/** Whether a name is that of a deleted repository. */
+export function isTombstone(name: string): boolean {
+  return name >= TOMBSTONE;
+}
 
 /** Of a write to a repository that is deleted each time meanwhile. */
 const MAX_TRIES = 3;
@@ -66,7 +78,7 @@ const insert = statement<{ name: string; projectId: number; now: number }>()("re
 );
 
 const listAllNames = statement<{ startAfter: string; limit: number }>()("repositories.listAll", (db, p) =>
-  db.selectFrom("repository").select("name").where("name", ">", p.startAfter).where("name", "<", TOMBSTONE).orderBy("name").limit(p.limit),
+  db.selectFrom("repository").select("name").where("name", ">", p.startAfter).where(isLive).orderBy("name").limit(p.limit),
 );
 
 const listNames = statement<{ projectId: number; startAfter: string; through: string; limit: number }>()("repositories.list", (db, p) =>
@@ -88,7 +100,7 @@ const listHolding = statement<{ digest: string; limit: number }>()("repositories
     .select("repository.name")
     .where("blob.digest", "=", p.digest)
     .where("blob.damaged_at", "is", null)
-    .where("repository.name", "<", TOMBSTONE)
+    .where(isLive)
     .limit(p.limit),
 );
 

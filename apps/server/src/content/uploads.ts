@@ -9,7 +9,7 @@ import type { ExpressionBuilder } from "kysely";
 import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { UploadRecord } from "./blobs/blob-store.ts";
-import { repositoryDeleted, TOMBSTONE } from "./repositories.ts";
+import { isLive, repositoryDeleted } from "./repositories.ts";
 
 /** How long a writer holds a session without renewing: longer than any pause of a healthy process, shorter than a client's patience. */
 export const UPLOAD_LOCK_MS = 30_000;
@@ -100,7 +100,7 @@ const insert = statement<{
           cast<number>(val(p.expiresAt), "bigint").as("expires_at"),
         ])
         .where("repository.id", "=", p.repositoryId)
-        .where("repository.name", "<", TOMBSTONE),
+        .where(isLive),
     )
     .returning("id"),
 );

@@ -1,4 +1,4 @@
-// What the data plane asks of the control plane, without knowing it: compose.ts hands the answers in. A port that is not handed in
+// What the data plane asks of the control plane, without knowing it: compose/data-plane.ts hands the answers in. A port that is not handed in
 // asks nothing. Not here: any feature.
 import type { Digest } from "@berth/oci/digest";
 import type { Reference } from "@berth/oci/reference";

@@ -2,7 +2,7 @@
 import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { parseManifest, type ParsedManifest } from "@berth/oci/manifest";
-import { TOMBSTONE } from "../../content/repositories.ts";
+import { isTombstone } from "../../content/repositories.ts";
 import type { DoctorParts, ProblemKind } from "./doctor.ts";
 import {
   findManifest,
@@ -28,7 +28,7 @@ export async function checkEdges(parts: DoctorParts): Promise<number> {
     const page = await executor.all(listLinks, after);
     for (const link of page) {
       // Of a deleted repository all goes, held or not.
-      if (link.name >= TOMBSTONE) continue;
+      if (isTombstone(link.name)) continue;
       const common = { subject: link.digest, repositories: [link.name] };
       if (link.leased_until === null && link.is_held === 0) {
         if (repairs !== undefined) await leaseLink(repairs, link.repository_id, link.blob_id, clock.now() + times.leaseMs);
