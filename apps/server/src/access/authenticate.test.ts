@@ -73,7 +73,7 @@ forEachDatabase("authenticate", (create) => {
   it("hashes a password once for requests that come together and after one another", async () => {
     await addUser(test.database, `u${count}`);
     const header = basic(`u${count}`, TEST_PASSWORD);
-    await Promise.all(Array.from({ length: 20 }, () => here.authenticator.authenticate(header, TEST_ADDRESS)));
+    await Promise.all(Array.from({ length: 20 }, async () => here.authenticator.authenticate(header, TEST_ADDRESS)));
     for (let i = 0; i < 20; i++) await here.authenticator.authenticate(header, `192.0.2.${i}`);
     assert.equal(here.passwords.runs(), 1);
     clock.advance(6 * 60_000);

@@ -133,7 +133,7 @@ forEachDatabase("look-ups", (create) => {
       const [{ id }] = (await test.database.write(insert, { name: "one", now: 1 })) as [{ id: number }];
       await test.database.write(insert, { name: "two", now: 1 });
       assert.equal((await lookUp({ name: "one" }))?.id, id);
-      const together = await Promise.all(["one", "none", "two", "one"].map((name) => lookUp({ name })));
+      const together = await Promise.all(["one", "none", "two", "one"].map(async (name) => lookUp({ name })));
       assert.deepEqual(
         together.map((row) => row?.name),
         ["one", undefined, "two", "one"],

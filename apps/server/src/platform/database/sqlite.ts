@@ -5,7 +5,7 @@
 // Decision and measurements: docs/decisions/0003-group-commit-on-sqlite.md. Not here: queries, tables.
 import { close, fdatasync, open, openSync, closeSync, fsyncSync, mkdirSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
 import { RegistryError } from "@berth/oci/errors";
 import { createCheckpoints, type Checkpoints } from "./checkpoints.ts";
@@ -15,7 +15,7 @@ import { createGathering } from "./gathered-transactions.ts";
 import { createGroupSync } from "./group-sync.ts";
 import { createDiskReserve, giveUpReserve, NO_RESERVE } from "./disk-reserve.ts";
 import { sqliteOpenError, translateSqliteError } from "./sqlite-errors.ts";
-import { bind, type Statement } from "./statement.ts";
+import { executorOf } from "./sqlite-executor.ts";
 
 /** Where and how. */
 export interface SqliteOptions {
@@ -320,52 +320,6 @@ function prepareForWriting(connection: DatabaseSync): void {
   // What a process before this one left in the log becomes durable now, whether or not it was ever synced.
   connection.exec("pragma wal_checkpoint(truncate)");
   connection.exec("update berth_marker set one = 1");
-}
-
-function executorOf(connection: DatabaseSync, onBound: (bytes: number) => void, translate: (error: unknown) => unknown): Executor {
-  const prepared = new Map<Statement<never, unknown>, StatementSync>();
-  function prepare(query: Statement<never, unknown>): StatementSync {
-    let found = prepared.get(query);
-    if (found === undefined) {
-      found = connection.prepare(query.compiled("sqlite").text);
-      prepared.set(query, found);
-    }
-    return found;
-  }
-  function values(query: Statement<never, unknown>, parameters: Readonly<Record<string, unknown>>): SQLInputValue[] {
-    let bytes = 0;
-    const bound = bind(query.compiled("sqlite"), parameters).map((value) => {
-      const input = Array.isArray(value) ? JSON.stringify(value) : (value as SQLInputValue);
-      if (typeof input === "string" || input instanceof Uint8Array) bytes += input.length;
-      return input;
-    });
-    onBound(bytes);
-    return bound;
-  }
-  return {
-    dialect: "sqlite",
-    async all(query, parameters) {
-      try {
-        return prepare(query).all(...values(query, parameters)) as never;
-      } catch (error) {
-        throw translate(error);
-      }
-    },
-    async first(query, parameters) {
-      try {
-        return prepare(query).get(...values(query, parameters)) as never;
-      } catch (error) {
-        throw translate(error);
-      }
-    },
-    async run(query, parameters) {
-      try {
-        return Number(prepare(query).run(...values(query, parameters)).changes);
-      } catch (error) {
-        throw translate(error);
-      }
-    },
-  };
 }
 
 function toError(thrown: unknown): Error {
