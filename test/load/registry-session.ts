@@ -16,8 +16,8 @@ export interface Endpoint {
 export interface Session {
   /** Sends a request within a repository (`blobs/...`), or, with an empty repository, under /v2/. */
   request(sent: RepositoryRequest, expected: readonly number[]): Promise<Answer>;
-  /** The Authorization header for a repository (all actions) or for the catalog when it is empty. */
-  authorization(repository: string): Promise<string | undefined>;
+  /** The Authorization header for a repository (all actions) or for the catalog when it is empty, and to pull from another one. */
+  authorization(repository: string, from?: string): Promise<string | undefined>;
   close(): void;
 }
 
@@ -30,6 +30,8 @@ export interface RepositoryRequest {
   readonly body?: readonly Buffer[];
   /** False sends the request without a token although the registry would ask for one. */
   readonly authorized?: boolean;
+  /** The repository that a mount reads from: the token names it as well. */
+  readonly from?: string;
 }
 
 /** Opens a session of up to `connections` connections. */
@@ -37,13 +39,15 @@ export function openSession(endpoint: Endpoint, connections: number): Session {
   const base = new URL(endpoint.base);
   const agent: Agent = createAgent(base, connections);
   const authorize = createAuthorizer(agent, base, endpoint.credentials);
-  const authorization = (repository: string): Promise<string | undefined> =>
-    authorize(repository === "" ? "registry:catalog:*" : `repository:${repository}:pull,push,delete`);
+  const authorization = (repository: string, from?: string): Promise<string | undefined> => {
+    const scope = repository === "" ? "registry:catalog:*" : `repository:${repository}:pull,push,delete`;
+    return authorize(from === undefined ? scope : `${scope} repository:${from}:pull`);
+  };
   return {
     authorization,
     request: async (sent, expected) => {
       const path = /^https?:|^\//.test(sent.target) ? sent.target : pathOf(sent.repository, sent.target);
-      const header = sent.authorized === false ? undefined : await authorization(sent.repository);
+      const header = sent.authorized === false ? undefined : await authorization(sent.repository, sent.from);
       const headers = header === undefined ? sent.headers : { ...sent.headers, authorization: header };
       const { method, body } = sent;
       const url = new URL(path, base);
@@ -113,7 +117,7 @@ export async function pullImage(session: Session, repository: string, tag: strin
 export async function mountBlob(session: Session, repository: string, from: string, content: Content): Promise<void> {
   const query = new URLSearchParams({ mount: content.digest, from });
   const target = `blobs/uploads/?${query.toString()}`;
-  const answer = await session.request({ method: "POST", repository, target, body: [] }, [201, 202]);
+  const answer = await session.request({ method: "POST", repository, target, body: [], from }, [201, 202]);
   if (answer.status === 202) await pushBlob(session, repository, content);
 }
 
