@@ -42,8 +42,12 @@ export interface SmallUploadParts {
   readonly uploads: Uploads;
   readonly blobs: Blobs;
   readonly store: BlobStore;
+  /** Blobs up to this lie in the database. */
   readonly inlineMaxBytes: number;
+  /** Largest blob. */
   readonly maxBlobBytes: number;
+  /** Called with the length of every piece of a body. */
+  readonly noteRead: (bytes: number) => void;
 }
 
 // A session's content while it is small enough for the database stands in its row, instead of the store's record.
@@ -55,7 +59,7 @@ export const UNTOUCHED: UploadRecord = { [INLINE]: "" };
 
 /** Makes the small uploads. */
 export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
-  const { repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes } = parts;
+  const { repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, noteRead } = parts;
 
   function commit(
     grant: Grant<"push">,
@@ -64,7 +68,7 @@ export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
     bytes: Buffer,
     upload: RestingUpload | undefined,
   ): Promise<void> {
-    const isIntact = async (key: StorageKey, sizeBytes: number): Promise<boolean> => (await store.stat(key))?.sizeBytes === sizeBytes;
+    const isIntact = isIntactIn(store);
     return blobs.commit(grant, repositoryId, { digest, sizeBytes: bytes.length, place: { bytes }, upload, isAlone: true, isIntact });
   }
 
@@ -78,6 +82,7 @@ export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
       let receivedBytes = 0;
       for await (const piece of chunk.body) {
         receivedBytes += piece.length;
+        noteRead(piece.length);
         if (receivedBytes > lengthBytes) break;
         // Copied: a piece is only valid until the next one.
         pieces.push(Buffer.from(piece));
@@ -112,6 +117,11 @@ export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
       await repositories.writing(grant, (repositoryId) => commit(grant, repositoryId, digest, bytes, undefined));
     },
   };
+}
+
+/** Whether a store has bytes of that size at a key: what a commit asks of an older copy. */
+export function isIntactIn(store: BlobStore): (key: StorageKey, sizeBytes: number) => Promise<boolean> {
+  return async (key, sizeBytes) => (await store.stat(key))?.sizeBytes === sizeBytes;
 }
 
 /** Whether a session's bytes stand in its row. */

@@ -5,10 +5,10 @@ import { algorithmOf, createHasher, digestOf, type Digest, type DigestAlgorithm,
 import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
-import type { BlobPlace, Blobs } from "../content/blobs.ts";
-import type { BlobStore, StorageKey, UploadRecord } from "../content/blobs/blob-store.ts";
-import { isRepositoryDeleted, type Repositories } from "../content/repositories.ts";
-import { claimLost, UPLOAD_LOCK_MS, type ClaimedUpload, type Upload, type Uploads } from "../content/uploads.ts";
+import type { BlobPlace } from "../content/blobs.ts";
+import type { StorageKey, UploadRecord } from "../content/blobs/blob-store.ts";
+import { isRepositoryDeleted } from "../content/repositories.ts";
+import { claimLost, UPLOAD_LOCK_MS, type ClaimedUpload, type Upload } from "../content/uploads.ts";
 import type { Database } from "../platform/database/database.ts";
 import { createPrefixBuffer } from "./prefix-buffer.ts";
 import {
@@ -16,12 +16,14 @@ import {
   inlineBytes,
   inlineRecord,
   isInline,
+  isIntactIn,
   startsElsewhere,
   tooLarge,
   UNTOUCHED,
   verify,
   wrongLength,
   type Chunk,
+  type SmallUploadParts,
 } from "./small-uploads.ts";
 
 /** Hash states kept between requests: about 1 KB each. A session whose state was dropped costs one more read of its bytes. */
@@ -51,18 +53,8 @@ export interface UploadSessions {
 }
 
 /** What sessions need. */
-export interface UploadSessionParts {
+export interface UploadSessionParts extends SmallUploadParts {
   readonly database: Database;
-  readonly repositories: Repositories;
-  readonly uploads: Uploads;
-  readonly blobs: Blobs;
-  readonly store: BlobStore;
-  /** Blobs up to this lie in the database. */
-  readonly inlineMaxBytes: number;
-  /** Largest blob. */
-  readonly maxBlobBytes: number;
-  /** Called with the length of every piece of a body. */
-  readonly noteRead: (bytes: number) => void;
   /** Called when clearing up behind a finished upload failed: nobody waits for it, and the sweep does it later. */
   readonly onBackgroundError: (error: unknown) => void;
 }
@@ -225,7 +217,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       place,
       upload,
       isAlone,
-      isIntact: async (key, size) => (await store.stat(key))?.sizeBytes === size,
+      isIntact: isIntactIn(store),
     });
     hashStates.delete(upload.id);
     if ("key" in place) settle(upload, place.key, isAlone).catch(onBackgroundError);
