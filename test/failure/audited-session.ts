@@ -40,10 +40,20 @@ export interface SmallImage {
   readonly layer: Buffer;
 }
 
+/** What a server says of its readiness. */
+export interface Readiness {
+  /** Of HTTP. */
+  readonly status: number;
+  readonly state: string;
+  /** By part: `database`, `store`. */
+  readonly checks: Readonly<Record<string, string>>;
+}
+
 /** A server and its judge. */
 export interface AuditedServer extends ServerProcess {
   /** Sends a request as the administrator. Rejects where the connection breaks, whole answers or not. */
   send(method: string, path: string, options?: SendOptions): Promise<Answer>;
+  readiness(): Promise<Readiness>;
   /** Sends until an answer satisfies. */
   until(what: string, ask: () => Promise<boolean>): Promise<void>;
   /** Fails unless every answer with a status of 500 or more so far is in the log, with a cause. Gives how many there were. */
@@ -104,6 +114,12 @@ export async function startAudited(options: ServerOptions): Promise<AuditedServe
     return found;
   }
 
+  async function readiness(): Promise<Readiness> {
+    const { status, bytes } = await send("GET", "/readyz");
+    const { status: state, checks } = JSON.parse(bytes.toString()) as { status: string; checks: Readonly<Record<string, string>> };
+    return { status, state, checks };
+  }
+
   async function until(what: string, ask: () => Promise<boolean>): Promise<void> {
     const giveUpAt = performance.now() + TRUE_WITHIN_MS;
     while (!(await ask())) {
@@ -124,6 +140,7 @@ export async function startAudited(options: ServerOptions): Promise<AuditedServe
   return {
     ...server,
     send,
+    readiness,
     until,
     pushBlob,
     putManifest,

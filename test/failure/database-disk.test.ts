@@ -16,16 +16,9 @@ import { mountSmallDisk, type SmallDisk } from "./small-disk.ts";
 
 const MIB = 1024 * 1024;
 
-interface Readiness {
-  readonly status: number;
-  readonly state: string;
-  readonly database: string;
-}
-
-async function readinessOf(server: AuditedServer): Promise<Readiness> {
-  const answer = await server.send("GET", "/readyz");
-  const { status: state, checks } = JSON.parse(answer.bytes.toString()) as { status: string; checks: { database: string } };
-  return { status: answer.status, state, database: checks.database };
+async function databaseOf(server: AuditedServer): Promise<object> {
+  const { status, state, checks } = await server.readiness();
+  return { status, state, database: checks["database"] };
 }
 
 /** Pushes small images, all of which the database holds, until one is refused; what was acknowledged is added to `kept`. */
@@ -104,11 +97,11 @@ it("goes on reading while the disk of PostgreSQL's tables is full, and writing o
     disk.fill();
     assertRefused(await pushUntilRefused(server, kept), "STORAGE_FULL");
     t.diagnostic(`${kept.length} pushes acknowledged before the first refusal`);
-    await server.until("word of the full disk", async () => (await readinessOf(server)).database === "STORAGE_FULL");
-    assert.deepEqual(await readinessOf(server), { status: 200, state: "full", database: "STORAGE_FULL" });
+    await server.until("word of the full disk", async () => (await server.readiness()).checks["database"] === "STORAGE_FULL");
+    assert.deepEqual(await databaseOf(server), { status: 200, state: "full", database: "STORAGE_FULL" });
     // It stays so although nobody writes: a probe holds for a second.
     await sleep(2_500);
-    assert.deepEqual(await readinessOf(server), { status: 200, state: "full", database: "STORAGE_FULL" });
+    assert.deepEqual(await databaseOf(server), { status: 200, state: "full", database: "STORAGE_FULL" });
     for (const image of kept) await server.pull(image);
     for (const path of ["/v2/library/app/tags/list", "/v2/_catalog", "/token?service=berth&scope=repository:library/app:pull"])
       assert.equal((await server.send("GET", path)).status, 200);
@@ -118,7 +111,7 @@ it("goes on reading while the disk of PostgreSQL's tables is full, and writing o
     if (deletion.status !== 202) assertRefused(deletion, "STORAGE_FULL");
 
     disk.free();
-    await server.until("readiness", async () => (await readinessOf(server)).state === "ok");
+    await server.until("readiness", async () => (await server.readiness()).state === "ok");
     const later = makeImage("library/app", "later", 300_000);
     await server.push(later);
     for (const image of [...kept, later]) await server.pull(image);
@@ -138,8 +131,8 @@ it("says that PostgreSQL is away when its log's disk is full, and loses nothing 
     t.diagnostic(`${kept.length} pushes acknowledged before the first refusal`);
     // It ends itself, and does not come up again: its recovery needs room in the log.
     await server.until("PostgreSQL's end", async () => (await readFile(postgres.logFile, "utf8")).includes("database system is shut down"));
-    await server.until("word of it", async () => (await readinessOf(server)).database === "UNAVAILABLE");
-    assert.equal((await readinessOf(server)).status, 503);
+    await server.until("word of it", async () => (await server.readiness()).checks["database"] === "UNAVAILABLE");
+    assert.equal((await server.readiness()).status, 503);
     assert.equal((await server.send("GET", "/healthz")).status, 200);
     for (const [method, path] of [
       ["GET", "/v2/library/app/manifests/first"],
@@ -153,7 +146,7 @@ it("says that PostgreSQL is away when its log's disk is full, and loses nothing 
     // As its service manager does, or an operator.
     await postgres.crash();
     await postgres.resume();
-    await server.until("readiness", async () => (await readinessOf(server)).state === "ok");
+    await server.until("readiness", async () => (await server.readiness()).state === "ok");
     for (const image of kept) await server.pull(image);
     const later = makeImage("library/app", "later", 300_000);
     await server.push(later);

@@ -38,12 +38,6 @@ async function createRobot(server: AuditedServer, name: string): Promise<Answer>
   return server.send("POST", "/api/v1/projects/full/robots", { body, type: "application/json" });
 }
 
-async function checksOf(server: AuditedServer): Promise<{ status: number; state: string; checks: Record<string, string> }> {
-  const answer = await server.send("GET", "/readyz");
-  const { status: state, checks } = JSON.parse(answer.bytes.toString()) as { status: string; checks: Record<string, string> };
-  return { status: answer.status, state, checks };
-}
-
 /** Files below a directory, also where it was never made. */
 async function filesBelow(directory: string): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => []);
@@ -120,7 +114,7 @@ for (const full of ["both", "the database", "the blobs"] as const) {
         const told = { database: full === "the blobs" ? "ok" : "STORAGE_FULL", store: full === "the database" ? "ok" : "STORAGE_FULL" };
         // A busy machine may be too slow for one probe.
         await server.until(`readiness tells ${JSON.stringify(told)}`, async () => {
-          const { status, state, checks } = await checksOf(server);
+          const { status, state, checks } = await server.readiness();
           return status === 200 && state === "full" && checks["database"] === told.database && checks["store"] === told.store;
         });
 
@@ -144,7 +138,7 @@ for (const full of ["both", "the database", "the blobs"] as const) {
 
         // With room all goes on by itself.
         disk.free();
-        await server.until("readiness", async () => (await checksOf(server)).state === "ok");
+        await server.until("readiness", async () => (await server.readiness()).state === "ok");
         const later = makeImage("full/app", "later", 2 * MIB);
         await server.push(later);
         assert.equal((await server.putManifest(kept)).status, 201);

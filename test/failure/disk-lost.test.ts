@@ -20,19 +20,14 @@ import { mountExt4, mountSmallDisk } from "./small-disk.ts";
 const run = promisify(execFile);
 const MIB = 1024 * 1024;
 
-async function readyState(server: AuditedServer): Promise<{ readonly status: number; readonly checks: Record<string, string> }> {
-  const answer = await server.send("GET", "/readyz");
-  return { status: answer.status, checks: (JSON.parse(answer.bytes.toString()) as { checks: Record<string, string> }).checks };
-}
-
 async function untilReady(server: AuditedServer): Promise<void> {
-  await server.until("readiness", async () => (await readyState(server)).status === 200);
+  await server.until("readiness", async () => (await server.readiness()).status === 200);
 }
 
 /** Waits until readiness says this and nothing else: a busy machine's healthy half may be too slow for one probe. */
 async function untilUnready(server: AuditedServer, checks: Readonly<Record<string, string>>): Promise<void> {
   await server.until(`readiness tells ${JSON.stringify(checks)}`, async () => {
-    const ready = await readyState(server);
+    const ready = await server.readiness();
     return ready.status === 503 && Object.entries(checks).every(([part, state]) => ready.checks[part] === state);
   });
 }

@@ -65,16 +65,9 @@ async function openRelay(address: string, port: number, target: number): Promise
   };
 }
 
-interface Checks {
-  readonly status: number;
-  readonly database: string;
-  readonly store: string;
-}
-
-async function checksOf(server: AuditedServer): Promise<Checks> {
-  const answer = await server.send("GET", "/readyz");
-  const { checks } = JSON.parse(answer.bytes.toString()) as { checks: { database: string; store: string } };
-  return { status: answer.status, ...checks };
+async function checksOf(server: AuditedServer): Promise<object> {
+  const { status, checks } = await server.readiness();
+  return { status, ...checks };
 }
 
 function assertAway(what: string, answer: Answer): void {
@@ -148,7 +141,7 @@ async function goThrough(t: TestContext): Promise<void> {
     assert.ok(names.asked(STORE) - askedBefore < away.length, `asked ${names.asked(STORE) - askedBefore} times`);
     setNames(place);
     await storeRelay.open();
-    await server.until("readiness", async () => (await checksOf(server)).status === 200);
+    await server.until("readiness", async () => (await server.readiness()).status === 200);
   }
 
   for (const failure of ["nxdomain", "servfail", "silence"] as const) {
@@ -165,7 +158,7 @@ async function goThrough(t: TestContext): Promise<void> {
     const [oldStore, oldDatabase] = [relays.get(`${STORE} ${place}`)!, relays.get(`${DATABASE} ${place}`)!];
     await oldStore.close();
     assert.equal((await server.send("GET", "/v2/library/app/manifests/v1")).status, 200);
-    await server.until("word of the store", async () => (await checksOf(server)).status === 503);
+    await server.until("word of the store", async () => (await server.readiness()).status === 503);
     assert.deepEqual(await checksOf(server), { status: 503, database: "ok", store: "UNAVAILABLE" });
     const [read, written] = await Promise.all([server.send("GET", layer), server.pushBlob("library/app", Buffer.alloc(MIB, failure))]);
     assertAway("a read of the store", read);
@@ -178,12 +171,12 @@ async function goThrough(t: TestContext): Promise<void> {
       ["POST", "/v2/library/app/blobs/uploads/"],
     ] as const)
       assertAway(path, await server.send(method, path));
-    await server.until("word of the database", async () => (await checksOf(server)).database === "UNAVAILABLE");
+    await server.until("word of the database", async () => (await server.readiness()).checks["database"] === "UNAVAILABLE");
     assert.equal((await server.send("GET", "/healthz")).status, 200);
 
     // They come back elsewhere.
     setNames(next);
-    await server.until("readiness", async () => (await checksOf(server)).status === 200);
+    await server.until("readiness", async () => (await server.readiness()).status === 200);
     await server.pull(image);
     const later = makeImage("library/app", failure, 2 * MIB);
     await server.push(later);

@@ -18,9 +18,8 @@ const MIB = 1024 * 1024;
 const OCTETS = "application/octet-stream";
 
 async function readinessOf(server: AuditedServer): Promise<string> {
-  const answer = await server.send("GET", "/readyz");
-  const { status, checks } = JSON.parse(answer.bytes.toString()) as { status: string; checks: { store: string } };
-  return `${answer.status} ${status} ${checks.store}`;
+  const { status, state, checks } = await server.readiness();
+  return `${status} ${state} ${checks["store"]}`;
 }
 
 function assertRefused(what: string, answer: Answer): void {
