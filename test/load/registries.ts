@@ -48,7 +48,9 @@ export interface RegistryProcess {
 /** How a start differs from the usual one. */
 export interface StartSettings {
   /** Collect at once what is deleted, where the registry would wait for hours and the bench would see nothing of it. */
-  readonly collectAtOnce: boolean;
+  readonly collectAtOnce?: boolean;
+  /** Write a line for each request. */
+  readonly accessLog?: boolean;
 }
 
 /** A program that can be started as a registry. */
@@ -64,6 +66,8 @@ interface Launch {
   readonly env: Readonly<Record<string, string>>;
   /** Further environment for `collectAtOnce`. */
   readonly collectAtOnceEnv?: Readonly<Record<string, string>>;
+  /** Further environment for `accessLog`. */
+  readonly accessLogEnv: Readonly<Record<string, string>>;
   readonly label: string;
   readonly credentials: Endpoint["credentials"];
 }
@@ -94,11 +98,15 @@ const berth: Program = {
         BERTH_GC_GRACE_SECONDS: "0s",
         BERTH_GC_INTERVAL_SECONDS: "1s",
       },
+      accessLogEnv: { BERTH_LOG_REQUESTS: "all" },
       label: `Berth ${version}, authentication on, token sent`,
       credentials: { user: "admin", password },
     };
   },
 };
+
+/** Overrides what `writeDistributionConfig` says. */
+const DISTRIBUTION_ACCESS_LOG = { REGISTRY_LOG_ACCESSLOG_DISABLED: "false" };
 
 const distribution: Program = {
   name: "distribution",
@@ -109,7 +117,7 @@ const distribution: Program = {
     // Without this, version 3 tries to reach a trace collector.
     const env = { OTEL_TRACES_EXPORTER: "none" };
     const label = "distribution 3.1.2 (Go), no authentication, which flatters it";
-    return { command, args: ["serve", config], env, label, credentials: undefined };
+    return { command, args: ["serve", config], env, accessLogEnv: DISTRIBUTION_ACCESS_LOG, label, credentials: undefined };
   },
 };
 
@@ -122,7 +130,7 @@ const dockerRegistry: Program = {
     const version = /\d+\.\d+\.\d+/.exec(stdout)?.[0] ?? "of unknown version";
     const label = `docker-registry ${version} (Debian), no authentication, which flatters it`;
     const config = await writeDistributionConfig(folder, port);
-    return { command, args: ["serve", config], env: {}, label, credentials: undefined };
+    return { command, args: ["serve", config], env: {}, accessLogEnv: DISTRIBUTION_ACCESS_LOG, label, credentials: undefined };
   },
 };
 
@@ -222,7 +230,11 @@ async function launchProcess(launch: Launch, base: string, folder: string): Prom
     },
     restart: async (settings) => {
       await stop();
-      const env = settings?.collectAtOnce === true ? { ...launch.env, ...launch.collectAtOnceEnv } : launch.env;
+      const env = {
+        ...launch.env,
+        ...(settings?.collectAtOnce === true && launch.collectAtOnceEnv),
+        ...(settings?.accessLog === true && launch.accessLogEnv),
+      };
       const spawnedAt = performance.now();
       child = spawnLogged({ ...launch, env }, logPath);
       await untilAnswering(child, base, logPath);

@@ -287,6 +287,11 @@ export const CONFIG_SCHEMA = {
   log: {
     level: oneOf(["fatal", "error", "warn", "info", "debug", "trace", "silent"], { standard: "info", about: "The least that is logged." }),
     format: oneOf(["auto", "json", "pretty"], { standard: "auto", about: "`auto` is pretty on a terminal and json elsewhere." }),
+    requests: oneOf(["none", "changes", "all"], {
+      standard: "changes",
+      about:
+        "Which requests get a line, with account, address, repository, status, bytes and time. `changes`: writes and refused logins; `all`: every request, which is an access log.",
+    }),
   },
   metrics: {
     listen: optional(

@@ -6,6 +6,7 @@ import { createHealth } from "../http/health.ts";
 import { createSemaphore } from "../http/limits.ts";
 import { startMetricsServer, type MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
+import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
 import { startServer, type Handler } from "../http/server.ts";
 import { answerToken } from "../http/token.ts";
 import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
@@ -78,7 +79,7 @@ async function openServers(
     {
       v2: dataPlane.handler,
       paths: new Map([
-        ["/token", (request, response, context) => answerToken({ authenticator, tokens }, request, response, context.remoteAddress)],
+        ["/token", (request, response, context) => answerToken({ authenticator, tokens }, request, response, context)],
         ["/healthz", health.live],
         ["/readyz", health.ready],
         ["/metrics", health.metrics],
@@ -88,7 +89,12 @@ async function openServers(
     },
     {
       slots: requestSlots,
-      contextOf: (request) => ({ id: requestIds(request.headers["x-request-id"]), remoteAddress: addressOf(request).remoteAddress }),
+      contextOf: (request) => ({
+        id: requestIds(request.headers["x-request-id"]),
+        remoteAddress: addressOf(request).remoteAddress,
+        record: createRequestRecord(),
+      }),
+      requestLog: createRequestLog(logger, config.log.requests),
       traced:
         tracing === undefined
           ? undefined

@@ -25,6 +25,7 @@ import { MAX_SCOPES, parseScopes } from "../access/scopes.ts";
 import { forEachDatabase } from "../platform/database/databases.testing.ts";
 import { createApi } from "./api/api.ts";
 import { sendError } from "./error-response.ts";
+import { createRequestRecord } from "./request-log.ts";
 import { answerToken } from "./token.ts";
 import { createClientAddressReader } from "./trusted-proxies.ts";
 
@@ -120,9 +121,10 @@ forEachDatabase("credentials", (create) => {
     let running = 0;
     const port = await listen(t, async (request, response) => {
       running++;
+      const context = { id: "test", remoteAddress: TEST_ADDRESS, record: createRequestRecord() };
       try {
-        if (request.url === "/token") await answerToken({ ...access, formTimeoutMs: 100 }, request, response, TEST_ADDRESS);
-        else await api(request, response, { id: "test" });
+        if (request.url === "/token") await answerToken({ ...access, formTimeoutMs: 100 }, request, response, context);
+        else await api(request, response, context);
       } catch (error) {
         sendError(request, response, error);
       } finally {

@@ -11,6 +11,7 @@ import type { ReloadingKeyPair } from "../platform/tls.ts";
 import type { RequestSpan } from "../platform/tracing.ts";
 import { isServerFault, sendError } from "./error-response.ts";
 import type { Semaphore } from "./limits.ts";
+import { recordError, type RequestLog } from "./request-log.ts";
 import type { RequestContext, V2Handler } from "./v2/handler.ts";
 
 /** Answers one request. */
@@ -44,6 +45,8 @@ export interface Handlers {
 export interface Entrance {
   readonly slots: Semaphore;
   readonly contextOf: (request: IncomingMessage) => RequestContext;
+  /** Undefined where no request gets a line in the log. */
+  readonly requestLog?: RequestLog | undefined;
   /** Runs the answer in a span; undefined where there are no traces. */
   readonly traced?:
     | ((
@@ -79,7 +82,7 @@ const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
 
 /** Starts listening. */
 export async function startServer(options: ServerOptions, handlers: Handlers, entrance: Entrance): Promise<RunningServer> {
-  const { slots, contextOf, traced } = entrance;
+  const { slots, contextOf, requestLog, traced } = entrance;
 
   function answer(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     const url = request.url ?? "/";
@@ -121,6 +124,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     try {
       await handler(request, response, context);
     } catch (error) {
+      recordError(context.record, error, request);
       if (isServerFault(error)) options.logger.error({ err: error, requestId: context.id, url }, "request failed");
       const isUnauthorized = error instanceof RegistryError && error.code === "UNAUTHORIZED";
       sendError(request, response, error, {
@@ -133,6 +137,26 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   function dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url !== undefined && !request.url.startsWith("/")) request.url = originForm(request.url);
     const context = contextOf(request);
+    return requestLog === undefined ? answerOne(request, response, context) : answerAndLog(requestLog, request, response, context);
+  }
+
+  async function answerAndLog(log: RequestLog, request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
+    const startedAt = performance.now();
+    const { socket } = request;
+    const { bytesRead, bytesWritten } = socket;
+    try {
+      await answerOne(request, response, context);
+    } finally {
+      log.end(request, response, {
+        ...context,
+        milliseconds: performance.now() - startedAt,
+        receivedBytes: socket.bytesRead - bytesRead,
+        sentBytes: socket.bytesWritten - bytesWritten,
+      });
+    }
+  }
+
+  function answerOne(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     // Probes come every second and would be most of all traces.
     if (UNBOUNDED_PATHS.has(request.url ?? "/")) return answer(request, response, context);
     if (traced === undefined) return enter(request, response, context);
@@ -144,6 +168,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       try {
         await slots.enter();
       } catch (error) {
+        recordError(context.record, error, request);
         sendError(request, response, error, { "x-request-id": context.id });
         return;
       }

@@ -5,6 +5,8 @@ import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Tokens } from "../access/tokens.ts";
 import { withIdleTimeout } from "./limits.ts";
+import { recordError } from "./request-log.ts";
+import type { RequestContext } from "./v2/handler.ts";
 
 /** A form holds a password, a scope and little else. */
 const MAX_FORM_BYTES = 16 * 1024;
@@ -25,9 +27,10 @@ export async function answerToken(
   { authenticator, tokens, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
   request: IncomingMessage,
   response: ServerResponse,
-  remoteAddress: string,
+  { remoteAddress, record }: RequestContext,
 ): Promise<void> {
   const { authorization } = request.headers;
+  record.operation = "token";
   let parameters: URLSearchParams;
   let caller;
   if (request.method === "GET") {
@@ -40,13 +43,19 @@ export async function answerToken(
       throw new RegistryError("UNSUPPORTED", { message: "grant_type must be password", detail: { grantType }, status: 400 });
     }
     const username = parameters.get("username") ?? "";
-    caller =
-      username === ""
-        ? await authenticator.authenticate(authorization, remoteAddress)
-        : await authenticator.authenticateSecret(username, parameters.get("password") ?? "", remoteAddress);
+    if (username === "") caller = await authenticator.authenticate(authorization, remoteAddress);
+    else {
+      try {
+        caller = await authenticator.authenticateSecret(username, parameters.get("password") ?? "", remoteAddress);
+      } catch (error) {
+        recordError(record, error, request, username);
+        throw error;
+      }
+    }
   } else {
     throw new RegistryError("UNSUPPORTED", { headers: { allow: "GET, POST" } });
   }
+  if (caller.kind === "account") record.account = caller.name;
   const answer = JSON.stringify(await tokens.issueToken(caller, parameters.getAll("scope")));
   response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(answer), "cache-control": "no-store" });
   response.end(answer);

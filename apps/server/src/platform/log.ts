@@ -68,6 +68,27 @@ function describeError(error: unknown, depth: number): unknown {
   };
 }
 
+/** Whether lines of a level are written at all. */
+export function isLogged(logger: Logger, level: "info" | "debug"): boolean {
+  return logger.isLevelEnabled(level);
+}
+
+/**
+ * A cheaper way to write lines of level info, for one a request: a fifth of what the logger takes. Values are texts, numbers, and flat
+ * objects of texts; the caller sees to it that no field holds a secret by its name, and secrets in texts are masked as everywhere.
+ */
+export function lineWriterOf(logger: Logger): (fields: Readonly<Record<string, unknown>>, message: string) => void {
+  const stream = (logger as unknown as Record<symbol, DestinationStream>)[pino.symbols.streamSym];
+  const mixin = (logger as unknown as Record<symbol, unknown>)[pino.symbols.mixinSym];
+  // Lines that carry a trace's ids get them from the logger.
+  if (stream === undefined || mixin !== undefined) return (fields, message) => logger.info(fields, message);
+  return (fields, message) => {
+    const text = JSON.stringify(fields);
+    const rest = text.length > 2 ? `,${text.slice(1, -1)}` : "";
+    stream.write(maskText(`{"level":"info","time":"${new Date().toISOString()}"${rest},"msg":${JSON.stringify(message)}}\n`));
+  };
+}
+
 /** Makes an id for each request: a client's own `x-request-id` when it is harmless, else one that no other process makes. */
 export function createRequestIds(): (header: string | readonly string[] | undefined) => string {
   // 48 random bits tell processes apart; the count tells this one's requests apart, and costs nothing.

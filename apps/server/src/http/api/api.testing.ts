@@ -10,6 +10,7 @@ import { Compile } from "typebox/compile";
 import { basic, createTestAccess, type TestAccess } from "../../access/access.testing.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
+import { createRequestRecord } from "../request-log.ts";
 import { createApi } from "./api.ts";
 
 /** An answer, as a test looks at it. */
@@ -41,7 +42,9 @@ export async function startTestApi(database: Database, clock: Clock): Promise<Te
     logger: pino({ level: "silent" }),
     addressOf: (request) => ({ remoteAddress: request.socket.remoteAddress ?? "" }),
   });
-  const server = createServer((request, response) => void handler(request, response, { id: "test-request" }));
+  const server = createServer(
+    (request, response) => void handler(request, response, { id: "test-request", record: createRequestRecord() }),
+  );
   await new Promise<void>((resolve) => {
     server.listen(0, "127.0.0.1", resolve);
   });

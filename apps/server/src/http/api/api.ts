@@ -24,6 +24,7 @@ import type { Logger } from "../../platform/log.ts";
 import type { RequestSpan } from "../../platform/tracing.ts";
 import { VERSION } from "../../platform/version.ts";
 import { errorAnswer, sendError } from "../error-response.ts";
+import { createRequestRecord, type RequestRecord } from "../request-log.ts";
 import { registerApi } from "./register-api.ts";
 
 /** What the control plane is made of. */
@@ -48,6 +49,7 @@ export type ApiHandler = (request: IncomingMessage, response: ServerResponse, co
 
 interface ApiRequestContext {
   readonly id: string;
+  readonly record: RequestRecord;
   readonly span?: RequestSpan;
 }
 
@@ -91,6 +93,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ],
     authenticator,
     logger,
+    recordOf: (request) => contexts.get(request.raw)?.record ?? createRequestRecord(),
     remoteAddressOf: (request) => addressOf(request.raw).remoteAddress,
     version: VERSION,
   });

@@ -10,6 +10,7 @@ import { UnauthorizedError } from "../../access/challenge.ts";
 import type { ApiContext } from "../../features/api-context.ts";
 import type { Logger } from "../../platform/log.ts";
 import { errorAnswer, isServerFault } from "../error-response.ts";
+import { recordError, type RequestRecord } from "../request-log.ts";
 import { createInputCheck } from "./validate.ts";
 
 /** What the control plane needs. */
@@ -19,6 +20,8 @@ export interface ApiParts {
   readonly logger: Logger;
   /** The address of who sent the request, behind trusted proxies as well. */
   readonly remoteAddressOf: (request: FastifyRequest) => string;
+  /** What the log is to say of a request. */
+  readonly recordOf: (request: FastifyRequest) => RequestRecord;
   /** The program's version, for the OpenAPI document. */
   readonly version: string;
 }
@@ -43,8 +46,8 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
         reply.header("cache-control", "no-store");
         refuseOtherSites(request);
       });
-      api.setErrorHandler((error, request, reply) => sendError(parts.logger, error, request, reply));
-      api.setNotFoundHandler((request, reply) => sendError(parts.logger, new ApiError("OPERATION_UNKNOWN"), request, reply));
+      api.setErrorHandler((error, request, reply) => sendError(parts, error, request, reply));
+      api.setNotFoundHandler((request, reply) => sendError(parts, new ApiError("OPERATION_UNKNOWN"), request, reply));
 
       for (const { operation, handle } of parts.routes) {
         const check = createInputCheck(operation);
@@ -53,10 +56,18 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
           url: operation.path.replaceAll(/\{(\w+)\}/g, ":$1"),
           async handler(request, reply) {
             const remoteAddress = parts.remoteAddressOf(request);
+            const record = parts.recordOf(request);
+            record.operation = operation.id;
+            record.isWrite = operation.method !== "GET";
+            record.target = request.params as Record<string, string>;
             const caller = await parts.authenticator.authenticate(request.headers.authorization, remoteAddress);
+            if (caller.kind === "account") record.account = caller.name;
             // A token of the data plane says nothing about this one; each rule refuses it as well, but a list for everyone has no rule.
             if (caller.access !== undefined) throw new UnauthorizedError({ message: TOKEN_REFUSED });
             const input = check({ params: request.params, query: request.query, body: request.body });
+            // What is made has its name in the body.
+            const name = (input.body as { readonly name?: unknown } | undefined)?.name;
+            if (typeof name === "string") record.target = { ...record.target, name };
             const answer = await handle(input, { caller, remoteAddress });
             reply.code(operation.status);
             return operation.answer === undefined ? reply.send() : reply.send(answer);
@@ -92,9 +103,11 @@ function refuseOtherSites(request: FastifyRequest): void {
   if (!isSafe && (site === "cross-site" || site === "same-site")) throw new ApiError("CROSS_SITE_REFUSED");
 }
 
-async function sendError(logger: Logger, thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function sendError(parts: ApiParts, thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const error = fromFramework(thrown);
-  if (isServerFault(error)) logger.error({ err: error, requestId: request.id, url: request.url, method: request.method }, "request failed");
+  recordError(parts.recordOf(request), error, request.raw);
+  if (isServerFault(error))
+    parts.logger.error({ err: error, requestId: request.id, url: request.url, method: request.method }, "request failed");
   const { status, headers, body } = errorAnswer(error);
   if (status === 401) reply.header("www-authenticate", BASIC_CHALLENGE);
   // The rest of a refused body is not read.

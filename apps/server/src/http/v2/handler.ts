@@ -2,11 +2,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../../access/authenticate.ts";
+import type { Caller } from "../../access/caller.ts";
 import { challenge } from "../../access/challenge.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Metrics, OperationMeter } from "../../platform/metrics.ts";
 import type { RequestSpan, SpanAttributes } from "../../platform/tracing.ts";
 import { API_VERSION_HEADER, isServerFault, sendError } from "../error-response.ts";
+import { recordError, type RequestRecord } from "../request-log.ts";
 import { ClientGoneError } from "./blob-response.ts";
 import { parseRequest, type V2Kind, type V2Request } from "./parse-request.ts";
 import type { V2Exchange, V2Routes } from "./routes.ts";
@@ -26,6 +28,8 @@ export interface V2HandlerParts {
 export interface RequestContext {
   readonly id: string;
   readonly remoteAddress: string;
+  /** What is learnt of it on its way. */
+  readonly record: RequestRecord;
   /** Where there are traces: the request's span. */
   readonly span?: RequestSpan;
 }
@@ -72,6 +76,21 @@ const ROUTE_PATTERNS: Readonly<Record<V2Kind, string>> = {
   referrers: "/v2/{repository}/referrers/{digest}",
 };
 
+// The begin of an upload too: one that is refused tells who may not push.
+const WRITES: ReadonlySet<V2Kind> = new Set(["manifest-put", "manifest-delete", "blob-delete", "upload-finish", "upload-begin", "mount"]);
+
+function describe(record: RequestRecord, parsed: V2Request, caller: Caller): void {
+  record.operation = parsed.kind;
+  record.isWrite = WRITES.has(parsed.kind);
+  if (caller.kind === "account") record.account = caller.name;
+  if (!("repository" in parsed)) return;
+  record.repository = parsed.repository;
+  if ("reference" in parsed) record.reference = parsed.reference.kind === "tag" ? parsed.reference.tag : parsed.reference.digest;
+  else if ("digest" in parsed) record.reference = parsed.digest;
+  else if ("id" in parsed) record.reference = parsed.id;
+  else if ("subject" in parsed) record.reference = parsed.subject;
+}
+
 function attributesOf(parsed: V2Request): SpanAttributes {
   return { "berth.operation": parsed.kind, "berth.repository": "repository" in parsed ? parsed.repository : undefined };
 }
@@ -88,6 +107,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       response.destroy();
       return;
     }
+    recordError(context.record, error, request);
     if (isServerFault(error))
       logger.error({ err: error, requestId: context.id, kind, url: request.url, method: request.method }, "request failed");
     const isUnauthorized = error instanceof RegistryError && error.code === "UNAUTHORIZED";
@@ -113,6 +133,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       context.span?.describe(ROUTE_PATTERNS[parsed.kind], attributesOf(parsed));
       const recognised = authenticator.authenticate(request.headers.authorization, context.remoteAddress);
       const caller = recognised instanceof Promise ? await recognised : recognised;
+      describe(context.record, parsed, caller);
       const route = routes[parsed.kind] as (exchange: V2Exchange) => Promise<void>;
       await route({ caller, parsed, request, response, id: context.id });
     } catch (error) {
