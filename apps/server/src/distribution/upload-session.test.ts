@@ -10,7 +10,7 @@ import type { BlobStoreFixture } from "../content/blobs/blob-store.contract.ts";
 import { forEachBlobStore } from "../content/blobs/blob-stores.testing.ts";
 import { createContent, createGrants, readBlob, TEST_TIMES, TEST_UPLOAD_AGE_MS, type Content } from "../content/content.testing.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
-import { FOLD_BYTES } from "../content/blobs/segments.ts";
+import { LARGE_BYTES } from "../content/blobs/segments.ts";
 import { holdAt, interceptDatabase, interceptStore, type Held, type Hook } from "../content/intercept.testing.ts";
 import { UPLOAD_LOCK_MS } from "../content/uploads.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
@@ -286,10 +286,10 @@ forEachDatabase("upload sessions of several processes", (create) => {
         const held = holdAt("store.finish");
         const [slow, quick] = [await start(held.hook), await start()];
         // Two segments, which each finish copies into a blob of its own: a small first one would be copied into the second.
-        const bytes = Buffer.alloc(FOLD_BYTES + 100_000, "two segments ");
+        const bytes = Buffer.alloc(LARGE_BYTES + 100_000, "two segments ");
         const { id } = await quick.sessions.begin(push, "sha256");
-        await quick.sessions.append(push, id, chunkOf(bytes.subarray(0, FOLD_BYTES)));
-        await quick.sessions.append(push, id, chunkOf(bytes.subarray(FOLD_BYTES)));
+        await quick.sessions.append(push, id, chunkOf(bytes.subarray(0, LARGE_BYTES)));
+        await quick.sessions.append(push, id, chunkOf(bytes.subarray(LARGE_BYTES)));
         const late = codeOf(slow.sessions.finish(push, id, digestOf(bytes), undefined));
         await held.reached;
         clock.advance(UPLOAD_LOCK_MS + 1);

@@ -7,6 +7,7 @@ import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
 import type { BlobPlace } from "../content/blobs.ts";
 import type { StorageKey, UploadRecord } from "../content/blobs/blob-store.ts";
+import { UNKNOWN_APPEND_BYTES } from "../content/blobs/segments.ts";
 import { isRepositoryDeleted } from "../content/repositories.ts";
 import { claimLost, UPLOAD_LOCK_MS, type ClaimedUpload, type Upload } from "../content/uploads.ts";
 import type { Database } from "../platform/database/database.ts";
@@ -162,7 +163,9 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
         record = appended.record;
       }
     } else {
-      record = (await store.append(upload.id, upload.record, chunk.body, { offsetBytes: upload.offsetBytes, onBytes: receive })).record;
+      const { body, expectedBytes } = await lookAhead(chunk);
+      record = (await store.append(upload.id, upload.record, body, { offsetBytes: upload.offsetBytes, onBytes: receive, expectedBytes }))
+        .record;
     }
     if (chunk.lengthBytes !== undefined && receivedBytes !== chunk.lengthBytes) {
       throw wrongLength(chunk.lengthBytes, receivedBytes);
@@ -354,6 +357,14 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       return expired.length;
     },
   };
+}
+
+/** How long a chunk is: as it says, or as its end shows if that is near. A few bytes at a time must not cost as much as a large chunk. */
+async function lookAhead(chunk: Chunk): Promise<{ body: AsyncIterable<Uint8Array>; expectedBytes: number | undefined }> {
+  if (chunk.lengthBytes !== undefined) return { body: chunk.body, expectedBytes: chunk.lengthBytes };
+  const prefix = createPrefixBuffer(chunk.body, UNKNOWN_APPEND_BYTES);
+  const head = await prefix.head(() => undefined);
+  return { body: prefix.all(Buffer.alloc(0)), expectedBytes: head.isWhole ? head.bytes.length : undefined };
 }
 
 async function* oneOf(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {

@@ -27,6 +27,8 @@ export interface AppendOptions {
    * enforces its size limit here: what it throws ends the append and is thrown on.
    */
   readonly onBytes: (piece: Uint8Array) => void;
+  /** How many bytes will come, where that is known: what of the bytes before is copied into one piece with them depends on it. */
+  readonly expectedBytes?: number | undefined;
 }
 
 /** A finished upload: durable bytes at a key. */

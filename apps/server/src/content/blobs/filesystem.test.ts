@@ -14,6 +14,7 @@ import { machineFileSystem, type FileSystemPort } from "./file-system-port.ts";
 import { createFilesystemStore } from "./filesystem.ts";
 import { PartialDeletion } from "./partial-deletion.ts";
 import { blobPath } from "./paths.ts";
+import { segmentsOf } from "./segments.ts";
 
 type Operation = keyof FileSystemPort;
 
@@ -143,6 +144,38 @@ describe("file system store", () => {
     const content = randomBytes(2 * MIB + 3);
     const key = await put(content);
     assert.ok((await readAll(store.read(key, 0, content.length - 1))).equals(content));
+  });
+
+  it("writes little where little comes: a byte at a time behind what is there costs no copy of it", async () => {
+    let writtenBytes = 0;
+    const counting = createFilesystemStore({
+      root,
+      processId: "counting",
+      fs: {
+        ...machineFileSystem,
+        async write(...args) {
+          const taken = await machineFileSystem.write(...args);
+          writtenBytes += taken;
+          return taken;
+        },
+      },
+    });
+    const uploadId = randomUUID();
+    const head = randomBytes(5 * MIB - 1);
+    let content = head;
+    let { record } = await counting.append(uploadId, counting.begin(uploadId), bodyOf(head), { offsetBytes: 0, onBytes: () => undefined });
+    writtenBytes = 0;
+    const tail = randomBytes(200);
+    for (const byte of tail) {
+      const piece = Buffer.of(byte);
+      const options = { offsetBytes: content.length, onBytes: () => undefined, expectedBytes: 1 };
+      ({ record } = await counting.append(uploadId, record, bodyOf(piece), options));
+      content = Buffer.concat([content, piece]);
+    }
+    assert.ok(writtenBytes <= 10 * tail.length, `${writtenBytes} bytes were written for ${tail.length}`);
+    const digest = digestOf(content);
+    const { key } = await counting.finish(uploadId, record, { sizeBytes: content.length, digest, onBytes: undefined });
+    assert.ok((await readAll(counting.read(key, 0, content.length - 1))).equals(content));
   });
 
   it("makes content durable before its name, and its name before it returns", async () => {
@@ -357,12 +390,14 @@ describe("file system store", () => {
     const id = randomUUID();
     let record = store.begin(id);
     let content = Buffer.alloc(0);
-    for (let index = 0; index < 30; index++) {
+    for (let index = 0; index < 100; index++) {
       const chunk = randomBytes(10_000);
       record = (await append(id, chunk, record, content.length)).record;
       content = Buffer.concat([content, chunk]);
+      const { segments, superseded } = segmentsOf(record);
+      assert.ok(segments.length < 32, `${segments.length} segments`);
+      assert.equal((await listFiles(join(root, "uploads"))).length, segments.length + superseded.length);
     }
-    assert.equal((await listFiles(join(root, "uploads"))).length, 2);
     const { key } = await store.finish(id, record, { sizeBytes: content.length, digest: digestOf(content) });
     await store.settle(id, record, key);
     assert.ok((await readFile(blobPath(root, key))).equals(content));

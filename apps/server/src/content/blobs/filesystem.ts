@@ -195,7 +195,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
   ): Promise<Appended> {
     const { segments, superseded } = segmentsOf(record);
     if (sumOf(segments) !== options.offsetBytes) throw new Error("the upload's record and its offset differ");
-    const { kept, folded } = foldOf(segments);
+    const { kept, folded } = foldOf(segments, options.expectedBytes);
     let open: OpenSegment | undefined;
     const target = async (): Promise<number> => (open = await createSegment(uploadId)).fd;
     let sizeBytes: number;

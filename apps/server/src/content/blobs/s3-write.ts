@@ -1,18 +1,14 @@
-// Writing one object from a stream of unknown length, and from other objects. Memory is bounded: for one upload by one part being filled and
-// `PARALLEL_PARTS` on their way, for all together by `UploadMemory`. Not here: which object (s3.ts), the requests (s3-client.ts).
+// Writing one object from a stream of unknown length. Memory is bounded: for one upload by one part being filled and
+// `PARALLEL_PARTS` on their way, for all together by `UploadMemory`. Not here: objects made of others (s3-join.ts), which object (s3.ts), the requests (s3-client.ts).
 import { RegistryError } from "@berth/oci/errors";
 import type { S3Bucket, UploadedPart } from "./s3-client.ts";
 import { isAbsent } from "./s3-errors.ts";
 import type { UploadMemory } from "./upload-memory.ts";
 
 /** Source: Amazon S3 multipart upload limits. */
-const MAX_PARTS = 10_000;
+export const MAX_PARTS = 10_000;
 // Three parts of 16 MiB fill a connection of several hundred ms and GB/s; each more costs a part of memory per upload.
 const PARALLEL_PARTS = 3;
-// Copies cost us nothing but a request.
-const PARALLEL_COPIES = 8;
-// A service may copy up to 5 GiB for one part; pieces of 1 GiB run side by side and stay within every idle timeout.
-const COPY_BYTES = 1024 * 1024 * 1024;
 /** So much of an upload is held without asking: the number of uploads at a time is bounded as well. */
 const FREE_BYTES = 64 * 1024;
 /** The least that a part may have that is not the last one. Source: Amazon S3 multipart upload limits. */
@@ -36,7 +32,7 @@ export interface PartRules {
 }
 
 /** A multipart upload that either completes or is aborted. */
-async function multipart(
+export async function multipart(
   bucket: S3Bucket,
   name: string,
   sizeBytes: () => number,
@@ -199,38 +195,4 @@ export async function writeObject(
     memory.give(filling.taken);
     if (!isDone) await pieces.return?.();
   }
-}
-
-/** Puts objects together inside the service. All but the last must have 5 MiB at least. */
-export async function joinObjects(
-  bucket: S3Bucket,
-  name: string,
-  sources: readonly { readonly name: string; readonly sizeBytes: number }[],
-): Promise<void> {
-  const pieces = sources.flatMap((source) => {
-    const count = Math.ceil(source.sizeBytes / COPY_BYTES);
-    return Array.from({ length: count }, (_, index) => ({
-      source: source.name,
-      start: Math.floor((source.sizeBytes * index) / count),
-      end: Math.floor((source.sizeBytes * (index + 1)) / count) - 1,
-    }));
-  });
-  if (pieces.length > MAX_PARTS) throw new RegistryError("BLOB_TOO_LARGE", { detail: { maxBytes: MAX_PARTS * COPY_BYTES } });
-  const sizeBytes = sources.reduce((sum, source) => sum + source.sizeBytes, 0);
-  await multipart(
-    bucket,
-    name,
-    () => sizeBytes,
-    async (id) => {
-      const parts: UploadedPart[] = [];
-      const queue = pieces.entries();
-      const worker = async (): Promise<void> => {
-        for (const [index, { source, start, end }] of queue) parts.push(await bucket.copyPart(name, id, index + 1, source, start, end));
-      };
-      const results = await Promise.allSettled(Array.from({ length: PARALLEL_COPIES }, worker));
-      const failed = results.find((result) => result.status === "rejected");
-      if (failed !== undefined) throw failed.reason;
-      return parts.toSorted((one, other) => one.number - other.number);
-    },
-  );
 }

@@ -21,8 +21,9 @@ import {
 import { probeCapabilities, type S3Capabilities } from "./s3-capabilities.ts";
 import { connectBucket, type S3Bucket, type S3Settings } from "./s3-client.ts";
 import { S3_DIALECTS, type S3Dialect, type S3DialectName } from "./s3-dialects.ts";
+import { joinObjects } from "./s3-join.ts";
 import { readObject } from "./s3-read.ts";
-import { joinObjects, MIN_PART_BYTES, writeObject, type PartRules } from "./s3-write.ts";
+import { MIN_PART_BYTES, writeObject, type PartRules } from "./s3-write.ts";
 import { emptyRecord, foldOf, recordOf, segmentsBetween, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
 import { createUploadMemory } from "./upload-memory.ts";
 
@@ -130,7 +131,7 @@ async function createStore(options: S3StoreOptions) {
   async function append(uploadId: string, record: UploadRecord, body: AsyncIterable<Uint8Array>, given: AppendOptions): Promise<Appended> {
     const { segments, superseded } = segmentsOf(record);
     if (sumOf(segments) !== given.offsetBytes) throw new Error("the upload's record and its offset differ");
-    const { kept, folded } = foldOf(segments);
+    const { kept, folded } = foldOf(segments, given.expectedBytes);
     const begun = { name: names.next(), isFirst: kept.length === 0 };
     const object = segmentObject(prefix, uploadId, begun);
     const sizeBytes =
@@ -177,12 +178,11 @@ async function createStore(options: S3StoreOptions) {
   async function joinSegments(uploadId: string, object: string, segments: readonly Segment[]): Promise<void> {
     const sources = segments.map((segment) => ({ name: segmentObject(prefix, uploadId, segment), sizeBytes: segment.sizeBytes }));
     try {
-      await joinObjects(bucket, object, sources);
+      await joinObjects(bucket, object, sources, rules.memory);
     } catch (error) {
       // The multipart upload that copies is our own: what is not there is a segment.
-      if (!(error instanceof RegistryError) && error instanceof Error && error.name === "NoSuchKey") {
-        throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { cause: error });
-      }
+      const isGone = error instanceof RegistryError ? error.code === "BLOB_DAMAGED" : error instanceof Error && error.name === "NoSuchKey";
+      if (isGone) throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { cause: error });
       throw error;
     }
   }

@@ -1,7 +1,17 @@
 // The rules of an upload's record. Not here: the stores that follow them.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { FOLD_BYTES, foldOf, MAX_SEGMENTS, recordOf, segmentsOf, withOlderBytes, type Segment } from "./segments.ts";
+import {
+  foldOf,
+  GATHERED_BYTES,
+  LARGE_BYTES,
+  MAX_SEGMENTS,
+  recordOf,
+  segmentsOf,
+  sumOf,
+  withOlderBytes,
+  type Segment,
+} from "./segments.ts";
 
 const segment = (n: number, sizeBytes: number): Segment => ({ name: `p.${n}`, sizeBytes, isFirst: n === 1 });
 async function* bodyOf(...texts: string[]): AsyncGenerator<Uint8Array> {
@@ -9,18 +19,55 @@ async function* bodyOf(...texts: string[]): AsyncGenerator<Uint8Array> {
 }
 
 describe("upload record", () => {
-  it("folds a last segment that S3 would not take in the middle, and only that", () => {
-    const large = segment(1, FOLD_BYTES);
-    const small = segment(2, FOLD_BYTES - 1);
-    assert.deepEqual(foldOf([]), { kept: [], folded: [] });
-    assert.deepEqual(foldOf([large]), { kept: [large], folded: [] });
-    assert.deepEqual(foldOf([large, small]), { kept: [large], folded: [small] });
+  it("folds small segments into what is of a higher level, and large ones into nothing", () => {
+    const large = segment(1, LARGE_BYTES);
+    const small = segment(2, LARGE_BYTES - 1);
+    assert.deepEqual(foldOf([], 1), { kept: [], folded: [] });
+    assert.deepEqual(foldOf([large], LARGE_BYTES), { kept: [large], folded: [] });
+    assert.deepEqual(foldOf([large, small], LARGE_BYTES), { kept: [large], folded: [small] });
+    assert.deepEqual(foldOf([large, small], 1), { kept: [large, small], folded: [] });
+    // Nobody knows how much comes: it may be little.
+    assert.deepEqual(foldOf([large, small], undefined), { kept: [large, small], folded: [] });
+    assert.deepEqual(foldOf([large, segment(2, 100)], undefined).folded, [segment(2, 100)]);
   });
 
-  it("puts all segments together before there are too many", () => {
-    const many = Array.from({ length: MAX_SEGMENTS }, (_, index) => segment(index + 1, FOLD_BYTES));
-    assert.deepEqual(foldOf(many), { kept: [], folded: many });
-    assert.deepEqual(foldOf(many.slice(1)).folded, []);
+  it("puts all segments together before there are too many, but not those that were gathered before", () => {
+    const many = Array.from({ length: MAX_SEGMENTS }, (_, index) => segment(index + 1, LARGE_BYTES));
+    assert.deepEqual(foldOf(many, 1), { kept: [], folded: many });
+    assert.deepEqual(foldOf(many.slice(1), 1).folded, []);
+    const gathered = [segment(1, GATHERED_BYTES), ...many.slice(1)];
+    assert.deepEqual(foldOf(gathered, 1).kept, [segment(1, GATHERED_BYTES)]);
+  });
+
+  it("copies each byte a few times only, in whatever chunks it comes, and keeps the record short", () => {
+    let seed = Number(process.env["BERTH_TEST_SEED"] ?? 17);
+    const first = seed;
+    const random = (below: number): number => {
+      seed = (seed * 1103515245 + 12345) % 2 ** 31;
+      return seed % below;
+    };
+    const patterns: Readonly<Record<string, (n: number) => number>> = {
+      "one byte": () => 1,
+      "one byte, then a megabyte": (n) => (n % 2 === 0 ? 1 : 1 << 20),
+      "15 KiB": () => 15 * 1024,
+      "5 MiB and a byte": (n) => (n % 2 === 0 ? LARGE_BYTES : 1),
+      "any size": () => 1 << random(22),
+    };
+    for (const [name, sizeOf] of Object.entries(patterns)) {
+      // A large upload has begun already: it is not copied for the sake of a byte.
+      let segments: readonly Segment[] = [segment(1, 3 * GATHERED_BYTES)];
+      let sent = 0;
+      let copied = 0;
+      for (let n = 0; n < 20_000; n++) {
+        const sizeBytes = sizeOf(n);
+        const { kept, folded } = foldOf(segments, sizeBytes);
+        segments = [...kept, segment(n + 2, sizeBytes + sumOf(folded))];
+        sent += sizeBytes;
+        copied += sumOf(folded);
+        assert.ok(segments.length <= MAX_SEGMENTS, `${name}: ${segments.length} segments`);
+      }
+      assert.ok(copied <= 7 * sent, `${name}, seed ${first}: ${copied} bytes were copied for ${sent}`);
+    }
   });
 
   it("reads back what it wrote, and nothing else", () => {

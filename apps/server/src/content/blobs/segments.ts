@@ -5,11 +5,23 @@ import { RegistryError } from "@berth/oci/errors";
 import type { UploadRecord } from "./blob-store.ts";
 import { checkSegmentName } from "./paths.ts";
 
-/** A last segment smaller than this is copied into the next: 5 MiB is the least that S3 takes as a part that others follow. */
-export const FOLD_BYTES = 5 * 1024 * 1024;
+/** Segments from this size on stay as they are: 5 MiB is the least that S3 takes as a part that others follow. */
+export const LARGE_BYTES = 5 * 1024 * 1024;
 
 /** So many segments are put together into one before the next: it bounds the record (60 KB) and stays far below S3's 10000 parts. */
 export const MAX_SEGMENTS = 1000;
+
+/** Where there are too many, those at the front that have come to this size stay: what was gathered once is not gathered again and again. */
+export const GATHERED_BYTES = 512 * LARGE_BYTES;
+
+/**
+ * So many small segments of one level become one of the next: a byte is copied once a level at most, in however small chunks it came.
+ * Sixteen makes six levels of one byte to 5 MiB, so that a record holds 90 small segments at most.
+ */
+const LEVEL_FACTOR = 16;
+
+/** What an append of unknown length is taken for: nothing small is, as `upload-session.ts` looks so far ahead. */
+export const UNKNOWN_APPEND_BYTES = 64 * 1024;
 
 /** Bytes that one append wrote, in one file or object. */
 export interface Segment {
@@ -61,13 +73,44 @@ export function sumOf(segments: readonly Segment[]): number {
   return segments.reduce((sum, segment) => sum + segment.sizeBytes, 0);
 }
 
-/** What the next append copies into its own segment, and what stays as it is. */
-export function foldOf(segments: readonly Segment[]): { readonly kept: readonly Segment[]; readonly folded: readonly Segment[] } {
-  if (segments.length >= MAX_SEGMENTS) return { kept: [], folded: segments };
-  const last = segments.at(-1);
-  return last !== undefined && last.sizeBytes < FOLD_BYTES
-    ? { kept: segments.slice(0, -1), folded: [last] }
-    : { kept: segments, folded: [] };
+/**
+ * What an append of so many bytes copies into its own segment, and what stays as it is: small segments in front of it that are of a lower
+ * level, and a full row of its own level.
+ */
+export function foldOf(
+  segments: readonly Segment[],
+  appendedBytes: number | undefined,
+): { readonly kept: readonly Segment[]; readonly folded: readonly Segment[] } {
+  let from = segments.length;
+  if (segments.length >= MAX_SEGMENTS) {
+    from = segments.findIndex(({ sizeBytes }) => sizeBytes < GATHERED_BYTES);
+    // Half of the record is to be free afterwards.
+    if (from === -1 || from > MAX_SEGMENTS / 2) from = 0;
+    return { kept: segments.slice(0, from), folded: segments.slice(from) };
+  }
+  let sizeBytes = appendedBytes ?? UNKNOWN_APPEND_BYTES;
+  for (;;) {
+    const level = levelOf(sizeBytes);
+    let first = from;
+    while (first > 0 && levelOf(segments[first - 1]!.sizeBytes) < level) first--;
+    if (first === from && level < LARGE_LEVEL) {
+      while (first > 0 && levelOf(segments[first - 1]!.sizeBytes) === level) first--;
+      if (from - first + 1 < LEVEL_FACTOR) break;
+    }
+    if (first === from) break;
+    sizeBytes += sumOf(segments.slice(first, from));
+    from = first;
+  }
+  return { kept: segments.slice(0, from), folded: segments.slice(from) };
+}
+
+const LARGE_LEVEL = 6;
+
+/** 6 for a large segment; each level below it is a sixteenth of the one above. */
+function levelOf(sizeBytes: number): number {
+  let level = LARGE_LEVEL;
+  for (let bound = LARGE_BYTES; level > 0 && sizeBytes < bound; bound /= LEVEL_FACTOR) level--;
+  return level;
 }
 
 /** A body with older bytes in front of it; empty, without a look at those, where the body is. */
