@@ -16,6 +16,15 @@ export function isDigest(text: string): text is Digest {
   return PATTERN.test(text);
 }
 
+// Source: image-spec, descriptor.md#digests
+const ANY_DIGEST = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[a-zA-Z0-9=_-]+$/;
+
+/** Whether the text is a digest of an algorithm that the registry does not store, so that nothing of that name can be here. */
+export function isForeignDigest(text: string): boolean {
+  const algorithm = ANY_DIGEST.exec(text)?.[1];
+  return algorithm !== undefined && !Object.hasOwn(HEX_LENGTH, algorithm);
+}
+
 /** Reads a digest. Errors: DIGEST_INVALID. */
 export function parseDigest(text: string): Digest {
   if (!isDigest(text)) {

@@ -15,7 +15,8 @@ export const MAX_RANGES = 16;
  * Errors: RANGE_INVALID where no range can be satisfied. Source: RFC 9110, section 14.
  */
 export function parseRange(header: string | undefined, sizeBytes: number): readonly ByteRange[] | undefined {
-  if (header === undefined || header.length > 1024) return undefined;
+  // Of nothing there is no part: some clients put a range on every request. Source: RFC 9110, section 14.2, a range may be ignored.
+  if (header === undefined || header.length > 1024 || sizeBytes === 0) return undefined;
   const match = /^bytes=(.+)$/i.exec(header.trim());
   if (match === null) return undefined;
   const specs = match[1]!
@@ -39,7 +40,7 @@ export function parseRange(header: string | undefined, sizeBytes: number): reado
 function resolve(first: string, last: string, sizeBytes: number): ByteRange | undefined {
   if (first === "") {
     const length = Number(last);
-    if (length === 0 || sizeBytes === 0) return undefined;
+    if (length === 0) return undefined;
     return { start: Math.max(0, sizeBytes - length), end: sizeBytes - 1 };
   }
   const start = Number(first);
@@ -49,19 +50,32 @@ function resolve(first: string, last: string, sizeBytes: number): ByteRange | un
   return { start, end: Math.min(end, sizeBytes - 1) };
 }
 
+/** Where a chunk begins, and how long it is. */
+export interface ChunkRange {
+  readonly start: number;
+  readonly lengthBytes: number;
+}
+
 /**
- * Reads the `Content-Range` of an upload chunk, `<start>-<end>` with or without `bytes `.
- * Errors: BLOB_UPLOAD_INVALID. Source: distribution-spec, Pushing a blob in chunks.
+ * Reads the `Content-Range` of an upload chunk, `<start>-<end>` with or without `bytes `; undefined where there is none, or an empty one.
+ * A chunk without a byte has no last one: clients write the byte before its start for it, or the start, and either is taken.
+ * Errors: BLOB_UPLOAD_INVALID, SIZE_INVALID where it contradicts the length. Source: distribution-spec, Pushing a blob in chunks.
  */
-export function parseContentRange(header: string): ByteRange {
-  const match = /^(?:bytes[ =])?(\d{1,15})-(\d{1,15})(?:\/(?:\d{1,15}|\*))?$/.exec(header.trim());
+export function parseContentRange(header: string | undefined, lengthBytes: number | undefined): ChunkRange | undefined {
+  const text = header?.trim() ?? "";
+  if (text === "") return undefined;
+  const match = /^(?:bytes[ =] *)?(\d{1,15})-(-1|\d{1,15})(?:\/(?:\d{1,15}|\*))?$/i.exec(text);
   const start = Number(match?.[1]);
   const end = Number(match?.[2]);
+  if (match !== null && lengthBytes === 0 && (end === start || end === start - 1)) return { start, lengthBytes };
   if (match === null || end < start) {
     throw new RegistryError("BLOB_UPLOAD_INVALID", {
       message: "Content-Range is not <start>-<end>",
-      detail: { contentRange: header.slice(0, 100) },
+      detail: { contentRange: text.slice(0, 100) },
     });
   }
-  return { start, end };
+  if (lengthBytes !== undefined && end - start + 1 !== lengthBytes) {
+    throw new RegistryError("SIZE_INVALID", { detail: { contentRange: text, contentLength: lengthBytes } });
+  }
+  return { start, lengthBytes: end - start + 1 };
 }

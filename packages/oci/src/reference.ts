@@ -41,6 +41,12 @@ export function parseRepositoryName(text: string): RepositoryName {
   return text as RepositoryName;
 }
 
+/** Whether the text is a repository's name. */
+export function isRepositoryName(text: string): text is RepositoryName {
+  const slash = text.indexOf("/");
+  return text.length <= MAX_REPOSITORY_NAME_LENGTH && slash !== -1 && slash <= MAX_PROJECT_NAME_LENGTH && NAME.test(text);
+}
+
 /** Reads a project name. Errors: NAME_INVALID. */
 export function parseProjectName(text: string): ProjectName {
   if (text.length > MAX_PROJECT_NAME_LENGTH || !PROJECT.test(text)) {

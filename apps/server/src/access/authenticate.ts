@@ -1,7 +1,6 @@
 // Who sends a request: Basic credentials of a user or a robot, a bearer token, or nobody.
 // A wrong credential is answered the same, and costs the same, whether the account exists or not. Not here: what the caller may do.
 import { createHmac, randomBytes } from "node:crypto";
-import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
@@ -17,7 +16,7 @@ import type { TokenClaims, Tokens } from "./tokens.ts";
 export interface Authenticator {
   /**
    * The caller of a request with this `Authorization` header, from this address; at once where it is at hand. Without a header: anonymous.
-   * Errors: UNAUTHORIZED, TOOMANYREQUESTS (with `retry-after`), REQUEST_INVALID (neither Basic nor Bearer), UNAVAILABLE.
+   * Errors: UNAUTHORIZED (also for neither Basic nor Bearer), TOOMANYREQUESTS (with `retry-after`), UNAVAILABLE.
    */
   authenticate(authorizationHeader: string | undefined, remoteAddress: string): Caller | Promise<Caller>;
   /** The same for a name and a secret that came otherwise, such as in a form. */
@@ -141,11 +140,11 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     authenticate(header, remoteAddress) {
       if (header === undefined || header === "") return ANONYMOUS;
       const space = header.indexOf(" ");
-      const scheme = header.slice(0, space).toLowerCase();
-      const credentials = header.slice(space + 1);
+      const scheme = (space === -1 ? header : header.slice(0, space)).toLowerCase();
+      const credentials = space === -1 ? "" : header.slice(space).trim();
       if (scheme === "bearer") return authenticateToken(credentials);
-      if (scheme !== "basic")
-        throw new RegistryError("REQUEST_INVALID", { message: "the Authorization header is neither Basic nor Bearer" });
+      // A challenge is what helps here too: it says which schemes there are.
+      if (scheme !== "basic") throw new UnauthorizedError({ message: "the Authorization header is neither Basic nor Bearer" });
       if (credentials.length > MAX_BASIC_LENGTH) throw new UnauthorizedError();
       const decoded = Buffer.from(credentials, "base64").toString("utf8");
       const colon = decoded.indexOf(":");

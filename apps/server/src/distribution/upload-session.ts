@@ -43,7 +43,10 @@ export interface UploadSessions {
   get(grant: Grant<"push">, id: string): Promise<SessionState>;
   /** Appends a chunk. Errors: BLOB_UPLOAD_UNKNOWN, RANGE_INVALID (with where it stands), CONFLICT, BLOB_TOO_LARGE, SIZE_INVALID. */
   append(grant: Grant<"push">, id: string, chunk: Chunk): Promise<SessionState>;
-  /** Appends a last chunk if there is one, verifies, and makes the blob part of the repository, durably. Errors: DIGEST_INVALID and those of append. */
+  /**
+   * Appends a last chunk if there is one, verifies, and makes the blob part of the repository, durably. Done as well where the session has
+   * ended and the repository has the blob: a client asks again that did not get the answer. Errors: DIGEST_INVALID and those of append.
+   */
   finish(grant: Grant<"push">, id: string, digest: Digest, chunk: Chunk | undefined): Promise<void>;
   /** Begin and finish in one. */
   pushWhole(grant: Grant<"push">, digest: Digest, chunk: Chunk): Promise<void>;
@@ -299,6 +302,24 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     }
   }
 
+  /** Whether a session that is not there any more may have left what it was for, durably. */
+  async function isFinished(grant: Grant<"push">, digest: Digest): Promise<boolean> {
+    const repositoryId = await repositories.findId(grant);
+    if (repositoryId === undefined || (await blobs.find(grant, repositoryId, digest)) === undefined) return false;
+    // What can be seen may not be on the disk yet.
+    await database.sync();
+    return true;
+  }
+
+  /** Reads a body that nobody needs, since its client would not hear an answer before it has sent it. */
+  async function pass(chunk: Chunk): Promise<void> {
+    let passedBytes = 0;
+    for await (const piece of chunk.body) {
+      noteRead(piece.length);
+      checkSize((passedBytes += piece.length));
+    }
+  }
+
   return {
     async begin(grant, algorithm) {
       const record = (id: string): UploadRecord => (inlineMaxBytes > 0 ? UNTOUCHED : store.begin(id));
@@ -324,7 +345,12 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       const read = await small.read(chunk);
       if (read !== undefined && (await small.finish(grant, id, digest, read))) return;
       const last = read === undefined || chunk === undefined ? chunk : { ...chunk, body: oneOf(read.bytes) };
-      await claiming(grant, id, (claimed, repositoryId) => finishClaimed(grant, repositoryId, claimed, digest, last));
+      try {
+        await claiming(grant, id, (claimed, repositoryId) => finishClaimed(grant, repositoryId, claimed, digest, last));
+      } catch (error) {
+        if (!(error instanceof RegistryError && error.code === "BLOB_UPLOAD_UNKNOWN") || !(await isFinished(grant, digest))) throw error;
+        if (last !== undefined) await pass(last);
+      }
     },
 
     async pushWhole(grant, digest, chunk) {

@@ -90,10 +90,7 @@ forEachDatabase("credentials", (create) => {
             );
         } catch (error) {
           if (!(error instanceof RegistryError)) throw error;
-          assert.ok(
-            ["UNAUTHORIZED", "REQUEST_INVALID", "TOOMANYREQUESTS"].includes(error.code),
-            `${error.code} for ${JSON.stringify(authorization)}`,
-          );
+          assert.ok(["UNAUTHORIZED", "TOOMANYREQUESTS"].includes(error.code), `${error.code} for ${JSON.stringify(authorization)}`);
           // What the header of the answer says must stay one header, whatever came in.
           if (error instanceof UnauthorizedError)
             assert.match(challenge({ realm: "http://x/token", service: "x" }, error), /^[\x20-\x7e]+$/);
@@ -160,7 +157,7 @@ async function listen(t: TestContext, handle: (request: IncomingMessage, respons
   return (server.address() as AddressInfo).port;
 }
 
-it("scopes of any form are a bounded list of what a token may hold, or refused", () => {
+it("scopes of any form are a bounded list of what a token may hold", () => {
   const word = fc.constantFrom(
     "repository",
     "registry",
@@ -184,15 +181,11 @@ it("scopes of any form are a bounded list of what a token may hold, or refused",
   const parameter = fc.array(fc.oneof(word, fc.string({ unit: "binary", maxLength: 3 })), { maxLength: 15 }).map((parts) => parts.join(""));
   fc.assert(
     fc.property(fc.array(parameter, { maxLength: 5 }), (parameters) => {
-      try {
-        const { repositories } = parseScopes(parameters);
-        assert.ok(repositories.size <= MAX_SCOPES);
-        for (const [name, actions] of repositories) {
-          assert.equal(parseRepositoryName(name), name);
-          for (const action of actions) assert.ok(ALL_ACTIONS.has(action));
-        }
-      } catch (error) {
-        assert.ok(error instanceof RegistryError && error.code === "REQUEST_INVALID", String(error));
+      const { repositories } = parseScopes(parameters);
+      assert.ok(repositories.size <= MAX_SCOPES);
+      for (const [name, actions] of repositories) {
+        assert.equal(parseRepositoryName(name), name);
+        for (const action of actions) assert.ok(ALL_ACTIONS.has(action));
       }
     }),
     { numRuns: 3000 },

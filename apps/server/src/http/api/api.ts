@@ -80,8 +80,10 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     const { url } = request.routeOptions;
     if (url !== undefined) contexts.get(request.raw)?.span?.describe(url, {});
   });
-  app.setNotFoundHandler(async (_, reply) => {
-    const { status, body } = errorAnswer(new ApiError("OPERATION_UNKNOWN", { message: "nothing is at this address" }));
+  app.setNotFoundHandler(async ({ url }, reply) => {
+    // A registry's address that ends in a slash, with a path behind it.
+    const why = url.split("?", 1)[0]!.includes("//") ? ": it holds a doubled slash, //" : "";
+    const { status, body } = errorAnswer(new ApiError("OPERATION_UNKNOWN", { message: `nothing is at this address${why}` }));
     return reply.code(status).type("application/json").send(body);
   });
   await registerApi(app, {

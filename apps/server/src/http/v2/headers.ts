@@ -54,8 +54,18 @@ export function contentLength(header: string | undefined): number | undefined {
   return Number(header);
 }
 
-/** The media type of a Content-Type, without parameters. */
+// What tools send that were told nothing.
+const SAYS_NOTHING = new Set([
+  "",
+  "application/octet-stream",
+  "application/json",
+  "application/x-www-form-urlencoded",
+  "text/plain",
+  "*/*",
+]);
+
+/** The media type of a Content-Type, in lower case and without parameters; undefined where it says nothing about what comes. */
 export function mediaType(header: string | undefined): string | undefined {
-  const type = header?.split(";", 1)[0]!.trim();
-  return type === undefined || type === "" || type === "application/octet-stream" || type === "application/json" ? undefined : type;
+  const type = header?.split(";", 1)[0]!.trim().toLowerCase();
+  return type === undefined || SAYS_NOTHING.has(type) ? undefined : type;
 }

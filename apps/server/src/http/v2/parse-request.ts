@@ -1,8 +1,17 @@
 // Turns a method and an address below /v2/ into one typed request, or an error of the spec. Pure: no headers, no bodies, no look-ups.
 // Not here: what is done for each kind (routes.ts).
-import { parseDigest, parseDigestAlgorithm, type Digest, type DigestAlgorithm } from "@berth/oci/digest";
-import { RegistryError } from "@berth/oci/errors";
-import { parseReference, parseRepositoryName, parseTag, type Reference, type RepositoryName, type Tag } from "@berth/oci/reference";
+import { isDigest, isForeignDigest, parseDigest, parseDigestAlgorithm, type Digest, type DigestAlgorithm } from "@berth/oci/digest";
+import { RegistryError, type RegistryErrorOptions } from "@berth/oci/errors";
+import {
+  isRepositoryName,
+  isTag,
+  parseReference,
+  parseRepositoryName,
+  parseTag,
+  type Reference,
+  type RepositoryName,
+  type Tag,
+} from "@berth/oci/reference";
 
 /** Which page of a list. */
 export interface Page {
@@ -75,21 +84,20 @@ const UPLOAD_ID = /^[A-Za-z0-9_=-]{1,128}$/;
 export function parseRequest(method: string, url: string): V2Request {
   if (url.length > MAX_URL_LENGTH) throw new RegistryError("URI_TOO_LONG", { detail: { maxLength: MAX_URL_LENGTH } });
   const mark = url.indexOf("?");
-  const path = decode(mark === -1 ? url : url.slice(0, mark));
+  const path = readPath(method, mark === -1 ? url : url.slice(0, mark));
   const query = mark === -1 ? "" : url.slice(mark + 1);
-  if (path === "/v2/" || path === "/v2") return only(method, READ, { kind: "ping" });
+  if (path === "/v2") return only(method, READ, { kind: "ping" });
   if (path === "/v2/_catalog") return only(method, READ, { kind: "catalog", page: page(query) });
   // The last of the words that end a name: names themselves may hold such a word as a segment.
-  const place = /^\/v2\/(.+)\/(manifests|blobs|tags|referrers)\/([^/]+|uploads\/[^/]*)$/.exec(path);
+  const place = /^\/v2\/(.+)\/(manifests|blobs|tags|referrers)\/([^/]+|uploads\/[^/]+)$/.exec(path);
   if (place === null) throw unknownPath(path);
   const [, name, area, rest] = place as unknown as [string, string, string, string];
-  if (area === "manifests") return manifest(method, parseRepositoryName(name), rest, query);
-  if (area === "blobs")
-    return rest.startsWith("uploads/") || rest === "uploads"
-      ? upload(method, parseRepositoryName(name), rest, query)
-      : blob(method, name, rest);
-  if (area === "tags" && rest === "list")
-    return only(method, READ, { kind: "tags", repository: parseRepositoryName(name), page: page(query) });
+  if (area === "tags" && rest !== "list") throw unknownPath(path);
+  const repository = readName(method, name);
+  if (area === "manifests") return manifest(method, repository, rest, query);
+  if (area === "blobs" && rest === "uploads") return uploads(method, repository, query);
+  if (area === "blobs") return rest.startsWith("uploads/") ? upload(method, repository, rest, query) : blob(method, repository, rest);
+  if (area === "tags") return only(method, READ, { kind: "tags", repository, page: page(query) });
   if (area === "referrers") {
     const parameters = new URLSearchParams(query);
     const artifactType = parameters.get("artifactType") ?? undefined;
@@ -99,7 +107,7 @@ export function parseRequest(method: string, url: string): V2Request {
     }
     return only(method, READ, {
       kind: "referrers",
-      repository: parseRepositoryName(name),
+      repository,
       subject: parseDigest(rest),
       artifactType: artifactType === "" ? undefined : artifactType,
       page: page(query),
@@ -117,7 +125,7 @@ function manifest(method: string, repository: RepositoryName, rest: string, quer
       return { kind: "manifest-get", head: method === "HEAD", repository, reference: readReference(rest) };
     case "PUT": {
       const parameters = new URLSearchParams(query);
-      const tags = parameters.getAll("tag");
+      const tags = parameters.getAll("tag").filter((tag) => tag !== "");
       if (tags.length > MAX_TAGS_PER_PUSH)
         throw new RegistryError("URI_TOO_LONG", { message: "too many tags in one push", detail: { maxTags: MAX_TAGS_PER_PUSH } });
       const reference = parseReference(rest);
@@ -135,43 +143,38 @@ function manifest(method: string, repository: RepositoryName, rest: string, quer
 
 // What cannot be a reference cannot be there: a read says "unknown", as for any other that is not there.
 function readReference(text: string): Reference {
-  try {
-    return parseReference(text);
-  } catch (cause) {
-    if (cause instanceof RegistryError && cause.code === "TAG_INVALID") {
-      throw new RegistryError("MANIFEST_UNKNOWN", { detail: { reference: text.slice(0, 200) }, cause });
-    }
-    throw cause;
-  }
+  if (!text.includes(":") ? isTag(text) : !isForeignDigest(text)) return parseReference(text);
+  throw new RegistryError("MANIFEST_UNKNOWN", { detail: { reference: text.slice(0, 200) } });
 }
 
-function blob(method: string, name: string, rest: string): V2Request {
-  const repository = parseRepositoryName(name);
+function blob(method: string, repository: RepositoryName, rest: string): V2Request {
+  if (!["GET", "HEAD", "DELETE"].includes(method)) throw notAllowed("GET, HEAD, DELETE");
+  if (isForeignDigest(rest)) throw new RegistryError("BLOB_UNKNOWN", { detail: { digest: rest.slice(0, 200) } });
   const digest = parseDigest(rest);
-  if (method === "GET" || method === "HEAD") return { kind: "blob-get", head: method === "HEAD", repository, digest };
-  if (method === "DELETE") return { kind: "blob-delete", repository, digest };
-  throw notAllowed("GET, HEAD, DELETE");
+  return method === "DELETE"
+    ? { kind: "blob-delete", repository, digest }
+    : { kind: "blob-get", head: method === "HEAD", repository, digest };
+}
+
+function uploads(method: string, repository: RepositoryName, query: string): V2Request {
+  if (method !== "POST") throw notAllowed("POST");
+  const parameters = new URLSearchParams(query);
+  const named = algorithm(parameters);
+  const mount = parameters.get("mount") ?? "";
+  if (mount !== "") {
+    const from = parameters.get("from") ?? "";
+    // A mount is an offer: clients name where they got the blob from, in another registry's words too. What cannot be here is uploaded.
+    if (isDigest(mount) && (from === "" || isRepositoryName(from))) {
+      return { kind: "mount", repository, digest: mount, from: from === "" ? undefined : from, algorithm: named };
+    }
+    return { kind: "upload-begin", repository, algorithm: named, whole: undefined };
+  }
+  const whole = parameters.get("digest") ?? "";
+  return { kind: "upload-begin", repository, algorithm: named, whole: whole === "" ? undefined : parseDigest(whole) };
 }
 
 function upload(method: string, repository: RepositoryName, rest: string, query: string): V2Request {
   const id = rest.slice("uploads/".length);
-  const parameters = new URLSearchParams(query);
-  if (id === "") {
-    if (method !== "POST") throw notAllowed("POST");
-    const mount = parameters.get("mount");
-    const whole = parameters.get("digest");
-    if (mount !== null) {
-      const from = parameters.get("from");
-      return {
-        kind: "mount",
-        repository,
-        digest: parseDigest(mount),
-        from: from === null || from === "" ? undefined : parseRepositoryName(from),
-        algorithm: algorithm(parameters),
-      };
-    }
-    return { kind: "upload-begin", repository, algorithm: algorithm(parameters), whole: whole === null ? undefined : parseDigest(whole) };
-  }
   if (!UPLOAD_ID.test(id)) throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { detail: { upload: id.slice(0, 100) } });
   switch (method) {
     case "GET":
@@ -180,8 +183,8 @@ function upload(method: string, repository: RepositoryName, rest: string, query:
     case "PATCH":
       return { kind: "upload-append", repository, id };
     case "PUT": {
-      const digest = parameters.get("digest");
-      if (digest === null) throw new RegistryError("DIGEST_INVALID", { message: "?digest= is missing" });
+      const digest = new URLSearchParams(query).get("digest") ?? "";
+      if (digest === "") throw new RegistryError("DIGEST_INVALID", { message: "?digest= is missing" });
       return { kind: "upload-finish", repository, id, digest: parseDigest(digest) };
     }
     case "DELETE":
@@ -192,27 +195,47 @@ function upload(method: string, repository: RepositoryName, rest: string, query:
 }
 
 function algorithm(parameters: URLSearchParams): DigestAlgorithm {
-  const named = parameters.get("digest-algorithm");
-  return named === null ? "sha256" : parseDigestAlgorithm(named);
+  const named = parameters.get("digest-algorithm") ?? "";
+  return named === "" ? "sha256" : parseDigestAlgorithm(named);
 }
 
 function page(query: string): Page {
   const parameters = new URLSearchParams(query);
-  const n = parameters.get("n");
-  if (n !== null && !/^\d{1,9}$/.test(n))
-    throw new RegistryError("PAGE_INVALID", { message: "n is not a whole number", detail: { n: n.slice(0, 50) } });
+  const n = (parameters.get("n") ?? "").trim();
+  if (!/^\d*$/.test(n)) throw new RegistryError("PAGE_INVALID", { message: "n is not a whole number", detail: { n: n.slice(0, 50) } });
   const last = parameters.get("last") ?? "";
   if (CONTROL.test(last)) throw new RegistryError("PAGE_INVALID", { message: "last holds control characters" });
-  return { limit: n === null ? undefined : Math.min(Number(n), MAX_PAGE_SIZE), last };
+  return { limit: n === "" ? undefined : Math.min(Number(n), MAX_PAGE_SIZE), last };
 }
 
-function decode(path: string): string {
+/** The path without its encoding, and without one slash at its end, which changes nothing. */
+function readPath(method: string, encoded: string): string {
+  const path = decode(method, encoded);
+  if (path.includes("//")) throw impossible(method, { message: "the address holds a doubled slash, //" });
+  return path.endsWith("/") ? path.slice(0, -1) : path;
+}
+
+function decode(method: string, path: string): string {
   if (!path.includes("%")) return path;
   try {
     return decodeURIComponent(path);
   } catch (cause) {
-    throw new RegistryError("NAME_INVALID", { message: "the address is not valid percent-encoding", cause });
+    throw impossible(method, { message: "the address is not valid percent-encoding", cause });
   }
+}
+
+function readName(method: string, text: string): RepositoryName {
+  try {
+    return parseRepositoryName(text);
+  } catch (cause) {
+    if (!(cause instanceof RegistryError && cause.code === "NAME_INVALID")) throw cause;
+    throw impossible(method, { message: cause.message, detail: cause.detail, cause });
+  }
+}
+
+// What no repository can be called is not there for who reads, and is wrong for who writes.
+function impossible(method: string, options: RegistryErrorOptions): RegistryError {
+  return new RegistryError(READ.includes(method) ? "NAME_UNKNOWN" : "NAME_INVALID", options);
 }
 
 function only(method: string, allowed: readonly string[], request: V2Request): V2Request {

@@ -76,16 +76,8 @@ export function createV2Routes(parts: V2Parts): V2Routes {
   const { pull, push, mount, uploads, lists, manifests, reader, store, uploadSlots, settings } = parts;
 
   function chunkOf(request: IncomingMessage, response: ServerResponse, length: number | undefined): Chunk {
-    const range = request.headers["content-range"];
-    const parsed = range === undefined ? undefined : parseContentRange(range);
-    if (parsed !== undefined && length !== undefined && parsed.end - parsed.start + 1 !== length) {
-      throw new RegistryError("SIZE_INVALID", { detail: { contentRange: range, contentLength: length } });
-    }
-    return {
-      body: bodyOf(request, response, settings),
-      startBytes: parsed?.start,
-      lengthBytes: length ?? (parsed === undefined ? undefined : parsed.end - parsed.start + 1),
-    };
+    const range = parseContentRange(request.headers["content-range"], length);
+    return { body: bodyOf(request, response, settings), startBytes: range?.start, lengthBytes: length ?? range?.lengthBytes };
   }
 
   async function withSlot<T>(work: () => Promise<T>): Promise<T> {
@@ -101,7 +93,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     return {
       "x-request-id": id,
       location: uploadPath(repository, state.id),
-      range: rangeOf(state.offsetBytes),
+      ...rangeOf(state.offsetBytes),
       "docker-upload-uuid": state.id,
       "content-length": 0,
     };
@@ -117,7 +109,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       throw new RegistryError("RANGE_INVALID", {
         message: error.message,
         detail: error.detail,
-        headers: { location: uploadPath(repository, id), range: rangeOf(offsetBytes) },
+        headers: { location: uploadPath(repository, id), ...rangeOf(offsetBytes) },
       });
     }
   }
@@ -348,9 +340,10 @@ function uploadPath(repository: RepositoryName, id: string): string {
   return `/v2/${repository}/blobs/uploads/${id}`;
 }
 
-// An upload with no byte yet has no last byte; clients know "0-0" for it. Source: distribution-spec, Pushing a blob in chunks.
-function rangeOf(offsetBytes: number): string {
-  return `0-${Math.max(0, offsetBytes - 1)}`;
+// An upload with no byte yet has no range: "0-0" says that there is one, and who resumes behind it is refused.
+// Source: distribution-spec, Pushing a blob in chunks.
+function rangeOf(offsetBytes: number): Record<string, string> {
+  return offsetBytes === 0 ? {} : { range: `0-${offsetBytes - 1}` };
 }
 
 function withoutLength(headers: Record<string, string | number>): Record<string, string | number> {
