@@ -89,15 +89,15 @@ it("leaves every moment whole when a backup to a bucket, or its pruning, is kill
   assert.equal(await multiparts(), 1);
   assert.deepEqual(await checkAll(), [first, second]);
   // Nobody knows that it is dead, until it has been silent for ten minutes.
-  assert.match(await run(2, "backup", "prune", place, "--keep", "1"), /a backup is under way/);
+  assert.match(await run(2, "backup", "prune", place, "--keep", "1", "--yes"), /a backup is under way/);
   const [turn] = await names("turns/");
   await client.send(new PutObjectCommand({ Bucket, Key: turn!, Body: new Date(Date.now() - 11 * 60_000).toISOString() }));
 
   const isFirstGone = async (): Promise<boolean> => !(await names("snapshots/")).includes(`${PREFIX}snapshots/${first}/manifest.json`);
-  await killWhen(isFirstGone, "backup", "prune", placeAt(link.origin), "--keep", "1");
+  await killWhen(isFirstGone, "backup", "prune", placeAt(link.origin), "--keep", "1", "--yes");
   assert.deepEqual(await checkAll(), [second]);
   assert.match(await run(2, "backup", place), /a pruning is under way/);
-  await run(0, "backup", "prune", place, "--keep", "1");
+  await run(0, "backup", "prune", place, "--keep", "1", "--yes");
   assert.deepEqual(await checkAll(), [second]);
   assert.equal(await multiparts(), 0);
   assert.deepEqual(await names("turns/"), []);

@@ -175,7 +175,7 @@ it("says why it does not start, or migrate, on a full disk, and does so once the
       await server.push(image);
       await server.stop();
       // A step that is undone wants to be done again: on the full disk it is done whole, by the reserve, or not at all.
-      const down = await runRole(["migrate", "--to", "2"], settings);
+      const down = await runRole(["migrate", "--to", "3", "--yes"], settings);
       assert.equal(down.code, 0, down.stderr);
       disk.fill();
       const up = await runRole(["migrate"], settings);

@@ -65,7 +65,7 @@ it("backs up beside a registry that serves and collects, and brings it up again 
     assert.match(earlier.stdout, new RegExp(`^verified snapshot ${points[1]!.snapshot}`));
     assert.match((await expectCode(0, ["backup", "prune", place, "--keep", "2", "--dry-run"])).stdout, /would delete 1 snapshots/);
     assert.equal((await listed()).length, 3);
-    const pruned = await expectCode(0, ["backup", "prune", place, "--keep", "2"]);
+    const pruned = await expectCode(0, ["backup", "prune", place, "--keep", "2", "--yes"]);
     assert.match(pruned.stdout, new RegExp(`deleted snapshot ${points[0]!.snapshot}\n`));
     assert.deepEqual(await listed(), points.slice(1));
     assert.match((await expectCode(2, ["restore", place, "--check", "--at", "2001-01-01"])).stderr, /the oldest is/);
@@ -148,7 +148,7 @@ it("keeps every program but restore from a database that is half restored", asyn
   const database = new DatabaseSync(join(data, "berth.db"));
   database.exec("insert into job_lease (name, holder, fence, expires_at) values ('restore', '20260101T000000000Z 0', 1, 0)");
   database.close();
-  for (const role of [["serve"], ["migrate"], ["migrate", "--to", "2"]]) {
+  for (const role of [["serve"], ["migrate"], ["migrate", "--to", "3"]]) {
     assert.match((await expectCode(1, [...role, "--data", data, ...KEY])).stderr, /half restored/);
   }
 });
@@ -169,7 +169,7 @@ it("says what is wrong with the command, and looks at nothing", async () => {
     [64, ["backup", "prune"], /needs a place/],
     [2, ["backup", "prune", none], /say what is to stay/],
     [2, ["backup", "prune", none, "--keep", "0"], /--keep is a number/],
-    [2, ["backup", "prune", none, "--keep", "1"], /holds no complete backup/],
+    [2, ["backup", "prune", none, "--keep", "1", "--yes"], /holds no complete backup/],
     [2, ["backup", "s3://x", "--data", none], /not an address/],
   ] as const) {
     assert.match((await expectCode(code, args)).stderr, words);

@@ -23,8 +23,8 @@ import { flagsOf, startReplaceable, type Settings } from "./replaceable.ts";
 const KILLS = Number(process.env["BERTH_TEST_MIGRATE_KILLS"] ?? 4);
 /** Tables that somebody writes to while PostgreSQL's are changed. Steps have to wait for each of them at some place. */
 const BUSY_TABLES = ["member", "repository_blob", "manifest", "tag"];
-/** The oldest step that is taken back: the tables themselves, with what is in them, stay. */
-const BACK_TO = 1;
+/** The version of 0.1.0. */
+const BACK_TO = 3;
 
 type ReadSchema = () => Promise<unknown>;
 
@@ -68,14 +68,14 @@ async function killMigrations(
   const goals = [BACK_TO, version.databaseVersion];
   const undisturbed: unknown[] = [];
   for (const goal of goals) {
-    await expectDone(version, ["migrate", "--to", String(goal), ...command]);
+    await expectDone(version, ["migrate", "--to", String(goal), "--yes", ...command]);
     undisturbed.push(await readSchema());
   }
   assert.notDeepEqual(undisturbed[0], undisturbed[1]);
   let killed = 0;
   for (const disturb of disturbances) {
     for (const [at, goal] of goals.entries()) {
-      const args = ["migrate", "--to", String(goal), ...command];
+      const args = ["migrate", "--to", String(goal), "--yes", ...command];
       await disturb(async (moment) => {
         if (await runAndKill(version, args, moment)) killed++;
       });

@@ -148,7 +148,7 @@ async function rollBothWays(t: TestContext): Promise<void> {
 
   // Down: where the release knows no newer database, this tree's program takes the database back first, while its replicas serve.
   if (!old.readsCompatibility) {
-    const { stdout } = await expectCode(0, now, ["migrate", "--to", String(old.databaseVersion), ...command]);
+    const { stdout } = await expectCode(0, now, ["migrate", "--to", String(old.databaseVersion), "--yes", ...command]);
     assert.match(stdout, new RegExp(`is at version ${old.databaseVersion}\n$`));
     await load.more(3);
   }
@@ -249,7 +249,7 @@ async function exchangeBothWays(t: TestContext): Promise<void> {
       if (now.databaseVersion > old.databaseVersion) {
         assert.match((await expectCode(1, old, ["serve", ...command])).stderr, /newer than this program's/);
       }
-      await expectCode(0, now, ["migrate", "--to", String(old.databaseVersion), ...command]);
+      await expectCode(0, now, ["migrate", "--to", String(old.databaseVersion), "--yes", ...command]);
     }
     await server.replaceBy(old);
   });

@@ -9,6 +9,7 @@ import { createFilesystemStore } from "../content/blobs/filesystem.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { readerOfPostgres, type DatabaseReader } from "../platform/database/database-reader.ts";
+import { parsePostgresAddress } from "../platform/database/postgres-hosts.ts";
 import type { Logger } from "../platform/log.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import type { Tracing } from "../platform/tracing.ts";
@@ -51,13 +52,28 @@ export async function openDatabase(config: Config, logger: Logger, onSync?: (isG
   });
 }
 
+/** What the configured database is called, for who has to name it: the file's path, or hosts and name. Holds no secret. */
+export function nameDatabase(config: Config): string {
+  if (config.database.url === undefined) return sqlitePath(config);
+  const address = parsePostgresAddress(config.database.url);
+  if (!address.ok) return "";
+  const path = URL.parse(address.hosts[0]!.url)?.pathname ?? "";
+  return `${address.hosts.map(({ shown }) => shown).join(",")}${decodeURIComponent(path)}`;
+}
+
+/** For what only makes sense on a database that is there. Errors: `StartupError` where the embedded one is not. */
+export function requireDatabase(config: Config): void {
+  const path = sqlitePath(config);
+  if (config.database.url !== undefined || existsSync(path)) return;
+  throw new StartupError(`There is no database ${path}: choose the server's data directory with --data.`);
+}
+
 /** Opens the configured database for reading only, also beside the server that has it. Errors: `StartupError` where there is none. */
 export async function openReader(config: Config, logger: Logger): Promise<DatabaseReader> {
   if (config.database.url !== undefined) return readerOfPostgres(await openDatabase(config, logger));
-  const path = sqlitePath(config);
-  if (!existsSync(path)) throw new StartupError(`There is no database ${path}: choose the server's data directory with --data.`);
+  requireDatabase(config);
   const { openSqliteReader } = await import("../platform/database/sqlite.ts");
-  return openSqliteReader(path);
+  return openSqliteReader(sqlitePath(config));
 }
 
 /** Opens the store that the configuration names. `isNew`: whether no bytes were ever stored there; where it is not given, nobody knows. */

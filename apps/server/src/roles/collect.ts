@@ -1,13 +1,14 @@
 // The role `gc`: one round of collection now, or what the next would take and why. Not here: collection itself (distribution/collector.ts).
 import { composeCollector } from "../compose.ts";
 import { withFoundation } from "../compose/foundation.ts";
-import { openReader } from "../compose/openers.ts";
+import { openReader, requireDatabase } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
 import { maintain } from "./maintain.ts";
 import { withSurroundings } from "./surroundings.ts";
 
 /** Runs one round and prints what it did. */
 export async function runCollection(config: Config): Promise<number | undefined> {
+  requireDatabase(config);
   return withSurroundings(config, async (surroundings) => {
     await withFoundation(surroundings, async (foundation) => {
       process.stdout.write(`${JSON.stringify(await composeCollector(surroundings, foundation).runOnce())}\n`);
@@ -19,9 +20,9 @@ export async function runCollection(config: Config): Promise<number | undefined>
 /** Explains what the next round would do. Exit codes: those of `maintain`. */
 export async function explainCollection(
   config: Config,
-  options: { readonly json: boolean; readonly limit?: string | undefined; readonly digest?: string | undefined },
+  options: { readonly json?: boolean | undefined; readonly limit?: string | undefined; readonly digest?: string | undefined },
 ): Promise<number> {
   const { runExplain } = await import("../features/collection/explain-command.ts");
   const { limit, digest } = options;
-  return maintain(config, "gc", options.json, (parts) => runExplain({ ...parts, config, openReader }, { limit, digest }));
+  return maintain(config, "gc", options.json === true, (parts) => runExplain({ ...parts, config, openReader }, { limit, digest }));
 }

@@ -8,6 +8,8 @@ import type { Logger } from "../platform/log.ts";
 import { createReport, type Report } from "../platform/report.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import { VERSION } from "../platform/version.ts";
+import type { Options, RoleName } from "./command-line.ts";
+import { confirm } from "./confirm.ts";
 import { isStartProblem } from "./expected-errors.ts";
 import { KEY_FILE, withLog } from "./surroundings.ts";
 
@@ -38,35 +40,29 @@ export async function maintain(
   });
 }
 
-/** What the command line says besides the role and its place. */
-export interface MaintenanceOptions {
-  readonly json: boolean;
-  readonly snapshot?: string | undefined;
-  readonly at?: string | undefined;
-  readonly keep?: string | undefined;
-  readonly "keep-days"?: string | undefined;
-  readonly "dry-run": boolean;
-  readonly check: boolean;
-  readonly "new-key": boolean;
-  readonly deep: boolean;
-  readonly repair: boolean;
-  readonly rate: string;
-  readonly from: string;
-}
-
 /** Plays one of backup, backup list, backup prune, restore and doctor. Exit codes: those of `maintain`. */
-export async function runMaintenance(config: Config, role: string, place: string, options: MaintenanceOptions): Promise<number> {
+export async function runMaintenance(config: Config, role: RoleName, place: string, options: Options): Promise<number> {
   // Loaded only where they are used.
   const { runBackup, runBackupList, runBackupPrune, runRestore } = await import("../features/backup/backup-command.ts");
   const { runDoctor } = await import("../features/doctor/doctor-command.ts");
-  return maintain(config, role, options.json, async (parts) => {
+  return maintain(config, role, options.json === true, async (parts) => {
     const common = { ...OPENERS, ...parts, config, keyFile: KEY_FILE, program: `berth ${VERSION}` };
-    const { snapshot, at, check, keep } = options;
+    const { snapshot, at, keep } = options;
     if (role === "backup") return runBackup(common, place);
     if (role === "backup list") return runBackupList(common, place);
-    if (role === "backup prune")
-      return runBackupPrune(common, place, { keep, keepDays: options["keep-days"], isDryRun: options["dry-run"] });
-    if (role === "restore") return runRestore(common, place, { snapshot, at, isCheck: check, withNewKey: options["new-key"] });
-    return runDoctor({ ...common, times: leaseTimes(config) }, options);
+    if (role === "backup prune") {
+      const agree = async (showWhatGoes: () => Promise<void>): Promise<void> => {
+        // Only a person is shown it: a script has decided already.
+        if (options.yes !== true && process.stdin.isTTY === true) await showWhatGoes();
+        await confirm(`Delete this from ${place}?`, options.yes === true, "--dry-run shows what would be deleted; say --yes to delete it.");
+      };
+      return runBackupPrune(common, place, { keep, keepDays: options["keep-days"], isDryRun: options["dry-run"] === true, agree });
+    }
+    if (role === "restore")
+      return runRestore(common, place, { snapshot, at, isCheck: options.check === true, withNewKey: options["new-key"] === true });
+    return runDoctor(
+      { ...common, times: leaseTimes(config) },
+      { deep: options.deep === true, repair: options.repair === true, rate: options.rate ?? "100MiB", from: options.from ?? "0" },
+    );
   });
 }

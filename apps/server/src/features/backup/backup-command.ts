@@ -14,7 +14,7 @@ import { shownBytes, type Report } from "../../platform/report.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 import { takeBackup } from "./backup.ts";
 import { openPlace, parsePlace, type BackupPlace } from "./backup-place.ts";
-import { pruneBackups } from "./prune.ts";
+import { pruneBackups, type PruneProgress } from "./prune.ts";
 import { checkBackup, listSnapshots, readSnapshot, restoreBackup, type RestoreProgress, type RestoreResult } from "./restore.ts";
 
 /** What every command of a place is given. */
@@ -99,31 +99,37 @@ export async function runBackupList({ config, report }: PlaceParts, placeText: s
   return true;
 }
 
-/** Forgets old snapshots. `keep` and `keepDays` as they are written on the command line. Errors: `StartupError` and those of `pruneBackups`. */
-export async function runBackupPrune(
-  { config, report }: PlaceParts,
-  placeText: string,
-  options: { readonly keep: string | undefined; readonly keepDays: string | undefined; readonly isDryRun: boolean },
-): Promise<boolean> {
+/** What the command line says of a pruning. */
+export interface PruneOptions {
+  /** As they are written. */
+  readonly keep: string | undefined;
+  readonly keepDays: string | undefined;
+  readonly isDryRun: boolean;
+  /** Asked before anything is deleted, with a way to show what would be; rejects where it is not to be. */
+  agree(showWhatGoes: () => Promise<void>): Promise<void>;
+}
+
+/** Forgets old snapshots. Errors: `StartupError` and those of `pruneBackups`. */
+export async function runBackupPrune({ config, report }: PlaceParts, placeText: string, options: PruneOptions): Promise<boolean> {
   const newest = wholeNumber("--keep", options.keep);
   const days = wholeNumber("--keep-days", options.keepDays);
   if (newest === undefined && days === undefined) throw new StartupError("say what is to stay: --keep N, --keep-days N, or both");
+  const keep = { newest, since: days === undefined ? undefined : new Date(systemClock.now() - days * DAY_MS) };
   await using place = disposable(await openPlaceOf(config, placeText));
-  const result = await pruneBackups({
-    place: place.it,
-    clock: systemClock,
-    keep: { newest, since: days === undefined ? undefined : new Date(systemClock.now() - days * DAY_MS) },
-    isDryRun: options.isDryRun,
-    onProgress: (state) => report.progress("progress", state, () => `${state.phase}: ${state.done}`),
-  });
-  const verb = options.isDryRun ? "would delete" : "deleted";
-  for (const snapshot of result.deletedSnapshots) report.line("deleted", { snapshot }, `${verb} snapshot ${snapshot}`);
-  report.line(
-    "pruned",
-    result,
-    `${verb} ${result.deletedSnapshots.length} snapshots, ${result.deletedBlobs} blobs (${shownBytes(result.deletedBytes)}) ` +
-      `and ${result.deletedLeftovers} left-over files; ${result.keptSnapshots.length} snapshots stay`,
-  );
+  async function prune(isDryRun: boolean): Promise<void> {
+    const onProgress = (state: PruneProgress): void => report.progress("progress", state, () => `${state.phase}: ${state.done}`);
+    const result = await pruneBackups({ place: place.it, clock: systemClock, keep, isDryRun, onProgress });
+    const verb = isDryRun ? "would delete" : "deleted";
+    for (const snapshot of result.deletedSnapshots) report.line("deleted", { snapshot }, `${verb} snapshot ${snapshot}`);
+    report.line(
+      "pruned",
+      result,
+      `${verb} ${result.deletedSnapshots.length} snapshots, ${result.deletedBlobs} blobs (${shownBytes(result.deletedBytes)}) ` +
+        `and ${result.deletedLeftovers} left-over files; ${result.keptSnapshots.length} snapshots stay`,
+    );
+  }
+  if (!options.isDryRun) await options.agree(() => prune(true));
+  await prune(options.isDryRun);
   return true;
 }
 

@@ -13,6 +13,7 @@ function step(id: number, oldestProgram: number): Migration {
     id,
     name: `step${id}`,
     oldestProgram,
+    loses: { what: `made_by_${id}`, content: [] },
     up: ({ integer }) => [`create table made_by_${id} (id ${integer} primary key)`],
     down: () => [`drop table made_by_${id}`],
   };

@@ -5,6 +5,10 @@ export const core: Migration = {
   id: 1,
   name: "core",
   oldestProgram: 1,
+  loses: {
+    what: "EVERYTHING: all projects, repositories, images, tags, accounts and keys",
+    content: ["project", "repository", "blob", "manifest", "account", "signing_key"],
+  },
   up: ({ id, integer, text, bytes, clustered }) => [
     `create table project (
       id ${id},

@@ -5,6 +5,7 @@ export const access: Migration = {
   id: 2,
   name: "access",
   oldestProgram: 2,
+  loses: { what: "nothing: indexes, and a column that is filled anew", content: [] },
   indexes: [
     { name: "member_by_project_and_role", on: "member (project_id, role)" },
     { name: "project_public_in_order", on: "project (sort_key) where is_public = 1" },

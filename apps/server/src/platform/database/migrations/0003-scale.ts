@@ -6,6 +6,7 @@ export const scale: Migration = {
   id: 3,
   name: "scale",
   oldestProgram: 2,
+  loses: { what: "nothing: indexes", content: [] },
   indexes: [
     { name: "repository_blob_by_blob", on: "repository_blob (blob_id, repository_id)" },
     { name: "tag_by_manifest", on: "tag (manifest_id, name)" },

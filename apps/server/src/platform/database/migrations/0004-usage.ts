@@ -243,6 +243,7 @@ export const usage: Migration = {
   name: "usage",
   // Older programs write as ever: the triggers count for them.
   oldestProgram: 3,
+  loses: { what: "the counters of usage, which the next upgrade counts anew", content: [] },
   // To take away what a repository held; and SQLite looks there for each new repository since that has a trigger.
   indexes: [{ name: "upload_by_repository", on: "upload (repository_id)" }],
   up: (types) => (types.dialect === "sqlite" ? sqliteUp(types) : postgresUp(types)),

@@ -34,6 +34,7 @@ export const usageFill: Migration = {
   id: 5,
   name: "usage-fill",
   oldestProgram: 3,
+  loses: { what: "nothing", content: [] },
   up: ({ dialect }) => [
     // It reads whole tables: what a server's statements must not do (postgres.ts) is right here.
     ...(dialect === "postgres" ? ["set local enable_seqscan = on", "set local enable_hashjoin = on"] : []),

@@ -5,6 +5,7 @@ export const collection: Migration = {
   id: 6,
   name: "collection",
   oldestProgram: 3,
+  loses: { what: "nothing: indexes", content: [] },
   indexes: [
     { name: "repository_blob_by_lease", on: "repository_blob (leased_until, repository_id, blob_id) where leased_until is not null" },
     { name: "reclaim_by_due", on: "reclaim (due_at, id)" },

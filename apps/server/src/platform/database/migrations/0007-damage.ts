@@ -5,6 +5,7 @@ export const damage: Migration = {
   id: 7,
   name: "damage",
   oldestProgram: 3,
+  loses: { what: "nothing: an index", content: [] },
   indexes: [{ name: "blob_damaged", on: "blob (damaged_at) where damaged_at is not null" }],
   up: () => [],
   down: () => [`drop index blob_damaged`],

@@ -9,3 +9,9 @@ import { collection } from "./0006-collection.ts";
 import { damage } from "./0007-damage.ts";
 
 export const migrations: readonly Migration[] = [core, access, scale, usage, usageFill, collection, damage];
+
+/**
+ * The versions that releases have brought databases to, oldest first: what `migrate --to` takes besides this program's own. A release adds its
+ * own here.
+ */
+export const RELEASED: readonly { readonly release: string; readonly version: number }[] = [{ release: "0.1.0", version: 3 }];

@@ -25,6 +25,14 @@ export interface OnlineIndex {
   readonly on: string;
 }
 
+/** What the way back over a step takes away. */
+export interface Loss {
+  /** In words that follow "loses": for who decides whether to go. */
+  readonly what: string;
+  /** Tables, or columns as `table.column`, whose content nothing can make anew. Where one has any, the operator must name the database. */
+  readonly content: readonly string[];
+}
+
 /** One step. Each list of statements runs in one transaction. */
 export interface Migration {
   /** Counts up from 1 without gaps. */
@@ -38,6 +46,8 @@ export interface Migration {
   readonly oldestProgram: number;
   /** Indexes of tables that may be large. */
   readonly indexes?: readonly OnlineIndex[];
+  /** What `down` takes away. */
+  readonly loses: Loss;
   up(types: ColumnTypes): readonly string[];
   down(types: ColumnTypes): readonly string[];
 }

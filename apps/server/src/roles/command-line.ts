@@ -1,0 +1,124 @@
+// The command line: which role its words name, and which options that role has. An option that belongs to another role is refused, so that
+// nobody thinks that, say, `migrate --dry-run` changes nothing. Not here: settings (config-load.ts), what the roles do.
+import { parseArgs } from "node:util";
+import { suggest } from "../config-names.ts";
+
+/** What the program prints for `--help`, and behind a command line that is wrong. */
+export const USAGE = `berth-server ROLE [SETTINGS]
+
+Roles
+  serve [--no-jobs]       answer the API and do the background work (the default role); --no-jobs leaves that to \`work\` processes
+  work                    do the background work only; needs PostgreSQL
+  migrate [--to N [--yes] [--destroy NAME]]
+                          bring the database to this program's version, or to a release's version N; a way back says what it loses and
+                          asks, or wants --yes; one that loses more than can be made anew wants the database's name (--destroy)
+  gc [--dry-run [--limit N] [--digest D]]
+                          run one round of collection now, or explain what the next would take and what holds all that it would keep, or
+                          what holds one blob wherever it is (--digest)
+  backup PLACE            back up database and blobs while everything goes on, to a directory or s3://BUCKET/PREFIX
+  backup list PLACE       list the snapshots of a place: the moments that can be restored
+  backup prune PLACE [--keep N] [--keep-days N] [--dry-run] [--yes]
+                          forget all snapshots but the newest N and those of the last N days, and the bytes that only they needed; asks
+                          on a terminal, and wants --yes elsewhere
+  restore PLACE [--at TIME | --snapshot NAME] [--check] [--new-key]
+                          restore a backup into an empty database and store, or only read it and verify every byte (--check)
+  doctor [--deep] [--repair] [--rate SIZE] [--from ID]
+                          compare database and store; --deep reads every byte, SIZE a second at most; --repair puts right what is safe
+  config check            print every setting, its value and where it comes from; secrets are masked
+  version                 print the version
+
+Settings: --listen HOST:PORT, --data DIRECTORY, --config FILE, and every other one of config.example.yaml as --its.path VALUE; each is also
+a BERTH_* variable and a key of the configuration file.
+
+gc --dry-run, backup, restore and doctor: --json for lines of JSON; exit code 0 all is well, 1 something is damaged or wrong, 2 it could not be done.
+`;
+
+const OPTIONS = {
+  "no-jobs": { type: "boolean" },
+  "dry-run": { type: "boolean" },
+  to: { type: "string" },
+  yes: { type: "boolean" },
+  destroy: { type: "string" },
+  limit: { type: "string" },
+  digest: { type: "string" },
+  snapshot: { type: "string" },
+  at: { type: "string" },
+  keep: { type: "string" },
+  "keep-days": { type: "string" },
+  check: { type: "boolean" },
+  "new-key": { type: "boolean" },
+  deep: { type: "boolean" },
+  repair: { type: "boolean" },
+  rate: { type: "string" },
+  from: { type: "string" },
+  json: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+  version: { type: "boolean", short: "V" },
+} as const;
+
+type OptionName = keyof typeof OPTIONS;
+
+/** The options as they were given; those that were not are undefined. */
+export type Options = { readonly [K in OptionName]?: (typeof OPTIONS)[K]["type"] extends "string" ? string : boolean };
+
+/** Each role with its options. `--help` and `--version` go with all of them. */
+const ROLES = {
+  serve: ["no-jobs"],
+  work: [],
+  migrate: ["to", "yes", "destroy"],
+  gc: ["dry-run", "limit", "digest", "json"],
+  backup: ["json"],
+  "backup list": ["json"],
+  "backup prune": ["keep", "keep-days", "dry-run", "yes", "json"],
+  restore: ["at", "snapshot", "check", "new-key", "json"],
+  doctor: ["deep", "repair", "rate", "from", "json"],
+  "config check": [],
+  version: [],
+} as const satisfies Record<string, readonly OptionName[]>;
+
+/** A role's words. */
+export type RoleName = keyof typeof ROLES;
+
+/** The roles that take a place behind their words. */
+const PLACE_ROLES: readonly RoleName[] = ["backup list", "backup prune", "backup", "restore"];
+/** Options of `gc` that mean something to its explanation alone. */
+const EXPLAIN_OPTIONS = ["limit", "digest", "json"] as const;
+
+/** What was asked for, or what is wrong with it. */
+export type CommandLine =
+  | { readonly ok: true; readonly role: RoleName; readonly place: string; readonly options: Options }
+  | { readonly ok: false; readonly problem: string };
+
+const isRole = (name: string): name is RoleName => Object.hasOwn(ROLES, name);
+const wrong = (problem: string): CommandLine => ({ ok: false, problem });
+
+/** Reads the arguments that are left when the settings' flags were taken out. */
+export function parseCommandLine(args: readonly string[]): CommandLine {
+  let values: Options;
+  let words: string[];
+  try {
+    ({ values, positionals: words } = parseArgs({ args: [...args], allowPositionals: true, options: OPTIONS }));
+  } catch (error) {
+    if (!String((error as NodeJS.ErrnoException).code).startsWith("ERR_PARSE_ARGS")) throw error;
+    return wrong((error as Error).message);
+  }
+  if (values.help === true || values.version === true) return { ok: true, role: "version", place: "", options: values };
+  const { name, place } = roleOf(words);
+  if (!isRole(name)) return wrong(`there is no role \`${name}\`${suggest(name, Object.keys(ROLES))}`);
+  const allowed: readonly string[] = ROLES[name];
+  const foreign = Object.keys(values).find((option) => !allowed.includes(option));
+  if (foreign !== undefined) return wrong(`\`${name}\` has no option --${foreign}`);
+  const withoutDryRun = EXPLAIN_OPTIONS.find((option) => values[option] !== undefined);
+  if (name === "gc" && values["dry-run"] !== true && withoutDryRun !== undefined)
+    return wrong(`--${withoutDryRun} goes with \`gc --dry-run\` only`);
+  if (PLACE_ROLES.includes(name) && place === undefined) return wrong(`${name} needs a place: a directory or s3://BUCKET/PREFIX`);
+  return { ok: true, role: name, place: place ?? "", options: { ...values } };
+}
+
+/** The role that the words name, and the place behind it where the role takes one. */
+function roleOf(words: readonly string[]): { readonly name: string; readonly place: string | undefined } {
+  const all = words.join(" ");
+  if (all === "" || isRole(all)) return { name: all || "serve", place: undefined };
+  const name = words.slice(0, -1).join(" ");
+  return isRole(name) && PLACE_ROLES.includes(name) ? { name, place: words.at(-1) } : { name: all, place: undefined };
+}
