@@ -101,7 +101,7 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
         try {
           // Both kinds of write: a statement by itself, and a transaction.
           if (turn % 2 === 0) await database.write(insert, { name });
-          else await database.transaction((tx) => tx.run(insert, { name }));
+          else await database.transaction((tx) => tx.run(insert, { name }, 1));
           acknowledged.push(name);
         } catch (error) {
           whyUnavailable(error);
@@ -152,7 +152,7 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
     await standby.hold();
     for (const [kind, write] of [
       ["a statement", () => database.write(insert, { name: "statement" })],
-      ["a transaction", () => database.transaction((tx) => tx.run(insert, { name: "transaction" }))],
+      ["a transaction", () => database.transaction((tx) => tx.run(insert, { name: "transaction" }, 1))],
       ["a sync", () => database.sync()],
     ] as const) {
       const answer = write().then(
@@ -184,7 +184,7 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
     await untilItWorks(() => database.probe());
     await server.hold();
     const whys = await Promise.all(
-      [database.all(listNames, {}), database.transaction((tx) => tx.run(insert, { name: "silent" }))].map((work) =>
+      [database.all(listNames, {}), database.transaction((tx) => tx.run(insert, { name: "silent" }, 1))].map((work) =>
         work.then(() => "answered", whyUnavailable),
       ),
     );
@@ -263,9 +263,11 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
     const admin = await operator(t, url);
     await admin.query("begin; lock table project in access exclusive mode");
     const waiting = Promise.all(
-      [database.all(listNames, {}), database.write(insert, { name: "a" }), database.transaction((tx) => tx.run(insert, { name: "b" }))].map(
-        (work) => work.then(() => "answered", whyUnavailable),
-      ),
+      [
+        database.all(listNames, {}),
+        database.write(insert, { name: "a" }),
+        database.transaction((tx) => tx.run(insert, { name: "b" }, 1)),
+      ].map((work) => work.then(() => "answered", whyUnavailable)),
     );
     await database.probe();
     for (const why of await waiting) assert.match(why, /55P03/);

@@ -175,21 +175,25 @@ export async function insertAccount(tx: Executor, account: NewAccount, now: numb
   return row?.id;
 }
 
-/** Stores an account's changeable fields. The epoch rises by one, which ends all tokens, where `endsTokens` says so. */
+/** Stores the changeable fields of an account that is locked. The epoch rises by one, which ends all tokens, where `endsTokens` says so. */
 export async function updateAccount(tx: Executor, account: Account, endsTokens: boolean): Promise<void> {
-  await tx.run(update, {
-    id: account.id,
-    secretHash: account.secretHash,
-    isAdmin: account.isAdmin ? 1 : 0,
-    isDisabled: account.isDisabled ? 1 : 0,
-    epoch: endsTokens ? account.epoch + 1 : account.epoch,
-    expiresAt: account.expiresAt?.getTime() ?? null,
-  });
+  await tx.run(
+    update,
+    {
+      id: account.id,
+      secretHash: account.secretHash,
+      isAdmin: account.isAdmin ? 1 : 0,
+      isDisabled: account.isDisabled ? 1 : 0,
+      epoch: endsTokens ? account.epoch + 1 : account.epoch,
+      expiresAt: account.expiresAt?.getTime() ?? null,
+    },
+    1,
+  );
 }
 
-/** Deletes an account; memberships and scopes go first. */
+/** Deletes an account that is locked; memberships and scopes go first. */
 export async function deleteAccount(tx: Executor, id: number): Promise<void> {
-  await tx.run(remove, { id });
+  await tx.run(remove, { id }, 1);
 }
 
 /** Ids of the administrators that are not disabled, locked until the transaction's end. */
@@ -218,5 +222,5 @@ export async function listRobotAccounts(
 
 /** Deletes the robots of a project; their scopes go first. */
 export async function deleteRobotsOfProject(tx: Executor, projectId: number): Promise<void> {
-  await tx.run(deleteOfProject, { projectId });
+  await tx.run(deleteOfProject, { projectId }, { any: "as many as there are" });
 }

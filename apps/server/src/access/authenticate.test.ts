@@ -188,7 +188,7 @@ forEachDatabase("authenticate", (create) => {
     assert.deepEqual(await allowed(there, token), ["pull"]);
     await test.database.transaction(async (tx) => {
       await deleteMember(tx, project, id);
-      await tx.run(setPublic, { id: project, isPublic: 0 });
+      await tx.run(setPublic, { id: project, isPublic: 0 }, 1);
     });
     here.accounts.forget();
     for (const bearer of [token, open]) assert.deepEqual(await allowed(here, bearer), []);

@@ -159,9 +159,9 @@ export function createLoginFailures(options: { database: Database; clock: Clock;
             const { free, firstLockMs, maxLockMs } = limits[kind];
             if (failures < free) continue;
             const lockMs = Math.min(maxLockMs, firstLockMs * 2 ** Math.min(failures - free, 30));
-            await tx.run(lock, { subject, lockedUntil: now + lockMs });
+            await tx.run(lock, { subject, lockedUntil: now + lockMs }, 1);
           }
-          if (now - sweptAt >= SWEEP_EVERY_MS) await tx.run(sweep, { before: now - windowMs, now });
+          if (now - sweptAt >= SWEEP_EVERY_MS) await tx.run(sweep, { before: now - windowMs, now }, { any: "as many as have ended" });
         },
         { durable: false },
       );

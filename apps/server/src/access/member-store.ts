@@ -80,24 +80,24 @@ export async function listMembers(executor: Executor, projectId: number, after: 
   return rows.map((row) => ({ accountId: row.account_id, accountName: row.name, role: row.role }));
 }
 
-/** Makes an account a member, or changes its role. */
+/** Makes an account a member of a project that is locked, or changes its role. */
 export async function putMember(tx: Executor, projectId: number, accountId: number, role: Role): Promise<void> {
-  await tx.run(put, { projectId, accountId, role });
+  await tx.run(put, { projectId, accountId, role }, 1);
 }
 
-/** Ends a membership. */
+/** Ends a membership that was just seen. */
 export async function deleteMember(tx: Executor, projectId: number, accountId: number): Promise<void> {
-  await tx.run(remove, { projectId, accountId });
+  await tx.run(remove, { projectId, accountId }, 1);
 }
 
 /** Ends all memberships of a project. */
 export async function deleteMembersOfProject(tx: Executor, projectId: number): Promise<void> {
-  await tx.run(removeOfProject, { projectId });
+  await tx.run(removeOfProject, { projectId }, { any: "as many as there are" });
 }
 
 /** Ends all memberships of an account. */
 export async function deleteMembershipsOfAccount(tx: Executor, accountId: number): Promise<void> {
-  await tx.run(removeOfAccount, { accountId });
+  await tx.run(removeOfAccount, { accountId }, { any: "as many as there are" });
 }
 
 /** Whether a project has an owner besides the account. The caller holds a lock on the project. */

@@ -50,13 +50,14 @@ export async function listScopesOfRobots(executor: Executor, accountIds: number[
 
 /** Replaces a robot's scopes. */
 export async function putRobotScopes(tx: Executor, accountId: number, scopes: readonly RobotScope[]): Promise<void> {
-  await tx.run(removeAll, { accountId });
+  await tx.run(removeAll, { accountId }, { any: "a new robot has none" });
   for (const scope of scopes) {
-    await tx.run(insert, { accountId, pattern: scope.repositoryPattern, actions: [...scope.actions].toSorted().join(",") });
+    const actions = [...scope.actions].toSorted().join(",");
+    await tx.run(insert, { accountId, pattern: scope.repositoryPattern, actions }, 1);
   }
 }
 
 /** Deletes the scopes of all robots of a project. */
 export async function deleteScopesOfProject(tx: Executor, projectId: number): Promise<void> {
-  await tx.run(removeOfProject, { projectId });
+  await tx.run(removeOfProject, { projectId }, { any: "as many as there are" });
 }

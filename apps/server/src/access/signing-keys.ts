@@ -173,21 +173,25 @@ export function createSigningKeys(options: SigningKeysOptions): SigningKeys {
     const sealed = seal.seal(privateKey.export({ type: "pkcs8", format: "pem" }), id);
     await database.transaction(async (tx) => {
       const now = clock.now();
-      await tx.run(lockSigning, { now });
+      await tx.run(lockSigning, { now }, 1);
       const current = await tx.first(newest, { now });
       if (ending === "none" && current !== undefined && current.signs_until > unlessSignsUntil) return;
-      if (ending === "all others") await tx.run(endOthers, { now, verifiesUntil: now + verifiesForMs });
-      await tx.run(removeEnded, { now });
-      await tx.run(insert, {
-        id,
-        algorithm: TOKEN_ALGORITHM,
-        privateKey: sealed,
-        publicKey: JSON.stringify(jwk),
-        // Later than the one that it follows, so that all replicas agree which is the newest.
-        now: Math.max(now, (current?.created_at ?? 0) + 1),
-        signsUntil: now + signsForMs,
-        verifiesUntil: now + signsForMs + verifiesForMs,
-      });
+      if (ending === "all others") await tx.run(endOthers, { now, verifiesUntil: now + verifiesForMs }, { any: "as many as sign" });
+      await tx.run(removeEnded, { now }, { any: "as many as have ended" });
+      await tx.run(
+        insert,
+        {
+          id,
+          algorithm: TOKEN_ALGORITHM,
+          privateKey: sealed,
+          publicKey: JSON.stringify(jwk),
+          // Later than the one that it follows, so that all replicas agree which is the newest.
+          now: Math.max(now, (current?.created_at ?? 0) + 1),
+          signsUntil: now + signsForMs,
+          verifiesUntil: now + signsForMs + verifiesForMs,
+        },
+        1,
+      );
     }, ON_FULL_DISK);
     // A load that began before the commit must not be taken for one that saw it.
     await loading;

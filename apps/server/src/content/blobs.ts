@@ -6,6 +6,7 @@ import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
+import { type ExpectedRows, lostRace } from "../platform/database/row-counts.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
 import { isLive, isTombstone, repositoryDeleted } from "./repositories.ts";
@@ -154,6 +155,9 @@ const putLink = statement<{ repositoryId: number; blobId: number; until: number 
         .where("repository_blob.leased_until", "is not", null),
     ),
 );
+
+/** A conflict locks the link even where it is held and stays as it is, so that neither its manifest nor the collector can take it. */
+const HELD_OR_LEASED: ExpectedRows = { any: "a link that a manifest holds needs no lease" };
 
 const sourceForMount = statement<{ repositoryId: number; digest: string }>()("blobs.sourceForMount", (db, p, tools) =>
   db
@@ -354,8 +358,8 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
   }
 
   async function placeBytes(tx: Executor, blobId: number, place: BlobPlace): Promise<void> {
-    if ("bytes" in place) await tx.run(putInline, { blobId, bytes: place.bytes });
-    else await tx.run(dropInline, { blobId });
+    if ("bytes" in place) await tx.run(putInline, { blobId, bytes: place.bytes }, 1);
+    else await tx.run(dropInline, { blobId }, { any: "the older copy may have lain in the store" });
   }
 
   /** Ends the session in the transaction that takes over its bytes. Errors: CONFLICT, the deleted repository's. */
@@ -413,21 +417,22 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
           if ("bytes" in place) await placeBytes(tx, blobId, place);
         } else {
           const existing = await tx.first(lockByDigest, { digest });
-          // Collected between the two statements: the retry inserts it.
-          if (existing === undefined) throw Object.assign(new Error("blob row vanished"), { code: RETRY });
+          // Collected between the two statements: the next try inserts it.
+          if (existing === undefined) throw lostRace("blob row vanished");
           blobId = existing.id;
           const isSameCopy = existing.storage_key === older?.storage_key && existing.id === older.id;
           if (existing.damaged_at !== null || (isSameCopy && !isOlderIntact)) {
-            await tx.run(replaceBytes, { blobId, key });
+            await tx.run(replaceBytes, { blobId, key }, 1);
             await placeBytes(tx, blobId, place);
             if (existing.storage_key !== null && existing.storage_key !== key) {
-              await tx.run(putReclaim, { key: existing.storage_key, sizeBytes: existing.size_bytes, dueAt: clock.now() + times.graceMs });
+              const dueAt = clock.now() + times.graceMs;
+              await tx.run(putReclaim, { key: existing.storage_key, sizeBytes: existing.size_bytes, dueAt }, 1);
             }
           } else if (key !== null && existing.storage_key !== key) {
-            await tx.run(putReclaim, { key, sizeBytes, dueAt: clock.now() });
+            await tx.run(putReclaim, { key, sizeBytes, dueAt: clock.now() }, 1);
           }
         }
-        await tx.run(putLink, { repositoryId, blobId, until: leaseEnd() });
+        await tx.run(putLink, { repositoryId, blobId, until: leaseEnd() }, HELD_OR_LEASED);
       });
     },
 
@@ -436,7 +441,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
         if ((await tx.first(findLiving, { repositoryId })) === undefined) throw repositoryDeleted();
         const source = await tx.first(sourceForMount, { repositoryId: sourceId, digest });
         if (source === undefined) return false;
-        await tx.run(putLink, { repositoryId, blobId: source.id, until: leaseEnd() });
+        await tx.run(putLink, { repositoryId, blobId: source.id, until: leaseEnd() }, HELD_OR_LEASED);
         return true;
       }),
 
@@ -452,20 +457,18 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
             detail: { digest, manifest: holder.digest },
           });
         }
-        await tx.run(dropLink, { repositoryId, blobId: blob.id });
+        await tx.run(dropLink, { repositoryId, blobId: blob.id }, 1);
         await takeUnlinkedBlobs(tx, [blob.id], clock.now() + times.graceMs);
       }, ON_FULL_DISK),
 
     async markDamaged(blob) {
+      // No row: a push has healed it, or another reader has marked it.
       await database.write(markDamaged, { blobId: blob.id, key: blob.key ?? "", now: clock.now() }, ON_FULL_DISK);
     },
 
     isBound: async (key) => (await database.first(findByKey, { key })) !== undefined,
   };
 }
-
-// PostgreSQL's code for a serialization failure: the transaction is run again.
-const RETRY = "40001";
 
 const lockByDigestRead = statement<{ digest: string }>()("blobs.findAny", (db, p) =>
   db.selectFrom("blob").select(["id", "size_bytes", "storage_key", "damaged_at"]).where("digest", "=", p.digest),
@@ -520,6 +523,6 @@ export async function takeUnlinkedBlobs(
   const gone = await tx.all(dropUnlinked, { blobIds: ids });
   const stored = gone.flatMap((blob) => (blob.storage_key === null ? [] : [{ key: blob.storage_key, sizeBytes: blob.size_bytes }]));
   if (stored.length > 0)
-    await tx.run(putReclaims, { keys: stored.map((blob) => blob.key), sizes: stored.map((blob) => blob.sizeBytes), dueAt });
+    await tx.run(putReclaims, { keys: stored.map((blob) => blob.key), sizes: stored.map((blob) => blob.sizeBytes), dueAt }, stored.length);
   return { count: gone.length, bytes: gone.reduce((sum, blob) => sum + blob.size_bytes, 0) };
 }

@@ -134,14 +134,14 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
         if (due.length === 0) return { examined: 0, unlinked: 0, blobs: 0, bytes: 0 };
         const held = await tx.all(listHeld, pairsOf(due));
         // Some manifest holds these after all: a push and a deletion crossed. They leave the queue.
-        if (held.length > 0) await tx.run(hold, pairsOf(held));
+        if (held.length > 0) await tx.run(hold, pairsOf(held), held.length);
         const isHeld = new Set(held.map((link) => `${link.repository_id} ${link.blob_id}`));
         const unheld = due.filter((link) => !isHeld.has(`${link.repository_id} ${link.blob_id}`));
         const free = await lockFreeBlobs(tx, [...new Set(unheld.map((link) => link.blob_id))]);
         // What somebody else is busy with stays due.
         const dead = unheld.filter((link) => free.has(link.blob_id));
         for (const [repositoryId, links] of Map.groupBy(dead, (link) => link.repository_id)) {
-          await tx.run(dropLink, { repositoryId, blobIds: links.map((link) => link.blob_id) });
+          await tx.run(dropLink, { repositoryId, blobIds: links.map((link) => link.blob_id) }, links.length);
         }
         const gone = await takeUnlinkedBlobs(tx, [...new Set(dead.map((link) => link.blob_id))], clock.now() + times.graceMs);
         return { examined: due.length, unlinked: dead.length, blobs: gone.count, bytes: gone.bytes };
@@ -164,10 +164,12 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
         // One key that cannot be deleted must not keep the others for ever.
         kept = error instanceof PartialDeletion ? rows.filter((row) => error.kept.has(row.storage_key)) : rows;
         const wait = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** Math.min(10, Math.min(...kept.map((row) => row.attempts))));
+        // Rows that are gone were taken by another collector, which had better luck.
         await database.write(postponeReclaim, { ids: kept.map((row) => row.id), dueAt: clock.now() + wait }, ON_FULL_DISK);
       }
       const isKept = new Set(kept);
       const ids = rows.filter((row) => !isKept.has(row)).map((row) => row.id);
+      // As above: their bytes are gone in any case.
       if (ids.length > 0) await database.write(dropReclaim, { ids }, ON_FULL_DISK);
       if (failure !== undefined) throw failure.error;
       return { examined: rows.length, deleted: free.length, bytes: free.reduce((sum, row) => sum + row.size_bytes, 0) };

@@ -21,7 +21,9 @@ function interceptExecutor(executor: Executor, hook: Hook): Executor {
     dialect: executor.dialect,
     all: (query, parameters) => around(hook, query.compiled(executor.dialect).id, () => executor.all(query, parameters)),
     first: (query, parameters) => around(hook, query.compiled(executor.dialect).id, () => executor.first(query, parameters)),
-    run: (query, parameters) => around(hook, query.compiled(executor.dialect).id, () => executor.run(query, parameters)),
+    run: (query, parameters, expected) =>
+      around(hook, query.compiled(executor.dialect).id, () => executor.run(query, parameters, expected)),
+    change: (query, parameters) => around(hook, query.compiled(executor.dialect).id, () => executor.change(query, parameters)),
   };
 }
 

@@ -9,6 +9,7 @@ import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
+import type { ExpectedRows } from "../platform/database/row-counts.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { LeaseTimes } from "./blobs.ts";
 import { isLive, repositoryDeleted } from "./repositories.ts";
@@ -18,6 +19,10 @@ import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
 const BYTES_CACHE_BYTES = 32 * 1024 * 1024;
 /** Manifests over this are read from the database each time: few of them would empty the cache. */
 const BYTES_CACHE_MAX_ENTRY = 1024 * 1024;
+
+/** Edges of a manifest whose row is locked, so that what is there already stays. */
+const PUSHED_AGAIN: ExpectedRows = { any: "the manifest may have been there, with all its edges" };
+const ALL_THERE_ARE: ExpectedRows = { any: "a manifest has any number of edges" };
 
 /** A manifest without its bytes. */
 export interface ManifestRow {
@@ -345,14 +350,20 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         if (inserted === undefined) throw repositoryDeleted();
         const manifestId = inserted.id;
         if (blobIds.length > 0) {
-          await tx.run(putBlobEdges, { repositoryId, manifestId, blobIds });
-          await tx.run(holdLinks, { repositoryId, blobIds });
+          await tx.run(putBlobEdges, { repositoryId, manifestId, blobIds }, PUSHED_AGAIN);
+          await tx.run(
+            holdLinks,
+            { repositoryId, blobIds },
+            { any: "links without a lease stay as they are; the edges prove that all are there" },
+          );
         }
-        if (absent.length > 0) await tx.run(putSparse, { repositoryId, manifestId, digests: absent });
+        if (absent.length > 0) await tx.run(putSparse, { repositoryId, manifestId, digests: absent }, PUSHED_AGAIN);
         if (parsed.children.length > 0) {
-          await tx.run(putChildEdges, { repositoryId, manifestId, digests: parsed.children.map((child) => child.digest) });
+          const digests = parsed.children.map((child) => child.digest);
+          await tx.run(putChildEdges, { repositoryId, manifestId, digests }, PUSHED_AGAIN);
         }
-        for (const tag of tags) await setTag(tx, grant, repositoryId, { tag, manifestId, digest, condition, now });
+        // Always in this order, so that of two pushes of the same tags none waits for the other in a ring.
+        for (const tag of tags.toSorted()) await setTag(tx, grant, repositoryId, { tag, manifestId, digest, condition, now });
         return absent;
       }),
 
@@ -364,15 +375,13 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         const manifestId = row.id;
         await deleteTagsOf(tx, grant, repositoryId, manifestId, now);
         const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
-        await tx.run(dropBlobEdges, { manifestId });
-        await tx.run(dropSparse, { manifestId });
-        await tx.run(dropChildEdges, { manifestId });
-        await tx.run(drop, { manifestId });
+        for (const dropEdges of [dropBlobEdges, dropSparse, dropChildEdges]) await tx.run(dropEdges, { manifestId }, ALL_THERE_ARE);
+        await tx.run(drop, { manifestId }, 1);
         // Whoever was told that these blobs exist may be pushing an image of them: they stay for a whole lease from now.
         if (blobIds.length > 0) {
           // Of two deletions that take a blob's last two holders at once, the second waits here and then sees that none is left.
           await tx.all(lockLinks, { repositoryId, blobIds });
-          await tx.run(leaseUnheld, { repositoryId, blobIds, until: now + times.leaseMs });
+          await tx.run(leaseUnheld, { repositoryId, blobIds, until: now + times.leaseMs }, { any: "other manifests hold the rest" });
         }
       }, ON_FULL_DISK),
   };

@@ -161,6 +161,7 @@ export function createRepositories(database: Database, clock: Clock): Repositori
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const known = await recall(grant.repository);
       if (known !== undefined) return known;
+      // Whether it made the row or another did: who has it now is looked up again.
       await database.write(insert, { name: grant.repository, projectId: grant.projectId, now: clock.now() });
     }
     // Made and deleted, time after time.
@@ -188,8 +189,8 @@ export function createRepositories(database: Database, clock: Clock): Repositori
         // Waits for every push that has content for it, and holds up those that come: they find it gone.
         const row = await tx.first(lock, { name: grant.repository });
         if (row === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { name: grant.repository } });
-        await tx.run(insertGraveyard, { now: clock.now() });
-        await tx.run(bury, { id: row.id, name: `${TOMBSTONE}${row.id}` });
+        await tx.run(insertGraveyard, { now: clock.now() }, { any: "it is there but for the first time" });
+        await tx.run(bury, { id: row.id, name: `${TOMBSTONE}${row.id}` }, 1);
       }, ON_FULL_DISK);
       ids.delete(grant.repository);
     },

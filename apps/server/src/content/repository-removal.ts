@@ -112,24 +112,25 @@ export function createRepositoryRemoval(database: Database, clock: Clock, times:
 
 /** Takes something of one repository; false where nothing can be taken now. */
 async function removeBatch(tx: Executor, id: number, dueAt: number): Promise<boolean> {
-  if ((await tx.run(dropTags, { id, limit: BATCH })) > 0) return true;
+  if ((await tx.change(dropTags, { id, limit: BATCH })) > 0) return true;
   const manifestIds = (await tx.all(listManifests, { id, limit: MANIFEST_BATCH })).map((row) => row.id);
   if (manifestIds.length > 0) {
-    for (const drop of [dropBlobEdges, dropSparse, dropChildEdges, dropManifests]) await tx.run(drop, { manifestIds });
+    for (const drop of [dropBlobEdges, dropSparse, dropChildEdges]) await tx.run(drop, { manifestIds }, { any: "edges of any number" });
+    await tx.run(dropManifests, { manifestIds }, manifestIds.length);
     return true;
   }
-  if ((await tx.run(dropHistory, { id, limit: BATCH })) > 0) return true;
-  await tx.run(endUploads, { id });
+  if ((await tx.change(dropHistory, { id, limit: BATCH })) > 0) return true;
+  await tx.run(endUploads, { id }, { any: "as many as are open" });
   // In the collector's way: the link is locked, and a blob that somebody is busy with waits for the next time (blobs.ts).
   const linked = (await tx.all(lockLinks, { id, limit: BATCH })).map((row) => row.blob_id);
   if (linked.length > 0) {
     const free = await lockFreeBlobs(tx, linked);
     const blobIds = linked.filter((blobId) => free.has(blobId));
-    await tx.run(dropLinks, { id, blobIds });
+    await tx.run(dropLinks, { id, blobIds }, blobIds.length);
     await takeUnlinkedBlobs(tx, blobIds, dueAt);
     return blobIds.length > 0;
   }
   if ((await tx.first(anyLink, { id })) !== undefined || (await tx.first(anyUpload, { id })) !== undefined) return false;
-  await tx.run(dropRepository, { id });
+  await tx.run(dropRepository, { id }, 1);
   return false;
 }

@@ -5,6 +5,7 @@ import type { Tag } from "@berth/oci/reference";
 import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
+import { lostRace } from "../platform/database/row-counts.ts";
 import { statement } from "../platform/database/statement.ts";
 
 /** What a tag must be before it may be set. Source: RFC 9110, If-Match and If-None-Match, with digests as entity tags. */
@@ -49,14 +50,20 @@ const list = statement<{ repositoryId: number; startAfter: string; limit: number
     .limit(p.limit),
 );
 
+// The tag's row alone. Joined to what it names, PostgreSQL would lock that as well, and after a wait for somebody who moves the tag it would
+// join the new row to the old manifest and find nothing: a tag that is there would be taken for absent.
 const lock = statement<{ repositoryId: number; tag: string }>()("tags.lock", (db, p, tools) =>
   db
     .selectFrom("tag")
-    .innerJoin("manifest", "manifest.id", "tag.manifest_id")
-    .select("manifest.digest")
-    .where("tag.repository_id", "=", p.repositoryId)
-    .where("tag.name", "=", p.tag)
+    .select("manifest_id")
+    .where("repository_id", "=", p.repositoryId)
+    .where("name", "=", p.tag)
     .modifyEnd(tools.lock("update")),
+);
+
+// By a statement of its own, which sees a manifest that came while the lock was waited for.
+const findNamed = statement<{ manifestId: number }>()("tags.findNamed", (db, p) =>
+  db.selectFrom("manifest").select("digest").where("id", "=", p.manifestId),
 );
 
 const insert = statement<{ repositoryId: number; tag: string; manifestId: number; now: number }>()("tags.insert", (db, p) =>
@@ -138,28 +145,41 @@ export interface TagSet {
   readonly now: number;
 }
 
-/** Points a tag at a manifest, inside the transaction that stores it. Errors: PRECONDITION_FAILED. */
+/** Looks at a tag that others make and delete between our statements. Each further look means that somebody else has made a change. */
+const MAX_LOOKS = 10;
+
+/**
+ * Points a tag at a manifest, inside the transaction that stores it. What is judged and changed is locked until its end, so that the order of
+ * entries in the history is that of commits. Errors: PRECONDITION_FAILED.
+ */
 export async function setTag(tx: Executor, grant: Grant<"push">, repositoryId: number, set: TagSet): Promise<void> {
   const { tag, manifestId, digest, condition, now } = set;
-  let current = await tx.first(lock, { repositoryId, tag });
-  checkCondition(tag, current?.digest as Digest | undefined, condition);
-  if (current === undefined) {
-    if ((await tx.first(insert, { repositoryId, tag, manifestId, now })) === undefined) {
-      // Another push made the tag between the two statements: judge again what it names now.
-      current = await tx.first(lock, { repositoryId, tag });
-      checkCondition(tag, current?.digest as Digest | undefined, condition);
-      await tx.run(update, { repositoryId, tag, manifestId, now });
+  for (let looks = 1; ; looks++) {
+    const current = await tx.first(lock, { repositoryId, tag });
+    if (condition.kind !== "none") checkCondition(tag, current && (await digestNamed(tx, current.manifest_id)), condition);
+    if (current?.manifest_id === manifestId) return;
+    if (current !== undefined) {
+      await tx.run(update, { repositoryId, tag, manifestId, now }, 1);
+      break;
     }
-  } else if (current.digest !== digest) {
-    await tx.run(update, { repositoryId, tag, manifestId, now });
+    if ((await tx.first(insert, { repositoryId, tag, manifestId, now })) !== undefined) break;
+    // Another push made the tag between the two statements: what it names, and whether it is still there, is judged anew.
+    if (looks === MAX_LOOKS) throw lostRace(`tag ${tag} came and went ${MAX_LOOKS} times`);
   }
-  if (current?.digest !== digest) await tx.run(record, { repositoryId, tag, digest, accountId: grant.accountId, now });
+  await tx.run(record, { repositoryId, tag, digest, accountId: grant.accountId, now }, 1);
+}
+
+/** The digest of a manifest that a locked tag names, and that therefore stays. */
+async function digestNamed(tx: Executor, manifestId: number): Promise<Digest> {
+  const row = await tx.first(findNamed, { manifestId });
+  if (row === undefined) throw lostRace(`manifest ${manifestId} went although a tag named it`);
+  return row.digest as Digest;
 }
 
 /** Deletes a tag inside a transaction; false where there was none. */
 export async function deleteTag(tx: Executor, grant: Grant<"delete">, repositoryId: number, tag: Tag, now: number): Promise<boolean> {
   if ((await tx.first(drop, { repositoryId, tag })) === undefined) return false;
-  await tx.run(record, { repositoryId, tag, digest: null, accountId: grant.accountId, now });
+  await tx.run(record, { repositoryId, tag, digest: null, accountId: grant.accountId, now }, 1);
   return true;
 }
 
@@ -174,12 +194,11 @@ export async function deleteTagsOf(
   for (;;) {
     const gone = await tx.all(dropSomeOf, { repositoryId, manifestId });
     if (gone.length === 0) return;
-    await tx.run(recordGone, { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.accountId, now });
+    await tx.run(recordGone, { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.accountId, now }, gone.length);
   }
 }
 
-function checkCondition(tag: Tag, current: Digest | undefined, condition: TagCondition): void {
-  if (condition.kind === "none") return;
+function checkCondition(tag: Tag, current: Digest | undefined, condition: Exclude<TagCondition, { kind: "none" }>): void {
   const isNamed = current !== undefined && (condition.digests === "*" || condition.digests.includes(current));
   if (isNamed !== (condition.kind === "match")) {
     throw new RegistryError("PRECONDITION_FAILED", { detail: { tag, current: current ?? null } });

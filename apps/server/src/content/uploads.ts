@@ -277,8 +277,10 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
         )
       ).length > 0,
 
+    // Of a claim that was lost nothing is freed or removed: the session is another's, or gone.
     release: async (claimed) => void (await database.write(release, { id: claimed.id, token: claimed.lockToken }, ending)),
 
+    // The same.
     drop: async (claimed) => void (await database.write(drop, { id: claimed.id, token: claimed.lockToken }, ending)),
 
     countOpen: async (limit) => (await database.all(listOpen, { now: clock.now(), limit })).length,

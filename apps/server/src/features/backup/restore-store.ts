@@ -37,12 +37,13 @@ export async function findRestoreMark(executor: Executor): Promise<string | unde
 
 /** Marks an empty database as half restored, so that no server starts on it. */
 export async function putRestoreMark(database: Database, holder: string, now: number): Promise<void> {
+  // It fails where there is one.
   await database.write(putMark, { holder, now });
 }
 
 /** Takes the mark away, with the transaction that completes the restore. */
 export async function dropRestoreMark(tx: Executor): Promise<void> {
-  await tx.run(dropMark, {});
+  await tx.run(dropMark, {}, 1);
 }
 
 /** Whether a blob's row was restored already. */

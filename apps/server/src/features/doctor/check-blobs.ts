@@ -73,9 +73,9 @@ export async function checkBlobs(parts: DoctorParts): Promise<{ blobs: number; b
     const repositories = (await executor.all(listRepositoriesOf, { blobId: blob.id })).map((row) => row.name);
     const subject = blob.digest;
     if (isWell && parts.isDeep) {
-      if (repairs !== undefined) await clearDamageMark(repairs, blob.id, blob.storage_key);
+      const isRepaired = repairs !== undefined && (await clearDamageMark(repairs, blob.id, blob.storage_key));
       const detail = "it was marked damaged, but its bytes are whole";
-      parts.onProblem({ kind: "blob-well", subject, detail, repositories, isRepaired: repairs !== undefined });
+      parts.onProblem({ kind: "blob-well", subject, detail, repositories, isRepaired });
     } else if (isMarked) {
       const detail = `marked damaged at ${new Date(blob.damaged_at).toISOString()}: push it again`;
       parts.onProblem({ kind: "blob-damaged", subject, detail, repositories, isRepaired: false });

@@ -31,9 +31,10 @@ export async function checkEdges(parts: DoctorParts): Promise<number> {
       if (isTombstone(link.name)) continue;
       const common = { subject: link.digest, repositories: [link.name] };
       if (link.leased_until === null && link.is_held === 0) {
-        if (repairs !== undefined) await leaseLink(repairs, link.repository_id, link.blob_id, clock.now() + times.leaseMs);
+        const until = clock.now() + times.leaseMs;
+        const isRepaired = repairs !== undefined && (await leaseLink(repairs, link.repository_id, link.blob_id, until));
         const detail = "no manifest holds it, and it has no lease that would end";
-        parts.onProblem({ kind: "link-kept", ...common, detail, isRepaired: repairs !== undefined });
+        parts.onProblem({ kind: "link-kept", ...common, detail, isRepaired });
       }
       if (link.leased_until !== null && link.is_held === 1 && link.leased_until < clock.now() - LATE_MS) {
         const detail = `a manifest holds it, but its lease ended at ${new Date(link.leased_until).toISOString()}: does a collector run?`;

@@ -122,16 +122,16 @@ export async function checkUsage(parts: DoctorParts): Promise<number> {
       for (const row of page) {
         const wrong = NUMBERS.filter((name) => row[`kept_${name}`] !== row[`counted_${name}`]);
         if (wrong.length === 0) continue;
-        await repairs?.transaction(async (tx) => {
-          if (tx.dialect === "postgres") await tx.run(lockChanges, {});
-          await tx.run(correct, { id: row.id });
+        const added = await repairs?.transaction(async (tx) => {
+          if (tx.dialect === "postgres") await tx.run(lockChanges, {}, { any: "it changes no row" });
+          return tx.change(correct, { id: row.id });
         });
         parts.onProblem({
           kind: "usage-wrong",
           subject: `${word} ${row.name}`,
           detail: wrong.map((name) => `${name}: kept ${row[`kept_${name}`]}, counted ${row[`counted_${name}`]}`).join("; "),
           repositories: [],
-          isRepaired: repairs !== undefined,
+          isRepaired: added !== undefined && added > 0,
         });
       }
       done += page.length;

@@ -178,22 +178,22 @@ const putReclaim = statement<{ key: string; sizeBytes: number; dueAt: number }>(
   db.insertInto("reclaim").values({ storage_key: p.key, size_bytes: p.sizeBytes, due_at: p.dueAt, attempts: 0 }),
 );
 
-/** Says again that a blob is well whose bytes were just verified at that key. */
-export async function clearDamageMark(database: Database, id: number, key: string | null): Promise<void> {
-  await database.transaction((tx) => tx.run(clearDamage, { id, key: key ?? "" }));
+/** Says again that a blob is well whose bytes were just verified at that key. False where it lies under another key by now, or was healed. */
+export async function clearDamageMark(database: Database, id: number, key: string | null): Promise<boolean> {
+  return (await database.transaction((tx) => tx.change(clearDamage, { id, key: key ?? "" }))) > 0;
 }
 
 /**
  * Gives a link that nothing holds to the collector, which looks once more whether that is so and, where something holds it after all,
- * only takes the lease away again.
+ * only takes the lease away again. False where the link has a lease by now, or is gone.
  */
-export async function leaseLink(database: Database, repositoryId: number, blobId: number, until: number): Promise<void> {
-  await database.transaction((tx) => tx.run(lease, { repositoryId, blobId, until }));
+export async function leaseLink(database: Database, repositoryId: number, blobId: number, until: number): Promise<boolean> {
+  return (await database.transaction((tx) => tx.change(lease, { repositoryId, blobId, until }))) > 0;
 }
 
 /** Gives a key that nothing names to the collector, which deletes its bytes when it is due and still unnamed. */
 export async function reclaimKey(database: Database, key: string, sizeBytes: number, dueAt: number): Promise<void> {
   await database.transaction(async (tx) => {
-    if ((await tx.all(listKnownKeys, { keys: [key] })).length === 0) await tx.run(putReclaim, { key, sizeBytes, dueAt });
+    if ((await tx.all(listKnownKeys, { keys: [key] })).length === 0) await tx.run(putReclaim, { key, sizeBytes, dueAt }, 1);
   });
 }

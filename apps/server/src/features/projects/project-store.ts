@@ -61,9 +61,9 @@ export async function lockProject(tx: Executor, id: number): Promise<boolean> {
   return (await tx.first(lock, { id })) !== undefined;
 }
 
-/** Opens a project to everyone, or closes it. */
-export async function setProjectPublic(tx: Executor, id: number, isPublic: boolean): Promise<void> {
-  await tx.run(setPublic, { id, isPublic: isPublic ? 1 : 0 });
+/** Opens a project to everyone, or closes it: whether it is still there. */
+export async function setProjectPublic(tx: Executor, id: number, isPublic: boolean): Promise<boolean> {
+  return (await tx.change(setPublic, { id, isPublic: isPublic ? 1 : 0 })) > 0;
 }
 
 /** The first repositories of a project, by name. */
@@ -71,7 +71,7 @@ export async function listSomeRepositories(tx: Executor, id: number, limit: numb
   return (await tx.all(someRepositories, { id, limit })).map((row) => row.name);
 }
 
-/** Deletes a project that nothing refers to any more. */
+/** Deletes a project that is locked, and that nothing refers to any more. */
 export async function deleteProjectRow(tx: Executor, id: number): Promise<void> {
-  await tx.run(remove, { id });
+  await tx.run(remove, { id }, 1);
 }

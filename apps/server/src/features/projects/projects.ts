@@ -101,7 +101,8 @@ export function createProjects(parts: ProjectsParts): Projects {
     },
     async update(caller, projectName, { visibility }) {
       const grant = await authorizer.authorizeProject(caller, "project.update", projectName);
-      if (visibility !== undefined) await change((tx) => setProjectPublic(tx, grant.projectId, visibility === "public"));
+      if (visibility !== undefined && !(await change((tx) => setProjectPublic(tx, grant.projectId, visibility === "public"))))
+        throw new ApiError("PROJECT_UNKNOWN");
       return view(grant.projectId, grant.accountId);
     },
     async delete(caller, projectName) {

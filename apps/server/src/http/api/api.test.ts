@@ -77,7 +77,7 @@ forEachDatabase("control plane", (create) => {
     const refused = await api.call(alice, "DELETE", `/projects/p${count}`);
     assert.equal(refused.code, "PROJECT_NOT_EMPTY");
     assert.deepEqual(refused.body.errors[0].detail, { repositories: 1, some: [`p${count}/app`] });
-    await test.database.transaction((tx) => tx.run(statementDeleteRepositories, { projectId: id }));
+    await test.database.transaction((tx) => tx.run(statementDeleteRepositories, { projectId: id }, 1));
     assert.equal((await api.call(alice, "DELETE", `/projects/p${count}`)).status, 204);
     assert.equal((await api.call([login, secret], "GET", "/users/me")).code, "UNAUTHORIZED");
   });

@@ -29,6 +29,10 @@ const putInline = statement<{ id: number; bytes: Uint8Array; now: number }>()("t
   }),
 );
 
+const touch = statement<{ name: string; now: number }>()("test.touch", (db, p) =>
+  db.updateTable("project").set({ created_at: p.now }).where("name", "=", p.name),
+);
+
 const listAll = statement<Record<never, never>>()("test.all", (db) => db.selectFrom("project").select(["id", "name"]));
 
 const countProjects = statement<Record<never, never>>()("test.count", (db) =>
@@ -51,7 +55,7 @@ forEachDatabase("database", (create, dialect) => {
   it("leaves nothing of a transaction that threw, and shows nothing of one that is open", async () => {
     await assert.rejects(
       test.database.transaction(async (tx) => {
-        await tx.run(insert, { name: "gone", now: 1 });
+        await tx.run(insert, { name: "gone", now: 1 }, 1);
         assert.equal((await tx.all(findByName, { name: "gone" })).length, 1);
         assert.equal(await test.database.first(findByName, { name: "gone" }), undefined);
         throw new Error("stop");
@@ -63,7 +67,7 @@ forEachDatabase("database", (create, dialect) => {
 
   it("runs transactions that arrive together, each whole", async () => {
     await Promise.all(
-      Array.from({ length: 50 }, (_, i) => test.database.transaction((tx) => tx.run(insert, { name: `many-${i}`, now: i }))),
+      Array.from({ length: 50 }, (_, i) => test.database.transaction((tx) => tx.run(insert, { name: `many-${i}`, now: i }, 1))),
     );
     const names = Array.from({ length: 60 }, (_, i) => `many-${i}`);
     assert.equal((await test.database.all(listIn, { names })).length, 50);
@@ -90,6 +94,33 @@ forEachDatabase("database", (create, dialect) => {
       [3, 10, 17, 24, 31, 38],
     );
     assert.equal(found.size, 34);
+  });
+
+  it("commits nothing where a write changes another number of rows than it must", async () => {
+    const wanted = { code: dialect === "postgres" ? "UNAVAILABLE" : "40001" };
+    for (const [expected, name] of [
+      [0, "counted"],
+      [2, "counted"],
+      [1, "nobody"],
+    ] as const) {
+      let runs = 0;
+      const lost = test.database.transaction(async (tx) => {
+        runs++;
+        await tx.run(insert, { name: "counted", now: 1 }, 1);
+        await tx.run(touch, { name, now: 2 }, expected);
+      });
+      await assert.rejects(lost, wanted);
+      assert.ok(dialect === "sqlite" || runs > 1, "a race that was lost is run again");
+      assert.equal(await test.database.first(findByName, { name: "counted" }), undefined);
+    }
+    await test.database.transaction(async (tx) => {
+      await tx.run(insert, { name: "counted", now: 1 }, 1);
+      await tx.run(touch, { name: "counted", now: 2 }, 1);
+      await tx.run(touch, { name: "nobody", now: 2 }, { any: "nobody is there" });
+      assert.equal(await tx.change(touch, { name: "counted", now: 3 }), 1);
+      assert.equal(await tx.change(touch, { name: "nobody", now: 3 }), 0);
+    });
+    assert.equal((await test.database.first(findByName, { name: "counted" }))?.created_at, 3);
   });
 
   it("compares text by bytes", async () => {

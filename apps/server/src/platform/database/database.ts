@@ -1,6 +1,7 @@
 // What stores ask of a database: reads of committed state, and transactions that are durable when they return.
 // Not here: the engines (sqlite.ts, postgres.ts), queries (the stores), tables (schema.ts).
 import type { Tracing } from "../tracing.ts";
+import type { ExpectedRows } from "./row-counts.ts";
 import type { DialectName, ParameterValue, Statement } from "./statement.ts";
 
 type Row = Readonly<Record<string, ParameterValue>>;
@@ -12,8 +13,13 @@ export interface Executor {
   all<P extends Row, R>(statement: Statement<P, R>, parameters: P): Promise<R[]>;
   /** The first row, or undefined. */
   first<P extends Row, R>(statement: Statement<P, R>, parameters: P): Promise<R | undefined>;
-  /** Runs for effect; gives how many rows it changed. */
-  run<P extends Row, R>(statement: Statement<P, R>, parameters: P): Promise<number>;
+  /**
+   * Runs for effect, and throws `lostRace` where it does not change as many rows as are expected. Whoever wants to judge by the number or by what
+   * was changed takes `change`, or a statement that returns rows.
+   */
+  run<P extends Row, R>(statement: Statement<P, R>, parameters: P, expected: ExpectedRows): Promise<void>;
+  /** Runs for effect and gives how many rows it changed, which the caller looks at. */
+  change<P extends Row, R>(statement: Statement<P, R>, parameters: P): Promise<number>;
 }
 
 /** How a write is to be kept. */

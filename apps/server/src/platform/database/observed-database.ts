@@ -64,7 +64,8 @@ export function observeDatabase(database: Database, meter: DatabaseMeter, tracin
       dialect: executor.dialect,
       all: (statement, parameters) => runStatement(undefined, statement, () => executor.all(statement, parameters)),
       first: (statement, parameters) => runStatement(undefined, statement, () => executor.first(statement, parameters)),
-      run: (statement, parameters) => runStatement(undefined, statement, () => executor.run(statement, parameters)),
+      run: (statement, parameters, expected) => runStatement(undefined, statement, () => executor.run(statement, parameters, expected)),
+      change: (statement, parameters) => runStatement(undefined, statement, () => executor.change(statement, parameters)),
     };
   }
 

@@ -26,15 +26,15 @@ forEachDatabase("a transaction that rests", (create, dialect) => {
       const isLocked = Promise.withResolvers<void>();
       const othersHaveWritten = Promise.withResolvers<void>();
       const held = test.database.transaction(async (tx) => {
-        await tx.run(rename, { name: "row", to: "held" });
+        await tx.run(rename, { name: "row", to: "held" }, 1);
         isLocked.resolve();
         await othersHaveWritten.promise;
-        await tx.run(rename, { name: "row", to: "late" });
+        await tx.run(rename, { name: "row", to: "late" }, 1);
       });
       held.catch(() => undefined);
       await isLocked.promise;
       // Waits until the server ends the one that rests.
-      await other.transaction((tx) => tx.run(rename, { name: "row", to: "other" }));
+      await other.transaction((tx) => tx.run(rename, { name: "row", to: "other" }, 1));
       othersHaveWritten.resolve();
       await assert.rejects(held, { code: "UNAVAILABLE" });
       assert.equal((await other.first(find, { name: "row" }))?.sort_key, "other");

@@ -5,6 +5,7 @@ import pg from "pg";
 import type { Database, Executor, RunSql, WriteOptions } from "./database.ts";
 import { createGroupSync } from "./group-sync.ts";
 import { isSilent, openPostgresPool } from "./postgres-pool.ts";
+import { checkRows } from "./row-counts.ts";
 import { bind, type Statement } from "./statement.ts";
 
 /** Where and how. */
@@ -146,6 +147,18 @@ export function openPostgres(options: PostgresOptions): Database {
       return result;
     }, true);
 
+  /** Runs a transaction again where others were in its way, of which it is known that nothing of it has happened. */
+  async function retrying<T>(run: () => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await run();
+      } catch (error) {
+        if (tries < MAX_TRIES && isRetryable(error)) continue;
+        throw translate(error);
+      }
+    }
+  }
+
   /** Errors: STORAGE_FULL from when a write found the disk full until there is room. */
   async function requireRoom(): Promise<void> {
     const found = full;
@@ -174,20 +187,12 @@ export function openPostgres(options: PostgresOptions): Database {
     all: outside.all,
     first: outside.first,
     run: () => Promise.reject(new TypeError("writes go through transaction() or write()")),
-    async transaction(work, writeOptions: WriteOptions = {}) {
-      for (let tries = 1; ; tries++) {
-        try {
-          return await once(work, writeOptions.durable !== false);
-        } catch (error) {
-          if (tries < MAX_TRIES && isRetryable(error)) continue;
-          throw translate(error);
-        }
-      }
-    },
+    change: () => Promise.reject(new TypeError("writes go through transaction() or write()")),
+    transaction: (work, writeOptions: WriteOptions = {}) => retrying(() => once(work, writeOptions.durable !== false)),
     write: (query, parameters, writeOptions) =>
       writeOptions?.durable === false
         ? database.transaction((tx) => tx.all(query, parameters), writeOptions)
-        : writing.all(query, parameters),
+        : retrying(() => writing.all(query, parameters)),
     sync,
     async probe() {
       try {
@@ -245,7 +250,9 @@ function executorOf(query: Query): Executor {
     dialect: "postgres",
     all: async (statement, parameters) => (await execute(statement, parameters)).rows as never,
     first: async (statement, parameters) => (await execute(statement, parameters)).rows[0] as never,
-    run: async (statement, parameters) => (await execute(statement, parameters)).rowCount ?? 0,
+    run: async (statement, parameters, expected) =>
+      checkRows(statement.compiled("postgres").id, (await execute(statement, parameters)).rowCount ?? 0, expected),
+    change: async (statement, parameters) => (await execute(statement, parameters)).rowCount ?? 0,
   };
 }
 
@@ -273,6 +280,10 @@ function translate(error: unknown): unknown {
   if (error instanceof RegistryError || !(error instanceof Error)) return error;
   const code = (error as Error & { code?: string }).code ?? "";
   if (code === DISK_FULL) return new RegistryError("STORAGE_FULL", { cause: error });
+  // Lost to others in every try: the next may well come through.
+  if (code === DEADLOCK_DETECTED || code === SERIALIZATION_FAILURE) {
+    return new RegistryError("UNAVAILABLE", { cause: error, headers: RETRY_AFTER });
+  }
   // 25006: the server is a standby now. 25P03: the transaction rested too long, and the server ended it.
   const isConnection = /^(?:ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|EHOST|ENET)/.test(code) || /^(?:08|53|57|58|25006|25P03)/.test(code);
   const isPool =

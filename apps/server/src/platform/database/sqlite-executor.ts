@@ -1,6 +1,7 @@
 // Runs statements on one connection of SQLite, prepared once each. Not here: transactions, snapshots and durability (sqlite.ts).
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from "node:sqlite";
 import type { Executor } from "./database.ts";
+import { checkRows } from "./row-counts.ts";
 import { bind, type Statement } from "./statement.ts";
 
 /** An executor; `onBound` is told, before each run, how many bytes of values it takes, and what it throws has passed `translate`. */
@@ -36,6 +37,13 @@ export function executorOf(connection: DatabaseSync, onBound: (bytes: number) =>
     onBound(bytes);
     return bound;
   }
+  function change(query: Statement<never, unknown>, parameters: Readonly<Record<string, unknown>>): number {
+    try {
+      return Number(prepare(query).run(...values(query, parameters)).changes);
+    } catch (error) {
+      throw translate(error);
+    }
+  }
   return {
     dialect: "sqlite",
     async all(query, parameters) {
@@ -54,13 +62,10 @@ export function executorOf(connection: DatabaseSync, onBound: (bytes: number) =>
         throw translate(error);
       }
     },
-    async run(query, parameters) {
-      try {
-        return Number(prepare(query).run(...values(query, parameters)).changes);
-      } catch (error) {
-        throw translate(error);
-      }
+    async run(query, parameters, expected) {
+      checkRows(query.compiled("sqlite").id, change(query, parameters), expected);
     },
+    change: async (query, parameters) => change(query, parameters),
   };
 }
 

@@ -201,6 +201,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     all: readExecutor.all,
     first: readExecutor.first,
     run: () => Promise.reject(new TypeError("writes go through transaction() or write()")),
+    change: () => Promise.reject(new TypeError("writes go through transaction() or write()")),
     async transaction(work, writeOptions: WriteOptions = {}) {
       // Writers that outrun the checkpoint wait for it, so that the log stays bounded.
       if (loggedBytes > MAX_LOG_BYTES) await checkpoints?.running();

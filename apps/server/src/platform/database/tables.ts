@@ -153,8 +153,8 @@ function idOf(kind: string, table: string, columns: readonly Column[]): string {
   return `tables.${kind}.${createHash("sha256").update(text).digest("hex").slice(0, 32)}`;
 }
 
-/** Inserts rows; gives how many. `insert` is made once a table. */
-export type InsertRows = (executor: Executor, rows: readonly Row[]) => Promise<number>;
+/** Inserts rows, all of them. Made once a table. */
+export type InsertRows = (executor: Executor, rows: readonly Row[]) => Promise<void>;
 
 /** Makes what inserts rows, given with `columns` in that order, into a table. */
 export function createInsert(table: string, columns: readonly Column[]): InsertRows {
@@ -173,7 +173,7 @@ export function createInsert(table: string, columns: readonly Column[]): InsertR
               bytesAt.includes(at) && typeof value === "string" ? Buffer.from(value, "base64").toString("hex") : value,
             ),
           );
-    return executor.run(insert, { rows: JSON.stringify(values) });
+    return executor.run(insert, { rows: JSON.stringify(values) }, rows.length);
   };
 }
 
@@ -218,5 +218,5 @@ const setPostgres = statement<{ name: string; value: number }>()("tables.setCoun
 export async function setIdCounter(tx: Executor, name: string, value: number): Promise<void> {
   if (value < 1) return;
   if (tx.dialect === "postgres") await tx.all(setPostgres, { name, value });
-  else if ((await tx.run(raiseSqlite, { name, value })) === 0) await tx.run(addSqlite, { name, value });
+  else if ((await tx.change(raiseSqlite, { name, value })) === 0) await tx.run(addSqlite, { name, value }, 1);
 }
