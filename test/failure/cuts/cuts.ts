@@ -210,6 +210,15 @@ export const CUTS: readonly Cut[] = [
     name: "heals a blob whose bytes are missing",
   },
   {
+    invariant: 4,
+    what: "a digest keeps its media type",
+    file: `${SERVER}/content/manifests.ts`,
+    from: '        .doUpdateSet((eb) => ({ bytes: eb.ref("excluded.bytes") }))\n        .whereRef("manifest.media_type", "=", "excluded.media_type"),',
+    to: '        .doUpdateSet((eb) => ({ bytes: eb.ref("excluded.bytes"), media_type: eb.ref("excluded.media_type") })),',
+    test: `${SERVER}/content/manifests.test.ts`,
+    name: "is not taken as",
+  },
+  {
     invariant: 5,
     what: "a hash in memory counts only for the record that it was made of",
     file: `${SERVER}/distribution/upload-session.ts`,

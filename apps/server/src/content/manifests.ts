@@ -54,7 +54,8 @@ export interface Manifests {
   /**
    * Stores a manifest with its edges and tags, durably and at once or not at all. Gives the layers that it names and the repository does not
    * have: none, unless the image is sparse and may be.
-   * Errors: MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID (a descriptor's size differs from the blob's), PRECONDITION_FAILED.
+   * Errors: MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID (a descriptor's size differs from the blob's; the digest has another media type here),
+   * PRECONDITION_FAILED.
    */
   put(grant: Grant<"push">, repositoryId: number, put: ManifestPut): Promise<readonly Digest[]>;
   /** Deletes a manifest and all tags that name it. Errors: MANIFEST_UNKNOWN. */
@@ -164,11 +165,13 @@ const insert = statement<InsertParameters>()("manifests.insert", (db, p, tools) 
         .where("repository.id", "=", p.repositoryId)
         .where(isLive),
     )
-    // The same bytes may be pushed again under the other media type that fits them, or because the stored ones are damaged.
+    // The same bytes may be pushed again because the stored ones are damaged. What else a digest has, its media type and what is read of the
+    // bytes by it, is its first writer's: others have pulled it, and tags and indexes name it as what it is.
     .onConflict((conflict) =>
       conflict
         .columns(["repository_id", "digest"])
-        .doUpdateSet((eb) => ({ media_type: eb.ref("excluded.media_type"), bytes: eb.ref("excluded.bytes") })),
+        .doUpdateSet((eb) => ({ bytes: eb.ref("excluded.bytes") }))
+        .whereRef("manifest.media_type", "=", "excluded.media_type"),
     )
     .returning("id"),
 );
@@ -347,7 +350,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           now,
           bytes,
         });
-        if (inserted === undefined) throw repositoryDeleted();
+        if (inserted === undefined) throw await notStored(tx, repositoryId, put);
         const manifestId = inserted.id;
         if (blobIds.length > 0) {
           await tx.run(putBlobEdges, { repositoryId, manifestId, blobIds }, PUSHED_AGAIN);
@@ -389,6 +392,16 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
 
 function manifestRow(row: { id: number; digest: string; media_type: string; size_bytes: number }): ManifestRow {
   return { id: row.id, digest: row.digest as Digest, mediaType: row.media_type, sizeBytes: row.size_bytes };
+}
+
+/** Why a push found no row of its own: the digest has another media type here, or the repository has been deleted. */
+async function notStored(tx: Executor, repositoryId: number, { digest, parsed }: ManifestPut): Promise<Error> {
+  const stored = await tx.first(findByDigest, { repositoryId, digest });
+  if (stored === undefined || stored.media_type === parsed.mediaType) return repositoryDeleted();
+  return new RegistryError("MANIFEST_INVALID", {
+    message: `manifest invalid: this repository has the same bytes as ${stored.media_type}: push them with that Content-Type, or put the other media type into the manifest, which gives it a digest of its own`,
+    detail: { digest, mediaType: parsed.mediaType, storedMediaType: stored.media_type },
+  });
 }
 
 /** The repository's blobs that a manifest names, and the layers that it does not have. */
