@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
+import { digestOf } from "./digest.ts";
 import { RegistryError } from "./errors.ts";
 import { MAX_DESCRIPTORS, parseManifest, type ParsedManifest } from "./manifest.ts";
 import { DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT, OCI_INDEX, OCI_MANIFEST } from "./media-types.ts";
@@ -189,10 +190,90 @@ describe("limits and traps", () => {
     assert.ok(isTaken({ ...good, annotations: { a: `\\"${"[".repeat(100)}`, "\\": "[".repeat(100) } }));
   });
 
-  it("duplicate keys: the last counts, as for Go's and Python's readers", () => {
-    const parsed = read(`{"schemaVersion":1,"schemaVersion":2,"mediaType":"${OCI_INDEX}","manifests":[{}],"manifests":[]}`);
-    assert.ok(parsed !== "MANIFEST_INVALID" && parsed.children.length === 0);
-    assert.ok(!isTaken(`{"schemaVersion":2,"mediaType":"${OCI_INDEX}","manifests":[],"layers":[],"manifests":[]}`));
+  it("keys that are there twice are refused wherever they are: readers differ in which one counts", () => {
+    const text = JSON.stringify({ ...good, mediaType: OCI_MANIFEST, subject: some, annotations: { a: "b" }, x: { y: [{ z: 1 }] } });
+    assert.ok(isTaken(text));
+    const twice: readonly (readonly [string, string])[] = [
+      ["layers", "[]"],
+      ["digest", `"${some.digest}"`],
+      ["size", "1"],
+      ["a", '"c"'],
+      ["z", "1"],
+      ["\\u0061", '"c"'],
+    ];
+    for (const [key, value] of twice) {
+      const at = text.indexOf(`"${JSON.parse(`"${key}"`)}":`);
+      assert.ok(at > 0);
+      assert.ok(!isTaken(`${text.slice(0, at)}"${key}":${value},${text.slice(at)}`), key);
+    }
+    // The same key in another object, or a text like it, is none.
+    assert.ok(isTaken({ ...good, annotations: { layers: "layers", digest: "digest", '"layers":[]': '"layers":[]' }, x: { layers: 1 } }));
+  });
+
+  it("keys that equal a known one but for case are refused where they are known, and nowhere else", () => {
+    const spellings = (key: string): string[] => [
+      key.toUpperCase(),
+      key[0]!.toUpperCase() + key.slice(1),
+      key.replace("s", "\u017f"),
+      key.replace("k", "\u212a"),
+    ];
+    const root = ["schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "blobs", "subject", "annotations"];
+    for (const key of [...root, "fsLayers", "history", "signatures"]) {
+      for (const other of spellings(key).filter((each) => each !== key)) {
+        assert.ok(!isTaken({ ...good, [other]: null }), other);
+        assert.ok(!isTaken(`{"${other.replace("l", "\\u006c")}":null,${JSON.stringify(good).slice(1)}`), other);
+        assert.ok(isTaken({ ...good, x: { [other]: null }, annotations: { [other]: "", [key]: "" } }), other);
+      }
+    }
+    for (const key of ["mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"]) {
+      for (const other of spellings(key).filter((each) => each !== key)) {
+        const twisted = { ...some, [other]: null };
+        for (const body of [
+          { ...good, config: twisted },
+          { ...good, layers: [some, twisted] },
+          { ...good, subject: twisted },
+        ]) {
+          assert.ok(!isTaken(body), other);
+        }
+        assert.ok(!isTaken({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [{ ...some, platform: {} }, twisted] }), other);
+        assert.ok(!isTaken({ mediaType: OCI_ARTIFACT, blobs: [twisted] }), other);
+      }
+    }
+    assert.ok(!isTaken({ ...good, config: { ...some, platform: { OS: "linux" } } }));
+    // What only looks alike.
+    assert.ok(isTaken({ ...good, "layer\u0455": [], layer: 1, layerss: 1, "l\u0131ayers": 1 }));
+  });
+
+  it("numbers in a form that Go reads into no integer are refused", () => {
+    const text = (size: string, version = "2"): string =>
+      JSON.stringify({ ...good, layers: [{ ...some, digest: `sha256:${"d".repeat(64)}`, size: 77 }] })
+        .replace("77", size)
+        .replace(`"schemaVersion":2`, `"schemaVersion": ${version}`);
+    for (const size of ["1", " 1", "0", "9007199254740991"]) assert.ok(isTaken(text(size)), size);
+    for (const size of ["1.0", "1e3", "1E0", "-0", "-1", "1.5", "9007199254740993", "9223372036854775808", "1e999", "true", "null"]) {
+      assert.ok(!isTaken(text(size)), size);
+    }
+    for (const version of ["2.0", "2e0", "20e-1"]) assert.ok(!isTaken(text("1", version)), version);
+    // Elsewhere a number is nobody's.
+    assert.ok(isTaken(`{"x":{"size":1.0,"schemaVersion":[2e0,-0]},${JSON.stringify(good).slice(1)}`));
+  });
+
+  it("content in a descriptor is what the descriptor names", () => {
+    const bytes = Buffer.from("content");
+    const whole = { mediaType: "a/b", digest: digestOf(bytes), size: bytes.length };
+    const withData = (data: unknown): boolean => isTaken({ ...good, layers: [{ ...whole, data }] });
+    assert.ok(withData(bytes.toString("base64")));
+    assert.ok(withData(null));
+    for (const data of [
+      "",
+      "!",
+      bytes.toString("base64").slice(1),
+      Buffer.from("c0ntent").toString("base64"),
+      Buffer.from("contents").toString("base64"),
+      1,
+    ]) {
+      assert.ok(!withData(data), String(data));
+    }
   });
 
   it("keys of every object's prototype are nothing special", () => {
@@ -243,6 +324,24 @@ describe("limits and traps", () => {
     ["an index with layers", { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [], layers: [] }],
     ["an index with config", { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [], config: some }],
     ["a Docker image with fsLayers", { ...good, mediaType: DOCKER_MANIFEST, fsLayers: [] }],
+    ["an image with blobs", { ...good, blobs: [] }],
+    ["an image with history", { ...good, history: [] }],
+    ["an image with signatures", { ...good, signatures: null }],
+    ["an index with blobs", { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [], blobs: [] }],
+    ["an index with fsLayers", { schemaVersion: 2, mediaType: DOCKER_LIST, manifests: [], fsLayers: [] }],
+    ["an artifact with layers", { mediaType: OCI_ARTIFACT, blobs: [some], layers: [] }],
+    ["an artifact with config", { mediaType: OCI_ARTIFACT, blobs: [some], config: some }],
+    ["an artifact with manifests", { mediaType: OCI_ARTIFACT, blobs: [some], manifests: [] }],
+    ["an artifact of another schemaVersion", { schemaVersion: 1, mediaType: OCI_ARTIFACT, blobs: [some] }],
+    ["a digest of two sizes", { ...good, layers: [some, { ...some, size: 2 }] }],
+    ["an index entry of two sizes", { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [some, { ...some, size: 2 }] }],
+    ["a layer's annotation that is no text", { ...good, layers: [{ ...some, annotations: { a: 1 } }] }],
+    ["urls as a text", { ...good, layers: [{ ...some, urls: "https://example.com" }] }],
+    ["urls that are no texts", { ...good, layers: [{ ...some, urls: [1] }] }],
+    ["a platform as a text", { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [{ ...some, platform: "linux" }] }],
+    ["a platform's os as a list", { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [{ ...some, platform: { os: ["linux"] } }] }],
+    ["a platform's features as a text", { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [{ ...some, platform: { features: "x" } }] }],
+    ["a descriptor's artifactType as a list", { ...good, layers: [{ ...some, artifactType: [] }] }],
     ["no config", { ...good, config: undefined }],
     ["no layers", { ...good, layers: undefined }],
     ["layers as an object", { ...good, layers: { 0: some, length: 1 } }],
@@ -272,5 +371,6 @@ describe("limits and traps", () => {
     assert.ok(isTaken({ ...good, layers: null }));
     assert.ok(isTaken({ schemaVersion: 2, manifests: null, mediaType: OCI_INDEX }));
     assert.ok(isTaken({ mediaType: OCI_ARTIFACT, blobs: [some] }));
+    assert.ok(isTaken({ ...good, layers: [{ ...some, urls: null, annotations: null, data: null, platform: null, artifactType: null }] }));
   });
 });

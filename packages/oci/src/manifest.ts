@@ -1,15 +1,10 @@
 // Reads a manifest's bytes into what the registry must know of it: which blobs, children and subject it names.
 // Not here: whether these exist (distribution/push.ts), and any judgement of the image's content.
-import { isDigest, type Digest } from "./digest.ts";
+import { type Descriptor, invalid, isAbsent, isMediaType, isObject, type Json, readAnnotations, readDescriptor } from "./descriptor.ts";
+import type { Digest } from "./digest.ts";
 import { RegistryError } from "./errors.ts";
+import { findAmbiguity } from "./manifest-text.ts";
 import { isNonDistributable, OCI_INDEX, OCI_MANIFEST, shapeOf, type ManifestShape } from "./media-types.ts";
-
-/** A content descriptor. Source: image-spec, descriptor.md */
-export interface Descriptor {
-  readonly mediaType: string;
-  readonly digest: Digest;
-  readonly sizeBytes: number;
-}
 
 /** What the registry keeps of a manifest besides its bytes. */
 export interface ParsedManifest {
@@ -28,12 +23,12 @@ export interface ParsedManifest {
 
 /** Most descriptors in one manifest. 4 MiB of JSON could name 20,000; real images stay under 200, big indexes under 1,000. */
 export const MAX_DESCRIPTORS = 10_000;
-/** Longest media type. Source: RFC 6838, section 4.2: 127 characters on either side of the slash. */
-const MAX_MEDIA_TYPE_LENGTH = 255;
-/** Deepest nesting that a manifest's JSON may have, so that hostile input cannot exhaust the stack. */
-const MAX_JSON_DEPTH = 64;
-
-type Json = Record<string, unknown>;
+/** Fields that a manifest of each shape must not have: who reads the other shape would see another image. Source: CVE-2021-41190. */
+const FOREIGN_FIELDS: Readonly<Record<ManifestShape, readonly string[]>> = {
+  image: ["manifests", "blobs", "fsLayers", "history", "signatures"],
+  index: ["config", "layers", "blobs", "fsLayers", "history", "signatures"],
+  artifact: ["config", "layers", "manifests", "fsLayers", "history", "signatures"],
+};
 
 /**
  * Parses and checks a manifest. `contentType` is the request's Content-Type, or undefined where the body must tell.
@@ -48,16 +43,15 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   const mediaType = contentType ?? named ?? guess(root);
   const shape = shapeOf(mediaType);
   if (shape === undefined) throw invalid("media type is not a manifest's", { mediaType: mediaType.slice(0, 200) });
-  if (root["schemaVersion"] !== 2 && shape !== "artifact") {
+  // Artifact manifests have none.
+  if (root["schemaVersion"] !== 2 && !(shape === "artifact" && isAbsent(root["schemaVersion"]))) {
     throw invalid("schemaVersion must be 2", { schemaVersion: root["schemaVersion"] });
   }
-  // A body that is both an image and an index is read differently by different clients. Source: CVE-2021-41190.
-  if (shape === "image" && ("manifests" in root || "fsLayers" in root)) throw invalid("an image manifest must not have manifests");
-  if (shape === "index" && ("layers" in root || "config" in root || "fsLayers" in root)) {
-    throw invalid("an index must not have layers or config");
+  for (const field of FOREIGN_FIELDS[shape]) {
+    if (Object.hasOwn(root, field)) throw invalid(`${shape === "image" ? "an image" : `an ${shape}`} must not have ${field}`);
   }
-  const annotations = readAnnotations(root);
-  const subject = root["subject"] === undefined || root["subject"] === null ? undefined : descriptor(root["subject"], "subject");
+  const annotations = readAnnotations(root["annotations"]);
+  const subject = isAbsent(root["subject"]) ? undefined : readDescriptor(root["subject"], "subject");
   const artifactType = optionalString(root, "artifactType") || undefined;
   // Referrers are looked up by it: a database's index takes neither long texts nor a NUL.
   if (artifactType !== undefined && !isMediaType(artifactType)) throw invalid("artifactType is not a media type");
@@ -68,15 +62,15 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
       artifactType,
       config: undefined,
       blobs: [],
-      children: unique(list(root, "manifests", true).map((d, i) => descriptor(d, `manifests[${i}]`))),
+      children: unique(list(root, "manifests", true).map((d, i) => readDescriptor(d, `manifests[${i}]`))),
       subject,
       annotations,
     };
   }
-  const config = shape === "image" ? descriptor(root["config"], "config") : undefined;
+  const config = shape === "image" ? readDescriptor(root["config"], "config") : undefined;
   const field = shape === "image" ? "layers" : "blobs";
   const layers = list(root, field, shape === "image").flatMap((value, i) => {
-    const layer = descriptor(value, `${field}[${i}]`);
+    const layer = readDescriptor(value, `${field}[${i}]`);
     const elsewhere = Array.isArray((value as Json)["urls"]) && ((value as Json)["urls"] as unknown[]).length > 0;
     return isNonDistributable(layer.mediaType) || elsewhere ? [] : [layer];
   });
@@ -96,29 +90,15 @@ function parseJson(bytes: Uint8Array): Json {
   let value: unknown;
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    checkDepth(text);
+    const ambiguity = findAmbiguity(text);
+    if (ambiguity !== undefined) throw invalid(ambiguity);
     value = JSON.parse(text);
   } catch (cause) {
     if (cause instanceof RegistryError) throw cause;
     throw new RegistryError("MANIFEST_INVALID", { message: "manifest is not JSON in UTF-8", cause });
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw invalid("manifest is not a JSON object");
-  return value as Json;
-}
-
-function checkDepth(text: string): void {
-  let depth = 0;
-  let inString = false;
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if (inString) {
-      if (c === 0x5c) i++;
-      else if (c === 0x22) inString = false;
-    } else if (c === 0x22) inString = true;
-    else if (c === 0x7b || c === 0x5b) {
-      if (++depth > MAX_JSON_DEPTH) throw invalid(`manifest is nested deeper than ${MAX_JSON_DEPTH}`);
-    } else if (c === 0x7d || c === 0x5d) depth--;
-  }
+  if (!isObject(value)) throw invalid("it is not a JSON object");
+  return value;
 }
 
 function guess(root: Json): string {
@@ -138,35 +118,14 @@ function list(root: Json, field: string, required: boolean): unknown[] {
   return value;
 }
 
-function descriptor(value: unknown, where: string): Descriptor {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw invalid(`${where} is not a descriptor`);
-  const { mediaType, digest, size } = value as Json;
-  if (typeof digest !== "string" || !isDigest(digest)) {
-    throw invalid(`${where}.digest is not a supported digest`, { digest: typeof digest === "string" ? digest.slice(0, 200) : null });
-  }
-  if (!Number.isSafeInteger(size) || (size as number) < 0) throw invalid(`${where}.size is not a whole number of bytes`);
-  if (typeof mediaType !== "string" || mediaType === "") throw invalid(`${where}.mediaType is missing`);
-  if (!isMediaType(mediaType)) throw invalid(`${where}.mediaType is not a media type`);
-  return { mediaType, digest, sizeBytes: size as number };
-}
-
-// No stricter than that it is printable ASCII: clients have pushed every spelling.
-function isMediaType(text: string): boolean {
-  return text.length <= MAX_MEDIA_TYPE_LENGTH && /^[\x20-\x7e]+$/.test(text);
-}
-
 function unique(descriptors: readonly Descriptor[]): Descriptor[] {
-  return [...new Map(descriptors.map((d) => [d.digest, d])).values()];
-}
-
-function readAnnotations(root: Json): Record<string, string> {
-  const value = root["annotations"];
-  if (value === undefined || value === null) return {};
-  if (typeof value !== "object" || Array.isArray(value)) throw invalid("annotations is not an object");
-  for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== "string") throw invalid("annotation is not a string", { annotation: key.slice(0, 200) });
+  const byDigest = new Map<Digest, Descriptor>();
+  for (const each of descriptors) {
+    const known = byDigest.get(each.digest);
+    if (known === undefined) byDigest.set(each.digest, each);
+    else if (known.sizeBytes !== each.sizeBytes) throw invalid("a digest is named with two sizes", { digest: each.digest });
   }
-  return value as Record<string, string>;
+  return [...byDigest.values()];
 }
 
 function optionalString(root: Json, field: string): string | undefined {
@@ -174,8 +133,4 @@ function optionalString(root: Json, field: string): string | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value !== "string") throw invalid(`${field} is not a string`);
   return value;
-}
-
-function invalid(message: string, detail?: unknown): RegistryError {
-  return new RegistryError("MANIFEST_INVALID", { message: `manifest invalid: ${message}`, detail });
 }

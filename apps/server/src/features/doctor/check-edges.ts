@@ -99,7 +99,7 @@ function faultsOf(
     parsed = parseManifest(row.bytes, row.media_type);
   } catch (error) {
     if (!(error instanceof RegistryError)) throw error;
-    return [{ kind: "manifest-rotten", detail: `it is not a manifest: ${error.message}` }];
+    return [{ kind: "manifest-refused", detail: `it was taken once, and would be refused today: ${error.message}` }];
   }
   const compare = (kind: string, named: readonly { readonly digest: string }[]) => {
     const says = new Set(named.map((each) => each.digest));

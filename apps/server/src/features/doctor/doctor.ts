@@ -25,6 +25,8 @@ import { listBlobs } from "./doctor-store.ts";
  * - `reclaim-late`: bytes that should have been deleted a day ago.
  * - `edge-crossed`, `edge-missing`, `edge-surplus`: what the tables say of a manifest is not what it says itself.
  * - `manifest-rotten`: a manifest's bytes do not have its digest.
+ * - `manifest-refused`: a manifest was taken by an earlier release and would be refused today, for instance as one that two clients read as
+ *   two images. Look at it, and push it anew or delete it.
  * - `usage-wrong`: usage that is shown is not what a recount gives. Repair: what is missing is added.
  * - `engine`: the database engine's own findings.
  */
@@ -42,6 +44,7 @@ export type ProblemKind =
   | "edge-missing"
   | "edge-surplus"
   | "manifest-rotten"
+  | "manifest-refused"
   | "usage-wrong"
   | "engine";
 
