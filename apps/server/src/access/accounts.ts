@@ -1,7 +1,7 @@
 // Accounts and their rights as of at most half a second ago: what every request is checked against.
 // Not here: the tables (account-store.ts, member-store.ts, robot-store.ts), decisions (authorize.ts).
 import type { Clock } from "../platform/clock.ts";
-import type { Database } from "../platform/database/database.ts";
+import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { findAccount, findAccountByName, type Account } from "./account-store.ts";
 import { createFreshCache } from "./fresh-cache.ts";
@@ -18,23 +18,31 @@ export interface ProjectStanding {
   readonly role: Role | undefined;
 }
 
-/** Look-ups that are at most half a second old on every replica, and current on the one that made a change. */
-export interface Accounts {
+/** What decisions are made of. */
+export interface Rights {
   find(id: number): Account | undefined | Promise<Account | undefined>;
-  findByName(name: string): Account | undefined | Promise<Account | undefined>;
   /** The project and the account's role in it; account undefined for who is anonymous. One look-up whether it exists or not. */
   findStanding(accountId: number | undefined, projectName: string): ProjectStanding | undefined | Promise<ProjectStanding | undefined>;
   /** The name of a robot's project. */
   findProjectName(projectId: number): string | undefined | Promise<string | undefined>;
   findScopes(accountId: number): readonly RobotScope[] | Promise<readonly RobotScope[]>;
-  /** To be called after every committed change of an account, a membership, a scope or a project. */
-  forget(): void;
 }
 
-/** A withdrawn right must end within a second everywhere: half of it for the cache, half for requests under way. */
+/** Rights that are at most half a second old on every replica, and current on the one that made a change. */
+export interface Accounts extends Rights {
+  findByName(name: string): Account | undefined | Promise<Account | undefined>;
+  /** To be called after every committed change of an account, a membership, a scope or a project. */
+  forget(): void;
+  /** How often that was: what was looked up under another number may not be so any more. */
+  changes(): number;
+}
+
+/** A withdrawn right must end within a second everywhere: half of it for the cache, half for what was decided by it (`RENEW_AFTER_MS`). */
 const FRESH_MS = 500;
 /** Of each kind; about 10 MB when all are full. */
 const MAX_ENTRIES = 10_000;
+/** No account has this id. */
+const NOBODY = 0;
 
 const standing = statement<{ accountId: number; name: string }>()("access.standing", (db, p) =>
   db
@@ -47,6 +55,26 @@ const projectName = statement<{ id: number }>()("access.project_name", (db, p) =
   db.selectFrom("project").select("name").where("id", "=", p.id),
 );
 
+async function findStanding(executor: Executor, accountId: number, name: string): Promise<ProjectStanding | undefined> {
+  const row = await executor.first(standing, { accountId, name });
+  if (row === undefined) return undefined;
+  return { projectId: row.id, name: row.name, isPublic: row.is_public === 1, role: row.role ?? undefined };
+}
+
+async function findName(executor: Executor, id: number): Promise<string | undefined> {
+  return (await executor.first(projectName, { id }))?.name;
+}
+
+/** Rights as a transaction sees them. */
+export function rightsSeenBy(tx: Executor): Rights {
+  return {
+    find: (id) => findAccount(tx, id),
+    findStanding: (accountId, name) => findStanding(tx, accountId ?? NOBODY, name),
+    findProjectName: (id) => findName(tx, id),
+    findScopes: (id) => listRobotScopes(tx, id),
+  };
+}
+
 /** Makes the look-ups. */
 export function createAccounts(options: { database: Database; clock: Clock }): Accounts {
   const { database, clock } = options;
@@ -54,27 +82,24 @@ export function createAccounts(options: { database: Database; clock: Clock }): A
   const byId = createFreshCache<number, Account | undefined>({ ...common, load: (id) => findAccount(database, id) });
   const byName = createFreshCache<string, Account | undefined>({ ...common, load: (name) => findAccountByName(database, name) });
   const scopes = createFreshCache<number, readonly RobotScope[]>({ ...common, load: (id) => listRobotScopes(database, id) });
-  const names = createFreshCache<number, string | undefined>({
-    ...common,
-    load: async (id) => (await database.first(projectName, { id }))?.name,
-  });
+  const names = createFreshCache<number, string | undefined>({ ...common, load: (id) => findName(database, id) });
   const standings = createFreshCache<string, ProjectStanding | undefined>({
     ...common,
-    async load(key) {
+    load(key) {
       const colon = key.indexOf(":");
-      const row = await database.first(standing, { accountId: Number(key.slice(0, colon)), name: key.slice(colon + 1) });
-      if (row === undefined) return undefined;
-      return { projectId: row.id, name: row.name, isPublic: row.is_public === 1, role: row.role ?? undefined };
+      return findStanding(database, Number(key.slice(0, colon)), key.slice(colon + 1));
     },
   });
+  let changes = 0;
   return {
     find: byId.get,
     findByName: byName.get,
-    // No account has the id 0.
-    findStanding: (accountId, name) => standings.get(`${accountId ?? 0}:${name}`),
+    findStanding: (accountId, name) => standings.get(`${accountId ?? NOBODY}:${name}`),
     findProjectName: names.get,
     findScopes: scopes.get,
+    changes: () => changes,
     forget() {
+      changes++;
       // All of it: changes are rare, and looking up anew costs less than knowing what depends on what.
       byId.clear();
       byName.clear();

@@ -72,7 +72,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     }
     const kept = callers.get(claims);
     if (kept !== undefined && kept.account === account) return kept.caller;
-    const bound = { access: claims.access, namesCatalog: claims.namesCatalog };
+    const bound = { access: claims.access, namesCatalog: claims.namesCatalog, accessEndsAt: claims.expiresAt };
     const caller: Caller = account === undefined ? { kind: "anonymous", ...bound } : { ...toCaller(account), ...bound };
     callers.set(claims, { account, caller });
     return caller;

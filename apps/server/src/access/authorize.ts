@@ -1,26 +1,32 @@
-// Who may do what: the only maker of grants. Every decision looks at the caller's present rights, and at the token's bound.
+// Who may do what: the only maker of grants. Every decision looks at the caller's present rights, and at the token's bound; and it ages: who
+// writes has it renewed (granted-transaction.ts).
 // Not here: who the caller is (authenticate.ts), the tables of rights (roles.ts, robot-scopes.ts).
 import { ApiError } from "@berth/api/errors";
 import { RegistryError } from "@berth/oci/errors";
 import { projectOf, type RepositoryName } from "@berth/oci/reference";
-import type { Database } from "../platform/database/database.ts";
+import type { Database, Executor } from "../platform/database/database.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
-import { isUsable, type Accounts, type ProjectStanding } from "./accounts.ts";
-import type { AccountCaller, Action, Caller, Grant } from "./caller.ts";
+import { isUsable, rightsSeenBy, type Accounts, type ProjectStanding, type Rights } from "./accounts.ts";
+import type { AccountCaller, Action, Caller, Grant, Renewable } from "./caller.ts";
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scopes.ts";
 import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, permissionsOfRole, PULL_ONLY, type ProjectPermission } from "./roles.ts";
 
 /** A decision of the control plane about a project. */
-export interface ProjectGrant {
+export interface ProjectGrant extends Renewable<ProjectGrant> {
   readonly permission: ProjectPermission;
   readonly projectId: number;
   readonly projectName: string;
   readonly isPublic: boolean;
   /** Who acts; null for an anonymous reader of a public project. */
   readonly accountId: number | null;
+}
+
+/** A decision of the control plane about an account, for what is in no project. */
+export interface AccountGrant extends Renewable<AccountGrant> {
+  readonly account: Account;
 }
 
 /** Decides. Every method may also throw UNAVAILABLE. */
@@ -46,36 +52,66 @@ export interface Authorizer {
    */
   authorizeProject(caller: Caller, permission: ProjectPermission, projectName: string): Promise<ProjectGrant>;
   /** The caller's account, for what any account may do. Errors: UNAUTHORIZED. */
-  authorizeAccount(caller: Caller): Promise<Account>;
+  authorizeAccount(caller: Caller): Promise<AccountGrant>;
   /** The caller's account, which is a system administrator's. Errors: UNAUTHORIZED, DENIED. */
-  authorizeAdministrator(caller: Caller): Promise<Account>;
+  authorizeAdministrator(caller: Caller): Promise<AccountGrant>;
+}
+
+/** The age from which a decision is taken again: with the age of what it was made of (accounts.ts), a second. */
+const RENEW_AFTER_MS = 500;
+
+/** What a decision is made of, and since when that is known. */
+interface Asking {
+  readonly caller: Caller;
+  readonly rights: Rights;
+  /** As `Accounts.changes` was before anything was looked up. */
+  readonly changes: number;
+  readonly askedAt: number;
 }
 
 /** Makes the authorizer. */
 export function createAuthorizer(options: { accounts: Accounts; database: Database; clock: Clock }): Authorizer {
   const { accounts, database, clock } = options;
 
-  // Undefined for anonymous. An account that went away, or was disabled, since the caller was recognised is refused here.
-  function presentAccount(caller: Caller): Account | undefined | Promise<Account | undefined> {
-    if (caller.kind === "anonymous") return undefined;
-    const found = accounts.find(caller.accountId);
-    return found instanceof Promise ? found.then((account) => present(caller, account)) : present(caller, found);
+  /** A question, to what is at hand or to a transaction. */
+  function ask(caller: Caller, tx?: Executor): Asking {
+    const rights = tx === undefined ? accounts : rightsSeenBy(tx);
+    return { caller, rights, changes: accounts.changes(), askedAt: clock.now() };
   }
 
-  function present(caller: AccountCaller, account: Account | undefined): Account {
-    if (account === undefined || !isUsable(account, clock.now()) || account.epoch !== caller.epoch) {
+  function isCurrent({ caller, changes, askedAt }: Asking): boolean {
+    const now = clock.now();
+    if (caller.accessEndsAt !== undefined && caller.accessEndsAt <= now) return false;
+    // The clock may have been set back.
+    return changes === accounts.changes() && now >= askedAt && now - askedAt < RENEW_AFTER_MS;
+  }
+
+  // Undefined for anonymous. An account that went away, or was disabled, since the caller was recognised is refused here.
+  function presentAccount({ caller, rights, askedAt }: Asking): Account | undefined | Promise<Account | undefined> {
+    if (caller.accessEndsAt !== undefined && caller.accessEndsAt <= askedAt) {
+      throw new UnauthorizedError({ reason: "invalid_token", message: "the token has expired" });
+    }
+    if (caller.kind === "anonymous") return undefined;
+    const found = rights.find(caller.accountId);
+    return found instanceof Promise ? found.then((account) => present(caller, account, askedAt)) : present(caller, found, askedAt);
+  }
+
+  function present(caller: AccountCaller, account: Account | undefined, now: number): Account {
+    if (account === undefined || !isUsable(account, now) || account.epoch !== caller.epoch) {
       throw new UnauthorizedError(caller.access === undefined ? {} : { reason: "invalid_token" });
     }
     return account;
   }
 
   function rightsIn(
+    rights: Rights,
     account: Account | undefined,
     standing: ProjectStanding | undefined,
     repository: RepositoryName,
   ): ReadonlySet<Action> | Promise<ReadonlySet<Action>> {
     // A robot's scopes are looked up whether the project exists or not: no difference in time either.
-    if (account?.kind === "robot") return scopedActions(account, repository).then((scoped) => rightsWith(account, scoped, standing));
+    if (account?.kind === "robot")
+      return scopedActions(rights, account, repository).then((scoped) => rightsWith(account, scoped, standing));
     return rightsWith(account, NO_ACTIONS, standing);
   }
 
@@ -91,53 +127,62 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     return own.size === 0 ? PULL_ONLY : new Set<Action>([...own, "pull"]);
   }
 
-  async function scopedActions(robot: Account, repository: RepositoryName): Promise<ReadonlySet<Action>> {
-    const projectName = robot.projectId === undefined ? undefined : await accounts.findProjectName(robot.projectId);
+  async function scopedActions(rights: Rights, robot: Account, repository: RepositoryName): Promise<ReadonlySet<Action>> {
+    const projectName = robot.projectId === undefined ? undefined : await rights.findProjectName(robot.projectId);
     if (robot.projectId !== undefined && projectName === undefined) return NO_ACTIONS;
-    return actionsOfScopes(await accounts.findScopes(robot.id), projectName, repository);
+    return actionsOfScopes(await rights.findScopes(robot.id), projectName, repository);
   }
 
   async function allowed(caller: Caller, repository: RepositoryName): Promise<ReadonlySet<Action>> {
-    const account = await presentAccount(caller);
-    const rights = await rightsIn(account, await accounts.findStanding(account?.id, projectOf(repository)), repository);
+    const account = await presentAccount(ask(caller));
+    const rights = await rightsIn(accounts, account, await accounts.findStanding(account?.id, projectOf(repository)), repository);
     if (caller.access === undefined) return rights;
     return rights.intersection(caller.access.get(repository) ?? NO_ACTIONS);
   }
 
-  function authorize<A extends Action>(caller: Caller, action: A, repository: RepositoryName): Grant<A> | Promise<Grant<A>> {
-    const account = presentAccount(caller);
-    if (account instanceof Promise) return authorizeLater(caller, action, repository, account);
-    const standing = accounts.findStanding(account?.id, projectOf(repository));
-    if (standing instanceof Promise) return authorizeLater(caller, action, repository, account, standing);
-    const rights = rightsIn(account, standing, repository);
-    if (rights instanceof Promise) return rights.then((known) => decide(caller, action, repository, account, standing, known));
-    return decide(caller, action, repository, account, standing, rights);
+  function authorize<A extends Action>(asking: Asking, action: A, repository: RepositoryName): Grant<A> | Promise<Grant<A>> {
+    const { rights } = asking;
+    const account = presentAccount(asking);
+    if (account instanceof Promise) return authorizeLater(asking, action, repository, account);
+    const standing = rights.findStanding(account?.id, projectOf(repository));
+    if (standing instanceof Promise) return authorizeLater(asking, action, repository, account, standing);
+    const actions = rightsIn(rights, account, standing, repository);
+    if (actions instanceof Promise) return actions.then((known) => decide(asking, action, repository, account, standing, known));
+    return decide(asking, action, repository, account, standing, actions);
   }
 
   async function authorizeLater<A extends Action>(
-    caller: Caller,
+    asking: Asking,
     action: A,
     repository: RepositoryName,
     finding: Account | undefined | Promise<Account | undefined>,
     findingStanding?: Promise<ProjectStanding | undefined>,
   ): Promise<Grant<A>> {
     const account = await finding;
-    const standing = await (findingStanding ?? accounts.findStanding(account?.id, projectOf(repository)));
-    return decide(caller, action, repository, account, standing, await rightsIn(account, standing, repository));
+    const standing = await (findingStanding ?? asking.rights.findStanding(account?.id, projectOf(repository)));
+    return decide(asking, action, repository, account, standing, await rightsIn(asking.rights, account, standing, repository));
   }
 
   function decide<A extends Action>(
-    caller: Caller,
+    asking: Asking,
     action: A,
     repository: RepositoryName,
     account: Account | undefined,
     standing: ProjectStanding | undefined,
     rights: ReadonlySet<Action>,
   ): Grant<A> {
+    const { caller } = asking;
     const bound = caller.access?.get(repository);
     const isWithinBound = caller.access === undefined || bound?.has(action) === true;
     if (standing !== undefined && isWithinBound && rights.has(action)) {
-      return { action, repository, projectId: standing.projectId, accountId: account?.id ?? null } as Grant<A>;
+      const grant = {
+        action,
+        repository,
+        projectId: standing.projectId,
+        accountId: account?.id ?? null,
+        renew: (tx?: Executor) => (isCurrent(asking) ? grant : authorize(ask(caller, tx), action, repository)),
+      } as Grant<A>;
+      return grant;
     }
     const scope = scopeOf(action, repository);
     if (account === undefined) {
@@ -164,7 +209,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     if (caller.access !== undefined && caller.namesCatalog !== true) {
       throw new UnauthorizedError({ scope: CATALOG_SCOPE, reason: "insufficient_scope", message: "insufficient scope" });
     }
-    const account = await presentAccount(caller);
+    const account = await presentAccount(ask(caller));
     if (account === undefined) return { reader: "public", reach: WHOLE };
     if (account.kind !== "robot") return { reader: account.isAdmin ? "all" : { memberId: account.id }, reach: WHOLE };
     const projectName = account.projectId === undefined ? undefined : await accounts.findProjectName(account.projectId);
@@ -187,49 +232,69 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       throw new UnauthorizedError({ message: "a registry token does not open the API; send Basic credentials" });
   }
 
-  async function authorizeAccount(caller: Caller): Promise<Account> {
-    refuseToken(caller);
-    const account = await presentAccount(caller);
+  async function authorizeAccount(asking: Asking): Promise<AccountGrant> {
+    refuseToken(asking.caller);
+    const account = await presentAccount(asking);
     if (account === undefined) throw new UnauthorizedError();
-    return account;
+    const grant: AccountGrant = {
+      account,
+      renew: (tx) => (isCurrent(asking) ? grant : authorizeAccount(ask(asking.caller, tx))),
+    };
+    return grant;
+  }
+
+  async function authorizeAdministrator(asking: Asking): Promise<AccountGrant> {
+    const { account } = await authorizeAccount(asking);
+    if (!account.isAdmin) throw new RegistryError("DENIED");
+    const grant: AccountGrant = {
+      account,
+      renew: (tx) => (isCurrent(asking) ? grant : authorizeAdministrator(ask(asking.caller, tx))),
+    };
+    return grant;
+  }
+
+  async function authorizeProject(asking: Asking, permission: ProjectPermission, projectName: string): Promise<ProjectGrant> {
+    refuseToken(asking.caller);
+    const account = await presentAccount(asking);
+    const standing = await asking.rights.findStanding(account?.id, projectName);
+    const robotReads = account?.kind === "robot" && (await robotSees(asking.rights, account, projectName));
+    const isVisible =
+      standing !== undefined && (standing.isPublic || standing.role !== undefined || account?.isAdmin === true || robotReads);
+    const isAllowed =
+      isVisible &&
+      (account?.isAdmin === true ||
+        permission === "project.read" ||
+        (standing.role !== undefined && permissionsOfRole(standing.role).has(permission)));
+    if (isAllowed) {
+      const { projectId, name, isPublic } = standing;
+      const grant: ProjectGrant = {
+        permission,
+        projectId,
+        projectName: name,
+        isPublic,
+        accountId: account?.id ?? null,
+        renew: (tx) => (isCurrent(asking) ? grant : authorizeProject(ask(asking.caller, tx), permission, projectName)),
+      };
+      return grant;
+    }
+    if (account === undefined) throw new UnauthorizedError();
+    throw isVisible ? new RegistryError("DENIED") : new ApiError("PROJECT_UNKNOWN");
+  }
+
+  async function robotSees(rights: Rights, robot: Account, projectName: string): Promise<boolean> {
+    const own = robot.projectId === undefined ? undefined : await rights.findProjectName(robot.projectId);
+    if (robot.projectId !== undefined && own === undefined) return false;
+    const names = pullableProjects(await rights.findScopes(robot.id), own);
+    return names === "all" || names.includes(projectName);
   }
 
   return {
-    authorize,
+    authorize: (caller, action, repository) => authorize(ask(caller), action, repository),
     allowed,
     listReadableProjects,
     readsEverything: async (caller) => (await readerOf(caller)).reader === "all",
-    authorizeAccount,
-    async authorizeAdministrator(caller) {
-      const account = await authorizeAccount(caller);
-      if (!account.isAdmin) throw new RegistryError("DENIED");
-      return account;
-    },
-    async authorizeProject(caller, permission, projectName) {
-      refuseToken(caller);
-      const account = await presentAccount(caller);
-      const standing = await accounts.findStanding(account?.id, projectName);
-      const robotReads = account?.kind === "robot" && (await robotSees(account, projectName));
-      const isVisible =
-        standing !== undefined && (standing.isPublic || standing.role !== undefined || account?.isAdmin === true || robotReads);
-      const isAllowed =
-        isVisible &&
-        (account?.isAdmin === true ||
-          permission === "project.read" ||
-          (standing.role !== undefined && permissionsOfRole(standing.role).has(permission)));
-      if (isAllowed) {
-        const { projectId, name, isPublic } = standing;
-        return { permission, projectId, projectName: name, isPublic, accountId: account?.id ?? null };
-      }
-      if (account === undefined) throw new UnauthorizedError();
-      throw isVisible ? new RegistryError("DENIED") : new ApiError("PROJECT_UNKNOWN");
-    },
+    authorizeAccount: async (caller) => authorizeAccount(ask(caller)),
+    authorizeAdministrator: async (caller) => authorizeAdministrator(ask(caller)),
+    authorizeProject: async (caller, permission, projectName) => authorizeProject(ask(caller), permission, projectName),
   };
-
-  async function robotSees(robot: Account, projectName: string): Promise<boolean> {
-    const own = robot.projectId === undefined ? undefined : await accounts.findProjectName(robot.projectId);
-    if (robot.projectId !== undefined && own === undefined) return false;
-    const names = pullableProjects(await accounts.findScopes(robot.id), own);
-    return names === "all" || names.includes(projectName);
-  }
 }

@@ -1,6 +1,7 @@
 // Who asks, and the proof that they may: the types that everything above passes along.
 // Not here: how a caller is recognised (authenticate.ts) and how a grant is decided (authorize.ts, the only maker of grants).
 import type { RepositoryName } from "@berth/oci/reference";
+import type { Executor } from "../platform/database/database.ts";
 
 /** What can be done to a repository's content. */
 export type Action = "pull" | "push" | "delete";
@@ -18,6 +19,8 @@ export interface AnonymousCaller {
   readonly access: TokenAccess | undefined;
   /** Whether the bearer token names `registry:catalog:*`. */
   readonly namesCatalog?: boolean;
+  /** When the bearer token ends, in milliseconds since 1970; undefined where its end does not matter. */
+  readonly accessEndsAt?: number | undefined;
 }
 
 /** A user or a robot. */
@@ -32,12 +35,23 @@ export interface AccountCaller {
   readonly access: TokenAccess | undefined;
   /** Whether the bearer token names `registry:catalog:*`. */
   readonly namesCatalog?: boolean;
+  /** When the bearer token ends, in milliseconds since 1970; undefined where its end does not matter. */
+  readonly accessEndsAt?: number | undefined;
+}
+
+/** A decision that ages, since rights are taken away: who writes by it has it renewed (granted-transaction.ts). */
+export interface Renewable<G> {
+  /**
+   * The same decision as of now: itself, at once, where it is young and nothing has changed here since; else it is taken again, inside a
+   * transaction by what that one reads. Errors: as the first time.
+   */
+  renew(tx?: Executor): G | Promise<G>;
 }
 
 declare const proof: unique symbol;
 
 /** Proof that a caller may do an action in a repository. Content reads and writes demand one. Made only by `authorize.ts`. */
-export interface Grant<A extends Action = Action> {
+export interface Grant<A extends Action = Action> extends Renewable<Grant<A>> {
   readonly action: A;
   readonly repository: RepositoryName;
   readonly projectId: number;

@@ -3,6 +3,7 @@
 import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Grant } from "../access/caller.ts";
+import { grantedTransaction } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
@@ -399,7 +400,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
       return row.bytes;
     },
 
-    async commit(_grant, repositoryId, commit) {
+    async commit(grant, repositoryId, commit) {
       const { digest, sizeBytes, place, isIntact } = commit;
       const key = "key" in place ? place.key : null;
       // Asked ahead, so that the transaction waits for nothing but the database.
@@ -408,7 +409,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
         older !== undefined &&
         older.damaged_at === null &&
         (older.storage_key === null || (await isIntact(older.storage_key as StorageKey, older.size_bytes)));
-      await database.transaction(async (tx) => {
+      await grantedTransaction(database, grant, async (tx) => {
         await endUpload(tx, repositoryId, commit);
         const inserted = await tx.first(insertBlob, { digest, sizeBytes, key, now: clock.now() });
         let blobId: number;
@@ -436,17 +437,19 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
       });
     },
 
-    mount: (_grant, repositoryId, _source, sourceId, digest) =>
-      database.transaction(async (tx) => {
+    mount: (grant, repositoryId, source, sourceId, digest) =>
+      grantedTransaction(database, grant, async (tx) => {
+        // The source may be closed to the caller as the target may.
+        await source.renew(tx);
         if ((await tx.first(findLiving, { repositoryId })) === undefined) throw repositoryDeleted();
-        const source = await tx.first(sourceForMount, { repositoryId: sourceId, digest });
-        if (source === undefined) return false;
-        await tx.run(putLink, { repositoryId, blobId: source.id, until: leaseEnd() }, HELD_OR_LEASED);
+        const found = await tx.first(sourceForMount, { repositoryId: sourceId, digest });
+        if (found === undefined) return false;
+        await tx.run(putLink, { repositoryId, blobId: found.id, until: leaseEnd() }, HELD_OR_LEASED);
         return true;
       }),
 
-    delete: (_grant, repositoryId, digest) =>
-      database.transaction(async (tx) => {
+    delete(grant, repositoryId, digest) {
+      const work = async (tx: Executor): Promise<void> => {
         const blob = await tx.first(lockLink, { repositoryId, digest });
         if (blob === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: { digest } });
         const holder =
@@ -459,7 +462,9 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
         }
         await tx.run(dropLink, { repositoryId, blobId: blob.id }, 1);
         await takeUnlinkedBlobs(tx, [blob.id], clock.now() + times.graceMs);
-      }, ON_FULL_DISK),
+      };
+      return grantedTransaction(database, grant, work, ON_FULL_DISK);
+    },
 
     async markDamaged(blob) {
       // No row: a push has healed it, or another reader has marked it.

@@ -89,8 +89,10 @@ export async function createGrants(database: Database): Promise<<A extends Actio
   const [row] = await database.write(putProject, { name: "test" });
   const projectId = row!.id;
   // Only authorize.ts makes grants; here nobody is asked.
-  return <A extends Action>(action: A, repository: string) =>
-    ({ action, repository: repository as RepositoryName, projectId, accountId: null }) as unknown as Grant<A>;
+  return <A extends Action>(action: A, repository: string) => {
+    const grant = { action, repository: repository as RepositoryName, projectId, accountId: null, renew: () => grant } as Grant<A>;
+    return grant;
+  };
 }
 
 /** A blob's content and name. */

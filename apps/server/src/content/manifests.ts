@@ -6,6 +6,7 @@ import type { ParsedManifest } from "@berth/oci/manifest";
 import type { Tag } from "@berth/oci/reference";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
+import { grantedTransaction } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
@@ -334,8 +335,8 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
     // Ids are never used again and bytes never change, so what is cached is right for as long as the row was just found.
     readBytes: (manifest) => cached.get(manifest.id) ?? loadBytes(manifest),
 
-    put: (grant, repositoryId, put) =>
-      database.transaction(async (tx) => {
+    put: (given, repositoryId, put) =>
+      grantedTransaction(database, given, async (tx, grant) => {
         const { digest, bytes, parsed, tags, condition, mayBeSparse } = put;
         const now = clock.now();
         const { blobIds, absent } = await checkBlobs(tx, repositoryId, parsed, mayBeSparse);
@@ -370,8 +371,8 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         return absent;
       }),
 
-    delete: (grant, repositoryId, digest) =>
-      database.transaction(async (tx) => {
+    delete(given, repositoryId, digest) {
+      const work = async (tx: Executor, grant: Grant<"delete">): Promise<void> => {
         const row = await tx.first(lockByDigest, { repositoryId, digest });
         if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest } });
         const now = clock.now();
@@ -386,7 +387,9 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           await tx.all(lockLinks, { repositoryId, blobIds });
           await tx.run(leaseUnheld, { repositoryId, blobIds, until: now + times.leaseMs }, { any: "other manifests hold the rest" });
         }
-      }, ON_FULL_DISK),
+      };
+      return grantedTransaction(database, given, work, ON_FULL_DISK);
+    },
   };
 }
 

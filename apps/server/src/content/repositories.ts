@@ -5,9 +5,10 @@ import type { RepositoryName } from "@berth/oci/reference";
 import type { ExpressionBuilder } from "kysely";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
+import { grantedTransaction } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
-import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
+import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 
@@ -161,8 +162,13 @@ export function createRepositories(database: Database, clock: Clock): Repositori
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const known = await recall(grant.repository);
       if (known !== undefined) return known;
-      // Whether it made the row or another did: who has it now is looked up again.
-      await database.write(insert, { name: grant.repository, projectId: grant.projectId, now: clock.now() });
+      await grantedTransaction(database, grant, (tx, present) =>
+        tx.run(
+          insert,
+          { name: present.repository, projectId: present.projectId, now: clock.now() },
+          { any: "another made it: who has it now is looked up again" },
+        ),
+      );
     }
     // Made and deleted, time after time.
     throw new RegistryError("CONFLICT", { detail: { repository: grant.repository } });
@@ -185,13 +191,14 @@ export function createRepositories(database: Database, clock: Clock): Repositori
       }
     },
     async delete(grant) {
-      await database.transaction(async (tx) => {
+      const work = async (tx: Executor): Promise<void> => {
         // Waits for every push that has content for it, and holds up those that come: they find it gone.
         const row = await tx.first(lock, { name: grant.repository });
         if (row === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { name: grant.repository } });
         await tx.run(insertGraveyard, { now: clock.now() }, { any: "it is there but for the first time" });
         await tx.run(bury, { id: row.id, name: `${TOMBSTONE}${row.id}` }, 1);
-      }, ON_FULL_DISK);
+      };
+      await grantedTransaction(database, grant, work, ON_FULL_DISK);
       ids.delete(grant.repository);
     },
     listNames: async (projectId, startAfter, through, limit) =>

@@ -3,6 +3,7 @@ import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Tag } from "@berth/oci/reference";
 import type { Grant } from "../access/caller.ts";
+import { grantedTransaction } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { lostRace } from "../platform/database/row-counts.ts";
@@ -211,10 +212,12 @@ export function createTags(database: Database, clock: Clock): Tags {
     list: async (_grant, repositoryId, startAfter, limit) =>
       (await database.all(list, { repositoryId, startAfter, limit })).map((row) => row.name as Tag),
 
-    delete: (grant, repositoryId, tag) =>
-      database.transaction(async (tx) => {
+    delete(given, repositoryId, tag) {
+      const work = async (tx: Executor, grant: Grant<"delete">): Promise<void> => {
         if (!(await deleteTag(tx, grant, repositoryId, tag, clock.now()))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
-      }, ON_FULL_DISK),
+      };
+      return grantedTransaction(database, given, work, ON_FULL_DISK);
+    },
 
     listHistory: async (_grant, repositoryId, tag, before, limit) =>
       (await database.all(listHistory, { repositoryId, tag, before: before ?? Number.MAX_SAFE_INTEGER, limit })).map((row) => ({

@@ -43,12 +43,14 @@ forEachDatabase("catalog", (create) => {
     for (const [name, { isPublic }] of Object.entries(PROJECTS)) ids.set(name, await addProject(database, name, isPublic));
     const repositories = createRepositories(database, clock);
     for (const repository of NAMES.toReversed()) {
-      await repositories.ensureId({
+      const grant = {
         repository,
         projectId: ids.get(projectOf(repository)),
         accountId: null,
         action: "push",
-      } as Grant<"push">);
+        renew: () => grant,
+      } as Grant<"push">;
+      await repositories.ensureId(grant);
     }
     const times = { leaseMs: 1, graceMs: 1 };
     lists = createLists({

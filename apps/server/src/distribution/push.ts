@@ -36,6 +36,11 @@ export interface Pushed {
 export interface Push {
   /** May this caller push here? Asked before a body is read. Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED. */
   authorize(caller: Caller, repository: RepositoryName): Grant<"push"> | Promise<Grant<"push">>;
+  /**
+   * The same for the bytes of a blob, which may take longer than any token lives: they go on when the token ends, and end when the account's
+   * right does. Nothing names a blob before a manifest does, whose push has a token of its own.
+   */
+  authorizeUpload(caller: Caller, repository: RepositoryName): Grant<"push"> | Promise<Grant<"push">>;
   /** Errors: DIGEST_INVALID, MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, PRECONDITION_FAILED. */
   putManifest(grant: Grant<"push">, push: ManifestPush): Promise<Pushed>;
   /** Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED, MANIFEST_UNKNOWN. */
@@ -66,6 +71,8 @@ export function createPush({ authorizer, repositories, manifests, tags, blobs, p
 
   return {
     authorize: (caller, repository) => authorizer.authorize(caller, "push", repository),
+    authorizeUpload: (caller, repository) =>
+      authorizer.authorize(caller.access === undefined ? caller : { ...caller, accessEndsAt: undefined }, "push", repository),
 
     async putManifest(grant, push) {
       const { reference, bytes } = push;

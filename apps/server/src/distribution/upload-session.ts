@@ -333,6 +333,12 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
         checkStart(claimed, chunk);
         const written = await write(claimed, chunk, claimed.algorithm);
         try {
+          await grant.renew();
+        } catch (error) {
+          await retract(claimed, written.record);
+          throw error;
+        }
+        try {
           return await uploads.advance(claimed, written);
         } catch (error) {
           // Only where it is certain that the row does not name these bytes: another writer has the session.

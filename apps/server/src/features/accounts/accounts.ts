@@ -22,8 +22,9 @@ import type { LoginFailures } from "../../access/login-failures.ts";
 import { deleteMembershipsOfAccount, hasOtherOwner, lockOwnedProjects } from "../../access/member-store.ts";
 import type { PasswordHasher } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
-import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
+import type { Database, Executor } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
+import { createRightsChange } from "../rights-change.ts";
 
 /** What the rules need. */
 export interface UsersParts {
@@ -59,15 +60,7 @@ const MAX_NAMED_PROJECTS = 10;
 /** Makes the rules. */
 export function createUsers(parts: UsersParts): Users {
   const { database, clock, accounts, authorizer, passwords, loginFailures } = parts;
-
-  // What exists can be changed on a full disk too: it is small, and takes rights away.
-  async function change<T>(work: (tx: Executor) => Promise<T>, options = ON_FULL_DISK): Promise<T> {
-    try {
-      return await database.transaction(work, options);
-    } finally {
-      accounts.forget();
-    }
-  }
+  const change = createRightsChange(database, accounts);
 
   async function getUser(executor: Executor, name: string): Promise<Account> {
     const account = await findAccountByName(executor, name);
@@ -91,9 +84,11 @@ export function createUsers(parts: UsersParts): Users {
       return listed(await listUserAccounts(database, after, limit + 1), limit, toView, (account) => account.name);
     },
     async create(caller, { name, password, isAdmin }) {
-      await authorizer.authorizeAdministrator(caller);
+      const grant = await authorizer.authorizeAdministrator(caller);
       const secretHash = await passwords.hash(password);
-      const id = await change((tx) => insertAccount(tx, { kind: "user", name, secretHash, isAdmin: isAdmin === true }, clock.now()), {});
+      const insert = (tx: Executor): Promise<number | undefined> =>
+        insertAccount(tx, { kind: "user", name, secretHash, isAdmin: isAdmin === true }, clock.now());
+      const id = await change(grant, insert, {});
       if (id === undefined) throw new ApiError("USER_EXISTS", { detail: { name } });
       return toView((await findAccount(database, id))!);
     },
@@ -102,9 +97,9 @@ export function createUsers(parts: UsersParts): Users {
       return toView(await getUser(database, name));
     },
     async update(caller, name, { password, isDisabled, isAdmin }) {
-      await authorizer.authorizeAdministrator(caller);
+      const grant = await authorizer.authorizeAdministrator(caller);
       const secretHash = password === undefined ? undefined : await passwords.hash(password);
-      return change(async (tx) => {
+      return change(grant, async (tx) => {
         const account = await lockUser(tx, name, isDisabled === true || isAdmin === false);
         const next: Account = {
           ...account,
@@ -118,8 +113,8 @@ export function createUsers(parts: UsersParts): Users {
       });
     },
     async delete(caller, name) {
-      await authorizer.authorizeAdministrator(caller);
-      await change(async (tx) => {
+      const grant = await authorizer.authorizeAdministrator(caller);
+      await change(grant, async (tx) => {
         const { id } = await lockUser(tx, name, true);
         const orphans: string[] = [];
         for (const project of await lockOwnedProjects(tx, id)) {
@@ -131,11 +126,12 @@ export function createUsers(parts: UsersParts): Users {
       });
     },
     async getMe(caller) {
-      const { name, kind, isAdmin } = await authorizer.authorizeAccount(caller);
+      const { name, kind, isAdmin } = (await authorizer.authorizeAccount(caller)).account;
       return { name, kind, isAdmin };
     },
     async changeMyPassword(caller, remoteAddress, currentPassword, newPassword) {
-      const account = await authorizer.authorizeAccount(caller);
+      const grant = await authorizer.authorizeAccount(caller);
+      const { account } = grant;
       if (account.kind !== "user") throw new RegistryError("DENIED");
       // A stolen session must not become a stolen account, so guesses count here as they do at the login.
       await loginFailures.check(account.name, remoteAddress);
@@ -145,7 +141,7 @@ export function createUsers(parts: UsersParts): Users {
         throw new ApiError("PASSWORD_WRONG");
       }
       const secretHash = await passwords.hash(newPassword);
-      await change(async (tx) => {
+      await change(grant, async (tx) => {
         const present = await lockAccount(tx, account.id);
         // Changed by someone else meanwhile: what was checked above is no longer the password.
         if (present === undefined || present.epoch !== account.epoch) throw new RegistryError("CONFLICT");

@@ -3,7 +3,7 @@
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/fields";
 import type { MemberView, ProjectView } from "@berth/api/projects";
-import type { Authorizer } from "../../access/authorize.ts";
+import type { AccountGrant, Authorizer } from "../../access/authorize.ts";
 import type { Accounts } from "../../access/accounts.ts";
 import { deleteRobotsOfProject, findAccountByName } from "../../access/account-store.ts";
 import type { Caller } from "../../access/caller.ts";
@@ -12,8 +12,9 @@ import { deleteScopesOfProject } from "../../access/robot-store.ts";
 import type { Role } from "../../access/roles.ts";
 import { findProjectUsages, type ProjectUsage } from "../../content/usage.ts";
 import type { Clock } from "../../platform/clock.ts";
-import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
+import type { Database, Executor } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
+import { createRightsChange } from "../rights-change.ts";
 import {
   deleteProjectRow,
   insertProject,
@@ -54,16 +55,7 @@ const SHOWN_REPOSITORIES = 5;
 /** Makes the rules. */
 export function createProjects(parts: ProjectsParts): Projects {
   const { database, clock, accounts, authorizer, projectCreation } = parts;
-
-  // Everything that changes rights goes through here, so that this process never answers by what it remembered.
-  // What exists can be changed on a full disk too: it is small, and takes rights away.
-  async function change<T>(work: (tx: Executor) => Promise<T>, options = ON_FULL_DISK): Promise<T> {
-    try {
-      return await database.transaction(work, options);
-    } finally {
-      accounts.forget();
-    }
-  }
+  const change = createRightsChange(database, accounts);
 
   async function lockOrUnknown(tx: Executor, projectId: number): Promise<void> {
     if (!(await lockProject(tx, projectId))) throw new ApiError("PROJECT_UNKNOWN");
@@ -84,16 +76,16 @@ export function createProjects(parts: ProjectsParts): Projects {
       return { items: rows.map((row) => toView(row, usages)), next: found.length > limit ? (found[limit - 1]?.name ?? null) : null };
     },
     async create(caller, { name, visibility }) {
-      const account =
+      let grant =
         projectCreation === "everyone" ? await authorizer.authorizeAccount(caller) : await authorizer.authorizeAdministrator(caller);
-      if (account.kind === "robot") await authorizer.authorizeAdministrator(caller);
-      const projectId = await change(async (tx) => {
+      if (grant.account.kind === "robot") grant = await authorizer.authorizeAdministrator(caller);
+      const create = async (tx: Executor, { account }: AccountGrant): Promise<number> => {
         const id = await insertProject(tx, name, visibility === "public", clock.now());
         if (id === undefined) throw new ApiError("PROJECT_EXISTS", { detail: { name } });
         await putMember(tx, id, account.id, "owner");
         return id;
-      }, {});
-      return view(projectId, account.id);
+      };
+      return view(await change(grant, create, {}), grant.account.id);
     },
     async get(caller, projectName) {
       const grant = await authorizer.authorizeProject(caller, "project.read", projectName);
@@ -101,13 +93,15 @@ export function createProjects(parts: ProjectsParts): Projects {
     },
     async update(caller, projectName, { visibility }) {
       const grant = await authorizer.authorizeProject(caller, "project.update", projectName);
-      if (visibility !== undefined && !(await change((tx) => setProjectPublic(tx, grant.projectId, visibility === "public"))))
-        throw new ApiError("PROJECT_UNKNOWN");
+      if (visibility !== undefined) {
+        const isThere = await change(grant, (tx, { projectId }) => setProjectPublic(tx, projectId, visibility === "public"));
+        if (!isThere) throw new ApiError("PROJECT_UNKNOWN");
+      }
       return view(grant.projectId, grant.accountId);
     },
     async delete(caller, projectName) {
-      const { projectId } = await authorizer.authorizeProject(caller, "project.delete", projectName);
-      await change(async (tx) => {
+      const grant = await authorizer.authorizeProject(caller, "project.delete", projectName);
+      await change(grant, async (tx, { projectId }) => {
         // A push that would make its first repository waits for this lock, and then finds no project.
         await lockOrUnknown(tx, projectId);
         const left = await listSomeRepositories(tx, projectId, SHOWN_REPOSITORIES);
@@ -132,8 +126,8 @@ export function createProjects(parts: ProjectsParts): Projects {
       );
     },
     async putMember(caller, projectName, userName, role) {
-      const { projectId } = await authorizer.authorizeProject(caller, "members.write", projectName);
-      await change(async (tx) => {
+      const grant = await authorizer.authorizeProject(caller, "members.write", projectName);
+      await change(grant, async (tx, { projectId }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);
         if (user === undefined || user.kind !== "user") throw new ApiError("USER_UNKNOWN");
@@ -143,8 +137,8 @@ export function createProjects(parts: ProjectsParts): Projects {
       return { user: userName, role };
     },
     async deleteMember(caller, projectName, userName) {
-      const { projectId } = await authorizer.authorizeProject(caller, "members.write", projectName);
-      await change(async (tx) => {
+      const grant = await authorizer.authorizeProject(caller, "members.write", projectName);
+      await change(grant, async (tx, { projectId }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);
         if (user === undefined || (await findRole(tx, projectId, user.id)) === undefined) throw new ApiError("MEMBER_UNKNOWN");

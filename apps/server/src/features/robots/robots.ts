@@ -14,15 +14,16 @@ import {
   type Account,
 } from "../../access/account-store.ts";
 import type { Accounts } from "../../access/accounts.ts";
-import type { Authorizer } from "../../access/authorize.ts";
-import type { Caller } from "../../access/caller.ts";
+import type { AccountGrant, Authorizer, ProjectGrant } from "../../access/authorize.ts";
+import type { Caller, Renewable } from "../../access/caller.ts";
 import { isRepositoryPattern, type RobotScope } from "../../access/robot-scopes.ts";
 import { listRobotScopes, listScopesOfRobots, putRobotScopes } from "../../access/robot-store.ts";
 import { robotLoginName } from "../../access/roles.ts";
 import { generateRobotSecret, hashRobotSecret } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
-import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
+import type { Database, Executor } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
+import { createRightsChange } from "../rights-change.ts";
 
 /** What the rules need. */
 export interface RobotsParts {
@@ -43,7 +44,7 @@ export interface Robots {
 }
 
 /** Whose robots, after authorization. */
-interface Home {
+interface Home extends Renewable<Home> {
   readonly projectId: number | undefined;
   readonly projectName: string | undefined;
 }
@@ -51,23 +52,27 @@ interface Home {
 /** Makes the rules. */
 export function createRobots(parts: RobotsParts): Robots {
   const { database, clock, accounts, authorizer } = parts;
+  const change = createRightsChange(database, accounts);
 
   async function authorizeHome(caller: Caller, permission: "robots.read" | "robots.write", projectName: string | undefined): Promise<Home> {
-    if (projectName === undefined) {
-      await authorizer.authorizeAdministrator(caller);
-      return { projectId: undefined, projectName };
-    }
-    const { projectId } = await authorizer.authorizeProject(caller, permission, projectName);
-    return { projectId, projectName };
+    return homeOf(
+      projectName === undefined
+        ? await authorizer.authorizeAdministrator(caller)
+        : await authorizer.authorizeProject(caller, permission, projectName),
+    );
   }
 
-  // What exists can be changed on a full disk too: it is small, and takes rights away.
-  async function change<T>(work: (tx: Executor) => Promise<T>, options = ON_FULL_DISK): Promise<T> {
-    try {
-      return await database.transaction(work, options);
-    } finally {
-      accounts.forget();
-    }
+  function homeOf(grant: AccountGrant | ProjectGrant): Home {
+    const { projectId, projectName } = "projectId" in grant ? grant : { projectId: undefined, projectName: undefined };
+    return {
+      projectId,
+      projectName,
+      renew(tx) {
+        const renewed: AccountGrant | ProjectGrant | Promise<AccountGrant | ProjectGrant> = grant.renew(tx);
+        if (renewed === grant) return this;
+        return renewed instanceof Promise ? renewed.then(homeOf) : homeOf(renewed);
+      },
+    };
   }
 
   async function getRobot(executor: Executor, home: Home, name: string): Promise<Account> {
@@ -107,22 +112,26 @@ export function createRobots(parts: RobotsParts): Robots {
       const parsed = parseScopeViews(scopes, projectName);
       const expiry = parseExpiry(expiresAt);
       const secret = generateRobotSecret();
-      const account = await change(async (tx) => {
-        const id = await insertAccount(
-          tx,
-          {
-            kind: "robot",
-            name: robotLoginName(projectName, name),
-            secretHash: hashRobotSecret(secret),
-            ...(home.projectId === undefined ? {} : { projectId: home.projectId }),
-            ...(expiry === undefined ? {} : { expiresAt: expiry }),
-          },
-          clock.now(),
-        );
-        if (id === undefined) throw new ApiError("ROBOT_EXISTS", { detail: { name } });
-        await putRobotScopes(tx, id, parsed);
-        return (await findAccount(tx, id))!;
-      }, {});
+      const account = await change(
+        home,
+        async (tx) => {
+          const id = await insertAccount(
+            tx,
+            {
+              kind: "robot",
+              name: robotLoginName(projectName, name),
+              secretHash: hashRobotSecret(secret),
+              ...(home.projectId === undefined ? {} : { projectId: home.projectId }),
+              ...(expiry === undefined ? {} : { expiresAt: expiry }),
+            },
+            clock.now(),
+          );
+          if (id === undefined) throw new ApiError("ROBOT_EXISTS", { detail: { name } });
+          await putRobotScopes(tx, id, parsed);
+          return (await findAccount(tx, id))!;
+        },
+        {},
+      );
       return { ...toView(account, parsed), secret };
     },
     async get(caller, projectName, name) {
@@ -133,7 +142,7 @@ export function createRobots(parts: RobotsParts): Robots {
       const home = await authorizeHome(caller, "robots.write", projectName);
       const parsed = scopes === undefined ? undefined : parseScopeViews(scopes, projectName);
       const expiry = parseExpiry(expiresAt);
-      return change(async (tx) => {
+      return change(home, async (tx) => {
         const account = await lockRobot(tx, home, name);
         const next: Account = {
           ...account,
@@ -148,7 +157,7 @@ export function createRobots(parts: RobotsParts): Robots {
     async rotateSecret(caller, projectName, name) {
       const home = await authorizeHome(caller, "robots.write", projectName);
       const secret = generateRobotSecret();
-      const view = await change(async (tx) => {
+      const view = await change(home, async (tx) => {
         const account = await lockRobot(tx, home, name);
         await updateAccount(tx, { ...account, secretHash: hashRobotSecret(secret) }, true);
         return toView(account, await listRobotScopes(tx, account.id));
@@ -157,7 +166,7 @@ export function createRobots(parts: RobotsParts): Robots {
     },
     async delete(caller, projectName, name) {
       const home = await authorizeHome(caller, "robots.write", projectName);
-      await change(async (tx) => {
+      await change(home, async (tx) => {
         const { id } = await lockRobot(tx, home, name);
         await putRobotScopes(tx, id, []);
         await deleteAccount(tx, id);

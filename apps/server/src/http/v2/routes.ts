@@ -234,7 +234,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     },
 
     async "upload-begin"({ caller, parsed, request, response, id }) {
-      const grant = await push.authorize(caller, parsed.repository);
+      const grant = await push.authorizeUpload(caller, parsed.repository);
       if (parsed.whole !== undefined) {
         const digest = parsed.whole;
         const chunk = chunkOf(request, response, contentLength(request.headers["content-length"]));
@@ -267,7 +267,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     },
 
     async "upload-append"({ caller, parsed, request, response, id }) {
-      const grant = await push.authorize(caller, parsed.repository);
+      const grant = await push.authorizeUpload(caller, parsed.repository);
       const chunk = chunkOf(request, response, contentLength(request.headers["content-length"]));
       const state = await withSlot(() => withSession(parsed.repository, parsed.id, () => uploads.append(grant, parsed.id, chunk)));
       response.writeHead(202, sessionHeaders(id, parsed.repository, state));
@@ -275,7 +275,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     },
 
     async "upload-finish"({ caller, parsed, request, response, id }) {
-      const grant = await push.authorize(caller, parsed.repository);
+      const grant = await push.authorizeUpload(caller, parsed.repository);
       const length = contentLength(request.headers["content-length"]);
       const hasBody = request.headers["transfer-encoding"] !== undefined || (length ?? 0) > 0;
       const chunk = hasBody ? chunkOf(request, response, length) : undefined;

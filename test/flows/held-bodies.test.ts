@@ -1,0 +1,271 @@
+// Requests whose body is held back while the right to make them is taken away: every operation of both planes that reads a body, and every way
+// in which a right ends. Not here: who may what (access-matrix.test.ts), the same below HTTP (distribution/aged-grants.test.ts).
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, before, describe, it } from "node:test";
+import { API_PREFIX } from "@berth/api/openapi";
+import { OPERATIONS } from "@berth/api/operations";
+import { V2_OPERATIONS } from "../../apps/server/src/http/v2/handler.ts";
+import { openRawClient, requestHead, type RawAnswer } from "./raw-client.testing.ts";
+import { expectStatus, sha256, startTestRegistry, type PushedImage, type TestRegistry } from "./registry.testing.ts";
+
+const OCI = "application/vnd.oci.image.manifest.v1+json";
+const PASSWORD = "held-bodies-password";
+
+/** A request to hold. */
+interface Held {
+  readonly method: string;
+  readonly path: string;
+  readonly type: string;
+  readonly body: Uint8Array | string;
+}
+
+/** Somebody with a right, and how to take it. */
+interface Subject {
+  readonly basic: string;
+  take(): Promise<void>;
+}
+
+/** Kinds of the data plane that read no body: what they do is done when they are asked for. */
+const BODYLESS = new Set([
+  "ping",
+  "catalog",
+  "tags",
+  "manifest-get",
+  "manifest-delete",
+  "blob-get",
+  "blob-delete",
+  "mount",
+  "upload-get",
+  "upload-cancel",
+  "referrers",
+  "unparsed",
+]);
+
+describe("bodies that are held back", () => {
+  let registry: TestRegistry;
+  let image: PushedImage;
+  let count = 0;
+
+  async function api(method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
+    const answer = await registry.send(method, `${API_PREFIX}${path}`, {
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      headers: { "content-type": "application/json" },
+    });
+    assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
+    return (answer.status === 204 ? {} : await answer.json()) as Record<string, unknown>;
+  }
+  const basicOf = (name: string, secret: string): string => `Basic ${Buffer.from(`${name}:${secret}`).toString("base64")}`;
+
+  before(async () => {
+    registry = await startTestRegistry();
+    await api("POST", "/projects", { name: "own", visibility: "private" });
+    image = await registry.pushImage("own/app", "v1", 20_000);
+  });
+  after(() => registry.stop());
+
+  async function addUser(isAdmin = false): Promise<string> {
+    const name = `user${++count}`;
+    await api("POST", "/users", { name, password: PASSWORD, isAdmin });
+    if (!isAdmin) await api("PUT", `/projects/own/members/${name}`, { role: "owner" });
+    return name;
+  }
+
+  async function user(take: (name: string) => Promise<unknown>, isAdmin = false): Promise<Subject> {
+    const name = await addUser(isAdmin);
+    return { basic: basicOf(name, PASSWORD), take: async () => void (await take(name)) };
+  }
+
+  async function robot(take: (path: string) => Promise<unknown>, expiresAt?: Date): Promise<Subject> {
+    const name = `robot${++count}`;
+    const made = await api("POST", "/projects/own/robots", {
+      name,
+      scopes: [{ repositories: "own/**", actions: ["pull", "push", "delete"] }],
+      ...(expiresAt === undefined ? {} : { expiresAt: expiresAt.toISOString() }),
+    });
+    const basic = basicOf(String(made["login"]), String(made["secret"]));
+    return { basic, take: async () => void (await take(`/projects/own/robots/${name}`)) };
+  }
+
+  const REMOVALS: Record<string, () => Promise<Subject>> = {
+    "a removed member": () => user((name) => api("DELETE", `/projects/own/members/${name}`)),
+    "a member who becomes a guest": () => user((name) => api("PUT", `/projects/own/members/${name}`, { role: "guest" })),
+    "a disabled user": () => user((name) => api("PATCH", `/users/${name}`, { isDisabled: true })),
+    "a user whose password is changed": () => user((name) => api("PATCH", `/users/${name}`, { password: `${PASSWORD}-2` })),
+    "a deleted user": () => user((name) => api("DELETE", `/users/${name}`)),
+    "a deleted robot": () => robot((path) => api("DELETE", path)),
+    "a disabled robot": () => robot((path) => api("PATCH", path, { isDisabled: true })),
+    "a robot with a new secret": () => robot((path) => api("POST", `${path}/secret`)),
+    "a robot with fewer scopes": () =>
+      robot((path) => api("PATCH", path, { scopes: [{ repositories: "own/other", actions: ["pull", "push"] }] })),
+    "a robot that expires": async () => {
+      const expiresAt = new Date(Date.now() + 1_500);
+      // Nothing tells of an expiry; with the margin for what may be remembered it is over.
+      return robot(() => new Promise((resolve) => setTimeout(resolve, expiresAt.getTime() + 1_000 - Date.now())), expiresAt);
+    },
+  };
+
+  /** Sends a request's head and half of its body, has something done, sends the rest, and gives the answer. */
+  async function hold({ method, path, type, body }: Held, authorization: string, meanwhile: () => Promise<void>): Promise<RawAnswer> {
+    const bytes = Buffer.from(body);
+    const client = await openRawClient(registry.origin);
+    try {
+      const headers = { authorization, "content-type": type, "content-length": bytes.length, expect: "100-continue" };
+      await client.send(requestHead(method, path, headers));
+      // The server asks for the body when it has let the caller in.
+      const asked = await client.answer();
+      assert.equal(asked.status, 100, `${method} ${path}: ${asked.status} ${asked.body.toString()}`);
+      await client.send(bytes.subarray(0, bytes.length / 2));
+      await meanwhile();
+      await client.send(bytes.subarray(bytes.length / 2));
+      return await client.answer();
+    } finally {
+      client.destroy();
+    }
+  }
+
+  async function sessionAt(repository: string): Promise<string> {
+    const begun = await expectStatus(await registry.send("POST", `/v2/${repository}/blobs/uploads/`), 202);
+    return begun.headers.get("location")!;
+  }
+
+  /** Every request of the data plane with a body, and what it would leave behind. */
+  const PUSHES: Record<string, () => Promise<Held & { left: () => Promise<Response> }>> = {
+    "manifest-put": async () => ({
+      method: "PUT",
+      path: "/v2/own/app/manifests/held",
+      type: OCI,
+      body: image.manifest,
+      left: () => registry.send("GET", "/v2/own/app/manifests/held"),
+    }),
+    ...Object.fromEntries(
+      [1_000, 300_000].flatMap((sizeBytes) => {
+        const blob = (): { body: Buffer; digest: string; type: string; left: () => Promise<Response> } => {
+          const body = randomBytes(sizeBytes);
+          const digest = sha256(body);
+          const left = () => registry.send("HEAD", `/v2/own/app/blobs/${digest}`);
+          return { body, digest, type: "application/octet-stream", left };
+        };
+        return [
+          [
+            `upload-begin ${sizeBytes}`,
+            async () => {
+              const made = blob();
+              return { ...made, method: "POST", path: `/v2/own/app/blobs/uploads/?digest=${made.digest}` };
+            },
+          ],
+          [
+            `upload-finish ${sizeBytes}`,
+            async () => {
+              const made = blob();
+              return { ...made, method: "PUT", path: `${await sessionAt("own/app")}?digest=${made.digest}` };
+            },
+          ],
+          [
+            `upload-append ${sizeBytes}`,
+            async () => {
+              const path = await sessionAt("own/app");
+              // What was refused may not have moved the session on: it finishes as empty.
+              const left = async (): Promise<Response> => {
+                const done = await registry.send("PUT", `${path}?digest=${sha256("")}`);
+                return new Response(null, { status: done.status === 201 ? 404 : 200 });
+              };
+              return { ...blob(), method: "PATCH", path, left };
+            },
+          ],
+        ];
+      }),
+    ),
+  };
+
+  it("are of every operation that has one", () => {
+    const kinds = new Set([...Object.keys(PUSHES).map((name) => name.split(" ")[0]!), ...BODYLESS]);
+    assert.deepEqual([...kinds].toSorted(), [...V2_OPERATIONS].toSorted());
+    assert.deepEqual(
+      OPERATIONS.filter((each) => each.body !== undefined)
+        .map((each) => each.id)
+        .toSorted(),
+      Object.keys(CHANGES).toSorted(),
+    );
+  });
+
+  for (const [who, make] of Object.entries(REMOVALS)) {
+    it(`push nothing for ${who}`, async () => {
+      for (const [name, prepare] of Object.entries(PUSHES)) {
+        const [subject, held] = [await make(), await prepare()];
+        const answer = await hold(held, subject.basic, subject.take);
+        assert.ok([401, 403, 404].includes(answer.status), `${name}: ${answer.status} ${answer.body.toString()}`);
+        assert.ok(["UNAUTHORIZED", "DENIED", "NAME_UNKNOWN"].includes(answer.code), `${name}: ${answer.code}`);
+        const left = await held.left();
+        await left.body?.cancel();
+        assert.equal(left.status, 404, `${name} left something`);
+      }
+    });
+  }
+
+  it("push what they should for who keeps the right, whatever else changes meanwhile", async () => {
+    for (const [name, prepare] of Object.entries(PUSHES)) {
+      const subject = await user(() => addUser());
+      const held = await prepare();
+      const answer = await hold(held, subject.basic, subject.take);
+      assert.ok([201, 202].includes(answer.status), `${name}: ${answer.status} ${answer.body.toString()}`);
+    }
+  });
+
+  // ---- The control plane ----
+
+  /** A body for each operation that has one, which would change something; addresses hold what is there. */
+  const CHANGES: Record<string, () => Promise<{ path: string; body: unknown; isAdmin?: boolean }>> = {
+    createProject: async () => ({ path: "/projects", body: { name: `new${++count}` }, isAdmin: true }),
+    updateProject: async () => ({ path: "/projects/own", body: { visibility: "public" } }),
+    putMember: async () => ({ path: `/projects/own/members/${await addUser()}`, body: { role: "guest" } }),
+    createUser: async () => ({ path: "/users", body: { name: `new${++count}`, password: PASSWORD }, isAdmin: true }),
+    updateUser: async () => ({ path: `/users/${await addUser()}`, body: { isAdmin: true }, isAdmin: true }),
+    changeMyPassword: async () => ({
+      path: "/users/me/password",
+      body: { currentPassword: PASSWORD, newPassword: `${PASSWORD}-new` },
+    }),
+    createProjectRobot: async () => ({
+      path: "/projects/own/robots",
+      body: { name: `new${++count}`, scopes: [{ repositories: "own/**", actions: ["push"] }] },
+    }),
+    updateProjectRobot: async () => {
+      const name = `kept${++count}`;
+      await api("POST", "/projects/own/robots", { name, scopes: [{ repositories: "own/x", actions: ["pull"] }] });
+      return { path: `/projects/own/robots/${name}`, body: { isDisabled: true } };
+    },
+    createRegistryRobot: async () => ({
+      path: "/robots",
+      body: { name: `new${++count}`, scopes: [{ repositories: "**", actions: ["push"] }] },
+      isAdmin: true,
+    }),
+    updateRegistryRobot: async () => {
+      const name = `kept${++count}`;
+      await api("POST", "/robots", { name, scopes: [{ repositories: "**", actions: ["pull"] }] });
+      return { path: `/robots/${name}`, body: { isDisabled: true }, isAdmin: true };
+    },
+  };
+
+  for (const [what, take] of Object.entries({
+    "is disabled": (name: string) => api("PATCH", `/users/${name}`, { isDisabled: true }),
+    "gets a new password": (name: string) => api("PATCH", `/users/${name}`, { password: `${PASSWORD}-2` }),
+    "is deleted": (name: string) => api("DELETE", `/users/${name}`),
+    "loses the role": async (name: string) => {
+      await api("PATCH", `/users/${name}`, { isAdmin: false });
+      await registry.send("DELETE", `${API_PREFIX}/projects/own/members/${name}`);
+    },
+  })) {
+    it(`change nothing for a user who ${what}`, async () => {
+      for (const operation of OPERATIONS.filter((each) => each.body !== undefined)) {
+        // Anybody may change the own password.
+        if (operation.id === "changeMyPassword" && what === "loses the role") continue;
+        const { path, body, isAdmin } = await CHANGES[operation.id]!();
+        const subject = await user(take, isAdmin);
+        const held = { method: operation.method, path: API_PREFIX + path, type: "application/json", body: JSON.stringify(body) };
+        const answer = await hold(held, subject.basic, subject.take);
+        assert.ok([401, 403, 404].includes(answer.status), `${operation.id}: ${answer.status} ${answer.body.toString()}`);
+        assert.ok(["UNAUTHORIZED", "DENIED", "PROJECT_UNKNOWN"].includes(answer.code), `${operation.id}: ${answer.code}`);
+      }
+    });
+  }
+});
