@@ -167,8 +167,10 @@ forEachDatabase("tokens", (create) => {
       ],
     });
     const caller = await there.authenticator.authenticate(`Bearer ${answer.token}`, TEST_ADDRESS);
-    assert.deepEqual({ ...caller, access: undefined, namesCatalog: undefined }, { ...developer, namesCatalog: undefined });
+    const bound = { namesCatalog: undefined, accessEndsAt: undefined };
+    assert.deepEqual({ ...caller, access: undefined, ...bound }, { ...developer, ...bound });
     assert.equal(caller.namesCatalog, true);
+    assert.equal(caller.accessEndsAt, (now + 300) * 1000);
     assert.deepEqual(
       [...caller.access!].map(([name, actions]) => [name, [...actions]]),
       [
