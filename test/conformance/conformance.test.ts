@@ -19,6 +19,14 @@ describe("the conformance suite passes whole", () => {
     for (const version of VERSIONS) await runConformance(t, suite, { host: berth.host, user: berth.users.admin }, version);
   });
 
+  it("with names of one segment", async (t) => {
+    const suite = await requireTool(t, "conformance");
+    if (suite === undefined) return;
+    const berth = await startBerth();
+    t.after(() => berth.stop());
+    for (const version of VERSIONS) await runConformance(t, suite, { host: berth.host, user: berth.users.admin, prefix: "" }, version);
+  });
+
   it("on PostgreSQL and Ceph", async (t) => {
     const suite = await requireTool(t, "conformance");
     if (suite === undefined) return;

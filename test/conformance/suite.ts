@@ -27,10 +27,17 @@ export interface ConformanceTarget {
   /** `HOST:PORT`, plain HTTP. */
   readonly host: string;
   readonly user: { readonly name: string; readonly password: string };
+  /** How its repositories' names begin; a repository of a default project begins with none. */
+  readonly prefix?: string;
 }
 
 /** Runs the suite at `suite` in a version of the specification; every test of it must run and pass. */
-export async function runConformance(t: TestContext, suite: string, { host, user }: ConformanceTarget, version: string): Promise<void> {
+export async function runConformance(
+  t: TestContext,
+  suite: string,
+  { host, user, prefix = "library/" }: ConformanceTarget,
+  version: string,
+): Promise<void> {
   await t.test(`version ${version}`, async (step) => {
     const folder = await temporaryFolder("conformance");
     step.after(() => rm(folder, { recursive: true, force: true }));
@@ -42,8 +49,8 @@ export async function runConformance(t: TestContext, suite: string, { host, user
       OCI_VERSION: version,
       OCI_REGISTRY: host,
       OCI_TLS: "disabled",
-      OCI_REPO1: `library/conformance-${version.replace(".", "-")}-1`,
-      OCI_REPO2: `library/conformance-${version.replace(".", "-")}-2`,
+      OCI_REPO1: `${prefix}conformance-${version.replace(".", "-")}-1`,
+      OCI_REPO2: `${prefix}conformance-${version.replace(".", "-")}-2`,
       OCI_USERNAME: user.name,
       OCI_PASSWORD: user.password,
       OCI_RESULTS_DIR: join(folder, "results"),

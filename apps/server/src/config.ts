@@ -171,6 +171,18 @@ export const CONFIG_SCHEMA = {
       about: "Memory for blobs that are read often. 0: none.",
     }),
   },
+  projects: {
+    default: optional(
+      text({
+        standard: "library",
+        // As a project's name is; `parseProjectName` of @berth/oci/reference reads it.
+        pattern: /^(?=.{1,128}$)[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/,
+        wanted: "a project's name",
+        about:
+          "The project of repositories that clients name with one segment: R/myapp is the repository myapp of it, under both names. It exists from the first start. Empty: such names are refused.",
+      }),
+    ),
+  },
   push: {
     sparseImages: oneOf(["accept", "refuse"], {
       standard: "accept",

@@ -5,7 +5,7 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { algorithmOf, createHasher, digestOf, hexOf, isDigest, parseDigest, parseDigestAlgorithm } from "./digest.ts";
 import { RegistryError } from "./errors.ts";
-import { isTag, parseProjectName, parseReference, parseRepositoryName, parseTag, projectOf } from "./reference.ts";
+import { findRepositoryName, isTag, parseProjectName, parseReference, parseRepositoryName, parseTag, projectOf } from "./reference.ts";
 
 const segment = fc.stringMatching(/^[a-z0-9]{1,6}((\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}$/);
 const repository = fc.array(segment, { minLength: 2, maxLength: 6 }).map((parts) => parts.join("/"));
@@ -43,6 +43,28 @@ describe("repository names", () => {
         assert.ok(text.startsWith(`${projectOf(name)}/`));
         assert.equal(parseProjectName(projectOf(name)), projectOf(name));
       }),
+    );
+  });
+
+  it("of one segment are those of the default project, where there is one", () => {
+    fc.assert(
+      fc.property(segment, segment, (text, project) => {
+        assert.equal(parseRepositoryName(text, parseProjectName(project)), `${project}/${text}`);
+        assert.deepEqual(
+          outcome(() => parseRepositoryName(text)),
+          { code: "NAME_INVALID" },
+        );
+      }),
+    );
+    fc.assert(
+      fc.property(repository, segment, (text, project) => assert.equal(parseRepositoryName(text, parseProjectName(project)), text)),
+    );
+    fc.assert(
+      fc.property(nearly, fc.constantFrom(undefined, parseProjectName("library")), (text, project) => {
+        const got = outcome(() => parseRepositoryName(text, project));
+        assert.equal(findRepositoryName(text, project), typeof got === "object" ? undefined : got);
+      }),
+      { numRuns: 2000 },
     );
   });
 

@@ -23,15 +23,19 @@ export const MAX_REPOSITORY_NAME_LENGTH = 255;
 /** Longest project name, so that a repository always has room for its own part. */
 export const MAX_PROJECT_NAME_LENGTH = 128;
 
-/** Reads a repository name, which is PROJECT/PATH. Errors: NAME_INVALID. */
-export function parseRepositoryName(text: string): RepositoryName {
+/**
+ * Reads a repository name, which is PROJECT/PATH; one segment alone is a repository of the default project, where there is one.
+ * Errors: NAME_INVALID.
+ */
+export function parseRepositoryName(written: string, defaultProject?: ProjectName): RepositoryName {
+  const text = qualify(written, defaultProject);
   if (text.length > MAX_REPOSITORY_NAME_LENGTH || !NAME.test(text)) {
     throw new RegistryError("NAME_INVALID", { detail: { name: text.slice(0, 300) } });
   }
   const slash = text.indexOf("/");
   if (slash === -1) {
     throw new RegistryError("NAME_INVALID", {
-      message: "a repository is PROJECT/NAME, for example library/" + text.slice(0, 100),
+      message: `a repository is PROJECT/NAME, for example library/${text.slice(0, 100)}`,
       detail: { name: text },
     });
   }
@@ -41,10 +45,16 @@ export function parseRepositoryName(text: string): RepositoryName {
   return text as RepositoryName;
 }
 
-/** Whether the text is a repository's name. */
-export function isRepositoryName(text: string): text is RepositoryName {
+/** The same, or undefined for what is no repository's name. */
+export function findRepositoryName(written: string, defaultProject?: ProjectName): RepositoryName | undefined {
+  const text = qualify(written, defaultProject);
   const slash = text.indexOf("/");
-  return text.length <= MAX_REPOSITORY_NAME_LENGTH && slash !== -1 && slash <= MAX_PROJECT_NAME_LENGTH && NAME.test(text);
+  const isName = text.length <= MAX_REPOSITORY_NAME_LENGTH && slash !== -1 && slash <= MAX_PROJECT_NAME_LENGTH && NAME.test(text);
+  return isName ? (text as RepositoryName) : undefined;
+}
+
+function qualify(written: string, defaultProject: ProjectName | undefined): string {
+  return defaultProject === undefined || written.includes("/") ? written : `${defaultProject}/${written}`;
 }
 
 /** Reads a project name. Errors: NAME_INVALID. */

@@ -54,7 +54,15 @@ export function createTestAccess(database: Database, clock: Clock): TestAccess {
   const accounts = createAccounts({ database, clock });
   const authorizer = createAuthorizer({ accounts, database, clock });
   const signingKeys = createSigningKeys({ database, clock, masterKey: TEST_MASTER_KEY });
-  const tokens = createTokens({ signingKeys, authorizer, clock, issuer: "berth", service: "registry.test", lifetimeSeconds: 300 });
+  const tokens = createTokens({
+    signingKeys,
+    authorizer,
+    clock,
+    issuer: "berth",
+    service: "registry.test",
+    lifetimeSeconds: 300,
+    defaultProject: undefined,
+  });
   const passwords = createPasswordHasher();
   const loginFailures = createLoginFailures({ database, clock });
   const authenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });

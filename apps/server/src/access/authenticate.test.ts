@@ -118,14 +118,15 @@ forEachDatabase("authenticate", (create) => {
       basic("u", "x".repeat(300)),
       `Basic ${"A".repeat(5000)}`,
       "Bearer ",
+      "Bearer",
+      "Digest x",
       "Bearer a.b.c",
       `Bearer ${"a".repeat(20_000)}`,
     ];
     for (const header of headers) {
       const { code } = await refusal(() => here.authenticator.authenticate(header, TEST_ADDRESS));
-      assert.equal(code, header === "Basic" ? "REQUEST_INVALID" : "UNAUTHORIZED", header.slice(0, 40));
+      assert.equal(code, "UNAUTHORIZED", header.slice(0, 40));
     }
-    assert.equal((await refusal(() => here.authenticator.authenticate("Digest x", TEST_ADDRESS))).code, "REQUEST_INVALID");
     assert.equal(here.passwords.runs(), 0);
   });
 

@@ -19,7 +19,7 @@ forEachDatabase("bootstrap", (create) => {
       const replicas = databases.map((database) => ({ database, access: createTestAccess(database, clock) }));
       const results = await Promise.all(
         replicas.map(({ database, access }) =>
-          bootstrap({ database, clock, passwords: access.passwords, administratorPassword: undefined }),
+          bootstrap({ database, clock, passwords: access.passwords, administratorPassword: undefined, defaultProject: undefined }),
         ),
       );
       const created = results.filter((result) => result.created);
@@ -36,7 +36,13 @@ forEachDatabase("bootstrap", (create) => {
       );
       assert.equal(library.isPublic, true);
       assert.deepEqual(
-        await bootstrap({ database: test.database, clock, passwords: access.passwords, administratorPassword: "another password" }),
+        await bootstrap({
+          database: test.database,
+          clock,
+          passwords: access.passwords,
+          administratorPassword: "another password",
+          defaultProject: undefined,
+        }),
         { created: false },
       );
     } finally {
@@ -48,14 +54,18 @@ forEachDatabase("bootstrap", (create) => {
     const test = await create();
     try {
       const clock = createTestClock();
-      const { passwords, authenticator } = createTestAccess(test.database, clock);
-      const options = { database: test.database, clock, passwords };
+      const { passwords, authenticator, authorizer } = createTestAccess(test.database, clock);
+      const options = { database: test.database, clock, passwords, defaultProject: parseProjectName("apps") };
       await assert.rejects(bootstrap({ ...options, administratorPassword: "short" }), { code: "REQUEST_INVALID" });
       assert.deepEqual(await bootstrap({ ...options, administratorPassword: "long enough" }), {
         created: true,
         generatedPassword: undefined,
       });
-      assert.equal((await authenticator.authenticate(basic("admin", "long enough"), TEST_ADDRESS)).kind, "account");
+      const administrator = await authenticator.authenticate(basic("admin", "long enough"), TEST_ADDRESS);
+      assert.equal(administrator.kind, "account");
+      // The project of names of one segment is the one that exists from the start.
+      assert.equal((await authorizer.authorizeProject(administrator, "project.read", "apps")).isPublic, true);
+      await assert.rejects(authorizer.authorizeProject(administrator, "project.read", "library"), { code: "PROJECT_UNKNOWN" });
     } finally {
       await test.end();
     }

@@ -1,6 +1,7 @@
-// The first start: an administrator and the public project `library`, once, however many replicas start together.
+// The first start: an administrator and a public project, once, however many replicas start together.
 // Not here: where a generated password is written (roles/serve.ts).
 import { RegistryError } from "@berth/oci/errors";
+import type { ProjectName } from "@berth/oci/reference";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
@@ -10,8 +11,8 @@ import { generatePassword, MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, type Passwo
 
 /** The first administrator's name. */
 export const ADMINISTRATOR_NAME = "admin";
-/** The project that exists from the start. */
-export const LIBRARY_PROJECT = "library";
+/** The project that exists from the start where the configuration names none for names of one segment. */
+const LIBRARY_PROJECT = "library";
 
 /** What the first start did. */
 export type BootstrapResult =
@@ -34,8 +35,11 @@ export async function bootstrap(options: {
   passwords: PasswordHasher;
   /** From the configuration; generated where undefined. */
   administratorPassword: string | undefined;
+  /** The project that exists from the start; `library` where undefined. */
+  defaultProject: ProjectName | undefined;
 }): Promise<BootstrapResult> {
   const { database, clock, passwords, administratorPassword } = options;
+  const projectName = options.defaultProject ?? LIBRARY_PROJECT;
   if (await hasUsers(database)) return { created: false };
   if (
     administratorPassword !== undefined &&
@@ -52,7 +56,7 @@ export async function bootstrap(options: {
     // Of replicas that come here together, the name's uniqueness lets one through; the others wait for it and then see the conflict.
     const accountId = await insertAccount(tx, { kind: "user", name: ADMINISTRATOR_NAME, secretHash, isAdmin: true }, clock.now());
     if (accountId === undefined) return false;
-    const project = await tx.first(insertLibrary, { name: LIBRARY_PROJECT, sortKey: `${LIBRARY_PROJECT}/`, now: clock.now() });
+    const project = await tx.first(insertLibrary, { name: projectName, sortKey: `${projectName}/`, now: clock.now() });
     if (project !== undefined) await putMember(tx, project.id, accountId, "owner");
     return true;
   });

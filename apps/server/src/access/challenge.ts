@@ -7,13 +7,22 @@ import type { Action } from "./caller.ts";
 /** Why a bearer token did not do. Source: RFC 6750, section 3.1. */
 export type ChallengeReason = "invalid_token" | "insufficient_scope";
 
+/** What a refusal says besides its code. */
+export interface UnauthorizedOptions {
+  readonly scope?: string;
+  readonly reason?: ChallengeReason;
+  readonly message?: string;
+  readonly cause?: unknown;
+}
+
 /** UNAUTHORIZED with what a token must name for the request to succeed. */
 export class UnauthorizedError extends RegistryError {
   /** In the token specification's form, for example `repository:library/app:pull`; undefined where any recognised caller would do. */
   readonly scope: string | undefined;
   readonly reason: ChallengeReason | undefined;
+  readonly options: UnauthorizedOptions;
 
-  constructor(options: { scope?: string; reason?: ChallengeReason; message?: string; cause?: unknown } = {}) {
+  constructor(options: UnauthorizedOptions = {}) {
     super("UNAUTHORIZED", {
       ...(options.message === undefined ? {} : { message: options.message }),
       ...(options.cause === undefined ? {} : { cause: options.cause }),
@@ -21,7 +30,15 @@ export class UnauthorizedError extends RegistryError {
     });
     this.scope = options.scope;
     this.reason = options.reason;
+    this.options = options;
   }
+}
+
+/** The same refusal with repositories as its client writes them: it asks for a token with what the challenge says. */
+export function respell(error: UnauthorizedError, spellings: ReadonlyMap<string, string>): UnauthorizedError {
+  if (error.scope === undefined) return error;
+  const scope = error.scope.replaceAll(/(?<=^repository:| repository:)[^: ]+/g, (name) => spellings.get(name) ?? name);
+  return scope === error.scope ? error : new UnauthorizedError({ ...error.options, scope });
 }
 
 /** Where clients get tokens. */

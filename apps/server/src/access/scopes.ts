@@ -1,12 +1,19 @@
 // The `scope` parameter of the token endpoint, read. Pure. Not here: what is granted of it (tokens.ts).
-import { isRepositoryName, type RepositoryName } from "@berth/oci/reference";
+import { findRepositoryName, type ProjectName, type RepositoryName } from "@berth/oci/reference";
 import type { Action } from "./caller.ts";
 import { ALL_ACTIONS } from "./roles.ts";
 
 /** What a client asks a token for. */
 export interface RequestedScopes {
-  readonly repositories: ReadonlyMap<RepositoryName, ReadonlySet<Action>>;
+  /** By the name that the client wrote, which is what its token has to name. */
+  readonly repositories: ReadonlyMap<string, RequestedRepository>;
   readonly catalog: boolean;
+}
+
+/** A repository in a client's spelling, and what it wants there. */
+export interface RequestedRepository {
+  readonly repository: RepositoryName;
+  readonly actions: ReadonlySet<Action>;
 }
 
 /** Most repositories that one token names: a push with mounts names two or three. Each is looked up. */
@@ -19,8 +26,8 @@ export const MAX_SCOPES_LENGTH = 4096;
  * can have, and what comes after as many as a token holds: a request for one of those is answered with the scope that it needs.
  * Source: https://distribution.github.io/distribution/spec/auth/scope/
  */
-export function parseScopes(parameters: readonly string[]): RequestedScopes {
-  const repositories = new Map<RepositoryName, Set<Action>>();
+export function parseScopes(parameters: readonly string[], defaultProject: ProjectName | undefined): RequestedScopes {
+  const repositories = new Map<string, { repository: RepositoryName; actions: Set<Action> }>();
   let catalog = false;
   let length = 0;
   for (const text of parameters.flatMap((parameter) => parameter.split(" "))) {
@@ -33,16 +40,17 @@ export function parseScopes(parameters: readonly string[]): RequestedScopes {
     const name = text.slice(first + 1, last);
     const actions = text.slice(last + 1).split(",");
     if (type === "registry" && name === "catalog") catalog ||= actions.includes("*");
-    if (type !== "repository" || !isRepositoryName(name)) continue;
+    const repository = type === "repository" ? findRepositoryName(name, defaultProject) : undefined;
+    if (repository === undefined) continue;
     let asked = repositories.get(name);
     if (asked === undefined) {
       if (repositories.size === MAX_SCOPES || length + name.length > MAX_SCOPES_LENGTH) continue;
       length += name.length;
-      repositories.set(name, (asked = new Set()));
+      repositories.set(name, (asked = { repository, actions: new Set() }));
     }
     for (const action of actions) {
-      if (action === "*") for (const each of ALL_ACTIONS) asked.add(each);
-      else if (ALL_ACTIONS.has(action as Action)) asked.add(action as Action);
+      if (action === "*") for (const each of ALL_ACTIONS) asked.actions.add(each);
+      else if (ALL_ACTIONS.has(action as Action)) asked.actions.add(action as Action);
     }
   }
   return { repositories, catalog };

@@ -1,6 +1,7 @@
 // Tokens: what is asked for, what is granted, what is accepted back; and keys that are replaced under way.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { parseProjectName } from "@berth/oci/reference";
 import fc from "fast-check";
 import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify, SignJWT } from "jose";
 import type { Database } from "../platform/database/database.ts";
@@ -26,8 +27,8 @@ const ANONYMOUS: Caller = { kind: "anonymous", access: undefined };
 const DAY_MS = 24 * 60 * 60_000;
 
 function read(...parameters: string[]): unknown {
-  const { repositories, catalog } = parseScopes(parameters);
-  return [Object.fromEntries([...repositories].map(([name, actions]) => [name, [...actions].toSorted()])), catalog];
+  const { repositories, catalog } = parseScopes(parameters, undefined);
+  return [Object.fromEntries([...repositories].map(([name, { actions }]) => [name, [...actions].toSorted()])), catalog];
 }
 
 describe("scopes", () => {
@@ -58,14 +59,30 @@ describe("scopes", () => {
       ]);
     }
     const names = Array.from({ length: MAX_SCOPES + 8 }, (_, i) => `a/b${i}`);
-    const many = parseScopes([names.map((name) => `repository:${name}:pull`).join(" "), "repository:a/b0:push", "registry:catalog:*"]);
+    const long32 = names.map((name) => `repository:${name}:pull`).join(" ");
+    const many = parseScopes([long32, "repository:a/b0:push", "registry:catalog:*"], undefined);
     assert.deepEqual([...many.repositories.keys()], names.slice(0, MAX_SCOPES));
-    assert.deepEqual([...many.repositories.get("a/b0" as never)!, many.catalog], ["pull", "push", true]);
+    assert.deepEqual([...many.repositories.get("a/b0")!.actions, many.catalog], ["pull", "push", true]);
     // One repository may be named as often as a client likes.
     assert.deepEqual(read(...Array.from({ length: 100 }, () => "repository:a/b:pull")), [{ "a/b": ["pull"] }, false]);
     const long = Array.from({ length: 20 }, (_, i) => `a/${"b".repeat(250)}${i}`);
-    const held = parseScopes([...long, "c/d"].map((name) => `repository:${name}:pull`)).repositories;
-    assert.ok([...held.keys()].join("").length <= MAX_SCOPES_LENGTH && held.size === 17 && held.has("c/d" as never), String(held.size));
+    const held = parseScopes(
+      [...long, "c/d"].map((name) => `repository:${name}:pull`),
+      undefined,
+    ).repositories;
+    assert.ok([...held.keys()].join("").length <= MAX_SCOPES_LENGTH && held.size === 17 && held.has("c/d"), String(held.size));
+  });
+
+  it("of one segment are the default project's, in the words of who asks", () => {
+    const scopes = ["repository:app:pull", "repository:library/app:push", "repository:app:delete", "repository:Bad:pull"];
+    const { repositories } = parseScopes(scopes, parseProjectName("library"));
+    assert.deepEqual(
+      [...repositories].map(([name, { repository, actions }]) => [name, repository, [...actions]]),
+      [
+        ["app", "library/app", ["pull", "delete"]],
+        ["library/app", "library/app", ["push"]],
+      ],
+    );
   });
 
   it("never break the reader, whatever is sent", () => {
@@ -91,9 +108,9 @@ describe("scopes", () => {
     );
     fc.assert(
       fc.property(fc.array(text, { maxLength: 6 }), (parameters) => {
-        const { repositories } = parseScopes(parameters);
+        const { repositories } = parseScopes(parameters, undefined);
         assert.ok(repositories.size <= MAX_SCOPES);
-        for (const [name, actions] of repositories) {
+        for (const [name, { actions }] of repositories) {
           assert.match(name, /^[a-z0-9]/);
           for (const action of actions) assert.ok(["pull", "push", "delete"].includes(action));
         }
@@ -210,7 +227,7 @@ forEachDatabase("tokens", (create) => {
       `${Buffer.from(JSON.stringify({ ...decodeProtectedHeader(token), alg: "HS256" })).toString("base64url")}.${payload}.${signature}`,
     );
     const signer = await here.signingKeys.getSigner();
-    const options = { signingKeys: here.signingKeys, authorizer: here.authorizer, clock, lifetimeSeconds: 300 };
+    const options = { signingKeys: here.signingKeys, authorizer: here.authorizer, clock, lifetimeSeconds: 300, defaultProject: undefined };
     for (const foreign of [
       createTokens({ ...options, issuer: "other", service: "registry.test" }),
       createTokens({ ...options, issuer: "berth", service: "other.test" }),
@@ -245,8 +262,34 @@ forEachDatabase("tokens", (create) => {
     await refused(token, there);
   });
 
+  it("names repositories as they were asked for, and opens them under both names", async () => {
+    const options = { signingKeys: here.signingKeys, authorizer: here.authorizer, clock, issuer: "berth", service: "registry.test" };
+    const withDefault = (project: string | undefined) =>
+      createTokens({ ...options, lifetimeSeconds: 300, defaultProject: project === undefined ? undefined : parseProjectName(project) });
+    const { token } = await withDefault("own").issueToken(developer, ["repository:app:pull,push", "repository:own/app:delete,pull"]);
+    assert.deepEqual(
+      (decodeJwt(token)["access"] as { name: string; actions: string[] }[]).map((entry) => [entry.name, entry.actions]),
+      [
+        ["app", ["pull", "push"]],
+        ["own/app", ["pull"]],
+      ],
+    );
+    const read = async (project: string | undefined) =>
+      [...(await withDefault(project).readToken(token)).access].map(([repository, actions]) => [repository, [...actions].toSorted()]);
+    assert.deepEqual(await read("own"), [["own/app", ["pull", "push"]]]);
+    // Switched off since: what it does not know opens nothing, and the rest still does.
+    assert.deepEqual(await read(undefined), [["own/app", ["pull"]]]);
+  });
+
   it("holds lifetimes between a minute and an hour", () => {
-    const options = { signingKeys: here.signingKeys, authorizer: here.authorizer, clock, issuer: "i", service: "s" };
+    const options = {
+      signingKeys: here.signingKeys,
+      authorizer: here.authorizer,
+      clock,
+      issuer: "i",
+      service: "s",
+      defaultProject: undefined,
+    };
     for (const lifetimeSeconds of [59, 3601, Number.NaN]) assert.throws(() => createTokens({ ...options, lifetimeSeconds }), RangeError);
     createTokens({ ...options, lifetimeSeconds: 3600 });
   });

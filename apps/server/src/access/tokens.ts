@@ -2,7 +2,7 @@
 // A token is an upper bound only: authorize.ts looks at the caller's present rights each time. Not here: keys (signing-keys.ts).
 // Source: https://distribution.github.io/distribution/spec/auth/token/ and .../jwt/
 import { randomBytes } from "node:crypto";
-import { parseRepositoryName, type RepositoryName } from "@berth/oci/reference";
+import { findRepositoryName, type ProjectName, type RepositoryName } from "@berth/oci/reference";
 import type { JWTPayload } from "jose";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../platform/clock.ts";
@@ -57,6 +57,8 @@ export interface TokensOptions {
   readonly service: string;
   /** 60 to 3600. */
   readonly lifetimeSeconds: number;
+  /** Where names of one segment lie; undefined where there are none. */
+  readonly defaultProject: ProjectName | undefined;
 }
 
 /** Clients of old times assume 60 seconds where nothing is said, so nothing less is useful. Source: token specification. */
@@ -79,7 +81,7 @@ interface AccessEntry {
 
 /** Makes the token service. */
 export function createTokens(options: TokensOptions): Tokens {
-  const { signingKeys, authorizer, clock, issuer, service, lifetimeSeconds } = options;
+  const { signingKeys, authorizer, clock, issuer, service, lifetimeSeconds, defaultProject } = options;
   if (!(lifetimeSeconds >= MIN_TOKEN_LIFETIME_SECONDS && lifetimeSeconds <= MAX_TOKEN_LIFETIME_SECONDS)) {
     throw new RangeError(`a token's life is ${MIN_TOKEN_LIFETIME_SECONDS} to ${MAX_TOKEN_LIFETIME_SECONDS} seconds`);
   }
@@ -113,7 +115,7 @@ export function createTokens(options: TokensOptions): Tokens {
       if (cause instanceof jose.errors.JOSEError) throw new UnauthorizedError({ reason: "invalid_token", cause });
       throw cause;
     }
-    const claims = parseClaims(payload);
+    const claims = parseClaims(payload, defaultProject);
     read.set(token, claims);
     return claims;
   }
@@ -129,11 +131,12 @@ export function createTokens(options: TokensOptions): Tokens {
     },
     async issueToken(caller, scopeParameters) {
       if (caller.access !== undefined) throw new UnauthorizedError({ message: "a token cannot be exchanged for another" });
-      const scopes = parseScopes(scopeParameters);
+      const scopes = parseScopes(scopeParameters, defaultProject);
       const access: AccessEntry[] = [];
-      for (const [repository, asked] of scopes.repositories) {
-        const granted = (await authorizer.allowed(caller, repository)).intersection(asked);
-        access.push({ type: "repository", name: repository, actions: [...granted] });
+      for (const [name, { repository, actions }] of scopes.repositories) {
+        const granted = (await authorizer.allowed(caller, repository)).intersection(actions);
+        // As it was asked for: clients look for that name in it.
+        access.push({ type: "repository", name, actions: [...granted] });
       }
       // Everybody may list: the list holds only what the caller may read.
       if (scopes.catalog) access.push({ type: "registry", name: "catalog", actions: ["*"] });
@@ -158,7 +161,7 @@ export function createTokens(options: TokensOptions): Tokens {
 }
 
 // The signature proves that we wrote it, so what does not parse is a defect of ours or of another version; it grants nothing.
-function parseClaims(payload: JWTPayload): TokenClaims {
+function parseClaims(payload: JWTPayload, defaultProject: ProjectName | undefined): TokenClaims {
   const { account, epoch, access } = payload;
   const isAnonymous = account === undefined && epoch === undefined && payload.sub === "";
   if (!isAnonymous && !(Number.isSafeInteger(account) && Number.isSafeInteger(epoch)))
@@ -168,8 +171,12 @@ function parseClaims(payload: JWTPayload): TokenClaims {
   for (const entry of Array.isArray(access) ? (access as readonly AccessEntry[]) : []) {
     if (entry.type === "registry" && entry.name === "catalog") namesCatalog = entry.actions.includes("*");
     if (entry.type !== "repository") continue;
+    // Undefined: of one segment, and the default project was switched off since.
+    const repository = findRepositoryName(entry.name, defaultProject);
+    if (repository === undefined) continue;
     const actions = entry.actions.filter((action): action is Action => ALL_ACTIONS.has(action as Action));
-    repositories.set(parseRepositoryName(entry.name), new Set(actions));
+    // Both spellings of a repository may be in one token.
+    repositories.set(repository, new Set([...(repositories.get(repository) ?? []), ...actions]));
   }
   return {
     account: isAnonymous ? undefined : { id: account as number, epoch: epoch as number },

@@ -13,7 +13,7 @@ import { traceAuthenticator, traceAuthorizer } from "../access/traced-access.ts"
 import { countLoginFailures } from "../http/server-metrics.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { StartupError } from "../platform/startup-error.ts";
-import type { Foundation, Surroundings } from "./foundation.ts";
+import { defaultProjectOf, type Foundation, type Surroundings } from "./foundation.ts";
 
 /** Who may. */
 export interface Access {
@@ -34,6 +34,7 @@ export async function openAccess(
   { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,
   keepAdminPassword?: KeepAdminPassword,
 ): Promise<Access> {
+  const defaultProject = defaultProjectOf(config);
   const accounts = createAccounts({ database, clock });
   const plainAuthorizer = createAuthorizer({ accounts, database, clock });
   const authorizer = tracing === undefined ? plainAuthorizer : traceAuthorizer(plainAuthorizer, tracing);
@@ -53,6 +54,7 @@ export async function openAccess(
     issuer: config.auth.service,
     service: config.auth.service,
     lifetimeSeconds: config.auth.tokenLifetimeSeconds,
+    defaultProject,
   });
   const passwords = createPasswordHasher();
   const { lockout } = config.auth;
@@ -65,7 +67,7 @@ export async function openAccess(
   const loginFailures = countLoginFailures(createLoginFailures({ database, clock, rules }), metrics);
   const plainAuthenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
   const authenticator = tracing === undefined ? plainAuthenticator : traceAuthenticator(plainAuthenticator, tracing);
-  const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword });
+  const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword, defaultProject });
   // At once: where a later part of the start fails, the next start finds the administrator and makes no password.
   if (first.created && first.generatedPassword !== undefined) await keepAdminPassword?.(first.generatedPassword);
   return { accounts, authenticator, authorizer, tokens, passwords, loginFailures };

@@ -23,7 +23,7 @@ import { carriesAuthorization } from "../platform/host-names.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { Access } from "./access.ts";
 import type { Content } from "./content.ts";
-import { leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
+import { defaultProjectOf, leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
 
 /** What answers below /v2. */
 export interface DataPlane {
@@ -95,6 +95,7 @@ export function composeDataPlane(
     metrics,
     logger,
     service: config.auth.service,
+    defaultProject: defaultProjectOf(config),
     realmOf(request) {
       if (config.auth.realm !== undefined) return config.auth.realm;
       const origin = originOf(addressOf(request), config.http.publicUrl);

@@ -1,5 +1,6 @@
 // What every role that works stands on: metrics, the database at this program's version, the store, and the time that counts; opened and
 // closed as one. Not here: how each is opened (openers.ts), what is built on them (the files beside this one).
+import { parseProjectName, type ProjectName } from "@berth/oci/reference";
 import type { Config } from "../config.ts";
 import { hasStoredBlobs, type LeaseTimes } from "../content/blobs.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
@@ -46,6 +47,11 @@ export const OTHER_OPERATIONS = ["token", "api"] as const;
 /** The times of the collector, in milliseconds. */
 export function leaseTimes(config: Config): LeaseTimes {
   return { leaseMs: config.gc.leaseSeconds * SECOND_MS, graceMs: config.gc.graceSeconds * SECOND_MS };
+}
+
+/** Where repositories lie that clients name with one segment; undefined where they may not. */
+export function defaultProjectOf({ projects }: Config): ProjectName | undefined {
+  return projects.default === undefined ? undefined : parseProjectName(projects.default);
 }
 
 /** Opens database and store, and brings the database to this program's version. Where it fails, nothing stays open. */

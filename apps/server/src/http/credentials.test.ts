@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { connect, type AddressInfo } from "node:net";
 import { it, type TestContext } from "node:test";
 import { RegistryError } from "@berth/oci/errors";
-import { parseRepositoryName } from "@berth/oci/reference";
+import { parseProjectName, parseRepositoryName } from "@berth/oci/reference";
 import fc from "fast-check";
 import { pino } from "pino";
 import {
@@ -181,10 +181,11 @@ it("scopes of any form are a bounded list of what a token may hold", () => {
   const parameter = fc.array(fc.oneof(word, fc.string({ unit: "binary", maxLength: 3 })), { maxLength: 15 }).map((parts) => parts.join(""));
   fc.assert(
     fc.property(fc.array(parameter, { maxLength: 5 }), (parameters) => {
-      const { repositories } = parseScopes(parameters);
+      const { repositories } = parseScopes(parameters, parseProjectName("library"));
       assert.ok(repositories.size <= MAX_SCOPES);
-      for (const [name, actions] of repositories) {
-        assert.equal(parseRepositoryName(name), name);
+      for (const [name, { repository, actions }] of repositories) {
+        assert.equal(parseRepositoryName(repository), repository);
+        assert.equal(repository, name.includes("/") ? name : `library/${name}`);
         for (const action of actions) assert.ok(ALL_ACTIONS.has(action));
       }
     }),

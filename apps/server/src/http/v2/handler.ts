@@ -1,9 +1,10 @@
 // The data plane's way in, in order: parse, recognise the caller, run the route, answer errors, count. Not here: the routes themselves.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
+import type { ProjectName } from "@berth/oci/reference";
 import type { Authenticator } from "../../access/authenticate.ts";
 import type { Caller } from "../../access/caller.ts";
-import { challenge } from "../../access/challenge.ts";
+import { challenge, respell, UnauthorizedError } from "../../access/challenge.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Metrics, OperationMeter } from "../../platform/metrics.ts";
 import type { RequestSpan, SpanAttributes } from "../../platform/tracing.ts";
@@ -22,6 +23,8 @@ export interface V2HandlerParts {
   /** Absolute address of the token endpoint for a request. */
   readonly realmOf: (request: IncomingMessage) => string;
   readonly service: string;
+  /** Where names of one segment lie; undefined where there are none. */
+  readonly defaultProject: ProjectName | undefined;
 }
 
 /** What is known of a request besides itself. */
@@ -95,9 +98,16 @@ function attributesOf(parsed: V2Request): SpanAttributes {
   return { "berth.operation": parsed.kind, "berth.repository": "repository" in parsed ? parsed.repository : undefined };
 }
 
+/** How the client writes the repositories that it names. */
+function spellingsOf(parsed: V2Request | undefined): ReadonlyMap<string, string> {
+  if (parsed === undefined || !("repository" in parsed)) return new Map();
+  const named = parsed.kind === "mount" && parsed.from !== undefined ? [parsed.from, parsed] : [parsed];
+  return new Map(named.map(({ repository, spelling }) => [repository, spelling]));
+}
+
 /** Makes the handler. */
 export function createV2Handler(parts: V2HandlerParts): V2Handler {
-  const { authenticator, routes, metrics, logger, realmOf, service } = parts;
+  const { authenticator, routes, metrics, logger, realmOf, service, defaultProject } = parts;
   const meters = new Map<string, OperationMeter>(V2_OPERATIONS.map((kind) => [kind, metrics.operation(kind)]));
   const unparsed = meters.get("unparsed")!;
 
@@ -122,11 +132,12 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
     const startedAt = performance.now();
     let meter = unparsed;
     let kind = "unparsed";
+    let parsed: V2Request | undefined;
     const { socket } = request;
     const readBefore = socket.bytesRead;
     const writtenBefore = socket.bytesWritten;
     try {
-      const parsed = parseRequest(request.method ?? "GET", request.url ?? "/");
+      parsed = parseRequest(request.method ?? "GET", request.url ?? "/", defaultProject);
       kind = parsed.kind;
       meter = meters.get(kind)!;
       meter.begin();
@@ -138,7 +149,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       await route({ caller, parsed, request, response, id: context.id });
     } catch (error) {
       if (kind === "unparsed") meter.begin();
-      answerError(request, response, context, kind, error);
+      answerError(request, response, context, kind, error instanceof UnauthorizedError ? respell(error, spellingsOf(parsed)) : error);
     } finally {
       meter.end(
         response.statusCode,

@@ -3,17 +3,19 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ERROR_ROWS, RegistryError } from "@berth/oci/errors";
 import fc from "fast-check";
+import type { ProjectName } from "@berth/oci/reference";
 import { MAX_PAGE_SIZE, MAX_TAGS_PER_PUSH, MAX_URL_LENGTH, parseRequest, type V2Request } from "./parse-request.ts";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", ""];
 const WORDS = ["manifests", "blobs", "tags", "referrers", "uploads", "list", "_catalog", "v2"];
+const DEFAULT_PROJECT = "library" as ProjectName;
 const SHA256 = `sha256:${"0123456789abcdef".repeat(4)}`;
 const SHA512 = `sha512:${"0123456789abcdef".repeat(8)}`;
 
 /** The request, or the code that it is refused with; anything else than a `RegistryError` is a defect. */
 function outcome(method: string, url: string): V2Request | string {
   try {
-    return parseRequest(method, url);
+    return parseRequest(method, url, DEFAULT_PROJECT);
   } catch (error) {
     if (!(error instanceof RegistryError)) throw error;
     assert.ok(error.code in ERROR_ROWS && error.status >= 400 && error.status < 500, error.code);
@@ -29,6 +31,13 @@ const segment = fc.oneof(
   fc.stringMatching(/^[a-z0-9]{1,5}([._-][a-z0-9]{1,3})?$/),
 );
 const repository = fc.array(segment, { minLength: 2, maxLength: 5 }).map((parts) => parts.join("/"));
+// One segment is a repository of the default project, and stays one segment in what the client is told.
+const named = fc.oneof(
+  repository.map((text) => ({ repository: text, spelling: text })),
+  segment.map((text) => ({ repository: `library/${text}`, spelling: text })),
+);
+const inRepository = <T>(fields: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
+  fc.tuple(named, fc.record(fields)).map(([name, rest]) => ({ ...name, ...rest }));
 const digest = fc.constantFrom(SHA256, SHA512);
 const tag = fc.oneof(fc.constantFrom(...WORDS), fc.stringMatching(/^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}$/));
 const reference = fc.oneof(
@@ -45,19 +54,18 @@ const id = fc.stringMatching(/^[A-Za-z0-9_=-]{1,40}$/);
 const request = fc.oneof(
   fc.record({ kind: fc.constant("ping") }),
   fc.record({ kind: fc.constant("catalog"), page }),
-  fc.record({ kind: fc.constant("tags"), repository, page }),
-  fc.record({ kind: fc.constant("manifest-get"), head: fc.boolean(), repository, reference }),
-  fc.record({ kind: fc.constant("manifest-put"), repository, reference, tags: fc.array(tag, { maxLength: 3 }), algorithm }),
-  fc.record({ kind: fc.constant("manifest-delete"), repository, reference }),
-  fc.record({ kind: fc.constant("blob-get"), head: fc.boolean(), repository, digest }),
-  fc.record({ kind: fc.constant("blob-delete"), repository, digest }),
-  fc.record({ kind: fc.constant("upload-begin"), repository, algorithm, whole: fc.option(digest, { nil: undefined }) }),
-  fc.record({ kind: fc.constant("mount"), repository, digest, from: fc.option(repository, { nil: undefined }), algorithm }),
-  fc.record({ kind: fc.constantFrom("upload-get", "upload-append", "upload-cancel"), repository, id }),
-  fc.record({ kind: fc.constant("upload-finish"), repository, id, digest }),
-  fc.record({
+  inRepository({ kind: fc.constant("tags"), page }),
+  inRepository({ kind: fc.constant("manifest-get"), head: fc.boolean(), reference }),
+  inRepository({ kind: fc.constant("manifest-put"), reference, tags: fc.array(tag, { maxLength: 3 }), algorithm }),
+  inRepository({ kind: fc.constant("manifest-delete"), reference }),
+  inRepository({ kind: fc.constant("blob-get"), head: fc.boolean(), digest }),
+  inRepository({ kind: fc.constant("blob-delete"), digest }),
+  inRepository({ kind: fc.constant("upload-begin"), algorithm, whole: fc.option(digest, { nil: undefined }) }),
+  inRepository({ kind: fc.constant("mount"), digest, from: fc.option(named, { nil: undefined }), algorithm }),
+  inRepository({ kind: fc.constantFrom("upload-get", "upload-append", "upload-cancel"), id }),
+  inRepository({ kind: fc.constant("upload-finish"), id, digest }),
+  inRepository({
     kind: fc.constant("referrers"),
-    repository,
     subject: digest,
     artifactType: fc.option(fc.constant("a/b+json; x=é&y"), { nil: undefined }),
     page,
@@ -82,35 +90,35 @@ function addressOf(each: V2Request): [method: string, url: string] {
     case "catalog":
       return ["GET", `/v2/_catalog${query(paged(each))}`];
     case "tags":
-      return ["GET", `/v2/${each.repository}/tags/list${query(paged(each))}`];
+      return ["GET", `/v2/${each.spelling}/tags/list${query(paged(each))}`];
     case "manifest-get":
-      return [each.head ? "HEAD" : "GET", `/v2/${each.repository}/manifests/${at(each.reference)}`];
+      return [each.head ? "HEAD" : "GET", `/v2/${each.spelling}/manifests/${at(each.reference)}`];
     case "manifest-put": {
       const parameters = new URLSearchParams(each.tags.map((text) => ["tag", text]));
       if (named(each.algorithm) !== "") parameters.set("digest-algorithm", each.algorithm);
-      return ["PUT", `/v2/${each.repository}/manifests/${at(each.reference)}?${parameters.toString()}`];
+      return ["PUT", `/v2/${each.spelling}/manifests/${at(each.reference)}?${parameters.toString()}`];
     }
     case "manifest-delete":
-      return ["DELETE", `/v2/${each.repository}/manifests/${at(each.reference)}`];
+      return ["DELETE", `/v2/${each.spelling}/manifests/${at(each.reference)}`];
     case "blob-get":
-      return [each.head ? "HEAD" : "GET", `/v2/${each.repository}/blobs/${each.digest}`];
+      return [each.head ? "HEAD" : "GET", `/v2/${each.spelling}/blobs/${each.digest}`];
     case "blob-delete":
-      return ["DELETE", `/v2/${each.repository}/blobs/${each.digest}`];
+      return ["DELETE", `/v2/${each.spelling}/blobs/${each.digest}`];
     case "upload-begin":
-      return ["POST", `/v2/${each.repository}/blobs/uploads/${query({ digest: each.whole, "digest-algorithm": named(each.algorithm) })}`];
+      return ["POST", `/v2/${each.spelling}/blobs/uploads/${query({ digest: each.whole, "digest-algorithm": named(each.algorithm) })}`];
     case "mount":
       return [
         "POST",
-        `/v2/${each.repository}/blobs/uploads/${query({ mount: each.digest, from: each.from, "digest-algorithm": named(each.algorithm) })}`,
+        `/v2/${each.spelling}/blobs/uploads/${query({ mount: each.digest, from: each.from?.spelling, "digest-algorithm": named(each.algorithm) })}`,
       ];
     case "upload-finish":
-      return ["PUT", `/v2/${each.repository}/blobs/uploads/${each.id}${query({ digest: each.digest })}`];
+      return ["PUT", `/v2/${each.spelling}/blobs/uploads/${each.id}${query({ digest: each.digest })}`];
     case "referrers":
-      return ["GET", `/v2/${each.repository}/referrers/${each.subject}${query({ artifactType: each.artifactType, ...paged(each) })}`];
+      return ["GET", `/v2/${each.spelling}/referrers/${each.subject}${query({ artifactType: each.artifactType, ...paged(each) })}`];
     default:
       return [
         { "upload-get": "GET", "upload-append": "PATCH", "upload-cancel": "DELETE" }[each.kind],
-        `/v2/${each.repository}/blobs/uploads/${each.id}`,
+        `/v2/${each.spelling}/blobs/uploads/${each.id}`,
       ];
   }
 }
@@ -254,7 +262,17 @@ describe("parseRequest", () => {
     ["PUT", `/v2/${R}/manifests/${SHA256}?${"tag=y&".repeat(MAX_TAGS_PER_PUSH + 1)}`, "URI_TOO_LONG"],
     ["PUT", `/v2/${R}/manifests/${SHA256}?tag=-`, "TAG_INVALID"],
     ["PUT", `/v2/${R}/manifests/${SHA256}?tag=&tag=y`, { kind: "manifest-put", tags: ["y" as never] }],
-    ["GET", `/v2/a/blobs/uploads/manifests`, "NAME_UNKNOWN"],
+    ["GET", `/v2/a/blobs/uploads/manifests`, { kind: "upload-get", repository: "library/a" as never, id: "manifests" }],
+    ["GET", "/v2/myapp/manifests/17", { kind: "manifest-get", repository: "library/myapp" as never, spelling: "myapp" }],
+    ["GET", "/v2/library/manifests/17", { kind: "manifest-get", repository: "library/library" as never, spelling: "library" }],
+    ["GET", "/v2/MyApp/manifests/17", "NAME_UNKNOWN"],
+    ["PUT", "/v2/MyApp/manifests/17", "NAME_INVALID"],
+    ["GET", `/v2/${"a".repeat(248)}/manifests/17`, "NAME_UNKNOWN"],
+    ["GET", `/v2/${"a".repeat(247)}/manifests/17`, { kind: "manifest-get" }],
+    ["POST", `/v2/myapp/blobs/uploads/?mount=${SHA256}&from=base`, { from: { repository: "library/base" as never, spelling: "base" } }],
+    ["GET", "/v2/_catalog/tags/list", "NAME_UNKNOWN"],
+    ["GET", "/v2/tags/list", "NAME_UNKNOWN"],
+    ["GET", "/v2/tags/tags/list", { kind: "tags", repository: "library/tags" as never }],
     ["GET", `/v2/a/manifests/manifests/manifests`, { kind: "manifest-get", repository: "a/manifests" as never }],
     ["GET", `/v2/a/blobs/uploads/tags/list`, { kind: "tags", repository: "a/blobs/uploads" as never }],
     ["POST", `/v2/a/blobs/uploads/blobs/uploads/`, { kind: "upload-begin", repository: "a/blobs/uploads" as never }],
@@ -268,6 +286,20 @@ describe("parseRequest", () => {
       else assert.partialDeepStrictEqual(got, expected);
     });
   }
+
+  it("refuses names of one segment where there is no default project", () => {
+    const codeOf = (method: string, url: string): string => {
+      try {
+        return parseRequest(method, url, undefined).kind;
+      } catch (error) {
+        return (error as RegistryError).code;
+      }
+    };
+    assert.equal(codeOf("GET", "/v2/myapp/manifests/17"), "NAME_UNKNOWN");
+    assert.equal(codeOf("PUT", "/v2/myapp/manifests/17"), "NAME_INVALID");
+    assert.equal(codeOf("POST", `/v2/a/b/blobs/uploads/?mount=${SHA256}&from=base`), "upload-begin");
+    assert.equal(codeOf("GET", "/v2/a/b/manifests/17"), "manifest-get");
+  });
 
   it("ends in time on addresses made to be searched for long", () => {
     for (const url of ["/manifests", "/blobs/uploads", "/tags/list", "/a/manifests/"]) {

@@ -3,11 +3,12 @@
 import { isDigest, isForeignDigest, parseDigest, parseDigestAlgorithm, type Digest, type DigestAlgorithm } from "@berth/oci/digest";
 import { RegistryError, type RegistryErrorOptions } from "@berth/oci/errors";
 import {
-  isRepositoryName,
+  findRepositoryName,
   isTag,
   parseReference,
   parseRepositoryName,
   parseTag,
+  type ProjectName,
   type Reference,
   type RepositoryName,
   type Tag,
@@ -20,46 +21,43 @@ export interface Page {
   readonly last: string;
 }
 
+/** A repository, and how the client writes its name: what an answer tells it is in the same words. */
+export interface NamedRepository {
+  readonly repository: RepositoryName;
+  /** The same name, or its last part alone where the repository is the default project's. */
+  readonly spelling: string;
+}
+
 /** What a client asks for. `head` tells a HEAD from a GET. */
 export type V2Request =
   | { readonly kind: "ping" }
   | { readonly kind: "catalog"; readonly page: Page }
-  | { readonly kind: "tags"; readonly repository: RepositoryName; readonly page: Page }
-  | { readonly kind: "manifest-get"; readonly head: boolean; readonly repository: RepositoryName; readonly reference: Reference }
-  | {
-      readonly kind: "manifest-put";
-      readonly repository: RepositoryName;
-      readonly reference: Reference;
-      readonly tags: readonly Tag[];
-      readonly algorithm: DigestAlgorithm;
-    }
-  | { readonly kind: "manifest-delete"; readonly repository: RepositoryName; readonly reference: Reference }
-  | { readonly kind: "blob-get"; readonly head: boolean; readonly repository: RepositoryName; readonly digest: Digest }
-  | { readonly kind: "blob-delete"; readonly repository: RepositoryName; readonly digest: Digest }
-  | {
-      readonly kind: "upload-begin";
-      readonly repository: RepositoryName;
-      readonly algorithm: DigestAlgorithm;
-      readonly whole: Digest | undefined;
-    }
-  | {
-      readonly kind: "mount";
-      readonly repository: RepositoryName;
-      readonly digest: Digest;
-      readonly from: RepositoryName | undefined;
-      readonly algorithm: DigestAlgorithm;
-    }
-  | { readonly kind: "upload-get"; readonly repository: RepositoryName; readonly id: string }
-  | { readonly kind: "upload-append"; readonly repository: RepositoryName; readonly id: string }
-  | { readonly kind: "upload-finish"; readonly repository: RepositoryName; readonly id: string; readonly digest: Digest }
-  | { readonly kind: "upload-cancel"; readonly repository: RepositoryName; readonly id: string }
-  | {
-      readonly kind: "referrers";
-      readonly repository: RepositoryName;
-      readonly subject: Digest;
-      readonly artifactType: string | undefined;
-      readonly page: Page;
-    };
+  | (NamedRepository &
+      (
+        | { readonly kind: "tags"; readonly page: Page }
+        | { readonly kind: "manifest-get"; readonly head: boolean; readonly reference: Reference }
+        | {
+            readonly kind: "manifest-put";
+            readonly reference: Reference;
+            readonly tags: readonly Tag[];
+            readonly algorithm: DigestAlgorithm;
+          }
+        | { readonly kind: "manifest-delete"; readonly reference: Reference }
+        | { readonly kind: "blob-get"; readonly head: boolean; readonly digest: Digest }
+        | { readonly kind: "blob-delete"; readonly digest: Digest }
+        | { readonly kind: "upload-begin"; readonly algorithm: DigestAlgorithm; readonly whole: Digest | undefined }
+        | {
+            readonly kind: "mount";
+            readonly digest: Digest;
+            readonly from: NamedRepository | undefined;
+            readonly algorithm: DigestAlgorithm;
+          }
+        | { readonly kind: "upload-get"; readonly id: string }
+        | { readonly kind: "upload-append"; readonly id: string }
+        | { readonly kind: "upload-finish"; readonly id: string; readonly digest: Digest }
+        | { readonly kind: "upload-cancel"; readonly id: string }
+        | { readonly kind: "referrers"; readonly subject: Digest; readonly artifactType: string | undefined; readonly page: Page }
+      ));
 
 /** The kinds, for metrics. */
 export type V2Kind = V2Request["kind"];
@@ -76,12 +74,12 @@ const CONTROL = /[\x00-\x1f\x7f]/;
 const UPLOAD_ID = /^[A-Za-z0-9_=-]{1,128}$/;
 
 /**
- * Parses a request. `url` is the request target, beginning with /v2.
+ * Parses a request. `url` is the request target, beginning with /v2; `defaultProject` is where names of one segment lie.
  * Errors: NAME_INVALID, NAME_UNKNOWN, DIGEST_INVALID, TAG_INVALID, MANIFEST_UNKNOWN, PAGE_INVALID, REQUEST_INVALID, UNSUPPORTED,
  * URI_TOO_LONG, BLOB_UPLOAD_UNKNOWN.
  * Source: distribution-spec, Endpoints.
  */
-export function parseRequest(method: string, url: string): V2Request {
+export function parseRequest(method: string, url: string, defaultProject: ProjectName | undefined): V2Request {
   if (url.length > MAX_URL_LENGTH) throw new RegistryError("URI_TOO_LONG", { detail: { maxLength: MAX_URL_LENGTH } });
   const mark = url.indexOf("?");
   const path = readPath(method, mark === -1 ? url : url.slice(0, mark));
@@ -93,11 +91,11 @@ export function parseRequest(method: string, url: string): V2Request {
   if (place === null) throw unknownPath(path);
   const [, name, area, rest] = place as unknown as [string, string, string, string];
   if (area === "tags" && rest !== "list") throw unknownPath(path);
-  const repository = readName(method, name);
-  if (area === "manifests") return manifest(method, repository, rest, query);
-  if (area === "blobs" && rest === "uploads") return uploads(method, repository, query);
-  if (area === "blobs") return rest.startsWith("uploads/") ? upload(method, repository, rest, query) : blob(method, repository, rest);
-  if (area === "tags") return only(method, READ, { kind: "tags", repository, page: page(query) });
+  const named = { repository: readName(method, name, defaultProject), spelling: name };
+  if (area === "manifests") return manifest(method, named, rest, query);
+  if (area === "blobs" && rest === "uploads") return uploads(method, named, query, defaultProject);
+  if (area === "blobs") return rest.startsWith("uploads/") ? upload(method, named, rest, query) : blob(method, named, rest);
+  if (area === "tags") return only(method, READ, { kind: "tags", ...named, page: page(query) });
   if (area === "referrers") {
     const parameters = new URLSearchParams(query);
     const artifactType = parameters.get("artifactType") ?? undefined;
@@ -107,7 +105,7 @@ export function parseRequest(method: string, url: string): V2Request {
     }
     return only(method, READ, {
       kind: "referrers",
-      repository,
+      ...named,
       subject: parseDigest(rest),
       artifactType: artifactType === "" ? undefined : artifactType,
       page: page(query),
@@ -118,11 +116,11 @@ export function parseRequest(method: string, url: string): V2Request {
 
 const READ = ["GET", "HEAD"];
 
-function manifest(method: string, repository: RepositoryName, rest: string, query: string): V2Request {
+function manifest(method: string, named: NamedRepository, rest: string, query: string): V2Request {
   switch (method) {
     case "GET":
     case "HEAD":
-      return { kind: "manifest-get", head: method === "HEAD", repository, reference: readReference(rest) };
+      return { kind: "manifest-get", head: method === "HEAD", ...named, reference: readReference(rest) };
     case "PUT": {
       const parameters = new URLSearchParams(query);
       const tags = parameters.getAll("tag").filter((tag) => tag !== "");
@@ -132,10 +130,10 @@ function manifest(method: string, repository: RepositoryName, rest: string, quer
       if (tags.length > 0 && reference.kind === "tag") {
         throw new RegistryError("TAG_INVALID", { message: "?tag= goes with a push by digest" });
       }
-      return { kind: "manifest-put", repository, reference, tags: tags.map(parseTag), algorithm: algorithm(parameters) };
+      return { kind: "manifest-put", ...named, reference, tags: tags.map(parseTag), algorithm: algorithm(parameters) };
     }
     case "DELETE":
-      return { kind: "manifest-delete", repository, reference: readReference(rest) };
+      return { kind: "manifest-delete", ...named, reference: readReference(rest) };
     default:
       throw notAllowed("GET, HEAD, PUT, DELETE");
   }
@@ -147,48 +145,48 @@ function readReference(text: string): Reference {
   throw new RegistryError("MANIFEST_UNKNOWN", { detail: { reference: text.slice(0, 200) } });
 }
 
-function blob(method: string, repository: RepositoryName, rest: string): V2Request {
+function blob(method: string, named: NamedRepository, rest: string): V2Request {
   if (!["GET", "HEAD", "DELETE"].includes(method)) throw notAllowed("GET, HEAD, DELETE");
   if (isForeignDigest(rest)) throw new RegistryError("BLOB_UNKNOWN", { detail: { digest: rest.slice(0, 200) } });
   const digest = parseDigest(rest);
-  return method === "DELETE"
-    ? { kind: "blob-delete", repository, digest }
-    : { kind: "blob-get", head: method === "HEAD", repository, digest };
+  return method === "DELETE" ? { kind: "blob-delete", ...named, digest } : { kind: "blob-get", head: method === "HEAD", ...named, digest };
 }
 
-function uploads(method: string, repository: RepositoryName, query: string): V2Request {
+function uploads(method: string, named: NamedRepository, query: string, defaultProject: ProjectName | undefined): V2Request {
   if (method !== "POST") throw notAllowed("POST");
   const parameters = new URLSearchParams(query);
-  const named = algorithm(parameters);
+  const hash = algorithm(parameters);
   const mount = parameters.get("mount") ?? "";
   if (mount !== "") {
     const from = parameters.get("from") ?? "";
+    const source = from === "" ? undefined : findRepositoryName(from, defaultProject);
     // A mount is an offer: clients name where they got the blob from, in another registry's words too. What cannot be here is uploaded.
-    if (isDigest(mount) && (from === "" || isRepositoryName(from))) {
-      return { kind: "mount", repository, digest: mount, from: from === "" ? undefined : from, algorithm: named };
+    if (!isDigest(mount) || (source === undefined && from !== "")) {
+      return { kind: "upload-begin", ...named, algorithm: hash, whole: undefined };
     }
-    return { kind: "upload-begin", repository, algorithm: named, whole: undefined };
+    const offered = source === undefined ? undefined : { repository: source, spelling: from };
+    return { kind: "mount", ...named, digest: mount, from: offered, algorithm: hash };
   }
   const whole = parameters.get("digest") ?? "";
-  return { kind: "upload-begin", repository, algorithm: named, whole: whole === "" ? undefined : parseDigest(whole) };
+  return { kind: "upload-begin", ...named, algorithm: hash, whole: whole === "" ? undefined : parseDigest(whole) };
 }
 
-function upload(method: string, repository: RepositoryName, rest: string, query: string): V2Request {
+function upload(method: string, named: NamedRepository, rest: string, query: string): V2Request {
   const id = rest.slice("uploads/".length);
   if (!UPLOAD_ID.test(id)) throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { detail: { upload: id.slice(0, 100) } });
   switch (method) {
     case "GET":
     case "HEAD":
-      return { kind: "upload-get", repository, id };
+      return { kind: "upload-get", ...named, id };
     case "PATCH":
-      return { kind: "upload-append", repository, id };
+      return { kind: "upload-append", ...named, id };
     case "PUT": {
       const digest = new URLSearchParams(query).get("digest") ?? "";
       if (digest === "") throw new RegistryError("DIGEST_INVALID", { message: "?digest= is missing" });
-      return { kind: "upload-finish", repository, id, digest: parseDigest(digest) };
+      return { kind: "upload-finish", ...named, id, digest: parseDigest(digest) };
     }
     case "DELETE":
-      return { kind: "upload-cancel", repository, id };
+      return { kind: "upload-cancel", ...named, id };
     default:
       throw notAllowed("GET, HEAD, PATCH, PUT, DELETE");
   }
@@ -224,9 +222,9 @@ function decode(method: string, path: string): string {
   }
 }
 
-function readName(method: string, text: string): RepositoryName {
+function readName(method: string, text: string, defaultProject: ProjectName | undefined): RepositoryName {
   try {
-    return parseRepositoryName(text);
+    return parseRepositoryName(text, defaultProject);
   } catch (cause) {
     if (!(cause instanceof RegistryError && cause.code === "NAME_INVALID")) throw cause;
     throw impossible(method, { message: cause.message, detail: cause.detail, cause });

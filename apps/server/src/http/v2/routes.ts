@@ -5,7 +5,6 @@ import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { OCI_ARTIFACT, OCI_INDEX } from "@berth/oci/media-types";
 import { parseContentRange } from "@berth/oci/range";
-import type { RepositoryName } from "@berth/oci/reference";
 import type { Caller } from "../../access/caller.ts";
 import type { BlobStore } from "../../content/blobs/blob-store.ts";
 import type { Manifests } from "../../content/manifests.ts";
@@ -89,10 +88,10 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     }
   }
 
-  function sessionHeaders(id: string, repository: RepositoryName, state: SessionState): Record<string, string | number> {
+  function sessionHeaders(id: string, spelling: string, state: SessionState): Record<string, string | number> {
     return {
       "x-request-id": id,
-      location: uploadPath(repository, state.id),
+      location: uploadPath(spelling, state.id),
       ...rangeOf(state.offsetBytes),
       "docker-upload-uuid": state.id,
       "content-length": 0,
@@ -100,7 +99,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
   }
 
   /** After an upload that went wrong for its range: says where it stands. */
-  async function withSession<T>(repository: RepositoryName, id: string, work: () => Promise<T>): Promise<T> {
+  async function withSession<T>(spelling: string, id: string, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
@@ -109,7 +108,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       throw new RegistryError("RANGE_INVALID", {
         message: error.message,
         detail: error.detail,
-        headers: { location: uploadPath(repository, id), ...rangeOf(offsetBytes) },
+        headers: { location: uploadPath(spelling, id), ...rangeOf(offsetBytes) },
       });
     }
   }
@@ -137,8 +136,8 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       sendJson(
         response,
         id,
-        JSON.stringify({ name: parsed.repository, tags: items }),
-        next === undefined ? {} : { link: link(`/v2/${parsed.repository}/tags/list`, limit, next) },
+        JSON.stringify({ name: parsed.spelling, tags: items }),
+        next === undefined ? {} : { link: link(`/v2/${parsed.spelling}/tags/list`, limit, next) },
       );
     },
 
@@ -176,7 +175,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       });
       response.writeHead(201, {
         "x-request-id": id,
-        location: `/v2/${parsed.repository}/manifests/${pushed.digest}`,
+        location: `/v2/${parsed.spelling}/manifests/${pushed.digest}`,
         "docker-content-digest": pushed.digest,
         "content-length": 0,
         ...(pushed.subject === undefined ? {} : { "oci-subject": pushed.subject }),
@@ -239,12 +238,12 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         const digest = parsed.whole;
         const chunk = chunkOf(request, response, contentLength(request.headers["content-length"]));
         await withSlot(() => uploads.pushWhole(grant, digest, chunk));
-        sendCreated(response, id, parsed.repository, digest);
+        sendCreated(response, id, parsed.spelling, digest);
         return;
       }
       const state = await uploads.begin(grant, parsed.algorithm);
       response.writeHead(202, {
-        ...sessionHeaders(id, parsed.repository, state),
+        ...sessionHeaders(id, parsed.spelling, state),
         ...(settings.minChunkBytes > 0 ? { "oci-chunk-min-length": settings.minChunkBytes } : {}),
       });
       response.end();
@@ -252,25 +251,25 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 
     async mount({ caller, parsed, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
-      if (await mount.mount(caller, grant, parsed.digest, parsed.from)) {
-        sendCreated(response, id, parsed.repository, parsed.digest);
+      if (await mount.mount(caller, grant, parsed.digest, parsed.from?.repository)) {
+        sendCreated(response, id, parsed.spelling, parsed.digest);
         return;
       }
-      response.writeHead(202, sessionHeaders(id, parsed.repository, await uploads.begin(grant, parsed.algorithm)));
+      response.writeHead(202, sessionHeaders(id, parsed.spelling, await uploads.begin(grant, parsed.algorithm)));
       response.end();
     },
 
     async "upload-get"({ caller, parsed, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
-      response.writeHead(204, withoutLength(sessionHeaders(id, parsed.repository, await uploads.get(grant, parsed.id))));
+      response.writeHead(204, withoutLength(sessionHeaders(id, parsed.spelling, await uploads.get(grant, parsed.id))));
       response.end();
     },
 
     async "upload-append"({ caller, parsed, request, response, id }) {
       const grant = await push.authorizeUpload(caller, parsed.repository);
       const chunk = chunkOf(request, response, contentLength(request.headers["content-length"]));
-      const state = await withSlot(() => withSession(parsed.repository, parsed.id, () => uploads.append(grant, parsed.id, chunk)));
-      response.writeHead(202, sessionHeaders(id, parsed.repository, state));
+      const state = await withSlot(() => withSession(parsed.spelling, parsed.id, () => uploads.append(grant, parsed.id, chunk)));
+      response.writeHead(202, sessionHeaders(id, parsed.spelling, state));
       response.end();
     },
 
@@ -279,8 +278,8 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       const length = contentLength(request.headers["content-length"]);
       const hasBody = request.headers["transfer-encoding"] !== undefined || (length ?? 0) > 0;
       const chunk = hasBody ? chunkOf(request, response, length) : undefined;
-      await withSlot(() => withSession(parsed.repository, parsed.id, () => uploads.finish(grant, parsed.id, parsed.digest, chunk)));
-      sendCreated(response, id, parsed.repository, parsed.digest);
+      await withSlot(() => withSession(parsed.spelling, parsed.id, () => uploads.finish(grant, parsed.id, parsed.digest, chunk)));
+      sendCreated(response, id, parsed.spelling, parsed.digest);
     },
 
     async "upload-cancel"({ caller, parsed, response, id }) {
@@ -304,7 +303,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: items }),
         {
           ...(parsed.artifactType === undefined ? {} : { "oci-filters-applied": "artifactType" }),
-          ...(next === undefined ? {} : { link: link(`/v2/${parsed.repository}/referrers/${parsed.subject}`, limit, next, filter) }),
+          ...(next === undefined ? {} : { link: link(`/v2/${parsed.spelling}/referrers/${parsed.subject}`, limit, next, filter) }),
         },
         OCI_INDEX,
       );
@@ -336,8 +335,8 @@ function link(path: string, limit: number, last: string, more = ""): string {
   return `<${path}?n=${limit}&last=${encodeURIComponent(last)}${more}>; rel="next"`;
 }
 
-function uploadPath(repository: RepositoryName, id: string): string {
-  return `/v2/${repository}/blobs/uploads/${id}`;
+function uploadPath(spelling: string, id: string): string {
+  return `/v2/${spelling}/blobs/uploads/${id}`;
 }
 
 // An upload with no byte yet has no range: "0-0" says that there is one, and who resumes behind it is refused.
@@ -357,8 +356,8 @@ function sendEmpty(response: ServerResponse, id: string, status: number): void {
   response.end();
 }
 
-function sendCreated(response: ServerResponse, id: string, repository: RepositoryName, digest: Digest): void {
-  const location = `/v2/${repository}/blobs/${digest}`;
+function sendCreated(response: ServerResponse, id: string, spelling: string, digest: Digest): void {
+  const location = `/v2/${spelling}/blobs/${digest}`;
   response.writeHead(201, { "x-request-id": id, location, "docker-content-digest": digest, "content-length": 0 });
   response.end();
 }
