@@ -42,7 +42,14 @@ for (const release of [1, 2] as const) {
         return { firstArguments: ["-a", socket, "-n", "berth-test"], stop };
       },
     },
-    [...fetchable.map((shape) => carries(name, shape)), ...unpackable.map((shape) => unpacks(name, shape)), rights(name), crossPush(name)],
+    [
+      ...fetchable.map((shape) => carries(name, shape)),
+      ...unpackable.map((shape) => unpacks(name, shape)),
+      rights(name),
+      crossPush(name),
+      oneSegment(name),
+      foreignSource(name),
+    ],
   );
 }
 
@@ -134,6 +141,50 @@ function crossPush(name: string): ClientTest {
       // Two layers are mounted; the configuration may be uploaded.
       assert.ok(after.mounts - before.mounts >= 2, `${after.mounts - before.mounts} mounts`);
       assert.ok(after.uploads - before.uploads <= 1, `${after.uploads - before.uploads} uploads`);
+    },
+  };
+}
+
+function oneSegment(name: string): ClientTest {
+  return {
+    name: "pushes to a name of one segment and fetches from it",
+    async run({ berth, developer, newFolder }) {
+      const image = await writeImage(newFolder(), "gzip", `${name} one segment`);
+      await berth.push(image, `library/${name}/long`, "v1");
+      const [source, target] = [`${berth.host}/library/${name}/long:v1`, `${berth.host}/${name}-short:v1`];
+      const user = as(berth.users.developer);
+      await developer(["images", "pull", plain, ...user, source]);
+      const before = await countsOf(berth);
+      await developer(["images", "push", plain, ...user, target, source]);
+      assert.ok((await countsOf(berth)).mounts > before.mounts, "nothing was mounted");
+      assert.deepEqual(await berth.contentOf(`library/${name}-short`, "v1"), image.content);
+      // Its content is here already, so that nothing but the name is new; from there it is mounted once more.
+      await developer(["images", "pull", plain, ...user, target]);
+      await developer(["images", "push", plain, ...user, `${berth.host}/${name}-shorter:v1`, target]);
+      assert.deepEqual(await berth.contentOf(`library/${name}-shorter`, "v1"), image.content);
+    },
+  };
+}
+
+/** containerd offers to mount from the names that it pulled content by, also where those are of another registry, or none that can be here. */
+function foreignSource(name: string): ClientTest {
+  return {
+    name: "pushes content that it knows from a name that cannot be here",
+    async run({ berth, developer, newFolder }) {
+      const image = await writeImage(newFolder(), "gzip", `${name} foreign source`);
+      await berth.push(image, `library/${name}/origin`, "v1");
+      const source = `${berth.host}/library/${name}/origin:v1`;
+      const user = as(berth.users.developer);
+      await developer(["images", "pull", plain, ...user, source]);
+      // As it would be after a pull through another host: the label says what the content's source is called there.
+      const label = `containerd.io/distribution.source.${berth.host.replace(/:.*/, "")}=Team_/Not.A.Name!`;
+      for (const digest of image.content) await developer(["content", "label", digest, label]);
+      const before = await countsOf(berth);
+      await developer(["images", "push", plain, ...user, `${berth.host}/library/${name}/foreign-target:v1`, source]);
+      // Offered, not mounted, and uploaded.
+      const after = await countsOf(berth);
+      assert.deepEqual([after.mounts - before.mounts, after.uploads - before.uploads], [0, 3]);
+      assert.deepEqual(await berth.contentOf(`library/${name}/foreign-target`, "v1"), image.content);
     },
   };
 }

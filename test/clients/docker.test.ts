@@ -83,6 +83,27 @@ describeClient(
       },
     },
     {
+      name: "pushes to names of one segment, one of them by mounting from the other, and pulls by both names",
+      async run({ berth, developer, newFolder }) {
+        await berth.push(await writeImage(newFolder(), "gzip", "docker one segment"), "vault/docker/long", "v1");
+        await developer(["pull", "-q", `${berth.host}/vault/docker/long:v1`]);
+        for (const name of ["docker-short", "docker-shorter"]) {
+          const reference = `${berth.host}/${name}:17`;
+          await developer(["tag", `${berth.host}/vault/docker/long:v1`, reference]);
+          const mounts = await berth.count("mount", 201);
+          await developer(["push", "-q", reference]);
+          assert.ok((await berth.count("mount", 201)) > mounts, "nothing was mounted");
+          await berth.contentOf(`library/${name}`, "17");
+          const idOf = async (image: string) => (await developer(["image", "inspect", "--format", "{{.Id}}", image])).trim();
+          const id = await idOf(reference);
+          for (const each of [reference, `${berth.host}/library/${name}:17`]) {
+            await developer(["pull", "-q", each]);
+            assert.equal(await idOf(each), id);
+          }
+        }
+      },
+    },
+    {
       name: "pushes all tags of a repository",
       async run({ berth, developer, newFolder }) {
         await berth.push(await writeImage(newFolder(), "gzip", "docker tags"), "library/docker/tags", "v1");

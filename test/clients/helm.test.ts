@@ -42,6 +42,19 @@ describeClient(
       },
     },
     {
+      name: "pushes a chart to the root of the registry, a name of one segment, and pulls it",
+      async run(session) {
+        const { berth, developer, anonymous, newFolder } = session;
+        const chart = await packageChart(session, "short", "1.0.0");
+        await developer(["push", plain, chart, `oci://${berth.host}`]);
+        await berth.contentOf("library/short", "1.0.0");
+        const folder = newFolder();
+        await mkdir(folder);
+        await anonymous(["pull", plain, `oci://${berth.host}/short`, "--version", "1.0.0", "-d", folder]);
+        assert.deepEqual(await readFile(join(folder, "short-1.0.0.tgz")), await readFile(chart));
+      },
+    },
+    {
       name: "chooses the newest version that a constraint allows, from the list of tags",
       async run(session) {
         const { berth, developer } = session;

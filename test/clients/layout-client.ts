@@ -93,6 +93,23 @@ function commonTests(client: LayoutClient): ClientTest[] {
     assert.ok(mounts >= 4 && mounts + uploads === 7, `${mounts} blobs were mounted and ${uploads} uploaded`);
   });
 
+  test("takes a name of one segment there and back, mounts from it, and finds it under the whole name", async (run) => {
+    const { berth, developer } = run;
+    const image = await writeImage(run.newFolder(), "gzip", `${client.tool} one segment`);
+    const name = `${client.tool}-short`;
+    await developer(client.push(berth.host, image.folder, `${berth.host}/${name}:v1`));
+    assert.deepEqual(await berth.contentOf(`library/${name}`, "v1"), image.content);
+    const before = await berth.count("mount", 201);
+    await developer(client.copy(berth.host, `${berth.host}/${name}:v1`, `${berth.host}/${name}-copy:v1`));
+    assert.ok((await berth.count("mount", 201)) > before, "nothing was mounted");
+    for (const reference of [`${name}-copy:v1`, `library/${name}@${image.root.digest}`]) {
+      const folder = run.newFolder();
+      await developer(client.pull(berth.host, `${berth.host}/${reference}`, folder));
+      assert.deepEqual((await readLayout(folder)).content, image.content);
+    }
+    assert.match(await developer(client.listTags(berth.host, `${berth.host}/${name}`)), /v1/);
+  });
+
   test("deletes where the user may", async (run) => {
     const { berth, developer, maintainer } = run;
     const image = await writeImage(run.newFolder(), "gzip", `${client.tool} delete`);

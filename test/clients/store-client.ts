@@ -70,6 +70,17 @@ function pushes(tool: string): ClientTest[] {
       },
     },
     {
+      name: "pushes to a name of one segment and pulls from it",
+      async run({ berth, developer, newFolder }) {
+        const image = await writeImage(newFolder(), "gzip", `${tool} one segment`);
+        await berth.push(image, `library/${tool}/long`, "v1");
+        const id = (await developer(["pull", "-q", plain, `${berth.host}/library/${tool}/long:v1`])).trim();
+        await developer(["push", "-q", plain, id, `docker://${berth.host}/${tool}-short:v1`]);
+        assert.ok((await berth.contentOf(`library/${tool}-short`, "v1")).includes(`sha256:${id}`));
+        assert.equal((await developer(["pull", "-q", plain, `${berth.host}/${tool}-short:v1`])).trim(), id);
+      },
+    },
+    {
       name: "pushes a list of platforms",
       async run({ berth, developer, newFolder }) {
         const image = await writeImage(newFolder(), "index", `${tool} list`);
