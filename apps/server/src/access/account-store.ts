@@ -121,7 +121,8 @@ function toAccount(row: Selectable<AccountTable>): Account {
     projectId: row.project_id ?? undefined,
     secretHash: row.secret_hash,
     isAdmin: row.is_admin === 1,
-    isDisabled: row.is_disabled === 1,
+    // What is neither yes nor no keeps out.
+    isDisabled: row.is_disabled !== 0,
     epoch: row.epoch,
     expiresAt: row.expires_at === null ? undefined : new Date(row.expires_at),
     createdAt: new Date(row.created_at),

@@ -7,7 +7,7 @@ import { findAccount, findAccountByName, type Account } from "./account-store.ts
 import { createFreshCache } from "./fresh-cache.ts";
 import { listRobotScopes } from "./robot-store.ts";
 import type { RobotScope } from "./robot-scopes.ts";
-import type { Role } from "./roles.ts";
+import { parseRole, type Role } from "./roles.ts";
 
 /** A project as an account sees it. */
 export interface ProjectStanding {
@@ -58,7 +58,7 @@ const projectName = statement<{ id: number }>()("access.project_name", (db, p) =
 async function findStanding(executor: Executor, accountId: number, name: string): Promise<ProjectStanding | undefined> {
   const row = await executor.first(standing, { accountId, name });
   if (row === undefined) return undefined;
-  return { projectId: row.id, name: row.name, isPublic: row.is_public === 1, role: row.role ?? undefined };
+  return { projectId: row.id, name: row.name, isPublic: row.is_public === 1, role: parseRole(row.role) };
 }
 
 async function findName(executor: Executor, id: number): Promise<string | undefined> {
@@ -110,7 +110,8 @@ export function createAccounts(options: { database: Database; clock: Clock }): A
   };
 }
 
-/** Whether an account may be used now. */
+/** Whether an account may be used now. One of a kind that this program does not know may not. */
 export function isUsable(account: Account, now: number): boolean {
-  return !account.isDisabled && (account.expiresAt === undefined || account.expiresAt.getTime() > now);
+  const isKnown = account.kind === "user" || account.kind === "robot";
+  return isKnown && !account.isDisabled && (account.expiresAt === undefined || account.expiresAt.getTime() > now);
 }

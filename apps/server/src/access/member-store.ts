@@ -1,7 +1,7 @@
 // The member table. Not here: what roles allow (roles.ts), the rule that a project keeps an owner (features/projects).
 import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
-import type { Role } from "./roles.ts";
+import { parseRole, type Role, ROLES } from "./roles.ts";
 
 /** A member of a project. */
 export interface Member {
@@ -20,6 +20,7 @@ const list = statement<{ projectId: number; after: string; limit: number }>()("m
     .select(["member.account_id", "account.name", "member.role"])
     .where("member.project_id", "=", p.projectId)
     .where("account.name", ">", p.after)
+    .where("member.role", "in", ROLES)
     .orderBy("account.name")
     .limit(p.limit),
 );
@@ -69,9 +70,9 @@ const ownedProjects = statement<{ accountId: number }>()("member.owned_projects"
     .modifyEnd(tools.lock("update")),
 );
 
-/** An account's role, or undefined. */
+/** An account's role; undefined for who is no member, and for a role that this program does not know. */
 export async function findRole(executor: Executor, projectId: number, accountId: number): Promise<Role | undefined> {
-  return (await executor.first(find, { projectId, accountId }))?.role;
+  return parseRole((await executor.first(find, { projectId, accountId }))?.role ?? null);
 }
 
 /** Members after an account's name, in the order of names. */

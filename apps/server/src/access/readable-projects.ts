@@ -4,6 +4,7 @@ import type { RepositoryName } from "@berth/oci/reference";
 import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { EVERY_NAME, type NameRange } from "./robot-scopes.ts";
+import { ROLES } from "./roles.ts";
 
 /** What of a project may be pulled. */
 export interface Reach {
@@ -51,6 +52,7 @@ const listOfMember = statement<{ accountId: number; after: string; limit: number
     .innerJoin("project", "project.id", "member.project_id")
     .select(columns)
     .where("member.account_id", "=", p.accountId)
+    .where("member.role", "in", ROLES)
     .where("member.project_sort_key", ">", p.after)
     .orderBy("member.project_sort_key")
     .limit(p.limit),

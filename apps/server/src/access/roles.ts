@@ -6,6 +6,11 @@ export const ROLES = ["guest", "developer", "maintainer", "owner"] as const;
 /** One of `ROLES`. */
 export type Role = (typeof ROLES)[number];
 
+/** A role that was stored; undefined, which is no member's, for what is none: an unknown role gives no rights. */
+export function parseRole(stored: string | null): Role | undefined {
+  return ROLES.find((role) => role === stored);
+}
+
 /** What the control plane asks for in a project. */
 export type ProjectPermission =
   | "project.read"

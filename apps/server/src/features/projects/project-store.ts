@@ -1,7 +1,7 @@
 // The project table as its feature changes it. Not here: rules (projects.ts), the look-ups of authorization (access/).
 import type { Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
-import type { Role } from "../../access/roles.ts";
+import { parseRole, type Role } from "../../access/roles.ts";
 
 /** A project with a reader's role in it. */
 export interface ProjectRow {
@@ -52,7 +52,7 @@ export async function listProjectRows(executor: Executor, ids: number[], account
     name: row.name,
     isPublic: row.is_public === 1,
     createdAt: new Date(row.created_at),
-    role: row.role ?? undefined,
+    role: parseRole(row.role),
   }));
 }
 
