@@ -7,15 +7,15 @@ import { findMigrationVersion, LATEST_MIGRATION, migrate } from "./migrate.ts";
 import { statement } from "./statement.ts";
 
 const insert = statement<{ name: string; now: number }>()("test.insert", (db, p) =>
-  db.insertInto("project").values({ name: p.name, sort_key: p.name, is_public: 0, created_at: p.now }).returning("id"),
+  db.insertInto("blob").values({ digest: p.name, size_bytes: 1, storage_key: p.name, created_at: p.now }).returning("id"),
 );
-const findByName = statement<{ name: string }>()("test.find", (db, p) => db.selectFrom("project").selectAll().where("name", "=", p.name));
+const findByName = statement<{ name: string }>()("test.find", (db, p) => db.selectFrom("blob").selectAll().where("digest", "=", p.name));
 const listIn = statement<{ names: string[] }>()("test.in", (db, p, tools) =>
   db
-    .selectFrom("project")
-    .select("name")
-    .where(({ ref }) => tools.inList(ref("name"), p.names, "text"))
-    .orderBy("name"),
+    .selectFrom("blob")
+    .select("digest as name")
+    .where(({ ref }) => tools.inList(ref("digest"), p.names, "text"))
+    .orderBy("digest"),
 );
 const putInline = statement<{ id: number; bytes: Uint8Array; now: number }>()("test.bytes", (db, p) =>
   db.insertInto("signing_key").values({
@@ -30,13 +30,13 @@ const putInline = statement<{ id: number; bytes: Uint8Array; now: number }>()("t
 );
 
 const touch = statement<{ name: string; now: number }>()("test.touch", (db, p) =>
-  db.updateTable("project").set({ created_at: p.now }).where("name", "=", p.name),
+  db.updateTable("blob").set({ created_at: p.now }).where("digest", "=", p.name),
 );
 
-const listAll = statement<Record<never, never>>()("test.all", (db) => db.selectFrom("project").select(["id", "name"]));
+const listAll = statement<Record<never, never>>()("test.all", (db) => db.selectFrom("blob").select(["id", "digest as name"]));
 
 const countProjects = statement<Record<never, never>>()("test.count", (db) =>
-  db.selectFrom("project").select(({ fn }) => fn.countAll<number>().as("count")),
+  db.selectFrom("blob").select(({ fn }) => fn.countAll<number>().as("count")),
 );
 
 forEachDatabase("database", (create, dialect) => {
@@ -49,7 +49,7 @@ forEachDatabase("database", (create, dialect) => {
   it("commits a transaction and shows it to reads", async () => {
     const id = await test.database.transaction(async (tx) => (await tx.first(insert, { name: "b", now: 5 }))!.id);
     const found = await test.database.first(findByName, { name: "b" });
-    assert.deepEqual({ ...found }, { id, name: "b", sort_key: "b", is_public: 0, created_at: 5 });
+    assert.deepEqual({ ...found }, { id, digest: "b", size_bytes: 1, storage_key: "b", created_at: 5, damaged_at: null });
   });
 
   it("leaves nothing of a transaction that threw, and shows nothing of one that is open", async () => {
