@@ -1,6 +1,6 @@
 // The control plane behind a real HTTP server, with a client that checks every answer against its operation's schema.
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { API_PREFIX } from "@berth/api/openapi";
 import type { Operation } from "@berth/api/operation";
@@ -42,9 +42,10 @@ export async function startTestApi(database: Database, clock: Clock): Promise<Te
     logger: pino({ level: "silent" }),
     addressOf: (request) => ({ remoteAddress: request.socket.remoteAddress ?? "" }),
   });
-  const server = createServer(
-    (request, response) => void handler(request, response, { id: "test-request", record: createRequestRecord() }),
-  );
+  const listener = (request: IncomingMessage, response: ServerResponse): void =>
+    void handler(request, response, { id: "test-request", record: createRequestRecord() });
+  // As the real server: Node would ask for every body.
+  const server = createServer(listener).on("checkContinue", listener);
   await new Promise<void>((resolve) => {
     server.listen(0, "127.0.0.1", resolve);
   });

@@ -2,15 +2,17 @@
 import { ApiError } from "@berth/api/errors";
 import { MAX_BODY_BYTES } from "@berth/api/fields";
 import { API_PREFIX, buildOpenApi } from "@berth/api/openapi";
-import type { Route } from "@berth/api/operation";
+import type { Operation, Route } from "@berth/api/operation";
 import { RegistryError } from "@berth/oci/errors";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Authenticator } from "../../access/authenticate.ts";
+import type { Caller } from "../../access/caller.ts";
 import { UnauthorizedError } from "../../access/challenge.ts";
 import type { ApiContext } from "../../features/api-context.ts";
 import type { Logger } from "../../platform/log.ts";
 import { errorAnswer, isServerFault } from "../error-response.ts";
 import { recordError, type RequestRecord } from "../request-log.ts";
+import { readJson } from "./read-json.ts";
 import { createInputCheck } from "./validate.ts";
 
 /** What the control plane needs. */
@@ -40,35 +42,34 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
       api.addContentTypeParser(
         "application/json",
         { parseAs: "buffer", bodyLimit: MAX_BODY_BYTES },
-        async (_: FastifyRequest, bytes: Buffer) => parseJson(bytes),
+        async (_: FastifyRequest, bytes: Buffer) => readJson(bytes),
       );
       api.addHook("onRequest", async (request, reply) => {
         reply.header("cache-control", "no-store");
         refuseOtherSites(request);
       });
+      // Comes behind every onRequest: whoever waits to be asked has sent no byte of what is refused there.
+      api.addHook("preParsing", async (request, reply) => {
+        if (request.headers.expect !== undefined) reply.raw.writeContinue();
+      });
       api.setErrorHandler((error, request, reply) => sendError(parts, error, request, reply));
       api.setNotFoundHandler((request, reply) => sendError(parts, new ApiError("OPERATION_UNKNOWN"), request, reply));
 
+      const callers = new WeakMap<FastifyRequest, ApiContext>();
       for (const { operation, handle } of parts.routes) {
         const check = createInputCheck(operation);
         api.route({
           method: operation.method,
           url: operation.path.replaceAll(/\{(\w+)\}/g, ":$1"),
+          // Before a byte of the body is read.
+          onRequest: async (request) => void callers.set(request, await recognise(parts, operation, request)),
           async handler(request, reply) {
-            const remoteAddress = parts.remoteAddressOf(request);
-            const record = parts.recordOf(request);
-            record.operation = operation.id;
-            record.isWrite = operation.method !== "GET";
-            record.target = request.params as Record<string, string>;
-            const caller = await parts.authenticator.authenticate(request.headers.authorization, remoteAddress);
-            if (caller.kind === "account") record.account = caller.name;
-            // A token of the data plane says nothing about this one; each rule refuses it as well, but a list for everyone has no rule.
-            if (caller.access !== undefined) throw new UnauthorizedError({ message: TOKEN_REFUSED });
             const input = check({ params: request.params, query: request.query, body: request.body });
+            const record = parts.recordOf(request);
             // What is made has its name in the body.
             const name = (input.body as { readonly name?: unknown } | undefined)?.name;
             if (typeof name === "string") record.target = { ...record.target, name };
-            const answer = await handle(input, { caller, remoteAddress });
+            const answer = await handle(input, callers.get(request)!);
             reply.code(operation.status);
             return operation.answer === undefined ? reply.send() : reply.send(answer);
           },
@@ -87,13 +88,28 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
   );
 }
 
-function parseJson(bytes: Buffer): unknown {
-  if (bytes.length === 0) return undefined;
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch (cause) {
-    throw new ApiError("BODY_INVALID", { cause });
-  }
+async function recognise(
+  { authenticator, remoteAddressOf, recordOf }: ApiParts,
+  operation: Operation,
+  request: FastifyRequest,
+): Promise<ApiContext> {
+  const remoteAddress = remoteAddressOf(request);
+  const record = recordOf(request);
+  record.operation = operation.id;
+  record.isWrite = operation.method !== "GET";
+  record.target = request.params as Record<string, string>;
+  const caller: Caller = await authenticator.authenticate(request.headers.authorization, remoteAddress);
+  if (caller.kind === "account") record.account = caller.name;
+  // A token of the data plane says nothing about this one; each rule refuses it as well, but a list for everyone has no rule.
+  if (caller.access !== undefined) throw new UnauthorizedError({ message: TOKEN_REFUSED });
+  // Each rule refuses this as well, but only after the body.
+  if (caller.kind === "anonymous" && !isForAnyone(operation)) throw new UnauthorizedError();
+  return { caller, remoteAddress };
+}
+
+/** Whether somebody who is nobody in particular may do it at all: none of what changes anything. */
+function isForAnyone(operation: Operation): boolean {
+  return operation.method === "GET";
 }
 
 // A browser that remembers Basic credentials sends them along with what a page of another site makes it send.

@@ -1,19 +1,12 @@
-// Checks a request's fields against an operation's schemas, and says what is wrong in words. Pure. Not here: the schemas (@berth/api).
+// Checks the parts of a request against an operation: own checks first, which say what is wrong, then a validator as a second judge. Pure.
+// Not here: the schemas (@berth/api), the checks themselves (check-value.ts), reading bodies (read-json.ts).
 import { ApiError } from "@berth/api/errors";
+import { Nothing } from "@berth/api/fields";
 import type { Operation } from "@berth/api/operation";
+import type { TObject, TSchema } from "typebox";
 import { Compile } from "typebox/compile";
-import { Convert } from "typebox/value";
-import type { TSchema } from "typebox";
-
-/** Most problems that one answer tells. */
-const MAX_PROBLEMS = 10;
-
-/** One thing wrong with a request. */
-export interface Problem {
-  /** For example `body.name` or `query.limit`. */
-  readonly field: string;
-  readonly reason: string;
-}
+import { createValueCheck } from "./check-value.ts";
+import { fieldOf, MAX_PROBLEMS, type Problem } from "./problem.ts";
 
 /** A request's parts as they came. */
 export interface RawInput {
@@ -22,64 +15,64 @@ export interface RawInput {
   readonly body: unknown;
 }
 
-type Check = (value: unknown, problems: Problem[]) => unknown;
+type Check = (value: unknown, problems: Problem[]) => void;
 
 /** A checker of an operation's input; what it gives back has the types that the operation names. Errors of the checker: FIELD_INVALID. */
 export function createInputCheck(operation: Operation): (raw: RawInput) => RawInput {
-  const params = createCheck("params", operation.params, true);
-  const query = createCheck("query", operation.query, true);
-  const body = operation.body === undefined ? undefined : createCheck("body", operation.body, false);
-  return (raw) => {
+  const checkParams = createCheck("params", operation.params);
+  const checkQuery = createCheck("query", operation.query);
+  const checkBody = createCheck("body", operation.body ?? Nothing);
+  return ({ params, query, body }) => {
     const problems: Problem[] = [];
     const input = {
-      params: params(raw.params, problems),
-      query: query(raw.query, problems),
-      body: body === undefined ? undefined : body(raw.body, problems),
+      params: readTexts("params", operation.params, params, problems),
+      query: readTexts("query", operation.query, query, problems),
+      // Some clients send an empty object where there is no body.
+      body: operation.body === undefined && body === undefined ? {} : body,
     };
-    if (problems.length > 0) throw new ApiError("FIELD_INVALID", { detail: problems.slice(0, MAX_PROBLEMS) });
-    return input;
-  };
-}
-
-function createCheck(part: string, schema: TSchema, isText: boolean): Check {
-  const validator = Compile(schema);
-  return (raw, problems) => {
-    // What stands in an address is text; where the schema says number, a text that is one counts as such.
-    const value = isText ? Convert(schema, { ...(raw as object) }) : raw;
-    // No database keeps a NUL in a text, and nothing in an address may hold one.
-    if (isText) problems.push(...findNul(part, value as object));
-    if (!validator.Check(value)) problems.push(...describeProblems(part, validator.Errors(value)));
-    return value;
-  };
-}
-
-function findNul(part: string, fields: object): Problem[] {
-  return Object.entries(fields)
-    .filter(([, value]) => typeof value === "string" && value.includes("\0"))
-    .map(([name]) => ({ field: `${part}.${name}`, reason: "must not hold a NUL character" }));
-}
-
-interface SchemaError {
-  readonly keyword: string;
-  readonly instancePath: string;
-  readonly message: string;
-  readonly params: Readonly<Record<string, unknown>>;
-}
-
-// One problem a field: a schema with alternatives reports each of them, of which the first says enough.
-function describeProblems(part: string, errors: readonly SchemaError[]): Problem[] {
-  const problems = new Map<string, string>();
-  for (const { keyword, instancePath, message, params } of errors) {
-    const at = `${part}${instancePath.replaceAll("/", ".")}`;
-    if (keyword === "additionalProperties") {
-      for (const name of params["additionalProperties"] as string[]) problems.set(`${at}.${name.slice(0, 100)}`, "is not a known field");
-    } else if (keyword === "required") {
-      for (const name of params["requiredProperties"] as string[]) problems.set(`${at}.${name}`, "is missing");
-    } else if (keyword === "enum") {
-      problems.set(at, `must be one of ${(params["allowedValues"] as unknown[]).join(", ")}`);
-    } else if (keyword !== "boolean" && !problems.has(at)) {
-      problems.set(at, message);
+    if (problems.length === 0) {
+      checkParams(input.params, problems);
+      checkQuery(input.query, problems);
+      checkBody(input.body, problems);
     }
+    if (problems.length > 0) throw new ApiError("FIELD_INVALID", { detail: problems.slice(0, MAX_PROBLEMS) });
+    return operation.body === undefined ? { ...input, body: undefined } : input;
+  };
+}
+
+function createCheck(part: string, schema: TSchema): Check {
+  const check = createValueCheck(schema);
+  const validator = Compile(schema);
+  return (value, problems) => {
+    const before = problems.length;
+    check(value, part, problems);
+    // What the second judge refuses is refused, even where the first has no words for it. Its report is left alone: see check-value.ts.
+    if (problems.length === before && !validator.Check(value)) problems.push({ field: part, reason: "is not valid" });
+  };
+}
+
+const INTEGER = /^-?\d{1,15}$/;
+
+/** What stands in an address is text; where the schema wants a number or a truth, a text that is exactly one counts as such. */
+function readTexts(part: string, schema: TObject, raw: unknown, problems: Problem[]): Record<string, unknown> {
+  const fields = Object.create(null) as Record<string, unknown>;
+  for (const [name, text] of Object.entries(raw as object)) {
+    if (problems.length === MAX_PROBLEMS) break;
+    if (typeof text !== "string") problems.push({ field: fieldOf(part, name), reason: "is given twice" });
+    // No database keeps a NUL in a text, and nothing in an address may hold a character that nobody sees.
+    // oxlint-disable-next-line no-control-regex -- they are what is looked for
+    else if (/[\x00-\x1f\x7f]/.test(text)) problems.push({ field: fieldOf(part, name), reason: "must not hold a control character" });
+    else fields[name] = valueOf(typeOf(schema, name), text);
   }
-  return [...problems].map(([field, reason]) => ({ field, reason }));
+  return fields;
+}
+
+function typeOf({ properties }: TObject, name: string): string | undefined {
+  return Object.hasOwn(properties, name) ? (properties[name] as { type?: string }).type : undefined;
+}
+
+function valueOf(type: string | undefined, text: string): unknown {
+  if (type === "integer" && INTEGER.test(text)) return Number(text);
+  if (type === "boolean" && (text === "true" || text === "false")) return text === "true";
+  return text;
 }

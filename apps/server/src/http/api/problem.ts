@@ -1,0 +1,19 @@
+// What is wrong with one field of a request, in words, and how many of them an answer tells. Not here: the checks (read-json.ts, check-value.ts).
+
+/** One thing wrong with a request. */
+export interface Problem {
+  /** For example `body.name` or `query.limit`. */
+  readonly field: string;
+  readonly reason: string;
+}
+
+/** Most problems that one answer tells; the checks stop there, so that what they do is bounded by it as well. */
+export const MAX_PROBLEMS = 10;
+
+/** Most characters of a name that the client chose, in an answer. */
+const MAX_SHOWN = 100;
+
+/** The name of a field or an item of `parent`. */
+export function fieldOf(parent: string, name: string | number): string {
+  return `${parent}.${typeof name === "number" ? name : name.slice(0, MAX_SHOWN)}`;
+}

@@ -1,0 +1,92 @@
+// Reads a JSON body: the value, or why it is none, or why no operation could want it. Its shape is bounded before anything looks at it, so
+// that whatever looks has little to do. Pure. Not here: which fields an operation has (check-value.ts).
+import { ApiError } from "@berth/api/errors";
+import { fieldOf, type Problem } from "./problem.ts";
+
+/** Objects and lists in each other. The deepest body, a robot's, has four. */
+export const MAX_DEPTH = 8;
+/** Fields of one object. The widest body has three. */
+export const MAX_FIELDS = 32;
+/** Items of one list. The longest, a robot's scopes, has a hundred. */
+export const MAX_ITEMS = 256;
+/** Characters of one text as it is written, escapes and all. The longest, a password of 256, takes 3072 where each is two escapes. */
+export const MAX_TEXT_LENGTH = 4096;
+/** Characters of a field's name as it is written. */
+export const MAX_NAME_LENGTH = 128;
+
+/** Reads a body; undefined where there is none. Errors: BODY_INVALID, FIELD_INVALID for a shape that is out of bounds or a field given twice. */
+export function readJson(bytes: Uint8Array): unknown {
+  if (bytes.length === 0) return undefined;
+  let text: string;
+  let value: unknown;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new ApiError("BODY_INVALID", { cause });
+  }
+  const problem = findShapeProblem(text);
+  if (problem !== undefined) throw new ApiError("FIELD_INVALID", { detail: [problem] });
+  return value;
+}
+
+/** An object or a list that is being read. */
+interface Open {
+  readonly field: string;
+  /** Names so far; undefined for a list. */
+  readonly names: Set<string> | undefined;
+  items: number;
+  /** The name whose value comes next; undefined before it. */
+  name: string | undefined;
+}
+
+// One walk over a text that is known to be JSON, so that only strings and brackets matter. JSON.parse alone would hide names that come twice.
+function findShapeProblem(text: string): Problem | undefined {
+  const open: Open[] = [];
+  let top: Open | undefined;
+  const here = (): string => (top === undefined ? "body" : fieldOf(top.field, top.name ?? top.items));
+  for (let at = 0; at < text.length; at++) {
+    switch (text[at]) {
+      case '"': {
+        const end = endOfString(text, at);
+        if (top?.names !== undefined && top.name === undefined) {
+          const written = text.slice(at + 1, end);
+          if (written.length > MAX_NAME_LENGTH)
+            return { field: fieldOf(top.field, written), reason: `has a name of more than ${MAX_NAME_LENGTH} characters` };
+          top.name = JSON.parse(`"${written}"`) as string;
+          if (top.names.has(top.name)) return { field: here(), reason: "is given twice" };
+          top.names.add(top.name);
+          if (top.names.size > MAX_FIELDS) return { field: top.field, reason: `has more than ${MAX_FIELDS} fields` };
+        } else if (end - at - 1 > MAX_TEXT_LENGTH) {
+          return { field: here(), reason: `is longer than ${MAX_TEXT_LENGTH} characters` };
+        }
+        at = end;
+        break;
+      }
+      case "{":
+      case "[":
+        if (open.length === MAX_DEPTH) return { field: here(), reason: `is more than ${MAX_DEPTH} levels deep` };
+        top = { field: here(), names: text[at] === "{" ? new Set() : undefined, items: 0, name: undefined };
+        open.push(top);
+        break;
+      case "}":
+      case "]":
+        open.pop();
+        top = open.at(-1);
+        break;
+      case ",":
+        top!.items++;
+        top!.name = undefined;
+        if (top!.names === undefined && top!.items >= MAX_ITEMS) return { field: top!.field, reason: `has more than ${MAX_ITEMS} items` };
+        break;
+      default:
+    }
+  }
+  return undefined;
+}
+
+function endOfString(text: string, start: number): number {
+  let at = start + 1;
+  while (text[at] !== '"') at += text[at] === "\\" ? 2 : 1;
+  return at;
+}
