@@ -117,6 +117,7 @@ export const checks: Migration = {
   id: 8,
   name: "checks",
   oldestProgram: 3,
+  loses: { what: "nothing: triggers", content: [] },
   up: ({ dialect }) => (dialect === "sqlite" ? sqliteUp() : postgresUp()),
   down,
 };
