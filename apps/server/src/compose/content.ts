@@ -5,7 +5,6 @@ import { createRepositories, type Repositories } from "../content/repositories.t
 import { createUploads, type Uploads } from "../content/uploads.ts";
 import { createUploadSessions, type UploadSessions } from "../distribution/upload-session.ts";
 import { SECOND_MS } from "../platform/clock.ts";
-import { createNoteRead } from "../platform/young-memory.ts";
 import { leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
 
 /** What lies at rest, and what is coming. */
@@ -31,7 +30,6 @@ export function composeContent({ config, logger }: Surroundings, { database, sto
     store,
     inlineMaxBytes: config.storage.inlineMaxBytes,
     maxBlobBytes: config.limits.uploadBytes,
-    noteRead: createNoteRead(),
     onBackgroundError: (error) => logger.warn({ err: error }, "clearing up behind an upload failed; the sweep will do it"),
   });
   return { repositories, blobs, uploads, sessions };

@@ -71,7 +71,6 @@ export function createContent(
       inlineMaxBytes: TEST_INLINE_MAX_BYTES,
       maxBlobBytes: 16 * 1024 * 1024,
       onBackgroundError,
-      noteRead: () => undefined,
     }),
   };
 }

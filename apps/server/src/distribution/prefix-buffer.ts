@@ -1,5 +1,7 @@
 // Holds the first bytes of a body until it is known whether the body is small. Not here: what is done with either kind.
 
+import { pump, type PieceSource } from "../platform/pieces.ts";
+
 /** The first bytes of a body. */
 export interface Head {
   readonly bytes: Buffer;
@@ -12,12 +14,14 @@ export interface PrefixBuffer {
   /** Reads until the body ends or exceeds the limit; `onBytes` gets every piece. Called once. */
   head(onBytes: (piece: Uint8Array) => void): Promise<Head>;
   /** `before`, then the head, then the rest of the body. Called once, after `head`. */
-  all(before: Uint8Array): AsyncIterable<Uint8Array>;
+  all(before: Uint8Array): PieceSource;
 }
 
 /** Wraps a body; at most `limitBytes` and one piece of it are held. */
 export function createPrefixBuffer(body: AsyncIterable<Uint8Array>, limitBytes: number): PrefixBuffer {
   const iterator: AsyncIterator<Uint8Array, unknown> = body[Symbol.asyncIterator]();
+  // What comes behind the head, also where the body is read through its iterator alone.
+  const remaining: AsyncIterable<Uint8Array> = "pump" in body ? body : { [Symbol.asyncIterator]: () => iterator };
   const pieces: Uint8Array[] = [];
   return {
     async head(onBytes) {
@@ -32,18 +36,34 @@ export function createPrefixBuffer(body: AsyncIterable<Uint8Array>, limitBytes: 
         if (length > limitBytes) return { bytes: Buffer.concat(pieces), isWhole: false };
       }
     },
-    async *all(before) {
-      try {
+    all(before) {
+      async function* rest(): AsyncGenerator<Uint8Array, void, void> {
+        try {
+          yield* heads();
+          for (;;) {
+            const { done, value } = await iterator.next();
+            if (done === true) return;
+            yield value;
+          }
+        } finally {
+          await iterator.return?.();
+        }
+      }
+      function* heads(): Generator<Uint8Array, void, void> {
         if (before.length > 0) yield before;
         yield* pieces;
-        for (;;) {
-          const { done, value } = await iterator.next();
-          if (done === true) return;
-          yield value;
-        }
-      } finally {
-        await iterator.return?.();
       }
+      return {
+        [Symbol.asyncIterator]: rest,
+        async pump(take) {
+          try {
+            for (const piece of heads()) await take(piece);
+            await pump(remaining, take);
+          } finally {
+            await iterator.return?.();
+          }
+        },
+      };
     },
   };
 }

@@ -46,8 +46,6 @@ export interface SmallUploadParts {
   readonly inlineMaxBytes: number;
   /** Largest blob. */
   readonly maxBlobBytes: number;
-  /** Called with the length of every piece of a body. */
-  readonly noteRead: (bytes: number) => void;
 }
 
 // A session's content while it is small enough for the database stands in its row, instead of the store's record.
@@ -59,7 +57,7 @@ export const UNTOUCHED: UploadRecord = { [INLINE]: "" };
 
 /** Makes the small uploads. */
 export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
-  const { repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, noteRead } = parts;
+  const { repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes } = parts;
 
   function commit(
     grant: Grant<"push">,
@@ -82,7 +80,6 @@ export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
       let receivedBytes = 0;
       for await (const piece of chunk.body) {
         receivedBytes += piece.length;
-        noteRead(piece.length);
         if (receivedBytes > lengthBytes) break;
         // Copied: a piece is only valid until the next one.
         pieces.push(Buffer.from(piece));

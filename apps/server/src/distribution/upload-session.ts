@@ -73,7 +73,7 @@ interface HashState {
 
 /** Makes the upload sessions. */
 export function createUploadSessions(parts: UploadSessionParts): UploadSessions {
-  const { database, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, noteRead, onBackgroundError } = parts;
+  const { database, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, onBackgroundError } = parts;
   const hashStates = new LRUCache<string, HashState>({ max: MAX_HASH_STATES });
   const small = createSmallUploads(parts);
 
@@ -139,7 +139,6 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     let receivedBytes = 0;
     const receive = (piece: Uint8Array): void => {
       receivedBytes += piece.length;
-      noteRead(piece.length);
       checkSize(upload.offsetBytes + receivedBytes);
       hasher?.update(piece);
     };
@@ -315,7 +314,6 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   async function pass(chunk: Chunk): Promise<void> {
     let passedBytes = 0;
     for await (const piece of chunk.body) {
-      noteRead(piece.length);
       checkSize((passedBytes += piece.length));
     }
   }

@@ -1,10 +1,10 @@
-// Semaphores admit in order and never more than their limit; waiting ends by a place, a refusal or the client's leaving; idle bodies end.
+// Semaphores admit in order and never more than their limit; waiting ends by a place, a refusal or the client's leaving.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { RegistryError } from "@berth/oci/errors";
 import fc from "fast-check";
-import { createMinimumRate, createSemaphore, withIdleTimeout } from "./limits.ts";
+import { createMinimumRate, createSemaphore } from "./limits.ts";
 
 const LONG_MS = 3_600_000;
 const create = (changes: Partial<Parameters<typeof createSemaphore>[0]> = {}) =>
@@ -101,67 +101,6 @@ describe("semaphore", () => {
   });
 });
 
-async function collect<T>(body: AsyncIterable<T>): Promise<T[]> {
-  const all: T[] = [];
-  for await (const chunk of body) all.push(chunk);
-  return all;
-}
-
-describe("idle timeout", () => {
-  async function* chunks(...values: string[]) {
-    for (const value of values) yield value;
-  }
-
-  it("passes chunks on, and closes the body when the reader stops", async () => {
-    assert.deepEqual(await collect(withIdleTimeout(chunks("1", "2", "3"), LONG_MS)), ["1", "2", "3"]);
-    let isClosed = false;
-    async function* body() {
-      try {
-        yield "1";
-        yield "2";
-      } finally {
-        isClosed = true;
-      }
-    }
-    for await (const chunk of withIdleTimeout(body(), LONG_MS)) if (chunk === "1") break;
-    assert.ok(isClosed);
-  });
-
-  it("fails a body that stops arriving, also in its middle", async () => {
-    async function* stuck() {
-      yield "1";
-      // A timer that is referenced, as an open socket is.
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      yield "2";
-    }
-    const seen: string[] = [];
-    await assert.rejects(
-      async () => {
-        for await (const chunk of withIdleTimeout(stuck(), 10)) seen.push(chunk);
-      },
-      isError("REQUEST_TIMEOUT", 408),
-    );
-    assert.deepEqual(seen, ["1"]);
-  });
-
-  it("does not count the reader's own time", async () => {
-    const seen: string[] = [];
-    for await (const chunk of withIdleTimeout(chunks("1", "2", "3"), 10)) {
-      await new Promise((resolve) => setTimeout(resolve, 30));
-      seen.push(chunk);
-    }
-    assert.deepEqual(seen, ["1", "2", "3"]);
-  });
-
-  it("hands on the body's own failure", async () => {
-    async function* failing() {
-      yield "1";
-      throw new Error("socket closed");
-    }
-    await assert.rejects(collect(withIdleTimeout(failing(), LONG_MS)), /socket closed/);
-  });
-});
-
 describe("minimum rate", () => {
   const WINDOW_MS = 10_000;
   const watches = (waiting: number) => createMinimumRate({ bytesPerSecond: 100, windowMs: WINDOW_MS, slots: { waiting } });
@@ -205,20 +144,5 @@ describe("minimum rate", () => {
       [watch(), watch(), watch()].map((each) => each.isTooSlow(WINDOW_MS)),
       [true, false, false],
     );
-  });
-
-  it("ends the wait for a body that comes in drops", async () => {
-    async function* drops() {
-      for (;;) {
-        await new Promise((resolve) => setTimeout(resolve, 20));
-        yield "x";
-      }
-    }
-    const rate = createMinimumRate({ bytesPerSecond: 1_000_000, windowMs: 100, slots: { waiting: 1 } });
-    await assert.rejects(collect(withIdleTimeout(drops(), LONG_MS, rate())), (error: unknown) => {
-      assert.ok(isError("REQUEST_TIMEOUT", 408)(error));
-      assert.match(String(error), /too slowly/);
-      return true;
-    });
   });
 });

@@ -1,4 +1,4 @@
-// How much runs at once, how much may wait for it, how long a body may pause, and how slowly it may come. Not here: the numbers (config.ts).
+// How much runs at once, how much may wait for it, and how slowly a body may come. Not here: the numbers (config.ts), bodies (request-body.ts).
 import { RegistryError } from "@berth/oci/errors";
 
 /** How a semaphore admits. */
@@ -146,64 +146,4 @@ export function createMinimumRate({ bytesPerSecond, windowMs, slots }: MinimumRa
       },
     };
   };
-}
-
-/** Instead of the words for a body that stopped. */
-const TOO_SLOW = "the request body arrived too slowly while others waited for its place";
-/** How often a body that is waited for is looked at: several times while somebody waits for its place. */
-const LOOK_EVERY_MS = 1_000;
-
-/**
- * The same chunks, but waiting longer than `timeoutMs` for one of them fails. The time that the reader takes between chunks does not
- * count. With `rate`, a body that it finds too slow fails in the same way. Errors: REQUEST_TIMEOUT; the connection must be closed after it,
- * since the rest of the body may still come.
- */
-export async function* withIdleTimeout<T extends { readonly length: number }>(
-  body: AsyncIterable<T>,
-  timeoutMs: number,
-  rate?: RateWatch,
-): AsyncGenerator<T, void, undefined> {
-  const iterator = body[Symbol.asyncIterator]();
-  let onExpiry: ((message?: string) => void) | undefined;
-  // One timer for the whole body: a timer for each chunk would cost more than the chunk.
-  const timer = setTimeout(() => onExpiry?.(), timeoutMs);
-  let askedAt = 0;
-  const looking =
-    rate === undefined
-      ? undefined
-      : setInterval(() => {
-          if (onExpiry !== undefined && rate.isTooSlow(performance.now() - askedAt)) onExpiry(TOO_SLOW);
-        }, LOOK_EVERY_MS);
-  let isDone = false;
-  let isExpired = false;
-  try {
-    for (;;) {
-      timer.refresh();
-      if (rate !== undefined) askedAt = performance.now();
-      // Not Promise.race with one lasting promise: each race would leave a reaction on it until the body ends.
-      const result = await new Promise<IteratorResult<T, unknown>>((resolve, reject) => {
-        onExpiry = (message) => {
-          isExpired = true;
-          const headers = { connection: "close" };
-          reject(new RegistryError("REQUEST_TIMEOUT", message === undefined ? { headers } : { headers, message }));
-        };
-        iterator.next().then(resolve, (error: unknown) => {
-          isDone = true;
-          reject(error instanceof Error ? error : new Error("the body failed", { cause: error }));
-        });
-      });
-      onExpiry = undefined;
-      if (result.done === true) {
-        isDone = true;
-        return;
-      }
-      rate?.note(performance.now() - askedAt, result.value.length);
-      yield result.value;
-    }
-  } finally {
-    clearTimeout(timer);
-    clearInterval(looking);
-    // After expiry a read is still pending and closing would wait for it: the connection's end closes both.
-    if (!isDone && !isExpired) await iterator.return?.();
-  }
 }

@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Tokens } from "../access/tokens.ts";
-import { withIdleTimeout } from "./limits.ts";
+import { bodyOf } from "./request-body.ts";
 import { recordError } from "./request-log.ts";
 import type { RequestContext } from "./v2/handler.ts";
 
@@ -65,12 +65,13 @@ async function readForm(request: IncomingMessage, timeoutMs: number): Promise<UR
   const pieces: Uint8Array[] = [];
   let length = 0;
   const endsAt = performance.now() + timeoutMs;
-  for await (const piece of withIdleTimeout<Uint8Array>(request.iterator({ destroyOnReturn: false }), timeoutMs)) {
+  for await (const piece of bodyOf(request, { idleTimeoutMs: timeoutMs })) {
     // A byte now and then is no pause, and would never end.
     if (performance.now() > endsAt) throw new RegistryError("REQUEST_TIMEOUT", { headers: { connection: "close" } });
     length += piece.length;
     if (length > MAX_FORM_BYTES) throw new RegistryError("REQUEST_INVALID", { message: "the form is too large", status: 413 });
-    pieces.push(piece);
+    // Copied: a piece is only valid until the next one.
+    pieces.push(Buffer.from(piece));
   }
   return new URLSearchParams(Buffer.concat(pieces).toString("utf8"));
 }

@@ -1,6 +1,7 @@
 // Moving bytes between files and streams: writes that are gathered up while one is under way, reads that run one piece ahead.
 // Not here: which file (filesystem.ts), what a failure means (file-system-port.ts).
 import { PIECE_BYTES, type BufferPool } from "./buffer-pool.ts";
+import { pump } from "../../platform/pieces.ts";
 import type { FileSystemPort } from "./file-system-port.ts";
 
 // What a small body gets before it proves to be a large one: most configs and manifests fit, and no large buffer is touched for them.
@@ -8,7 +9,7 @@ const FIRST_BUFFER_BYTES = 64 * 1024;
 const EMPTY = Buffer.alloc(0);
 // So much of a body is sent to the disk while the rest still arrives: the sync at its end then finds little left to wait for.
 const SYNC_AHEAD_BYTES = 16 * 1024 * 1024;
-// Pieces that are written while the next one fills: 4 MiB an upload at most, and as many as the thread pool has threads.
+// Pieces that wait to be written, or are, while the next one fills: 4 MiB an upload at most.
 const WRITES_AHEAD = 4;
 
 async function writeFully(fs: FileSystemPort, fd: number, buffer: Uint8Array, length: number, position: number): Promise<void> {
@@ -35,30 +36,42 @@ export async function writeBody(
   let fd: number | undefined;
   let filling: Buffer = EMPTY;
   let filled = 0;
-  const underWay = new Set<Promise<void>>();
+  /** Filled buffers; the first is being written. */
+  const full: { readonly buffer: Buffer; readonly length: number }[] = [];
+  let isFirst = true;
+  let writing: Promise<void> | undefined;
+  let room: PromiseWithResolvers<void> | undefined;
   let syncing: Promise<void> | undefined;
   let syncedBytes = 0;
   let failure: { readonly error: unknown } | undefined;
   let written = 0;
 
-  async function flush(): Promise<void> {
-    // Waiting for one write at a time would put the thread pool's wake-up between every two pieces: on a busy machine that is most of the time.
-    while (underWay.size >= WRITES_AHEAD) await Promise.race(underWay);
-    fd ??= await target();
-    const buffer = filling;
-    const write = writeFully(fs, fd, buffer, filled, written)
-      .catch((error: unknown) => {
-        failure ??= { error };
-      })
-      .then(() => {
-        underWay.delete(write);
-        if (buffer.length === PIECE_BYTES) pool.give(buffer);
-      });
-    underWay.add(write);
-    written += filled;
-    if (written - syncedBytes >= SYNC_AHEAD_BYTES && syncing === undefined) syncAhead(fd);
-    filled = 0;
+  function flush(): void {
+    full.push({ buffer: filling, length: filled });
     filling = EMPTY;
+    filled = 0;
+    isFirst = false;
+    writing ??= writeFull();
+  }
+
+  // One after the other: two writes to one file at a time wait for its lock in the kernel, and spin over it.
+  async function writeFull(): Promise<void> {
+    try {
+      fd ??= await target();
+      for (let next = full[0]; next !== undefined; next = full[0]) {
+        await writeFully(fs, fd, next.buffer, next.length, written);
+        written += next.length;
+        if (written - syncedBytes >= SYNC_AHEAD_BYTES && syncing === undefined) syncAhead(fd);
+        full.shift();
+        pool.give(next.buffer);
+        room?.resolve();
+      }
+    } catch (error) {
+      failure = { error };
+      room?.reject(error);
+    } finally {
+      writing = undefined;
+    }
   }
 
   // Only for speed: the sync that durability rests on comes at the end, and reports what fails here as well.
@@ -72,28 +85,33 @@ export async function writeBody(
       });
   }
 
-  try {
-    for await (const piece of body) {
-      if (failure !== undefined) throw failure.error;
-      onBytes(piece);
-      let taken = 0;
-      while (taken < piece.length) {
-        if (filled === filling.length) {
-          if (filling.length === PIECE_BYTES) await flush();
-          else filling = written > 0 ? pool.take() : grown(filling, filled, piece.length, pool);
-        }
-        const count = Math.min(piece.length - taken, filling.length - filled);
-        filling.set(taken === 0 && count === piece.length ? piece : piece.subarray(taken, taken + count), filled);
-        filled += count;
-        taken += count;
+  function take(piece: Uint8Array): Promise<void> | undefined {
+    if (failure !== undefined) throw failure.error;
+    onBytes(piece);
+    let taken = 0;
+    while (taken < piece.length) {
+      if (filled === filling.length) {
+        if (filling.length === PIECE_BYTES) flush();
+        filling = isFirst ? grown(filling, filled, piece.length, pool) : pool.take();
       }
+      const count = Math.min(piece.length - taken, filling.length - filled);
+      filling.set(taken === 0 && count === piece.length ? piece : piece.subarray(taken, taken + count), filled);
+      filled += count;
+      taken += count;
     }
-    if (filled > 0) await flush();
-    await Promise.all(underWay);
+    if (full.length < WRITES_AHEAD) return undefined;
+    room = Promise.withResolvers();
+    return room.promise;
+  }
+
+  try {
+    await pump(body, take);
+    if (failure === undefined && filled > 0) flush();
+    await writing;
     if (failure !== undefined) throw failure.error;
     return written;
   } finally {
-    await Promise.all(underWay);
+    await writing;
     // The caller closes the file next.
     await syncing;
     pool.give(filling);

@@ -15,7 +15,8 @@ import type { Pull } from "../../distribution/pull.ts";
 import type { Push } from "../../distribution/push.ts";
 import type { Chunk } from "../../distribution/small-uploads.ts";
 import type { SessionState, UploadSessions } from "../../distribution/upload-session.ts";
-import { type RateWatch, type Semaphore, withIdleTimeout } from "../limits.ts";
+import type { RateWatch, Semaphore } from "../limits.ts";
+import { bodyOf } from "../request-body.ts";
 import { API_VERSION_HEADER } from "../error-response.ts";
 import { endWith, sendBlob } from "./blob-response.ts";
 import { contentLength, isNotModified, mediaType, tagCondition } from "./headers.ts";
@@ -76,7 +77,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 
   function chunkOf(request: IncomingMessage, response: ServerResponse, length: number | undefined): Chunk {
     const range = parseContentRange(request.headers["content-range"], length);
-    return { body: bodyOf(request, response, settings), startBytes: range?.start, lengthBytes: length ?? range?.lengthBytes };
+    return { body: invitedBody(request, response, settings), startBytes: range?.start, lengthBytes: length ?? range?.lengthBytes };
   }
 
   async function withSlot<T>(work: () => Promise<T>): Promise<T> {
@@ -380,23 +381,23 @@ function sendJson(
   response.end(response.req.method === "HEAD" ? undefined : body);
 }
 
-// A reader that stops early must leave the connection open, or the client would never see why.
-function bodyOf(request: IncomingMessage, response: ServerResponse, settings: V2Settings): AsyncIterable<Uint8Array> {
+function invitedBody(request: IncomingMessage, response: ServerResponse, settings: V2Settings): AsyncIterable<Uint8Array> {
   // Only now: a client that waits to be asked has sent no byte of a push that was refused.
   if (request.headers.expect !== undefined) response.writeContinue();
-  return withIdleTimeout<Uint8Array>(request.iterator({ destroyOnReturn: false }), settings.bodyIdleTimeoutMs, settings.watchRate?.());
+  return bodyOf(request, { idleTimeoutMs: settings.bodyIdleTimeoutMs, rate: settings.watchRate?.() });
 }
 
 async function readManifestBody(request: IncomingMessage, response: ServerResponse, settings: V2Settings): Promise<Buffer> {
   const limit = settings.maxManifestBytes;
   const tooLarge = (): RegistryError => new RegistryError("MANIFEST_TOO_LARGE", { detail: { maxBytes: limit } });
   if ((contentLength(request.headers["content-length"]) ?? 0) > limit) throw tooLarge();
-  const pieces: Uint8Array[] = [];
+  const pieces: Buffer[] = [];
   let length = 0;
-  for await (const piece of bodyOf(request, response, settings)) {
+  for await (const piece of invitedBody(request, response, settings)) {
     length += piece.length;
     if (length > limit) throw tooLarge();
-    pieces.push(piece);
+    // Copied: a piece is only valid until the next one.
+    pieces.push(Buffer.from(piece));
   }
-  return Buffer.concat(pieces);
+  return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
 }

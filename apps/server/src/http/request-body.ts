@@ -1,0 +1,160 @@
+// A request's body as pieces, held to its time limits. Not here: how many bodies there may be at once and how slow they may be (limits.ts).
+import type { IncomingMessage } from "node:http";
+import { finished } from "node:stream";
+import { RegistryError } from "@berth/oci/errors";
+import { freePiece, type PieceSource } from "../platform/pieces.ts";
+import type { RateWatch } from "./limits.ts";
+
+/** What a body is held to. */
+export interface BodyLimits {
+  /** Waiting longer than this for a piece fails. The time that the reader takes between pieces does not count. */
+  readonly idleTimeoutMs: number;
+  /** Fails the body where it finds it too slow. */
+  readonly rate?: RateWatch | undefined;
+}
+
+/** Instead of the words for a body that stopped. */
+const TOO_SLOW = "the request body arrived too slowly while others waited for its place";
+/** How often a body that is waited for is looked at: several times while somebody waits for its place. */
+const LOOK_EVERY_MS = 1_000;
+
+/** Who waits for what comes next. */
+interface Waiting {
+  take(piece: Uint8Array): void;
+  end(error: Error | undefined): void;
+}
+
+/**
+ * The body of a request. Pieces come straight from the parser; what comes while nobody waits stops the connection. Their memory is freed when the
+ * next is asked for. A reader that stops early leaves the connection open, or the client would never see why. Errors: REQUEST_TIMEOUT; the
+ * connection must be closed after it, since the rest of the body may still come.
+ */
+export function bodyOf(request: IncomingMessage, { idleTimeoutMs, rate }: BodyLimits): PieceSource {
+  /** Came while nobody waited: the parser hands over what it has read already. */
+  const early: Uint8Array[] = [];
+  let waiting: Waiting | undefined;
+  let waitingSince = 0;
+  let outcome: { readonly error: Error | undefined } | undefined;
+  let close: (() => void) | undefined;
+
+  function begin(): () => void {
+    // One timer for the whole body: a timer for each piece would cost more than the piece.
+    const timer = setTimeout(() => expire(), idleTimeoutMs);
+    const looking =
+      rate === undefined
+        ? undefined
+        : setInterval(() => {
+            if (waiting !== undefined && rate.isTooSlow(performance.now() - waitingSince)) expire(TOO_SLOW);
+          }, LOOK_EVERY_MS);
+    const unwatch = finished(request, { writable: false }, (error) => conclude(error ?? undefined));
+    request.on("data", onData);
+    refresh = () => void timer.refresh();
+    return () => {
+      clearTimeout(timer);
+      clearInterval(looking);
+      unwatch();
+      request.off("data", onData);
+      // Nobody listens: without this the rest would be read and thrown away, as fast as it comes.
+      request.pause();
+    };
+  }
+  let refresh = (): void => undefined;
+
+  function onData(piece: Uint8Array): void {
+    const present = waiting;
+    if (present === undefined) {
+      early.push(piece);
+      request.pause();
+      return;
+    }
+    waiting = undefined;
+    rate?.note(performance.now() - waitingSince, piece.length);
+    present.take(piece);
+  }
+
+  function expire(message?: string): void {
+    if (waiting === undefined) return;
+    const headers = { connection: "close" };
+    conclude(new RegistryError("REQUEST_TIMEOUT", message === undefined ? { headers } : { headers, message }));
+  }
+
+  function conclude(error: Error | undefined): void {
+    if (outcome !== undefined) return;
+    outcome = { error };
+    if (error !== undefined) early.length = 0;
+    close?.();
+    const present = waiting;
+    waiting = undefined;
+    present?.end(error);
+  }
+
+  function wait(next: Waiting): void {
+    const piece = early.shift();
+    if (piece !== undefined) return next.take(piece);
+    if (outcome !== undefined) return next.end(outcome.error);
+    waiting = next;
+    if (rate !== undefined) waitingSince = performance.now();
+    if (close === undefined) close = begin();
+    else {
+      refresh();
+      if (request.isPaused()) request.resume();
+    }
+  }
+
+  let inHand: Uint8Array | undefined;
+  function letGo(): void {
+    if (inHand !== undefined) freePiece(inHand);
+    inHand = undefined;
+  }
+
+  return {
+    [Symbol.asyncIterator]: () => ({
+      next() {
+        letGo();
+        return new Promise((resolve, reject) => {
+          wait({
+            take(piece) {
+              inHand = piece;
+              resolve({ done: false, value: piece });
+            },
+            end: (error) => (error === undefined ? resolve({ done: true, value: undefined }) : reject(error)),
+          });
+        });
+      },
+      async return() {
+        conclude(undefined);
+        return { done: true, value: undefined };
+      },
+    }),
+
+    pump(take) {
+      letGo();
+      return new Promise((resolve, reject) => {
+        function fail(error: unknown): void {
+          conclude(undefined);
+          reject(error instanceof Error ? error : new Error("the body could not be taken", { cause: error }));
+        }
+        const taking: Waiting = {
+          take(piece) {
+            let taken: Promise<void> | undefined;
+            try {
+              taken = take(piece);
+            } catch (error) {
+              return fail(error);
+            }
+            if (taken === undefined) {
+              freePiece(piece);
+              return wait(taking);
+            }
+            taken.then(() => {
+              freePiece(piece);
+              wait(taking);
+            }, fail);
+          },
+          end: (error) => (error === undefined ? resolve() : reject(error)),
+        };
+        wait(taking);
+      });
+    },
+  };
+}
