@@ -88,6 +88,12 @@ describe("distribution API", () => {
     assert.equal(beyond.status, 416);
     assert.equal(beyond.headers.get("content-range"), "bytes */3000000");
     assert.equal((await get("lines=1-2")).status, 200);
+    for (const range of ["bytes=0-9", "bytes=0-9,20-29", "bytes=3000000-"]) {
+      const head = await expectStatus(await registry.send("HEAD", `/v2/${REPO}/blobs/${digest}`, { headers: { range } }), 200);
+      assert.equal(head.headers.get("content-length"), "3000000");
+    }
+    const nothing = await registry.pushBlob(REPO, new Uint8Array(0));
+    await expectStatus(await registry.send("GET", `/v2/${REPO}/blobs/${nothing}`, { headers: { range: "bytes=0-" } }), 200);
   });
 
   it("takes a blob in one POST, in POST and PUT, in chunks, and as a stream", async () => {
@@ -332,8 +338,9 @@ describe("distribution API", () => {
   describe("answers wrong input with the code that fits", () => {
     const upload = "00000000-0000-4000-8000-000000000000";
     const table: [string, string, number, string][] = [
-      ["GET", "/v2/library/UPPER/manifests/x", 400, "NAME_INVALID"],
-      ["GET", "/v2/nosegment/manifests/x", 400, "NAME_INVALID"],
+      ["GET", "/v2/library/UPPER/manifests/x", 404, "NAME_UNKNOWN"],
+      ["PUT", "/v2/library/UPPER/manifests/x", 400, "NAME_INVALID"],
+      ["GET", "/v2/onesegment/manifests/x", 404, "MANIFEST_UNKNOWN"],
       ["GET", "/v2/library/none/manifests/x", 404, "MANIFEST_UNKNOWN"],
       ["GET", `/v2/${REPO}/manifests/-bad`, 404, "MANIFEST_UNKNOWN"],
       ["GET", `/v2/${REPO}/manifests/sha256:abc`, 400, "DIGEST_INVALID"],
@@ -351,7 +358,8 @@ describe("distribution API", () => {
       ["DELETE", `/v2/library/none/manifests/${ABSENT}`, 404, "NAME_UNKNOWN"],
       ["GET", "/v2/library/none/tags/list", 404, "NAME_UNKNOWN"],
       ["GET", "/v2/library/app/nothing/here", 404, "NAME_UNKNOWN"],
-      ["GET", "/v2/%zz/x/manifests/y", 400, "NAME_INVALID"],
+      ["GET", "/v2/%zz/x/manifests/y", 404, "NAME_UNKNOWN"],
+      ["DELETE", "/v2/%zz/x/manifests/y", 400, "NAME_INVALID"],
       ["GET", `/v2/${"a/".repeat(5000)}manifests/y`, 414, "URI_TOO_LONG"],
     ];
     for (const [method, path, status, code] of table) {

@@ -29,7 +29,7 @@ async function offsetOf(registry: TestRegistry, location: string): Promise<numbe
   const state = await registry.send("GET", location);
   if (state.status === 404) return -1;
   const range = (await expectStatus(state, 204)).headers.get("range")!;
-  return range === "0-0" ? 0 : Number(range.split("-")[1]) + 1;
+  return Number(range.slice("0-".length)) + 1;
 }
 
 /** Whether a request is writing to the session; asking changes nothing. */

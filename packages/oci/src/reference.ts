@@ -30,7 +30,10 @@ export const MAX_PROJECT_NAME_LENGTH = 128;
 export function parseRepositoryName(written: string, defaultProject?: ProjectName): RepositoryName {
   const text = qualify(written, defaultProject);
   if (text.length > MAX_REPOSITORY_NAME_LENGTH || !NAME.test(text)) {
-    throw new RegistryError("NAME_INVALID", { detail: { name: text.slice(0, 300) } });
+    throw new RegistryError("NAME_INVALID", {
+      message: `a repository's name has lower-case letters and digits, with . _ __ or - between them, in parts divided by /, ${MAX_REPOSITORY_NAME_LENGTH} characters at most`,
+      detail: { name: text.slice(0, 300) },
+    });
   }
   const slash = text.indexOf("/");
   if (slash === -1) {

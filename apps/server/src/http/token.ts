@@ -39,7 +39,8 @@ export async function answerToken(
   } else if (request.method === "POST") {
     parameters = await readForm(request, formTimeoutMs);
     const grantType = parameters.get("grant_type");
-    if (grantType !== "password") {
+    // Where it is not said, the form or the header holds a password all the same.
+    if (grantType !== null && grantType !== "password") {
       throw new RegistryError("UNSUPPORTED", { message: "grant_type must be password", detail: { grantType }, status: 400 });
     }
     const username = parameters.get("username") ?? "";

@@ -19,7 +19,8 @@ export interface BlobSend {
 /** Answers with a blob. Errors: RANGE_INVALID, BLOB_DAMAGED before the answer has begun; after that the connection breaks. */
 export async function sendBlob(reader: BlobReader, response: ServerResponse, send: BlobSend): Promise<void> {
   const { blob, head, rangeHeader, headers } = send;
-  const ranges = parseRange(rangeHeader, blob.sizeBytes);
+  // Of a HEAD there are no parts. Source: RFC 9110, section 14.2.
+  const ranges = head ? undefined : parseRange(rangeHeader, blob.sizeBytes);
   const base = { ...headers, "accept-ranges": "bytes", "content-type": "application/octet-stream" };
   if (ranges === undefined) {
     const small = head ? undefined : reader.readSmall(blob);
@@ -43,8 +44,7 @@ export async function sendBlob(reader: BlobReader, response: ServerResponse, sen
         "content-length": length,
         "content-range": `bytes ${first.start}-${first.end}/${blob.sizeBytes}`,
       });
-    if (head) begin();
-    else await stream(reader, response, send, first, begin);
+    await stream(reader, response, send, first, begin);
     response.end();
     return;
   }
@@ -68,7 +68,7 @@ async function sendMultipart(
   ranges: readonly ByteRange[],
   headers: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const { blob, head } = send;
+  const { blob } = send;
   const boundary = randomBytes(16).toString("hex");
   const parts = ranges.map((range) => ({
     range,
@@ -80,17 +80,13 @@ async function sendMultipart(
     if (response.headersSent) return;
     response.writeHead(206, { ...headers, "content-type": `multipart/byteranges; boundary=${boundary}`, "content-length": length });
   };
-  if (head) begin();
-  else {
-    for (const { range, header } of parts) {
-      await stream(reader, response, send, range, () => {
-        begin();
-        response.write(header);
-      });
-    }
-    response.write(trailer);
+  for (const { range, header } of parts) {
+    await stream(reader, response, send, range, () => {
+      begin();
+      response.write(header);
+    });
   }
-  response.end();
+  response.end(trailer);
 }
 
 // The headers go out with the first piece, so that bytes that cannot be read are still answered with an error.

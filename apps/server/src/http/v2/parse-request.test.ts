@@ -247,6 +247,8 @@ describe("parseRequest", () => {
     ["PUT", `/v2/${R}/blobs/uploads/x`, "DIGEST_INVALID"],
     ["PUT", `/v2/${R}/blobs/uploads/x?digest=${SHA512}`, { kind: "upload-finish", digest: SHA512 as never }],
     ["PUT", `/v2/${R}/blobs/uploads/x?digest=`, "DIGEST_INVALID"],
+    ["PUT", `/v2/${R}/blobs/uploads/x&digest=${SHA256}`, { kind: "upload-finish", id: "x", digest: SHA256 as never }],
+    ["PUT", `/v2/${R}/blobs/uploads/x?&digest=${SHA256}`, { kind: "upload-finish", id: "x", digest: SHA256 as never }],
     // containerd names the repository as the registry that it pulled from calls it.
     ["POST", `/v2/${R}/blobs/uploads/?mount=${SHA256}&from=UPPER/x`, { kind: "upload-begin", whole: undefined }],
     ["POST", `/v2/${R}/blobs/uploads/?mount=${SHA256}&from=docker.io/library/alpine:3`, { kind: "upload-begin", whole: undefined }],

@@ -81,7 +81,7 @@ const UPLOAD_ID = /^[A-Za-z0-9_=-]{1,128}$/;
  */
 export function parseRequest(method: string, url: string, defaultProject: ProjectName | undefined): V2Request {
   if (url.length > MAX_URL_LENGTH) throw new RegistryError("URI_TOO_LONG", { detail: { maxLength: MAX_URL_LENGTH } });
-  const mark = url.indexOf("?");
+  const mark = queryMark(url);
   const path = readPath(method, mark === -1 ? url : url.slice(0, mark));
   const query = mark === -1 ? "" : url.slice(mark + 1);
   if (path === "/v2") return only(method, READ, { kind: "ping" });
@@ -204,6 +204,15 @@ function page(query: string): Page {
   const last = parameters.get("last") ?? "";
   if (CONTROL.test(last)) throw new RegistryError("PAGE_INVALID", { message: "last holds control characters" });
   return { limit: n === "" ? undefined : Math.min(Number(n), MAX_PAGE_SIZE), last };
+}
+
+/**
+ * Where the query begins, or -1. A first "&" begins one too: scripts that were written for registries whose upload addresses have a query put
+ * "&digest=" behind every Location. No path holds one.
+ */
+function queryMark(url: string): number {
+  const mark = url.indexOf("?");
+  return mark === -1 ? url.indexOf("&") : mark;
 }
 
 /** The path without its encoding, and without one slash at its end, which changes nothing. */
