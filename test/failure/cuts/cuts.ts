@@ -337,6 +337,15 @@ export const CUTS: readonly Cut[] = [
   },
   {
     invariant: 12,
+    what: "a locked place may compare few passwords with what was right there",
+    file: `${SERVER}/access/login-memory.ts`,
+    from: "if (count >= freeMisses) return false;",
+    to: "",
+    test: `${SERVER}/access/authenticate.test.ts`,
+    name: "lets who was right there a moment ago through a lock",
+  },
+  {
+    invariant: 12,
     what: "the number in flight is bounded",
     file: `${SERVER}/http/limits.ts`,
     from: "if (active >= limit || queue.size > 0) return false;",

@@ -8,6 +8,7 @@ import { createAuthenticator, type Authenticator } from "./authenticate.ts";
 import { createAuthorizer, type Authorizer } from "./authorize.ts";
 import type { AccountCaller, Action } from "./caller.ts";
 import { createLoginFailures, type LoginFailures } from "./login-failures.ts";
+import { createLoginPlaces } from "./login-places.ts";
 import { putMember } from "./member-store.ts";
 import { putRobotScopes } from "./robot-store.ts";
 import type { Role } from "./roles.ts";
@@ -64,7 +65,11 @@ export function createTestAccess(database: Database, clock: Clock): TestAccess {
     defaultProject: undefined,
   });
   const passwords = createPasswordHasher();
-  const loginFailures = createLoginFailures({ database, clock });
+  const fail = (error: unknown): never => {
+    throw error;
+  };
+  const places = createLoginPlaces({ database, clock, masterKey: TEST_MASTER_KEY, onError: fail });
+  const loginFailures = createLoginFailures({ database, clock, places, masterKey: TEST_MASTER_KEY });
   const authenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
   return { accounts, authorizer, signingKeys, tokens, passwords, loginFailures, authenticator };
 }

@@ -15,14 +15,18 @@ import {
   createTestAccess,
   createTestClock,
   TEST_ADDRESS,
+  TEST_MASTER_KEY,
   TEST_PASSWORD,
   type TestAccess,
   type TestClock,
 } from "./access.testing.ts";
+import { deleteAccount } from "./account-store.ts";
 import { deleteMember, putMember } from "./member-store.ts";
 import { addressGroup } from "./login-failures.ts";
+import { createLoginPlaces } from "./login-places.ts";
 import { generateRobotSecret, isRobotSecret } from "./secrets.ts";
 
+const allPlaces = statement<Record<never, never>>()("test.all_places", (db) => db.selectFrom("login_place").selectAll());
 const clear = statement<Record<never, never>>()("test.clear_failures", (db) => db.deleteFrom("login_failure"));
 const setPublic = statement<{ id: number; isPublic: number }>()("test.set_public", (db, p) =>
   db.updateTable("project").set({ is_public: p.isPublic }).where("id", "=", p.id),
@@ -223,38 +227,134 @@ forEachDatabase("authenticate", (create) => {
     await here.authenticator.authenticate(right, TEST_ADDRESS);
   });
 
-  it("does not let a remembered password through a lock, so that guesses find nothing there", async () => {
+  it("lets who was right there a moment ago through a lock, and a guesser ask so few times as without one", async () => {
     await addUser(test.database, `u${count}`);
     const right = basic(`u${count}`, TEST_PASSWORD);
+    const wrong = (n: number): string => basic(`u${count}`, `wrong ${n}`);
     await here.authenticator.authenticate(right, "203.0.113.9");
-    for (let i = 0; i < 5; i++) await refusal(() => here.authenticator.authenticate(basic(`u${count}`, `wrong ${i}`), TEST_ADDRESS));
+    // From there it was right, but not from here.
+    for (let i = 0; i < 5; i++) await refusal(() => here.authenticator.authenticate(wrong(i), TEST_ADDRESS));
     assert.equal((await refusal(() => here.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+
+    for (let i = 0; i < 5; i++) await refusal(() => here.authenticator.authenticate(wrong(i), "203.0.113.9"));
+    const runs = here.passwords.runs();
     await here.authenticator.authenticate(right, "203.0.113.9");
+    assert.equal((await refusal(() => there.authenticator.authenticate(right, "203.0.113.9"))).code, "TOOMANYREQUESTS", "not remembered");
+    // Five more guesses are compared with what is remembered, and then none: the right one would be found else.
+    for (let i = 10; i < 14; i++) await refusal(() => here.authenticator.authenticate(wrong(i), "203.0.113.9"));
+    await here.authenticator.authenticate(right, "203.0.113.9");
+    await refusal(() => here.authenticator.authenticate(wrong(14), "203.0.113.9"));
+    assert.equal((await refusal(() => here.authenticator.authenticate(right, "203.0.113.9"))).code, "TOOMANYREQUESTS");
+    assert.equal(here.passwords.runs(), runs);
+  });
+
+  it("counts one wrong password once, however often it comes from one place, on all replicas and after a restart", async () => {
+    await addUser(test.database, `u${count}`);
+    const right = basic(`u${count}`, TEST_PASSWORD);
+    const stale = basic(`u${count}`, "last year's password");
+    const replicas = [here, there, createTestAccess(otherDatabase, clock), createTestAccess(otherDatabase, clock)];
+    for (let round = 0; round < 10; round++) {
+      for (const replica of [...replicas, createTestAccess(test.database, clock)]) {
+        const { code } = await refusal(() => replica.authenticator.authenticate(stale, TEST_ADDRESS));
+        assert.equal(code, "UNAUTHORIZED");
+      }
+      clock.advance(501);
+    }
+    assert.equal(here.passwords.runs(), 1, "it is hashed once on each");
+    await here.authenticator.authenticate(right, TEST_ADDRESS);
+    await createTestAccess(test.database, clock).authenticator.authenticate(right, TEST_ADDRESS);
+    // Four more guesses are free, the next is one too many.
+    for (let i = 0; i < 4; i++) await refusal(() => here.authenticator.authenticate(basic(`u${count}`, `wrong ${i}`), TEST_ADDRESS));
+    assert.equal((await refusal(() => there.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
+    // What is known to be wrong is said to be so.
+    assert.equal((await refusal(() => here.authenticator.authenticate(stale, TEST_ADDRESS))).code, "UNAUTHORIZED");
+  });
+
+  it("tries a password anew that was wrong, when it has become right", async () => {
+    const id = await addUser(test.database, `u${count}`);
+    const header = basic(`u${count}`, "the next password");
+    await refusal(() => here.authenticator.authenticate(header, TEST_ADDRESS));
+    await changeAccount(test.database, id, { secretHash: await here.passwords.hash("the next password") }, true);
+    here.accounts.forget();
+    await here.authenticator.authenticate(header, TEST_ADDRESS);
+    const unknown = basic(`later${count}`, TEST_PASSWORD);
+    await refusal(() => here.authenticator.authenticate(unknown, TEST_ADDRESS));
+    await addUser(test.database, `later${count}`);
+    here.accounts.forget();
+    await here.authenticator.authenticate(unknown, TEST_ADDRESS);
   });
 
   it("locks an address that tries many accounts, but not who logged in from it before", async () => {
     await addUser(test.database, `u${count}`);
     const right = basic(`u${count}`, TEST_PASSWORD);
-    for (let i = 0; i < 50; i++) await here.loginFailures.record(`victim${i}`, TEST_ADDRESS);
+    for (let i = 0; i < 50; i++) await here.loginFailures.record(`victim${i}`, TEST_ADDRESS, "x");
     assert.equal((await refusal(() => here.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
     assert.equal((await refusal(() => there.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
     clock.advance(10_001);
     await here.authenticator.authenticate(right, TEST_ADDRESS);
-    await here.loginFailures.record("victim", TEST_ADDRESS);
+    await here.loginFailures.record("victim", TEST_ADDRESS, "x");
     await here.authenticator.authenticate(right, TEST_ADDRESS);
     assert.equal((await refusal(() => here.authenticator.authenticate(basic(`v${count}`, "x"), TEST_ADDRESS))).code, "TOOMANYREQUESTS");
   });
 
-  it("slows down guesses at an account from many addresses for a minute at most, and not its owner's address", async () => {
+  it("slows down guesses at an account from many addresses, and not where its owner logged in, on all replicas and after a restart", async () => {
     await addUser(test.database, `u${count}`);
     const right = basic(`u${count}`, TEST_PASSWORD);
     await here.authenticator.authenticate(right, "203.0.113.9");
-    for (let i = 0; i < 120; i++) await here.loginFailures.record(`u${count}`, `198.51.100.${i}`);
+    for (let i = 0; i < 120; i++) await here.loginFailures.record(`u${count}`, `198.51.100.${i}`, `guess ${i}`);
     const locked = await refusal(() => here.authenticator.authenticate(right, "203.0.113.10"));
-    assert.deepEqual([locked.code, locked.headers["retry-after"]], ["TOOMANYREQUESTS", "60"]);
-    await here.authenticator.authenticate(right, "203.0.113.9");
-    clock.advance(60_001);
+    assert.deepEqual([locked.code, locked.headers["retry-after"]], ["TOOMANYREQUESTS", "120"]);
+    for (const replica of [here, there, createTestAccess(test.database, clock)])
+      await replica.authenticator.authenticate(right, "203.0.113.9");
+    clock.advance(120_001);
     await here.authenticator.authenticate(right, "203.0.113.10");
+    // A month later the place is nobody's.
+    clock.advance(31 * 24 * 3_600_000);
+    for (let i = 0; i < 120; i++) await here.loginFailures.record(`u${count}`, `198.51.100.${i}`, `guess ${i}`);
+    assert.equal((await refusal(() => there.authenticator.authenticate(right, "203.0.113.9"))).code, "TOOMANYREQUESTS");
+  });
+
+  it("does not shut an account for its owner anywhere because somebody guesses from a few addresses", async () => {
+    await addUser(test.database, `u${count}`);
+    const right = basic(`u${count}`, TEST_PASSWORD);
+    const locked: string[] = [];
+    // A hundred guesses, and one a second for an hour, from twenty addresses.
+    for (let i = 0; i < 3_700; i++) {
+      if (i >= 100) clock.advance(1_000);
+      const address = `198.51.100.${i % 20}`;
+      try {
+        await here.loginFailures.check(`u${count}`, address);
+      } catch {
+        continue;
+      }
+      await here.loginFailures.record(`u${count}`, address, `guess ${i}`);
+      if (i % 37 === 0) await here.loginFailures.check(`u${count}`, `203.0.113.${i % 250}`).catch(() => locked.push(address));
+    }
+    assert.deepEqual(locked, []);
+    await there.authenticator.authenticate(right, "203.0.113.77");
+  });
+
+  it("keeps twenty places of an account, the newest, and nobody's address as such", async () => {
+    const id = await addUser(test.database, `u${count}`);
+    const places = createLoginPlaces({
+      database: test.database,
+      clock,
+      masterKey: TEST_MASTER_KEY,
+      onError: (error) => assert.fail(String(error)),
+    });
+    for (let i = 0; i < 30; i++) {
+      assert.equal(await places.note({ id, name: `u${count}` }, `192.0.2.${i}`), true);
+      assert.equal(await places.note({ id, name: `u${count}` }, `192.0.2.${i}`), false, "it is written once a day");
+      clock.advance(1_000);
+    }
+    const known = await Promise.all(Array.from({ length: 30 }, (_, i) => places.isKnown(`u${count}`, `192.0.2.${i}`)));
+    assert.deepEqual(known, [...Array<boolean>(10).fill(false), ...Array<boolean>(20).fill(true)]);
+    assert.equal(await places.isKnown(`v${count}`, "192.0.2.29"), false);
+    const rows = await test.database.all(allPlaces, {});
+    assert.ok(!JSON.stringify(rows).includes("192.0"), "an address stands there");
+    // An account that goes takes them along.
+    await test.database.transaction((tx) => deleteAccount(tx, id));
+    assert.equal(await places.isKnown(`u${count}`, "192.0.2.29"), false);
   });
 
   it("counts what one customer can have as one address", () => {

@@ -1,13 +1,13 @@
 // Who sends a request: Basic credentials of a user or a robot, a bearer token, or nobody.
 // A wrong credential is answered the same, and costs the same, whether the account exists or not. Not here: what the caller may do.
-import { createHmac, randomBytes } from "node:crypto";
-import { LRUCache } from "lru-cache";
+import { RegistryError } from "@berth/oci/errors";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
 import { isUsable, type Accounts } from "./accounts.ts";
 import type { AccountCaller, AnonymousCaller, Caller } from "./caller.ts";
 import { UnauthorizedError } from "./challenge.ts";
 import { addressGroup, type LoginFailures } from "./login-failures.ts";
+import { createLoginMemory } from "./login-memory.ts";
 import { isRobotLoginName, isUserName } from "./roles.ts";
 import { isRobotSecret, MAX_PASSWORD_LENGTH, verifyRobotSecret, type PasswordHasher } from "./secrets.ts";
 import type { TokenClaims, Tokens } from "./tokens.ts";
@@ -32,9 +32,6 @@ export interface AuthenticatorOptions {
   readonly clock: Clock;
 }
 
-/** How long a right password need not be hashed again. A changed one is noticed at once: the account's epoch is part of the key. */
-const REMEMBER_MS = 5 * 60_000;
-const MAX_REMEMBERED = 10_000;
 /** Longest Basic credentials that are decoded: a robot's login name and the longest password, in UTF-8 and base64. */
 const MAX_BASIC_LENGTH = 2048;
 
@@ -46,9 +43,8 @@ const ANONYMOUS: AnonymousCaller = { kind: "anonymous", access: undefined };
 /** Makes an authenticator. */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
   const { accounts, tokens, passwords, loginFailures, clock } = options;
-  // Kept as keyed hashes, so that this process's memory holds no password longer than its request does.
-  const rememberKey = randomBytes(32);
-  const remembered = new LRUCache<string, number>({ max: MAX_REMEMBERED });
+  const { windowMs, freeFailures } = loginFailures.rules;
+  const memory = createLoginMemory(clock, { wrongForMs: windowMs, freeMisses: freeFailures });
   const underWay = new Map<string, Promise<boolean>>();
   // The caller of a token, kept for as long as the account's state is the same object.
   const callers = new WeakMap<TokenClaims, { account: Account | undefined; caller: Caller }>();
@@ -82,18 +78,35 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     if (isRobotLoginName(name)) return authenticateRobot(name, secret);
     // No account has such a name and no password is that long, so that answering at once tells nothing.
     if (!isUserName(name) || secret.length === 0 || secret.length > MAX_PASSWORD_LENGTH) throw new UnauthorizedError();
-    await loginFailures.check(name, remoteAddress);
     const found = accounts.findByName(name);
     const account = found instanceof Promise ? await found : found;
-
-    const hash = createHmac("sha256", rememberKey);
-    hash.update(`${account?.id ?? 0}\n${account?.epoch ?? 0}\n${account === undefined ? name : ""}\n${secret}`);
-    const key = hash.digest("base64");
-    const rememberedAt = remembered.get(key);
-    let isRight = rememberedAt !== undefined && clock.now() - rememberedAt < REMEMBER_MS;
-    if (!isRight) isRight = await verifyOnce(key, name, secret, account, remoteAddress);
+    const key = memory.keyOf(account, name, secret);
+    const place = `${name} ${addressGroup(remoteAddress)}`;
+    if (memory.wasWrongAt(key, place)) {
+      loginFailures.repeat();
+      throw new UnauthorizedError();
+    }
+    if (!(await mayTry(key, place, name, remoteAddress))) {
+      if (account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError();
+      return toCaller(account);
+    }
+    const isRight = memory.wasRight(key, place) || (await verifyOnce(key, name, secret, account, remoteAddress));
     if (!isRight || account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError();
+    const noted = loginFailures.recordSuccess(account, remoteAddress);
+    if (noted instanceof Promise) await noted;
     return toCaller(account);
+  }
+
+  /** Whether the password may be tried: false where it need not be, since it was right a moment ago. Errors: TOOMANYREQUESTS. */
+  async function mayTry(key: string, place: string, name: string, remoteAddress: string): Promise<boolean> {
+    try {
+      await loginFailures.check(name, remoteAddress);
+      return true;
+    } catch (error) {
+      // Somebody else's failures behind a shared address do not stop who is at work there.
+      if (error instanceof RegistryError && error.code === "TOOMANYREQUESTS" && memory.wasRightAt(key, place)) return false;
+      throw error;
+    }
   }
 
   // Requests that bring the same credentials from the same place together cost one hash, and one failure.
@@ -116,12 +129,13 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   ): Promise<boolean> {
     // Looked at again when its turn comes: others that waited before it may have locked the account by now.
     const isRight = await passwords.verify(secret, account?.secretHash, () => loginFailures.check(name, remoteAddress));
+    const place = `${name} ${addressGroup(remoteAddress)}`;
     if (!isRight || account === undefined) {
-      await loginFailures.record(name, remoteAddress);
+      memory.noteWrong(key, place);
+      await loginFailures.record(name, remoteAddress, secret);
       return false;
     }
-    remembered.set(key, clock.now());
-    loginFailures.recordSuccess(name, remoteAddress);
+    memory.noteRight(key, place);
     return true;
   }
 

@@ -1,21 +1,25 @@
 // Lock-out of who guesses passwords: counted in the database, so that replicas agree. Only failures write.
-// Not here: checking a password (authenticate.ts).
+// Not here: checking a password (authenticate.ts), where owners were seen (login-places.ts).
+import { createHmac, hkdfSync } from "node:crypto";
 import { isIPv6 } from "node:net";
 import { RegistryError } from "@berth/oci/errors";
-import { LRUCache } from "lru-cache";
-import type { Clock } from "../platform/clock.ts";
-import type { Database } from "../platform/database/database.ts";
+import { MINUTE_MS, type Clock } from "../platform/clock.ts";
+import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { createFreshCache } from "./fresh-cache.ts";
+import type { LoginPlaces } from "./login-places.ts";
 
 /** Failed logins of an account from an address. */
 export interface LoginFailures {
+  readonly rules: LockoutRules;
   /** Returns when the account may be tried from the address. Errors: TOOMANYREQUESTS with `retry-after`. */
   check(name: string, address: string): Promise<void>;
-  /** Counts a failure. */
-  record(name: string, address: string): Promise<void>;
-  /** Remembers, in this process only, that the account's owner was seen at the address. */
-  recordSuccess(name: string, address: string): void;
+  /** Counts a failure; the same secret from the same place again is no further one. */
+  record(name: string, address: string, secret: string): Promise<void>;
+  /** A failure that is known to have been counted. */
+  repeat(): void;
+  /** Remembers that the account's owner was seen at the address. */
+  recordSuccess(account: { readonly id: number; readonly name: string }, address: string): void | Promise<void>;
 }
 
 interface Limit {
@@ -25,8 +29,6 @@ interface Limit {
   readonly firstLockMs: number;
   readonly maxLockMs: number;
 }
-
-const MINUTE_MS = 60_000;
 
 /** How guessing is answered. */
 export interface LockoutRules {
@@ -42,30 +44,49 @@ export interface LockoutRules {
 /** A program gets about a dozen guesses an hour. */
 export const DEFAULT_LOCKOUT: LockoutRules = { freeFailures: 5, windowMs: 60 * MINUTE_MS, firstLockMs: 10_000, maxLockMs: 15 * MINUTE_MS };
 
-function limitsOf({ freeFailures, firstLockMs, maxLockMs }: LockoutRules): Readonly<Record<"pair" | "address" | "account", Limit>> {
+/**
+ * What failures are counted by. Guesses at an account are two kinds, each with half of what one would have: `fresh` are those from addresses that had
+ * failed at nothing, `account` the further ones. So whoever guesses from a few addresses shuts the account for these, and not for its owner elsewhere.
+ */
+const KINDS = ["address", "fresh", "account", "pair"] as const;
+type Kind = (typeof KINDS)[number];
+
+/** A lock that begins. */
+export interface LoginLock {
+  readonly kind: Kind;
+  readonly name: string;
+  readonly address: string;
+  readonly lockMs: number;
+}
+
+function limitsOf({ freeFailures, firstLockMs, maxLockMs }: LockoutRules): Readonly<Record<Kind, Limit>> {
+  // Guessing from many addresses. The lock is short, because it hits the owner too where he has not been seen before.
+  const half = { free: 10 * freeFailures, firstLockMs: 2 * firstLockMs, maxLockMs: Math.min(maxLockMs, 2 * MINUTE_MS) };
   return {
     pair: { free: freeFailures, firstLockMs, maxLockMs },
     // Many people can stand behind one address, so it takes many failures, of which each pair gives few.
     address: { free: 10 * freeFailures, firstLockMs, maxLockMs },
-    // Guessing from many addresses. The lock is short, because it hits the owner too where this process has not seen him lately.
-    account: { free: 20 * freeFailures, firstLockMs, maxLockMs: Math.min(maxLockMs, MINUTE_MS) },
+    fresh: half,
+    account: half,
   };
 }
 
 /** How old a lock's state may be: a guesser gets that long more on another replica. */
 const FRESH_MS = 500;
 const MAX_ENTRIES = 10_000;
-/** How long an address counts as the owner's after a login from it. */
-const KNOWN_GOOD_MS = 24 * 60 * MINUTE_MS;
 /** How often rows that count no longer are deleted. */
 const SWEEP_EVERY_MS = 10 * MINUTE_MS;
+/**
+ * Characters of the mark by which a wrong secret is known again: 24 bits under the master key. One guess in 16 million is not counted, and who has the
+ * database and the key learns next to nothing of what somebody mistyped.
+ */
+const MARK_LENGTH = 4;
 
-const findLocks = statement<{ subjects: string[]; now: number }>()("login_failure.locks", (db, p, tools) =>
+const findFailures = statement<{ subjects: string[] }>()("login_failure.find", (db, p, tools) =>
   db
     .selectFrom("login_failure")
-    .select(["subject", "locked_until"])
-    .where(({ ref }) => tools.inList(ref("subject"), p.subjects, "text"))
-    .where("locked_until", ">", p.now),
+    .select(["subject", "locked_until", "window_started_at"])
+    .where(({ ref }) => tools.inList(ref("subject"), p.subjects, "text")),
 );
 const count = statement<{ subject: string; now: number; windowStart: number }>()("login_failure.count", (db, p) =>
   db
@@ -100,18 +121,33 @@ const sweep = statement<{ before: number; now: number }>()("login_failure.sweep"
 );
 
 interface Locks {
-  readonly pair: number;
-  readonly address: number;
-  readonly account: number;
+  readonly pairUntil: number;
+  /** Of everybody at the address, and of guesses at the account from such addresses: nothing where the owner was seen there. */
+  readonly othersUntil: number;
+}
+
+/** What counting takes. */
+export interface LoginFailuresParts {
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly places: LoginPlaces;
+  readonly masterKey: Uint8Array;
+  readonly rules?: LockoutRules;
+  /** Called when a lock begins, and not when it is prolonged. */
+  readonly onLock?: (lock: LoginLock) => void;
 }
 
 /** Makes the counter. */
-export function createLoginFailures(options: { database: Database; clock: Clock; rules?: LockoutRules }): LoginFailures {
-  const { database, clock, rules = DEFAULT_LOCKOUT } = options;
+export function createLoginFailures(parts: LoginFailuresParts): LoginFailures {
+  const { database, clock, places, masterKey, rules = DEFAULT_LOCKOUT, onLock } = parts;
   const { windowMs, maxLockMs: longestLockMs } = rules;
   const limits = limitsOf(rules);
-  const knownGood = new LRUCache<string, number>({ max: MAX_ENTRIES });
+  const markKey = Buffer.from(hkdfSync("sha256", masterKey, new Uint8Array(), "berth login mark v1", 32));
   let sweptAt = clock.now();
+
+  // An end further off than any lock lasts was written before the clock was set back: counted, it would lock out for as long as that was.
+  const endOf = (row: { locked_until: number | null } | undefined, now: number): number =>
+    row === undefined || row.locked_until === null || row.locked_until - now > longestLockMs ? 0 : row.locked_until;
 
   // The key is the pair's: name, a space (which no name holds), address.
   const locks = createFreshCache<string, Locks>({
@@ -120,63 +156,88 @@ export function createLoginFailures(options: { database: Database; clock: Clock;
     clock,
     async load(pair) {
       const space = pair.indexOf(" ");
-      const subjects = subjectsOf(pair.slice(0, space), pair.slice(space + 1));
-      const rows = await database.all(findLocks, { subjects: [subjects.pair, subjects.address, subjects.account], now: clock.now() });
-      const until = (subject: string): number => rows.find((row) => row.subject === subject)?.locked_until ?? 0;
-      return { pair: until(subjects.pair), address: until(subjects.address), account: until(subjects.account) };
+      const [name, address] = [pair.slice(0, space), pair.slice(space + 1)];
+      const subjects = subjectsOf(name, address);
+      const rows = new Map((await database.all(findFailures, { subjects: Object.values(subjects) })).map((row) => [row.subject, row]));
+      const now = clock.now();
+      const atAddress = rows.get(subjects.address);
+      const isFresh = atAddress === undefined || atAddress.window_started_at <= now - windowMs;
+      const ofAccount = rows.get(isFresh ? subjects.fresh : subjects.account);
+      const othersUntil = Math.max(endOf(atAddress, now), endOf(ofAccount, now));
+      // Failures on the account from the place itself count there all the same.
+      const isKnown = othersUntil > now && (await places.isKnown(name, address));
+      return { pairUntil: endOf(rows.get(subjects.pair), now), othersUntil: isKnown ? 0 : othersUntil };
     },
   });
 
+  /** One failure more of a kind; gives how many there are now. */
+  async function add(tx: Executor, kind: Kind, subject: string, now: number): Promise<{ failures: number; lockMs: number }> {
+    const { failures } = (await tx.first(count, { subject, now, windowStart: now - windowMs }))!;
+    const { free, firstLockMs, maxLockMs } = limits[kind];
+    if (failures < free) return { failures, lockMs: 0 };
+    const lockMs = Math.min(maxLockMs, firstLockMs * 2 ** Math.min(failures - free, 30));
+    await tx.run(lock, { subject, lockedUntil: now + lockMs }, 1);
+    return { failures, lockMs };
+  }
+
   return {
+    rules,
     async check(name, remoteAddress) {
-      const pair = `${name} ${addressGroup(remoteAddress)}`;
-      const found = locks.get(pair);
-      const { pair: pairUntil, address, account } = found instanceof Promise ? await found : found;
+      const found = locks.get(`${name} ${addressGroup(remoteAddress)}`);
+      const { pairUntil, othersUntil } = found instanceof Promise ? await found : found;
       const now = clock.now();
-      const seenAt = knownGood.get(pair);
-      const isKnownGood = seenAt !== undefined && now - seenAt < KNOWN_GOOD_MS;
-      // Where the owner logged in before, other people's failures do not lock him out; failures on his own account from there do.
-      const until = isKnownGood ? pairUntil : Math.max(pairUntil, address, account);
-      // An end further off than any lock lasts was written before the clock was set back: counted, it would lock out for as long as that was.
-      if (until > now && until - now <= longestLockMs) {
-        throw new RegistryError("TOOMANYREQUESTS", {
-          message: "too many failed logins",
-          headers: { "retry-after": String(Math.ceil((until - now) / 1000)) },
-        });
-      }
+      const until = Math.max(pairUntil, othersUntil);
+      if (until <= now) return;
+      const seconds = Math.ceil((until - now) / 1000);
+      throw new RegistryError("TOOMANYREQUESTS", {
+        message: `too many failed logins: try again in ${seconds} ${seconds === 1 ? "second" : "seconds"}`,
+        headers: { "retry-after": String(seconds) },
+      });
     },
-    async record(name, remoteAddress) {
+    async record(name, remoteAddress, secret) {
       const address = addressGroup(remoteAddress);
       const subjects = subjectsOf(name, address);
+      const mark = createHmac("sha256", markKey).update(`${name} ${address} ${secret}`).digest("base64url").slice(0, MARK_LENGTH);
       const now = clock.now();
       // Not durable: a power cut that undoes the last failures helps nobody to guess.
-      await database.transaction(
+      const begun = await database.transaction(
         async (tx) => {
+          const locked: LoginLock[] = [];
+          const tried = await tx.first(count, { subject: `secret:${name} ${address} ${mark}`, now, windowStart: now - windowMs });
+          // A program with an old password tries it again and again, on every replica: it guesses once.
+          if (tried!.failures > 1) return locked;
           // Always in this order, so that transactions do not wait for each other in a circle.
-          for (const kind of ["account", "address", "pair"] as const) {
-            const subject = subjects[kind];
-            const { failures } = (await tx.first(count, { subject, now, windowStart: now - windowMs }))!;
-            const { free, firstLockMs, maxLockMs } = limits[kind];
-            if (failures < free) continue;
-            const lockMs = Math.min(maxLockMs, firstLockMs * 2 ** Math.min(failures - free, 30));
-            await tx.run(lock, { subject, lockedUntil: now + lockMs }, 1);
+          const atAddress = await add(tx, "address", subjects.address, now);
+          const ofAccount = atAddress.failures === 1 ? "fresh" : "account";
+          const added = {
+            address: atAddress,
+            [ofAccount]: await add(tx, ofAccount, subjects[ofAccount], now),
+            pair: await add(tx, "pair", subjects.pair, now),
+          };
+          for (const kind of KINDS) {
+            const { failures = 0, lockMs = 0 } = added[kind] ?? {};
+            if (failures === limits[kind].free) locked.push({ kind, name, address, lockMs });
           }
-          if (now - sweptAt >= SWEEP_EVERY_MS) await tx.run(sweep, { before: now - windowMs, now }, { any: "as many as have ended" });
+          if (now - sweptAt >= SWEEP_EVERY_MS) await tx.run(sweep, { before: now - windowMs, now }, { any: "what counts no longer" });
+          return locked;
         },
         { durable: false },
       );
       if (now - sweptAt >= SWEEP_EVERY_MS) sweptAt = now;
       // All pairs: the address or the account may be locked now.
       locks.clear();
+      for (const each of begun) onLock?.(each);
     },
-    recordSuccess(name, remoteAddress) {
-      knownGood.set(`${name} ${addressGroup(remoteAddress)}`, clock.now());
+    repeat: () => undefined,
+    recordSuccess(account, remoteAddress) {
+      const noted = places.note(account, addressGroup(remoteAddress));
+      return noted instanceof Promise ? noted.then(() => locks.clear()) : undefined;
     },
   };
 }
 
-function subjectsOf(name: string, address: string): Record<"pair" | "address" | "account", string> {
-  return { pair: `pair:${name} ${address}`, address: `address:${address}`, account: `account:${name}` };
+function subjectsOf(name: string, address: string): Record<Kind, string> {
+  return { pair: `pair:${name} ${address}`, address: `address:${address}`, fresh: `fresh:${name}`, account: `account:${name}` };
 }
 
 /** What counts as one address: an IPv4 address, or an IPv6 /64, which is what one customer gets. */

@@ -5,15 +5,24 @@ import { createAccounts, type Accounts } from "../access/accounts.ts";
 import { createAuthenticator, type Authenticator } from "../access/authenticate.ts";
 import { createAuthorizer, type Authorizer } from "../access/authorize.ts";
 import { bootstrap } from "../access/bootstrap.ts";
-import { createLoginFailures, type LoginFailures } from "../access/login-failures.ts";
+import { createLoginFailures, type LoginFailures, type LoginLock } from "../access/login-failures.ts";
+import { createLoginPlaces } from "../access/login-places.ts";
 import { createPasswordHasher, type PasswordHasher } from "../access/secrets.ts";
 import { createSigningKeys } from "../access/signing-keys.ts";
 import { createTokens, type Tokens } from "../access/tokens.ts";
 import { traceAuthenticator, traceAuthorizer } from "../access/traced-access.ts";
-import { countLoginFailures } from "../http/server-metrics.ts";
+import { countLoginFailures, countLoginLocks } from "../http/server-metrics.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import { defaultProjectOf, type Foundation, type Surroundings } from "./foundation.ts";
+
+/** What a lock says of itself when it begins. */
+const LOCK_WARNINGS: Readonly<Record<LoginLock["kind"], string>> = {
+  pair: "too many wrong passwords for an account from one address: it is locked there for a while",
+  address: "too many wrong passwords from one address: it is locked for a while but for accounts that logged in from there",
+  account: "an account is guessed at: it is locked for a while where others failed before",
+  fresh: "an account is guessed at from many addresses: it is locked for a while but where its owner logged in before",
+};
 
 /** Who may. */
 export interface Access {
@@ -30,7 +39,7 @@ export type KeepAdminPassword = (password: string) => Promise<void>;
 
 /** Builds it. Errors: `StartupError` where the secret key is not this database's; REQUEST_INVALID for a configured password that is none. */
 export async function openAccess(
-  { config, masterKey, tracing }: Surroundings,
+  { config, masterKey, tracing, logger }: Surroundings,
   { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,
   keepAdminPassword?: KeepAdminPassword,
 ): Promise<Access> {
@@ -64,7 +73,29 @@ export async function openAccess(
     firstLockMs: lockout.firstLockSeconds * SECOND_MS,
     maxLockMs: lockout.maxLockSeconds * SECOND_MS,
   };
-  const loginFailures = countLoginFailures(createLoginFailures({ database, clock, rules }), metrics);
+  const places = createLoginPlaces({
+    database,
+    clock,
+    masterKey,
+    onError: (error) =>
+      logger.warn({ err: error }, "a login's place could not be kept: the account may be locked there by others' failures"),
+  });
+  const locks = countLoginLocks(metrics);
+  const loginFailures = countLoginFailures(
+    createLoginFailures({
+      database,
+      clock,
+      places,
+      masterKey,
+      rules,
+      onLock({ kind, name, address, lockMs }) {
+        locks.count(kind);
+        const subject = kind === "address" ? { address } : kind === "pair" ? { account: name, address } : { account: name };
+        logger.warn({ ...subject, lockedForMs: lockMs }, LOCK_WARNINGS[kind]);
+      },
+    }),
+    metrics,
+  );
   const plainAuthenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
   const authenticator = tracing === undefined ? plainAuthenticator : traceAuthenticator(plainAuthenticator, tracing);
   const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword, defaultProject });

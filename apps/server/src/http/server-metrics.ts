@@ -1,7 +1,7 @@
 // The numbers of a running server that somebody else holds: who is connected, what waits, whether the backends answer, when the certificate
 // ends. Read when the page is. Not here: what is counted as it happens (platform/metrics.ts), what the numbers mean (docs/guide/metrics.md).
 import { RegistryError } from "@berth/oci/errors";
-import type { LoginFailures } from "../access/login-failures.ts";
+import type { LoginFailures, LoginLock } from "../access/login-failures.ts";
 import type { Config } from "../config.ts";
 import type { Database } from "../platform/database/database.ts";
 import type { Metrics } from "../platform/metrics.ts";
@@ -148,9 +148,22 @@ export function countLoginFailures(failures: LoginFailures, metrics: Metrics): L
         throw error;
       }
     },
-    record(name, address) {
+    record(name, address, secret) {
       wrong++;
-      return failures.record(name, address);
+      return failures.record(name, address, secret);
+    },
+    repeat() {
+      wrong++;
+      failures.repeat();
     },
   };
+}
+
+/** Counts locks as they begin, by what they lock. */
+export function countLoginLocks(metrics: Metrics): { count(kind: LoginLock["kind"]): void } {
+  const begun: Record<LoginLock["kind"], number> = { pair: 0, address: 0, account: 0, fresh: 0 };
+  metrics.addCounters("login_locks_total", "Locks that began after wrong passwords, by what they lock.", () =>
+    Object.entries(begun).map(([kind, value]) => ({ labels: { kind }, value })),
+  );
+  return { count: (kind) => void begun[kind]++ };
 }

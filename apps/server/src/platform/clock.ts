@@ -8,6 +8,7 @@ export interface Clock {
 
 /** The settings count in seconds and days, the program in milliseconds. */
 export const SECOND_MS = 1000;
+export const MINUTE_MS = 60_000;
 export const HOUR_MS = 3_600_000;
 
 /** The machine's clock. */

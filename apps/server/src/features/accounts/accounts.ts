@@ -137,7 +137,7 @@ export function createUsers(parts: UsersParts): Users {
       await loginFailures.check(account.name, remoteAddress);
       const isRight = await passwords.verify(currentPassword, account.secretHash, () => loginFailures.check(account.name, remoteAddress));
       if (!isRight) {
-        await loginFailures.record(account.name, remoteAddress);
+        await loginFailures.record(account.name, remoteAddress, currentPassword);
         throw new ApiError("PASSWORD_WRONG");
       }
       const secretHash = await passwords.hash(newPassword);

@@ -186,11 +186,18 @@ export interface SigningKeyTable {
 }
 
 export interface LoginFailureTable {
-  /** Who is guessed at, and from where: `pair:NAME ADDRESS`, `address:ADDRESS` or `account:NAME`. */
+  /** Who is guessed at, and from where: `pair:NAME ADDRESS`, `address:ADDRESS`, `fresh:NAME`, `account:NAME`; or a guess, `secret:NAME ADDRESS MARK`. */
   subject: string;
   failures: number;
   window_started_at: number;
   locked_until: number | null;
+}
+
+/** Where an account logged in: a keyed hash of its name and the address. */
+export interface LoginPlaceTable {
+  place: string;
+  account_id: number;
+  seen_at: number;
 }
 
 /** A named piece of work that one process at a time may do. `fence` rises with every new holder. */
@@ -230,6 +237,7 @@ export interface Schema {
   robot_scope: RobotScopeTable;
   signing_key: SigningKeyTable;
   login_failure: LoginFailureTable;
+  login_place: LoginPlaceTable;
   job_lease: JobLeaseTable;
   migration: MigrationTable;
 }

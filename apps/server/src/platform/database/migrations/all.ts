@@ -9,7 +9,7 @@ import { collection } from "./0006-collection.ts";
 import { damage } from "./0007-damage.ts";
 import { checks } from "./0008-checks.ts";
 
-export const migrations: readonly Migration[] = [core, access, scale, usage, usageFill, collection, damage, checks];
+export const migrations: readonly Migration[] = [core, access, scale, usage, usageFill, collection, damage, checks, loginPlaces];
 
 /**
  * The versions that releases have brought databases to, oldest first: what `migrate --to` takes besides this program's own. A release adds its
