@@ -8,6 +8,7 @@ import { usageFill } from "./0005-usage-fill.ts";
 import { collection } from "./0006-collection.ts";
 import { damage } from "./0007-damage.ts";
 import { checks } from "./0008-checks.ts";
+import { loginPlaces } from "./0009-login-places.ts";
 
 export const migrations: readonly Migration[] = [core, access, scale, usage, usageFill, collection, damage, checks, loginPlaces];
 
