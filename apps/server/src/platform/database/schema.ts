@@ -208,6 +208,41 @@ export interface JobLeaseTable {
   expires_at: number;
 }
 
+/** A piece of work that is done later, or again and again. */
+export interface JobTable {
+  id: Generated<number>;
+  kind: string;
+  /** What it is about; unique among those of its kind that wait, and among those that run. */
+  subject: string;
+  /** 0: no project's. */
+  project_id: number;
+  priority: number;
+  /** JSON. */
+  payload: string;
+  state: "waiting" | "ready" | "running" | "succeeded" | "failed" | "cancelled";
+  /** Waiting: when it is due. Running: when its lease ends. Ended: when it is forgotten. */
+  due_at: number;
+  attempt: number;
+  /** Rises each time that a process takes it. */
+  fence: number;
+  holder: string | null;
+  is_cancelled: number;
+  done: number | null;
+  total: number | null;
+  error: string | null;
+  created_at: number;
+  started_at: number | null;
+  ended_at: number | null;
+}
+
+/** What a job says to whoever looks at it. */
+export interface JobLineTable {
+  job_id: number;
+  number: number;
+  at: number;
+  line: string;
+}
+
 export interface MigrationTable {
   id: number;
   name: string;
@@ -239,5 +274,7 @@ export interface Schema {
   login_failure: LoginFailureTable;
   login_place: LoginPlaceTable;
   job_lease: JobLeaseTable;
+  job: JobTable;
+  job_line: JobLineTable;
   migration: MigrationTable;
 }

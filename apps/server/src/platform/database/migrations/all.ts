@@ -9,8 +9,9 @@ import { collection } from "./0006-collection.ts";
 import { damage } from "./0007-damage.ts";
 import { checks } from "./0008-checks.ts";
 import { loginPlaces } from "./0009-login-places.ts";
+import { jobs } from "./0010-jobs.ts";
 
-export const migrations: readonly Migration[] = [core, access, scale, usage, usageFill, collection, damage, checks, loginPlaces];
+export const migrations: readonly Migration[] = [core, access, scale, usage, usageFill, collection, damage, checks, loginPlaces, jobs];
 
 /**
  * The versions that releases have brought databases to, oldest first: what `migrate --to` takes besides this program's own. A release adds its

@@ -1,0 +1,85 @@
+// What a kind of job is: how it is run, retried and repeated; and what a running job may ask for. Not here: the table of jobs (job-store.ts),
+// who runs them and when (job-runner.ts), the kinds themselves (compose/jobs.ts).
+import type { Executor } from "../platform/database/database.ts";
+
+/** How a failed job is tried again. */
+export interface RetryPolicy {
+  /** Attempts in all; after the last one the job counts as failed, and stays to be seen. */
+  readonly attempts: number;
+  /** The delay before the second attempt; it doubles with each, up to the most, and half of it is chance. */
+  readonly firstDelayMs: number;
+  readonly maxDelayMs: number;
+}
+
+/** When a kind repeats by itself: one job of it is always there, for the whole registry. */
+export interface JobSchedule {
+  /** From the end of one run to the beginning of the next. */
+  readonly everyMs: number;
+  /** Up to so much more, by chance, so that kinds and registries do not run in step. */
+  readonly jitterMs: number;
+}
+
+/** One kind of job. */
+export interface JobKind {
+  /** Its name in the table and in metrics. */
+  readonly kind: string;
+  /** Jobs of it that one process runs at once. */
+  readonly concurrency: number;
+  /** A run that takes longer is told to end, and counts as failed. */
+  readonly timeoutMs: number;
+  readonly retry: RetryPolicy;
+  readonly schedule?: JobSchedule;
+  /** Does the work. What it throws is kept as the job's error. */
+  run(job: RunningJob): Promise<JobOutcome | void>;
+}
+
+/** What a run may say besides that it ended: `more` runs the job again soon, after others had their turn. */
+export type JobOutcome = "more";
+
+/** A job that runs. */
+export interface RunningJob {
+  readonly id: number;
+  readonly subject: string;
+  /** 0: no project's. */
+  readonly projectId: number;
+  readonly payload: unknown;
+  /** 1 for the first. */
+  readonly attempt: number;
+  /** Aborted when the job is cancelled, has run too long, was given to another process, or when this process stops. */
+  readonly signal: AbortSignal;
+  /** How far it is. Written with the next renewal of the lease, a few seconds later at most. */
+  report(done: number, total: number | undefined): void;
+  /** A line for whoever looks at the job; the newest are kept. */
+  log(line: string): void;
+  /**
+   * Inside a transaction of the job: throws where another process has the job by now, so that a run that was held still cannot write over
+   * its successor's work.
+   */
+  holdIn(tx: Executor): Promise<void>;
+}
+
+/** A job to be done. */
+export interface NewJob {
+  readonly kind: string;
+  /** What it is about. While one of the kind with this subject waits, asking for another changes nothing but when it is due. */
+  readonly subject: string;
+  /** Whose turn it takes; 0 for nobody's. */
+  readonly projectId?: number;
+  /** Lower ones first, within a project. 100 where it is not given. */
+  readonly priority?: number;
+  /** Kept as JSON. */
+  readonly payload?: unknown;
+  /** Not before then; now where it is not given. */
+  readonly dueAt?: number;
+}
+
+/** The state of a job. `waiting`: until it is due. `ready`: until a process takes it. */
+export type JobState = "waiting" | "ready" | "running" | "succeeded" | "failed" | "cancelled";
+
+/** Thrown by `holdIn`: the run is no longer the job's. */
+export class JobLostError extends Error {
+  override readonly name = "JobLostError";
+  constructor(id: number) {
+    super(`job ${id} was given to another process, or cancelled`);
+  }
+}

@@ -1,0 +1,282 @@
+// Runs jobs for as long as the process lives: takes what is ready, a project after the other, renews the leases of what runs, and gives work
+// back that others have let go. Any number of processes may do so on one database. Not here: the table (job-store.ts), the kinds.
+import type { Clock } from "../platform/clock.ts";
+import { JobLostError, type JobKind, type RunningJob } from "./job-kinds.ts";
+import type { JobStore, TakenJob } from "./job-store.ts";
+
+/** What the runner needs. */
+export interface JobRunnerParts {
+  readonly store: JobStore;
+  readonly kinds: readonly JobKind[];
+  readonly clock: Clock;
+  /** This process's name in the table. */
+  readonly holder: string;
+  /** Nobody else works on the database: what a process before this one had is free at once. */
+  readonly isAlone: boolean;
+  /** A job that failed for good, or something of the runner's own. */
+  readonly onError: (error: unknown, job: TakenJob | undefined) => void;
+  /** A job that ended, for metrics; seconds that the run took. */
+  readonly onEnd?: (kind: string, result: "succeeded" | "failed" | "retried" | "cancelled" | "lost", seconds: number) => void;
+  /** Shows runs in traces. */
+  readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
+}
+
+/** The runner. */
+export interface JobRunner {
+  /** Begins; resolves when what repeats has its job. */
+  start(): Promise<void>;
+  /** Takes nothing more, tells what runs to end, and resolves when it has. */
+  stop(): Promise<void>;
+  /** There may be something to do: call it after the commit that asked for a job. */
+  wake(): void;
+}
+
+/** A holder that says nothing for so long has lost its jobs. */
+export const LEASE_MS = 30_000;
+const RENEW_EVERY_MS = 10_000;
+/** Jobs of other processes, and what becomes due, are found within this time. */
+const POLL_MS = 1_000;
+/** Ended jobs are forgotten this often. */
+const FORGET_EVERY_MS = 60_000;
+/** What stops with the process is begun again without delay. */
+const STOPPED = "the process stops";
+
+/** Makes the runner; nothing runs before `start`. */
+export function createJobRunner(parts: JobRunnerParts): JobRunner {
+  const { store, clock, holder, onError, onEnd, traced } = parts;
+  const kinds = new Map(parts.kinds.map((kind) => [kind.kind, kind]));
+  const running = new Map<
+    number,
+    { readonly job: TakenJob; readonly abort: AbortController; progress: { done?: number; total?: number } }
+  >();
+  const runs = new Set<Promise<void>>();
+  const countOf = new Map<string, number>();
+  /** Whose turn was last, for each kind. */
+  const turns = new Map<string, number>();
+  let isStopping = false;
+  let looping: Promise<void> | undefined;
+  let renewing: NodeJS.Timeout | undefined;
+  let wakeUp: (() => void) | undefined;
+  let wasWoken = false;
+  let forgotAt = -Infinity;
+
+  function wake(): void {
+    wasWoken = true;
+    wakeUp?.();
+  }
+
+  async function rest(): Promise<void> {
+    if (wasWoken || isStopping) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, POLL_MS);
+      wakeUp = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    wakeUp = undefined;
+  }
+
+  /** Takes jobs of a kind for its free places: one project after the other, so that a long queue of one holds up nobody else's. */
+  async function takeOf(kind: JobKind): Promise<void> {
+    let free = kind.concurrency - (countOf.get(kind.kind) ?? 0);
+    let after = turns.get(kind.kind) ?? -1;
+    let hasWrapped = false;
+    let tookSinceWrap = true;
+    while (free > 0 && !isStopping) {
+      const projectId = await store.nextProject(kind.kind, after);
+      if (projectId === undefined) {
+        // Round the circle again as long as it gives something.
+        if (after === -1 || (hasWrapped && !tookSinceWrap)) return;
+        after = -1;
+        hasWrapped = true;
+        tookSinceWrap = false;
+        continue;
+      }
+      const now = clock.now();
+      const taken = await store.take(kind.kind, projectId, 1, { holder, until: now + LEASE_MS, now });
+      for (const job of taken) begin(kind, job);
+      if (taken.length > 0) tookSinceWrap = true;
+      free -= taken.length;
+      after = projectId;
+      turns.set(kind.kind, after);
+    }
+  }
+
+  function begin(kind: JobKind, job: TakenJob): void {
+    countOf.set(kind.kind, (countOf.get(kind.kind) ?? 0) + 1);
+    const run = runOne(kind, job)
+      .catch((error: unknown) => onError(error, job))
+      .finally(() => {
+        runs.delete(run);
+        running.delete(job.id);
+        countOf.set(kind.kind, countOf.get(kind.kind)! - 1);
+        wake();
+      });
+    runs.add(run);
+  }
+
+  async function runOne(kind: JobKind, job: TakenJob): Promise<void> {
+    const abort = new AbortController();
+    const entry = { job, abort, progress: {} as { done?: number; total?: number } };
+    running.set(job.id, entry);
+    const startedAt = performance.now();
+    const timer = setTimeout(() => abort.abort(new Error(`it took longer than ${kind.timeoutMs} ms`)), kind.timeoutMs);
+    const lines: Promise<void>[] = [];
+    const view: RunningJob = {
+      id: job.id,
+      subject: job.subject,
+      projectId: job.projectId,
+      payload: JSON.parse(job.payload) as unknown,
+      attempt: job.attempt,
+      signal: abort.signal,
+      report(done, total) {
+        entry.progress = total === undefined ? { done } : { done, total };
+      },
+      log(line) {
+        lines.push(store.addLine(job, line, clock.now()).catch((error: unknown) => onError(error, job)));
+      },
+      async holdIn(tx) {
+        if (!(await store.holds(tx, job))) throw new JobLostError(job.id);
+      },
+    };
+    let outcome: "more" | undefined;
+    let failure: unknown;
+    try {
+      const run = (): Promise<"more" | undefined> => kind.run(view).then((result) => result ?? undefined);
+      outcome = await (traced === undefined ? run() : traced(`job ${kind.kind}`, run));
+    } catch (error) {
+      failure = error ?? new Error("it failed without an error");
+    } finally {
+      clearTimeout(timer);
+      await Promise.all(lines);
+    }
+    const result = await settle(kind, job, abort.signal, outcome, failure);
+    onEnd?.(kind.kind, result, (performance.now() - startedAt) / 1000);
+  }
+
+  /** Writes down what became of a run. */
+  async function settle(
+    kind: JobKind,
+    job: TakenJob,
+    signal: AbortSignal,
+    outcome: "more" | undefined,
+    failure: unknown,
+  ): Promise<"succeeded" | "failed" | "retried" | "cancelled" | "lost"> {
+    const now = clock.now();
+    if (signal.reason === LOST || failure instanceof JobLostError) return "lost";
+    if (signal.reason === CANCELLED && kind.schedule === undefined) {
+      return (await store.end(job, "cancelled", undefined, now)) ? "cancelled" : "lost";
+    }
+    if (failure === undefined || (signal.aborted && signal.reason === STOPPED)) {
+      const next = failure !== undefined ? now : nextOf(kind, outcome, now);
+      // An attempt that the process's end cut short is none.
+      const attempt = failure !== undefined ? job.attempt - 1 : 0;
+      if (next !== undefined && (await store.putBack(job, next, attempt, undefined))) {
+        return failure === undefined ? "succeeded" : "retried";
+      }
+      return (await store.end(job, "succeeded", undefined, now)) ? "succeeded" : "lost";
+    }
+    const error = signal.aborted && signal.reason instanceof Error ? signal.reason : failure;
+    return giveBack(kind, job, error, now);
+  }
+
+  /** When it runs next, where it does. */
+  function nextOf(kind: JobKind, outcome: "more" | undefined, now: number): number | undefined {
+    if (outcome === "more") return now;
+    const { schedule } = kind;
+    return schedule === undefined ? undefined : now + schedule.everyMs + Math.floor(Math.random() * schedule.jitterMs);
+  }
+
+  async function giveBack(kind: JobKind, job: TakenJob, error: unknown, now: number): Promise<"failed" | "retried" | "lost"> {
+    const { attempts, firstDelayMs, maxDelayMs } = kind.retry;
+    const text = error instanceof Error ? error.message : String(error);
+    // What repeats never ends: it is tried again for ever.
+    if (job.attempt < attempts || kind.schedule !== undefined) {
+      const most = Math.min(maxDelayMs, firstDelayMs * 2 ** Math.min(job.attempt - 1, 30));
+      const delayMs = most / 2 + Math.random() * (most / 2);
+      if (kind.schedule !== undefined) onError(error, job);
+      if (await store.putBack(job, now + Math.ceil(delayMs), job.attempt, text)) return "retried";
+    }
+    if (!(await store.end(job, "failed", text, now))) return "lost";
+    onError(error, job);
+    return "failed";
+  }
+
+  /** What processes that died or hang had. */
+  async function giveBackExpired(): Promise<void> {
+    const now = clock.now();
+    for (const job of await store.listExpired(now)) {
+      const kind = kinds.get(job.kind);
+      // A kind of another version: its own processes look after it.
+      if (kind === undefined) continue;
+      await giveBack(kind, job, new Error("the process that had it died, hung, or was cut off"), now);
+    }
+  }
+
+  async function cycle(): Promise<void> {
+    wasWoken = false;
+    const now = clock.now();
+    await giveBackExpired();
+    if ((await store.promote(now)) > 0) wasWoken = true;
+    if (performance.now() - forgotAt > FORGET_EVERY_MS) {
+      forgotAt = performance.now();
+      while ((await store.forget(now)) > 0 && !isStopping);
+    }
+    for (const kind of kinds.values()) await takeOf(kind);
+  }
+
+  async function renewAll(): Promise<void> {
+    for (const entry of running.values()) {
+      try {
+        const state = await store.renew(entry.job, clock.now() + LEASE_MS, entry.progress);
+        if (state === "lost") entry.abort.abort(LOST);
+        else if (state === "cancelled") entry.abort.abort(CANCELLED);
+      } catch (error) {
+        onError(error, entry.job);
+      }
+    }
+  }
+
+  function scheduleRenewal(): void {
+    renewing = setTimeout(() => {
+      void renewAll().finally(() => {
+        if (renewing !== undefined) scheduleRenewal();
+      });
+    }, RENEW_EVERY_MS);
+  }
+
+  async function loop(): Promise<void> {
+    while (!isStopping) {
+      try {
+        await cycle();
+      } catch (error) {
+        onError(error, undefined);
+      }
+      await rest();
+    }
+  }
+
+  return {
+    wake,
+    async start() {
+      const now = clock.now();
+      if (parts.isAlone) await store.endLeases(now);
+      for (const { kind, schedule } of kinds.values()) if (schedule !== undefined) await store.ensureRepeating(kind, now, now);
+      scheduleRenewal();
+      looping ??= loop();
+    },
+    async stop() {
+      isStopping = true;
+      wake();
+      await looping;
+      for (const { abort } of running.values()) abort.abort(STOPPED);
+      await Promise.all(runs);
+      clearTimeout(renewing);
+      renewing = undefined;
+    },
+  };
+}
+
+const LOST = "given to another process";
+const CANCELLED = "cancelled";

@@ -1,0 +1,455 @@
+// The table of jobs: asked for, taken under a lease, kept, ended, and forgotten after a while. Each statement is bounded by a limit or a key.
+// Not here: running them (job-runner.ts).
+import { type Executor, ON_FULL_DISK, type Database } from "../platform/database/database.ts";
+import { sql } from "kysely";
+import { statement } from "../platform/database/statement.ts";
+import type { JobState, NewJob } from "./job-kinds.ts";
+
+const USUAL_PRIORITY = 100;
+/** Errors and lines longer than this are cut: they are for people. */
+const MAX_TEXT = 2000;
+/** Lines that a job keeps; older ones go. */
+const MAX_LINES = 200;
+/** Rows that one statement of upkeep takes. */
+const BATCH = 500;
+/** How long an ended job is to be seen. */
+const KEPT_MS: Readonly<Record<"succeeded" | "failed" | "cancelled", number>> = {
+  succeeded: 24 * 3_600_000,
+  failed: 30 * 24 * 3_600_000,
+  cancelled: 7 * 24 * 3_600_000,
+};
+
+/** A job that was taken: who holds it knows its fence. */
+export interface TakenJob {
+  readonly id: number;
+  readonly kind: string;
+  readonly subject: string;
+  readonly projectId: number;
+  readonly payload: string;
+  readonly attempt: number;
+  readonly fence: number;
+}
+
+/** A job as people see it. */
+export interface JobView {
+  readonly id: number;
+  readonly kind: string;
+  readonly subject: string;
+  readonly projectId: number;
+  readonly state: JobState;
+  readonly dueAt: number;
+  readonly attempt: number;
+  readonly done: number | null;
+  readonly total: number | null;
+  readonly error: string | null;
+}
+
+interface PutParameters extends Record<string, string | number> {
+  kind: string;
+  subject: string;
+  projectId: number;
+  priority: number;
+  payload: string;
+  state: string;
+  dueAt: number;
+  now: number;
+}
+
+// The conflict's condition has to be the index's own, to the letter: PostgreSQL finds no index behind a parameter.
+const isOpen = sql<boolean>`state in ('waiting', 'ready')`;
+
+// One that waits is the same job: due when the sooner of the two wants it, with what the later one brings.
+const put = statement<PutParameters>()("jobs.put", (db, p) =>
+  db
+    .insertInto("job")
+    .values({
+      kind: p.kind,
+      subject: p.subject,
+      project_id: p.projectId,
+      priority: p.priority,
+      payload: p.payload,
+      state: p.state as never,
+      due_at: p.dueAt,
+      attempt: 0,
+      fence: 0,
+      is_cancelled: 0,
+      created_at: p.now,
+    })
+    .onConflict((conflict) =>
+      conflict
+        .columns(["kind", "subject"])
+        .where(isOpen)
+        .doUpdateSet((eb) => ({
+          payload: eb.ref("excluded.payload"),
+          due_at: eb
+            .case()
+            .when("excluded.due_at", "<", eb.ref("job.due_at"))
+            .then(eb.ref("excluded.due_at"))
+            .else(eb.ref("job.due_at"))
+            .end(),
+        })),
+    ),
+);
+
+const findOpen = statement<{ kind: string }>()("jobs.findOpen", (db, p) =>
+  db
+    .selectFrom("job")
+    .select("id")
+    .where("kind", "=", p.kind)
+    .where("subject", "=", "")
+    .where("state", "in", ["waiting", "ready", "running"])
+    .limit(1),
+);
+
+const nextProject = statement<{ kind: string; after: number }>()("jobs.nextProject", (db, p) =>
+  db
+    .selectFrom("job")
+    .select("project_id")
+    .where("kind", "=", p.kind)
+    .where("state", "=", sql.lit("ready"))
+    .where("project_id", ">", p.after)
+    .orderBy("project_id")
+    .limit(1),
+);
+
+const lockReady = statement<{ kind: string; projectId: number; limit: number }>()("jobs.lockReady", (db, p, tools) =>
+  db
+    .selectFrom("job")
+    .select("id")
+    .where("kind", "=", p.kind)
+    .where("state", "=", sql.lit("ready"))
+    .where("project_id", "=", p.projectId)
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom("job as other")
+            .select("other.id")
+            .whereRef("other.kind", "=", "job.kind")
+            .whereRef("other.subject", "=", "job.subject")
+            .where("other.state", "=", sql.lit("running")),
+        ),
+      ),
+    )
+    .orderBy("priority")
+    .orderBy("id")
+    .limit(p.limit)
+    .modifyEnd(tools.lock("update skip locked")),
+);
+
+const take = statement<{ ids: number[]; holder: string; leaseUntil: number; now: number }>()("jobs.take", (db, p, tools) =>
+  db
+    .updateTable("job")
+    .set((eb) => ({
+      state: "running",
+      holder: p.holder,
+      fence: eb("fence", "+", eb.lit(1)),
+      attempt: eb("attempt", "+", eb.lit(1)),
+      due_at: p.leaseUntil,
+      started_at: p.now,
+      done: null,
+      total: null,
+    }))
+    .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint"))
+    .where("state", "=", "ready")
+    .returning(["id", "kind", "subject", "project_id", "payload", "attempt", "fence"]),
+);
+
+type Held = { id: number; fence: number };
+
+const renew = statement<Held & { leaseUntil: number; done: number | null; total: number | null }>()("jobs.renew", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ due_at: p.leaseUntil, done: p.done, total: p.total })
+    .where("id", "=", p.id)
+    .where("fence", "=", p.fence)
+    .where("state", "=", "running")
+    .returning("is_cancelled"),
+);
+
+const hold = statement<Held>()("jobs.hold", (db, p, tools) =>
+  db
+    .selectFrom("job")
+    .select("id")
+    .where("id", "=", p.id)
+    .where("fence", "=", p.fence)
+    .where("state", "=", "running")
+    .modifyEnd(tools.lock("update")),
+);
+
+const end = statement<Held & { state: string; keptUntil: number; error: string | null; now: number }>()("jobs.end", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ state: p.state as never, due_at: p.keptUntil, ended_at: p.now, error: p.error, holder: null })
+    .where("id", "=", p.id)
+    .where("fence", "=", p.fence)
+    .where("state", "=", "running")
+    .returning("id"),
+);
+
+// Nothing where another job of the subject waits already: that one is what comes next.
+const putBack = statement<Held & { dueAt: number; attempt: number; error: string | null }>()("jobs.putBack", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ state: "waiting", due_at: p.dueAt, attempt: p.attempt, error: p.error, holder: null, is_cancelled: 0 })
+    .where("id", "=", p.id)
+    .where("fence", "=", p.fence)
+    .where("state", "=", "running")
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom("job as other")
+            .select("other.id")
+            .whereRef("other.kind", "=", "job.kind")
+            .whereRef("other.subject", "=", "job.subject")
+            .where(sql<boolean>`other.state in ('waiting', 'ready')`),
+        ),
+      ),
+    )
+    .returning("id"),
+);
+
+const promote = statement<{ now: number }>()("jobs.promote", (db, p, tools) =>
+  db
+    .updateTable("job")
+    .set({ state: "ready" })
+    .where("state", "=", "waiting")
+    .where("id", "in", (eb) =>
+      eb
+        .selectFrom("job")
+        .select("id")
+        .where("state", "=", sql.lit("waiting"))
+        .where("due_at", "<=", p.now)
+        .orderBy("due_at")
+        .orderBy("id")
+        .limit(BATCH)
+        .modifyEnd(tools.lock("update skip locked")),
+    )
+    .returning("id"),
+);
+
+const listExpired = statement<{ now: number }>()("jobs.listExpired", (db, p) =>
+  db
+    .selectFrom("job")
+    .select(["id", "kind", "subject", "project_id", "payload", "attempt", "fence"])
+    .where("state", "=", sql.lit("running"))
+    .where("due_at", "<=", p.now)
+    .orderBy("due_at")
+    .orderBy("id")
+    .limit(BATCH),
+);
+
+const forget = statement<{ state: string; now: number }>()("jobs.forget", (db, p) =>
+  db
+    .deleteFrom("job")
+    .where("id", "in", (eb) =>
+      eb
+        .selectFrom("job")
+        .select("id")
+        .where("state", "=", p.state as never)
+        .where("due_at", "<=", p.now)
+        .limit(BATCH),
+    )
+    .returning("id"),
+);
+
+const endLeases = statement<{ now: number }>()("jobs.endLeases", (db, p) =>
+  db.updateTable("job").set({ due_at: p.now }).where("state", "=", "running"),
+);
+
+const addLine = statement<{ jobId: number; at: number; line: string }>()("jobs.addLine", (db, p) =>
+  db
+    .insertInto("job_line")
+    .columns(["job_id", "number", "at", "line"])
+    .expression((eb) =>
+      eb
+        .selectFrom("job")
+        .select((each) => [
+          "job.id as job_id",
+          each.fn
+            .coalesce(
+              each
+                .selectFrom("job_line")
+                .select((line) => line(line.fn.max("number"), "+", line.lit(1)).as("next"))
+                .whereRef("job_line.job_id", "=", "job.id"),
+              each.lit(1),
+            )
+            .as("number"),
+          each.cast<number>(each.val(p.at), "bigint").as("at"),
+          each.cast<string>(each.val(p.line), "text").as("line"),
+        ])
+        .where("job.id", "=", p.jobId),
+    ),
+);
+
+const dropLines = statement<{ jobId: number }>()("jobs.dropLines", (db, p) =>
+  db
+    .deleteFrom("job_line")
+    .where("job_id", "=", p.jobId)
+    .where("number", "<=", (eb) =>
+      eb
+        .selectFrom("job_line")
+        .select((line) => line(line.fn.max("number"), "-", line.lit(MAX_LINES)).as("oldest"))
+        .where("job_id", "=", p.jobId),
+    ),
+);
+
+const listLines = statement<{ jobId: number }>()("jobs.listLines", (db, p) =>
+  db.selectFrom("job_line").select(["at", "line"]).where("job_id", "=", p.jobId).orderBy("number").limit(MAX_LINES),
+);
+
+const find = statement<{ id: number }>()("jobs.find", (db, p) =>
+  db
+    .selectFrom("job")
+    .select(["id", "kind", "subject", "project_id", "state", "due_at", "attempt", "done", "total", "error"])
+    .where("id", "=", p.id),
+);
+
+const cancelOpen = statement<{ id: number; now: number; keptUntil: number }>()("jobs.cancelOpen", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ state: "cancelled", due_at: p.keptUntil, ended_at: p.now })
+    .where("id", "=", p.id)
+    .where("state", "in", ["waiting", "ready"])
+    .returning("id"),
+);
+
+const cancelRunning = statement<{ id: number }>()("jobs.cancelRunning", (db, p) =>
+  db.updateTable("job").set({ is_cancelled: 1 }).where("id", "=", p.id).where("state", "=", "running").returning("id"),
+);
+
+/** Asks for a job, inside the transaction that makes it necessary. */
+export async function putJob(tx: Executor, job: NewJob, now: number): Promise<void> {
+  const dueAt = job.dueAt ?? now;
+  await tx.run(put, {
+    kind: job.kind,
+    subject: job.subject,
+    projectId: job.projectId ?? 0,
+    priority: job.priority ?? USUAL_PRIORITY,
+    payload: JSON.stringify(job.payload ?? null),
+    state: dueAt <= now ? "ready" : "waiting",
+    dueAt,
+    now,
+  });
+}
+
+/** What the runner asks of the table. Times are milliseconds since 1970. */
+export interface JobStore {
+  /** Makes the one job of a kind that repeats, where it is not there yet. */
+  ensureRepeating(kind: string, dueAt: number, now: number): Promise<void>;
+  /** The first project after one, in the order of ids, that has a ready job of the kind. */
+  nextProject(kind: string, after: number): Promise<number | undefined>;
+  take(kind: string, projectId: number, limit: number, lease: { holder: string; until: number; now: number }): Promise<TakenJob[]>;
+  /** `lost` where another process has it, or it was ended. */
+  renew(job: TakenJob, leaseUntil: number, progress: { done?: number; total?: number }): Promise<"held" | "cancelled" | "lost">;
+  /** Throws what `lost` gives where the job is no longer held; inside a transaction of its work. */
+  holds(tx: Executor, job: TakenJob): Promise<boolean>;
+  /** False where it is no longer held. */
+  end(job: TakenJob, state: "succeeded" | "failed" | "cancelled", error: string | undefined, now: number): Promise<boolean>;
+  /** Lets it wait until a time. False where it is no longer held, or another one of its subject waits. */
+  putBack(job: TakenJob, dueAt: number, attempt: number, error: string | undefined): Promise<boolean>;
+  /** Makes ready what is due; gives how many, of which there may be more. */
+  promote(now: number): Promise<number>;
+  /** Jobs whose holder has not renewed its lease. */
+  listExpired(now: number): Promise<TakenJob[]>;
+  /** Forgets what ended long ago; gives how many. */
+  forget(now: number): Promise<number>;
+  /** Ends all leases: for a database that only this process works on. */
+  endLeases(now: number): Promise<void>;
+  addLine(job: TakenJob, line: string, now: number): Promise<void>;
+  listLines(id: number): Promise<{ at: number; line: string }[]>;
+  find(id: number): Promise<JobView | undefined>;
+  /** A waiting job is cancelled at once, a running one is told to end. False where it has ended. */
+  cancel(id: number, now: number): Promise<boolean>;
+}
+
+/** Jobs are taken again where a power cut undoes what was written of them: their leases need no sync. */
+const LOSABLE = { durable: false } as const;
+
+/** Opens the table. */
+export function createJobStore(database: Database): JobStore {
+  return {
+    ensureRepeating: (kind, dueAt, now) =>
+      database.transaction(async (tx) => {
+        if ((await tx.first(findOpen, { kind })) === undefined) await putJob(tx, { kind, subject: "", dueAt }, now);
+      }, ON_FULL_DISK),
+    nextProject: async (kind, after) => (await database.first(nextProject, { kind, after }))?.project_id,
+    take: (kind, projectId, limit, lease) =>
+      database.transaction(
+        async (tx) => {
+          const ids = (await tx.all(lockReady, { kind, projectId, limit })).map(({ id }) => id);
+          if (ids.length === 0) return [];
+          const rows = await tx.all(take, { ids, holder: lease.holder, leaseUntil: lease.until, now: lease.now });
+          return rows.map(takenOf);
+        },
+        { ...LOSABLE, ...ON_FULL_DISK },
+      ),
+    async renew({ id, fence }, leaseUntil, { done, total }) {
+      const rows = await database.write(
+        renew,
+        { id, fence, leaseUntil, done: done ?? null, total: total ?? null },
+        { ...LOSABLE, ...ON_FULL_DISK },
+      );
+      return rows[0] === undefined ? "lost" : rows[0].is_cancelled === 1 ? "cancelled" : "held";
+    },
+    holds: async (tx, { id, fence }) => (await tx.first(hold, { id, fence })) !== undefined,
+    async end({ id, fence }, state, error, now) {
+      const rows = await database.write(
+        end,
+        { id, fence, state, keptUntil: now + KEPT_MS[state], error: textOf(error), now },
+        { ...(state === "succeeded" ? LOSABLE : {}), ...ON_FULL_DISK },
+      );
+      return rows.length > 0;
+    },
+    async putBack({ id, fence }, dueAt, attempt, error) {
+      const rows = await database.write(putBack, { id, fence, dueAt, attempt, error: textOf(error) }, { ...LOSABLE, ...ON_FULL_DISK });
+      return rows.length > 0;
+    },
+    promote: async (now) => (await database.write(promote, { now }, { ...LOSABLE, ...ON_FULL_DISK })).length,
+    listExpired: async (now) => (await database.all(listExpired, { now })).map(takenOf),
+    async forget(now) {
+      let count = 0;
+      for (const state of ["succeeded", "failed", "cancelled"]) {
+        count += (await database.write(forget, { state, now }, { ...LOSABLE, ...ON_FULL_DISK })).length;
+      }
+      return count;
+    },
+    async endLeases(now) {
+      await database.write(endLeases, { now }, ON_FULL_DISK);
+    },
+    addLine: ({ id: jobId }, line, now) =>
+      database.transaction(
+        async (tx) => {
+          await tx.run(addLine, { jobId, at: now, line: line.slice(0, MAX_TEXT) });
+          await tx.run(dropLines, { jobId });
+        },
+        { ...LOSABLE, ...ON_FULL_DISK },
+      ),
+    listLines: (jobId) => database.all(listLines, { jobId }),
+    find: async (id) => {
+      const row = await database.first(find, { id });
+      return row === undefined ? undefined : { ...row, projectId: row.project_id, dueAt: row.due_at };
+    },
+    cancel: (id, now) =>
+      database.transaction(async (tx) => {
+        if ((await tx.first(cancelOpen, { id, now, keptUntil: now + KEPT_MS.cancelled })) !== undefined) return true;
+        return (await tx.first(cancelRunning, { id })) !== undefined;
+      }, ON_FULL_DISK),
+  };
+}
+
+function takenOf(row: {
+  id: number;
+  kind: string;
+  subject: string;
+  project_id: number;
+  payload: string;
+  attempt: number;
+  fence: number;
+}): TakenJob {
+  const { id, kind, subject, payload, attempt, fence } = row;
+  return { id, kind, subject, projectId: row.project_id, payload, attempt, fence };
+}
+
+function textOf(error: string | undefined): string | null {
+  return error === undefined ? null : error.slice(0, MAX_TEXT);
+}

@@ -1,0 +1,277 @@
+// Jobs on every engine: asked for once, run once at a time, tried again, taken over from the dead, shared fairly, repeated, cancelled, forgotten.
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createTestClock } from "../access/access.testing.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { forEachDatabase } from "../platform/database/databases.testing.ts";
+import { JobLostError, type JobKind, type NewJob, type RunningJob } from "./job-kinds.ts";
+import { createJobRunner, LEASE_MS, type JobRunner } from "./job-runner.ts";
+import { createJobStore, putJob } from "./job-store.ts";
+
+const RETRY = { attempts: 3, firstDelayMs: 1000, maxDelayMs: 60_000 };
+
+function kindOf(kind: string, run: JobKind["run"], more: Partial<JobKind> = {}): JobKind {
+  return { kind, concurrency: 2, timeoutMs: 60_000, retry: RETRY, run, ...more };
+}
+
+interface Site {
+  readonly runner: JobRunner;
+  readonly ends: string[];
+  readonly errors: string[];
+}
+
+function runnerOf(database: Database, clock: Clock, kinds: readonly JobKind[], options: { holder?: string; isAlone?: boolean } = {}): Site {
+  const ends: string[] = [];
+  const errors: string[] = [];
+  const runner = createJobRunner({
+    store: createJobStore(database),
+    kinds,
+    clock,
+    holder: options.holder ?? "one",
+    isAlone: options.isAlone ?? false,
+    onError: (error) => errors.push((error as Error).message),
+    onEnd: (kind, result) => ends.push(`${kind} ${result}`),
+  });
+  return { runner, ends, errors };
+}
+
+/** Waits until something holds: jobs take their own time. */
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await sleep(5);
+}
+
+forEachDatabase("jobs", (create) => {
+  async function withJobs(
+    work: (site: { database: Database; clock: ReturnType<typeof createTestClock>; ask: (job: NewJob) => Promise<void> }) => Promise<void>,
+  ): Promise<void> {
+    const test = await create();
+    const clock = createTestClock();
+    try {
+      const { database } = test;
+      await work({ database, clock, ask: (job) => database.transaction((tx) => putJob(tx, job, clock.now())) });
+    } finally {
+      await test.end();
+    }
+  }
+
+  it("are run once, with what was asked for last, however often one was asked for before it ran", () =>
+    withJobs(async ({ database, clock, ask }) => {
+      const seen: unknown[] = [];
+      const { runner, ends } = runnerOf(database, clock, [kindOf("scan", async (job) => void seen.push([job.subject, job.payload]))]);
+      for (const n of [1, 2, 3]) await ask({ kind: "scan", subject: "image", payload: { n } });
+      await ask({ kind: "scan", subject: "other" });
+      await runner.start();
+      await until(() => ends.length === 2);
+      await runner.stop();
+      assert.deepEqual(seen, [
+        ["image", { n: 3 }],
+        ["other", null],
+      ]);
+      assert.deepEqual(ends, ["scan succeeded", "scan succeeded"]);
+    }));
+
+  it("that are asked for while they run are run once more afterwards, and never twice at a time", () =>
+    withJobs(async ({ database, clock, ask }) => {
+      let open = 0;
+      let most = 0;
+      let release: (() => void) | undefined;
+      const run = async (): Promise<void> => {
+        most = Math.max(most, ++open);
+        if (release === undefined) await new Promise<void>((resolve) => (release = resolve));
+        open--;
+      };
+      const one = runnerOf(database, clock, [kindOf("scan", run)]);
+      const two = runnerOf(database, clock, [kindOf("scan", run)], { holder: "two" });
+      await ask({ kind: "scan", subject: "image" });
+      await one.runner.start();
+      await until(() => open === 1);
+      await two.runner.start();
+      await ask({ kind: "scan", subject: "image" });
+      await ask({ kind: "scan", subject: "image" });
+      two.runner.wake();
+      one.runner.wake();
+      await sleep(50);
+      assert.equal(open, 1);
+      release!();
+      await until(() => one.ends.length + two.ends.length === 2);
+      await Promise.all([one.runner.stop(), two.runner.stop()]);
+      assert.equal(most, 1);
+    }));
+
+  it("that fail are tried again after a delay that grows, and count as failed at last, with their error", () =>
+    withJobs(async ({ database, clock, ask }) => {
+      const attempts: number[] = [];
+      const store = createJobStore(database);
+      let id = 0;
+      const { runner, ends, errors } = runnerOf(database, clock, [
+        kindOf("send", async (job) => {
+          id = job.id;
+          attempts.push(job.attempt);
+          throw new Error(`no answer ${job.attempt}`);
+        }),
+      ]);
+      await ask({ kind: "send", subject: "hook" });
+      await runner.start();
+      for (const retried of [1, 2]) {
+        await until(() => ends.length === retried);
+        const job = await store.find(id);
+        assert.equal(job?.state, "waiting");
+        assert.equal(job.error, `no answer ${retried}`);
+        const delayMs = job.dueAt - clock.now();
+        assert.ok(delayMs >= (1000 * 2 ** (retried - 1)) / 2 && delayMs <= 1000 * 2 ** (retried - 1), String(delayMs));
+        clock.advance(delayMs);
+        runner.wake();
+      }
+      await until(() => ends.length === 3);
+      await runner.stop();
+      assert.deepEqual(attempts, [1, 2, 3]);
+      assert.deepEqual(ends, ["send retried", "send retried", "send failed"]);
+      assert.deepEqual(errors, ["no answer 3"]);
+      assert.equal((await store.find(id))?.state, "failed");
+    }));
+
+  it("of a process that died go to another within the lease, and its own run can no longer end or write anything", () =>
+    withJobs(async ({ database, clock, ask }) => {
+      const store = createJobStore(database);
+      await ask({ kind: "scan", subject: "image" });
+      const [dead] = await store.take("scan", 0, 1, { holder: "dead", until: clock.now() + LEASE_MS, now: clock.now() });
+      const ran: number[] = [];
+      const { runner } = runnerOf(database, clock, [kindOf("scan", async (job) => void ran.push(job.attempt))]);
+      await runner.start();
+      await sleep(30);
+      assert.deepEqual(ran, []);
+      clock.advance(LEASE_MS);
+      runner.wake();
+      // It waits out the delay of a failed attempt first.
+      await until(async () => (await store.find(dead!.id))?.state === "waiting");
+      assert.equal(await database.transaction((tx) => store.holds(tx, dead!)), false);
+      assert.equal(await store.renew(dead!, clock.now() + LEASE_MS, {}), "lost");
+      clock.advance(1000);
+      runner.wake();
+      await until(() => ran.length === 1);
+      await runner.stop();
+      assert.deepEqual(ran, [2]);
+      assert.equal(await store.end(dead!, "failed", "late", clock.now()), false);
+      assert.equal((await store.find(dead!.id))?.state, "succeeded");
+    }));
+
+  it("that lost their lease while they ran end as lost, and leave their successor's work alone", () =>
+    withJobs(async ({ database, clock, ask }) => {
+      const store = createJobStore(database);
+      let release: (() => void) | undefined;
+      const { runner, ends, errors } = runnerOf(database, clock, [
+        kindOf("scan", async (job: RunningJob) => {
+          await new Promise<void>((resolve) => (release = resolve));
+          await database.transaction((tx) => job.holdIn(tx));
+        }),
+      ]);
+      await ask({ kind: "scan", subject: "image" });
+      await runner.start();
+      await until(() => release !== undefined);
+      clock.advance(LEASE_MS + 1);
+      for (const job of await store.listExpired(clock.now())) await store.putBack(job, clock.now() + 1_000_000, job.attempt, "taken");
+      release!();
+      await until(() => ends.length === 1);
+      await runner.stop();
+      assert.deepEqual(ends, ["scan lost"]);
+      assert.deepEqual(errors, []);
+      assert.match(new JobLostError(1).message, /job 1/);
+    }));
+
+  it("of one project do not hold up another's", () =>
+    withJobs(async ({ database, clock }) => {
+      const order: number[] = [];
+      const { runner, ends } = runnerOf(database, clock, [
+        kindOf("scan", async (job) => void order.push(job.projectId), { concurrency: 1 }),
+      ]);
+      await database.transaction(async (tx) => {
+        for (let i = 0; i < 200; i++) await putJob(tx, { kind: "scan", subject: `a${i}`, projectId: 1 }, clock.now());
+        for (const projectId of [2, 3]) await putJob(tx, { kind: "scan", subject: `b${projectId}`, projectId }, clock.now());
+      });
+      await runner.start();
+      await until(() => ends.length >= 202);
+      await runner.stop();
+      assert.ok(order.indexOf(2) < 4 && order.indexOf(3) < 4, `${order.slice(0, 10).join()}`);
+    }));
+
+  it("that repeat are one for the whole registry, run again after their time, and at once where there is more", () =>
+    withJobs(async ({ database, clock }) => {
+      let runs = 0;
+      const kind = kindOf("fold", async () => (++runs < 3 ? "more" : undefined), { schedule: { everyMs: 60_000, jitterMs: 10 } });
+      const one = runnerOf(database, clock, [kind]);
+      const two = runnerOf(database, clock, [kind], { holder: "two" });
+      await Promise.all([one.runner.start(), two.runner.start()]);
+      await until(() => runs === 3);
+      await sleep(30);
+      assert.equal(runs, 3);
+      clock.advance(60_010);
+      one.runner.wake();
+      await until(() => runs === 4);
+      await Promise.all([one.runner.stop(), two.runner.stop()]);
+    }));
+
+  it("are cancelled at once while they wait, and told to end while they run", () =>
+    withJobs(async ({ database, clock, ask }) => {
+      const store = createJobStore(database);
+      await ask({ kind: "scan", subject: "later", dueAt: clock.now() + 1000 });
+      const [job] = await database.transaction(async () => [await store.find(1)]);
+      assert.equal(await store.cancel(job!.id, clock.now()), true);
+      assert.equal((await store.find(job!.id))?.state, "cancelled");
+      assert.equal(await store.cancel(job!.id, clock.now()), false);
+      await ask({ kind: "scan", subject: "now" });
+      const [taken] = await store.take("scan", 0, 1, { holder: "one", until: clock.now() + LEASE_MS, now: clock.now() });
+      assert.equal(await store.cancel(taken!.id, clock.now()), true);
+      assert.equal(await store.renew(taken!, clock.now() + LEASE_MS, { done: 3, total: 9 }), "cancelled");
+      assert.deepEqual([(await store.find(taken!.id))?.done, (await store.find(taken!.id))?.total], [3, 9]);
+    }));
+
+  it("that a stop cuts short are begun again without an attempt lost, also where a lease was left behind", () =>
+    withJobs(async ({ database, clock, ask }) => {
+      const store = createJobStore(database);
+      let id = 0;
+      const run = async (job: RunningJob): Promise<void> => {
+        id = job.id;
+        await new Promise<void>((_, reject) => job.signal.addEventListener("abort", () => reject(new Error("told to end"))));
+      };
+      const first = runnerOf(database, clock, [kindOf("scan", run)]);
+      await ask({ kind: "scan", subject: "image" });
+      await first.runner.start();
+      await until(() => id > 0);
+      await first.runner.stop();
+      assert.deepEqual([(await store.find(id))?.state, (await store.find(id))?.attempt], ["waiting", 0]);
+      await store.promote(clock.now());
+      await store.take("scan", 0, 1, { holder: "crashed", until: clock.now() + LEASE_MS, now: clock.now() });
+      const alone = runnerOf(database, clock, [kindOf("scan", async () => undefined, { retry: { ...RETRY, firstDelayMs: 0 } })], {
+        isAlone: true,
+      });
+      await alone.runner.start();
+      await until(() => alone.ends.includes("scan succeeded"));
+      await alone.runner.stop();
+    }));
+
+  it("keep their newest lines, and are forgotten with them after a while", () =>
+    withJobs(async ({ database, clock, ask }) => {
+      const store = createJobStore(database);
+      let id = 0;
+      const { runner, ends } = runnerOf(database, clock, [
+        kindOf("scan", async (job) => {
+          id = job.id;
+          for (let i = 0; i < 205; i++) await store.addLine({ ...job, kind: "scan", payload: "", fence: 1 }, `line ${i}`, clock.now());
+          job.log("the last");
+        }),
+      ]);
+      await ask({ kind: "scan", subject: "image" });
+      await runner.start();
+      await until(() => ends.length === 1);
+      const lines = await store.listLines(id);
+      assert.equal(lines.length, 200);
+      assert.equal(lines.at(-1)?.line, "the last");
+      await runner.stop();
+      assert.equal(await store.forget(clock.now()), 0);
+      clock.advance(31 * 24 * 3_600_000);
+      assert.equal(await store.forget(clock.now()), 1);
+      assert.deepEqual([await store.find(id), await store.listLines(id)], [undefined, []]);
+    }));
+});
