@@ -1,30 +1,42 @@
-// The background work: the collector, and the small upkeep that nobody should wait a round of it for; started and stopped as one.
+// The background work: the collector, and the jobs; started and stopped as one.
 // Not here: when they run (compose.ts, roles/), what they may take (content/garbage.ts), their loops (distribution/).
+import { randomBytes } from "node:crypto";
+import { hostname } from "node:os";
 import { countBacklog } from "../content/backlog.ts";
 import { createRepositoryRemoval } from "../content/repository-removal.ts";
 import { foldUsage, USAGE_FOLD_BATCH } from "../content/usage.ts";
 import { createCollector, type Collector } from "../distribution/collector.ts";
-import { createUpkeep } from "../distribution/upkeep.ts";
 import type { UploadSessions } from "../distribution/upload-session.ts";
+import type { JobKind, JobOutcome } from "../events/job-kinds.ts";
+import { createJobRunner, JOB_RESULTS, type JobRunner } from "../events/job-runner.ts";
+import { createJobStore } from "../events/job-store.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
 
+/** A thousand pushes a second leave a few thousand changes of usage meanwhile, which a read sums in milliseconds. */
+const UPKEEP = { everyMs: SECOND_MS, jitterMs: SECOND_MS / 10 };
+/** A database that is away for an hour fills no log. */
+const UPKEEP_RETRY = { attempts: 1, firstDelayMs: SECOND_MS, maxDelayMs: 60 * SECOND_MS };
+/** A batch takes milliseconds, and on a database that is overloaded some seconds. */
+const BATCH_TIMEOUT_MS = 60 * SECOND_MS;
+
 /** Builds the background work; nothing runs before its `start` or `runOnce`. */
 export function composeJobs(surroundings: Surroundings, foundation: Foundation, sessions: UploadSessions): Collector {
-  const { config, logger } = surroundings;
+  const { config } = surroundings;
   const { database, clock } = foundation;
   const collector = composeCollector(surroundings, foundation, sessions);
   const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config));
-  const upkeep = createUpkeep([async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH, removeDeleted], (error) =>
-    logger.error({ err: error }, "upkeep failed; it is tried again"),
-  );
+  const runner = composeRunner(surroundings, foundation, [
+    upkeepKind("usage-folding", async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH),
+    upkeepKind("repository-removal", removeDeleted),
+  ]);
   return {
     start() {
       collector.start();
-      upkeep.start();
+      runner.start();
     },
     async stop() {
-      await Promise.all([collector.stop(), upkeep.stop()]);
+      await Promise.all([collector.stop(), runner.stop()]);
     },
     async runOnce() {
       // First what deleted repositories held, so that the round finds what only they linked; then those that waited for an upload's end.
@@ -34,6 +46,39 @@ export function composeJobs(surroundings: Surroundings, foundation: Foundation, 
       return round;
     },
   };
+}
+
+/** Work in small batches that never ends, and that nobody should have to wait a round of the collector for. `step` says whether there is more. */
+function upkeepKind(kind: string, step: () => Promise<boolean>): JobKind {
+  return {
+    kind,
+    concurrency: 1,
+    timeoutMs: BATCH_TIMEOUT_MS,
+    retry: UPKEEP_RETRY,
+    schedule: UPKEEP,
+    run: async (): Promise<JobOutcome | void> => ((await step()) ? "more" : undefined),
+  };
+}
+
+function composeRunner({ logger, tracing }: Surroundings, { database, clock, metrics }: Foundation, kinds: readonly JobKind[]): JobRunner {
+  const endings = kinds.flatMap(({ kind }) => JOB_RESULTS.map((result) => ({ labels: { kind, result }, value: 0 })));
+  const ended = new Map(endings.map((each) => [`${each.labels.kind} ${each.labels.result}`, each]));
+  const seconds = new Map(kinds.map(({ kind }) => [kind, { labels: { kind }, value: 0 }]));
+  metrics.addCounters("jobs_ended_total", "Runs of jobs that ended here, by kind and by what became of them.", () => endings);
+  metrics.addCounters("jobs_seconds_total", "Time that runs of jobs took, by kind.", () => [...seconds.values()]);
+  return createJobRunner({
+    store: createJobStore(database),
+    kinds,
+    clock,
+    holder: `${hostname()} ${process.pid} ${randomBytes(4).toString("hex")}`,
+    isAlone: database.dialect === "sqlite",
+    onError: (error, job) => logger.error({ err: error, job: job?.kind, subject: job?.subject, attempt: job?.attempt }, "a job failed"),
+    onEnd(kind, result, took) {
+      ended.get(`${kind} ${result}`)!.value++;
+      seconds.get(kind)!.value += took;
+    },
+    traced: tracing?.job,
+  });
 }
 
 function composeCollector(

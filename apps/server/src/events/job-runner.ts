@@ -16,15 +16,19 @@ export interface JobRunnerParts {
   /** A job that failed for good, or something of the runner's own. */
   readonly onError: (error: unknown, job: TakenJob | undefined) => void;
   /** A job that ended, for metrics; seconds that the run took. */
-  readonly onEnd?: (kind: string, result: "succeeded" | "failed" | "retried" | "cancelled" | "lost", seconds: number) => void;
+  readonly onEnd?: (kind: string, result: JobResult, seconds: number) => void;
   /** Shows runs in traces. */
   readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
 }
 
+/** What became of a run. `retried`: it is tried again. `lost`: another process has the job. */
+export const JOB_RESULTS = ["succeeded", "failed", "retried", "cancelled", "lost"] as const;
+export type JobResult = (typeof JOB_RESULTS)[number];
+
 /** The runner. */
 export interface JobRunner {
-  /** Begins; resolves when what repeats has its job. */
-  start(): Promise<void>;
+  /** Begins. A database that is away is tried again. */
+  start(): void;
   /** Takes nothing more, tells what runs to end, and resolves when it has. */
   stop(): Promise<void>;
   /** There may be something to do: call it after the commit that asked for a job. */
@@ -36,8 +40,11 @@ export const LEASE_MS = 30_000;
 const RENEW_EVERY_MS = 10_000;
 /** Jobs of other processes, and what becomes due, are found within this time. */
 const POLL_MS = 1_000;
+const MAX_POLL_MS = 60_000;
 /** Ended jobs are forgotten this often. */
 const FORGET_EVERY_MS = 60_000;
+/** A job that says that there is more rests this many times as long as it took. */
+const REST_FACTOR = 3;
 /** What stops with the process is begun again without delay. */
 const STOPPED = "the process stops";
 
@@ -65,10 +72,10 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     wakeUp?.();
   }
 
-  async function rest(): Promise<void> {
+  async function rest(ms: number): Promise<void> {
     if (wasWoken || isStopping) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, POLL_MS);
+      const timer = setTimeout(resolve, ms);
       wakeUp = () => {
         clearTimeout(timer);
         resolve();
@@ -151,8 +158,9 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
       clearTimeout(timer);
       await Promise.all(lines);
     }
-    const result = await settle(kind, job, abort.signal, outcome, failure);
-    onEnd?.(kind.kind, result, (performance.now() - startedAt) / 1000);
+    const tookMs = performance.now() - startedAt;
+    const result = await settle(kind, job, abort.signal, { outcome, failure, tookMs });
+    onEnd?.(kind.kind, result, tookMs / 1000);
   }
 
   /** Writes down what became of a run. */
@@ -160,16 +168,15 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     kind: JobKind,
     job: TakenJob,
     signal: AbortSignal,
-    outcome: "more" | undefined,
-    failure: unknown,
-  ): Promise<"succeeded" | "failed" | "retried" | "cancelled" | "lost"> {
+    { outcome, failure, tookMs }: { readonly outcome: "more" | undefined; readonly failure: unknown; readonly tookMs: number },
+  ): Promise<JobResult> {
     const now = clock.now();
     if (signal.reason === LOST || failure instanceof JobLostError) return "lost";
     if (signal.reason === CANCELLED && kind.schedule === undefined) {
       return (await store.end(job, "cancelled", undefined, now)) ? "cancelled" : "lost";
     }
     if (failure === undefined || (signal.aborted && signal.reason === STOPPED)) {
-      const next = failure !== undefined ? now : nextOf(kind, outcome, now);
+      const next = failure !== undefined ? now : nextOf(kind, outcome, now, tookMs);
       // An attempt that the process's end cut short is none.
       const attempt = failure !== undefined ? job.attempt - 1 : 0;
       if (next !== undefined && (await store.putBack(job, next, attempt, undefined))) {
@@ -182,8 +189,9 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
   }
 
   /** When it runs next, where it does. */
-  function nextOf(kind: JobKind, outcome: "more" | undefined, now: number): number | undefined {
-    if (outcome === "more") return now;
+  function nextOf(kind: JobKind, outcome: "more" | undefined, now: number, tookMs: number): number | undefined {
+    // So that a job that goes on and on has a quarter of anything at most, whatever is slow here.
+    if (outcome === "more") return now + Math.ceil(tookMs * REST_FACTOR);
     const { schedule } = kind;
     return schedule === undefined ? undefined : now + schedule.everyMs + Math.floor(Math.random() * schedule.jitterMs);
   }
@@ -246,23 +254,34 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     }, RENEW_EVERY_MS);
   }
 
+  let isPrepared = false;
+  async function prepare(): Promise<void> {
+    const now = clock.now();
+    if (parts.isAlone) await store.endLeases(now);
+    for (const { kind, schedule } of kinds.values()) if (schedule !== undefined) await store.ensureRepeating(kind, now, now);
+    isPrepared = true;
+  }
+
   async function loop(): Promise<void> {
+    let restMs = POLL_MS;
     while (!isStopping) {
       try {
+        if (!isPrepared) await prepare();
         await cycle();
+        restMs = POLL_MS;
       } catch (error) {
         onError(error, undefined);
+        // A database that is away for an hour fills no log.
+        restMs = Math.min(restMs * 2, MAX_POLL_MS);
+        wasWoken = false;
       }
-      await rest();
+      await rest(restMs);
     }
   }
 
   return {
     wake,
-    async start() {
-      const now = clock.now();
-      if (parts.isAlone) await store.endLeases(now);
-      for (const { kind, schedule } of kinds.values()) if (schedule !== undefined) await store.ensureRepeating(kind, now, now);
+    start() {
       scheduleRenewal();
       looping ??= loop();
     },

@@ -320,16 +320,20 @@ const cancelRunning = statement<{ id: number }>()("jobs.cancelRunning", (db, p) 
 /** Asks for a job, inside the transaction that makes it necessary. */
 export async function putJob(tx: Executor, job: NewJob, now: number): Promise<void> {
   const dueAt = job.dueAt ?? now;
-  await tx.run(put, {
-    kind: job.kind,
-    subject: job.subject,
-    projectId: job.projectId ?? 0,
-    priority: job.priority ?? USUAL_PRIORITY,
-    payload: JSON.stringify(job.payload ?? null),
-    state: dueAt <= now ? "ready" : "waiting",
-    dueAt,
-    now,
-  });
+  await tx.run(
+    put,
+    {
+      kind: job.kind,
+      subject: job.subject,
+      projectId: job.projectId ?? 0,
+      priority: job.priority ?? USUAL_PRIORITY,
+      payload: JSON.stringify(job.payload ?? null),
+      state: dueAt <= now ? "ready" : "waiting",
+      dueAt,
+      now,
+    },
+    1,
+  );
 }
 
 /** What the runner asks of the table. Times are milliseconds since 1970. */
@@ -414,13 +418,14 @@ export function createJobStore(database: Database): JobStore {
       return count;
     },
     async endLeases(now) {
+      // As many as there happen to be.
       await database.write(endLeases, { now }, ON_FULL_DISK);
     },
     addLine: ({ id: jobId }, line, now) =>
       database.transaction(
         async (tx) => {
-          await tx.run(addLine, { jobId, at: now, line: line.slice(0, MAX_TEXT) });
-          await tx.run(dropLines, { jobId });
+          await tx.run(addLine, { jobId, at: now, line: line.slice(0, MAX_TEXT) }, { any: "none where the job is gone" });
+          await tx.run(dropLines, { jobId }, { any: "none as long as there are few" });
         },
         { ...LOSABLE, ...ON_FULL_DISK },
       ),

@@ -20,6 +20,8 @@ export const LEFT_OUT: ReadonlySet<string> = new Set([
   "reclaim",
   // Who works on what now.
   "job_lease",
+  "job",
+  "job_line",
   // The manifest's `migrationVersion`.
   "migration",
   // Counted anew by triggers while the rest is restored.
