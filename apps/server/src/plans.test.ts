@@ -17,6 +17,7 @@ const bounded: Readonly<Record<string, string>> = {
   "account.any_user": "ends at the first user, and the first account of all is one",
   "account.lock_admins": "a rare act of an administrator, over the accounts of people",
   "blobs.countDamaged": "counts what its limit gave",
+  "jobs.endLeases": "the jobs that one process ran when it died",
   "member.list": "sorts the members of one project",
   "member.owned_projects": "sorts what one account owns, when that account goes",
   "project.by_ids": "sorts one page",

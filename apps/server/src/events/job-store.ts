@@ -92,13 +92,11 @@ const put = statement<PutParameters>()("jobs.put", (db, p) =>
 );
 
 const findOpen = statement<{ kind: string }>()("jobs.findOpen", (db, p) =>
-  db
-    .selectFrom("job")
-    .select("id")
-    .where("kind", "=", p.kind)
-    .where("subject", "=", "")
-    .where("state", "in", ["waiting", "ready", "running"])
-    .limit(1),
+  db.selectFrom("job").select("id").where("kind", "=", p.kind).where("subject", "=", "").where(isOpen),
+);
+
+const findRunning = statement<{ kind: string }>()("jobs.findRunning", (db, p) =>
+  db.selectFrom("job").select("id").where("kind", "=", p.kind).where("subject", "=", "").where("state", "=", sql.lit("running")),
 );
 
 const nextProject = statement<{ kind: string; after: number }>()("jobs.nextProject", (db, p) =>
@@ -247,6 +245,7 @@ const forget = statement<{ state: string; now: number }>()("jobs.forget", (db, p
         .select("id")
         .where("state", "=", p.state as never)
         .where("due_at", "<=", p.now)
+        .orderBy("due_at")
         .limit(BATCH),
     )
     .returning("id"),
@@ -374,7 +373,8 @@ export function createJobStore(database: Database): JobStore {
   return {
     ensureRepeating: (kind, dueAt, now) =>
       database.transaction(async (tx) => {
-        if ((await tx.first(findOpen, { kind })) === undefined) await putJob(tx, { kind, subject: "", dueAt }, now);
+        const isThere = (await tx.first(findOpen, { kind })) !== undefined || (await tx.first(findRunning, { kind })) !== undefined;
+        if (!isThere) await putJob(tx, { kind, subject: "", dueAt }, now);
       }, ON_FULL_DISK),
     nextProject: async (kind, after) => (await database.first(nextProject, { kind, after }))?.project_id,
     take: (kind, projectId, limit, lease) =>

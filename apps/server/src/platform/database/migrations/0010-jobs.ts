@@ -30,7 +30,7 @@ export const jobs: Migration = {
     `create unique index job_by_open_subject on job (kind, subject) where state in ('waiting', 'ready')`,
     `create unique index job_by_running_subject on job (kind, subject) where state = 'running'`,
     `create index job_by_ready on job (kind, project_id, priority, id) where state = 'ready'`,
-    `create index job_by_due on job (state, due_at, id) where state <> 'ready'`,
+    `create index job_by_due on job (state, due_at, id)`,
     `create table job_line (
       job_id ${integer} not null references job (id) on delete cascade,
       number ${integer} not null,
@@ -39,6 +39,6 @@ export const jobs: Migration = {
       primary key (job_id, number)
     )`,
   ],
-  loses: { what: "jobs that wait, and what is known of those that ended", content: [] },
+  loses: { what: "jobs that wait, and what is known of those that ended", content: ["job"] },
   down: () => [`drop table job_line`, `drop table job`],
 };
