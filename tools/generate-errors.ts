@@ -29,6 +29,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   BLOB_TOO_LARGE: "Split the layer, or raise `limits.uploadBytes`.",
   PRECONDITION_FAILED: "The tag has changed since it was read. Read it again and decide anew.",
   URI_TOO_LONG: "Shorten the address: most often a page token or filter that was not copied whole.",
+  HEADERS_TOO_LARGE: "Send fewer or shorter headers: 32 KiB at most. A token that names very many repositories is the usual reason.",
   REQUEST_TIMEOUT:
     "Check the network; the body paused longer than `http.bodyIdleTimeoutSeconds`, or came slower than `http.minimumUploadBytesPerSecond` while others waited. The upload can be resumed.",
   REQUEST_INVALID: "Correct what `detail` names.",

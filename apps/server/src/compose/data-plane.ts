@@ -1,7 +1,6 @@
 // The data plane: manifests, tags, the cache of hot blobs, the operations of the distribution API and the handler that runs them.
 // Not here: the operations (distribution/, http/v2/), the server that hands requests to them (server.ts).
 import type { IncomingMessage } from "node:http";
-import { RegistryError } from "@berth/oci/errors";
 import type { Blobs } from "../content/blobs.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { createHotCache } from "../content/blobs/hot-cache.ts";
@@ -15,7 +14,7 @@ import type { Ports } from "../distribution/ports.ts";
 import { createPull } from "../distribution/pull.ts";
 import { createPush } from "../distribution/push.ts";
 import { createMinimumRate, createSemaphore, type Semaphore } from "../http/limits.ts";
-import { originOf, type ClientAddress, type ProxiedRequest } from "../http/trusted-proxies.ts";
+import { originOf, originOfSocket, type ClientAddress, type ProxiedRequest } from "../http/trusted-proxies.ts";
 import { createV2Handler, type V2Handler } from "../http/v2/handler.ts";
 import { createV2Routes } from "../http/v2/routes.ts";
 import { SECOND_MS } from "../platform/clock.ts";
@@ -98,9 +97,8 @@ export function composeDataPlane(
     defaultProject: defaultProjectOf(config),
     realmOf(request) {
       if (config.auth.realm !== undefined) return config.auth.realm;
-      const origin = originOf(addressOf(request), config.http.publicUrl);
-      if (origin === undefined) throw new RegistryError("REQUEST_INVALID", { message: "the Host header is missing" });
-      return `${origin}/token`;
+      // Probes of old speak HTTP/1.0 and name no host: an answer must not fail for it.
+      return `${originOf(addressOf(request), config.http.publicUrl) ?? originOfSocket(request.socket)}/token`;
     },
   });
   return { handler, uploadSlots };

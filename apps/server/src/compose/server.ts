@@ -2,13 +2,14 @@
 // stopped as one. Not here: what answers below /v2 (data-plane.ts), how a server works (http/).
 import { countDamagedBlobs } from "../content/blobs.ts";
 import type { Uploads } from "../content/uploads.ts";
+import { READ_ONLY } from "../http/allowed-methods.ts";
 import { createHealth } from "../http/health.ts";
 import { createSemaphore } from "../http/limits.ts";
 import { startMetricsServer, type MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
 import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
 import { startServer, type Handler } from "../http/server.ts";
-import { answerToken } from "../http/token.ts";
+import { answerToken, TOKEN_METHODS } from "../http/token.ts";
 import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import { createRequestIds, type Logger } from "../platform/log.ts";
@@ -79,10 +80,16 @@ async function openServers(
     {
       v2: dataPlane.handler,
       paths: new Map([
-        ["/token", (request, response, context) => answerToken({ authenticator, tokens }, request, response, context)],
-        ["/healthz", health.live],
-        ["/readyz", health.ready],
-        ["/metrics", health.metrics],
+        [
+          "/token",
+          {
+            methods: TOKEN_METHODS,
+            answer: (request, response, context) => answerToken({ authenticator, tokens }, request, response, context),
+          },
+        ],
+        ["/healthz", { methods: READ_ONLY, answer: health.live }],
+        ["/readyz", { methods: READ_ONLY, answer: health.ready }],
+        ["/metrics", { methods: READ_ONLY, answer: health.metrics }],
       ]),
       rest: composeControlPlane(surroundings, foundation, access, addressOf),
       meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),

@@ -107,6 +107,7 @@ forEachDatabase("credentials", (create) => {
     t.after(() => test.end());
     const clock = createTestClock();
     const access = createTestAccess(test.database, clock);
+    await addUser(test.database, "alice");
     const api = await createApi({
       ...access,
       database: test.database,
@@ -131,7 +132,8 @@ forEachDatabase("credentials", (create) => {
     for (const path of ["/token", "/api/v1/projects"]) {
       for (const drips of [false, true]) {
         const socket = connect(port, "127.0.0.1");
-        socket.write(`POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{`);
+        socket.write(`POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: ${basic("alice", TEST_PASSWORD)}\r\n`);
+        socket.write("content-type: application/json\r\ncontent-length: 1000\r\n\r\n{");
         // A byte now and then must not keep it alive either.
         const timer = drips ? setInterval(() => socket.write(" "), 30) : undefined;
         let got = "";

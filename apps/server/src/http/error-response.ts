@@ -49,15 +49,26 @@ export function sendError(
     response.destroy();
     return;
   }
-  const answer = errorAnswer(error);
-  response.writeHead(answer.status, {
-    "content-type": "application/json",
-    "content-length": Buffer.byteLength(answer.body),
-    ...answer.headers,
-    ...extra,
-  });
+  let answer: ErrorAnswer;
+  try {
+    answer = errorAnswer(error);
+    writeHead(response, answer, extra);
+  } catch {
+    // Something of it cannot be said, such as a header's value: better said without than not at all. The error itself is in the log.
+    answer = errorAnswer(undefined);
+    writeHead(response, answer, {});
+  }
   response.end(request.method === "HEAD" ? undefined : answer.body);
   drain(request);
+}
+
+function writeHead(response: ServerResponse, { status, headers, body }: ErrorAnswer, extra: Readonly<Record<string, string>>): void {
+  response.writeHead(status, {
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(body),
+    ...headers,
+    ...extra,
+  });
 }
 
 /** Bytes of a refused body that are read and thrown away, so that the client gets to read the answer instead of a broken connection. */

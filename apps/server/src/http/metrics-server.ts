@@ -2,6 +2,7 @@
 // Not here: what the pages hold (health.ts).
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { READ_ONLY } from "./allowed-methods.ts";
 
 /** Answers one request of the machinery. */
 export type PageHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
@@ -19,9 +20,13 @@ export async function startMetricsServer(
   onError: (error: unknown) => void,
 ): Promise<MetricsServer> {
   const server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, (request, response) => {
-    const page = request.method === "GET" ? pages.get((request.url ?? "/").split("?", 1)[0]!) : undefined;
+    const page = pages.get((request.url ?? "/").split("?", 1)[0]!);
     if (page === undefined) {
       response.writeHead(404).end();
+      return;
+    }
+    if (!READ_ONLY.includes(request.method ?? "")) {
+      response.writeHead(405, { allow: READ_ONLY.join(", ") }).end();
       return;
     }
     Promise.resolve(page(request, response)).catch((error: unknown) => {

@@ -9,13 +9,22 @@ import type { Logger } from "../platform/log.ts";
 import type { OperationMeter } from "../platform/metrics.ts";
 import type { ReloadingKeyPair } from "../platform/tls.ts";
 import type { RequestSpan } from "../platform/tracing.ts";
+import { checkMethod, methodNotAllowed, READ_ONLY } from "./allowed-methods.ts";
+import { isClientGone, leaveAlone } from "./client-gone.ts";
 import { isServerFault, sendError } from "./error-response.ts";
 import type { Semaphore } from "./limits.ts";
+import { answerAsBytes, errorOfParser } from "./malformed.ts";
 import { recordError, type RequestLog } from "./request-log.ts";
 import type { RequestContext, V2Handler } from "./v2/handler.ts";
 
 /** Answers one request. */
 export type Handler = (request: IncomingMessage, response: ServerResponse, context: RequestContext) => Promise<void> | void;
+
+/** What is at a path, and the methods that it takes. */
+export interface Page {
+  readonly methods: readonly string[];
+  readonly answer: Handler;
+}
 
 /** How the server runs. */
 export interface ServerOptions {
@@ -34,7 +43,7 @@ export interface Handlers {
   /** /v2 and below; answers what it throws itself. */
   readonly v2: V2Handler;
   /** Exact paths outside both planes: /token, /healthz, /readyz, /metrics. */
-  readonly paths: ReadonlyMap<string, Handler>;
+  readonly paths: ReadonlyMap<string, Page>;
   /** Everything else. */
   readonly rest: Handler;
   /** Who counts a path outside /v2, which counts its own; undefined where nobody does. */
@@ -93,9 +102,8 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     const found = handlers.paths.get(path);
     if (found !== undefined) context.span?.describe(path, {});
     response.setHeader("x-request-id", context.id);
-    // Small bodies: asked for at once. The data plane asks when it knows that the caller may send.
-    if (request.headers.expect !== undefined) response.writeContinue();
-    const work = (): Promise<void> => answerWith(found ?? handlers.rest, request, response, context);
+    const handler: Handler = found === undefined ? handlers.rest : onlyWith(found);
+    const work = (): Promise<void> => answerWith(handler, request, response, context);
     const meter = handlers.meterOf(path);
     return meter === undefined ? work() : count(meter, request, response, work);
   }
@@ -124,6 +132,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     try {
       await handler(request, response, context);
     } catch (error) {
+      if (isClientGone(request, error)) return leaveAlone(response);
       recordError(context.record, error, request);
       if (isServerFault(error)) options.logger.error({ err: error, requestId: context.id, url }, "request failed");
       const isUnauthorized = error instanceof RegistryError && error.code === "UNAUTHORIZED";
@@ -137,7 +146,13 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   function dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url !== undefined && !request.url.startsWith("/")) request.url = originForm(request.url);
     const context = contextOf(request);
+    const refusal = refusalOf(request);
+    if (refusal !== undefined) return refuse(request, response, context, refusal);
     return requestLog === undefined ? answerOne(request, response, context) : answerAndLog(requestLog, request, response, context);
+  }
+
+  async function refuse(request: IncomingMessage, response: ServerResponse, { id }: RequestContext, error: RegistryError): Promise<void> {
+    sendError(request, response, error, { "x-request-id": id, connection: "close" });
   }
 
   async function answerAndLog(log: RequestLog, request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
@@ -189,6 +204,8 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     noDelay: true,
     // Names of 255, tokens with many scopes: clients stay far below, and Node refuses more with 431.
     maxHeaderSize: 32 * 1024,
+    // Node's own refusal has no body: see refusalOf.
+    requireHostHeader: false,
   };
   // The newest answer of each connection: what a parse error would otherwise be written into, and which connections were ever used.
   const newest = new WeakMap<Socket, ServerResponse>();
@@ -201,7 +218,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     } catch (error) {
       // A defect in answering must cost one connection, not the process.
       options.logger.error({ err: error, url: request.url }, "request failed without an answer");
-      response.destroy();
+      sendError(request, response, error);
     } finally {
       running--;
       if (running === 0) onLastEnded?.();
@@ -224,6 +241,10 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       ? createServer(settings, listener)
       : createTlsServer({ ...settings, ...options.keyPair.current() }, listener);
   server.on("checkContinue", listener);
+  // What else may be expected we cannot give, and say so as all errors.
+  server.on("checkExpectation", listener);
+  // Node closes the connection of whoever wants a tunnel, without a word.
+  server.on("connect", (_, socket: Socket) => lingering(socket.end(answerAsBytes(methodNotAllowed(READ_ONLY)))));
   options.keyPair?.attach(server as never);
   server.maxConnections = options.maxConnections;
   // Full: those that only rest make room for the next that come; the one that showed it is lost.
@@ -252,7 +273,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       if (!ending.has(response)) response.once("finish", () => lingering(socket.end()));
       ending.add(response);
     } else {
-      lingering(socket.end(`HTTP/1.1 ${statusOfParseError(error.code)}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`));
+      lingering(socket.end(answerAsBytes(errorOfParser(error.code))));
     }
   });
   await new Promise<void>((resolve, reject) => {
@@ -319,7 +340,19 @@ function originForm(target: string): string {
   return path.startsWith("?") ? `/${path}` : path === "" ? "/" : path;
 }
 
-function statusOfParseError(code: string | undefined): string {
-  if (code === "HPE_HEADER_OVERFLOW") return "431 Request Header Fields Too Large";
-  return code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request";
+/** The handler of a page, for the methods that it takes. */
+function onlyWith({ methods, answer }: Page): Handler {
+  return (request, response, context) => {
+    checkMethod(request.method, methods);
+    return answer(request, response, context);
+  };
+}
+
+/** What no request may lack or ask for, whatever it wants. Source: RFC 9112, section 3.2; RFC 9110, section 10.1.1. */
+function refusalOf({ headers, httpVersionMajor, httpVersionMinor }: IncomingMessage): RegistryError | undefined {
+  if (headers.host === undefined && (httpVersionMajor > 1 || httpVersionMinor > 0))
+    return new RegistryError("REQUEST_INVALID", { message: "the Host header is missing" });
+  if (headers.expect !== undefined && headers.expect.toLowerCase() !== "100-continue")
+    return new RegistryError("REQUEST_INVALID", { message: "only 100-continue can be expected", status: 417 });
+  return undefined;
 }

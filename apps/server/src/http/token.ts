@@ -22,7 +22,10 @@ export interface TokenRouteParts {
   readonly formTimeoutMs?: number;
 }
 
-/** Answers `/token`. Errors: UNAUTHORIZED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
+/** What it may be asked with. */
+export const TOKEN_METHODS: readonly string[] = ["GET", "POST"];
+
+/** Answers `/token`, asked with one of `TOKEN_METHODS`. Errors: UNAUTHORIZED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
 export async function answerToken(
   { authenticator, tokens, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
   request: IncomingMessage,
@@ -36,12 +39,17 @@ export async function answerToken(
   if (request.method === "GET") {
     parameters = new URL(request.url ?? "/", "http://registry").searchParams;
     caller = await authenticator.authenticate(authorization, remoteAddress);
-  } else if (request.method === "POST") {
+  } else {
+    if (request.headers.expect !== undefined) response.writeContinue();
     parameters = await readForm(request, formTimeoutMs);
     const grantType = parameters.get("grant_type");
     // Where it is not said, the form or the header holds a password all the same.
     if (grantType !== null && grantType !== "password") {
-      throw new RegistryError("UNSUPPORTED", { message: "grant_type must be password", detail: { grantType }, status: 400 });
+      throw new RegistryError("UNSUPPORTED", {
+        message: "grant_type must be password",
+        detail: { grantType: grantType.slice(0, 100) },
+        status: 400,
+      });
     }
     const username = parameters.get("username") ?? "";
     if (username === "") caller = await authenticator.authenticate(authorization, remoteAddress);
@@ -53,8 +61,6 @@ export async function answerToken(
         throw error;
       }
     }
-  } else {
-    throw new RegistryError("UNSUPPORTED", { headers: { allow: "GET, POST" } });
   }
   if (caller.kind === "account") record.account = caller.name;
   const answer = JSON.stringify(await tokens.issueToken(caller, parameters.getAll("scope")));

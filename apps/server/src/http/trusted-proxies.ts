@@ -68,6 +68,18 @@ export function originOf(address: ClientAddress, publicUrl: string | undefined):
   return address.host === undefined ? undefined : `${address.scheme}://${address.host}`;
 }
 
+/** The address that a connection came in at, as an origin: for whoever does not say what he calls us. */
+export function originOfSocket({ localAddress = "", localPort = 0, encrypted }: LocalSocket): string {
+  const host = plainAddress(localAddress);
+  return `${encrypted === true ? "https" : "http"}://${isIPv6(host) ? `[${host}]` : host}:${localPort}`;
+}
+
+interface LocalSocket {
+  readonly localAddress?: string | undefined;
+  readonly localPort?: number | undefined;
+  readonly encrypted?: boolean;
+}
+
 /** The value that the nearest proxy added. */
 function lastOf(header: string | string[] | undefined): string | undefined {
   const all = Array.isArray(header) ? header.at(-1) : header;

@@ -10,6 +10,7 @@ import { Compile } from "typebox/compile";
 import { basic, createTestAccess, type TestAccess } from "../../access/access.testing.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
+import { sendError } from "../error-response.ts";
 import { createRequestRecord } from "../request-log.ts";
 import { createApi } from "./api.ts";
 
@@ -43,7 +44,9 @@ export async function startTestApi(database: Database, clock: Clock): Promise<Te
     addressOf: (request) => ({ remoteAddress: request.socket.remoteAddress ?? "" }),
   });
   const listener = (request: IncomingMessage, response: ServerResponse): void =>
-    void handler(request, response, { id: "test-request", record: createRequestRecord() });
+    void handler(request, response, { id: "test-request", record: createRequestRecord() }).catch((error: unknown) =>
+      sendError(request, response, error),
+    );
   // As the real server: Node would ask for every body.
   const server = createServer(listener).on("checkContinue", listener);
   await new Promise<void>((resolve) => {
@@ -102,6 +105,7 @@ const EVERYWHERE = new Set([
   "UNAUTHORIZED",
   "TOOMANYREQUESTS",
   "BODY_INVALID",
+  "UNSUPPORTED",
   "BODY_TOO_LARGE",
   "MEDIA_TYPE_UNSUPPORTED",
   "CROSS_SITE_REFUSED",

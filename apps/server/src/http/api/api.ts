@@ -2,6 +2,7 @@
 // Not here: what routes have in common (register-api.ts), their rules (features/).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ApiError } from "@berth/api/errors";
+import { API_PREFIX } from "@berth/api/openapi";
 import { RegistryError } from "@berth/oci/errors";
 import { fastify } from "fastify";
 import type { Accounts } from "../../access/accounts.ts";
@@ -25,6 +26,7 @@ import type { RequestSpan } from "../../platform/tracing.ts";
 import { VERSION } from "../../platform/version.ts";
 import { errorAnswer, sendError } from "../error-response.ts";
 import { createRequestRecord, type RequestRecord } from "../request-log.ts";
+import { checkMethod, createMethodTable } from "../allowed-methods.ts";
 import { registerApi } from "./register-api.ts";
 
 /** What the control plane is made of. */
@@ -59,6 +61,10 @@ const MAX_PARAM_LENGTH = 800;
 /** How long a body may take: 128 KiB at most, and whoever sends it has not proved anything yet. */
 const BODY_TIMEOUT_MS = 30_000;
 
+const NOTHING_THERE = "nothing is at this address";
+/** Methods that the framework knows. */
+const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]);
+
 /** Builds the control plane. */
 export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   const { database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf } = options;
@@ -73,7 +79,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     // What the router itself refuses, such as an address that is no percent-encoding, before any handler of ours could.
     frameworkErrors(_error, request, reply) {
       reply.hijack();
-      sendError(request.raw, reply.raw, new ApiError("OPERATION_UNKNOWN", { message: "nothing is at this address" }));
+      sendError(request.raw, reply.raw, new ApiError("OPERATION_UNKNOWN", { message: NOTHING_THERE }));
     },
   });
   app.addHook("onRequest", async (request) => {
@@ -86,13 +92,14 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     const { status, body } = errorAnswer(new ApiError("OPERATION_UNKNOWN", { message: `nothing is at this address${why}` }));
     return reply.code(status).type("application/json").send(body);
   });
+  const routes = [
+    ...projectRoutes(createProjects({ database, clock, accounts, authorizer, projectCreation })),
+    ...repositoryRoutes(createProjectRepositories({ database, authorizer, repositories: createRepositories(database, clock) })),
+    ...accountRoutes(createUsers({ database, clock, accounts, authorizer, passwords, loginFailures })),
+    ...robotRoutes(createRobots({ database, clock, accounts, authorizer })),
+  ];
   await registerApi(app, {
-    routes: [
-      ...projectRoutes(createProjects({ database, clock, accounts, authorizer, projectCreation })),
-      ...repositoryRoutes(createProjectRepositories({ database, authorizer, repositories: createRepositories(database, clock) })),
-      ...accountRoutes(createUsers({ database, clock, accounts, authorizer, passwords, loginFailures })),
-      ...robotRoutes(createRobots({ database, clock, accounts, authorizer })),
-    ],
+    routes,
     authenticator,
     logger,
     recordOf: (request) => contexts.get(request.raw)?.record ?? createRequestRecord(),
@@ -100,8 +107,17 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     version: VERSION,
   });
   await app.ready();
+  const methodsAt = createMethodTable([
+    ...routes.map(({ operation: { method, path } }) => ({ method, path: `${API_PREFIX}${path}` })),
+    { method: "GET", path: `${API_PREFIX}/openapi.json` },
+  ]);
   return (request, response, context) =>
     new Promise((resolve) => {
+      // Ahead of the framework, to which a method that it does not know is an address that it does not know, or worse.
+      const path = (request.url ?? "/").split("?", 1)[0]!;
+      const methods = methodsAt(path);
+      if (methods === undefined && !METHODS.has(request.method ?? "")) throw new ApiError("OPERATION_UNKNOWN", { message: NOTHING_THERE });
+      if (methods !== undefined) checkMethod(request.method, methods);
       contexts.set(request, context);
       response.setHeader("x-request-id", context.id);
       const timer = setTimeout(() => {

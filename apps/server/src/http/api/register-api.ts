@@ -10,7 +10,8 @@ import type { Caller } from "../../access/caller.ts";
 import { UnauthorizedError } from "../../access/challenge.ts";
 import type { ApiContext } from "../../features/api-context.ts";
 import type { Logger } from "../../platform/log.ts";
-import { errorAnswer, isServerFault } from "../error-response.ts";
+import { isClientGone, leaveAlone } from "../client-gone.ts";
+import { isServerFault, sendError as sendErrorAnswer } from "../error-response.ts";
 import { recordError, type RequestRecord } from "../request-log.ts";
 import { readJson } from "./read-json.ts";
 import { createInputCheck } from "./validate.ts";
@@ -120,15 +121,24 @@ function refuseOtherSites(request: FastifyRequest): void {
 }
 
 async function sendError(parts: ApiParts, thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  // Answered as everywhere else, the rest of a refused body included.
+  reply.hijack();
+  if (isClientGone(request.raw, thrown)) {
+    leaveAlone(reply.raw);
+    return reply;
+  }
   const error = fromFramework(thrown);
   recordError(parts.recordOf(request), error, request.raw);
   if (isServerFault(error))
     parts.logger.error({ err: error, requestId: request.id, url: request.url, method: request.method }, "request failed");
-  const { status, headers, body } = errorAnswer(error);
-  if (status === 401) reply.header("www-authenticate", BASIC_CHALLENGE);
-  // The rest of a refused body is not read.
-  if (status === 413) reply.header("connection", "close");
-  return reply.code(status).headers(headers).type("application/json").send(body);
+  const status = error instanceof RegistryError ? error.status : 500;
+  sendErrorAnswer(request.raw, reply.raw, error, {
+    "cache-control": "no-store",
+    ...(status === 401 ? { "www-authenticate": BASIC_CHALLENGE } : {}),
+    // The rest of a refused body is not read.
+    ...(status === 413 ? { connection: "close" } : {}),
+  });
+  return reply;
 }
 
 // Source: https://fastify.dev/docs/latest/Reference/Errors/

@@ -10,7 +10,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { digestOf } from "@berth/oci/digest";
 import type { StorageKey } from "../../content/blobs/blob-store.ts";
 import type { BlobReader } from "../../distribution/open-blob.ts";
-import { ClientGoneError, sendBlob } from "./blob-response.ts";
+import { ClientGoneError } from "../client-gone.ts";
+import { sendBlob } from "./blob-response.ts";
 
 /** Short, so that waiting longer is no burden; long enough for a client that shares the thread with its server on a busy machine. */
 const STALL_MS = 600;

@@ -5,6 +5,7 @@ import type { ServerResponse } from "node:http";
 import { parseRange, type ByteRange } from "@berth/oci/range";
 import type { BlobRow } from "../../content/blobs.ts";
 import type { BlobReader } from "../../distribution/open-blob.ts";
+import { ClientGoneError } from "../client-gone.ts";
 
 /** How a blob is to be sent. */
 export interface BlobSend {
@@ -122,12 +123,4 @@ function written(response: ServerResponse, piece: Uint8Array, stallMs: number): 
       else resolve();
     });
   });
-}
-
-/** The client closed the connection before it had everything: nobody's fault, and nobody is left to tell. */
-export class ClientGoneError extends Error {
-  constructor() {
-    super("the client closed the connection");
-    this.name = "ClientGoneError";
-  }
 }

@@ -8,9 +8,9 @@ import { challenge, respell, UnauthorizedError } from "../../access/challenge.ts
 import type { Logger } from "../../platform/log.ts";
 import type { Metrics, OperationMeter } from "../../platform/metrics.ts";
 import type { RequestSpan, SpanAttributes } from "../../platform/tracing.ts";
+import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { API_VERSION_HEADER, isServerFault, sendError } from "../error-response.ts";
 import { recordError, type RequestRecord } from "../request-log.ts";
-import { ClientGoneError } from "./blob-response.ts";
 import { parseRequest, type V2Kind, type V2Request } from "./parse-request.ts";
 import type { V2Exchange, V2Routes } from "./routes.ts";
 
@@ -112,9 +112,9 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
   const unparsed = meters.get("unparsed")!;
 
   function answerError(request: IncomingMessage, response: ServerResponse, context: RequestContext, kind: string, error: unknown): void {
-    if (error instanceof ClientGoneError || (request.destroyed && !request.complete)) {
+    if (isClientGone(request, error)) {
       logger.debug({ requestId: context.id, kind }, "the client left");
-      response.destroy();
+      leaveAlone(response);
       return;
     }
     recordError(context.record, error, request);
