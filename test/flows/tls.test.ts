@@ -53,6 +53,11 @@ describe("TLS", { skip: hasOpenssl ? false : "cannot run here: openssl is not in
     assert.equal((await ask("/api/v1/users/me", AUTH)).status, 200);
     const challenged = await ask("/v2/", { host: "registry.test:444" });
     assert.deepEqual(challenged, { status: 401, challenge: 'Bearer realm="https://registry.test:444/token",service="berth"' });
+    // The cipher whose hash the processor does itself, whatever the client would like first.
+    const socket = connect({ host: "127.0.0.1", port, ca, ciphers: "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256" });
+    await once(socket, "secureConnect");
+    assert.equal(socket.getCipher().standardName, "TLS_AES_128_GCM_SHA256");
+    socket.destroy();
     // A proxy that nobody trusts cannot talk the server out of it.
     assert.match(
       (await ask("/v2/", { "x-forwarded-proto": "http", "x-forwarded-host": "evil.test" })).challenge!,

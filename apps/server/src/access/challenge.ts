@@ -23,11 +23,15 @@ export class UnauthorizedError extends RegistryError {
   readonly options: UnauthorizedOptions;
 
   constructor(options: UnauthorizedOptions = {}) {
+    // What every client asks first is no defect that somebody would look for: its stack would cost more than all the rest of the answer.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super("UNAUTHORIZED", {
       ...(options.message === undefined ? {} : { message: options.message }),
       ...(options.cause === undefined ? {} : { cause: options.cause }),
       ...(options.scope === undefined ? {} : { detail: { scope: options.scope } }),
     });
+    Error.stackTraceLimit = stackTraceLimit;
     this.scope = options.scope;
     this.reason = options.reason;
     this.options = options;
@@ -62,12 +66,22 @@ export const CATALOG_SCOPE = "registry:catalog:*";
  * Source: https://distribution.github.io/distribution/spec/auth/token/ and RFC 6750, section 3.
  */
 export function challenge(settings: ChallengeSettings, error?: unknown): string {
-  let header = `Bearer realm="${quote(settings.realm)}",service="${quote(settings.service)}"`;
+  let header = beginOf(settings);
   if (error instanceof UnauthorizedError) {
     if (error.scope !== undefined) header += `,scope="${quote(error.scope)}"`;
     if (error.reason !== undefined) header += `,error="${error.reason}"`;
   }
   return header;
+}
+
+// The last one: clients reach most registries under one address.
+let lastBegin = { realm: "", service: "", text: "" };
+
+function beginOf({ realm, service }: ChallengeSettings): string {
+  if (lastBegin.realm !== realm || lastBegin.service !== service) {
+    lastBegin = { realm, service, text: `Bearer realm="${quote(realm)}",service="${quote(service)}"` };
+  }
+  return lastBegin.text;
 }
 
 // A quoted-string of RFC 9110: anything that could end it or the header is escaped or left out.

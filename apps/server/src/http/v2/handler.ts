@@ -105,6 +105,9 @@ function spellingsOf(parsed: V2Request | undefined): ReadonlyMap<string, string>
   return new Map(named.map(({ repository, spelling }) => [repository, spelling]));
 }
 
+/** What nobody in particular gets who asks whether this is a registry. */
+const NOBODY = new UnauthorizedError();
+
 /** Makes the handler. */
 export function createV2Handler(parts: V2HandlerParts): V2Handler {
   const { authenticator, routes, metrics, logger, realmOf, service, defaultProject } = parts;
@@ -145,6 +148,11 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       const recognised = authenticator.authenticate(request.headers.authorization, context.remoteAddress);
       const caller = recognised instanceof Promise ? await recognised : recognised;
       describe(context.record, parsed, caller);
+      if (parsed.kind === "ping" && caller.kind === "anonymous" && caller.access === undefined) {
+        // Every client's first question. Answered without an exception, which would be half of its cost.
+        answerError(request, response, context, kind, NOBODY);
+        return;
+      }
       const route = routes[parsed.kind] as (exchange: V2Exchange) => Promise<void>;
       await route({ caller, parsed, request, response, id: context.id });
     } catch (error) {
