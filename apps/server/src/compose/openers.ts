@@ -9,6 +9,7 @@ import { createFilesystemStore } from "../content/blobs/filesystem.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { readerOfPostgres, type DatabaseReader } from "../platform/database/database-reader.ts";
+import type { PostgresDatabase } from "../platform/database/postgres.ts";
 import { parsePostgresAddress } from "../platform/database/postgres-hosts.ts";
 import type { Logger } from "../platform/log.ts";
 import { StartupError } from "../platform/startup-error.ts";
@@ -32,24 +33,31 @@ export async function openTracing(config: Config, logger: Logger): Promise<Traci
 
 /** Opens the database that the configuration names; migrates nothing. `onSync` hears of each wait for the embedded one's disk. */
 export async function openDatabase(config: Config, logger: Logger, onSync?: (isGood: boolean, seconds: number) => void): Promise<Database> {
-  const onBackgroundError = (error: unknown): void => logger.error({ err: error }, "the database failed in the background");
   if (config.database.url === undefined) {
     const { openSqlite, SQLITE_RESERVE_BYTES } = await import("../platform/database/sqlite.ts");
     return openSqlite({
       path: sqlitePath(config),
-      onBackgroundError,
+      onBackgroundError: noteFailures(logger),
       ...(onSync === undefined ? {} : { onSync }),
       reserveBytes: SQLITE_RESERVE_BYTES,
       onRoom: () => logger.info("there is room on the database's disk again"),
     });
   }
+  return connectPostgres(config, config.database.url, logger);
+}
+
+async function connectPostgres(config: Config, url: string, logger: Logger): Promise<PostgresDatabase> {
   const { openPostgres } = await import("../platform/database/postgres.ts");
   return openPostgres({
-    url: config.database.url,
+    url,
     maxConnections: config.database.maxConnections,
     acquireTimeoutMs: config.database.acquireTimeoutSeconds * SECOND_MS,
-    onBackgroundError,
+    onBackgroundError: noteFailures(logger),
   });
+}
+
+function noteFailures(logger: Logger): (error: unknown) => void {
+  return (error) => logger.error({ err: error }, "the database failed in the background");
 }
 
 /** What the configured database is called, for who has to name it: the file's path, or hosts and name. Holds no secret. */
@@ -70,7 +78,7 @@ export function requireDatabase(config: Config): void {
 
 /** Opens the configured database for reading only, also beside the server that has it. Errors: `StartupError` where there is none. */
 export async function openReader(config: Config, logger: Logger): Promise<DatabaseReader> {
-  if (config.database.url !== undefined) return readerOfPostgres(await openDatabase(config, logger));
+  if (config.database.url !== undefined) return readerOfPostgres(await connectPostgres(config, config.database.url, logger));
   requireDatabase(config);
   const { openSqliteReader } = await import("../platform/database/sqlite.ts");
   return openSqliteReader(sqlitePath(config));

@@ -1,6 +1,7 @@
 // A database and a blob store that call back before and after each of their steps, so that tests can hold a step, fail it, or end the
 // process in the middle of it. Not here: which steps, and when (the tests).
 import type { Database, Executor } from "../platform/database/database.ts";
+import { unguarded } from "../platform/database/transaction-guard.testing.ts";
 import type { BlobStore } from "./blobs/blob-store.ts";
 
 /** Where a step stands. What the hook throws takes the place of the step's outcome; a step whose "before" throws never happens. */
@@ -27,14 +28,14 @@ function interceptExecutor(executor: Executor, hook: Hook): Executor {
   };
 }
 
-/** Wraps a database. `inside` false leaves a transaction's statements alone: they are one step, as on an engine that runs one at a time. */
+/** Wraps a database, whose transactions may rest in a hook. `inside` false leaves a transaction's statements alone: they are one step, as on an engine that runs one at a time. */
 export function interceptDatabase(database: Database, hook: Hook, inside: boolean): Database {
   return {
     ...database,
     ...interceptExecutor(database, hook),
     transaction: async (work, options) => {
       await hook("begin", "before");
-      const result = await database.transaction((tx) => work(inside ? interceptExecutor(tx, hook) : tx), options);
+      const result = await unguarded(database).transaction((tx) => work(inside ? interceptExecutor(tx, hook) : tx), options);
       await hook("commit", "after");
       return result;
     },

@@ -20,6 +20,26 @@ const putMark = statement<{ holder: string; now: number }>()("restore.putMark", 
 
 const dropMark = statement<Record<never, never>>()("restore.dropMark", (db) => db.deleteFrom("job_lease").where("name", "=", MARK));
 
+/** What the names of rows of `job_lease` begin with that say how far a table is filled: their `fence` rows. */
+const FILLING = "restore ";
+
+const findOneFilling = statement<{ name: string }>()("restore.findFilling", (db, p) =>
+  db.selectFrom("job_lease").select(["holder", "fence"]).where("name", "=", p.name),
+);
+
+const putFilling = statement<{ name: string; digest: string; rows: number }>()("restore.putFilling", (db, p) =>
+  db
+    .insertInto("job_lease")
+    .values({ name: p.name, holder: p.digest, fence: p.rows, expires_at: 0 })
+    .onConflict((conflict) =>
+      conflict.column("name").doUpdateSet((eb) => ({ holder: eb.ref("excluded.holder"), fence: eb.ref("excluded.fence") })),
+    ),
+);
+
+const dropFillings = statement<Record<never, never>>()("restore.dropFillings", (db) =>
+  db.deleteFrom("job_lease").where("name", ">=", FILLING).where("name", "<", "restore!"),
+);
+
 const findBlob = statement<{ id: number }>()("restore.findBlob", (db, p) => db.selectFrom("blob").select("id").where("id", "=", p.id));
 
 const listBoundKeys = statement<{ keys: string[] }>()("restore.listBoundKeys", (db, p, tools) =>
@@ -41,9 +61,28 @@ export async function putRestoreMark(database: Database, holder: string, now: nu
   await database.write(putMark, { holder, now });
 }
 
-/** Takes the mark away, with the transaction that completes the restore. */
+/** Takes the mark away, and the word of what was filled, with the transaction that completes the restore. */
 export async function dropRestoreMark(tx: Executor): Promise<void> {
   await tx.run(dropMark, {}, 1);
+  await tx.run(dropFillings, {}, { any: "a table without rows has none" });
+}
+
+/** How far a table was filled. */
+export interface Filling {
+  readonly rows: number;
+  /** Of these rows, as the restore makes it. */
+  readonly digest: string;
+}
+
+/** How far a table has been filled by a restore that has not ended. */
+export async function findFilling(executor: Executor, table: string): Promise<Filling> {
+  const row = await executor.first(findOneFilling, { name: `${FILLING}${table}` });
+  return row === undefined ? { rows: 0, digest: "" } : { rows: row.fence, digest: row.holder };
+}
+
+/** Writes down how far a table is filled, with the transaction that fills it so far. */
+export async function noteFilling(tx: Executor, table: string, { rows, digest }: Filling): Promise<void> {
+  await tx.run(putFilling, { name: `${FILLING}${table}`, digest, rows }, 1);
 }
 
 /** Whether a blob's row was restored already. */

@@ -1,13 +1,13 @@
 // Restoring into an empty database and an empty store, of whichever kinds: ids stay, bytes get new keys by the store's own ways and are
 // verified on their way. Blobs come first, each with its row, so that a restore that was cut off goes on behind them; then all other rows
-// in one transaction. Until then a mark keeps servers away. Not here: what a backup looks like (backup-format.ts).
+// (restore-tables.ts). Until the end a mark keeps servers away. Not here: what a backup looks like (backup-format.ts).
 import { createHash, randomUUID } from "node:crypto";
 import type { Digest } from "@berth/oci/digest";
 import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
 import type { Clock } from "../../platform/clock.ts";
-import type { Database, Executor } from "../../platform/database/database.ts";
+import type { Database } from "../../platform/database/database.ts";
 import { findMigrationVersion, LATEST_MIGRATION, migrate } from "../../platform/database/migrate.ts";
-import { createInsert, listTables, setIdCounter, type InsertRows, type Row } from "../../platform/database/tables.ts";
+import { createInsert, type Row } from "../../platform/database/tables.ts";
 import { forEachParallel } from "../../platform/parallel.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 import {
@@ -20,11 +20,11 @@ import {
   tableName,
   timeOfSnapshot,
   type SnapshotManifest,
-  type TableFile,
 } from "./backup-format.ts";
 import type { BackupPlace } from "./backup-place.ts";
 import { columnAt, isDamage, readBlobEntries, tableFileOf, verified, type BlobEntry } from "./blob-entries.ts";
-import { dropRestoreMark, findFilledTable, findRestoreMark, hasBlob, listBound, putRestoreMark } from "./restore-store.ts";
+import { findFilledTable, findRestoreMark, hasBlob, listBound, putRestoreMark } from "./restore-store.ts";
+import { checkColumns, INSERT_BYTES, restoreTables } from "./restore-tables.ts";
 import { readTableFile, verifyTableFiles } from "./table-files.ts";
 
 /** How far it is. */
@@ -75,8 +75,8 @@ export interface RestoreResult {
   readonly knownDamaged: number;
 }
 
-const INSERT_ROWS = 500;
-const INSERT_BYTES = 4 * 1024 * 1024;
+/** Rows that are verified between two words of progress. */
+const CHECKED_ROWS = 500;
 /** Small blobs that share a transaction. */
 const INLINE_BATCH = 200;
 const DAMAGED_SHOWN = 1000;
@@ -172,7 +172,7 @@ export async function checkBackup(parts: CheckParts): Promise<RestoreResult> {
   let read = 0;
   for (const file of manifest.tables) {
     for await (const _ of readTableFile(place, tableName(snapshot, file.name), file))
-      if (++read % INSERT_ROWS === 0) onProgress({ phase: "tables", done: read, total: rows, bytes });
+      if (++read % CHECKED_ROWS === 0) onProgress({ phase: "tables", done: read, total: rows, bytes });
   }
   return { snapshot, takenAt: manifest.takenAt, rows, blobs: done, blobBytes: bytes, resumedBlobs: 0, ...tally.result() };
 }
@@ -186,7 +186,7 @@ export async function restoreBackup(parts: RestoreParts): Promise<RestoreResult>
   const isResumed = await prepareTarget(parts, manifest, mark);
   const tally = createTally(manifest);
   const restored = await restoreBlobs(parts, snapshot, manifest, tally, isResumed);
-  await restoreTables(parts, snapshot, manifest, restored.sizeBytes);
+  await fillTables(parts, snapshot, manifest, restored.sizeBytes);
   // Older tables become those of this program by the same steps as in a registry that lived on.
   await migrate(database, clock);
   await store.sweep(new Date(clock.now()));
@@ -349,54 +349,14 @@ async function restoreBlobs(parts: RestoreParts, snapshot: string, manifest: Sna
   return { count, sizeBytes, resumed };
 }
 
-/** Errors: `StartupError` where a table or column of the backup is not one of the database at the backup's version. */
-async function checkColumns(executor: Executor, files: readonly TableFile[]): Promise<void> {
-  const tables = new Map((await listTables(executor)).map((table) => [table.name, table]));
-  for (const file of files) {
-    const own = new Map(tables.get(file.name)?.columns.map((column) => [column.name, column.kind]));
-    const wrong = file.columns.find((column) => own.get(column.name) !== column.kind);
-    if (wrong !== undefined || own.size !== file.columns.length) {
-      throw new StartupError(`table ${file.name} of the backup has other columns than the database at the same version`);
-    }
-  }
-}
-
-async function restoreTables(parts: RestoreParts, snapshot: string, manifest: SnapshotManifest, bytes: number): Promise<void> {
-  const { place, database, onProgress } = parts;
+async function fillTables(parts: RestoreParts, snapshot: string, manifest: SnapshotManifest, bytes: number): Promise<void> {
   const isWithoutKey = parts.withNewKey && manifest.keyFingerprint !== fingerprintOf(parts.masterKey);
   const files = manifest.tables.filter(
     ({ name }) => name !== "blob" && name !== "blob_inline" && !(isWithoutKey && SEALED_TABLES.has(name)),
   );
-  const inserts = new Map<string, InsertRows>(files.map((file) => [file.name, createInsert(file.name, file.columns)]));
   const total = files.reduce((sum, file) => sum + file.rows, 0);
-  await checkColumns(database, files);
-  await database.transaction(async (tx) => {
-    let done = 0;
-    for (const file of files) {
-      const insert = inserts.get(file.name)!;
-      for await (const rows of inBatches(readTableFile(place, tableName(snapshot, file.name), file))) {
-        await insert(tx, rows);
-        done += rows.length;
-        onProgress({ phase: "tables", done, total, bytes });
-      }
-    }
-    for (const [name, value] of Object.entries(manifest.idCounters)) await setIdCounter(tx, name, value);
-    await dropRestoreMark(tx);
-  });
-}
-
-async function* inBatches(rows: AsyncIterable<Row>): AsyncGenerator<Row[], void, void> {
-  let batch: Row[] = [];
-  let bytes = 0;
-  for await (const row of rows) {
-    batch.push(row);
-    for (const value of row) if (typeof value === "string") bytes += value.length;
-    if (batch.length < INSERT_ROWS && bytes < INSERT_BYTES) continue;
-    yield batch;
-    batch = [];
-    bytes = 0;
-  }
-  if (batch.length > 0) yield batch;
+  const onRows = (done: number): void => parts.onProgress({ phase: "tables", done, total, bytes });
+  await restoreTables({ ...parts, snapshot, manifest, files, onRows });
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {

@@ -50,7 +50,8 @@ export type RunSql = (sql: string) => Promise<readonly Readonly<Record<string, u
 export interface Database extends Executor {
   /**
    * Runs `work` in one transaction: all of it or nothing. `work` may be run again after a deadlock or serialization failure, so it must
-   * change nothing but the database, and await nothing but it. On SQLite transactions run one at a time.
+   * change nothing but the database, and await nothing but it: no file, no store, no timer, no other connection (tests fail where it does,
+   * transaction-guard.testing.ts). On SQLite transactions run one at a time.
    */
   transaction<T>(work: (tx: Executor) => Promise<T>, options?: WriteOptions): Promise<T>;
   /** One statement as a transaction of its own. */

@@ -10,9 +10,10 @@ import { systemClock } from "../clock.ts";
 import type { Database } from "./database.ts";
 import { readerOfPostgres, type DatabaseReader } from "./database-reader.ts";
 import { migrate } from "./migrate.ts";
-import { openPostgres } from "./postgres.ts";
+import { openPostgres, type PostgresDatabase } from "./postgres.ts";
 import { openSqlite, openSqliteReader } from "./sqlite.ts";
 import type { DialectName } from "./statement.ts";
+import { guardTransactions } from "./transaction-guard.testing.ts";
 
 /** A fresh database of a suite, and how to end it. */
 export interface TestDatabase {
@@ -31,7 +32,7 @@ function onBackgroundError(error: unknown): void {
 /** Makes a fresh, migrated SQLite database in a folder of its own. */
 export async function createSqliteForTest(options: { migrated?: boolean } = {}): Promise<TestDatabase & { walBytes(): number }> {
   const folder = await mkdtemp(join(tmpdir(), "berth-db-"));
-  const database = await openSqlite({ path: join(folder, "berth.db"), onBackgroundError });
+  const database = guardTransactions(await openSqlite({ path: join(folder, "berth.db"), onBackgroundError }));
   if (options.migrated !== false) await migrate(database, systemClock);
   return {
     database,
@@ -54,9 +55,9 @@ export async function createPostgresForTest(serverUrl: string, options: { migrat
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   const opened: Database[] = [];
-  const connect = (): Database => openPostgres({ url: url.href, maxConnections: 8, acquireTimeoutMs: 10_000, onBackgroundError });
+  const connect = (): PostgresDatabase => openPostgres({ url: url.href, maxConnections: 8, acquireTimeoutMs: 10_000, onBackgroundError });
   async function open(): Promise<Database> {
-    const database = connect();
+    const database = guardTransactions(connect());
     opened.push(database);
     return database;
   }

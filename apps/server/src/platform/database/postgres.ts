@@ -48,6 +48,12 @@ const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
  * rests: its row locks must not hold up the other replicas.
  */
 const REST_IN_TRANSACTION_MS = 10_000;
+/**
+ * How long a snapshot may rest between two of its reads, which is when what is read goes somewhere slow. It has no row locks, but as long as it
+ * stands nothing that was deleted since can be cleaned up, and tables cannot be altered: the server ends one whose reader is stuck.
+ */
+export const SNAPSHOT_RESTS_MS = 600_000;
+const BEGIN_SNAPSHOT = `begin isolation level repeatable read read only; set local idle_in_transaction_session_timeout = ${SNAPSHOT_RESTS_MS}`;
 /** As long as a timer can be: the driver takes 0 for its own default. */
 const NO_TIMEOUT_MS = 2 ** 31 - 1;
 /**
@@ -62,8 +68,17 @@ const FULL_HOLDS_MS = 60_000;
 const MAX_TRIES = 5;
 const INT8_OID = 20;
 
+/** A PostgreSQL database. */
+export interface PostgresDatabase extends Database {
+  /**
+   * Runs reads that all see one committed state. Unlike a transaction it may rest between them, for up to `SNAPSHOT_RESTS_MS`, and is never run
+   * again. Errors: UNAVAILABLE, also where it rested for longer.
+   */
+  snapshot<T>(read: (executor: Executor) => Promise<T>): Promise<T>;
+}
+
 /** Connects a pool; the first query opens the first connection. */
-export function openPostgres(options: PostgresOptions): Database {
+export function openPostgres(options: PostgresOptions): PostgresDatabase {
   const types = new pg.TypeOverrides();
   // Ids, sizes and milliseconds all stay below 2^53.
   types.setTypeParser(INT8_OID, Number);
@@ -182,7 +197,7 @@ export function openPostgres(options: PostgresOptions): Database {
     }
   });
 
-  const database: Database = {
+  const database: PostgresDatabase = {
     dialect: "postgres",
     all: outside.all,
     first: outside.first,
@@ -193,6 +208,18 @@ export function openPostgres(options: PostgresOptions): Database {
       writeOptions?.durable === false
         ? database.transaction((tx) => tx.all(query, parameters), writeOptions)
         : retrying(() => writing.all(query, parameters)),
+    async snapshot(read) {
+      try {
+        return await withClient(async (client) => {
+          await client.query(BEGIN_SNAPSHOT);
+          const result = await read(executorOf((config) => client.query(config)));
+          await client.query("commit");
+          return result;
+        }, true);
+      } catch (error) {
+        throw translate(error);
+      }
+    },
     sync,
     async probe() {
       try {

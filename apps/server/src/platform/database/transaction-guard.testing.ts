@@ -1,0 +1,83 @@
+// Fails transactions of tests that wait for something else than their own statements: a file, a store, a timer, another connection, work of
+// another thread. Each is a turn of the event loop in which the transaction rests, holds its locks and may be ended by the server.
+// Not here: the rule (database.ts), the databases of tests (databases.testing.ts).
+import { createHook } from "node:async_hooks";
+import type { Database, Executor } from "./database.ts";
+
+/** What a transaction is failed with. */
+export class TransactionRested extends Error {}
+
+const PLAIN = Symbol("the database that is guarded");
+
+/** Counts what the event loop calls back. What comes of a promise, a tick or a microtask belongs to the same turn. */
+function countTurns(): { now(): number; stop(): void } {
+  let turns = 0;
+  const inside = new Set<number>();
+  const hook = createHook({
+    init(id, type) {
+      if (type === "TickObject" || type === "Microtask") inside.add(id);
+    },
+    before(id) {
+      if (!inside.delete(id)) turns++;
+    },
+    trackPromises: false,
+  }).enable();
+  return { now: () => turns, stop: () => void hook.disable() };
+}
+
+/** Guards a database. Reads and writes outside transactions are left alone, and so is what has no work of ours in it. */
+export function guardTransactions(database: Database): Database {
+  const turns = countTurns();
+
+  async function guarded<T>(tx: Executor, work: (tx: Executor) => Promise<T>): Promise<T> {
+    let running = 0;
+    let turn = turns.now();
+    let last = "it began";
+    // Kept, so that who swallows the failure of a statement fails as well.
+    let rested: TransactionRested | undefined;
+    function check(next: string): void {
+      if (running === 0 && turns.now() !== turn) {
+        rested ??= new TransactionRested(`a transaction waited for something else than its database after ${last} and before ${next}`);
+      }
+      if (rested !== undefined) throw rested;
+    }
+    async function step<R>(id: string, run: () => Promise<R>): Promise<R> {
+      check(id);
+      running++;
+      try {
+        return await run();
+      } finally {
+        running--;
+        turn = turns.now();
+        last = id;
+      }
+    }
+    const result = await work({
+      dialect: tx.dialect,
+      all: (query, parameters) => step(query.compiled(tx.dialect).id, () => tx.all(query, parameters)),
+      first: (query, parameters) => step(query.compiled(tx.dialect).id, () => tx.first(query, parameters)),
+      run: (query, parameters, expected) => step(query.compiled(tx.dialect).id, () => tx.run(query, parameters, expected)),
+      change: (query, parameters) => step(query.compiled(tx.dialect).id, () => tx.change(query, parameters)),
+    });
+    check("its end");
+    return result;
+  }
+
+  return Object.assign(
+    {
+      ...database,
+      transaction: <T>(work: (tx: Executor) => Promise<T>, options?: Parameters<Database["transaction"]>[1]) =>
+        database.transaction((tx) => guarded(tx, work), options),
+      async close() {
+        turns.stop();
+        await database.close();
+      },
+    },
+    { [PLAIN]: database },
+  );
+}
+
+/** The database without the guard, for tests that make its transactions rest. */
+export function unguarded(database: Database): Database {
+  return (database as Partial<Record<typeof PLAIN, Database>>)[PLAIN] ?? database;
+}
