@@ -61,6 +61,8 @@ export interface Replicas {
   readonly postgres: PostgresServer;
   /** Where their S3 is. */
   readonly store: URL | undefined;
+  /** What all of them are started with. */
+  readonly settings: Readonly<Record<string, string>>;
 }
 
 /** Some settings of every test here. A session's claim, a lease or a job that a killed replica held must come free within the test. */
@@ -100,7 +102,7 @@ export async function startReplicas(
     const proxy = await startRoundRobin({ hosts: replicas.map(({ host }) => host), silenceMs, asksReady: network !== undefined });
     stops.push(proxy.stop);
     const endpoint = content["storage.s3.endpoint"];
-    return { replicas, proxy, postgres, store: endpoint === undefined ? undefined : new URL(endpoint) };
+    return { replicas, proxy, postgres, store: endpoint === undefined ? undefined : new URL(endpoint), settings: all };
   } catch (error) {
     skipOrThrow(t, error);
     return undefined;
