@@ -53,7 +53,7 @@ async function disturb(nodes: readonly Node[], round: number, random: Random): P
     await node.start();
   } else if (round % 3 === 1) {
     node.hold();
-    await sleep(HELD_MS[random.below(HELD_MS.length)]!);
+    await sleep(HELD_MS[random.below(HELD_MS.length)]);
     node.resume();
   }
 }
