@@ -90,7 +90,7 @@ async function runTest(root: string, cut: Cut, env: Readonly<Record<string, stri
 async function main(words: readonly string[]): Promise<number> {
   const root = join(await temporaryFolder("cuts"), "tree");
   const stops: (() => Promise<void>)[] = [() => rm(dirname(root), { recursive: true, force: true, maxRetries: 3 })];
-  const env: Record<string, string> = { BERTH_TEST_ROUNDS: "1" };
+  const env: Record<string, string> = {};
   let missed = 0;
   try {
     await copyTree(root);
@@ -116,7 +116,7 @@ async function main(words: readonly string[]): Promise<number> {
         file,
         source.replace(cut.from, () => cut.to),
       );
-      const { isFound, words: said } = await runTest(root, cut, env);
+      const { isFound, words: said } = await runTest(root, cut, { ...env, BERTH_TEST_ROUNDS: String(cut.rounds ?? 1) });
       await writeFile(file, source);
       if (!isFound) missed++;
       console.log(`${isFound ? "found " : "MISSED"} ${cut.invariant}: ${cut.what}\n       ${cut.test}: ${said}`);
