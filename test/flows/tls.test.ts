@@ -155,6 +155,20 @@ describe("trusted proxies", () => {
     });
   }
 
+  it("a client that an unknown proxy sends is told why its challenge leads nowhere, and one that comes directly is not", async (t) => {
+    const registry = await startTestRegistry();
+    t.after(() => registry.stop());
+    const messageOf = async (headers: Record<string, string>) => {
+      const answer = await registry.send("POST", "/v2/library/app/blobs/uploads/", { anonymous: true, headers });
+      assert.equal(answer.status, 401);
+      const { errors } = (await answer.json()) as { errors: [{ message: string; detail: { scope: string } }] };
+      assert.equal(errors[0].detail.scope, "repository:library/app:pull,push");
+      return errors[0].message;
+    };
+    assert.equal(await messageOf({}), "authentication required");
+    assert.match(await messageOf(forwarded), /^authentication required; the registry does not believe .* http\.trustedProxies or http\.publicUrl$/);
+  });
+
   it("failed logins are counted by the client that the proxy names, not by the proxy", async (t) => {
     const registry = await startTestRegistry({ "http.trustedProxies": "127.0.0.1" });
     t.after(() => registry.stop());

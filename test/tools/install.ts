@@ -107,6 +107,9 @@ const recipes = {
   prometheus: { how: "apt", packages: ["prometheus"], binary: "prometheus" },
   promtool: { how: "apt", packages: ["prometheus"], binary: "promtool" },
   "docker-registry": { how: "apt", packages: ["docker-registry"], binary: "docker-registry" },
+  nginx: { how: "apt", packages: ["nginx-light"], binary: "/usr/sbin/nginx" },
+  haproxy: { how: "apt", packages: ["haproxy"], binary: "/usr/sbin/haproxy" },
+  caddy: { how: "apt", packages: ["caddy"], binary: "caddy" },
   postgres: {
     how: "apt",
     packages: ["postgresql", "postgresql-15"],

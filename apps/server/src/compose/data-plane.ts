@@ -14,7 +14,8 @@ import type { Ports } from "../distribution/ports.ts";
 import { createPull } from "../distribution/pull.ts";
 import { createPush } from "../distribution/push.ts";
 import { createMinimumRate, createSemaphore, type Semaphore } from "../http/limits.ts";
-import { originOf, originOfSocket, type ClientAddress, type ProxiedRequest } from "../http/trusted-proxies.ts";
+import { createForwardingWatch } from "../http/forwarding-watch.ts";
+import { createTrust, originOf, originOfSocket, type ClientAddress, type ProxiedRequest } from "../http/trusted-proxies.ts";
 import { createV2Handler, type V2Handler } from "../http/v2/handler.ts";
 import { createV2Routes } from "../http/v2/routes.ts";
 import { SECOND_MS } from "../platform/clock.ts";
@@ -95,6 +96,12 @@ export function composeDataPlane(
     logger,
     service: config.auth.service,
     defaultProject: defaultProjectOf(config),
+    forwardingProblem: createForwardingWatch({
+      addressOf,
+      isTrusted: createTrust(config.http.trustedProxies),
+      hasAddress: config.http.publicUrl !== undefined || config.auth.realm !== undefined,
+      logger,
+    }),
     realmOf(request) {
       if (config.auth.realm !== undefined) return config.auth.realm;
       // Probes of old speak HTTP/1.0 and name no host: an answer must not fail for it.

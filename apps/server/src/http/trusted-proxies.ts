@@ -22,13 +22,18 @@ export interface ClientAddress {
 /** Proxies in a chain that are looked through: more is a made-up header. */
 const HOPS_MAX = 32;
 
+/** Whether an address is in one of the networks, which are in CIDR form. */
+export function createTrust(networks: readonly string[]): (address: string) => boolean {
+  const list = new BlockList();
+  for (const network of networks) if (!addNetwork(list, network)) throw new TypeError(`not a network: ${network}`);
+  return (address) => isIP(address) !== 0 && list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
+}
+
 /** Makes the function that finds a request's origin, for networks in CIDR form. */
 export function createClientAddressReader(trusted: readonly string[]): (request: ProxiedRequest) => ClientAddress {
-  const list = new BlockList();
-  for (const network of trusted) if (!addNetwork(list, network)) throw new TypeError(`not a network: ${network}`);
   // A connection's peer never changes, and a proxy sends thousands of requests over one.
   const peers = new WeakMap<object, boolean>();
-  const isTrusted = (address: string) => isIP(address) !== 0 && list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
+  const isTrusted = createTrust(trusted);
 
   function isTrustedPeer(socket: ProxiedRequest["socket"], address: string): boolean {
     let answer = peers.get(socket);
@@ -81,13 +86,13 @@ interface LocalSocket {
 }
 
 /** The value that the nearest proxy added. */
-function lastOf(header: string | string[] | undefined): string | undefined {
+export function lastOf(header: string | string[] | undefined): string | undefined {
   const all = Array.isArray(header) ? header.at(-1) : header;
   return all?.slice(all.lastIndexOf(",") + 1).trim();
 }
 
 /** A dual-stack socket shows IPv4 peers as ::ffff:1.2.3.4, which no IPv4 network matches. */
-function plainAddress(address: string): string {
+export function plainAddress(address: string): string {
   return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
 }
 

@@ -23,6 +23,8 @@ export interface V2HandlerParts {
   /** Absolute address of the token endpoint for a request. */
   readonly realmOf: (request: IncomingMessage) => string;
   readonly service: string;
+  /** Why the challenge may lead its client nowhere: a proxy that is not believed, or hides its own name; undefined where nothing shows that. */
+  readonly forwardingProblem: (request: IncomingMessage) => string | undefined;
   /** Where names of one segment lie; undefined where there are none. */
   readonly defaultProject: ProjectName | undefined;
 }
@@ -98,6 +100,10 @@ function attributesOf(parsed: V2Request): SpanAttributes {
   return { "berth.operation": parsed.kind, "berth.repository": "repository" in parsed ? parsed.repository : undefined };
 }
 
+function explain(error: UnauthorizedError, problem: string | undefined): UnauthorizedError {
+  return problem === undefined ? error : new UnauthorizedError({ ...error.options, message: `${error.message}; ${problem}` });
+}
+
 /** How the client writes the repositories that it names. */
 function spellingsOf(parsed: V2Request | undefined): ReadonlyMap<string, string> {
   if (parsed === undefined || !("repository" in parsed)) return new Map();
@@ -110,7 +116,7 @@ const NOBODY = new UnauthorizedError();
 
 /** Makes the handler. */
 export function createV2Handler(parts: V2HandlerParts): V2Handler {
-  const { authenticator, routes, metrics, logger, realmOf, service, defaultProject } = parts;
+  const { authenticator, routes, metrics, logger, realmOf, service, forwardingProblem, defaultProject } = parts;
   const meters = new Map<string, OperationMeter>(V2_OPERATIONS.map((kind) => [kind, metrics.operation(kind)]));
   const unparsed = meters.get("unparsed")!;
 
@@ -124,7 +130,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
     if (isServerFault(error))
       logger.error({ err: error, requestId: context.id, kind, url: request.url, method: request.method }, "request failed");
     const isUnauthorized = error instanceof RegistryError && error.code === "UNAUTHORIZED";
-    sendError(request, response, error, {
+    sendError(request, response, error instanceof UnauthorizedError ? explain(error, forwardingProblem(request)) : error, {
       ...API_VERSION_HEADER,
       "x-request-id": context.id,
       ...(isUnauthorized ? { "www-authenticate": challenge({ realm: realmOf(request), service }, error) } : {}),
