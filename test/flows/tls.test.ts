@@ -166,7 +166,10 @@ describe("trusted proxies", () => {
       return errors[0].message;
     };
     assert.equal(await messageOf({}), "authentication required");
-    assert.match(await messageOf(forwarded), /^authentication required; the registry does not believe .* http\.trustedProxies or http\.publicUrl$/);
+    assert.match(
+      await messageOf(forwarded),
+      /^authentication required; the registry does not believe .* http\.trustedProxies or http\.publicUrl$/,
+    );
   });
 
   it("failed logins are counted by the client that the proxy names, not by the proxy", async (t) => {
