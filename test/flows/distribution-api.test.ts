@@ -321,6 +321,26 @@ describe("distribution API", () => {
     assert.equal((await registry.send("HEAD", `/v2/${REPO}/manifests/missing`)).status, 404);
   });
 
+  it("deletes no blob that a build cache or another maker's field names", async () => {
+    const text = "a layer of a build cache";
+    const blob = { digest: sha256(text), size: text.length };
+    const add = async (): Promise<unknown> =>
+      expectStatus(await registry.send("POST", `/v2/${REPO}/blobs/uploads/?digest=${blob.digest}`, { body: text }), 201);
+    const layer = { mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", ...blob };
+    for (const body of [
+      { schemaVersion: 2, mediaType: INDEX, manifests: [layer] },
+      { schemaVersion: 2, mediaType: OCI, config: EMPTY_CONFIG, layers: [{ ...layer, urls: ["https://example.com/x"] }] },
+      { schemaVersion: 2, mediaType: OCI, config: EMPTY_CONFIG, layers: [], "com.example": [{ base: blob.digest }] },
+    ]) {
+      await add();
+      const pushed = await expectStatus(await putManifest(body, "cache", { "content-type": body.mediaType }), 201);
+      const held = await registry.send("DELETE", `/v2/${REPO}/blobs/${blob.digest}`);
+      assert.deepEqual([held.status, await codeOf(held)], [405, "UNSUPPORTED"]);
+      await expectStatus(await registry.send("DELETE", `/v2/${REPO}/manifests/${pushed.headers.get("docker-content-digest")}`), 202);
+      await expectStatus(await registry.send("DELETE", `/v2/${REPO}/blobs/${blob.digest}`), 202);
+    }
+  });
+
   it("deletes tag, manifest and blob at once, and never a blob that a manifest holds", async () => {
     const { digest, layerDigest } = await registry.pushImage(REPO, "gone");
     const held = await registry.send("DELETE", `/v2/${REPO}/blobs/${layerDigest}`);

@@ -4,6 +4,7 @@ import { type Descriptor, invalid, isAbsent, isMediaType, isObject, type Json, r
 import type { Digest } from "./digest.ts";
 import { RegistryError } from "./errors.ts";
 import { findAmbiguity } from "./manifest-text.ts";
+import { namedDigests } from "./named-digests.ts";
 import { isNonDistributable, OCI_INDEX, OCI_MANIFEST, shapeOf, type ManifestShape } from "./media-types.ts";
 
 /** What the registry keeps of a manifest besides its bytes. */
@@ -15,6 +16,11 @@ export interface ParsedManifest {
   readonly config: Descriptor | undefined;
   /** Config and layers that must be in the repository; non-distributable ones with `urls` are left out. Unique by digest. */
   readonly blobs: readonly Descriptor[];
+  /**
+   * All other digests that any field names, annotations excepted: index entries, the subject, layers that lie elsewhere, fields that nobody
+   * knows. They may be missing; which of them are blobs and which manifests is not told apart.
+   */
+  readonly alsoNamed: readonly Digest[];
   /** Manifests that an index names; they may be missing (sparse index). Unique by digest. */
   readonly children: readonly Descriptor[];
   readonly subject: Descriptor | undefined;
@@ -23,6 +29,8 @@ export interface ParsedManifest {
 
 /** Most descriptors in one manifest. 4 MiB of JSON could name 20,000; real images stay under 200, big indexes under 1,000. */
 export const MAX_DESCRIPTORS = 10_000;
+/** Most digests in one manifest: a full list, config, subject, and some in fields that nobody knows. Each is a row of the database. */
+export const MAX_DIGESTS = MAX_DESCRIPTORS + 2000;
 /** Fields that a manifest of each shape must not have: who reads the other shape would see another image. Source: CVE-2021-41190. */
 const FOREIGN_FIELDS: Readonly<Record<ManifestShape, readonly string[]>> = {
   image: ["manifests", "blobs", "fsLayers", "history", "signatures"],
@@ -62,6 +70,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
       artifactType,
       config: undefined,
       blobs: [],
+      alsoNamed: othersOf(root, []),
       children: unique(list(root, "manifests", true).map((d, i) => readDescriptor(d, `manifests[${i}]`))),
       subject,
       annotations,
@@ -74,12 +83,14 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
     const elsewhere = Array.isArray((value as Json)["urls"]) && ((value as Json)["urls"] as unknown[]).length > 0;
     return isNonDistributable(layer.mediaType) || elsewhere ? [] : [layer];
   });
+  const blobs = unique(config === undefined ? layers : [config, ...layers]);
   return {
     shape,
     mediaType,
     artifactType: artifactType ?? config?.mediaType,
     config,
-    blobs: unique(config === undefined ? layers : [config, ...layers]),
+    blobs,
+    alsoNamed: othersOf(root, blobs),
     children: [],
     subject,
     annotations,
@@ -116,6 +127,14 @@ function list(root: Json, field: string, required: boolean): unknown[] {
   if (!Array.isArray(value)) throw invalid(`${field} is not a list`);
   if (value.length > MAX_DESCRIPTORS) throw invalid(`${field} has more than ${MAX_DESCRIPTORS} entries`);
   return value;
+}
+
+/** What the manifest names besides the blobs that must be there. */
+function othersOf(root: Json, blobs: readonly Descriptor[]): Digest[] {
+  const named = namedDigests(root);
+  if (named.size > MAX_DIGESTS) throw invalid(`it names more than ${MAX_DIGESTS} digests`);
+  for (const { digest } of blobs) named.delete(digest);
+  return [...named];
 }
 
 function unique(descriptors: readonly Descriptor[]): Descriptor[] {

@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { countBacklog } from "../content/backlog.ts";
+import { readOlderManifests } from "../content/older-manifests.ts";
 import { createRepositoryRemoval } from "../content/repository-removal.ts";
 import { foldUsage, USAGE_FOLD_BATCH } from "../content/usage.ts";
 import { createCollector, type Collector } from "../distribution/collector.ts";
@@ -29,6 +30,7 @@ export function composeJobs(surroundings: Surroundings, foundation: Foundation, 
   const runner = composeRunner(surroundings, foundation, [
     upkeepKind("usage-folding", async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH),
     upkeepKind("repository-removal", removeDeleted),
+    upkeepKind("older-manifests", () => readOlderManifests(database)),
   ]);
   return {
     start() {

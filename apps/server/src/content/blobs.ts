@@ -10,6 +10,7 @@ import { type Database, type Executor, ON_FULL_DISK } from "../platform/database
 import { type ExpectedRows, lostRace } from "../platform/database/row-counts.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
+import { hasOlderManifestsIn } from "./older-manifests.ts";
 import { isLive, isTombstone, repositoryDeleted } from "./repositories.ts";
 import { claimLost, type Claims, claimsAt, type ClaimedUpload, isFree, type RestingUpload } from "./uploads.ts";
 
@@ -55,7 +56,7 @@ export interface Blobs {
   commit(grant: Grant<"push">, repositoryId: number, commit: BlobCommit): Promise<void>;
   /** Makes a blob of one repository part of another. False where the source does not have it. */
   mount(grant: Grant<"push">, repositoryId: number, source: Grant<"pull">, sourceId: number, digest: Digest): Promise<boolean>;
-  /** Takes a blob out of a repository at once. Errors: BLOB_UNKNOWN, UNSUPPORTED while a manifest there holds it. */
+  /** Takes a blob out of a repository at once. Errors: BLOB_UNKNOWN, UNSUPPORTED while a manifest there names it, UNAVAILABLE. */
   delete(grant: Grant<"delete">, repositoryId: number, digest: Digest): Promise<void>;
   /** Records that a blob's bytes are missing or wrong: it is answered as unknown until a push brings them again. */
   markDamaged(blob: BlobRow): Promise<void>;
@@ -452,11 +453,17 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
       const work = async (tx: Executor): Promise<void> => {
         const blob = await tx.first(lockLink, { repositoryId, digest });
         if (blob === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: { digest } });
+        if (await hasOlderManifestsIn(tx, repositoryId)) {
+          throw new RegistryError("UNAVAILABLE", {
+            message: "what manifests of an earlier release name is still being read: try again in a moment",
+            headers: { "retry-after": "5" },
+          });
+        }
         const holder =
           (await tx.first(findHolder, { repositoryId, blobId: blob.id })) ?? (await tx.first(findSparseHolder, { repositoryId, digest }));
         if (holder !== undefined) {
           throw new RegistryError("UNSUPPORTED", {
-            message: "a manifest of this repository holds the blob: delete that first",
+            message: "a manifest of this repository names the blob: delete that first",
             detail: { digest, manifest: holder.digest },
           });
         }

@@ -9,6 +9,7 @@ import type { Clock } from "../platform/clock.ts";
 import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { lockFreeBlobs, takeUnlinkedBlobs, type LeaseTimes } from "./blobs.ts";
+import { hasOlderManifests, readOlderManifests } from "./older-manifests.ts";
 import type { BlobStore, StorageKey } from "./blobs/blob-store.ts";
 import { PartialDeletion } from "./blobs/partial-deletion.ts";
 
@@ -125,13 +126,18 @@ const postponeReclaim = statement<{ ids: number[]; dueAt: number }>()("garbage.p
     .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
 );
 
+const NOTHING: LinkBatch = { examined: 0, unlinked: 0, blobs: 0, bytes: 0 };
+
 /** Opens the collector of a database and a store. What has ended is judged by `judge`, which may be slower to believe a clock that was set. */
 export function createGarbage(database: Database, store: BlobStore, clock: Clock, times: LeaseTimes, judge: Clock = clock): Garbage {
   return {
-    collectLinks: (batchSize) =>
-      database.transaction(async (tx) => {
+    async collectLinks(batchSize) {
+      // First it must be known what is held. A batch of such work is a full one: there is more to do.
+      if (await readOlderManifests(database)) return { ...NOTHING, examined: batchSize };
+      return database.transaction(async (tx) => {
         const due = await tx.all(lockDue, { now: judge.now(), limit: batchSize });
-        if (due.length === 0) return { examined: 0, unlinked: 0, blobs: 0, bytes: 0 };
+        // Asked behind the locks: a replica of the release before may have pushed meanwhile, or be reading the last of them.
+        if (due.length === 0 || (await hasOlderManifests(tx))) return NOTHING;
         const held = await tx.all(listHeld, pairsOf(due));
         // Some manifest holds these after all: a push and a deletion crossed. They leave the queue.
         if (held.length > 0) await tx.run(hold, pairsOf(held), held.length);
@@ -145,7 +151,8 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
         }
         const gone = await takeUnlinkedBlobs(tx, [...new Set(dead.map((link) => link.blob_id))], clock.now() + times.graceMs);
         return { examined: due.length, unlinked: dead.length, blobs: gone.count, bytes: gone.bytes };
-      }, ON_FULL_DISK),
+      }, ON_FULL_DISK);
+    },
 
     async reclaimBytes(batchSize) {
       const rows = await database.all(listReclaim, { now: judge.now(), limit: batchSize });

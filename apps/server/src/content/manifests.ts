@@ -13,6 +13,7 @@ import { type Database, type Executor, ON_FULL_DISK } from "../platform/database
 import type { ExpectedRows } from "../platform/database/row-counts.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { LeaseTimes } from "./blobs.ts";
+import { EDGES_VERSION } from "./older-manifests.ts";
 import { isLive, repositoryDeleted } from "./repositories.ts";
 import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
 
@@ -147,11 +148,12 @@ const insert = statement<InsertParameters>()("manifests.insert", (db, p, tools) 
       "annotations",
       "created_at",
       "bytes",
+      "edges_version",
     ])
     .expression((eb) =>
       eb
         .selectFrom("repository")
-        .select(({ cast, val }) => [
+        .select(({ cast, lit, val }) => [
           "repository.id",
           cast<string>(val(p.digest), "text").as("digest"),
           cast<string>(val(p.mediaType), "text").as("media_type"),
@@ -162,6 +164,7 @@ const insert = statement<InsertParameters>()("manifests.insert", (db, p, tools) 
           cast<number>(val(p.now), "bigint").as("created_at"),
           // SQLite takes what it does not know for a number.
           (tools.name === "sqlite" ? val(p.bytes) : cast<Uint8Array>(val(p.bytes), "bytea")).as("bytes"),
+          lit(EDGES_VERSION).as("edges_version"),
         ])
         .where("repository.id", "=", p.repositoryId)
         .where(isLive),
@@ -171,7 +174,7 @@ const insert = statement<InsertParameters>()("manifests.insert", (db, p, tools) 
     .onConflict((conflict) =>
       conflict
         .columns(["repository_id", "digest"])
-        .doUpdateSet((eb) => ({ bytes: eb.ref("excluded.bytes") }))
+        .doUpdateSet((eb) => ({ bytes: eb.ref("excluded.bytes"), edges_version: eb.ref("excluded.edges_version") }))
         .whereRef("manifest.media_type", "=", "excluded.media_type"),
     )
     .returning("id"),
@@ -361,10 +364,12 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
             { any: "links without a lease stay as they are; the edges prove that all are there" },
           );
         }
-        if (absent.length > 0) await tx.run(putSparse, { repositoryId, manifestId, digests: absent }, PUSHED_AGAIN);
+        // Held by their digests, whether or not the repository has them: they may be manifests, may come later, may never come.
+        const digests = [...absent, ...parsed.alsoNamed];
+        if (digests.length > 0) await tx.run(putSparse, { repositoryId, manifestId, digests }, PUSHED_AGAIN);
         if (parsed.children.length > 0) {
-          const digests = parsed.children.map((child) => child.digest);
-          await tx.run(putChildEdges, { repositoryId, manifestId, digests }, PUSHED_AGAIN);
+          const children = parsed.children.map((child) => child.digest);
+          await tx.run(putChildEdges, { repositoryId, manifestId, digests: children }, PUSHED_AGAIN);
         }
         // Always in this order, so that of two pushes of the same tags none waits for the other in a ring.
         for (const tag of tags.toSorted()) await setTag(tx, grant, repositoryId, { tag, manifestId, digest, condition, now });

@@ -88,7 +88,9 @@ forEachDatabase("explanations of collection", (create) => {
     await test.database.script("update repository_blob set leased_until = 1");
     assert.deepEqual(await verdicts(), ["kept blob: manifest", "kept blob: manifest"]);
     assert.equal((await content.garbage.collectLinks(10)).unlinked, 0);
-    await test.database.script("delete from manifest_child; delete from manifest where media_type like '%index%'");
+    await test.database.script(
+      "delete from manifest_child; delete from manifest_sparse_blob; delete from manifest where media_type like '%index%'",
+    );
     await content.manifests.delete(remove, id, image.digest);
     assert.deepEqual(await verdicts(), ["kept blob: lease", "kept blob: lease"]);
   });

@@ -125,13 +125,13 @@ export const listManifests = statement<{ after: number }>()("doctor.manifests", 
   db
     .selectFrom("manifest")
     .innerJoin("repository", "repository.id", "manifest.repository_id")
-    .select(["manifest.id", "manifest.digest", "manifest.media_type", "manifest.bytes", "repository.name"])
+    .select(["manifest.id", "manifest.digest", "manifest.media_type", "manifest.bytes", "manifest.edges_version", "repository.name"])
     .where("manifest.id", ">", p.after)
     .orderBy("manifest.id")
     .limit(MANIFEST_PAGE),
 );
 
-/** What manifests are recorded to name: blobs (also such that were never there) and children. */
+/** What manifests are recorded to name: digests that may be blobs (also such that were never there), and children. */
 export const listEdges = statement<{ ids: number[] }>()("doctor.edges", (db, p, tools) =>
   db
     .selectFrom("manifest_blob")

@@ -57,6 +57,8 @@ export interface ManifestTable {
   annotations: string | null;
   created_at: number;
   bytes: Uint8Array;
+  /** By which rule its edges were read (content/older-manifests.ts): 0 is that of earlier releases. */
+  edges_version: Generated<number>;
 }
 
 export interface ManifestBlobTable {
@@ -65,7 +67,10 @@ export interface ManifestBlobTable {
   manifest_id: number;
 }
 
-/** A layer that a manifest names and the repository did not have when it was pushed. Should it come, the row holds it. */
+/**
+ * A digest that a manifest names and that need not be there: an absent layer of a sparse image, an entry of an index, a subject, a layer that
+ * lies elsewhere, a field of another maker. Where the repository has a blob of it, or gets one, the row holds it.
+ */
 export interface ManifestSparseBlobTable {
   repository_id: number;
   digest: string;

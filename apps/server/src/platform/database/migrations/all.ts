@@ -10,8 +10,23 @@ import { damage } from "./0007-damage.ts";
 import { checks } from "./0008-checks.ts";
 import { loginPlaces } from "./0009-login-places.ts";
 import { jobs } from "./0010-jobs.ts";
+import { edgesVersion } from "./0011-edges-version.ts";
+import { olderManifests } from "./0012-older-manifests.ts";
 
-export const migrations: readonly Migration[] = [core, access, scale, usage, usageFill, collection, damage, checks, loginPlaces, jobs];
+export const migrations: readonly Migration[] = [
+  core,
+  access,
+  scale,
+  usage,
+  usageFill,
+  collection,
+  damage,
+  checks,
+  loginPlaces,
+  jobs,
+  edgesVersion,
+  olderManifests,
+];
 
 /**
  * The versions that releases have brought databases to, oldest first: what `migrate --to` takes besides this program's own. A release adds its

@@ -1,0 +1,109 @@
+// Manifests whose edges were read by an earlier release, which held less of what they name: they are read again, batch by batch, and until
+// then nothing that they may name is taken. Safe on any number of replicas, beside programs of the release before.
+// Not here: when it runs (compose/jobs.ts, garbage.ts), what a manifest names (@berth/oci/named-digests).
+import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
+import { namedDigests } from "@berth/oci/named-digests";
+import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+
+/** The rule by which this program reads edges: every digest that any field names. 0: what releases up to 0.1.0 held. */
+export const EDGES_VERSION = 1;
+
+/** Manifests that a transaction reads, and how many bytes of them: they have up to megabytes each. */
+const BATCH = 100;
+const BATCH_BYTES = 4 * 1024 * 1024;
+
+const findAny = statement<Record<never, never>>()("older.findAny", (db) =>
+  db.selectFrom("manifest").select("id").where("edges_version", "=", 0).limit(1),
+);
+
+const findIn = statement<{ repositoryId: number }>()("older.findIn", (db, p) =>
+  db.selectFrom("manifest").select("id").where("repository_id", "=", p.repositoryId).where("edges_version", "=", 0).limit(1),
+);
+
+const lockSome = statement<{ limit: number }>()("older.lock", (db, p, tools) =>
+  db
+    .selectFrom("manifest")
+    .select(["id", "digest", "size_bytes"])
+    .where("edges_version", "=", 0)
+    .orderBy("repository_id")
+    .orderBy("id")
+    .limit(p.limit)
+    .modifyEnd(tools.lock("update skip locked")),
+);
+
+const listBytes = statement<{ ids: number[] }>()("older.bytes", (db, p, tools) =>
+  db
+    .selectFrom("manifest")
+    .select(["id", "bytes"])
+    .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
+);
+
+// What a manifest holds by an edge to the blob itself needs no second one.
+const putNamed = statement<{ digests: string[]; manifestIds: number[] }>()("older.putNamed", (db, p, tools) =>
+  db
+    .insertInto("manifest_sparse_blob")
+    .columns(["repository_id", "digest", "manifest_id"])
+    .expression((eb) =>
+      eb
+        .selectFrom(tools.pairs(p.digests, p.manifestIds).as("named"))
+        .innerJoin("manifest", "manifest.id", "named.number")
+        .select(["manifest.repository_id", "named.text", "manifest.id"])
+        .where(({ not, exists, selectFrom }) =>
+          not(
+            exists(
+              selectFrom("manifest_blob")
+                .innerJoin("blob", "blob.id", "manifest_blob.blob_id")
+                .select("manifest_blob.manifest_id")
+                .whereRef("manifest_blob.manifest_id", "=", "manifest.id")
+                .whereRef("blob.digest", "=", "named.text"),
+            ),
+          ),
+        ),
+    )
+    .onConflict((conflict) => conflict.doNothing()),
+);
+
+const mark = statement<{ ids: number[]; version: number }>()("older.mark", (db, p, tools) =>
+  db
+    .updateTable("manifest")
+    .set({ edges_version: p.version })
+    .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
+);
+
+/** Whether some manifest of the registry has not been read again. */
+export async function hasOlderManifests(executor: Executor): Promise<boolean> {
+  return (await executor.first(findAny, {})) !== undefined;
+}
+
+/** Whether some manifest of a repository has not been read again. */
+export async function hasOlderManifestsIn(executor: Executor, repositoryId: number): Promise<boolean> {
+  return (await executor.first(findIn, { repositoryId })) !== undefined;
+}
+
+/** Reads a batch again; false where there is none, or others are busy with what is left. */
+export async function readOlderManifests(database: Database): Promise<boolean> {
+  if (!(await hasOlderManifests(database))) return false;
+  return database.transaction(async (tx) => {
+    const locked = await tx.all(lockSome, { limit: BATCH });
+    let bytes = 0;
+    const batch = locked.filter((row, at) => (bytes += row.size_bytes) <= BATCH_BYTES || at === 0);
+    if (batch.length === 0) return false;
+    const ids = batch.map((row) => row.id);
+    const digestOfId = new Map(batch.map((row) => [row.id, row.digest as Digest]));
+    const digests: string[] = [];
+    const manifestIds: number[] = [];
+    for (const row of await tx.all(listBytes, { ids })) {
+      const own = digestOfId.get(row.id)!;
+      // Of damaged bytes nothing is known: the push that heals them brings the edges. `doctor --deep` tells of them.
+      if (digestOf(row.bytes, algorithmOf(own)) !== own) continue;
+      for (const digest of namedDigests(JSON.parse(Buffer.from(row.bytes).toString("utf8")))) {
+        digests.push(digest);
+        manifestIds.push(row.id);
+      }
+    }
+    if (digests.length > 0) await tx.run(putNamed, { digests, manifestIds }, { any: "most are held already" });
+    await tx.run(mark, { ids, version: EDGES_VERSION }, ids.length);
+    return true;
+  }, ON_FULL_DISK);
+}

@@ -1,0 +1,12 @@
+// Finds the manifests whose edges are those of an earlier release (0011-edges-version.ts); an index has to come after its column.
+import type { Migration } from "./migration.ts";
+
+export const olderManifests: Migration = {
+  id: 12,
+  name: "older-manifests",
+  oldestProgram: 3,
+  loses: { what: "nothing: an index", content: [] },
+  indexes: [{ name: "manifest_older", on: "manifest (repository_id, id) where edges_version = 0" }],
+  up: () => [],
+  down: () => [`drop index manifest_older`],
+};
