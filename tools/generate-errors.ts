@@ -37,6 +37,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
   BLOB_DAMAGED: "Push the image again: the registry then replaces the damaged bytes. Check the disk or bucket.",
   DATABASE_DAMAGED:
     "Stop the registry and restore a backup: docs/guide/backup.md, A damaged database. Nothing is written meanwhile; what is whole is still read.",
+  STORAGE_FOREIGN:
+    "The log says which: tables that were taken away or replaced, a database file that was moved, or a store without the mark of this registry. Nothing is written until it is back; then all goes on by itself. docs/guide/operations.md, Nothing by a mistyped name.",
   UNAVAILABLE:
     "Wait as long as Retry-After says. If it lasts, look at the log and /readyz: the database or the store is out of reach, or there is too much load.",
   STORAGE_FULL: "Free or add space. Deletions and collection go on and may free enough.",

@@ -89,7 +89,7 @@ const logger = createLog({ level: "silent", format: "json" }).logger;
 export async function openStored(settings: Readonly<Record<string, string>>): Promise<Stored> {
   const config = await configOf(settings);
   const reader = await openReader(config, logger);
-  const store = await openStore(config, logger);
+  const store = await openStore(config);
   const executor = reader.live;
   const countOf = async (query: typeof countUploads): Promise<number> => Number((await executor.first(query, {}))?.count ?? 0);
 

@@ -13,6 +13,7 @@ import { describeCauses, isStartProblem } from "./roles/expected-errors.ts";
 import { runMaintenance } from "./roles/maintain.ts";
 import { runMigrate } from "./roles/migrate.ts";
 import { serve, work } from "./roles/serve.ts";
+import { runStoreAdopt } from "./roles/store.ts";
 
 /** EX_USAGE of sysexits.h: the command line is wrong. */
 const EXIT_USAGE = 64;
@@ -48,6 +49,8 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
       case "restore":
       case "doctor":
         return await withConfig(flags, (config) => runMaintenance(config, role, place, options));
+      case "store adopt":
+        return await withConfig(flags, (config) => runStoreAdopt(config, options));
       case "config check":
         return await checkConfig(flags);
       case "version":

@@ -47,6 +47,11 @@ export const ERROR_ROWS = {
   CONFLICT: { status: 409, message: "the resource is being changed by another request", spec: BERTH },
   BLOB_DAMAGED: { status: 500, message: "the stored content is missing or damaged; push it again to heal it", spec: BERTH },
   DATABASE_DAMAGED: { status: 500, message: "the registry's database is damaged; its operator must restore it", spec: BERTH },
+  STORAGE_FOREIGN: {
+    status: 503,
+    message: "the registry's database or storage is not the one that it was started with; its operator must put it right",
+    spec: BERTH,
+  },
   UNAVAILABLE: { status: 503, message: "the registry cannot serve this now; try again", spec: BERTH },
   STORAGE_FULL: { status: 507, message: "the registry's storage is full", spec: BERTH },
   UNKNOWN: { status: 500, message: "unknown error; the request id names it in the log", spec: "distribution-spec, older versions" },

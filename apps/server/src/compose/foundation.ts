@@ -1,23 +1,26 @@
 // What every role that works stands on: metrics, the database at this program's version, the store, and the time that counts; opened and
 // closed as one. Not here: how each is opened (openers.ts), what is built on them (the files beside this one).
+import { RegistryError } from "@berth/oci/errors";
 import { parseProjectName, type ProjectName } from "@berth/oci/reference";
 import type { Config } from "../config.ts";
-import { hasStoredBlobs, type LeaseTimes } from "../content/blobs.ts";
+import type { LeaseTimes } from "../content/blobs.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { meterStore, STORE_OPERATIONS } from "../content/blobs/metered-store.ts";
+import { bindStore, findBinding, refuseForNewDatabase } from "../content/store-binding.ts";
 import { createGarbage, type Garbage } from "../content/garbage.ts";
 import { refuseHalfRestored } from "../features/backup/restore-store.ts";
 import { V2_OPERATIONS } from "../http/v2/handler.ts";
 import { type Clock, createPatientClock, createShownClock, SECOND_MS, systemClock } from "../platform/clock.ts";
 import { startDatabaseClock } from "../platform/database/database-clock.ts";
 import type { Database } from "../platform/database/database.ts";
-import { migrate } from "../platform/database/migrate.ts";
+import { findMigrationVersion, migrate } from "../platform/database/migrate.ts";
 import { DATABASE_OPERATIONS, observeDatabase } from "../platform/database/observed-database.ts";
 import { openInOrder } from "../platform/disposable.ts";
 import type { Logger } from "../platform/log.ts";
 import { createMetrics, type Metrics } from "../platform/metrics.ts";
 import type { Tracing } from "../platform/tracing.ts";
-import { openDatabase, openStore } from "./openers.ts";
+import { watchDatabase, watchStore } from "./belonging.ts";
+import { nameDatabase, nameStore, openDatabase, openStore, tryStore } from "./openers.ts";
 
 /** What a role brings with it. */
 export interface Surroundings {
@@ -65,12 +68,24 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
   });
   return openParts(surroundings, async (opened) => {
     const plain = await openDatabase(config, logger, (isGood, seconds) => metrics.database.end("sync", isGood, seconds));
-    const database = observeDatabase(plain, metrics.database, tracing);
+    const watched = watchDatabase(plain);
+    const database = observeDatabase(watched, metrics.database, tracing);
     opened.defer(() => database.close());
     await refuseHalfRestored(database);
+    const isNew = async (): Promise<boolean> => (await findMigrationVersion(database)) === 0;
+    const plainStore = await openStore(config, async () => (await isNew()) || (await findBinding(database))?.isMarked !== true);
+    opened.defer(() => plainStore.close());
+    if (await isNew()) {
+      await refuseForNewDatabase({ store: plainStore, shown: nameStore(config) }, isNew);
+      // Where nothing was, nothing can be mistaken; so that a mistyped path is seen at least.
+      logger.warn({ database: nameDatabase(config), store: nameStore(config) }, "the database is empty: a new registry is made");
+    }
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
-    const store = meterStore(await openStore(config, logger, async () => !(await hasStoredBlobs(database))), metrics, tracing);
-    opened.defer(() => store.close());
+    const bound = await bindOrGoWithout(surroundings, database, plainStore);
+    watched.watch(bound.id, (error) =>
+      logger.error({ err: error }, "the database is not this registry's any more: nothing is written to it"),
+    );
+    const store = meterStore(watchStore(plainStore, bound.id, bound.isSeen), metrics, tracing);
     const databaseClock = config.database.url === undefined ? undefined : await startDatabaseClock(database, warnOfClock(logger));
     opened.defer(() => databaseClock?.stop());
     const plainClock = databaseClock ?? systemClock;
@@ -80,6 +95,28 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
     const garbage = createGarbage(database, store, clock, times, patientClock);
     return { database, store, garbage, clock, patientClock, metrics, close: () => opened.disposeAsync() };
   });
+}
+
+/**
+ * Binds database and store. A store that is out of reach keeps nobody from serving what lies in the database, where the two know each other
+ * already: then it is looked at when it comes back, before anything is read from it or written to it. Errors: `StartupError`; UNAVAILABLE
+ * where the registry is new.
+ */
+async function bindOrGoWithout(
+  { config, logger }: Surroundings,
+  database: Database,
+  store: BlobStore,
+): Promise<{ readonly id: string; readonly isSeen: boolean }> {
+  try {
+    const id = await bindStore({ database, store, shown: nameStore(config), now: systemClock.now() });
+    await tryStore(config, logger);
+    return { id, isSeen: true };
+  } catch (error) {
+    const bound = await findBinding(database);
+    if (!(error instanceof RegistryError) || error.code !== "UNAVAILABLE" || bound?.isMarked !== true) throw error;
+    logger.error({ err: error }, "the store is out of reach: manifests and small blobs are served, and the rest when it is back");
+    return { id: bound.id, isSeen: false };
+  }
 }
 
 /** Opens the foundation, does something with it, and closes it. */

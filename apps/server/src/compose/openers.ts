@@ -84,17 +84,32 @@ export async function openReader(config: Config, logger: Logger): Promise<Databa
   return openSqliteReader(sqlitePath(config));
 }
 
-/** Opens the store that the configuration names. `isNew`: whether no bytes were ever stored there; where it is not given, nobody knows. */
-export async function openStore(config: Config, logger: Logger, isNew?: () => Promise<boolean>): Promise<BlobStore> {
+/** The configured store for people, with the setting that names it. */
+export function nameStore({ storage: { kind, filesystem, s3 } }: Config): string {
+  if (kind === "filesystem") return `the store ${filesystem.directory} (storage.filesystem.directory)`;
+  return `the store in the bucket ${s3.bucket}${s3.prefix === undefined ? "" : ` under ${s3.prefix}`} (storage.s3.bucket, storage.s3.prefix)`;
+}
+
+/**
+ * Opens the store that the configuration names, without a look at it. `isNew`: whether the database knows no store yet, so that one may be
+ * made; where it is not given, it may be.
+ */
+export async function openStore(config: Config, isNew?: () => Promise<boolean>): Promise<BlobStore> {
   // Names this process among all that ever write to the store.
   const processId = randomBytes(8).toString("hex");
   const { kind, filesystem, s3 } = config.storage;
   if (kind === "filesystem") return createFilesystemStore({ root: filesystem.directory, processId, isNew });
-  const { openS3Store } = await import("../content/blobs/s3.ts");
-  const opened = await openS3Store({ ...s3, processId });
-  if (opened.capabilities === undefined) logger.error("the S3 service has no room; it was not probed");
-  else logger.info({ capabilities: opened.capabilities }, "the S3 service was probed");
-  return opened.store;
+  const { createS3Store } = await import("../content/blobs/s3.ts");
+  return createS3Store({ ...s3, processId });
+}
+
+/** Tries what the configured store can do, for the log. Errors: UNAVAILABLE. */
+export async function tryStore({ storage: { kind, s3 } }: Config, logger: Logger): Promise<void> {
+  if (kind === "filesystem") return;
+  const { tryS3Store } = await import("../content/blobs/s3.ts");
+  const capabilities = await tryS3Store({ ...s3, processId: randomBytes(8).toString("hex") });
+  if (capabilities === undefined) logger.error("the S3 service has no room; it was not probed");
+  else logger.info({ capabilities }, "the S3 service was probed");
 }
 
 function sqlitePath(config: Config): string {

@@ -276,15 +276,6 @@ const markDamaged = statement<{ blobId: number; key: string; now: number }>()("b
     .returning("id"),
 );
 
-const findStored = statement<Record<never, never>>()("blobs.findStored", (db) =>
-  db.selectFrom("blob").select("id").where("storage_key", "is not", null).limit(1),
-);
-
-/** Whether any blob's bytes lie in the store. */
-export async function hasStoredBlobs(database: Database): Promise<boolean> {
-  return (await database.first(findStored, {})) !== undefined;
-}
-
 const countDamagedRows = statement<{ limit: number }>()("blobs.countDamaged", (db, p) =>
   db
     .selectFrom(db.selectFrom("blob").select("id").where("damaged_at", ">", 0).limit(p.limit).as("damaged"))

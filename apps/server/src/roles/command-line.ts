@@ -24,6 +24,8 @@ Roles
                           restore a backup into an empty database and store, or only read it and verify every byte (--check)
   doctor [--deep] [--repair] [--rate SIZE] [--from ID]
                           compare database and store; --deep reads every byte, SIZE a second at most; --repair puts right what is safe
+  store adopt [--replace ID] [--yes]
+                          make the store of the settings this database's own, where its mark is lost, or was that of the registry ID
   config check            print every setting, its value and where it comes from; secrets are masked
   version                 print the version
 
@@ -39,6 +41,7 @@ const OPTIONS = {
   to: { type: "string" },
   yes: { type: "boolean" },
   destroy: { type: "string" },
+  replace: { type: "string" },
   limit: { type: "string" },
   digest: { type: "string" },
   snapshot: { type: "string" },
@@ -72,6 +75,7 @@ const ROLES = {
   "backup prune": ["keep", "keep-days", "dry-run", "yes", "json"],
   restore: ["at", "snapshot", "check", "new-key", "json"],
   doctor: ["deep", "repair", "rate", "from", "json"],
+  "store adopt": ["replace", "yes"],
   "config check": [],
   version: [],
 } as const satisfies Record<string, readonly OptionName[]>;

@@ -2,7 +2,7 @@
 // Not here: the work (features/), which is loaded when it is asked for.
 import { RegistryError } from "@berth/oci/errors";
 import { leaseTimes } from "../compose/foundation.ts";
-import { openDatabase, openReader, openStore } from "../compose/openers.ts";
+import { nameStore, openDatabase, openReader, openStore } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
 import type { Logger } from "../platform/log.ts";
 import { createReport, type Report } from "../platform/report.ts";
@@ -14,7 +14,7 @@ import { isStartProblem } from "./expected-errors.ts";
 import { KEY_FILE, withLog } from "./surroundings.ts";
 
 /** What the commands open for themselves. */
-const OPENERS = { openDatabase, openReader, openStore };
+const OPENERS = { nameStore, openDatabase, openReader, openStore };
 
 /** Runs a command that leaves standard output to its report: 0 all is well, 1 something is wrong, 2 whatever kept it from its end. */
 export async function maintain(

@@ -5,6 +5,7 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { after, afterEach, before, describe, it } from "node:test";
 import { digestOf, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
+import { MARK_NAME } from "./paths.ts";
 import type { BlobStore, StorageKey, Stored, UploadRecord } from "./blob-store.ts";
 
 /** A store under test. */
@@ -83,8 +84,11 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
     afterEach(async () => {
       await a.delete([...kept]);
       kept.clear();
-      assert.deepEqual(await fixture.leftovers(), [], "left behind");
+      assert.deepEqual(await leftovers(), [], "left behind");
     });
+
+    /** The mark stays, as it does in life. */
+    const leftovers = async (): Promise<readonly string[]> => (await fixture.leftovers()).filter((name) => name !== MARK_NAME);
 
     async function append(store: BlobStore, id: string, record: UploadRecord, offsetBytes: number, bytes: Uint8Array) {
       const seen = createHash("sha256");
@@ -118,6 +122,21 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
     }
 
     const sizes = [1, 1000, PIECE, PIECE + 1, MIB - 1, MIB, MIB + 1, 3 * MIB + 7];
+    it("bears one mark for all processes, and gives it up only to who names it", async () => {
+      const [one, two] = [a, b];
+      const [first, second, third] = [randomUUID(), randomUUID(), randomUUID()];
+      assert.equal(await one.readMark(), undefined);
+      const given = await Promise.all([one.putMark(first), two.putMark(second)]);
+      const mark = await one.readMark();
+      assert.ok(mark === first || mark === second);
+      assert.equal(await two.readMark(), mark);
+      assert.ok(given.includes(mark));
+      assert.equal(await two.putMark(third), mark);
+      assert.equal(await two.putMark(third, { replaces: randomUUID() }), mark);
+      assert.equal(await two.putMark(third, { replaces: mark }), third);
+      assert.equal(await one.readMark(), third);
+    });
+
     it("stores and gives back every size around an edge", async () => {
       for (const size of [
         0,
@@ -309,7 +328,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
         assertSame(await readAll(b.read(key, 0, content.length - 1)), content);
         await a.settle(id, record, key);
         assertSame(await readAll(b.read(key, 0, content.length - 1)), content);
-        assert.deepEqual(await fixture.leftovers(), [key]);
+        assert.deepEqual(await leftovers(), [key]);
         await a.settle(id, record, key);
         await b.delete([key]);
       }
@@ -334,7 +353,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
         const record = size === 0 ? begun : await append(a, id, begun, 0, content);
         // The first record is all that the database has when a process dies in its first append.
         await b.abort(id, begun, async () => false);
-        assert.deepEqual(await fixture.leftovers(), []);
+        assert.deepEqual(await leftovers(), []);
         await b.abort(id, record, async () => false);
         if (size > 0) {
           await assert.rejects(b.finish(id, record, { sizeBytes: size, digest }), isCode("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"));
@@ -358,7 +377,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
           });
           assert.deepEqual(asked, [key]);
           assert.deepEqual(await b.stat(key), isBound ? { sizeBytes: size } : undefined);
-          assert.deepEqual(await fixture.leftovers(), isBound ? [key] : []);
+          assert.deepEqual(await leftovers(), isBound ? [key] : []);
           await b.delete([key]);
         }
       }
@@ -479,7 +498,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       const { key } = await finish(a, id, record, content);
       await a.settle(id, record, key);
       await a.probe();
-      assert.deepEqual(await fixture.leftovers(), [key]);
+      assert.deepEqual(await leftovers(), [key]);
     });
   });
 }

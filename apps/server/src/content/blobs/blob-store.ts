@@ -142,6 +142,18 @@ export interface BlobStore {
    */
   sweep(olderThan: Date): Promise<number>;
 
+  /**
+   * The id in the store's mark, which says whose it is (store-binding.ts); undefined where it bears none.
+   * Errors: UNAVAILABLE, also where the store that should be there is not.
+   */
+  readMark(): Promise<string | undefined>;
+
+  /**
+   * Marks the store, durably, and gives the id that it bears then: another one where somebody was quicker. `replaces` names the id that may be
+   * replaced, "" where there is none; with it a store is also made where one was and is gone.
+   */
+  putMark(id: string, options?: { readonly replaces?: string }): Promise<string>;
+
   /** Proves that the store can be read and written now. Errors: UNAVAILABLE, STORAGE_FULL. */
   probe(): Promise<void>;
 

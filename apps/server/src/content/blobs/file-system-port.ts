@@ -19,6 +19,8 @@ export interface FileSystemPort {
   mkdir(path: string, mode: number): Promise<void>;
   rmdir(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /** Gives a file a second name; fails with EEXIST where that is taken. */
+  link(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
 }
 
@@ -49,6 +51,7 @@ export const machineFileSystem: FileSystemPort = {
   mkdir: (path, mode) => call((done) => fs.mkdir(path, { mode }, done as fs.NoParamCallback)),
   rmdir: (path) => call((done) => fs.rmdir(path, done as fs.NoParamCallback)),
   rename: (from, to) => call((done) => fs.rename(from, to, done as fs.NoParamCallback)),
+  link: (from, to) => call((done) => fs.link(from, to, done as fs.NoParamCallback)),
   unlink: (path) => call((done) => fs.unlink(path, done as fs.NoParamCallback)),
 };
 
@@ -109,6 +112,7 @@ export function translateFailures(port: FileSystemPort): FileSystemPort {
     mkdir: wrap(port.mkdir),
     rmdir: wrap(port.rmdir),
     rename: wrap(port.rename),
+    link: wrap(port.link),
     unlink: wrap(port.unlink),
   };
 }

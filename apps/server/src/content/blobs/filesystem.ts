@@ -20,8 +20,12 @@ import {
   blobsDirectory,
   checkUploadId,
   createNames,
+  decodeMark,
+  encodeMark,
   fileKey,
   markerPath,
+  markPath,
+  newMarkPath,
   probePath,
   segmentPath,
   uploadDirectory,
@@ -34,6 +38,8 @@ const FILE_MODE = 0o640;
 const DIRECTORY_MODE = 0o750;
 // 16 MiB: eight streams' two buffers each; more streams at once allocate theirs and drop them.
 const KEPT_BUFFERS = 16;
+/** More than any mark has. */
+const MARK_BYTES_MAX = 1024;
 // Twice the thread pool's usual four: enough to keep it busy, few enough to let reads in between.
 const PARALLEL_UNLINKS = 8;
 
@@ -117,18 +123,22 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
       await fs.stat(blobsDirectory(root));
     } catch (error) {
       if (failureCode(error) !== "ENOENT" || (await isNew())) return;
-      const what = `${root} holds no store, and there was one: is the disk mounted? If all is lost, make ${blobsDirectory(root)} by hand and push again`;
+      const what = `${root} holds no store, and there was one: is the disk mounted? If all is lost, run \`berth-server store adopt\` and push again`;
       throw new RegistryError("UNAVAILABLE", { cause: new Error(what) });
     }
+  }
+
+  async function makeNewTree(): Promise<void> {
+    await makeRoot(root);
+    await makeDirectory(uploadsDirectory(root));
+    await makeDirectory(blobsDirectory(root));
+    await syncDirectory(root);
   }
 
   const makeTree = (): Promise<void> =>
     once("tree", async () => {
       await refuseLostTree();
-      await makeRoot(root);
-      await makeDirectory(uploadsDirectory(root));
-      await makeDirectory(blobsDirectory(root));
-      await syncDirectory(root);
+      await makeNewTree();
     });
 
   /** Makes the directory of a digest's files and its parents durable, once for each: 512 of them at most. */
@@ -346,6 +356,49 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     if (kept.size > 0) throw new PartialDeletion(kept.keys(), kept.values().next().value);
   }
 
+  async function readMark(): Promise<string | undefined> {
+    let fd: number;
+    try {
+      fd = await fs.open(markPath(root), constants.O_RDONLY);
+    } catch (error) {
+      if (failureCode(error) !== "ENOENT") throw error;
+      await refuseLostTree();
+      return undefined;
+    }
+    try {
+      const bytes = Buffer.alloc(MARK_BYTES_MAX);
+      return decodeMark(bytes.toString("utf8", 0, await fs.read(fd, bytes, 0, bytes.length, 0)));
+    } finally {
+      await fs.close(fd);
+    }
+  }
+
+  async function putMark(id: string, { replaces }: { readonly replaces?: string } = {}): Promise<string> {
+    if (replaces === undefined) await makeTree();
+    else await makeNewTree();
+    const path = newMarkPath(root, names.next());
+    const bytes = Buffer.from(encodeMark(id));
+    const fd = await fs.open(path, O_WRONLY | O_CREAT | O_EXCL, FILE_MODE);
+    try {
+      await fs.write(fd, bytes, 0, bytes.length, 0);
+      await fs.fdatasync(fd);
+    } finally {
+      await fs.close(fd);
+    }
+    // A link and no rename: of two that mark at once, one comes second, and sees it.
+    try {
+      if (replaces !== undefined && (await readMark()) === replaces) await fs.rename(path, markPath(root));
+      else await fs.link(path, markPath(root));
+    } catch (error) {
+      // Somebody was quicker, or the file system knows no second names.
+      if (failureCode(error) !== "EEXIST" && (await readMark()) === undefined) await fs.rename(path, markPath(root));
+    } finally {
+      await removeIfThere(path);
+    }
+    await syncDirectory(root);
+    return (await readMark()) ?? id;
+  }
+
   async function probe(): Promise<void> {
     await makeTree();
     const path = probePath(root, names.next());
@@ -387,6 +440,8 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     list: (startAfter) => listFiles(fs, root, startAfter),
     delete: (keys) => outermost(removeBlobs(keys)),
     sweep: (olderThan) => outermost(sweeper.sweep(olderThan)),
+    readMark: () => outermost(readMark()),
+    putMark: (...args) => outermost(putMark(...args)),
     probe: () => outermost(probe()),
     close: async () => undefined,
   };

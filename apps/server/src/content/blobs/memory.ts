@@ -8,11 +8,12 @@ import { checkUploadId, createNames, objectKey } from "./paths.ts";
 export interface MemoryBlobs {
   readonly segments: Map<string, Buffer>;
   readonly blobs: Map<StorageKey, { readonly uploadId: string; readonly bytes: Buffer }>;
+  readonly mark: { id: string | undefined };
 }
 
 /** Creates shared memory with nothing in it. */
 export function createMemoryBlobs(): MemoryBlobs {
-  return { segments: new Map(), blobs: new Map() };
+  return { segments: new Map(), blobs: new Map(), mark: { id: undefined } };
 }
 
 /** Creates a store over shared memory. */
@@ -96,6 +97,11 @@ export function createMemoryStore({ processId, memory }: { readonly processId: s
     },
     delete: async (keys) => keys.forEach((key) => blobs.delete(key)),
     sweep: async () => 0,
+    readMark: async () => memory.mark.id,
+    putMark: async (id, options) => {
+      if (memory.mark.id === undefined || memory.mark.id === options?.replaces) memory.mark.id = id;
+      return memory.mark.id;
+    },
     probe: async () => undefined,
     close: async () => undefined,
   };

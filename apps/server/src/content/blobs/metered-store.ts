@@ -68,6 +68,8 @@ export function meterStore(store: BlobStore, metrics: Metrics, tracing?: Tracing
     signedUrl: (...rest) => count("sign", () => store.signedUrl(...rest)),
     delete: (keys) => count("delete", () => store.delete(keys)),
     sweep: (olderThan) => count("sweep", () => store.sweep(olderThan)),
+    readMark: () => store.readMark(),
+    putMark: (...rest) => store.putMark(...rest),
     probe: () => count("probe", () => store.probe()),
     close: () => store.close(),
   };

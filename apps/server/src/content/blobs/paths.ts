@@ -3,6 +3,7 @@
 //
 //   File system                                        S3
 //   <root>/                                            <prefix>
+//     berth-store.json             whose store this is     berth-store.json             whose store this is
 //     uploads/                     temporary             uploads/                     temporary
 //       <uploadId>/                                        <uploadId>/<segment>       segments after the first
 //         <segment>                                        probe-<processId>/<n>      while probing
@@ -77,6 +78,38 @@ export function uploadIdOf(key: StorageKey): string | undefined {
   return id !== undefined && UPLOAD_ID.test(id) ? id : undefined;
 }
 
+/** The file or object that says which database the store belongs to; backups look for it too, lest a store be taken for one. */
+export const MARK_NAME = "berth-store.json";
+
+/** What a mark holds; for people as well. */
+export function encodeMark(id: string): string {
+  const about = "The blob store of one Berth registry. Its database bears the same id. Keep this file with the store.";
+  return `${JSON.stringify({ id, about })}\n`;
+}
+
+/** The id of a mark's content. Errors: UNAVAILABLE where it is none. */
+export function decodeMark(text: string): string {
+  try {
+    const { id } = JSON.parse(text) as { id?: unknown };
+    if (typeof id === "string" && /^[\da-f-]{36}$/.test(id)) return id;
+  } catch {
+    // Said below.
+  }
+  throw new RegistryError("UNAVAILABLE", {
+    cause: new Error(`${MARK_NAME} in the store is damaged: ${JSON.stringify(text.slice(0, 100))}`),
+  });
+}
+
+/** File system: the mark. */
+export function markPath(root: string): string {
+  return join(root, MARK_NAME);
+}
+
+/** File system: a mark on its way. */
+export function newMarkPath(root: string, name: string): string {
+  return join(root, "uploads", `mark-${checkSegmentName(name)}`);
+}
+
 /** File system: the directory of all uploads. */
 export function uploadsDirectory(root: string): string {
   return join(root, "uploads");
@@ -138,6 +171,11 @@ export function checkPrefix(prefix: string): string {
   // A first character that is no dot: many tools take `..` in a key for a path.
   if (!/^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*\/)*$/.test(ended)) throw new Error(`not an object prefix: ${JSON.stringify(prefix)}`);
   return ended;
+}
+
+/** S3: the mark. */
+export function markObject(prefix: string): string {
+  return `${prefix}${MARK_NAME}`;
 }
 
 /** S3: a final key of an upload, under a name of the process that writes it. */

@@ -9,8 +9,11 @@ import {
   checkPrefix,
   checkUploadId,
   createNames,
+  decodeMark,
+  encodeMark,
   findStorageKey,
   keyOfObject,
+  markObject,
   objectKey,
   objectName,
   probeName,
@@ -42,6 +45,8 @@ export interface S3StoreOptions extends Omit<S3Settings, "bucket" | "dialect"> {
   readonly uploadMemoryBytes: number;
 }
 
+/** More than any mark has. */
+const MARK_BYTES_MAX = 1024;
 const randomBytesOf = promisify<number, Buffer>(randomBytes);
 /** What a probe writes as a rule. */
 const MIN_PROBE_BYTES = 32;
@@ -72,23 +77,17 @@ function notingRefusals(bucket: S3Bucket, note: (sizeBytes: number) => void): S3
 /** How long an upload waits for memory: the others that have it get a turn of a few parts meanwhile. */
 const MEMORY_WAIT_MS = 60_000;
 
-/** A store, and what its service can do; nobody knows where it had no room for trying that. */
-export interface OpenedS3Store {
-  readonly store: BlobStore;
-  readonly capabilities: S3Capabilities | undefined;
-}
-
-/** Opens a store and tries what its service can do. Errors: UNAVAILABLE. */
-export async function openS3Store(options: S3StoreOptions): Promise<OpenedS3Store> {
-  const { bucket, close, ...rest } = await createStore(options);
+/** Tries what a store's service can do; undefined where it has no room for trying that. Errors: UNAVAILABLE. */
+export async function tryS3Store(options: S3StoreOptions): Promise<S3Capabilities | undefined> {
+  const { bucket, close, nextProbe } = await createStore(options);
   try {
-    const capabilities = await probeCapabilities(bucket, S3_DIALECTS[options.dialect], rest.nextProbe);
-    return { store: rest.store, capabilities };
+    return await probeCapabilities(bucket, S3_DIALECTS[options.dialect], nextProbe);
   } catch (error) {
     // Reading and deleting need no room, and deleting may make some.
-    if (error instanceof RegistryError && error.code === "STORAGE_FULL") return { store: rest.store, capabilities: undefined };
-    close();
+    if (error instanceof RegistryError && error.code === "STORAGE_FULL") return undefined;
     throw error;
+  } finally {
+    close();
   }
 }
 
@@ -245,6 +244,29 @@ async function createStore(options: S3StoreOptions) {
     }
   }
 
+  const mark = markObject(prefix);
+
+  async function readMark(): Promise<string | undefined> {
+    const found = await bucket.get(mark, 0, MARK_BYTES_MAX);
+    if (found === undefined) return undefined;
+    const pieces: Uint8Array[] = [];
+    for await (const piece of found.body as AsyncIterable<Uint8Array>) pieces.push(piece);
+    return decodeMark(Buffer.concat(pieces).toString("utf8"));
+  }
+
+  async function putMark(id: string, { replaces }: { readonly replaces?: string } = {}): Promise<string> {
+    const present = await readMark();
+    if (present !== undefined && present !== replaces) return present;
+    // Most services refuse to write over an object that came meanwhile; on the others the one that came last is read back.
+    const headers = present === undefined ? { [dialect.createOnly[0]]: dialect.createOnly[1] } : {};
+    try {
+      await bucket.put(mark, Buffer.from(encodeMark(id)), headers);
+    } catch (error) {
+      if ((await readMark()) === undefined) throw error;
+    }
+    return (await readMark()) ?? id;
+  }
+
   async function probe(): Promise<void> {
     const name = nextProbe();
     const tried = refusedBytes;
@@ -295,6 +317,8 @@ async function createStore(options: S3StoreOptions) {
       }
     },
     sweep,
+    readMark,
+    putMark,
     probe,
     close: async () => bucket.close(),
   };

@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { findMasterKey, loadOrCreateMasterKey, parseMasterKey } from "../../access/master-key.ts";
 import type { Config } from "../../config.ts";
 import type { BlobStore } from "../../content/blobs/blob-store.ts";
+import { MARK_NAME } from "../../content/blobs/paths.ts";
 import { S3_DIALECTS } from "../../content/blobs/s3-dialects.ts";
+import { requireOwnStore } from "../../content/store-binding.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { openDataDirectory } from "../../platform/data-directory.ts";
 import type { Database } from "../../platform/database/database.ts";
@@ -31,7 +33,9 @@ export interface CommandParts extends PlaceParts {
   readonly keyFile: string;
   openDatabase(config: Config, logger: Logger): Promise<Database>;
   openReader(config: Config, logger: Logger): Promise<DatabaseReader>;
-  openStore(config: Config, logger: Logger): Promise<BlobStore>;
+  openStore(config: Config): Promise<BlobStore>;
+  /** The configured store for people. */
+  nameStore(config: Config): string;
 }
 
 /** Blobs that backup and restore copy at a time: enough to hide a store's latency, few enough for S3 parts in memory. */
@@ -42,12 +46,21 @@ function openPlaceOf(config: Config, place: string): Promise<BackupPlace> {
   return openPlace(parsePlace(place, config.storage.s3, Object.keys(S3_DIALECTS)));
 }
 
+/** The layout of a store is much like that of a backup: what no snapshot names would be deleted. Errors: `StartupError`. */
+async function refuseStoreAsPlace(place: BackupPlace): Promise<void> {
+  if ((await place.sizeOf(MARK_NAME)) === undefined) return;
+  throw new StartupError(`${place.shown} is the blob store of a registry, and no place for backups`);
+}
+
 /** Takes a backup; false where the registry has lost blobs. Errors: `StartupError` and those of `takeBackup`. */
 export async function runBackup(parts: CommandParts, placeText: string): Promise<boolean> {
   const { config, logger, report } = parts;
   await using place = disposable(await openPlaceOf(config, placeText));
   await using reader = disposable(await parts.openReader(config, logger));
-  await using store = disposable(await parts.openStore(config, logger));
+  await using store = disposable(await parts.openStore(config));
+  await refuseStoreAsPlace(place.it);
+  // From another one nearly every blob would be missing, and the next pruning would forget those that the older snapshots have.
+  await requireOwnStore(reader.it.live, store.it, parts.nameStore(config));
   const result = await takeBackup({
     reader: reader.it,
     store: store.it,
@@ -116,6 +129,7 @@ export async function runBackupPrune({ config, report }: PlaceParts, placeText: 
   if (newest === undefined && days === undefined) throw new StartupError("say what is to stay: --keep N, --keep-days N, or both");
   const keep = { newest, since: days === undefined ? undefined : new Date(systemClock.now() - days * DAY_MS) };
   await using place = disposable(await openPlaceOf(config, placeText));
+  await refuseStoreAsPlace(place.it);
   async function prune(isDryRun: boolean): Promise<void> {
     const onProgress = (state: PruneProgress): void => report.progress("progress", state, () => `${state.phase}: ${state.done}`);
     const result = await pruneBackups({ place: place.it, clock: systemClock, keep, isDryRun, onProgress });
@@ -192,8 +206,13 @@ export async function runRestore(
     const masterKey =
       secretKey === undefined ? await loadOrCreateMasterKey(join(directory.path, parts.keyFile)) : parseMasterKey(secretKey);
     await using database = disposable(await parts.openDatabase(config, logger));
-    await using store = disposable(await parts.openStore(config, logger));
-    const target = { database: database.it, store: store.it, inlineMaxBytes: config.storage.inlineMaxBytes };
+    await using store = disposable(await parts.openStore(config));
+    const target = {
+      database: database.it,
+      store: store.it,
+      shown: parts.nameStore(config),
+      inlineMaxBytes: config.storage.inlineMaxBytes,
+    };
     return tell(await restoreBackup({ ...common, ...target, clock: systemClock, masterKey, withNewKey: options.withNewKey }), "restored");
   } finally {
     directory.close();

@@ -73,6 +73,7 @@ export async function backUp(
 /** Restores into a registry. */
 export function restoreTo(site: TestSite, place: BackupPlace, changes: Partial<RestoreParts> = {}): Promise<RestoreResult> {
   return restoreBackup({
+    shown: "the store",
     place,
     snapshot: undefined,
     database: site.test.database,

@@ -4,6 +4,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { Digest } from "@berth/oci/digest";
 import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
+import { bindStore } from "../../content/store-binding.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
 import { findMigrationVersion, LATEST_MIGRATION, migrate } from "../../platform/database/migrate.ts";
@@ -51,6 +52,8 @@ export interface CheckParts {
 export interface RestoreParts extends CheckParts {
   readonly database: Database;
   readonly store: BlobStore;
+  /** The store for people. */
+  readonly shown: string;
   readonly clock: Clock;
   /** Blobs up to this lie in the database; 0: none. */
   readonly inlineMaxBytes: number;
@@ -222,6 +225,7 @@ async function prepareTarget(parts: RestoreParts, manifest: SnapshotManifest, ma
   if ((await findMigrationVersion(database)) > 0) {
     const found = await findRestoreMark(database);
     if (found === mark) {
+      await bindStore({ database, store, shown: parts.shown, now: clock.now() });
       await removeUnbound(parts);
       return true;
     }
@@ -237,11 +241,15 @@ async function prepareTarget(parts: RestoreParts, manifest: SnapshotManifest, ma
       );
     }
   }
+  const owner = await store.readMark();
+  if (owner !== undefined)
+    throw new StartupError(`${parts.shown} belongs to the registry ${owner}: restore needs an empty one, that no server has started on`);
   for await (const { key } of store.list?.() ?? []) {
     throw new StartupError(`the store is not empty (it has ${key}): restore needs an empty directory, or an empty prefix of a bucket`);
   }
   await migrate(database, clock, version);
   await putRestoreMark(database, mark, clock.now());
+  await bindStore({ database, store, shown: parts.shown, now: clock.now() });
   return false;
 }
 

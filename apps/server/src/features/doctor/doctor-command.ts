@@ -3,6 +3,7 @@ import type { Config } from "../../config.ts";
 import { sizeBytes } from "../../config-kinds.ts";
 import type { LeaseTimes } from "../../content/blobs.ts";
 import type { BlobStore } from "../../content/blobs/blob-store.ts";
+import { requireOwnStore } from "../../content/store-binding.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { openDataDirectory } from "../../platform/data-directory.ts";
 import type { Database } from "../../platform/database/database.ts";
@@ -22,7 +23,9 @@ export interface DoctorCommandParts {
   readonly times: LeaseTimes;
   openDatabase(config: Config, logger: Logger): Promise<Database>;
   openReader(config: Config, logger: Logger): Promise<DatabaseReader>;
-  openStore(config: Config, logger: Logger): Promise<BlobStore>;
+  openStore(config: Config): Promise<BlobStore>;
+  /** The configured store for people. */
+  nameStore(config: Config): string;
 }
 
 /** Examines the registry; false where something is wrong. Errors: `StartupError` and those of `examine`. */
@@ -39,7 +42,9 @@ export async function runDoctor(
   const directory = isEmbedded && options.repair ? await openDataDirectory(config.data) : undefined;
   try {
     await using reader = disposable(await parts.openReader(config, logger));
-    await using store = disposable(await parts.openStore(config, logger));
+    await using store = disposable(await parts.openStore(config));
+    // In another one nearly every blob would be missing, and nearly every key too many: repairs would take away both.
+    await requireOwnStore(reader.it.live, store.it, parts.nameStore(config));
     await using repairs = options.repair ? disposable(await parts.openDatabase(config, logger)) : undefined;
     const result = await examine({
       executor: reader.it.live,

@@ -60,6 +60,8 @@ export interface Database extends Executor {
   sync(): Promise<void>;
   /** Proves that the engine answers and takes writes. Errors: UNAVAILABLE, STORAGE_FULL, DATABASE_DAMAGED. */
   probe(): Promise<void>;
+  /** Where the database is files: whether those at its path are still the ones that are open. */
+  isInPlace?(): Promise<boolean>;
   /** Runs plain SQL without parameters, rolling back what a failed text began: for migrations and tests only. */
   script(sql: string): Promise<void>;
   /**

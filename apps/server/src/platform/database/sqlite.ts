@@ -3,7 +3,8 @@
 // transaction is acknowledged after an asynchronous fdatasync of the WAL that all commits since the last one share. Checkpoints run in a
 // worker thread (checkpoint-worker.ts).
 // Decision and measurements: docs/decisions/0003-group-commit-on-sqlite.md. Not here: queries, tables.
-import { close, fdatasync, open, openSync, closeSync, fsyncSync, mkdirSync } from "node:fs";
+import { close, fdatasync, fstat, open, openSync, closeSync, fsyncSync, mkdirSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
@@ -220,6 +221,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
       // A write, since a disk that turned read-only still answers.
       await database.transaction(async () => void touch.run());
     },
+    isInPlace: () => isSameFile(options.path, walFile, walPath),
     script: (text) =>
       exclusively(async () => {
         try {
@@ -321,6 +323,17 @@ function prepareForWriting(connection: DatabaseSync): void {
   // What a process before this one left in the log becomes durable now, whether or not it was ever synced.
   connection.exec("pragma wal_checkpoint(truncate)");
   connection.exec("update berth_marker set one = 1");
+}
+
+/** Whether the log at its path is the one that is open: who moves, deletes or replaces the database does so with both files or damages it. */
+async function isSameFile(path: string, walFile: number, walPath: string): Promise<boolean> {
+  try {
+    const [open, log] = await Promise.all([promisify(fstat)(walFile), stat(walPath), stat(path)]);
+    return open.ino === log.ino && open.dev === log.dev;
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes(String((error as NodeJS.ErrnoException).code))) return false;
+    throw error;
+  }
 }
 
 function toError(thrown: unknown): Error {

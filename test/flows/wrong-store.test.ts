@@ -1,0 +1,293 @@
+// Database and store know each other: no mistyped or lost one of the two passes for the registry's own, neither at a start nor while it runs.
+// Not here: what a start does with a store that is out of reach (test/failure).
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { cp, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { describe, it, type TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
+import { expectCode } from "./program.testing.ts";
+import { startTestRegistry, temporaryFolder, type TestRegistry } from "./registry.testing.ts";
+
+type Settings = Readonly<Record<string, string>>;
+
+const SERVER_URL = process.env["BERTH_TEST_POSTGRES_URL"];
+/** The key of registries in this process (registry.testing.ts). */
+const SECRET_KEY = Buffer.alloc(32, 9).toString("base64");
+const flagsOf = (settings: Settings): string[] => Object.entries(settings).map(([name, value]) => `--${name}=${value}`);
+
+/** Makes settings of a new registry with a directory of its own, and gives them with a way to its database. */
+interface Engine {
+  readonly name: string;
+  readonly skip: string | false;
+  make(t: TestContext): Promise<{ settings: Settings; content: string; sql(text: string): Promise<void> }>;
+}
+
+async function makeSqlite(t: TestContext) {
+  const folder = await temporaryFolder();
+  t.after(() => folder.end());
+  const content = join(folder.path, "content");
+  const settings = { data: folder.path, "storage.filesystem.directory": content, "auth.secretKey": SECRET_KEY };
+  return {
+    settings,
+    content,
+    async sql(text: string) {
+      const database = new DatabaseSync(join(folder.path, "berth.db"));
+      database.exec(text);
+      database.close();
+    },
+  };
+}
+
+async function makePostgres(t: TestContext) {
+  const { settings, content } = await makeSqlite(t);
+  const name = `berth_${randomBytes(8).toString("hex")}`;
+  const admin = new pg.Client({ connectionString: SERVER_URL });
+  await admin.connect();
+  await admin.query(`create database ${name}`);
+  const url = new URL(SERVER_URL!);
+  url.pathname = `/${name}`;
+  t.after(async () => {
+    await admin.query(`drop database ${name} with (force)`);
+    await admin.end();
+  });
+  return {
+    settings: { ...settings, "database.url": url.href },
+    content,
+    async sql(text: string) {
+      const client = new pg.Client({ connectionString: url.href });
+      await client.connect();
+      await client.query(text);
+      await client.end();
+    },
+  };
+}
+
+const ENGINES: readonly [Engine, Engine] = [
+  { name: "sqlite", skip: false, make: makeSqlite },
+  { name: "postgres", skip: SERVER_URL === undefined ? "BERTH_TEST_POSTGRES_URL is not set" : false, make: makePostgres },
+];
+
+/** Starts a registry for a moment. */
+async function during<T>(settings: Settings, work: (registry: TestRegistry) => Promise<T>): Promise<T> {
+  const registry = await startTestRegistry(settings);
+  try {
+    return await work(registry);
+  } finally {
+    await registry.stop();
+  }
+}
+
+async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  while (!(await isSo())) {
+    if (performance.now() > deadline) assert.fail(`it never came to this: ${what}`);
+    await sleep(50);
+  }
+}
+
+async function codeOf(answer: Response): Promise<string> {
+  const { errors } = (await answer.json()) as { errors: { code: string }[] };
+  return `${answer.status} ${errors[0]?.code}`;
+}
+
+const push = (registry: TestRegistry): Promise<Response> => registry.send("POST", "/v2/library/app/blobs/uploads/");
+const readiness = async (registry: TestRegistry): Promise<number> => (await registry.send("GET", "/readyz", { anonymous: true })).status;
+const markOf = async (content: string): Promise<string> =>
+  (JSON.parse(await readFile(join(content, "berth-store.json"), "utf8")) as { id: string }).id;
+
+for (const engine of ENGINES) {
+  describe(`on ${engine.name}`, { skip: engine.skip }, () => {
+    it("does not start on another registry's store, and nothing is taken for damaged", async (t) => {
+      const [one, other] = [await engine.make(t), await engine.make(t)];
+      const image = await during(one.settings, (registry) => registry.pushImage("library/app", "v1"));
+      await during(other.settings, (registry) => registry.pushImage("library/app", "v1"));
+      const mixed = { ...one.settings, "storage.filesystem.directory": other.content };
+      const ids = new RegExp(`${await markOf(other.content)}.*${await markOf(one.content)}`);
+      await assert.rejects(startTestRegistry(mixed), ids);
+      for (const args of [
+        ["doctor", "--repair"],
+        ["backup", join(one.settings["data"]!, "backup")],
+      ])
+        assert.match((await expectCode(2, [...args, ...flagsOf(mixed)])).stderr, ids);
+      assert.match((await expectCode(1, ["gc", ...flagsOf(mixed)])).stderr, ids);
+      await during(one.settings, async (registry) => {
+        assert.equal((await registry.send("GET", `/v2/library/app/blobs/${image.layerDigest}`)).status, 200);
+      });
+    });
+
+    it("makes no new registry beside a store that belongs to one, and leaves the empty database empty", async (t) => {
+      const [one, empty] = [await engine.make(t), await engine.make(t)];
+      // All of it lies in the database: the store holds nothing but the mark.
+      await during(one.settings, (registry) => registry.pushImage("library/app", "v1", 100));
+      const mixed = { ...empty.settings, "storage.filesystem.directory": one.content };
+      await assert.rejects(startTestRegistry(mixed), /The database is empty, but the store .* belongs to a registry/);
+      // Also an older registry's, which bears no mark.
+      await rm(join(one.content, "berth-store.json"));
+      const old = await engine.make(t);
+      await during(old.settings, (registry) => registry.pushImage("library/app", "v1"));
+      await rm(join(old.content, "berth-store.json"));
+      await assert.rejects(
+        startTestRegistry({ ...mixed, "storage.filesystem.directory": old.content }),
+        /The database is empty, but the store .* is not/,
+      );
+      // A restore takes only what is empty.
+      const place = join(one.settings["data"]!, "backup");
+      await expectCode(0, ["store", "adopt", "--yes", ...flagsOf(one.settings)]);
+      await expectCode(0, ["backup", place, ...flagsOf(one.settings)]);
+      assert.match((await expectCode(2, ["restore", place, ...flagsOf(mixed)])).stderr, /belongs to the registry/);
+      await expectCode(0, ["restore", place, ...flagsOf(empty.settings)]);
+      await during(empty.settings, async (registry) => {
+        assert.equal((await registry.send("GET", "/v2/library/app/manifests/v1")).status, 200);
+      });
+      assert.notEqual(await markOf(empty.content), await markOf(one.content));
+    });
+
+    it("takes over what a registry of before the marks had, and no store that lacks its blobs", async (t) => {
+      const [one, other] = [await engine.make(t), await engine.make(t)];
+      await during(one.settings, (registry) => registry.pushImage("library/app", "v1"));
+      await during(other.settings, (registry) => registry.pushImage("library/app", "v1"));
+      for (const { sql, content } of [one, other]) {
+        await sql("delete from job_lease where name = 'store'");
+        await rm(join(content, "berth-store.json"));
+      }
+      await assert.rejects(
+        startTestRegistry({ ...one.settings, "storage.filesystem.directory": other.content }),
+        /None of the database's 1 newest blobs is there/,
+      );
+      await during(one.settings, async () => undefined);
+      await markOf(one.content);
+      // A dump of before the mark.
+      await one.sql("delete from job_lease where name = 'store'");
+      await during(one.settings, async () => undefined);
+    });
+
+    it("adopts a store only when told, and another registry's only by its name", async (t) => {
+      const [one, other] = [await engine.make(t), await engine.make(t)];
+      const image = await during(one.settings, (registry) => registry.pushImage("library/app", "v1"));
+      await during(other.settings, async () => undefined);
+      // Copied without the mark.
+      await rm(join(one.content, "berth-store.json"));
+      await assert.rejects(startTestRegistry(one.settings), /does not bear its mark/);
+      const asked = await expectCode(1, ["store", "adopt", ...flagsOf(one.settings)]);
+      assert.match(asked.stderr, /bears no mark; .*belongs to [\da-f-]{36}.*1 are there.*Nothing was changed/s);
+      await expectCode(0, ["store", "adopt", "--yes", ...flagsOf(one.settings)]);
+      await during(one.settings, async (registry) => {
+        assert.equal((await registry.send("GET", `/v2/library/app/blobs/${image.layerDigest}`)).status, 200);
+      });
+      const mixed = flagsOf({ ...one.settings, "storage.filesystem.directory": other.content });
+      const foreign = await markOf(other.content);
+      assert.ok((await expectCode(1, ["store", "adopt", "--yes", ...mixed])).stderr.includes(`--replace ${foreign}`));
+      await expectCode(0, ["store", "adopt", "--yes", "--replace", foreign, ...mixed]);
+      assert.equal(await markOf(other.content), await markOf(one.content));
+      await assert.rejects(startTestRegistry(other.settings), /belongs to the registry/);
+      // Everything lost, also the directory: made anew, and pushes heal what was in it.
+      await rm(one.content, { recursive: true });
+      await expectCode(0, ["store", "adopt", "--yes", ...flagsOf(one.settings)]);
+      await during(one.settings, async (registry) => {
+        assert.equal((await registry.send("GET", `/v2/library/app/blobs/${image.layerDigest}`)).status, 500);
+        await registry.pushBlob("library/app", image.layer);
+        assert.equal((await registry.send("GET", `/v2/library/app/blobs/${image.layerDigest}`)).status, 200);
+      });
+    });
+
+    it("notices a store that is exchanged while it runs, before anything is taken for damaged", async (t) => {
+      const [one, other] = [await engine.make(t), await engine.make(t)];
+      await during(other.settings, async () => undefined);
+      await during({ ...one.settings, "storage.hotCacheBytes": "0" }, async (registry) => {
+        const image = await registry.pushImage("library/app", "v1");
+        const pull = (): Promise<Response> => registry.send("GET", `/v2/library/app/blobs/${image.layerDigest}`);
+        const aside = `${one.content}-aside`;
+        await rename(one.content, aside);
+        await cp(other.content, one.content, { recursive: true });
+        assert.equal(await codeOf(await pull()), "503 STORAGE_FOREIGN");
+        await until("not ready", async () => (await readiness(registry)) === 503);
+        await assert.rejects(registry.pushBlob("library/app", randomBytes(100_000)));
+        assert.deepEqual((await readdir(join(one.content, "blobs"))).length, 0, "something was written into another registry's store");
+        await rm(one.content, { recursive: true });
+        await rename(aside, one.content);
+        await until("ready", async () => (await readiness(registry)) === 200);
+        assert.equal((await pull()).status, 200);
+        await registry.pushBlob("library/app", randomBytes(100_000));
+      });
+    });
+  });
+}
+
+it("refuses a place of backups that is a store", async (t) => {
+  const one = await makeSqlite(t);
+  await during(one.settings, (registry) => registry.pushImage("library/app", "v1"));
+  for (const args of [
+    ["backup", one.content],
+    ["backup", "prune", one.content, "--keep", "1", "--yes"],
+  ])
+    assert.match((await expectCode(2, [...args, ...flagsOf(one.settings)])).stderr, /is the blob store of a registry/);
+});
+
+it("keeps a second replica from a directory that is not the one that the first uses", { skip: ENGINES[1].skip }, async (t) => {
+  const [one, apart] = [await makePostgres(t), await makeSqlite(t)];
+  const second = { ...one.settings, data: apart.settings["data"], "storage.filesystem.directory": apart.content };
+  await during(one.settings, async (registry) => {
+    // Nothing lies in the store yet, so that no blob could tell. An empty directory passes for a disk that is not mounted.
+    await during(second, async (replica) => {
+      assert.equal(await readiness(replica), 503);
+      await assert.rejects(replica.pushBlob("library/app", randomBytes(100_000)));
+    });
+    assert.ok(!existsSync(apart.content));
+    await registry.pushImage("library/app", "v1");
+  });
+  // Both at their very first start.
+  const [two, also] = [await makePostgres(t), await makeSqlite(t)];
+  const both = [two.settings, { ...two.settings, data: also.settings["data"], "storage.filesystem.directory": also.content }];
+  const started = await Promise.allSettled(both.map((settings) => startTestRegistry(settings)));
+  const running = started.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+  const pushes = await Promise.allSettled(running.map((each) => each.pushBlob("library/app", randomBytes(100_000))));
+  for (const each of running) await each.stop();
+  assert.equal(pushes.filter(({ status }) => status === "fulfilled").length, 1);
+  assert.equal([two.content, also.content].filter((content) => existsSync(join(content, "berth-store.json"))).length, 1);
+});
+
+it(
+  "writes nothing into tables that are gone, or another registry's, and goes on when its own are back",
+  { skip: ENGINES[1].skip },
+  async (t) => {
+    const one = await makePostgres(t);
+    await during(one.settings, async (registry) => {
+      await registry.pushImage("library/app", "v1");
+      await one.sql("alter schema public rename to aside; create schema public");
+      await until("not ready", async () => (await readiness(registry)) === 503);
+      await until("refused", async () => (await codeOf(await push(registry))) === "503 STORAGE_FOREIGN");
+      // Somebody starts a new registry where the tables were.
+      const new1 = await makeSqlite(t);
+      await during({ ...one.settings, data: new1.settings["data"]!, "storage.filesystem.directory": new1.content }, async (other) => {
+        await other.pushImage("library/app", "v2");
+        assert.equal(await readiness(registry), 503);
+        assert.equal(await codeOf(await push(registry)), "503 STORAGE_FOREIGN");
+      });
+      await one.sql("drop schema public cascade; alter schema aside rename to public");
+      await until("ready", async () => (await readiness(registry)) === 200);
+      await registry.pushImage("library/app", "v3");
+    });
+  },
+);
+
+it("acknowledges nothing that would lie in a database file without a name", async (t) => {
+  const one = await makeSqlite(t);
+  const file = join(one.settings["data"]!, "berth.db");
+  await during(one.settings, async (registry) => {
+    await registry.pushImage("library/app", "v1");
+    const parts = ["", "-wal", "-shm"];
+    for (const part of parts) await rename(`${file}${part}`, `${file}-moved${part}`);
+    await until("not ready", async () => (await readiness(registry)) === 503);
+    assert.equal(await codeOf(await push(registry)), "503 STORAGE_FOREIGN");
+    for (const part of parts) await rename(`${file}-moved${part}`, `${file}${part}`);
+    await until("ready", async () => (await readiness(registry)) === 200);
+    await registry.pushImage("library/app", "v2");
+  });
+  await rm(file);
+  // What is left says that there was a registry.
+  await assert.rejects(startTestRegistry(one.settings), /The database is empty, but the store/);
+});
