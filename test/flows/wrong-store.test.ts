@@ -261,8 +261,8 @@ it(
       await until("not ready", async () => (await readiness(registry)) === 503);
       await until("refused", async () => (await codeOf(await push(registry))) === "503 STORAGE_FOREIGN");
       // Somebody starts a new registry where the tables were.
-      const new1 = await makeSqlite(t);
-      await during({ ...one.settings, data: new1.settings["data"]!, "storage.filesystem.directory": new1.content }, async (other) => {
+      const fresh = await makeSqlite(t);
+      await during({ ...one.settings, data: fresh.settings.data, "storage.filesystem.directory": fresh.content }, async (other) => {
         await other.pushImage("library/app", "v2");
         assert.equal(await readiness(registry), 503);
         assert.equal(await codeOf(await push(registry)), "503 STORAGE_FOREIGN");
@@ -276,7 +276,7 @@ it(
 
 it("acknowledges nothing that would lie in a database file without a name", async (t) => {
   const one = await makeSqlite(t);
-  const file = join(one.settings["data"]!, "berth.db");
+  const file = join(one.settings.data, "berth.db");
   await during(one.settings, async (registry) => {
     await registry.pushImage("library/app", "v1");
     const parts = ["", "-wal", "-shm"];

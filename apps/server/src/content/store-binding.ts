@@ -106,6 +106,7 @@ export async function bindStore(parts: BindingParts): Promise<string> {
     if (mark === undefined) await requireOwnContent(parts);
     else if (!(await hasSampled(parts)))
       throw new StartupError(foreignMark(shown, mark, "knows no store yet, and none of its blobs is there"));
+    // Of replicas that propose at once one comes first: read back.
     await database.write(propose, { id: mark ?? proposal, fence: mark === undefined ? PROPOSED : MARKED, now });
     bound = (await findBinding(database))!;
   }
@@ -118,6 +119,7 @@ export async function bindStore(parts: BindingParts): Promise<string> {
     }
   }
   if (mark !== bound.id) throw new StartupError(foreignMark(shown, mark, `belongs to another (${bound.id})`));
+  // Nothing where another replica said so first.
   if (!bound.isMarked) await database.write(settle, { id: bound.id });
   return bound.id;
 }
@@ -161,8 +163,10 @@ export async function adoptStore(parts: BindingParts, replaced: string | undefin
       `${shown} belongs to another registry (${mark}), which would not start any more. If that one is gone for good, say --replace ${mark}`,
     );
   }
+  // Nothing where the row is there: its id is the one.
   await database.write(propose, { id: bound.id, fence: PROPOSED, now });
   await store.putMark(bound.id, { replaces: mark ?? "" });
+  // Nothing where it said so before the mark was lost.
   await database.write(settle, { id: bound.id });
   return bound.id;
 }
