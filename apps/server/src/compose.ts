@@ -5,6 +5,7 @@ import { createClientAddressReader } from "./http/trusted-proxies.ts";
 import { openAccess, type KeepAdminPassword } from "./compose/access.ts";
 import { composeContent } from "./compose/content.ts";
 import { composeDataPlane } from "./compose/data-plane.ts";
+import { watchFirstPassword } from "./compose/first-password.ts";
 import { openFoundation, openParts, type Foundation, type Surroundings } from "./compose/foundation.ts";
 import { composeJobs } from "./compose/jobs.ts";
 import { startServers } from "./compose/server.ts";
@@ -26,6 +27,8 @@ export interface StartOptions {
   /** False leaves the background work to `work` processes. */
   readonly jobs: boolean;
   readonly keepAdminPassword?: KeepAdminPassword;
+  /** Where that one is kept until it is changed. */
+  readonly adminPasswordFile?: string;
 }
 
 /** Builds and starts the registry. What is opened is closed in the opposite order: by `stop`, or where a later part fails to start. */
@@ -37,6 +40,16 @@ export function startRegistry(surroundings: Surroundings, options: StartOptions)
     const jobs = composeJobs(surroundings, foundation, content.sessions);
     opened.defer(() => jobs.stop());
     const access = await openAccess(surroundings, foundation, options.keepAdminPassword);
+    const { database } = foundation;
+    opened.defer(
+      watchFirstPassword({
+        database,
+        passwords: access.passwords,
+        logger: surroundings.logger,
+        configured: surroundings.config.auth.adminPassword,
+        file: options.adminPasswordFile,
+      }),
+    );
     const addressOf = createClientAddressReader(surroundings.config.http.trustedProxies);
     const dataPlane = composeDataPlane(surroundings, foundation, access, content, addressOf);
     const servers = await startServers(surroundings, foundation, { access, dataPlane, uploads: content.uploads, addressOf });

@@ -7,6 +7,7 @@ import { EXIT_CONFIG, type Config } from "./config.ts";
 import { LATEST_MIGRATION } from "./platform/database/migrate.ts";
 import { StartupError } from "./platform/startup-error.ts";
 import { VERSION } from "./platform/version.ts";
+import { runAccountReset } from "./roles/account.ts";
 import { explainCollection, runCollection } from "./roles/collect.ts";
 import { parseCommandLine, USAGE } from "./roles/command-line.ts";
 import { describeCauses, isStartProblem } from "./roles/expected-errors.ts";
@@ -51,6 +52,8 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
         return await withConfig(flags, (config) => runMaintenance(config, role, place, options));
       case "store adopt":
         return await withConfig(flags, (config) => runStoreAdopt(config, options));
+      case "account reset":
+        return await withConfig(flags, (config) => runAccountReset(config, place, options));
       case "config check":
         return await checkConfig(flags);
       case "version":

@@ -7,7 +7,7 @@ import type { Config } from "../config.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { createFilesystemStore } from "../content/blobs/filesystem.ts";
 import { SECOND_MS } from "../platform/clock.ts";
-import type { Database } from "../platform/database/database.ts";
+import type { Database, Executor } from "../platform/database/database.ts";
 import { readerOfPostgres, type DatabaseReader } from "../platform/database/database-reader.ts";
 import type { PostgresDatabase } from "../platform/database/postgres.ts";
 import { parsePostgresAddress } from "../platform/database/postgres-hosts.ts";
@@ -82,6 +82,12 @@ export async function openReader(config: Config, logger: Logger): Promise<Databa
   requireDatabase(config);
   const { openSqliteReader } = await import("../platform/database/sqlite.ts");
   return openSqliteReader(sqlitePath(config));
+}
+
+/** Runs one transaction on the embedded database, also beside the server that has it; durable when it resolves. */
+export async function transactBeside<T>(config: Config, work: (tx: Executor) => Promise<T>): Promise<T> {
+  const { transactBesideServer } = await import("../platform/database/sqlite.ts");
+  return transactBesideServer(sqlitePath(config), work);
 }
 
 /** The configured store for people, with the setting that names it. */

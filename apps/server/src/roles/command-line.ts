@@ -26,6 +26,9 @@ Roles
                           compare database and store; --deep reads every byte, SIZE a second at most; --repair puts right what is safe
   store adopt [--replace ID] [--yes]
                           make the store of the settings this database's own, where its mark is lost, or was that of the registry ID
+  account reset [NAME] [--admin]
+                          give a user (admin, where none is named) a new password and print it, also beside the running server; --admin
+                          makes it an administrator
   config check            print every setting, its value and where it comes from; secrets are masked
   version                 print the version
 
@@ -42,6 +45,7 @@ const OPTIONS = {
   yes: { type: "boolean" },
   destroy: { type: "string" },
   replace: { type: "string" },
+  admin: { type: "boolean" },
   limit: { type: "string" },
   digest: { type: "string" },
   snapshot: { type: "string" },
@@ -76,6 +80,7 @@ const ROLES = {
   restore: ["at", "snapshot", "check", "new-key", "json"],
   doctor: ["deep", "repair", "rate", "from", "json"],
   "store adopt": ["replace", "yes"],
+  "account reset": ["admin"],
   "config check": [],
   version: [],
 } as const satisfies Record<string, readonly OptionName[]>;
@@ -83,7 +88,9 @@ const ROLES = {
 /** A role's words. */
 export type RoleName = keyof typeof ROLES;
 
-/** The roles that take a place behind their words. */
+/** The roles that may take a name behind their words. */
+const NAMED_ROLES: readonly RoleName[] = ["account reset"];
+/** The roles that take a place there. */
 const PLACE_ROLES: readonly RoleName[] = ["backup list", "backup prune", "backup", "restore"];
 /** Options of `gc` that mean something to its explanation alone. */
 const EXPLAIN_OPTIONS = ["limit", "digest", "json"] as const;
@@ -124,5 +131,5 @@ function roleOf(words: readonly string[]): { readonly name: string; readonly pla
   const all = words.join(" ");
   if (all === "" || isRole(all)) return { name: all || "serve", place: undefined };
   const name = words.slice(0, -1).join(" ");
-  return isRole(name) && PLACE_ROLES.includes(name) ? { name, place: words.at(-1) } : { name: all, place: undefined };
+  return isRole(name) && [...PLACE_ROLES, ...NAMED_ROLES].includes(name) ? { name, place: words.at(-1) } : { name: all, place: undefined };
 }

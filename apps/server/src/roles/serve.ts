@@ -1,14 +1,13 @@
 // The roles that run until a signal stops them: serve, which answers clients, and work, which only does the background work.
 // Not here: what they are built of (compose.ts).
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { composeCollector, startRegistry } from "../compose.ts";
 import { withFoundation } from "../compose/foundation.ts";
 import type { Config } from "../config.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import { VERSION } from "../platform/version.ts";
-import { withSurroundings } from "./surroundings.ts";
-
-const PASSWORD_FILE = "admin-password";
+import { PASSWORD_FILE, withSurroundings } from "./surroundings.ts";
 
 /** Resolves at the first stop signal; a second one ends the process at once. */
 function stopSignal(): Promise<NodeJS.Signals> {
@@ -29,9 +28,11 @@ export function serve(config: Config, jobs: boolean): Promise<number | undefined
   return withSurroundings(config, async (surroundings, directory) => {
     const { logger } = surroundings;
     const stopped = stopSignal();
+    const passwordFile = join(directory.path, PASSWORD_FILE);
     let isFirstStart = false;
     const registry = await startRegistry(surroundings, {
       jobs,
+      adminPasswordFile: passwordFile,
       async keepAdminPassword(password) {
         await directory.putSecret(PASSWORD_FILE, password);
         isFirstStart = true;
@@ -42,7 +43,12 @@ export function serve(config: Config, jobs: boolean): Promise<number | undefined
     const shown = `${host.includes(":") ? `[${host}]` : host}:${registry.port}`;
     logger.info({ address: `${scheme}://${shown}`, version: VERSION, startedAfterMs: Math.round(performance.now()) }, "ready");
     if (process.stdout.isTTY || config.log.format === "pretty" || isFirstStart) {
-      greet(`${scheme}://${shown}`, shown, config.auth.adminPassword === undefined ? join(directory.path, PASSWORD_FILE) : undefined);
+      greet(
+        `${scheme}://${shown}`,
+        shown,
+        config.auth.adminPassword === undefined && existsSync(passwordFile) ? passwordFile : undefined,
+        config.auth.adminPassword !== undefined,
+      );
     }
     const signal = await stopped;
     logger.info({ signal }, "stopping: running requests may end");
@@ -52,11 +58,17 @@ export function serve(config: Config, jobs: boolean): Promise<number | undefined
   });
 }
 
-function greet(url: string, registry: string, passwordFile: string | undefined): void {
+function greet(url: string, registry: string, passwordFile: string | undefined, isConfigured: boolean): void {
   const password = passwordFile === undefined ? '"$BERTH_ADMIN_PASSWORD"' : `"$(cat ${passwordFile})"`;
+  const where =
+    passwordFile !== undefined
+      ? `the password is in ${passwordFile}`
+      : isConfigured
+        ? "the password is the one that you configured, unless it was changed"
+        : "if nobody knows the password, `berth-server account reset` makes a new one";
   process.stdout.write(`
 Berth ${VERSION} is ready at ${url}
-The administrator is "admin"; ${passwordFile === undefined ? "the password is the one that you configured" : `the password is in ${passwordFile}`}.
+The administrator is "admin"; ${where}.
 
 Push and pull with docker:
   echo ${password} | docker login ${registry} -u admin --password-stdin

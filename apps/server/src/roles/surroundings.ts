@@ -14,6 +14,9 @@ import { isStartProblem } from "./expected-errors.ts";
 /** The secret key's file in the data directory. */
 export const KEY_FILE = "secret-key";
 
+/** The first administrator's password, where it was made up; there until the password changes. */
+export const PASSWORD_FILE = "admin-password";
+
 /** Opens the log, and traces where the configuration says where to; does something with them, and ends them. */
 export async function withLog<T>(
   config: Config,

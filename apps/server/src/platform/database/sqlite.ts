@@ -118,6 +118,9 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   const begin = writer.prepare("begin immediate");
   const commit = writer.prepare("commit");
   const rollback = writer.prepare("rollback");
+  // Changes with commits of other processes alone.
+  const dataVersion = writer.prepare("pragma data_version");
+  let seenVersion = dataVersion.get()?.["data_version"];
   const touch = writer.prepare("update berth_marker set one = 1");
 
   // What has the writer for itself queues here: each waits for the one before, so that no two interleave.
@@ -221,7 +224,15 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
       // A write, since a disk that turned read-only still answers.
       await database.transaction(async () => void touch.run());
     },
-    isInPlace: () => isSameFile(options.path, walFile, walPath),
+    isInPlace() {
+      // What others commit is seen by reads that begin after it; ours share a snapshot until our own next commit.
+      const version = dataVersion.get()?.["data_version"];
+      if (version !== seenVersion && !writer.isTransaction) {
+        seenVersion = version;
+        snapshot.end();
+      }
+      return isSameFile(options.path, walFile, walPath);
+    },
     script: (text) =>
       exclusively(async () => {
         try {
@@ -284,6 +295,27 @@ export function openSqliteReader(path: string): DatabaseReader {
       connection.close();
     },
   };
+}
+
+/**
+ * Runs one transaction on a file that exists, also while a server has it, which sees it within a second (`isInPlace`). For what an operator does
+ * by hand: nothing is shared with the server's own transactions, which wait for it for as long as it takes.
+ */
+export async function transactBesideServer<T>(path: string, work: (tx: Executor) => Promise<T>): Promise<T> {
+  let connection: DatabaseSync | undefined;
+  try {
+    connection = new DatabaseSync(path, { timeout: 5000, enableForeignKeyConstraints: true });
+    // By itself, since no group of others waits with it. No checkpoint: that is the server's.
+    connection.exec("pragma synchronous = full; pragma wal_autocheckpoint = 0; begin immediate");
+    const result = await work(executorOf(connection, () => undefined, translateSqliteError));
+    connection.exec("commit");
+    return result;
+  } catch (error) {
+    const translated = translateSqliteError(error);
+    throw translated instanceof RegistryError ? sqliteOpenError(path, error) : translated;
+  } finally {
+    connection?.close();
+  }
 }
 
 /** Connects for writing. Where the disk is full, what was kept ready for that is given up: a full disk must not keep deletions from being possible. */

@@ -1,0 +1,30 @@
+// A new password from the machine itself, for when nobody can sign in any more. Who may run it may read the database's file or its address.
+// Not here: changes by those who can sign in (accounts.ts), who is told (roles/account.ts).
+import { findAccountByName, lockAccount, updateAccount } from "../../access/account-store.ts";
+import type { Executor } from "../../platform/database/database.ts";
+import { StartupError } from "../../platform/startup-error.ts";
+
+/** What becomes of the account besides its password. */
+export interface ResetOptions {
+  /** Gives it an administrator's rights. */
+  readonly makesAdministrator: boolean;
+}
+
+/**
+ * Sets a user's password by its hash, ends all its tokens, and lets it sign in again where it was disabled. Gives what it is then.
+ * Errors: `StartupError` where there is no such user.
+ */
+export async function resetAccount(
+  tx: Executor,
+  name: string,
+  secretHash: string,
+  { makesAdministrator }: ResetOptions,
+): Promise<{ readonly isAdmin: boolean; readonly wasDisabled: boolean }> {
+  const found = await findAccountByName(tx, name);
+  const account = found === undefined ? undefined : await lockAccount(tx, found.id);
+  if (account === undefined || account.kind !== "user")
+    throw new StartupError(`There is no user ${JSON.stringify(name)}. Nothing was changed.`);
+  const isAdmin = account.isAdmin || makesAdministrator;
+  await updateAccount(tx, { ...account, secretHash, isAdmin, isDisabled: false }, true);
+  return { isAdmin, wasDisabled: account.isDisabled };
+}

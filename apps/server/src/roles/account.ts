@@ -1,0 +1,45 @@
+// The role `account reset`: a new password for a user when nobody can sign in any more, on either database, also beside the running server.
+// Not here: what is changed (features/accounts/reset.ts).
+import { rm } from "node:fs/promises";
+import { userInfo } from "node:os";
+import { join } from "node:path";
+import { ADMINISTRATOR_NAME } from "../access/bootstrap.ts";
+import { createPasswordHasher, generatePassword } from "../access/secrets.ts";
+import { nameDatabase, openDatabase, requireDatabase, transactBeside } from "../compose/openers.ts";
+import type { Config } from "../config.ts";
+import { resetAccount } from "../features/accounts/reset.ts";
+import { findMigrationVersion } from "../platform/database/migrate.ts";
+import { StartupError } from "../platform/startup-error.ts";
+import type { Options } from "./command-line.ts";
+import { PASSWORD_FILE, withLog } from "./surroundings.ts";
+
+/** Resets the password of a user, `admin` where none is named, and prints the new one, once. Errors: `StartupError`, UNAVAILABLE. */
+export async function runAccountReset(config: Config, name: string, options: Options): Promise<number | undefined> {
+  requireDatabase(config);
+  // Standard output is the password's alone, for `$(…)`.
+  return withLog(config, { ...config.log, stream: process.stderr }, async (logger) => {
+    const user = name === "" ? ADMINISTRATOR_NAME : name;
+    const password = generatePassword();
+    const secretHash = await createPasswordHasher().hash(password);
+    const reset = { makesAdministrator: options.admin === true };
+    let done: Awaited<ReturnType<typeof resetAccount>>;
+    if (config.database.url === undefined) done = await transactBeside(config, (tx) => resetAccount(tx, user, secretHash, reset));
+    else {
+      const database = await openDatabase(config, logger);
+      try {
+        if ((await findMigrationVersion(database)) === 0) throw new StartupError(`The database ${nameDatabase(config)} is empty.`);
+        done = await database.transaction((tx) => resetAccount(tx, user, secretHash, reset));
+      } finally {
+        await database.close();
+      }
+    }
+    if (user === ADMINISTRATOR_NAME) await rm(join(config.data, PASSWORD_FILE), { force: true });
+    logger.warn(
+      { account: user, ...done, by: userInfo().username },
+      "an account's password was reset on the machine; its tokens have ended",
+    );
+    if (!done.isAdmin) process.stderr.write(`${user} is no administrator; --admin makes it one.\n`);
+    process.stdout.write(`${password}\n`);
+    return undefined;
+  });
+}
