@@ -234,7 +234,8 @@ export const CONFIG_SCHEMA = {
       alias: "adminPassword",
       // As for every user: MIN_PASSWORD_LENGTH of access/secrets.ts.
       minLength: 10,
-      about: "The first administrator's password, at the very first start. Empty: made at first start and written to `admin-password` in the data directory.",
+      about:
+        "The first administrator's password, at the very first start. Empty: made at first start and written to `admin-password` in the data directory.",
     }),
     tokenLifetimeSeconds: seconds({
       standard: "300s",
