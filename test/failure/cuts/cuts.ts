@@ -78,6 +78,15 @@ export const CUTS: readonly Cut[] = [
   },
   {
     invariant: 2,
+    what: "an upload that ended is acknowledged once more only when it is durable",
+    file: `${SERVER}/distribution/upload-session.ts`,
+    from: "    // What can be seen may not be on the disk yet.\n    await database.sync();\n",
+    to: "",
+    test: `${SERVER}/distribution/upload-session.test.ts`,
+    name: "are finished again no sooner than the first end is durable",
+  },
+  {
+    invariant: 2,
     what: "a blob's name is synced before it counts",
     file: `${SERVER}/content/blobs/filesystem.ts`,
     from: "    await syncDirectory(shard);\n    return { key, sizeBytes };\n  }\n",

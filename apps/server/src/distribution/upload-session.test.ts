@@ -198,6 +198,26 @@ forEachDatabase("upload sessions of several processes", (create) => {
         await assertNothingLeft(a);
       });
 
+      it("are finished again no sooner than the first end is durable", async () => {
+        const a = await start();
+        const opened = await test.open();
+        const [reached, go] = [Promise.withResolvers<string>(), Promise.withResolvers<void>()];
+        const sync = async (): Promise<void> => {
+          reached.resolve("waits for the disk");
+          await go.promise;
+          await opened.sync();
+        };
+        const b = createContent({ ...opened, sync }, fixture.open(`process-${++started}`), clock, TEST_TIMES);
+        const bytes = content("durable when asked twice");
+        const { id } = await a.sessions.begin(push, "sha256");
+        await a.sessions.finish(push, id, digestOf(bytes), chunkOf(bytes));
+        const again = b.sessions.finish(push, id, digestOf(bytes), undefined);
+        assert.equal(await Promise.race([reached.promise, again.then(() => "answered")]), "waits for the disk");
+        go.resolve();
+        await again;
+        await assertNothingLeft(a);
+      });
+
       it("finish what is small at once, whether it came before, with the end, or both, and in one request without a session", async () => {
         const [a, b] = [await start(), await start()];
         for (const [before, last] of [
