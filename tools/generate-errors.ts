@@ -28,10 +28,12 @@ export const ADVICE: Readonly<Record<string, string>> = {
   MANIFEST_TOO_LARGE: "Make the manifest smaller, or raise `limits.manifestBytes`.",
   BLOB_TOO_LARGE: "Split the layer, or raise `limits.uploadBytes`.",
   PRECONDITION_FAILED: "The tag has changed since it was read. Read it again and decide anew.",
+  UPLOADS_EXCEEDED:
+    "Cancel (`DELETE`) the sessions that the detail names, or wait until `limits.uploadAgeSeconds` have ended what was left alone. An operator raises the setting that the message names.",
   URI_TOO_LONG: "Shorten the address: most often a page token or filter that was not copied whole.",
   HEADERS_TOO_LARGE: "Send fewer or shorter headers: 32 KiB at most. A token that names very many repositories is the usual reason.",
   REQUEST_TIMEOUT:
-    "Check the network; the body paused longer than `http.bodyIdleTimeoutSeconds`, or came slower than `http.minimumUploadBytesPerSecond` while others waited. The upload can be resumed.",
+    "Check the network; the body paused longer than `http.bodyIdleTimeoutSeconds`, or came slower than `http.minimumUploadBytesPerSecond` while others waited, or its address held more than its share of the places. The upload can be resumed.",
   REQUEST_INVALID: "Correct what `detail` names.",
   CONFLICT: "Try again: somebody else was changing the same thing.",
   BLOB_DAMAGED: "Push the image again: the registry then replaces the damaged bytes. Check the disk or bucket.",

@@ -26,10 +26,10 @@ export interface RawClient {
   destroy(): void;
 }
 
-/** Opens a connection to `http://host:port`. */
-export async function openRawClient(origin: string): Promise<RawClient> {
+/** Opens a connection to `http://host:port`, from a local address where one is given. */
+export async function openRawClient(origin: string, localAddress?: string): Promise<RawClient> {
   const { hostname, port } = new URL(origin);
-  const socket = connect(Number(port), hostname);
+  const socket = connect({ port: Number(port), host: hostname, localAddress });
   // Joined only where they are looked at: joining at each piece of a large body would take longer than sending it.
   let pieces: Buffer[] = [];
   let receivedBytes = 0;

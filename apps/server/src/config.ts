@@ -62,7 +62,8 @@ export const CONFIG_SCHEMA = {
       standard: "20s",
       min: "1s",
       max: "10m",
-      about: "How long a client may take to send a request's headers. Frees connections that slow or hostile clients hold.",
+      about:
+        "How long a client may take for a TLS handshake, to send a request's headers, and to send the rest of a body that was refused. Frees connections that slow or hostile clients hold.",
     }),
     bodyIdleTimeoutSeconds: seconds({
       standard: "60s",
@@ -76,6 +77,13 @@ export const CONFIG_SCHEMA = {
       max: "100MiB",
       about:
         "How fast an upload has to come, over ten seconds, while others wait for its place (limits.concurrentUploads); a slower one is ended with REQUEST_TIMEOUT. Thirty uploads at a time share a line of 1 Mbit/s at this. 0: none has to.",
+    }),
+    minimumDownloadBytesPerSecond: sizeBytes({
+      standard: "4KiB",
+      min: "0",
+      max: "100MiB",
+      about:
+        "How fast a client has to take an answer, over ten seconds, while others wait for its place (limits.requestsInFlight); a slower one is cut off, and can go on by range. 0: none has to.",
     }),
     keepAliveSeconds: seconds({
       standard: "75s",
@@ -197,6 +205,13 @@ export const CONFIG_SCHEMA = {
       max: "64MiB",
       about: "The largest manifest. 4MiB is what the distribution specification asks a registry to accept at least.",
     }),
+    manifestMemoryBytes: sizeBytes({
+      standard: "128MiB",
+      min: "16KiB",
+      max: "64GiB",
+      about:
+        "Memory for the manifests of one process that are being received and stored. When it is full, further ones wait a little, then get TOOMANYREQUESTS.",
+    }),
     uploadBytes: sizeBytes({
       standard: "128GiB",
       min: "1MiB",
@@ -209,6 +224,15 @@ export const CONFIG_SCHEMA = {
       max: "30d",
       about: "How long an upload session may live before it is aborted and its bytes are reclaimed.",
     }),
+    openUploadsPerAccount: integer({
+      standard: "5000",
+      min: 1,
+      max: 10_000_000,
+      about:
+        "Upload sessions of one account that are open at a time; further ones get UPLOADS_EXCEEDED. One that was left alone counts until limits.uploadAgeSeconds are over.",
+    }),
+    openUploadsPerProject: integer({ standard: "10000", min: 1, max: 10_000_000, about: "The same of one project." }),
+    openUploads: integer({ standard: "50000", min: 1, max: 10_000_000, about: "The same of the whole registry." }),
     concurrentUploads: integer({
       standard: "256",
       min: 1,
@@ -226,7 +250,12 @@ export const CONFIG_SCHEMA = {
       standard: "4096",
       min: 1,
       max: 1_000_000,
-      about: "Requests that run at a time in one process; further ones wait a little, then get UNAVAILABLE.",
+      about:
+        "Requests that run at a time in one process; further ones wait a little, then get UNAVAILABLE. While some wait, the address that holds fewest comes first, and one that holds more than its share gives some back.",
+    }),
+    anonymousShare: ratio({
+      standard: "0.5",
+      about: "Which part of limits.requestsInFlight callers without an account hold at most while callers with one wait.",
     }),
   },
   auth: {
@@ -414,6 +443,11 @@ export function findContradictions(config: Config): readonly (readonly [string, 
     isS3 && s3.uploadMemoryBytes < s3.partSizeBytes,
     "storage.s3.uploadMemoryBytes",
     `is less than one part (storage.s3.partSizeBytes, ${showSize(s3.partSizeBytes)})`,
+  );
+  refuse(
+    limits.manifestMemoryBytes < limits.manifestBytes,
+    "limits.manifestMemoryBytes",
+    `is less than one manifest (limits.manifestBytes, ${showSize(limits.manifestBytes)})`,
   );
   refuse(limits.chunkMinBytes > limits.uploadBytes, "limits.chunkMinBytes", "is more than limits.uploadBytes");
   refuse(

@@ -40,6 +40,7 @@ export const ERROR_ROWS = {
   MANIFEST_TOO_LARGE: { status: 413, message: "manifest is larger than the limit", spec: BERTH },
   BLOB_TOO_LARGE: { status: 413, message: "blob is larger than the limit", spec: BERTH },
   PRECONDITION_FAILED: { status: 412, message: "the tag is not in the state that the request demands", spec: BERTH },
+  UPLOADS_EXCEEDED: { status: 429, message: "too many uploads are open", spec: BERTH },
   URI_TOO_LONG: { status: 414, message: "the address is longer than the limit", spec: BERTH },
   HEADERS_TOO_LARGE: { status: 431, message: "the request's headers are larger than the limit", spec: BERTH },
   REQUEST_TIMEOUT: { status: 408, message: "the request body stopped arriving", spec: BERTH },

@@ -2,6 +2,7 @@
 // Not here: manifests, tags and what else only a server that answers needs (data-plane.ts); the work itself (jobs.ts).
 import { createBlobs, type Blobs } from "../content/blobs.ts";
 import { createRepositories, type Repositories } from "../content/repositories.ts";
+import { createUploadLimits } from "../content/upload-limits.ts";
 import { createUploads, type Uploads } from "../content/uploads.ts";
 import { createUploadSessions, type UploadSessions } from "../distribution/upload-session.ts";
 import { SECOND_MS } from "../platform/clock.ts";
@@ -24,6 +25,11 @@ export function composeContent({ config, logger }: Surroundings, { database, sto
   const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND_MS, patientClock);
   const sessions = createUploadSessions({
     database,
+    uploadLimits: createUploadLimits(database, clock, {
+      account: config.limits.openUploadsPerAccount,
+      project: config.limits.openUploadsPerProject,
+      registry: config.limits.openUploads,
+    }),
     repositories,
     uploads,
     blobs,

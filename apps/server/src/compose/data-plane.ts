@@ -13,13 +13,15 @@ import { createBlobReader, type BlobReader } from "../distribution/open-blob.ts"
 import type { Ports } from "../distribution/ports.ts";
 import { createPull } from "../distribution/pull.ts";
 import { createPush } from "../distribution/push.ts";
-import { createMinimumRate, createSemaphore, type Semaphore } from "../http/limits.ts";
+import { createPlaces, type Places } from "../http/limits.ts";
+import { createPace, type Pace } from "../http/pace.ts";
 import { createForwardingWatch } from "../http/forwarding-watch.ts";
 import { createTrust, originOf, originOfSocket, type ClientAddress, type ProxiedRequest } from "../http/trusted-proxies.ts";
 import { createV2Handler, type V2Handler } from "../http/v2/handler.ts";
 import { createV2Routes } from "../http/v2/routes.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import { carriesAuthorization } from "../platform/host-names.ts";
+import type { Config } from "../config.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { Access } from "./access.ts";
 import type { Content } from "./content.ts";
@@ -28,14 +30,61 @@ import { defaultProjectOf, leaseTimes, type Foundation, type Surroundings } from
 /** What answers below /v2. */
 export interface DataPlane {
   readonly handler: V2Handler;
-  /** The bodies of uploads that run at once. */
-  readonly uploadSlots: Semaphore;
+  readonly places: DataPlanePlaces;
 }
 
 /** Dragonfly keeps a redirect for ten minutes and may begin a large download then. */
 const SIGNED_URL_TTL_SECONDS = 20 * 60;
-/** How long an upload waits for a place; who is to make room by being too slow is judged over as long. */
+/** How long an upload waits for a place. */
 const UPLOAD_WAIT_MS = 10 * SECOND_MS;
+/** Over how long a client's rate is taken: as long as an upload waits for a place. */
+const RATE_WINDOW_MS = UPLOAD_WAIT_MS;
+
+/** What requests of the data plane hold. */
+export interface DataPlanePlaces {
+  /** Requests of the whole server. */
+  readonly requests: Places;
+  /** Bodies of uploads. */
+  readonly uploads: Places;
+  /** Bytes of manifests that are being received and stored. */
+  readonly manifests: Places;
+}
+
+/** Makes them. */
+export function createDataPlanePlaces({ limits }: Config): DataPlanePlaces {
+  const { requestsInFlight, concurrentUploads } = limits;
+  return {
+    requests: createPlaces({
+      limit: requestsInFlight,
+      queueLimit: requestsInFlight,
+      waitMs: 5 * SECOND_MS,
+      code: "UNAVAILABLE",
+      retryAfterSeconds: 2,
+      anonymousLimit: Math.floor(requestsInFlight * limits.anonymousShare),
+    }),
+    uploads: createPlaces({
+      limit: concurrentUploads,
+      queueLimit: concurrentUploads,
+      waitMs: UPLOAD_WAIT_MS,
+      code: "TOOMANYREQUESTS",
+      retryAfterSeconds: 5,
+    }),
+    manifests: createPlaces({
+      limit: limits.manifestMemoryBytes,
+      // Each of them holds a place for uploads.
+      queueLimit: concurrentUploads,
+      waitMs: UPLOAD_WAIT_MS,
+      code: "TOOMANYREQUESTS",
+      retryAfterSeconds: 5,
+    }),
+  };
+}
+
+/** Makes the paces of clients. */
+export function createPaces({ http }: Config): (kind: Pace["kind"]) => Pace {
+  const rates = { upload: http.minimumUploadBytesPerSecond, download: http.minimumDownloadBytesPerSecond };
+  return (kind) => createPace({ kind, bytesPerSecond: rates[kind], windowMs: RATE_WINDOW_MS });
+}
 
 /** Builds it. */
 export function composeDataPlane(
@@ -51,14 +100,7 @@ export function composeDataPlane(
   const manifests = createManifests(database, clock, leaseTimes(config));
   const tags = createTags(database, clock);
   const referrers = createReferrers(database);
-  const uploadSlots = createSemaphore({
-    limit: config.limits.concurrentUploads,
-    queueLimit: config.limits.concurrentUploads,
-    waitMs: UPLOAD_WAIT_MS,
-    code: "TOOMANYREQUESTS",
-    retryAfterSeconds: 5,
-  });
-  const minimumRate = config.http.minimumUploadBytesPerSecond;
+  const places = createDataPlanePlaces(config);
   const routes = createV2Routes({
     pull: createPull({ authorizer, repositories, manifests, blobs, ports }),
     push: createPush({
@@ -76,14 +118,14 @@ export function composeDataPlane(
     manifests,
     reader: composeReader(surroundings, metrics, blobs, store),
     store,
-    uploadSlots,
+    uploadSlots: places.uploads,
+    manifestRoom: places.manifests,
     settings: {
       maxManifestBytes: config.limits.manifestBytes,
       maxPageSize: config.limits.pageSize,
       minChunkBytes: config.limits.chunkMinBytes,
       bodyIdleTimeoutMs: config.http.bodyIdleTimeoutSeconds * SECOND_MS,
-      watchRate:
-        minimumRate === 0 ? undefined : createMinimumRate({ bytesPerSecond: minimumRate, windowMs: UPLOAD_WAIT_MS, slots: uploadSlots }),
+      paceOf: createPaces(config),
       redirect: config.storage.redirect === "always",
       mayRedirect: createRedirectRule(surroundings, addressOf),
       signedUrlTtlSeconds: SIGNED_URL_TTL_SECONDS,
@@ -102,13 +144,14 @@ export function composeDataPlane(
       hasAddress: config.http.publicUrl !== undefined || config.auth.realm !== undefined,
       logger,
     }),
+    noteAnonymous: (party) => places.requests.noteAnonymous(party),
     realmOf(request) {
       if (config.auth.realm !== undefined) return config.auth.realm;
       // Probes of old speak HTTP/1.0 and name no host: an answer must not fail for it.
       return `${originOf(addressOf(request), config.http.publicUrl) ?? originOfSocket(request.socket)}/token`;
     },
   });
-  return { handler, uploadSlots };
+  return { handler, places };
 }
 
 /** Reads blobs through the cache, counts what it saves, and tells of damage. */

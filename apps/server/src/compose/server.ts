@@ -4,10 +4,10 @@ import { countDamagedBlobs } from "../content/blobs.ts";
 import type { Uploads } from "../content/uploads.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
 import { createHealth } from "../http/health.ts";
-import { createSemaphore } from "../http/limits.ts";
 import { startMetricsServer, type MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
 import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
+import { createPartyReader } from "../http/parties.ts";
 import { startServer, type Handler } from "../http/server.ts";
 import { answerToken, TOKEN_METHODS } from "../http/token.ts";
 import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
@@ -18,7 +18,7 @@ import { openKeyPair, type ReloadingKeyPair } from "../platform/tls.ts";
 import { VERSION } from "../platform/version.ts";
 import type { Config } from "../config.ts";
 import type { Access } from "./access.ts";
-import type { DataPlane } from "./data-plane.ts";
+import { createPaces, type DataPlane } from "./data-plane.ts";
 import { openParts, OTHER_OPERATIONS, type Foundation, type Surroundings } from "./foundation.ts";
 
 /** What the servers hand requests to. */
@@ -54,14 +54,8 @@ async function openServers(
   const keyPair = await openConfiguredKeyPair(config, logger);
   opened.defer(() => keyPair?.close());
   const health = createHealth({ database, store, metrics, authorizer, authenticator, logger });
-  const requestSlots = createSemaphore({
-    limit: config.limits.requestsInFlight,
-    queueLimit: config.limits.requestsInFlight,
-    waitMs: 5 * SECOND_MS,
-    code: "UNAVAILABLE",
-    retryAfterSeconds: 2,
-  });
   const requestIds = createRequestIds();
+  const partyOf = createPartyReader();
   const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => metrics.operation(kind));
   const maxConnections = await findMaxConnections(config, logger);
   // It starts last, when all numbers are there, and stops after the server, of which it tells to the end.
@@ -73,6 +67,7 @@ async function openServers(
       port: config.http.listen.port,
       keyPair,
       headerTimeoutMs: config.http.headerTimeoutSeconds * SECOND_MS,
+      stallMs: config.http.bodyIdleTimeoutSeconds * SECOND_MS,
       keepAliveMs: config.http.keepAliveSeconds * SECOND_MS,
       maxConnections,
       logger,
@@ -95,12 +90,17 @@ async function openServers(
       meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
     },
     {
-      slots: requestSlots,
-      contextOf: (request) => ({
-        id: requestIds(request.headers["x-request-id"]),
-        remoteAddress: addressOf(request).remoteAddress,
-        record: createRequestRecord(),
-      }),
+      slots: dataPlane.places.requests,
+      paceOf: createPaces(config),
+      contextOf: (request) => {
+        const { remoteAddress } = addressOf(request);
+        return {
+          id: requestIds(request.headers["x-request-id"]),
+          remoteAddress,
+          record: createRequestRecord(),
+          party: partyOf(request, remoteAddress),
+        };
+      },
       requestLog: createRequestLog(logger, config.log.requests),
       traced:
         tracing === undefined
@@ -116,9 +116,9 @@ async function openServers(
     database,
     health,
     keyPair,
-    requestSlots,
-    uploadSlots: dataPlane.uploadSlots,
+    places: dataPlane.places,
     connections: () => server.connections(),
+    connectionsClosed: () => server.connectionsClosed(),
     countUploads: (limit) => uploads.countOpen(limit),
     countDamagedBlobs: (limit) => countDamagedBlobs(database, limit),
     tracing,

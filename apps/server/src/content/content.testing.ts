@@ -64,6 +64,7 @@ export function createContent(
     garbage: createGarbage(database, store, clock, times),
     sessions: createUploadSessions({
       database,
+      uploadLimits: { check: () => undefined },
       repositories,
       uploads,
       blobs,

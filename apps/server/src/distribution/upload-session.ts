@@ -9,6 +9,7 @@ import type { BlobPlace } from "../content/blobs.ts";
 import type { StorageKey, UploadRecord } from "../content/blobs/blob-store.ts";
 import { UNKNOWN_APPEND_BYTES } from "../content/blobs/segments.ts";
 import { isRepositoryDeleted } from "../content/repositories.ts";
+import type { UploadLimits } from "../content/upload-limits.ts";
 import { claimLost, UPLOAD_LOCK_MS, type ClaimedUpload, type Upload } from "../content/uploads.ts";
 import type { Database } from "../platform/database/database.ts";
 import { createPrefixBuffer } from "./prefix-buffer.ts";
@@ -38,6 +39,7 @@ export interface SessionState {
 
 /** Upload sessions. */
 export interface UploadSessions {
+  /** Errors: UPLOADS_EXCEEDED. */
   begin(grant: Grant<"push">, algorithm: DigestAlgorithm): Promise<SessionState>;
   /** Errors: BLOB_UPLOAD_UNKNOWN. */
   get(grant: Grant<"push">, id: string): Promise<SessionState>;
@@ -59,6 +61,8 @@ export interface UploadSessions {
 /** What sessions need. */
 export interface UploadSessionParts extends SmallUploadParts {
   readonly database: Database;
+  /** Asked before a session begins. */
+  readonly uploadLimits: UploadLimits;
   /** Called when clearing up behind a finished upload failed: nobody waits for it, and the sweep does it later. */
   readonly onBackgroundError: (error: unknown) => void;
 }
@@ -73,7 +77,7 @@ interface HashState {
 
 /** Makes the upload sessions. */
 export function createUploadSessions(parts: UploadSessionParts): UploadSessions {
-  const { database, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, onBackgroundError } = parts;
+  const { database, uploadLimits, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, onBackgroundError } = parts;
   const hashStates = new LRUCache<string, HashState>({ max: MAX_HASH_STATES });
   const small = createSmallUploads(parts);
 
@@ -320,6 +324,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
   return {
     async begin(grant, algorithm) {
+      await uploadLimits.check(grant);
       const record = (id: string): UploadRecord => (inlineMaxBytes > 0 ? UNTOUCHED : store.begin(id));
       return repositories.writing(grant, (repositoryId) => uploads.begin(grant, repositoryId, { algorithm, record }));
     },

@@ -119,7 +119,8 @@ forEachDatabase("credentials", (create) => {
     let running = 0;
     const port = await listen(t, async (request, response) => {
       running++;
-      const context = { id: "test", remoteAddress: TEST_ADDRESS, record: createRequestRecord() };
+      const party = { source: TEST_ADDRESS, isAnonymous: false, pace: undefined };
+      const context = { id: "test", remoteAddress: TEST_ADDRESS, record: createRequestRecord(), party };
       try {
         if (request.url === "/token") await answerToken({ ...access, formTimeoutMs: 100 }, request, response, context);
         else await api(request, response, context);

@@ -59,7 +59,6 @@ export function sendError(
     writeHead(response, answer, {});
   }
   response.end(request.method === "HEAD" ? undefined : answer.body);
-  drain(request);
 }
 
 function writeHead(response: ServerResponse, { status, headers, body }: ErrorAnswer, extra: Readonly<Record<string, string>>): void {
@@ -69,17 +68,4 @@ function writeHead(response: ServerResponse, { status, headers, body }: ErrorAns
     ...headers,
     ...extra,
   });
-}
-
-/** Bytes of a refused body that are read and thrown away, so that the client gets to read the answer instead of a broken connection. */
-const MAX_DRAINED_BYTES = 16 * 1024 * 1024;
-
-function drain(request: IncomingMessage): void {
-  if (request.complete || request.destroyed) return;
-  let drainedBytes = 0;
-  request.on("data", (piece: Uint8Array) => {
-    drainedBytes += piece.length;
-    if (drainedBytes > MAX_DRAINED_BYTES) request.destroy();
-  });
-  request.resume();
 }

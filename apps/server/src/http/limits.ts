@@ -1,11 +1,13 @@
-// How much runs at once, how much may wait for it, and how slowly a body may come. Not here: the numbers (config.ts), bodies (request-body.ts).
+// How much runs at once, how much may wait for it, and who comes next: while others wait, each address has a share, and so have callers without
+// an account; what is free anyone may have. Not here: the numbers (config.ts), who makes room (room.ts).
 import { RegistryError } from "@berth/oci/errors";
+import { findVictims, type Party } from "./room.ts";
 
-/** How a semaphore admits. */
-export interface SemaphoreOptions {
-  /** How many may run at a time. */
+/** How places are given. */
+export interface PlacesOptions {
+  /** How much may be held at a time. */
   readonly limit: number;
-  /** How many may wait; further ones are refused at once. */
+  /** How many may wait; further ones are refused at once, or take the place of one whose address has more that wait. */
   readonly queueLimit: number;
   /** The longest wait. */
   readonly waitMs: number;
@@ -13,137 +15,228 @@ export interface SemaphoreOptions {
   readonly code: "TOOMANYREQUESTS" | "UNAVAILABLE";
   /** What `retry-after` tells a refused client. */
   readonly retryAfterSeconds: number;
+  /** How much of the limit callers without an account hold at most while others wait; all of it where this is not given. */
+  readonly anonymousLimit?: number;
+  /** How often those that hold places are looked at while somebody waits; `LOOK_EVERY_MS` where it is not given. */
+  readonly lookEveryMs?: number;
 }
 
-/** Counts what runs. Every successful `tryEnter` and `enter` needs one `leave`. */
-export interface Semaphore {
-  /** Enters if there is room and nobody waits. */
-  tryEnter(): boolean;
-  /** Enters, waiting its turn. Errors: the semaphore's code; the signal's reason when the client leaves first. */
-  enter(signal?: AbortSignal): Promise<void>;
-  leave(): void;
-  /** How many run, how many wait, and how many were refused so far. */
+/** Places that requests hold. Every successful `tryEnter` and `enter` needs one `leave`; one request enters the same places once at a time. */
+export interface Places {
+  /** Enters if there is room and nobody waits. `weight`: how much it takes of the limit, 1 where it is not given. */
+  tryEnter(party: Party, weight?: number): boolean;
+  /** Enters, waiting its turn. Errors: the places' code; the signal's reason when the client leaves first. */
+  enter(party: Party, weight?: number, signal?: AbortSignal): Promise<void>;
+  leave(party: Party): void;
+  /** Nobody is known behind a request that seemed to come with credentials. */
+  noteAnonymous(party: Party): void;
+  /** How much is held, how many wait, how many were refused, and how many were broken off so far. */
   readonly active: number;
   readonly waiting: number;
   readonly refused: number;
+  readonly brokenOff: number;
 }
 
 interface Waiter {
+  readonly party: Party;
+  readonly weight: number;
+  readonly since: number;
   admit(): void;
+  refuse(): void;
 }
 
-/** A counting semaphore, first come first served. */
-export function createSemaphore(options: SemaphoreOptions): Semaphore {
-  const { limit, queueLimit, waitMs, code, retryAfterSeconds } = options;
-  // A set keeps the order and forgets a waiter that gave up at once.
-  const queue = new Set<Waiter>();
+/** What one address holds and waits for. */
+interface Share {
+  held: number;
+  /** In the order in which they came, with an account and without: a set forgets a waiter that gave up at once. */
+  readonly known: Set<Waiter>;
+  readonly anonymous: Set<Waiter>;
+}
+
+const LOOK_EVERY_MS = 250;
+
+/** Makes places. Of those that wait, the address that holds least comes first, and of one address who came first. */
+export function createPlaces(options: PlacesOptions): Places {
+  const { limit, queueLimit, waitMs, code, retryAfterSeconds, anonymousLimit = limit, lookEveryMs = LOOK_EVERY_MS } = options;
+  const shares = new Map<string, Share>();
+  const holders = new Map<Party, number>();
   let active = 0;
+  let anonymousHeld = 0;
+  let waiting = 0;
   let refused = 0;
+  let brokenOff = 0;
+  let looking: NodeJS.Timeout | undefined;
+
   const refusal = (): RegistryError => {
     refused++;
     return new RegistryError(code, { headers: { "retry-after": String(retryAfterSeconds) } });
   };
 
-  function tryEnter(): boolean {
-    if (active >= limit || queue.size > 0) return false;
-    active++;
+  function shareOf(source: string): Share {
+    let share = shares.get(source);
+    if (share === undefined) shares.set(source, (share = { held: 0, known: new Set(), anonymous: new Set() }));
+    return share;
+  }
+
+  function take(party: Party, weight: number): void {
+    active += weight;
+    if (party.isAnonymous) anonymousHeld += weight;
+    shareOf(party.source).held += weight;
+    holders.set(party, weight);
+  }
+
+  function tryEnter(party: Party, weight = 1): boolean {
+    if (active + weight > limit || waiting > 0) return false;
+    take(party, weight);
     return true;
   }
 
-  function wait(signal: AbortSignal | undefined): Promise<void> {
+  function forgetIfEmpty(source: string, share: Share): void {
+    if (share.held === 0 && waitingOf(share) === 0) shares.delete(source);
+  }
+
+  /** Who comes next: undefined where nobody waits. */
+  function next(): Waiter | undefined {
+    const isAnonymousOver = anonymousHeld >= anonymousLimit;
+    let best: Waiter | undefined;
+    let bestHeld = Infinity;
+    let isBestOver = true;
+    for (const { held, known, anonymous } of shares.values()) {
+      const knownWaiter = known.values().next().value;
+      const anonymousWaiter = anonymous.values().next().value;
+      const waiter = isAnonymousOver ? (knownWaiter ?? anonymousWaiter) : olderOf(knownWaiter, anonymousWaiter);
+      if (waiter === undefined) continue;
+      const isOver = isAnonymousOver && knownWaiter === undefined;
+      const isBetter = isOver === isBestOver ? held < bestHeld || (held === bestHeld && waiter.since < best!.since) : isBestOver;
+      if (best !== undefined && !isBetter) continue;
+      best = waiter;
+      bestHeld = held;
+      isBestOver = isOver;
+    }
+    return best;
+  }
+
+  function admitWaiting(): void {
+    while (waiting > 0 && active < limit) {
+      const waiter = next()!;
+      if (active + waiter.weight > limit) return;
+      take(waiter.party, waiter.weight);
+      waiter.admit();
+    }
+  }
+
+  /** Refuses the newest of the address that has most waiting, if that is more than another has. */
+  function isQueueMadeShorter(source: string): boolean {
+    let most: Share | undefined;
+    for (const share of shares.values()) if (waitingOf(share) > waitingOf(most)) most = share;
+    if (most === undefined || waitingOf(most) <= waitingOf(shares.get(source)) + 1) return false;
+    [...most.known, ...most.anonymous].at(-1)!.refuse();
+    return true;
+  }
+
+  function wait(party: Party, weight: number, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
+      const share = shareOf(party.source);
+      const queue = party.isAnonymous ? share.anonymous : share.known;
       const leaveQueue = () => {
         queue.delete(waiter);
+        waiting--;
+        forgetIfEmpty(party.source, share);
         clearTimeout(timer);
         signal?.removeEventListener("abort", onAbort);
+        if (waiting === 0) {
+          clearInterval(looking);
+          looking = undefined;
+        }
       };
       const onAbort = () => {
         leaveQueue();
         reject(signal?.reason instanceof Error ? signal.reason : new Error("the client left"));
+        // The next may want less than this one did.
+        admitWaiting();
       };
-      const timer = setTimeout(() => {
+      const refuse = () => {
         leaveQueue();
         reject(refusal());
-      }, waitMs);
+        admitWaiting();
+      };
+      const timer = setTimeout(refuse, waitMs);
       const waiter: Waiter = {
+        party,
+        weight,
+        since: performance.now(),
         admit: () => {
           leaveQueue();
           resolve();
         },
+        refuse,
       };
       queue.add(waiter);
+      waiting++;
       signal?.addEventListener("abort", onAbort);
+      looking ??= setInterval(makeRoom, lookEveryMs);
     });
+  }
+
+  function makeRoom(): void {
+    const inOrder = [...shares.values()]
+      .toSorted((one, other) => one.held - other.held)
+      .flatMap(({ known, anonymous }) => [...known, ...anonymous]);
+    const held = new Map([...shares].map(([source, share]) => [source, share.held]));
+    for (const { party, reason } of findVictims(
+      { limit, anonymousLimit, anonymousHeld, holders, held, waiting: inOrder },
+      performance.now(),
+    )) {
+      brokenOff++;
+      party.pace?.breakOff(reason);
+    }
   }
 
   return {
     tryEnter,
-    enter: async (signal) => {
+    enter: async (party, weight = 1, signal) => {
+      if (weight > limit) throw new Error(`asked for ${weight} of ${limit}`);
       signal?.throwIfAborted();
-      if (tryEnter()) return;
-      if (queue.size >= queueLimit) throw refusal();
-      await wait(signal);
+      if (tryEnter(party, weight)) return;
+      if (waiting >= queueLimit && !isQueueMadeShorter(party.source)) throw refusal();
+      await wait(party, weight, signal);
     },
-    leave: () => {
-      if (active === 0) throw new Error("left more often than entered");
-      const next = queue.values().next().value;
-      // The place passes on, so that nobody who just came can take it first.
-      if (next === undefined) active--;
-      else next.admit();
+    leave: (party) => {
+      const weight = holders.get(party);
+      if (weight === undefined) throw new Error("left more often than entered");
+      holders.delete(party);
+      active -= weight;
+      if (party.isAnonymous) anonymousHeld -= weight;
+      const share = shareOf(party.source);
+      share.held -= weight;
+      forgetIfEmpty(party.source, share);
+      if (waiting > 0) admitWaiting();
+    },
+    noteAnonymous: (party) => {
+      if (party.isAnonymous) return;
+      party.isAnonymous = true;
+      anonymousHeld += holders.get(party) ?? 0;
     },
     get active() {
       return active;
     },
     get waiting() {
-      return queue.size;
+      return waiting;
     },
     get refused() {
       return refused;
     },
+    get brokenOff() {
+      return brokenOff;
+    },
   };
 }
 
-/** Watches how fast one body comes. */
-export interface RateWatch {
-  /** So many bytes came after so long a wait for the client. */
-  note(waitedMs: number, sizeBytes: number): void;
-  /** Whether the body is to end, when it has been waited for its next bytes for so long. */
-  isTooSlow(waitingMs: number): boolean;
+function olderOf(one: Waiter | undefined, other: Waiter | undefined): Waiter | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return one.since <= other.since ? one : other;
 }
 
-/** What bodies are held to. */
-export interface MinimumRateOptions {
-  readonly bytesPerSecond: number;
-  /** Over how long of waiting for a client, at least, its rate is taken. Nobody is too slow before. */
-  readonly windowMs: number;
-  /** The places that the bodies hold: where nobody waits for one, a body may come as slowly as it likes. */
-  readonly slots: Pick<Semaphore, "waiting">;
-}
-
-/** Two bodies do not end closer together: the place of the first may be all that was waited for. */
-const BETWEEN_ENDS_MS = 100;
-
-/** Makes the watches of the bodies that share places. */
-export function createMinimumRate({ bytesPerSecond, windowMs, slots }: MinimumRateOptions): () => RateWatch {
-  let lastEndAt = -Infinity;
-  return () => {
-    let older = { ms: 0, sizeBytes: 0 };
-    let newer = { ms: 0, sizeBytes: 0 };
-    return {
-      note(waitedMs, sizeBytes) {
-        newer = { ms: newer.ms + waitedMs, sizeBytes: newer.sizeBytes + sizeBytes };
-        if (newer.ms < windowMs) return;
-        older = newer;
-        newer = { ms: 0, sizeBytes: 0 };
-      },
-      isTooSlow(waitingMs) {
-        const ms = older.ms + newer.ms + waitingMs;
-        if (ms < windowMs || older.sizeBytes + newer.sizeBytes >= (bytesPerSecond * ms) / 1000) return false;
-        const now = performance.now();
-        if (slots.waiting === 0 || now - lastEndAt < BETWEEN_ENDS_MS) return false;
-        lastEndAt = now;
-        return true;
-      },
-    };
-  };
+function waitingOf(share: Share | undefined): number {
+  return share === undefined ? 0 : share.known.size + share.anonymous.size;
 }

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { RegistryError } from "@berth/oci/errors";
 import { createPrefixBuffer } from "../distribution/prefix-buffer.ts";
 import { pump, type PieceSource } from "../platform/pieces.ts";
-import { createMinimumRate } from "./limits.ts";
+import { createPace } from "./pace.ts";
 import { bodyOf, type BodyLimits } from "./request-body.ts";
 
 /** Longer than any test takes. */
@@ -113,14 +113,23 @@ for (const way of ["iterator", "pump"] as const) {
       assert.equal(length, 300_000);
     });
 
-    it("fails when it comes in drops while others wait", async () => {
-      const { client, request } = await open();
-      const timer = setInterval(() => client.write("x"), 20);
-      try {
-        const rate = createMinimumRate({ bytesPerSecond: 1_000_000, windowMs: 100, slots: { waiting: 1 } })();
-        await assert.rejects(read(request, { rate }), (error) => isTimeout(error) && /too slowly/.test(String(error)));
-      } finally {
-        clearInterval(timer);
+    it("fails when it is broken off because others wait", async () => {
+      for (const [reason, words] of [
+        ["slow", /too slowly/],
+        ["share", /more than its share/],
+      ] as const) {
+        const { client, request } = await open();
+        const timer = setInterval(() => client.write("x"), 20);
+        const pace = createPace({ kind: "upload", bytesPerSecond: 1_000_000, windowMs: 100 });
+        const looking = setInterval(() => {
+          if (pace.isTooSlow(performance.now())) pace.breakOff(reason);
+        }, 20);
+        try {
+          await assert.rejects(read(request, { pace }), (error) => isTimeout(error) && words.test(String(error)));
+        } finally {
+          clearInterval(timer);
+          clearInterval(looking);
+        }
       }
     });
   });

@@ -1,22 +1,23 @@
-// A request's body as pieces, held to its time limits. Not here: how many bodies there may be at once and how slow they may be (limits.ts).
+// A request's body as pieces, held to its time limits. Not here: how many bodies there may be at once (limits.ts), and who is broken off for being slow (room.ts).
 import type { IncomingMessage } from "node:http";
 import { finished } from "node:stream";
 import { RegistryError } from "@berth/oci/errors";
 import { freePiece, type PieceSource } from "../platform/pieces.ts";
-import type { RateWatch } from "./limits.ts";
+import type { BreakReason, Pace } from "./pace.ts";
 
 /** What a body is held to. */
 export interface BodyLimits {
   /** Waiting longer than this for a piece fails. The time that the reader takes between pieces does not count. */
   readonly idleTimeoutMs: number;
-  /** Fails the body where it finds it too slow. */
-  readonly rate?: RateWatch | undefined;
+  /** How the client comes along; breaking it off fails the body. */
+  readonly pace?: Pace | undefined;
 }
 
 /** Instead of the words for a body that stopped. */
-const TOO_SLOW = "the request body arrived too slowly while others waited for its place";
-/** How often a body that is waited for is looked at: several times while somebody waits for its place. */
-const LOOK_EVERY_MS = 1_000;
+const BREAK_TEXTS: Readonly<Record<BreakReason, string>> = {
+  slow: "the request body arrived too slowly while others waited for its place",
+  share: "the request body was broken off: others waited, and its address held more than its share of the places",
+};
 
 /** Who waits for what comes next. */
 interface Waiting {
@@ -29,29 +30,21 @@ interface Waiting {
  * next is asked for. A reader that stops early leaves the connection open, or the client would never see why. Errors: REQUEST_TIMEOUT; the
  * connection must be closed after it, since the rest of the body may still come.
  */
-export function bodyOf(request: IncomingMessage, { idleTimeoutMs, rate }: BodyLimits): PieceSource {
+export function bodyOf(request: IncomingMessage, { idleTimeoutMs, pace }: BodyLimits): PieceSource {
   /** Came while nobody waited: the parser hands over what it has read already. */
   const early: Uint8Array[] = [];
   let waiting: Waiting | undefined;
-  let waitingSince = 0;
   let outcome: { readonly error: Error | undefined } | undefined;
   let close: (() => void) | undefined;
 
   function begin(): () => void {
     // One timer for the whole body: a timer for each piece would cost more than the piece.
     const timer = setTimeout(() => expire(), idleTimeoutMs);
-    const looking =
-      rate === undefined
-        ? undefined
-        : setInterval(() => {
-            if (waiting !== undefined && rate.isTooSlow(performance.now() - waitingSince)) expire(TOO_SLOW);
-          }, LOOK_EVERY_MS);
     const unwatch = finished(request, { writable: false }, (error) => conclude(error ?? undefined));
     request.on("data", onData);
     refresh = () => void timer.refresh();
     return () => {
       clearTimeout(timer);
-      clearInterval(looking);
       unwatch();
       request.off("data", onData);
       // Nobody listens: without this the rest would be read and thrown away, as fast as it comes.
@@ -68,7 +61,7 @@ export function bodyOf(request: IncomingMessage, { idleTimeoutMs, rate }: BodyLi
       return;
     }
     waiting = undefined;
-    rate?.note(performance.now() - waitingSince, piece.length);
+    pace?.moved(performance.now(), piece.length);
     present.take(piece);
   }
 
@@ -78,10 +71,15 @@ export function bodyOf(request: IncomingMessage, { idleTimeoutMs, rate }: BodyLi
     conclude(new RegistryError("REQUEST_TIMEOUT", message === undefined ? { headers } : { headers, message }));
   }
 
+  function breakOff(reason: BreakReason): void {
+    expire(BREAK_TEXTS[reason]);
+  }
+
   function conclude(error: Error | undefined): void {
     if (outcome !== undefined) return;
     outcome = { error };
     if (error !== undefined) early.length = 0;
+    pace?.moved(performance.now(), 0);
     close?.();
     const present = waiting;
     waiting = undefined;
@@ -93,7 +91,7 @@ export function bodyOf(request: IncomingMessage, { idleTimeoutMs, rate }: BodyLi
     if (piece !== undefined) return next.take(piece);
     if (outcome !== undefined) return next.end(outcome.error);
     waiting = next;
-    if (rate !== undefined) waitingSince = performance.now();
+    pace?.wait(performance.now(), breakOff);
     if (close === undefined) close = begin();
     else {
       refresh();

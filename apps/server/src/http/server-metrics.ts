@@ -8,7 +8,7 @@ import type { Metrics } from "../platform/metrics.ts";
 import type { ReloadingKeyPair } from "../platform/tls.ts";
 import type { Tracing } from "../platform/tracing.ts";
 import type { Health } from "./health.ts";
-import type { Semaphore } from "./limits.ts";
+import type { Places } from "./limits.ts";
 
 /** Who holds the numbers. */
 export interface ServerMetricsParts {
@@ -16,9 +16,9 @@ export interface ServerMetricsParts {
   readonly database: Database;
   readonly health: Health;
   readonly keyPair: ReloadingKeyPair | undefined;
-  readonly requestSlots: Semaphore;
-  readonly uploadSlots: Semaphore;
+  readonly places: { readonly requests: Places; readonly uploads: Places; readonly manifests: Places };
   readonly connections: () => number;
+  readonly connectionsClosed: () => number;
   /** Open upload sessions of all replicas, counted up to a limit. */
   readonly countUploads: (limit: number) => Promise<number>;
   readonly countDamagedBlobs: (limit: number) => Promise<number>;
@@ -68,19 +68,26 @@ export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): v
     "Most connections at once: http.maxConnections, or fewer where the system allows too few open files.",
     () => parts.maxConnections,
   );
-  const slots = { request: parts.requestSlots, upload: parts.uploadSlots };
+  metrics.addCounter(
+    "http_connections_closed_total",
+    "Connections that were closed to make room for others, at http.maxConnections.",
+    parts.connectionsClosed,
+  );
+  const slots = { request: parts.places.requests, upload: parts.places.uploads, manifest: parts.places.manifests };
   const limits = { request: config.limits.requestsInFlight, upload: config.limits.concurrentUploads };
-  const perSlot = (read: (semaphore: Semaphore, kind: "request" | "upload") => number) => () =>
+  const perSlot = (read: (places: Places, kind: "request" | "upload") => number) => () =>
     (["request", "upload"] as const).map((kind) => ({ labels: { kind }, value: read(slots[kind], kind) }));
+  const perKind = (read: (places: Places) => number) => () =>
+    (["request", "upload", "manifest"] as const).map((kind) => ({ labels: { kind }, value: read(slots[kind]) }));
   metrics.addGauges(
     "slots_used",
     "Requests, and bodies of uploads, that run now.",
-    perSlot((semaphore) => semaphore.active),
+    perSlot((places) => places.active),
   );
   metrics.addGauges(
     "slots_waiting",
-    "Those that wait for a place.",
-    perSlot((semaphore) => semaphore.waiting),
+    "Those that wait for a place, and manifests (`manifest`) that wait for memory.",
+    perKind((places) => places.waiting),
   );
   metrics.addGauges(
     "slots_limit",
@@ -89,9 +96,16 @@ export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): v
   );
   metrics.addCounters(
     "slots_refused_total",
-    "Those that were refused for want of a place.",
-    perSlot((semaphore) => semaphore.refused),
+    "Those that were refused for want of a place, or of memory for a manifest.",
+    perKind((places) => places.refused),
   );
+  metrics.addCounters(
+    "slots_broken_off_total",
+    "Those that were broken off to make room: too slow, or of an address that held more than its share, while others waited.",
+    perKind((places) => places.brokenOff),
+  );
+  metrics.addGauge("manifest_bodies_bytes", "Memory that manifests hold while they are received and stored.", () => slots.manifest.active);
+  metrics.addGauge("manifest_bodies_limit_bytes", "The same at most: limits.manifestMemoryBytes.", () => config.limits.manifestMemoryBytes);
 
   const addCount = (name: string, help: string, count: () => Promise<number>): void => {
     let known = { count: 0, at: -Infinity };

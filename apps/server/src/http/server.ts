@@ -12,10 +12,14 @@ import type { ReloadingKeyPair } from "../platform/tls.ts";
 import type { RequestSpan } from "../platform/tracing.ts";
 import { checkMethod, methodNotAllowed, READ_ONLY } from "./allowed-methods.ts";
 import { isClientGone, leaveAlone } from "./client-gone.ts";
+import { watchConnections } from "./connections.ts";
+import { drain } from "./draining.ts";
 import { isServerFault, sendError } from "./error-response.ts";
-import type { Semaphore } from "./limits.ts";
+import type { Places } from "./limits.ts";
 import { answerAsBytes, errorOfParser } from "./malformed.ts";
+import type { Pace } from "./pace.ts";
 import { recordError, type RequestLog } from "./request-log.ts";
+import type { Party } from "./room.ts";
 import type { RequestContext, V2Handler } from "./v2/handler.ts";
 
 /** Answers one request. */
@@ -33,7 +37,10 @@ export interface ServerOptions {
   readonly host: string | undefined;
   readonly port: number;
   readonly keyPair: ReloadingKeyPair | undefined;
+  /** For a TLS handshake, for headers, and for the rest of a body that was refused. */
   readonly headerTimeoutMs: number;
+  /** A client that takes nothing of an answer for so long is cut off. */
+  readonly stallMs: number;
   readonly keepAliveMs: number;
   readonly maxConnections: number;
   readonly logger: Logger;
@@ -53,7 +60,9 @@ export interface Handlers {
 
 /** What every request passes. */
 export interface Entrance {
-  readonly slots: Semaphore;
+  readonly slots: Places;
+  /** Makes the pace of an answer that the client did not take at once. */
+  readonly paceOf: (kind: Pace["kind"]) => Pace;
   readonly contextOf: (request: IncomingMessage) => RequestContext;
   /** Undefined where no request gets a line in the log. */
   readonly requestLog?: RequestLog | undefined;
@@ -73,6 +82,8 @@ export interface RunningServer {
   readonly port: number;
   /** Open connections. */
   connections(): number;
+  /** Connections that were closed to make room for others. */
+  connectionsClosed(): number;
   /** Takes no new connection, lets what runs end, and after `graceMs` breaks off the rest; no request runs when it resolves. */
   stop(graceMs: number): Promise<void>;
 }
@@ -85,8 +96,6 @@ const FIRST_REQUEST_MS = 1_000;
 const SETTLE_MS = 5_000;
 /** How long a connection that we ended waits for the other side's end. */
 const LINGER_MS = 2_000;
-/** Looking through all connections takes time, and a flood must not make it the only thing that is done. */
-const MAKE_ROOM_EVERY_MS = 1_000;
 /** So that clients know what to send; the data plane has a challenge of its own. Source: RFC 9110, section 15.5.2; RFC 7617. */
 const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
 
@@ -98,7 +107,7 @@ const CIPHERS = ["TLS_AES_128_GCM_SHA256", ...DEFAULT_CIPHERS.split(":").filter(
 
 /** Starts listening. */
 export async function startServer(options: ServerOptions, handlers: Handlers, entrance: Entrance): Promise<RunningServer> {
-  const { slots, contextOf, requestLog, traced } = entrance;
+  const { slots, paceOf, contextOf, requestLog, traced } = entrance;
 
   function answer(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     const url = request.url ?? "/";
@@ -153,6 +162,8 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   function dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url !== undefined && !request.url.startsWith("/")) request.url = originForm(request.url);
     const context = contextOf(request);
+    const newest = connections.newestOf(request.socket);
+    if (newest?.response === response) newest.party = context.party;
     const refusal = refusalOf(request);
     if (refusal !== undefined) return refuse(request, response, context, refusal);
     return requestLog === undefined ? answerOne(request, response, context) : answerAndLog(requestLog, request, response, context);
@@ -186,9 +197,10 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   }
 
   async function enter(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
-    if (!slots.tryEnter()) {
+    const { party } = context;
+    if (!slots.tryEnter(party)) {
       try {
-        await slots.enter();
+        await slots.enter(party);
       } catch (error) {
         recordError(context.record, error, request);
         sendError(request, response, error, { "x-request-id": context.id });
@@ -197,9 +209,24 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     }
     try {
       await answer(request, response, context);
+      // Nearly always the kernel has all of it by now. Else it lies in memory, and keeps its place.
+      if (response.writableEnded && !response.writableFinished && !response.closed) await taken(response, party);
     } finally {
-      slots.leave();
+      slots.leave(party);
     }
+  }
+
+  /** Waits until a client has taken its answer, as far as the kernel knows, or is gone. */
+  function taken(response: ServerResponse, party: Party): Promise<void> {
+    const pace = paceOf("download");
+    party.pace = pace;
+    pace.wait(performance.now(), () => response.destroy());
+    // Node sets it anew for what follows the answer.
+    response.socket?.setTimeout(options.stallMs);
+    return new Promise((resolve) => {
+      response.once("finish", resolve);
+      response.once("close", resolve);
+    });
   }
 
   const settings = {
@@ -214,8 +241,6 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     // Node's own refusal has no body: see refusalOf.
     requireHostHeader: false,
   };
-  // The newest answer of each connection: what a parse error would otherwise be written into, and which connections were ever used.
-  const newest = new WeakMap<Socket, ServerResponse>();
   let running = 0;
   let onLastEnded: (() => void) | undefined;
   const start = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
@@ -227,12 +252,13 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       options.logger.error({ err: error, url: request.url }, "request failed without an answer");
       sendError(request, response, error);
     } finally {
+      drain(request, options.headerTimeoutMs);
       running--;
       if (running === 0) onLastEnded?.();
     }
   };
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
-    newest.set(request.socket, response);
+    connections.note(request.socket, response);
     // A pipelined request gets the connection, and a place among those in flight, when the ones before it have been answered.
     if (response.socket !== null) void start(request, response);
     else {
@@ -246,7 +272,10 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   const server: Server =
     options.keyPair === undefined
       ? createServer(settings, listener)
-      : createTlsServer({ ...settings, ciphers: CIPHERS, ...options.keyPair.current() }, listener);
+      : createTlsServer(
+          { ...settings, handshakeTimeout: options.headerTimeoutMs, ciphers: CIPHERS, ...options.keyPair.current() },
+          listener,
+        );
   server.on("checkContinue", listener);
   // What else may be expected we cannot give, and say so as all errors.
   server.on("checkExpectation", listener);
@@ -254,25 +283,22 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   server.on("connect", (_, socket: Socket) => lingering(socket.end(answerAsBytes(methodNotAllowed(READ_ONLY)))));
   options.keyPair?.attach(server as never);
   server.maxConnections = options.maxConnections;
-  // Full: those that only rest make room for the next that come; the one that showed it is lost.
-  let madeRoomAt = 0;
-  server.on("drop", () => {
-    const now = performance.now();
-    if (now - madeRoomAt < MAKE_ROOM_EVERY_MS) return;
-    madeRoomAt = now;
-    options.logger.warn({ connections: sockets.size }, "http.maxConnections is reached: connections at rest are closed");
-    server.closeIdleConnections();
+  const connections = watchConnections(server, {
+    max: options.maxConnections,
+    isTls: options.keyPair !== undefined,
+    onFull: (count) =>
+      options.logger.warn(
+        { connections: count },
+        "http.maxConnections is reached: connections at rest are closed, then useless ones, then the slowest of the address that holds most",
+      ),
   });
-  const sockets = keep(server, "connection");
-  // What requests come over: with TLS that is not the plain connection, but what the handshake made of it.
-  const carriers = options.keyPair === undefined ? sockets : keep(server, "secureConnection");
   const ending = new WeakSet<ServerResponse>();
   // The other side's end may never come, where it has vanished; it gets a moment to read the last words.
   const lingering = (socket: Socket): void => {
     socket.setTimeout(LINGER_MS, () => socket.destroy());
   };
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
-    const response = newest.get(socket);
+    const response = connections.newestOf(socket)?.response;
     if (error.code === "ECONNRESET" || !socket.writable) {
       socket.destroy();
     } else if (response !== undefined && response.req.complete && !response.writableFinished) {
@@ -296,18 +322,19 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
 
   return {
     port: (server.address() as AddressInfo).port,
-    connections: () => sockets.size,
+    connections: () => connections.open.size,
+    connectionsClosed: () => connections.closed,
     async stop(graceMs) {
       const closed = new Promise<void>((resolve) => {
         server.close(() => resolve());
       });
       server.closeIdleConnections();
       // All, also those that never got past the TLS handshake, of which the HTTP server knows nothing.
-      const timer = setTimeout(() => sockets.forEach((socket) => socket.destroy()), graceMs);
+      const timer = setTimeout(() => connections.open.forEach((socket) => socket.destroy()), graceMs);
       // One that was opened in advance and never used would hold up the stop for the whole time of grace.
       const unused = setTimeout(
         () => {
-          for (const socket of carriers) if (!newest.has(socket)) socket.destroy();
+          for (const socket of connections.carriers) if (connections.newestOf(socket) === undefined) socket.destroy();
         },
         Math.min(FIRST_REQUEST_MS, graceMs),
       );
@@ -329,16 +356,6 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       }
     },
   };
-}
-
-/** The open sockets of an event of the server. */
-function keep(server: Server, event: "connection" | "secureConnection"): ReadonlySet<Socket> {
-  const open = new Set<Socket>();
-  server.on(event, (socket: Socket) => {
-    open.add(socket);
-    socket.on("close", () => open.delete(socket));
-  });
-  return open;
 }
 
 /** The path of a request target that a client wrote as to a proxy, `http://host/path`. Source: RFC 9112, section 3.2.2. */

@@ -129,6 +129,8 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
         clearTimeout(timer);
         resolve();
       });
+      // All of the answer is there: how long the client takes over it is the server's business.
+      response.once("prefinish", resolve);
       app.routing(request, response);
     });
 }

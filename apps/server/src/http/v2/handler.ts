@@ -11,6 +11,7 @@ import type { RequestSpan, SpanAttributes } from "../../platform/tracing.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { API_VERSION_HEADER, isServerFault, sendError } from "../error-response.ts";
 import { recordError, type RequestRecord } from "../request-log.ts";
+import type { Party } from "../room.ts";
 import { parseRequest, type V2Kind, type V2Request } from "./parse-request.ts";
 import type { V2Exchange, V2Routes } from "./routes.ts";
 
@@ -27,6 +28,8 @@ export interface V2HandlerParts {
   readonly forwardingProblem: (request: IncomingMessage) => string | undefined;
   /** Where names of one segment lie; undefined where there are none. */
   readonly defaultProject: ProjectName | undefined;
+  /** Called where nobody is known behind a request. */
+  readonly noteAnonymous: (party: Party) => void;
 }
 
 /** What is known of a request besides itself. */
@@ -35,6 +38,8 @@ export interface RequestContext {
   readonly remoteAddress: string;
   /** What is learnt of it on its way. */
   readonly record: RequestRecord;
+  /** What it counts as where places are short. */
+  readonly party: Party;
   /** Where there are traces: the request's span. */
   readonly span?: RequestSpan;
 }
@@ -116,7 +121,7 @@ const NOBODY = new UnauthorizedError();
 
 /** Makes the handler. */
 export function createV2Handler(parts: V2HandlerParts): V2Handler {
-  const { authenticator, routes, metrics, logger, realmOf, service, forwardingProblem, defaultProject } = parts;
+  const { authenticator, routes, metrics, logger, realmOf, service, forwardingProblem, defaultProject, noteAnonymous } = parts;
   const meters = new Map<string, OperationMeter>(V2_OPERATIONS.map((kind) => [kind, metrics.operation(kind)]));
   const unparsed = meters.get("unparsed")!;
 
@@ -159,8 +164,9 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
         answerError(request, response, context, kind, NOBODY);
         return;
       }
+      if (caller.kind === "anonymous") noteAnonymous(context.party);
       const route = routes[parsed.kind] as (exchange: V2Exchange) => Promise<void>;
-      await route({ caller, parsed, request, response, id: context.id });
+      await route({ caller, parsed, request, response, id: context.id, party: context.party });
     } catch (error) {
       if (kind === "unparsed") meter.begin();
       answerError(request, response, context, kind, error instanceof UnauthorizedError ? respell(error, spellingsOf(parsed)) : error);

@@ -15,10 +15,11 @@ import type { Pull } from "../../distribution/pull.ts";
 import type { Push } from "../../distribution/push.ts";
 import type { Chunk } from "../../distribution/small-uploads.ts";
 import type { SessionState, UploadSessions } from "../../distribution/upload-session.ts";
-import type { RateWatch, Semaphore } from "../limits.ts";
-import { bodyOf } from "../request-body.ts";
+import type { Places } from "../limits.ts";
+import type { Party } from "../room.ts";
 import { API_VERSION_HEADER } from "../error-response.ts";
 import { endWith, sendBlob } from "./blob-response.ts";
+import { type BodyExchange, type BodySettings, invitedBody, manifestLength, readManifestBody } from "./bodies.ts";
 import { contentLength, isNotModified, mediaType, tagCondition } from "./headers.ts";
 import type { Page, V2Kind, V2Request } from "./parse-request.ts";
 
@@ -32,19 +33,17 @@ export interface V2Parts {
   readonly manifests: Manifests;
   readonly reader: BlobReader;
   readonly store: BlobStore;
-  readonly uploadSlots: Semaphore;
+  readonly uploadSlots: Places;
+  /** In bytes: what the manifests that are being received and stored hold together. */
+  readonly manifestRoom: Places;
   readonly settings: V2Settings;
 }
 
 /** Settings of the data plane. */
-export interface V2Settings {
-  readonly maxManifestBytes: number;
+export interface V2Settings extends BodySettings {
   readonly maxPageSize: number;
   /** Smallest chunk that clients are asked to send; 0 asks nothing. */
   readonly minChunkBytes: number;
-  readonly bodyIdleTimeoutMs: number;
-  /** Watches a body that holds a place for uploads; undefined where it may come as slowly as it likes. */
-  readonly watchRate: (() => RateWatch) | undefined;
   /**
    * Answer a blob read with the store's signed address, where the client does not take its credentials along to it: a store refuses two
    * kinds of them at once, and the registry's are none of its business.
@@ -62,6 +61,8 @@ export interface V2Exchange<K extends V2Kind = V2Kind> {
   readonly response: ServerResponse;
   /** The request's id, which every answer carries: written with its other headers, since one set ahead costs Node's slow way. */
   readonly id: string;
+  /** What the request counts as where places are short. */
+  readonly party: Party;
 }
 
 /** The table: one handler a kind. */
@@ -73,19 +74,19 @@ const YEAR_SECONDS = 31_536_000;
 
 /** Makes the table. */
 export function createV2Routes(parts: V2Parts): V2Routes {
-  const { pull, push, mount, uploads, lists, manifests, reader, store, uploadSlots, settings } = parts;
+  const { pull, push, mount, uploads, lists, manifests, reader, store, uploadSlots, manifestRoom, settings } = parts;
 
-  function chunkOf(request: IncomingMessage, response: ServerResponse, length: number | undefined): Chunk {
-    const range = parseContentRange(request.headers["content-range"], length);
-    return { body: invitedBody(request, response, settings), startBytes: range?.start, lengthBytes: length ?? range?.lengthBytes };
+  function chunkOf(exchange: BodyExchange, length: number | undefined): Chunk {
+    const range = parseContentRange(exchange.request.headers["content-range"], length);
+    return { body: invitedBody(exchange, settings), startBytes: range?.start, lengthBytes: length ?? range?.lengthBytes };
   }
 
-  async function withSlot<T>(work: () => Promise<T>): Promise<T> {
-    await uploadSlots.enter();
+  async function withSlot<T>(party: Party, work: () => Promise<T>): Promise<T> {
+    await uploadSlots.enter(party);
     try {
       return await work();
     } finally {
-      uploadSlots.leave();
+      uploadSlots.leave(party);
     }
   }
 
@@ -165,14 +166,21 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       endWith(response, bytes);
     },
 
-    async "manifest-put"({ caller, parsed, request, response, id }) {
+    async "manifest-put"(exchange) {
+      const { caller, parsed, request, response, id, party } = exchange;
       const grant = await push.authorize(caller, parsed.repository);
       const condition = tagCondition(request.headers["if-match"], request.headers["if-none-match"]);
       const type = mediaType(request.headers["content-type"]);
-      // A slot as for a blob: manifests are held in memory whole.
-      const pushed = await withSlot(async () => {
-        const bytes = await readManifestBody(request, response, settings);
-        return push.putManifest(grant, { ...parsed, contentType: type, bytes, condition });
+      // A slot as for a blob, and room in memory: manifests are held there whole.
+      const pushed = await withSlot(party, async () => {
+        const announced = manifestLength(request, settings);
+        await manifestRoom.enter(party, Math.max(1, announced ?? settings.maxManifestBytes));
+        try {
+          const bytes = await readManifestBody(exchange, settings, announced);
+          return await push.putManifest(grant, { ...parsed, contentType: type, bytes, condition });
+        } finally {
+          manifestRoom.leave(party);
+        }
       });
       response.writeHead(201, {
         "x-request-id": id,
@@ -191,7 +199,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       sendEmpty(response, id, 202);
     },
 
-    async "blob-get"({ caller, parsed, request, response, id }) {
+    async "blob-get"({ caller, parsed, request, response, id, party }) {
       const resolved = pull.resolveBlob(caller, parsed.repository, parsed.digest);
       const blob = resolved instanceof Promise ? await resolved : resolved;
       const headers = {
@@ -219,12 +227,15 @@ export function createV2Routes(parts: V2Parts): V2Routes {
           return;
         }
       }
+      const pace = settings.paceOf("download");
+      party.pace = pace;
       await sendBlob(reader, response, {
         blob,
         head: parsed.head,
         rangeHeader: request.headers.range,
         headers,
         stallMs: settings.bodyIdleTimeoutMs,
+        pace,
       });
     },
 
@@ -233,12 +244,13 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       sendEmpty(response, id, 202);
     },
 
-    async "upload-begin"({ caller, parsed, request, response, id }) {
+    async "upload-begin"(exchange) {
+      const { caller, parsed, request, response, id, party } = exchange;
       const grant = await push.authorizeUpload(caller, parsed.repository);
       if (parsed.whole !== undefined) {
         const digest = parsed.whole;
-        const chunk = chunkOf(request, response, contentLength(request.headers["content-length"]));
-        await withSlot(() => uploads.pushWhole(grant, digest, chunk));
+        const chunk = chunkOf(exchange, contentLength(request.headers["content-length"]));
+        await withSlot(party, () => uploads.pushWhole(grant, digest, chunk));
         sendCreated(response, id, parsed.spelling, digest);
         return;
       }
@@ -267,20 +279,22 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       response.end();
     },
 
-    async "upload-append"({ caller, parsed, request, response, id }) {
+    async "upload-append"(exchange) {
+      const { caller, parsed, request, response, id, party } = exchange;
       const grant = await push.authorizeUpload(caller, parsed.repository);
-      const chunk = chunkOf(request, response, contentLength(request.headers["content-length"]));
-      const state = await withSlot(() => withSession(parsed.spelling, parsed.id, () => uploads.append(grant, parsed.id, chunk)));
+      const chunk = chunkOf(exchange, contentLength(request.headers["content-length"]));
+      const state = await withSlot(party, () => withSession(parsed.spelling, parsed.id, () => uploads.append(grant, parsed.id, chunk)));
       response.writeHead(202, sessionHeaders(id, parsed.spelling, state));
       response.end();
     },
 
-    async "upload-finish"({ caller, parsed, request, response, id }) {
+    async "upload-finish"(exchange) {
+      const { caller, parsed, request, response, id, party } = exchange;
       const grant = await push.authorizeUpload(caller, parsed.repository);
       const length = contentLength(request.headers["content-length"]);
       const hasBody = request.headers["transfer-encoding"] !== undefined || (length ?? 0) > 0;
-      const chunk = hasBody ? chunkOf(request, response, length) : undefined;
-      await withSlot(() => withSession(parsed.spelling, parsed.id, () => uploads.finish(grant, parsed.id, parsed.digest, chunk)));
+      const chunk = hasBody ? chunkOf(exchange, length) : undefined;
+      await withSlot(party, () => withSession(parsed.spelling, parsed.id, () => uploads.finish(grant, parsed.id, parsed.digest, chunk)));
       sendCreated(response, id, parsed.spelling, parsed.digest);
     },
 
@@ -379,25 +393,4 @@ function sendJson(
 ): void {
   response.writeHead(200, { "x-request-id": id, "content-type": type, "content-length": Buffer.byteLength(body), ...headers });
   response.end(response.req.method === "HEAD" ? undefined : body);
-}
-
-function invitedBody(request: IncomingMessage, response: ServerResponse, settings: V2Settings): AsyncIterable<Uint8Array> {
-  // Only now: a client that waits to be asked has sent no byte of a push that was refused.
-  if (request.headers.expect !== undefined) response.writeContinue();
-  return bodyOf(request, { idleTimeoutMs: settings.bodyIdleTimeoutMs, rate: settings.watchRate?.() });
-}
-
-async function readManifestBody(request: IncomingMessage, response: ServerResponse, settings: V2Settings): Promise<Buffer> {
-  const limit = settings.maxManifestBytes;
-  const tooLarge = (): RegistryError => new RegistryError("MANIFEST_TOO_LARGE", { detail: { maxBytes: limit } });
-  if ((contentLength(request.headers["content-length"]) ?? 0) > limit) throw tooLarge();
-  const pieces: Buffer[] = [];
-  let length = 0;
-  for await (const piece of invitedBody(request, response, settings)) {
-    length += piece.length;
-    if (length > limit) throw tooLarge();
-    // Copied: a piece is only valid until the next one.
-    pieces.push(Buffer.from(piece));
-  }
-  return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
 }

@@ -1,0 +1,65 @@
+// Who is slower than the least rate is known. Not here: when anybody is broken off for it (limits.test.ts, room.test.ts).
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { createPace, type Pace } from "./pace.ts";
+
+describe("least rate", () => {
+  const WINDOW_MS = 10_000;
+  const watch = (kind: "upload" | "download" = "upload", bytesPerSecond = 100) => createPace({ kind, bytesPerSecond, windowMs: WINDOW_MS });
+  const nothing = (): void => undefined;
+  /** Moves so much after so long a wait, from a time on; gives the time after it. */
+  function move(pace: Pace, from: number, waitedMs: number, sizeBytes: number): number {
+    pace.wait(from, nothing);
+    pace.moved(from + waitedMs, sizeBytes);
+    return from + waitedMs;
+  }
+  function isTooSlowAfter(pace: Pace, from: number, waitingMs: number): boolean {
+    pace.wait(from, nothing);
+    return pace.isTooSlow(from + waitingMs);
+  }
+
+  it("counts only while the client is waited for, and only after its window", () => {
+    assert.equal(isTooSlowAfter(watch(), 0, 9_999), false);
+    assert.equal(isTooSlowAfter(watch(), 0, 10_000), true);
+    assert.equal(isTooSlowAfter(watch("upload", 0), 0, 1e9), false);
+    const resting = watch();
+    move(resting, 0, 10, 1);
+    assert.equal(resting.isTooSlow(1e9), false);
+  });
+
+  it("leaves alone who is fast enough, whose time the reader took, and who makes up for a pause", () => {
+    const pace = watch();
+    let now = 0;
+    for (let second = 0; second < 60; second++) {
+      now = move(pace, now, 1000, 101);
+      assert.equal(isTooSlowAfter(pace, now, 0), false);
+    }
+    // Bytes that were there at once: the reader was the slow one.
+    const read = watch();
+    for (let piece = 0; piece < 1000; piece++) move(read, piece * 5000, 0, 1);
+    assert.equal(isTooSlowAfter(read, 5e6, 9_999), false);
+    const paused = watch();
+    assert.equal(isTooSlowAfter(paused, move(paused, 0, 9_500, 2_000), 5_000), false);
+  });
+
+  it("gives no credit for what was long ago, or came at once", () => {
+    const pace = watch();
+    let now = move(pace, 0, 10, 1_000_000);
+    for (let second = 0; second < 10; second++) now = move(pace, now, 1000, 1);
+    assert.equal(isTooSlowAfter(pace, now, 0), false);
+    for (let second = 0; second < 10; second++) now = move(pace, now, 1000, 1);
+    assert.equal(isTooSlowAfter(pace, now, 0), true);
+    const burst = watch("download");
+    assert.equal(isTooSlowAfter(burst, move(burst, 0, 1, 1e9), WINDOW_MS), true);
+  });
+
+  it("is broken off once, and only while it is waited for", () => {
+    const pace = watch();
+    const broken: string[] = [];
+    pace.breakOff("slow");
+    pace.wait(0, (reason) => broken.push(reason));
+    pace.breakOff("share");
+    pace.breakOff("slow");
+    assert.deepEqual([broken, pace.waitsSince], [["share"], undefined]);
+  });
+});
