@@ -32,15 +32,15 @@ function readPage(page: string): Map<string, { type: string; labels: Set<string>
 /** What a server has only with PostgreSQL, TLS and traces, from the code that serves it. */
 async function conditionalPage(): Promise<string> {
   const metrics = createMetrics({ operations: [], storeOperations: [], databaseOperations: [] });
-  const slots = { active: 0, waiting: 0, refused: 0 };
+  const slots = { active: 0, waiting: 0, refused: 0, brokenOff: 0 };
   const parts = {
     config: { storage: { kind: "s3" }, http: {}, limits: {}, database: { maxConnections: 10 } },
     database: { dialect: "postgres", connections: () => ({ open: 2, idle: 1, waiting: 0 }) },
     health: { state: async () => ({ isReady: true, checks: { database: "ok" } }) },
     keyPair: { expiresAt: () => new Date() },
-    requestSlots: slots,
-    uploadSlots: slots,
+    places: { requests: slots, uploads: slots, manifests: slots },
     connections: () => 0,
+    connectionsClosed: () => 0,
     countUploads: async () => 0,
     countDamagedBlobs: async () => 0,
     tracing: { counts: () => ({ kept: 0, sent: 0, failed: 0 }) },

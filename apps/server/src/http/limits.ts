@@ -54,6 +54,8 @@ interface Share {
 }
 
 const LOOK_EVERY_MS = 250;
+/** Addresses whose empty share is kept: the next request comes soon, and making a share takes longer than all else. */
+const KEPT_SHARES = 256;
 
 /** Makes places. Of those that wait, the address that holds least comes first, and of one address who came first. */
 export function createPlaces(options: PlacesOptions): Places {
@@ -92,7 +94,7 @@ export function createPlaces(options: PlacesOptions): Places {
   }
 
   function forgetIfEmpty(source: string, share: Share): void {
-    if (share.held === 0 && waitingOf(share) === 0) shares.delete(source);
+    if (shares.size > KEPT_SHARES && share.held === 0 && waitingOf(share) === 0) shares.delete(source);
   }
 
   /** Who comes next: undefined where nobody waits. */
@@ -182,7 +184,8 @@ export function createPlaces(options: PlacesOptions): Places {
     const inOrder = [...shares.values()]
       .toSorted((one, other) => one.held - other.held)
       .flatMap(({ known, anonymous }) => [...known, ...anonymous]);
-    const held = new Map([...shares].map(([source, share]) => [source, share.held]));
+    const present = [...shares].filter(([, share]) => share.held > 0 || waitingOf(share) > 0);
+    const held = new Map(present.map(([source, share]) => [source, share.held]));
     for (const { party, reason } of findVictims(
       { limit, anonymousLimit, anonymousHeld, holders, held, waiting: inOrder },
       performance.now(),

@@ -207,23 +207,30 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
         return;
       }
     }
+    let isIn = true;
+    const leave = (): void => {
+      if (isIn) slots.leave(party);
+      isIn = false;
+    };
     try {
       await answer(request, response, context);
       // Nearly always the kernel has all of it by now. Else it lies in memory, and keeps its place.
-      if (response.writableEnded && !response.writableFinished && !response.closed) await taken(response, party);
+      if (response.writableEnded && response.writableLength > 0 && !response.closed) await taken(response, party, leave);
     } finally {
-      slots.leave(party);
+      leave();
     }
   }
 
   /** Waits until a client has taken its answer, as far as the kernel knows, or is gone. */
-  function taken(response: ServerResponse, party: Party): Promise<void> {
+  function taken(response: ServerResponse, party: Party, leave: () => void): Promise<void> {
     const pace = paceOf("download");
     party.pace = pace;
     pace.wait(performance.now(), () => response.destroy());
     // Node sets it anew for what follows the answer.
     response.socket?.setTimeout(options.stallMs);
     return new Promise((resolve) => {
+      // Before Node begins with a request that was pipelined behind this one, which wants a place too.
+      response.prependOnceListener("finish", leave);
       response.once("finish", resolve);
       response.once("close", resolve);
     });
