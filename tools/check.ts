@@ -1,9 +1,10 @@
 // Everything that a change must pass besides its tests: `npm run check`. One line a check, then what failed. Every check runs, also after
-// a failure. Not here: the rules (.oxlintrc.json, .oxfmtrc.json, knip.json, tsconfig.base.json, check-imports.ts, check-row-counts.ts).
+// a failure. Not here: the rules (.oxlintrc.json, .oxfmtrc.json, knip.json, tsconfig.base.json, check-imports.ts, check-lock.ts, check-row-counts.ts).
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { checkImports } from "./check-imports.ts";
+import { checkLockOf } from "./check-lock.ts";
 import { checkRowCounts } from "./check-row-counts.ts";
 import { findStale } from "./generate.ts";
 
@@ -20,6 +21,7 @@ const checks: readonly Check[] = [
   { name: "lint", run: () => runTool("oxlint", "oxlint", ["--type-aware", "--deny-warnings", "-f", "unix"]) },
   { name: "format", run: () => runTool("oxfmt", "oxfmt", ["--check", "."]) },
   { name: "imports", run: async () => checkImports(ROOT).join("\n") },
+  { name: "lock", run: async () => checkLockOf(ROOT).join("\n") },
   { name: "row counts", run: async () => checkRowCounts(ROOT).join("\n") },
   { name: "unused", run: () => runTool("knip", "knip", ["--no-progress"]) },
   { name: "generated", run: async () => (await findStale()).join("\n") },
