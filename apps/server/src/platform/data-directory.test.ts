@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { it, type TestContext } from "node:test";
@@ -24,6 +24,46 @@ it("is made with its parents, private to the user", async (t) => {
   const directory = await openDataDirectory(path);
   cleanup.defer(() => directory.close());
   assert.equal((await stat(path)).mode & 0o777, 0o700);
+});
+
+it("takes the rights of others off what was there before", async (t) => {
+  const path = await temporary(t);
+  await chmod(path, 0o755);
+  for (const name of ["berth.db", "berth.db-wal", "berth.db-shm", "secret-key", "admin-password"]) {
+    await writeFile(join(path, name), "");
+    await chmod(join(path, name), 0o644);
+  }
+  await mkdir(join(path, "content"), { mode: 0o750 });
+  const directory = await openDataDirectory(path);
+  t.after(() => directory.close());
+  const modes = new Map<string, number>([["", (await stat(path)).mode & 0o777]]);
+  for (const name of await readdir(path)) modes.set(name, (await stat(join(path, name))).mode & 0o777);
+  for (const [name, mode] of modes) assert.equal(mode, name === "" ? 0o700 : name === "content" ? 0o750 : 0o600, name);
+  assert.ok(directory.madePrivate.includes(path) && directory.madePrivate.includes(join(path, "berth.db")));
+});
+
+it("leaves a volume to the group that it was handed over by", async (t) => {
+  const path = await temporary(t);
+  await writeFile(join(path, "berth.db"), "");
+  await chmod(path, 0o2775);
+  await chmod(join(path, "berth.db"), 0o664);
+  const directory = await openDataDirectory(path);
+  t.after(() => directory.close());
+  assert.equal((await stat(path)).mode & 0o7777, 0o2770);
+  assert.equal((await stat(join(path, "berth.db"))).mode & 0o777, 0o660);
+});
+
+it("is refused where others may read it and that cannot be changed", { skip: process.getuid?.() !== 0 && "needs root" }, async (t) => {
+  const path = await temporary(t);
+  await chmod(path, 0o777);
+  await writeFile(join(path, "berth.db"), "");
+  await chmod(join(path, "berth.db"), 0o644);
+  // As another user, who may write there and own nothing.
+  const code = `process.setuid(65534); const { openDataDirectory } = await import(${JSON.stringify(new URL("data-directory.ts", import.meta.url).href)});
+    await openDataDirectory(${JSON.stringify(path)}).then(() => console.log("opened"), (error) => console.log(error.name + ": " + error.message));`;
+  const other = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: ["ignore", "pipe", "inherit"] });
+  const [said] = (await once(other.stdout, "data")) as [Buffer];
+  assert.match(said.toString(), /StartupError: Other users of this machine may read .*berth\.db/);
 });
 
 it("is refused a second time in the same process, and free after close", async (t) => {

@@ -4,12 +4,15 @@ import { randomBytes } from "node:crypto";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { makePrivate } from "./private-files.ts";
 import { StartupError } from "./startup-error.ts";
 
 /** A locked data directory. */
 export interface DataDirectory {
   /** Absolute path. */
   readonly path: string;
+  /** What other users of the machine had rights to when it was opened, and have no more. */
+  readonly madePrivate: readonly string[];
   /** Writes a secret file, mode 0600: after a crash there is the old content or the new, never a part. */
   putSecret(name: string, content: string): Promise<void>;
   /** Gives up the lock. */
@@ -17,7 +20,7 @@ export interface DataDirectory {
 }
 
 /**
- * Makes the directory (mode 0700) where it is missing and locks it. The lock is the operating system's own on `lock.db` and ends with the
+ * Makes the directory (mode 0700) where it is missing, locks it, and makes private what was there before. The lock is the operating system's own on `lock.db` and ends with the
  * process, however that ends. Errors: `StartupError` when another process has it or it cannot be used.
  */
 export async function openDataDirectory(path: string): Promise<DataDirectory> {
@@ -27,6 +30,13 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
     throw new StartupError(`Cannot create the data directory ${path}: ${messageOf(error)}`, { cause: error });
   }
   const lock = lockDirectory(path);
+  let madePrivate: readonly string[];
+  try {
+    madePrivate = await makePrivate(path);
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
 
   const pathOf = (name: string) => {
     if (!/^[a-z][a-z0-9-]{0,63}$/.test(name)) throw new TypeError(`not a secret file's name: ${name}`);
@@ -52,6 +62,7 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
 
   return {
     path,
+    madePrivate,
     putSecret,
     close: () => lock.close(),
   };

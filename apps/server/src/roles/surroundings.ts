@@ -43,6 +43,8 @@ export async function withSurroundings<T>(
   const directory = await openDataDirectory(config.data);
   try {
     return await withLog(config, config.log, async (logger, tracing) => {
+      if (directory.madePrivate.length > 0)
+        logger.warn({ paths: directory.madePrivate }, "other users of this machine had rights to these: they are private now");
       const masterKey = await openMasterKey(config, join(directory.path, KEY_FILE));
       return play({ config, logger, masterKey, tracing }, directory);
     });
