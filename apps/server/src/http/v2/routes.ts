@@ -70,7 +70,6 @@ export type V2Routes = { readonly [K in V2Kind]: (exchange: V2Exchange<K>) => Pr
 
 /** Below this a redirect costs the client more than the bytes. */
 const MIN_REDIRECT_BYTES = 64 * 1024;
-const YEAR_SECONDS = 31_536_000;
 
 /** Makes the table. */
 export function createV2Routes(parts: V2Parts): V2Routes {
@@ -150,7 +149,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         "x-request-id": id,
         "docker-content-digest": manifest.digest,
         etag: `"${manifest.digest}"`,
-        "cache-control": parsed.reference.kind === "tag" ? "no-cache" : immutable(caller),
+        "cache-control": askedEachTime(caller),
       };
       if (manifest.mediaType === OCI_ARTIFACT) headers["warning"] = WITHDRAWN_WARNING;
       if (isNotModified(request.headers["if-none-match"], manifest.digest)) {
@@ -206,7 +205,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         "x-request-id": id,
         "docker-content-digest": blob.digest,
         etag: `"${blob.digest}"`,
-        "cache-control": immutable(caller),
+        "cache-control": askedEachTime(caller),
       };
       if (isNotModified(request.headers["if-none-match"], blob.digest)) {
         response.writeHead(304, headers);
@@ -338,9 +337,10 @@ function warnings(type: string | undefined, absentLayers: number): Record<string
   return texts.length === 0 ? {} : { warning: texts };
 }
 
-function immutable(caller: Caller): string {
-  // What anyone may read may lie in a shared cache; the rest only in the caller's own.
-  return `${caller.kind === "anonymous" ? "public" : "private"}, max-age=${YEAR_SECONDS}, immutable`;
+// What a digest names never changes, but who may have it does: a cache may keep it, and has to ask each time, which costs a 304 without a body.
+// What anyone may read may lie in a shared cache; the rest only in the caller's own.
+function askedEachTime(caller: Caller): string {
+  return caller.kind === "anonymous" ? "public, no-cache" : "private, no-cache";
 }
 
 function pageLimit(page: Page, settings: V2Settings): number {
