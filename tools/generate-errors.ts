@@ -20,6 +20,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
   UNAUTHORIZED: "Log in again: the name, password or token is wrong, missing or expired.",
   DENIED: "Ask a project owner for the role that this needs, or use another account.",
   UNSUPPORTED: "The registry does not do this for this resource; `detail` says why.",
+  CROSS_SITE_REFUSED:
+    "Use the console at its own address. If you do, a proxy in front hides that address: pass the Host header on with its port, name the proxy in `http.trustedProxies`, or set `http.publicUrl`.",
   TOOMANYREQUESTS:
     "Wait as long as Retry-After says. If it is usual load, raise `limits.concurrentUploads`; after failed logins, wait out `auth.lockout`.",
   TAG_INVALID: "Use up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`.",
@@ -50,7 +52,6 @@ export const ADVICE: Readonly<Record<string, string>> = {
   BODY_TOO_LARGE: "Send less at a time.",
   MEDIA_TYPE_UNSUPPORTED: "Send `Content-Type: application/json`.",
   OPERATION_UNKNOWN: "Check the address and method against the API's description (docs/api/openapi.json).",
-  CROSS_SITE_REFUSED: "Use the console at its own address. Scripts send an Authorization header and no cookie.",
   PROJECT_UNKNOWN: "Check the name. A project that you may not read looks the same as one that does not exist.",
   PROJECT_EXISTS: "Choose another name, or use the project that is there.",
   PROJECT_NOT_EMPTY: "Delete the project's repositories first; `detail` says how many there are, and names some.",

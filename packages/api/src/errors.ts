@@ -8,7 +8,6 @@ export const API_ERROR_ROWS = {
   BODY_TOO_LARGE: { status: 413, message: "the request body is larger than the limit", spec: "Berth" },
   MEDIA_TYPE_UNSUPPORTED: { status: 415, message: "the request body is not application/json", spec: "Berth" },
   OPERATION_UNKNOWN: { status: 404, message: "the API has no such operation", spec: "Berth" },
-  CROSS_SITE_REFUSED: { status: 403, message: "a page of another site may not change anything here", spec: "Berth" },
   PROJECT_UNKNOWN: { status: 404, message: "project not known to registry", spec: "Berth" },
   PROJECT_EXISTS: { status: 409, message: "a project of that name exists", spec: "Berth" },
   PROJECT_NOT_EMPTY: { status: 409, message: "the project still has repositories; delete them first", spec: "Berth" },

@@ -33,6 +33,7 @@ export const ERROR_ROWS = {
   UNAUTHORIZED: { status: 401, message: "authentication required", spec: SPEC },
   DENIED: { status: 403, message: "requested access to the resource is denied", spec: SPEC },
   UNSUPPORTED: { status: 405, message: "the operation is unsupported", spec: SPEC },
+  CROSS_SITE_REFUSED: { status: 403, message: "a page of another site may not do anything here", spec: BERTH },
   TOOMANYREQUESTS: { status: 429, message: "too many requests", spec: SPEC },
   TAG_INVALID: { status: 400, message: "tag is not valid", spec: BERTH },
   PAGE_INVALID: { status: 400, message: "page parameter is not valid", spec: BERTH },

@@ -13,6 +13,7 @@ import { createBlobReader, type BlobReader } from "../distribution/open-blob.ts"
 import type { Ports } from "../distribution/ports.ts";
 import { createPull } from "../distribution/pull.ts";
 import { createPush } from "../distribution/push.ts";
+import { createRefuseOtherSites } from "../http/browsers.ts";
 import { createPlaces, type Places } from "../http/limits.ts";
 import { createPace, type Pace } from "../http/pace.ts";
 import { createForwardingWatch } from "../http/forwarding-watch.ts";
@@ -137,6 +138,7 @@ export function composeDataPlane(
     metrics,
     logger,
     service: config.auth.service,
+    refuseOtherSites: createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl }),
     defaultProject: defaultProjectOf(config),
     forwardingProblem: createForwardingWatch({
       addressOf,

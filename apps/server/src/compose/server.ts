@@ -3,6 +3,7 @@
 import { countDamagedBlobs } from "../content/blobs.ts";
 import type { Uploads } from "../content/uploads.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
+import { createRefuseOtherSites, type RefuseOtherSites } from "../http/browsers.ts";
 import { createHealth } from "../http/health.ts";
 import { startMetricsServer, type MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
@@ -50,6 +51,7 @@ async function openServers(
   const { config, logger, tracing } = surroundings;
   const { database, store, metrics } = foundation;
   const { access, dataPlane, uploads, addressOf } = parts;
+  const refuseOtherSites = createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl });
   const { authenticator, authorizer, tokens } = access;
   const keyPair = await openConfiguredKeyPair(config, logger);
   opened.defer(() => keyPair?.close());
@@ -79,14 +81,14 @@ async function openServers(
           "/token",
           {
             methods: TOKEN_METHODS,
-            answer: (request, response, context) => answerToken({ authenticator, tokens }, request, response, context),
+            answer: (request, response, context) => answerToken({ authenticator, tokens, refuseOtherSites }, request, response, context),
           },
         ],
         ["/healthz", { methods: READ_ONLY, answer: health.live }],
         ["/readyz", { methods: READ_ONLY, answer: health.ready }],
         ["/metrics", { methods: READ_ONLY, answer: health.metrics }],
       ]),
-      rest: composeControlPlane(surroundings, foundation, access, addressOf),
+      rest: composeControlPlane(surroundings, foundation, access, { addressOf, refuseOtherSites }),
       meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
     },
     {
@@ -144,11 +146,22 @@ function composeControlPlane(
   { logger }: Surroundings,
   { database, clock }: Foundation,
   { accounts, authorizer, authenticator, passwords, loginFailures }: Access,
-  addressOf: ServerParts["addressOf"],
+  { addressOf, refuseOtherSites }: Pick<ServerParts, "addressOf"> & { readonly refuseOtherSites: RefuseOtherSites },
 ): Handler {
   const api = onFirstUse(async () => {
     const { createApi } = await import("../http/api/api.ts");
-    return createApi({ database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf });
+    return createApi({
+      database,
+      clock,
+      accounts,
+      authorizer,
+      authenticator,
+      passwords,
+      loginFailures,
+      logger,
+      addressOf,
+      refuseOtherSites,
+    });
   });
   return async (request, response, context) => (await api())(request, response, context);
 }

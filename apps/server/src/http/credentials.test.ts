@@ -24,6 +24,7 @@ import { ALL_ACTIONS } from "../access/roles.ts";
 import { MAX_SCOPES, parseScopes } from "../access/scopes.ts";
 import { forEachDatabase } from "../platform/database/databases.testing.ts";
 import { createApi } from "./api/api.ts";
+import { createRefuseOtherSites } from "./browsers.ts";
 import { sendError } from "./error-response.ts";
 import { createRequestRecord } from "./request-log.ts";
 import { answerToken } from "./token.ts";
@@ -108,12 +109,14 @@ forEachDatabase("credentials", (create) => {
     const clock = createTestClock();
     const access = createTestAccess(test.database, clock);
     await addUser(test.database, "alice");
+    const refuseOtherSites = createRefuseOtherSites({ addressOf: () => ({ scheme: "http", host: undefined }), publicUrl: undefined });
     const api = await createApi({
       ...access,
       database: test.database,
       clock,
       logger: pino({ level: "silent" }),
       bodyTimeoutMs: 100,
+      refuseOtherSites,
       addressOf: () => ({ remoteAddress: TEST_ADDRESS }),
     });
     let running = 0;
@@ -122,7 +125,7 @@ forEachDatabase("credentials", (create) => {
       const party = { source: TEST_ADDRESS, isAnonymous: false, pace: undefined };
       const context = { id: "test", remoteAddress: TEST_ADDRESS, record: createRequestRecord(), party };
       try {
-        if (request.url === "/token") await answerToken({ ...access, formTimeoutMs: 100 }, request, response, context);
+        if (request.url === "/token") await answerToken({ ...access, refuseOtherSites, formTimeoutMs: 100 }, request, response, context);
         else await api(request, response, context);
       } catch (error) {
         sendError(request, response, error);

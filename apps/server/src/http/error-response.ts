@@ -1,6 +1,7 @@
 // The one place where an error becomes an answer, on both planes. Not here: codes and their meaning (@berth/oci/errors, @berth/api/errors).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
+import { NOT_CONTENT } from "./browsers.ts";
 
 /** Clients of old look for it to tell a registry from any other server. */
 export const API_VERSION_HEADER = { "docker-distribution-api-version": "registry/2.0" };
@@ -63,6 +64,7 @@ export function sendError(
 
 function writeHead(response: ServerResponse, { status, headers, body }: ErrorAnswer, extra: Readonly<Record<string, string>>): void {
   response.writeHead(status, {
+    ...NOT_CONTENT,
     "content-type": "application/json",
     "content-length": Buffer.byteLength(body),
     ...headers,

@@ -1,6 +1,7 @@
 // Answers to what is no request: where the parser gives up, before there is a request or a response to speak of. In the same form as every
 // other error, as bytes for the bare connection. Pure. Not here: when they are sent (server.ts).
 import { RegistryError } from "@berth/oci/errors";
+import { NOT_CONTENT } from "./browsers.ts";
 import { errorAnswer } from "./error-response.ts";
 
 const PHRASES: Readonly<Record<number, string>> = {
@@ -39,8 +40,7 @@ export function answerAsBytes(error: RegistryError): string {
   const lines = Object.entries({
     "content-type": "application/json",
     "content-length": String(Buffer.byteLength(body)),
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
+    ...NOT_CONTENT,
     ...headers,
     connection: "close",
   }).map(([name, value]) => `${name}: ${value}\r\n`);

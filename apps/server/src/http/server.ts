@@ -11,6 +11,7 @@ import type { OperationMeter } from "../platform/metrics.ts";
 import type { ReloadingKeyPair } from "../platform/tls.ts";
 import type { RequestSpan } from "../platform/tracing.ts";
 import { checkMethod, methodNotAllowed, READ_ONLY } from "./allowed-methods.ts";
+import { basicChallenge, INERT } from "./browsers.ts";
 import { isClientGone, leaveAlone } from "./client-gone.ts";
 import { watchConnections } from "./connections.ts";
 import { drain } from "./draining.ts";
@@ -96,8 +97,6 @@ const FIRST_REQUEST_MS = 1_000;
 const SETTLE_MS = 5_000;
 /** How long a connection that we ended waits for the other side's end. */
 const LINGER_MS = 2_000;
-/** So that clients know what to send; the data plane has a challenge of its own. Source: RFC 9110, section 15.5.2; RFC 7617. */
-const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
 
 /**
  * Node.js's own list with AES-128 in front, as clients written in Go and servers of large sites have it: its SHA-256 is done by the processor,
@@ -118,6 +117,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     const found = handlers.paths.get(path);
     if (found !== undefined) context.span?.describe(path, {});
     response.setHeader("x-request-id", context.id);
+    for (const [name, value] of Object.entries(INERT)) response.setHeader(name, value);
     const handler: Handler = found === undefined ? handlers.rest : onlyWith(found);
     const work = (): Promise<void> => answerWith(handler, request, response, context);
     const meter = handlers.meterOf(path);
@@ -154,7 +154,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       const isUnauthorized = error instanceof RegistryError && error.code === "UNAUTHORIZED";
       sendError(request, response, error, {
         "x-request-id": context.id,
-        ...(isUnauthorized ? { "www-authenticate": BASIC_CHALLENGE } : {}),
+        ...(isUnauthorized ? basicChallenge(request) : {}),
       });
     }
   }

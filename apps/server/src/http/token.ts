@@ -5,6 +5,7 @@ import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Tokens } from "../access/tokens.ts";
 import { bodyOf } from "./request-body.ts";
+import type { RefuseOtherSites } from "./browsers.ts";
 import { recordError } from "./request-log.ts";
 import type { RequestContext } from "./v2/handler.ts";
 
@@ -18,6 +19,7 @@ const FORM_TIMEOUT_MS = 15_000;
 export interface TokenRouteParts {
   readonly authenticator: Authenticator;
   readonly tokens: Tokens;
+  readonly refuseOtherSites: RefuseOtherSites;
   /** `FORM_TIMEOUT_MS` where it is not given. */
   readonly formTimeoutMs?: number;
 }
@@ -25,15 +27,17 @@ export interface TokenRouteParts {
 /** What it may be asked with. */
 export const TOKEN_METHODS: readonly string[] = ["GET", "POST"];
 
-/** Answers `/token`, asked with one of `TOKEN_METHODS`. Errors: UNAUTHORIZED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
+/** Answers `/token`, asked with one of `TOKEN_METHODS`. Errors: UNAUTHORIZED, CROSS_SITE_REFUSED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
 export async function answerToken(
-  { authenticator, tokens, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
+  { authenticator, tokens, refuseOtherSites, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
   request: IncomingMessage,
   response: ServerResponse,
   { remoteAddress, record }: RequestContext,
 ): Promise<void> {
   const { authorization } = request.headers;
   record.operation = "token";
+  // Also where it only asks: what is asked for are credentials.
+  refuseOtherSites(request);
   let parameters: URLSearchParams;
   let caller;
   if (request.method === "GET") {

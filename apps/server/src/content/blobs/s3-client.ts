@@ -336,7 +336,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     async signedUrl(Key, mediaType, ttlSeconds) {
       presign ??= (await import("@aws-sdk/s3-request-presigner")).getSignedUrl;
       publicClient ??= connect(settings.publicEndpoint ?? settings.endpoint, IDLE_TIMEOUT_MS);
-      const command = new sdk.GetObjectCommand({ Bucket, Key, ResponseContentType: mediaType });
+      const command = new sdk.GetObjectCommand({ Bucket, Key, ResponseContentType: mediaType, ResponseContentDisposition: "attachment" });
       return sent(presign(publicClient, command, { expiresIn: ttlSeconds }));
     },
     close() {

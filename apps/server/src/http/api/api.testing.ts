@@ -10,6 +10,7 @@ import { Compile } from "typebox/compile";
 import { basic, createTestAccess, type TestAccess } from "../../access/access.testing.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
+import { createRefuseOtherSites } from "../browsers.ts";
 import { sendError } from "../error-response.ts";
 import { createRequestRecord } from "../request-log.ts";
 import { createApi } from "./api.ts";
@@ -41,6 +42,10 @@ export async function startTestApi(database: Database, clock: Clock): Promise<Te
     database,
     clock,
     logger: pino({ level: "silent" }),
+    refuseOtherSites: createRefuseOtherSites({
+      addressOf: ({ headers }) => ({ scheme: "http", host: headers.host }),
+      publicUrl: undefined,
+    }),
     addressOf: (request) => ({ remoteAddress: request.socket.remoteAddress ?? "" }),
   });
   const listener = (request: IncomingMessage, response: ServerResponse): void =>

@@ -24,7 +24,8 @@ import type { Database } from "../../platform/database/database.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { RequestSpan } from "../../platform/tracing.ts";
 import { VERSION } from "../../platform/version.ts";
-import { errorAnswer, sendError } from "../error-response.ts";
+import type { RefuseOtherSites } from "../browsers.ts";
+import { sendError } from "../error-response.ts";
 import { createRequestRecord, type RequestRecord } from "../request-log.ts";
 import { checkMethod, createMethodTable } from "../allowed-methods.ts";
 import { registerApi } from "./register-api.ts";
@@ -39,6 +40,7 @@ export interface ApiOptions {
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
   readonly logger: Logger;
+  readonly refuseOtherSites: RefuseOtherSites;
   readonly addressOf: (request: IncomingMessage) => { readonly remoteAddress: string };
   /** Administrators only where it is not given. */
   readonly projectCreation?: ProjectCreation;
@@ -67,7 +69,7 @@ const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PAT
 
 /** Builds the control plane. */
 export async function createApi(options: ApiOptions): Promise<ApiHandler> {
-  const { database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf } = options;
+  const { database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf, refuseOtherSites } = options;
   const bodyTimeoutMs = options.bodyTimeoutMs ?? BODY_TIMEOUT_MS;
   const projectCreation = options.projectCreation ?? "administrators";
   const contexts = new WeakMap<IncomingMessage, ApiRequestContext>();
@@ -86,11 +88,10 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     const { url } = request.routeOptions;
     if (url !== undefined) contexts.get(request.raw)?.span?.describe(url, {});
   });
-  app.setNotFoundHandler(async ({ url }, reply) => {
-    // A registry's address that ends in a slash, with a path behind it.
-    const why = url.split("?", 1)[0]!.includes("//") ? ": it holds a doubled slash, //" : "";
-    const { status, body } = errorAnswer(new ApiError("OPERATION_UNKNOWN", { message: `nothing is at this address${why}` }));
-    return reply.code(status).type("application/json").send(body);
+  app.setNotFoundHandler(async (request, reply) => {
+    reply.hijack();
+    sendError(request.raw, reply.raw, new ApiError("OPERATION_UNKNOWN", { message: NOTHING_THERE }));
+    return reply;
   });
   const routes = [
     ...projectRoutes(createProjects({ database, clock, accounts, authorizer, projectCreation })),
@@ -102,6 +103,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     routes,
     authenticator,
     logger,
+    refuseOtherSites,
     recordOf: (request) => contexts.get(request.raw)?.record ?? createRequestRecord(),
     remoteAddressOf: (request) => addressOf(request.raw).remoteAddress,
     version: VERSION,

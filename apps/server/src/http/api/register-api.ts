@@ -10,6 +10,7 @@ import type { Caller } from "../../access/caller.ts";
 import { UnauthorizedError } from "../../access/challenge.ts";
 import type { ApiContext } from "../../features/api-context.ts";
 import type { Logger } from "../../platform/log.ts";
+import { basicChallenge, isSafe, type RefuseOtherSites } from "../browsers.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { isServerFault, sendError as sendErrorAnswer } from "../error-response.ts";
 import { recordError, type RequestRecord } from "../request-log.ts";
@@ -21,6 +22,7 @@ export interface ApiParts {
   readonly routes: readonly Route<ApiContext>[];
   readonly authenticator: Authenticator;
   readonly logger: Logger;
+  readonly refuseOtherSites: RefuseOtherSites;
   /** The address of who sent the request, behind trusted proxies as well. */
   readonly remoteAddressOf: (request: FastifyRequest) => string;
   /** What the log is to say of a request. */
@@ -28,9 +30,6 @@ export interface ApiParts {
   /** The program's version, for the OpenAPI document. */
   readonly version: string;
 }
-
-/** So that a browser asks for a name and a password, and in which encoding it sends them. Source: RFC 7617. */
-const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
 
 const TOKEN_REFUSED = "a registry token does not open the API; send Basic credentials";
 
@@ -47,7 +46,8 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
       );
       api.addHook("onRequest", async (request, reply) => {
         reply.header("cache-control", "no-store");
-        refuseOtherSites(request);
+        // A browser that remembers Basic credentials sends them along with what a page of another site makes it send.
+        if (!isSafe(request.method)) parts.refuseOtherSites(request.raw);
       });
       // Comes behind every onRequest: whoever waits to be asked has sent no byte of what is refused there.
       api.addHook("preParsing", async (request, reply) => {
@@ -113,13 +113,6 @@ function isForAnyone(operation: Operation): boolean {
   return operation.method === "GET";
 }
 
-// A browser that remembers Basic credentials sends them along with what a page of another site makes it send.
-function refuseOtherSites(request: FastifyRequest): void {
-  const site = request.headers["sec-fetch-site"];
-  const isSafe = request.method === "GET" || request.method === "HEAD";
-  if (!isSafe && (site === "cross-site" || site === "same-site")) throw new ApiError("CROSS_SITE_REFUSED");
-}
-
 async function sendError(parts: ApiParts, thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   // Answered as everywhere else, the rest of a refused body included.
   reply.hijack();
@@ -133,8 +126,7 @@ async function sendError(parts: ApiParts, thrown: unknown, request: FastifyReque
     parts.logger.error({ err: error, requestId: request.id, url: request.url, method: request.method }, "request failed");
   const status = error instanceof RegistryError ? error.status : 500;
   sendErrorAnswer(request.raw, reply.raw, error, {
-    "cache-control": "no-store",
-    ...(status === 401 ? { "www-authenticate": BASIC_CHALLENGE } : {}),
+    ...(status === 401 ? basicChallenge(request.raw) : {}),
     // The rest of a refused body is not read.
     ...(status === 413 ? { connection: "close" } : {}),
   });

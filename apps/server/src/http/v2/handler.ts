@@ -8,6 +8,7 @@ import { challenge, respell, UnauthorizedError } from "../../access/challenge.ts
 import type { Logger } from "../../platform/log.ts";
 import type { Metrics, OperationMeter } from "../../platform/metrics.ts";
 import type { RequestSpan, SpanAttributes } from "../../platform/tracing.ts";
+import { isSafe, type RefuseOtherSites } from "../browsers.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { API_VERSION_HEADER, isServerFault, sendError } from "../error-response.ts";
 import { recordError, type RequestRecord } from "../request-log.ts";
@@ -26,6 +27,7 @@ export interface V2HandlerParts {
   readonly service: string;
   /** Why the challenge may lead its client nowhere: a proxy that is not believed, or hides its own name; undefined where nothing shows that. */
   readonly forwardingProblem: (request: IncomingMessage) => string | undefined;
+  readonly refuseOtherSites: RefuseOtherSites;
   /** Where names of one segment lie; undefined where there are none. */
   readonly defaultProject: ProjectName | undefined;
   /** Called where nobody is known behind a request. */
@@ -121,7 +123,8 @@ const NOBODY = new UnauthorizedError();
 
 /** Makes the handler. */
 export function createV2Handler(parts: V2HandlerParts): V2Handler {
-  const { authenticator, routes, metrics, logger, realmOf, service, forwardingProblem, defaultProject, noteAnonymous } = parts;
+  const { authenticator, routes, metrics, logger, realmOf, service, forwardingProblem, defaultProject, noteAnonymous, refuseOtherSites } =
+    parts;
   const meters = new Map<string, OperationMeter>(V2_OPERATIONS.map((kind) => [kind, metrics.operation(kind)]));
   const unparsed = meters.get("unparsed")!;
 
@@ -156,6 +159,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       meter = meters.get(kind)!;
       meter.begin();
       context.span?.describe(ROUTE_PATTERNS[parsed.kind], attributesOf(parsed));
+      if (!isSafe(request.method)) refuseOtherSites(request);
       const recognised = authenticator.authenticate(request.headers.authorization, context.remoteAddress);
       const caller = recognised instanceof Promise ? await recognised : recognised;
       describe(context.record, parsed, caller);

@@ -15,6 +15,7 @@ import type { Pull } from "../../distribution/pull.ts";
 import type { Push } from "../../distribution/push.ts";
 import type { Chunk } from "../../distribution/small-uploads.ts";
 import type { SessionState, UploadSessions } from "../../distribution/upload-session.ts";
+import { CONTENT, NOT_CONTENT } from "../browsers.ts";
 import type { Places } from "../limits.ts";
 import type { Party } from "../room.ts";
 import { API_VERSION_HEADER } from "../error-response.ts";
@@ -91,6 +92,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 
   function sessionHeaders(id: string, spelling: string, state: SessionState): Record<string, string | number> {
     return {
+      ...NOT_CONTENT,
       "x-request-id": id,
       location: uploadPath(spelling, state.id),
       ...rangeOf(state.offsetBytes),
@@ -146,6 +148,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       const resolved = pull.resolveManifest(caller, parsed.repository, parsed.reference);
       const manifest = resolved instanceof Promise ? await resolved : resolved;
       const headers: OutgoingHttpHeaders = {
+        ...CONTENT,
         "x-request-id": id,
         "docker-content-digest": manifest.digest,
         etag: `"${manifest.digest}"`,
@@ -182,6 +185,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         }
       });
       response.writeHead(201, {
+        ...NOT_CONTENT,
         "x-request-id": id,
         location: `/v2/${parsed.spelling}/manifests/${pushed.digest}`,
         "docker-content-digest": pushed.digest,
@@ -202,6 +206,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       const resolved = pull.resolveBlob(caller, parsed.repository, parsed.digest);
       const blob = resolved instanceof Promise ? await resolved : resolved;
       const headers = {
+        ...CONTENT,
         "x-request-id": id,
         "docker-content-digest": blob.digest,
         etag: `"${blob.digest}"`,
@@ -216,10 +221,10 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         const url = await store.signedUrl(blob.key, { mediaType: "application/octet-stream", ttlSeconds: settings.signedUrlTtlSeconds });
         if (url !== undefined && settings.mayRedirect(request, url)) {
           response.writeHead(307, {
+            ...NOT_CONTENT,
             "x-request-id": id,
             location: url,
             "docker-content-digest": blob.digest,
-            "cache-control": "no-store",
             "content-length": 0,
           });
           response.end();
@@ -300,7 +305,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     async "upload-cancel"({ caller, parsed, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
       await uploads.cancel(grant, parsed.id);
-      response.writeHead(204, { "x-request-id": id });
+      response.writeHead(204, { ...NOT_CONTENT, "x-request-id": id });
       response.end();
     },
 
@@ -374,13 +379,13 @@ function withoutLength(headers: Record<string, string | number>): Record<string,
 }
 
 function sendEmpty(response: ServerResponse, id: string, status: number): void {
-  response.writeHead(status, { "x-request-id": id, "content-length": 0 });
+  response.writeHead(status, { ...NOT_CONTENT, "x-request-id": id, "content-length": 0 });
   response.end();
 }
 
 function sendCreated(response: ServerResponse, id: string, spelling: string, digest: Digest): void {
   const location = `/v2/${spelling}/blobs/${digest}`;
-  response.writeHead(201, { "x-request-id": id, location, "docker-content-digest": digest, "content-length": 0 });
+  response.writeHead(201, { ...NOT_CONTENT, "x-request-id": id, location, "docker-content-digest": digest, "content-length": 0 });
   response.end();
 }
 
@@ -391,6 +396,12 @@ function sendJson(
   headers: Record<string, string> = {},
   type = "application/json",
 ): void {
-  response.writeHead(200, { "x-request-id": id, "content-type": type, "content-length": Buffer.byteLength(body), ...headers });
+  response.writeHead(200, {
+    ...NOT_CONTENT,
+    "x-request-id": id,
+    "content-type": type,
+    "content-length": Buffer.byteLength(body),
+    ...headers,
+  });
   response.end(response.req.method === "HEAD" ? undefined : body);
 }
