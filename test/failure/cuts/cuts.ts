@@ -439,6 +439,15 @@ export const CUTS: readonly Cut[] = [
   },
   {
     invariant: 12,
+    what: "a page of referrers ends by bytes",
+    file: `${SERVER}/content/referrers.ts`,
+    from: "<= maxBytes || at === 0)",
+    to: ">= 0)",
+    test: `${SERVER}/distribution/referrers.test.ts`,
+    name: "end by bytes, and hold every referrer",
+  },
+  {
+    invariant: 12,
     what: "a locked place may compare few passwords with what was right there",
     file: `${SERVER}/access/login-memory.ts`,
     from: "if (count >= freeMisses) return false;",

@@ -19,10 +19,10 @@ export interface ReferrerRow {
 
 /** The referrers of subjects. */
 export interface Referrers {
-  /** Referrers with ids after `startAfter`, of one artifact type or of all. */
-  list(grant: Grant, repositoryId: number, subject: Digest, filter: ReferrerPage): Promise<ReferrerRow[]>;
-  /** Those of the digests that name the subject. */
-  listAmong(grant: Grant, repositoryId: number, subject: Digest, digests: readonly Digest[]): Promise<Set<Digest>>;
+  /** Referrers with ids after `startAfter`, of one artifact type or of all: as many as fit, one at least where there is any. */
+  list(grant: Grant, repositoryId: number, subject: Digest, page: ReferrerPage): Promise<ReferrerRows>;
+  /** Those of the digests that are manifests here, each with the subject that it names. */
+  listSubjects(grant: Grant, repositoryId: number, digests: readonly Digest[]): Promise<Map<Digest, Digest | undefined>>;
 }
 
 /** Which page. */
@@ -30,11 +30,37 @@ export interface ReferrerPage {
   readonly artifactType: string | undefined;
   readonly startAfter: number;
   readonly limit: number;
+  /** Of annotations together. */
+  readonly maxBytes: number;
 }
+
+/** A page. */
+export interface ReferrerRows {
+  readonly rows: readonly ReferrerRow[];
+  readonly hasMore: boolean;
+}
+
+/** Annotations up to this come with their row; larger ones, which few have, are read when it is known that they fit the page. */
+const SMALL_BYTES = 1024;
 
 /** The id as the indexes of subjects have it (migrations/0003-scale.ts), so that no other index can be taken for the order. */
 const placeInOrder = sql<number>`(id + 0)`;
-const COLUMNS = ["id", "digest", "media_type", "artifact_type", "size_bytes", "annotations"] as const;
+const COLUMNS = [
+  "id",
+  "digest",
+  "media_type",
+  "artifact_type",
+  "size_bytes",
+  sql<number | null>`octet_length(annotations)`.as("annotation_bytes"),
+  sql<string | null>`case when octet_length(annotations) <= ${sql.lit(SMALL_BYTES)} then annotations end`.as("annotations"),
+] as const;
+
+const listAnnotations = statement<{ ids: number[] }>()("referrers.annotations", (db, p, tools) =>
+  db
+    .selectFrom("manifest")
+    .select(["id", "annotations"])
+    .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
+);
 
 const list = statement<{ repositoryId: number; subject: string; startAfter: number; limit: number }>()("referrers.list", (db, p) =>
   db
@@ -62,7 +88,7 @@ const listOfType = statement<{ repositoryId: number; subject: string; artifactTy
 );
 
 // Each digest is looked up by itself, and its subject compared by the caller: a subject may have a million referrers.
-const listAmong = statement<{ repositoryId: number; digests: string[] }>()("referrers.listAmong", (db, p, tools) =>
+const listSubjects = statement<{ repositoryId: number; digests: string[] }>()("referrers.listSubjects", (db, p, tools) =>
   db
     .selectFrom(tools.rows(p.digests, "text").as("named"))
     .crossJoin("manifest")
@@ -74,23 +100,29 @@ const listAmong = statement<{ repositoryId: number; digests: string[] }>()("refe
 /** Opens the referrers of a database. */
 export function createReferrers(database: Database): Referrers {
   return {
-    async list(_grant, repositoryId, subject, { artifactType, startAfter, limit }) {
-      const rows =
+    async list(_grant, repositoryId, subject, { artifactType, startAfter, limit, maxBytes }) {
+      const found =
         artifactType === undefined
-          ? await database.all(list, { repositoryId, subject, startAfter, limit })
-          : await database.all(listOfType, { repositoryId, subject, artifactType, startAfter, limit });
-      return rows.map((row) => ({
+          ? await database.all(list, { repositoryId, subject, startAfter, limit: limit + 1 })
+          : await database.all(listOfType, { repositoryId, subject, artifactType, startAfter, limit: limit + 1 });
+      let bytes = 0;
+      const fitting = found.slice(0, limit).filter((row, at) => (bytes += row.annotation_bytes ?? 0) <= maxBytes || at === 0);
+      const large = fitting.filter((row) => row.annotations === null && row.annotation_bytes !== null).map((row) => row.id);
+      const read = large.length === 0 ? [] : await database.all(listAnnotations, { ids: large });
+      const annotations = new Map(read.map((row) => [row.id, row.annotations]));
+      const rows = fitting.map((row) => ({
         id: row.id,
         digest: row.digest as Digest,
         mediaType: row.media_type,
         artifactType: row.artifact_type ?? undefined,
         sizeBytes: row.size_bytes,
-        annotations: row.annotations ?? undefined,
+        annotations: row.annotations ?? annotations.get(row.id) ?? undefined,
       }));
+      return { rows, hasMore: found.length > rows.length };
     },
-    async listAmong(_grant, repositoryId, subject, digests) {
-      const rows = await database.all(listAmong, { repositoryId, digests: [...digests] });
-      return new Set(rows.filter((row) => row.subject_digest === subject).map((row) => row.digest as Digest));
+    async listSubjects(_grant, repositoryId, digests) {
+      const rows = await database.all(listSubjects, { repositoryId, digests: [...digests] });
+      return new Map(rows.map((row) => [row.digest as Digest, (row.subject_digest as Digest | null) ?? undefined]));
     },
   };
 }

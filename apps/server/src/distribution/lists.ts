@@ -1,17 +1,17 @@
 // Lists that clients page through: tags, the catalog, referrers. Every page is one bounded look-up behind a place, never a count or a sort
 // of everything. Not here: HTTP links (http/v2).
-import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
+import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
-import { OCI_INDEX } from "@berth/oci/media-types";
 import type { RepositoryName, Tag } from "@berth/oci/reference";
 import type { Authorizer } from "../access/authorize.ts";
-import type { Caller, Grant } from "../access/caller.ts";
+import type { Caller } from "../access/caller.ts";
 import { CATALOG_SCOPE, UnauthorizedError } from "../access/challenge.ts";
 import type { ReadableProject } from "../access/readable-projects.ts";
 import type { Manifests } from "../content/manifests.ts";
 import type { ReferrerRow, Referrers } from "../content/referrers.ts";
 import type { Repositories } from "../content/repositories.ts";
 import type { Tags } from "../content/tags.ts";
+import { findReferrersTag, listTagEntries } from "./referrers-tag.ts";
 
 /** One page, and where the next begins; undefined at the end. */
 export interface ListPage<T> {
@@ -54,38 +54,18 @@ export interface ListParts {
 
 /** Projects asked for at a time while a catalog page fills. */
 const PROJECT_BATCH = 100;
-/** Entries of a referrers tag that are looked at: as many as an index of 4 MiB can hold at most. */
-const MAX_FALLBACK_ENTRIES = 20_000;
+/**
+ * Most bytes of a page of referrers, whose annotations are of any size: a page ends where they are reached, but has one at least. As large as a
+ * manifest may be, since some clients read the first page alone.
+ */
+const MAX_PAGE_BYTES = 4 * 1024 * 1024;
+/** What a descriptor has besides its annotations, at most: two media types, a digest, names. */
+const DESCRIPTOR_BYTES = 800;
+/** Begins the places of pages that lie in the referrers tag; the digest behind which they begin follows. Others are ids. */
+const TAG_PLACE = "tag";
 
 /** Makes the lists. */
 export function createLists({ authorizer, repositories, manifests, tags, referrers }: ListParts): Lists {
-  /** What the referrers tag of older clients names besides what names the subject itself. Source: distribution-spec, Referrers Tag Schema. */
-  async function fallback(
-    grant: Grant,
-    repositoryId: number,
-    subject: Digest,
-    artifactType: string | undefined,
-  ): Promise<ReferrerDescriptor[]> {
-    const index = await manifests.findByTag(grant, repositoryId, fallbackTag(subject));
-    if (index === undefined || index.mediaType !== OCI_INDEX) return [];
-    const { manifests: entries } = JSON.parse(Buffer.from(await manifests.readBytes(index)).toString("utf8")) as { manifests?: unknown };
-    const named = (Array.isArray(entries) ? (entries as readonly Partial<ReferrerDescriptor>[]).slice(0, MAX_FALLBACK_ENTRIES) : []).filter(
-      (entry): entry is ReferrerDescriptor => typeof entry?.digest === "string" && isDigest(entry.digest),
-    );
-    const listed = await referrers.listAmong(
-      grant,
-      repositoryId,
-      subject,
-      named.map((entry) => entry.digest),
-    );
-    const extra: ReferrerDescriptor[] = [];
-    for (const entry of named) {
-      if (listed.has(entry.digest) || (artifactType !== undefined && entry.artifactType !== artifactType)) continue;
-      if ((await manifests.findByDigest(grant, repositoryId, entry.digest)) !== undefined) extra.push(entry);
-    }
-    return extra;
-  }
-
   return {
     async tags(caller, repository, last, limit) {
       const grant = await authorizer.authorize(caller, "pull", repository);
@@ -121,12 +101,29 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
       const grant = await authorizer.authorize(caller, "pull", repository);
       const repositoryId = await repositories.findId(grant);
       if (repositoryId === undefined) return { items: [], next: undefined };
-      if (!/^\d{0,15}$/.test(last)) throw new RegistryError("PAGE_INVALID", { detail: { last: last.slice(0, 50) } });
-      const rows = await referrers.list(grant, repositoryId, subject, { artifactType, startAfter: Number(last), limit: limit + 1 });
-      const page = pageOf(rows, limit, (row) => String(row.id));
-      const items = page.items.map(descriptorOf);
-      if (page.next === undefined) items.push(...(await fallback(grant, repositoryId, subject, artifactType)));
-      return { items, next: page.next };
+      const place = /^(?:(\d{0,15})|tag((?:sha256|sha512):[0-9a-f]{64,128})?)$/.exec(last);
+      if (place === null) throw new RegistryError("PAGE_INVALID", { detail: { last: last.slice(0, 50) } });
+      const [, id, digest = ""] = place;
+      const items: ReferrerDescriptor[] = [];
+      let left = MAX_PAGE_BYTES;
+      if (id !== undefined) {
+        const page = await referrers.list(grant, repositoryId, subject, { artifactType, startAfter: Number(id), limit, maxBytes: left });
+        items.push(...page.rows.map(descriptorOf));
+        if (page.hasMore) return { items, next: String(page.rows.at(-1)!.id) };
+        left -= page.rows.reduce((sum, row) => sum + DESCRIPTOR_BYTES + (row.annotations?.length ?? 0), 0);
+        // No room for what the tag may add, of which the next page tells.
+        if (items.length === limit || left <= 0) {
+          return { items, next: (await findReferrersTag(manifests, grant, repositoryId, subject)) && TAG_PLACE };
+        }
+      }
+      const added = await listTagEntries({ manifests, referrers }, grant, repositoryId, subject, {
+        artifactType,
+        after: digest,
+        limit: limit - items.length,
+        maxBytes: left,
+      });
+      items.push(...added.items);
+      return { items, next: added.next === undefined ? undefined : TAG_PLACE + added.next };
     },
   };
 }
@@ -154,10 +151,6 @@ export async function listReadableNames(
     }
   }
   return readable;
-}
-
-function fallbackTag(subject: Digest): Tag {
-  return `${algorithmOf(subject)}-${hexOf(subject).slice(0, 64)}` as Tag;
 }
 
 function pageOf<T>(rows: readonly T[], limit: number, place: (row: T) => string): ListPage<T> {

@@ -1,0 +1,84 @@
+// The referrers tag of older clients: an index under a tag that is made of the subject's digest, which names what refers to it. A page of what
+// it adds, in the order of digests, so that a page goes on rightly when the tag moves. Not here: what names its subject itself (lists.ts).
+import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
+import { OCI_INDEX } from "@berth/oci/media-types";
+import type { Tag } from "@berth/oci/reference";
+import type { Grant } from "../access/caller.ts";
+import type { ManifestRow, Manifests } from "../content/manifests.ts";
+import type { Referrers } from "../content/referrers.ts";
+import type { ReferrerDescriptor } from "./lists.ts";
+
+/** Entries that one request looks up, in one statement: who pushed the index chose how many it has. */
+const MAX_LOOKED_UP = 1000;
+
+/** Which page. */
+export interface TagPage {
+  readonly artifactType: string | undefined;
+  /** The digest behind which it begins; empty at first. */
+  readonly after: string;
+  readonly limit: number;
+  readonly maxBytes: number;
+}
+
+/** A page of entries, and the digest behind which the next begins; undefined at the end. A page may be empty and not the last. */
+export interface TagEntries {
+  readonly items: readonly ReferrerDescriptor[];
+  readonly next: string | undefined;
+}
+
+/** Source: distribution-spec, Referrers Tag Schema. */
+export async function listTagEntries(
+  { manifests, referrers }: { readonly manifests: Manifests; readonly referrers: Referrers },
+  grant: Grant,
+  repositoryId: number,
+  subject: Digest,
+  { artifactType, after, limit, maxBytes }: TagPage,
+): Promise<TagEntries> {
+  const index = await findReferrersTag(manifests, grant, repositoryId, subject);
+  if (index === undefined) return { items: [], next: undefined };
+  const { manifests: listed } = JSON.parse(Buffer.from(await manifests.readBytes(index)).toString("utf8")) as { manifests?: unknown };
+  const entries = entriesOf(listed)
+    .filter((entry) => entry.digest > after && (artifactType === undefined || entry.artifactType === artifactType))
+    .toSorted((one, other) => (one.digest < other.digest ? -1 : 1));
+  const asked = entries.slice(0, MAX_LOOKED_UP);
+  const subjects = await referrers.listSubjects(
+    grant,
+    repositoryId,
+    asked.map((entry) => entry.digest),
+  );
+  const items: ReferrerDescriptor[] = [];
+  let bytes = 0;
+  let last = after;
+  for (const entry of asked) {
+    // What is not here cannot be pulled; what names the subject itself is listed already.
+    if (subjects.has(entry.digest) && subjects.get(entry.digest) !== subject) {
+      bytes += Buffer.byteLength(JSON.stringify(entry));
+      if (items.length === limit || (items.length > 0 && bytes > maxBytes)) return { items, next: last };
+      items.push(entry);
+    }
+    last = entry.digest;
+  }
+  return { items, next: entries.length > asked.length ? last : undefined };
+}
+
+/** The index that the tag names now. */
+export async function findReferrersTag(
+  manifests: Manifests,
+  grant: Grant,
+  repositoryId: number,
+  subject: Digest,
+): Promise<ManifestRow | undefined> {
+  const found = await manifests.findByTag(grant, repositoryId, referrersTag(subject));
+  return found?.mediaType === OCI_INDEX ? found : undefined;
+}
+
+function referrersTag(subject: Digest): Tag {
+  return `${algorithmOf(subject)}-${hexOf(subject).slice(0, 64)}` as Tag;
+}
+
+/** The descriptors of an index, each digest once. */
+function entriesOf(listed: unknown): ReferrerDescriptor[] {
+  const all = Array.isArray(listed) ? (listed as readonly Partial<ReferrerDescriptor>[]) : [];
+  const named = all.filter((entry): entry is ReferrerDescriptor => typeof entry?.digest === "string" && isDigest(entry.digest));
+  return [...new Map(named.map((entry) => [entry.digest, entry])).values()];
+}
