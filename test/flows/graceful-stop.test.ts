@@ -1,12 +1,15 @@
 // Stopping a real process: what runs may end, nothing new begins, a second signal ends it at once, and after its time the rest is cut.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openRawClient, requestHead, type RawClient } from "./raw-client.testing.ts";
-import { ADMIN_PASSWORD, sha256 } from "./registry.testing.ts";
+import { ADMIN_PASSWORD, sha256, temporaryFolder } from "./registry.testing.ts";
 import { startServerProcess, type ServerProcess } from "./server-process.testing.ts";
 
 const REPO = "library/app";
@@ -131,3 +134,40 @@ describe("a stop", () => {
     assert.ok(server.log.some((line) => line.msg === "stopped"));
   });
 });
+
+it("under npm, outside a terminal, a SIGTERM to npm stops the server as well", async (t) => {
+  const folder = await temporaryFolder();
+  t.after(() => folder.end());
+  const root = join(import.meta.dirname, "../..");
+  const npm = spawn("npm", ["start", "--", `--data=${folder.path}`, "--listen=127.0.0.1:0", "--log.format=json"], {
+    cwd: root,
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { PATH: `${join(root, "node_modules/.bin")}:${process.env["PATH"]}`, HOME: folder.path },
+  });
+  let shown = "";
+  let pid = 0;
+  npm.stdout.on("data", (piece: Buffer) => (shown += piece.toString("utf8")));
+  while (!shown.includes('"msg":"ready"')) {
+    assert.equal(npm.exitCode, null, shown);
+    await sleep(50);
+  }
+  pid = Number(/"pid":(\d+)/.exec(shown)?.[1] ?? (await readFile(join(folder.path, "lock-owner"), "utf8")).match(/process (\d+)/)![1]);
+  t.after(() => {
+    if (isAlive(pid)) process.kill(pid, "SIGKILL");
+  });
+  npm.kill("SIGTERM");
+  const deadline = performance.now() + 60_000;
+  while (isAlive(pid)) {
+    assert.ok(performance.now() < deadline, "the server lives on");
+    await sleep(50);
+  }
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 
-const PROGRAM = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
+/** The program's file. */
+export const PROGRAM = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
 
 /** How a command ended. */
 export interface Ended {

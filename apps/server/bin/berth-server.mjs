@@ -76,6 +76,14 @@ function runAgain() {
       if (!isFromTerminal) child.kill(signal);
     });
   }
+  // npm, outside a terminal, ends the shell above us and not us: see stopSignal in ../src/roles/serve.ts.
+  const parent = process.ppid;
+  const looking = setInterval(() => {
+    if (process.env.npm_lifecycle_event === undefined || process.ppid === parent) return;
+    clearInterval(looking);
+    child.kill("SIGTERM");
+  }, 500);
+  looking.unref();
   child.once("error", (error) => fail(`Cannot run the pinned Node.js ${node}: ${error.message}`));
   child.once("exit", (code, signal) => {
     if (signal === null) process.exit(code ?? 1);

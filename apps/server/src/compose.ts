@@ -8,6 +8,7 @@ import { composeDataPlane } from "./compose/data-plane.ts";
 import { watchFirstPassword } from "./compose/first-password.ts";
 import { openFoundation, openParts, type Foundation, type Surroundings } from "./compose/foundation.ts";
 import { composeJobs } from "./compose/jobs.ts";
+import { tryAddress } from "./compose/start-errors.ts";
 import { startServers } from "./compose/server.ts";
 
 /** A registry that answers. */
@@ -34,6 +35,9 @@ export interface StartOptions {
 /** Builds and starts the registry. What is opened is closed in the opposite order: by `stop`, or where a later part fails to start. */
 export function startRegistry(surroundings: Surroundings, options: StartOptions): Promise<RunningRegistry> {
   return openParts(surroundings, async (opened) => {
+    const { http, metrics } = surroundings.config;
+    await tryAddress("http.listen", http.listen);
+    if (metrics.listen !== undefined) await tryAddress("metrics.listen", metrics.listen);
     const foundation = await openFoundation(surroundings);
     opened.defer(() => foundation.close());
     const content = composeContent(surroundings, foundation);

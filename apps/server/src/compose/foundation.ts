@@ -1,6 +1,5 @@
 // What every role that works stands on: metrics, the database at this program's version, the store, and the time that counts; opened and
 // closed as one. Not here: how each is opened (openers.ts), what is built on them (the files beside this one).
-import { RegistryError } from "@berth/oci/errors";
 import { parseProjectName, type ProjectName } from "@berth/oci/reference";
 import type { Config } from "../config.ts";
 import type { LeaseTimes } from "../content/blobs.ts";
@@ -19,7 +18,9 @@ import { openInOrder } from "../platform/disposable.ts";
 import type { Logger } from "../platform/log.ts";
 import { createMetrics, type Metrics } from "../platform/metrics.ts";
 import type { Tracing } from "../platform/tracing.ts";
+import { awaitDatabase } from "./await-database.ts";
 import { watchDatabase, watchStore } from "./belonging.ts";
+import { explainStoreError, storeStartError } from "./start-errors.ts";
 import { nameDatabase, nameStore, openDatabase, openStore, tryStore } from "./openers.ts";
 
 /** What a role brings with it. */
@@ -71,12 +72,15 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
     const watched = watchDatabase(plain);
     const database = observeDatabase(watched, metrics.database, tracing);
     opened.defer(() => database.close());
+    await awaitDatabase(database, config, logger);
     await refuseHalfRestored(database);
     const isNew = async (): Promise<boolean> => (await findMigrationVersion(database)) === 0;
     const plainStore = await openStore(config, async () => (await isNew()) || (await findBinding(database))?.isMarked !== true);
     opened.defer(() => plainStore.close());
     if (await isNew()) {
-      await refuseForNewDatabase({ store: plainStore, shown: nameStore(config) }, isNew);
+      await refuseForNewDatabase({ store: plainStore, shown: nameStore(config) }, isNew).catch((error: unknown) => {
+        throw storeStartError(error, config);
+      });
       // Where nothing was, nothing can be mistaken; so that a mistyped path is seen at least.
       logger.warn({ database: nameDatabase(config), store: nameStore(config) }, "the database is empty: a new registry is made");
     }
@@ -113,7 +117,8 @@ async function bindOrGoWithout(
     return { id, isSeen: true };
   } catch (error) {
     const bound = await findBinding(database);
-    if (!(error instanceof RegistryError) || error.code !== "UNAVAILABLE" || bound?.isMarked !== true) throw error;
+    // What its service refuses, somebody has to put right: a new replica with a wrong key must not pass for a good one.
+    if (explainStoreError(error, config)?.mayPass !== true || bound?.isMarked !== true) throw storeStartError(error, config);
     logger.error({ err: error }, "the store is out of reach: manifests and small blobs are served, and the rest when it is back");
     return { id: bound.id, isSeen: false };
   }

@@ -1,8 +1,10 @@
 // The directory on this machine that belongs to one running server: made, locked, and home of small secret files.
 // Not here: the database and blobs that lie in it.
 import { randomBytes } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { readFileSync, writeFileSync } from "node:fs";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { hostname } from "node:os";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { makePrivate } from "./private-files.ts";
 import { StartupError } from "./startup-error.ts";
@@ -25,7 +27,7 @@ export interface DataDirectory {
  */
 export async function openDataDirectory(path: string): Promise<DataDirectory> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await makeDirectories(path);
   } catch (error) {
     throw new StartupError(`Cannot create the data directory ${path}: ${messageOf(error)}`, { cause: error });
   }
@@ -68,22 +70,47 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
   };
 }
 
+/** One by one: where the system says of a child that its parent is not there, though it is (/proc), Node.js's own way never ends. */
+async function makeDirectories(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST" && (await stat(path)).isDirectory()) return;
+    if (code !== "ENOENT" || dirname(path) === path) throw error;
+    await makeDirectories(dirname(path));
+    await mkdir(path, { mode: 0o700 });
+  }
+}
+
 /** An exclusive transaction that is never ended: SQLite locks the file in each operating system's way, and the kernel frees it. */
 function lockDirectory(path: string): DatabaseSync {
   const file = join(path, "lock.db");
+  const ownerFile = join(path, "lock-owner");
   let lock: DatabaseSync | undefined;
   try {
     lock = new DatabaseSync(file, { timeout: 0 });
     lock.exec("begin exclusive");
+    // For whoever comes second; whoever holds the lock has written it.
+    writeFileSync(ownerFile, `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`, { mode: 0o600 });
     return lock;
   } catch (error) {
     lock?.close();
     // SQLITE_BUSY
     const isHeld = (error as { errcode?: number }).errcode === 5;
     const reason = isHeld
-      ? `The data directory ${path} is in use by another running server. Stop that one, or choose another directory with --data.`
+      ? `The data directory ${path} is in use by another running server${ownerOf(ownerFile)}. Stop that one, or choose another directory with --data.`
       : `Cannot use the data directory ${path}: ${messageOf(error)}. It must be writable, on a file system that can lock files.`;
     throw new StartupError(reason, { cause: error });
+  }
+}
+
+function ownerOf(file: string): string {
+  try {
+    return ` (${readFileSync(file, "utf8").slice(0, 200).trim()})`;
+  } catch {
+    // An older program holds the lock, or it is another user's: that it is held is said in any case.
+    return "";
   }
 }
 

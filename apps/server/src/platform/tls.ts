@@ -52,7 +52,10 @@ export async function openKeyPair(options: KeyPairOptions): Promise<ReloadingKey
     loaded = await load(options);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new StartupError(`Cannot use the certificate ${certificateFile} with the key ${keyFile}: ${reason}`, { cause: error });
+    throw new StartupError(
+      `Cannot use the certificate ${certificateFile} with the key ${keyFile} (http.tls.certificateFile, http.tls.keyFile): ${reason}`,
+      { cause: error },
+    );
   }
   warnWhenExpired();
 

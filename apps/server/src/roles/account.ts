@@ -5,6 +5,7 @@ import { userInfo } from "node:os";
 import { join } from "node:path";
 import { ADMINISTRATOR_NAME } from "../access/bootstrap.ts";
 import { createPasswordHasher, generatePassword } from "../access/secrets.ts";
+import { awaitDatabase } from "../compose/await-database.ts";
 import { nameDatabase, openDatabase, requireDatabase, transactBeside } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
 import { resetAccount } from "../features/accounts/reset.ts";
@@ -27,6 +28,7 @@ export async function runAccountReset(config: Config, name: string, options: Opt
     else {
       const database = await openDatabase(config, logger);
       try {
+        await awaitDatabase(database, config, logger);
         if ((await findMigrationVersion(database)) === 0) throw new StartupError(`The database ${nameDatabase(config)} is empty.`);
         done = await database.transaction((tx) => resetAccount(tx, user, secretHash, reset));
       } finally {

@@ -3,6 +3,7 @@
 import { RegistryError } from "@berth/oci/errors";
 import { leaseTimes } from "../compose/foundation.ts";
 import { nameStore, openDatabase, openReader, openStore } from "../compose/openers.ts";
+import { databaseStartError } from "../compose/start-errors.ts";
 import type { Config } from "../config.ts";
 import type { Logger } from "../platform/log.ts";
 import { createReport, type Report } from "../platform/report.ts";
@@ -30,7 +31,9 @@ export async function maintain(
     const work = (): Promise<boolean> => run({ logger, report });
     try {
       return (await (tracing === undefined ? work() : tracing.job(role, work))) ? 0 : 1;
-    } catch (error) {
+    } catch (thrown) {
+      // What a database says before anybody was let in is nobody's defect.
+      const error = thrown instanceof RegistryError ? thrown : databaseStartError(thrown, config);
       const isExpected = error instanceof StartupError || isStartProblem(error) || error instanceof RegistryError;
       if (!isExpected) logger.error({ err: error }, "this is a defect of the program");
       const cause = error instanceof Error && error.cause instanceof Error ? ` (${error.cause.message})` : "";

@@ -1,5 +1,6 @@
 // The role `migrate`: brings the database to a version and says to which. On the way back it says what every step loses and asks; what
 // nothing can make anew goes only where the database is named. Not here: the steps (platform/database/migrations/).
+import { awaitDatabase } from "../compose/await-database.ts";
 import { nameDatabase, openDatabase, requireDatabase } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
 import { refuseHalfRestored } from "../features/backup/restore-store.ts";
@@ -21,6 +22,7 @@ export async function runMigrate(config: Config, options: Options): Promise<numb
   return withSurroundings(config, async ({ logger }) => {
     const database = await openDatabase(config, logger);
     try {
+      await awaitDatabase(database, config, logger);
       await refuseHalfRestored(database);
       const from = await findMigrationVersion(database);
       if (target !== undefined && target < from && from <= LATEST_MIGRATION) await agreeToLosses(config, database, from, target, options);

@@ -9,10 +9,26 @@ import { StartupError } from "../platform/startup-error.ts";
 import { VERSION } from "../platform/version.ts";
 import { PASSWORD_FILE, withSurroundings } from "./surroundings.ts";
 
-/** Resolves at the first stop signal; a second one ends the process at once. */
+/** How often a process that npm started looks whether npm still lives. */
+const PARENT_LOOK_MS = 500;
+
+/**
+ * Resolves at the first stop signal; a second one ends the process at once. Under npm its end counts as one: outside a terminal npm passes a
+ * signal to the shell that it started, which ends without a word to us, and we would live on unseen.
+ */
 function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let isStopping = false;
+    if (process.env["npm_lifecycle_event"] !== undefined) {
+      const parent = process.ppid;
+      const looking = setInterval(() => {
+        if (process.ppid === parent) return;
+        clearInterval(looking);
+        isStopping = true;
+        resolve("SIGTERM");
+      }, PARENT_LOOK_MS);
+      looking.unref();
+    }
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       process.on(signal, () => {
         if (isStopping) process.exit(130);

@@ -1,5 +1,6 @@
 // The role `store adopt`: makes the configured store the database's own, where its mark is lost, or was another registry's.
 // Not here: what the mark is for (content/store-binding.ts).
+import { awaitDatabase } from "../compose/await-database.ts";
 import { nameDatabase, nameStore, openDatabase, openStore, requireDatabase } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
 import { adoptStore, describeBinding } from "../content/store-binding.ts";
@@ -17,6 +18,7 @@ export async function runStoreAdopt(config: Config, { replace, yes }: Options): 
   return withSurroundings(config, async ({ logger }) => {
     await using opened = new AsyncDisposableStack();
     const database = opened.adopt(await openDatabase(config, logger), (each) => each.close());
+    await awaitDatabase(database, config, logger);
     await refuseHalfRestored(database);
     if ((await findMigrationVersion(database)) === 0)
       throw new StartupError(`The database ${nameDatabase(config)} is empty: there is nothing to adopt for.`);
