@@ -66,10 +66,11 @@ export const CONFIG_SCHEMA = {
         "How long a client may take for a TLS handshake, to send a request's headers, and to send the rest of a body that was refused. Frees connections that slow or hostile clients hold.",
     }),
     bodyIdleTimeoutSeconds: seconds({
-      standard: "60s",
+      standard: "5m",
       min: "1s",
       max: "1h",
-      about: "How long a request body may pause. There is no limit on its whole time: a large layer on a slow line may take hours.",
+      about:
+        "How long a request body or a download may pause: proxies that scan for viruses hold bodies for minutes. There is no limit on its whole time: a large layer on a slow line may take hours.",
     }),
     minimumUploadBytesPerSecond: sizeBytes({
       standard: "4KiB",
@@ -146,7 +147,7 @@ export const CONFIG_SCHEMA = {
         standard: "false",
         about: "Put the bucket in the path and not in the host name: MinIO and Ceph usually need it.",
       }),
-      dialect: oneOf(["aws", "ceph", "minio", "gcs", "oss", "cos", "obs", "ibm", "generic"], {
+      dialect: oneOf(["aws", "ceph", "minio", "versitygw", "gcs", "oss", "cos", "obs", "ibm", "r2", "generic"], {
         standard: "aws",
         about: "Whose S3 it is: services differ in their create-only header and checksums.",
       }),
@@ -240,7 +241,7 @@ export const CONFIG_SCHEMA = {
     openUploadsPerProject: integer({ standard: "10000", min: 1, max: 10_000_000, about: "The same of one project." }),
     openUploads: integer({ standard: "50000", min: 1, max: 10_000_000, about: "The same of the whole registry." }),
     concurrentUploads: integer({
-      standard: "256",
+      standard: "512",
       min: 1,
       max: 100_000,
       about: "Requests with upload bytes that run at a time in one process; further ones wait a little, then get TOOMANYREQUESTS.",

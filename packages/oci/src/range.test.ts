@@ -86,8 +86,19 @@ describe("Range", () => {
     ["bytes=0-1-2", 10, undefined],
     ["items=0-1", 10, undefined],
     [`bytes=0-${"9".repeat(16)}`, 10, undefined],
-    [`bytes=${Array.from({ length: MAX_RANGES + 1 }, () => "0-0").join(",")}`, 10, undefined],
-    [`bytes=0-0${" ".repeat(1100)}`, 10, undefined],
+    [`bytes=${Array.from({ length: MAX_RANGES + 1 }, () => "0-0").join(",")}`, 1e6, undefined],
+    // More together than the whole.
+    ["bytes=0-9,0-9", 10, undefined],
+    ["bytes=0-,0-,0-", 10, undefined],
+    [
+      "bytes=0-4,5-9",
+      10,
+      [
+        { start: 0, end: 4 },
+        { start: 5, end: 9 },
+      ],
+    ],
+    [`bytes=0-0${" ".repeat(33_000)}`, 10, undefined],
     // As Go's file server has it: clients that put a range on every request read empty blobs too.
     ["bytes=0-", 0, undefined],
     ["bytes=-1", 0, undefined],

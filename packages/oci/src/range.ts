@@ -7,16 +7,23 @@ export interface ByteRange {
   readonly end: number;
 }
 
-/** Most ranges in one request; more is answered as the whole content. Each costs a part header and a read. */
-export const MAX_RANGES = 16;
+/**
+ * Most ranges in one request; more is answered as the whole content. Each costs a part header and a read. Podman and CRI-O ask for the missing
+ * files of a zstd:chunked layer by as many, and pull the whole layer where they get it whole. Source: containers/storage, pkg/chunked.
+ */
+export const MAX_RANGES = 1024;
+
+/** So many ranges of the largest blob fit, and all headers of a request together are not longer. */
+const MAX_HEADER_LENGTH = 32 * 1024;
 
 /**
- * Reads a `Range` header against a size. Undefined means: send everything (no header, another unit, malformed, too many).
+ * Reads a `Range` header against a size. Undefined means: send everything (no header, another unit, malformed, too many, or more bytes together
+ * than everything has: ranges that overlap would make a small request cost a thousand blobs).
  * Errors: RANGE_INVALID where no range can be satisfied. Source: RFC 9110, section 14.
  */
 export function parseRange(header: string | undefined, sizeBytes: number): readonly ByteRange[] | undefined {
   // Of nothing there is no part: some clients put a range on every request. Source: RFC 9110, section 14.2, a range may be ignored.
-  if (header === undefined || header.length > 1024 || sizeBytes === 0) return undefined;
+  if (header === undefined || header.length > MAX_HEADER_LENGTH || sizeBytes === 0) return undefined;
   const match = /^bytes=(.+)$/i.exec(header.trim());
   if (match === null) return undefined;
   const specs = match[1]!
@@ -34,7 +41,8 @@ export function parseRange(header: string | undefined, sizeBytes: number): reado
   if (ranges.length === 0) {
     throw new RegistryError("RANGE_INVALID", { detail: { sizeBytes }, headers: { "content-range": `bytes */${sizeBytes}` } });
   }
-  return ranges;
+  const sum = ranges.reduce((bytes, { start, end }) => bytes + end - start + 1, 0);
+  return sum > sizeBytes ? undefined : ranges;
 }
 
 function resolve(first: string, last: string, sizeBytes: number): ByteRange | undefined {

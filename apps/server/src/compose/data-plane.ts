@@ -22,6 +22,8 @@ import { createV2Handler, type V2Handler } from "../http/v2/handler.ts";
 import { createV2Routes } from "../http/v2/routes.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import { carriesAuthorization } from "../platform/host-names.ts";
+import type { Logger } from "../platform/log.ts";
+import { isPrivateHost } from "../platform/private-hosts.ts";
 import type { Config } from "../config.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { Access } from "./access.ts";
@@ -36,10 +38,10 @@ export interface DataPlane {
 
 /** Dragonfly keeps a redirect for ten minutes and may begin a large download then. */
 const SIGNED_URL_TTL_SECONDS = 20 * 60;
-/** How long an upload waits for a place. */
-const UPLOAD_WAIT_MS = 10 * SECOND_MS;
-/** Over how long a client's rate is taken: as long as an upload waits for a place. */
-const RATE_WINDOW_MS = UPLOAD_WAIT_MS;
+/** How long an upload waits for a place: some clients take a 429 for the end of a push, and nobody is held up by who waits. */
+const UPLOAD_WAIT_MS = 30 * SECOND_MS;
+/** Over how long a client's rate is taken: who waits is to see some of those end that are too slow. */
+const RATE_WINDOW_MS = 10 * SECOND_MS;
 
 /** What requests of the data plane hold. */
 export interface DataPlanePlaces {
@@ -181,6 +183,7 @@ function createRedirectRule(
   addressOf: (request: ProxiedRequest) => ClientAddress,
 ): (request: IncomingMessage, address: string) => boolean {
   let hasWarned = false;
+  if (config.storage.redirect === "always") void warnOfPrivateStore(config, logger);
   return (request, address) => {
     const origin = originOf(addressOf(request), config.http.publicUrl);
     if (origin !== undefined && !carriesAuthorization(origin, address)) return true;
@@ -193,4 +196,17 @@ function createRedirectRule(
     }
     return false;
   };
+}
+
+/**
+ * Tells at the start where redirects lead to an address of a private network: crane, ko, Kaniko and all else that is made of go-containerregistry
+ * refuses to follow one there from a registry at a public address. A name that cannot be found here says nothing about clients.
+ */
+async function warnOfPrivateStore({ storage: { s3 } }: Config, logger: Logger): Promise<void> {
+  const store = URL.parse(s3.publicEndpoint ?? s3.endpoint ?? "")?.hostname;
+  if (store === undefined || !(await isPrivateHost(store))) return;
+  logger.warn(
+    { store, setting: s3.publicEndpoint === undefined ? "storage.s3.endpoint" : "storage.s3.publicEndpoint" },
+    "storage.redirect sends clients to an address of a private network: crane, ko, Kaniko and others made of go-containerregistry refuse to follow; give the S3 service a public address, or set storage.redirect to never",
+  );
 }
