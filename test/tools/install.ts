@@ -94,6 +94,7 @@ const recipes = {
   buildah: { how: "apt", packages: ["buildah"], binary: "buildah" },
   podman: { how: "apt", packages: ["podman"], binary: "podman" },
   umoci: { how: "apt", packages: ["umoci"], binary: "umoci" },
+  chromium: { how: "apt", packages: ["chromium"], binary: "chromium" },
   wrk: { how: "apt", packages: ["wrk"], binary: "wrk" },
   containerd1: { how: "apt", packages: ["containerd", "runc"], binary: "/usr/bin/containerd" },
   ctr1: { how: "apt", packages: ["containerd", "runc"], binary: "/usr/bin/ctr" },
