@@ -81,7 +81,12 @@ forEachDatabase("catalog", (create) => {
       ["robot that only pushes", undefined, { "**": ["push"] }],
     ];
     for (const [name, project, scopes] of robots) {
-      const { id } = await addRobot(database, name.replaceAll(" ", "-"), project === undefined ? undefined : ids.get(project), scopes);
+      const { id } = await addRobot(
+        database,
+        `${project ?? ""}+${name.replaceAll(" ", "-")}`,
+        project === undefined ? undefined : ids.get(project),
+        scopes,
+      );
       callers.set(name, await callerOf(database, id));
     }
   });

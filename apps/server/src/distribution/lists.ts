@@ -52,6 +52,8 @@ export interface ListParts {
   readonly referrers: Referrers;
 }
 
+/** Fewest names asked for at a time, where scopes may leave gaps. */
+const MIN_NAMES_ASKED = 100;
 /** Projects asked for at a time while a catalog page fills. */
 const PROJECT_BATCH = 100;
 /**
@@ -142,10 +144,11 @@ export async function listReadableNames(
     if (range.through < last || range.through < sortKey || range.from > end) continue;
     let after = last < range.from ? beforeKey(range.from) : last;
     for (;;) {
-      const asked = wanted - readable.length;
+      // A client that wants one name at a time must not have each of many that it may not see looked up by itself.
+      const asked = Math.max(wanted - readable.length, MIN_NAMES_ASKED);
       const names = await repositories.listNames(id, after, range.through, asked);
       readable.push(...names.filter((name) => reach.mayPull(name as RepositoryName)));
-      if (readable.length === wanted) return readable;
+      if (readable.length >= wanted) return readable.slice(0, wanted);
       if (names.length < asked) break;
       after = names.at(-1)!;
     }
