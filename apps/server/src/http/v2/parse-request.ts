@@ -120,7 +120,14 @@ function manifest(method: string, named: NamedRepository, rest: string, query: s
   switch (method) {
     case "GET":
     case "HEAD":
-      return { kind: "manifest-get", head: method === "HEAD", ...named, reference: readReference(rest) };
+      // Not spread: this and the blob's below are most of all requests.
+      return {
+        kind: "manifest-get",
+        head: method === "HEAD",
+        repository: named.repository,
+        spelling: named.spelling,
+        reference: readReference(rest),
+      };
     case "PUT": {
       const parameters = new URLSearchParams(query);
       const tags = parameters.getAll("tag").filter((tag) => tag !== "");
@@ -141,15 +148,18 @@ function manifest(method: string, named: NamedRepository, rest: string, query: s
 
 // What cannot be a reference cannot be there: a read says "unknown", as for any other that is not there.
 function readReference(text: string): Reference {
-  if (!text.includes(":") ? isTag(text) : !isForeignDigest(text)) return parseReference(text);
+  if (isTag(text)) return { kind: "tag", tag: text };
+  if (isDigest(text)) return { kind: "digest", digest: text };
+  if (text.includes(":") && !isForeignDigest(text)) return parseReference(text);
   throw new RegistryError("MANIFEST_UNKNOWN", { detail: { reference: text.slice(0, 200) } });
 }
 
-function blob(method: string, named: NamedRepository, rest: string): V2Request {
-  if (!["GET", "HEAD", "DELETE"].includes(method)) throw notAllowed("GET, HEAD, DELETE");
-  if (isForeignDigest(rest)) throw new RegistryError("BLOB_UNKNOWN", { detail: { digest: rest.slice(0, 200) } });
+function blob(method: string, { repository, spelling }: NamedRepository, rest: string): V2Request {
+  if (method !== "GET" && method !== "HEAD" && method !== "DELETE") throw notAllowed("GET, HEAD, DELETE");
+  if (!isDigest(rest) && isForeignDigest(rest)) throw new RegistryError("BLOB_UNKNOWN", { detail: { digest: rest.slice(0, 200) } });
   const digest = parseDigest(rest);
-  return method === "DELETE" ? { kind: "blob-delete", ...named, digest } : { kind: "blob-get", head: method === "HEAD", ...named, digest };
+  if (method === "DELETE") return { kind: "blob-delete", repository, spelling, digest };
+  return { kind: "blob-get", head: method === "HEAD", repository, spelling, digest };
 }
 
 function uploads(method: string, named: NamedRepository, query: string, defaultProject: ProjectName | undefined): V2Request {
