@@ -165,11 +165,46 @@ describe("trusted proxies", () => {
       assert.equal(errors[0].detail.scope, "repository:library/app:pull,push");
       return errors[0].message;
     };
-    assert.equal(await messageOf({}), "authentication required");
+    assert.match(await messageOf({}), /^no credentials came/);
     assert.match(
       await messageOf(forwarded),
-      /^authentication required; the registry does not believe .* http\.trustedProxies or http\.publicUrl$/,
+      /^no credentials came.*; the registry does not believe .* http\.trustedProxies or http\.publicUrl$/,
     );
+  });
+
+  it("who speaks plain HTTP to it is told so, and the next one is served", async (t) => {
+    const folder = await temporaryFolder();
+    t.after(() => folder.end());
+    await makePair(folder.path, "tls", "one");
+    const registry = await startTestRegistry({
+      "http.tls.certificateFile": join(folder.path, "tls.crt"),
+      "http.tls.keyFile": join(folder.path, "tls.key"),
+    });
+    t.after(() => registry.stop());
+    for (const head of [
+      "GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n",
+      "POST /v2/a/b/blobs/uploads/ HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello",
+    ]) {
+      const socket = connectTcp(Number(new URL(registry.origin).port), "127.0.0.1");
+      socket.write(head);
+      let got = "";
+      socket.on("data", (piece: Buffer) => (got += piece.toString("latin1")));
+      await once(socket, "close");
+      assert.match(got, /^HTTP\/1\.1 400 Bad Request\r\ncontent-type: text\/plain[^]*This port speaks HTTPS/);
+    }
+    // What is neither is only closed.
+    const socket = connectTcp(Number(new URL(registry.origin).port), "127.0.0.1");
+    socket.write("\0\0nothing that anybody speaks\r\n\r\n");
+    await once(socket.resume(), "close");
+    const outgoing = request({
+      host: "127.0.0.1",
+      port: Number(new URL(registry.origin).port),
+      path: "/healthz",
+      rejectUnauthorized: false,
+    });
+    outgoing.end();
+    const [answer] = (await once(outgoing, "response")) as [IncomingMessage];
+    assert.equal(answer.resume().statusCode, 200);
   });
 
   it("failed logins are counted by the client that the proxy names, not by the proxy", async (t) => {

@@ -8,6 +8,7 @@ import type { AccountCaller, AnonymousCaller, Caller } from "./caller.ts";
 import { UnauthorizedError } from "./challenge.ts";
 import { addressGroup, type LoginFailures } from "./login-failures.ts";
 import { createLoginMemory } from "./login-memory.ts";
+import { INVALID_TOKEN, NO_CREDENTIALS, robotRefused, WRONG_PASSWORD, WRONG_ROBOT_SECRET } from "./refusals.ts";
 import { isRobotLoginName, isUserName } from "./roles.ts";
 import { isRobotSecret, MAX_PASSWORD_LENGTH, verifyRobotSecret, type PasswordHasher } from "./secrets.ts";
 import type { TokenClaims, Tokens } from "./tokens.ts";
@@ -63,7 +64,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   function callerOf(claims: TokenClaims, account: Account | undefined): Caller {
     if (claims.account !== undefined) {
       if (account === undefined || account.epoch !== claims.account.epoch || !isUsable(account, clock.now())) {
-        throw new UnauthorizedError({ reason: "invalid_token" });
+        throw new UnauthorizedError({ reason: "invalid_token", message: INVALID_TOKEN });
       }
     }
     const kept = callers.get(claims);
@@ -77,21 +78,22 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   async function authenticateSecret(name: string, secret: string, remoteAddress: string): Promise<AccountCaller> {
     if (isRobotLoginName(name)) return authenticateRobot(name, secret);
     // No account has such a name and no password is that long, so that answering at once tells nothing.
-    if (!isUserName(name) || secret.length === 0 || secret.length > MAX_PASSWORD_LENGTH) throw new UnauthorizedError();
+    if (!isUserName(name) || secret.length === 0 || secret.length > MAX_PASSWORD_LENGTH)
+      throw new UnauthorizedError({ message: WRONG_PASSWORD });
     const found = accounts.findByName(name);
     const account = found instanceof Promise ? await found : found;
     const key = memory.keyOf(account, name, secret);
     const place = `${name} ${addressGroup(remoteAddress)}`;
     if (memory.wasWrongAt(key, place)) {
       loginFailures.repeat();
-      throw new UnauthorizedError();
+      throw new UnauthorizedError({ message: WRONG_PASSWORD });
     }
     if (!(await mayTry(key, place, name, remoteAddress))) {
-      if (account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError();
+      if (account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError({ message: WRONG_PASSWORD });
       return toCaller(account);
     }
     const isRight = memory.wasRight(key, place) || (await verifyOnce(key, name, secret, account, remoteAddress));
-    if (!isRight || account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError();
+    if (!isRight || account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError({ message: WRONG_PASSWORD });
     const noted = loginFailures.recordSuccess(account, remoteAddress);
     if (noted instanceof Promise) await noted;
     return toCaller(account);
@@ -142,11 +144,12 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   // Robot secrets cannot be guessed, so failures are not counted: a cluster with an old secret would lock out its whole address.
   async function authenticateRobot(name: string, secret: string): Promise<AccountCaller> {
     // A name that no robot can have is not looked up: it may hold what a database's text cannot.
-    if (!isRobotSecret(secret) || !ROBOT_LOGIN_NAME.test(name)) throw new UnauthorizedError();
+    if (!isRobotSecret(secret) || !ROBOT_LOGIN_NAME.test(name)) throw new UnauthorizedError({ message: WRONG_ROBOT_SECRET });
     const found = accounts.findByName(name);
     const account = found instanceof Promise ? await found : found;
     const isRight = verifyRobotSecret(secret, account?.secretHash);
-    if (!isRight || account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError();
+    if (!isRight || account === undefined) throw new UnauthorizedError({ message: WRONG_ROBOT_SECRET });
+    if (!isUsable(account, clock.now())) throw robotRefused(account);
     return toCaller(account);
   }
 
@@ -159,10 +162,10 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       if (scheme === "bearer") return authenticateToken(credentials);
       // A challenge is what helps here too: it says which schemes there are.
       if (scheme !== "basic") throw new UnauthorizedError({ message: "the Authorization header is neither Basic nor Bearer" });
-      if (credentials.length > MAX_BASIC_LENGTH) throw new UnauthorizedError();
+      if (credentials.length > MAX_BASIC_LENGTH) throw new UnauthorizedError({ message: NO_CREDENTIALS });
       const decoded = Buffer.from(credentials, "base64").toString("utf8");
       const colon = decoded.indexOf(":");
-      if (colon === -1) throw new UnauthorizedError();
+      if (colon === -1) throw new UnauthorizedError({ message: NO_CREDENTIALS });
       return authenticateSecret(decoded.slice(0, colon), decoded.slice(colon + 1), remoteAddress);
     },
     authenticateSecret,

@@ -12,6 +12,7 @@ import type { AccountCaller, Action, Caller, Grant, Renewable } from "./caller.t
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scopes.ts";
+import { INVALID_TOKEN, notLoggedIn, projectMissing, rightMissing } from "./refusals.ts";
 import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, permissionsOfRole, PULL_ONLY, type ProjectPermission } from "./roles.ts";
 
 /** A decision of the control plane about a project. */
@@ -98,7 +99,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
 
   function present(caller: AccountCaller, account: Account | undefined, now: number): Account {
     if (account === undefined || !isUsable(account, now) || account.epoch !== caller.epoch) {
-      throw new UnauthorizedError(caller.access === undefined ? {} : { reason: "invalid_token" });
+      throw new UnauthorizedError(caller.access === undefined ? {} : { reason: "invalid_token", message: INVALID_TOKEN });
     }
     return account;
   }
@@ -184,24 +185,13 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       } as Grant<A>;
       return grant;
     }
-    const scope = scopeOf(action, repository);
-    if (account === undefined) {
-      throw new UnauthorizedError(
-        caller.access === undefined ? { scope } : { scope, reason: "insufficient_scope", message: "insufficient scope" },
-      );
-    }
+    if (account === undefined) throw notLoggedIn(caller, action, repository);
     // A better token helps where this one was not asked for the repository, or for less than the account has.
     if (caller.access !== undefined && (bound === undefined || (!isWithinBound && rights.has(action)))) {
-      throw new UnauthorizedError({ scope, reason: "insufficient_scope", message: "insufficient scope" });
+      throw new UnauthorizedError({ scope: scopeOf(action, repository), reason: "insufficient_scope", message: "insufficient scope" });
     }
-    if (account.isAdmin && standing === undefined) {
-      const projectName = projectOf(repository);
-      throw new RegistryError("NAME_UNKNOWN", {
-        message: `project ${projectName} does not exist; create it first: POST /api/v1/projects {"name":"${projectName}"}`,
-        detail: { name: repository },
-      });
-    }
-    throw new RegistryError(action === "pull" ? "NAME_UNKNOWN" : "DENIED", { detail: { name: repository } });
+    if (account.isAdmin && standing === undefined) throw projectMissing(action, repository);
+    throw rightMissing(account, action, repository, rights.has("pull"));
   }
 
   /** Whose projects the caller may read, and how far into them. */

@@ -9,6 +9,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Authorizer } from "./authorize.ts";
 import type { Action, Caller, TokenAccess } from "./caller.ts";
 import { UnauthorizedError } from "./challenge.ts";
+import { INVALID_TOKEN } from "./refusals.ts";
 import { ALL_ACTIONS } from "./roles.ts";
 import { parseScopes } from "./scopes.ts";
 import { CLOCK_SKEW_SECONDS, MAX_TOKEN_LIFETIME_SECONDS, TOKEN_ALGORITHM, type SigningKeys } from "./signing-keys.ts";
@@ -91,7 +92,7 @@ export function createTokens(options: TokensOptions): Tokens {
   });
 
   async function verify(token: string): Promise<TokenClaims> {
-    if (token.length > MAX_TOKEN_LENGTH) throw new UnauthorizedError({ reason: "invalid_token" });
+    if (token.length > MAX_TOKEN_LENGTH) throw new UnauthorizedError({ reason: "invalid_token", message: INVALID_TOKEN });
     const jose = await loadJose();
     let payload: JWTPayload;
     try {
@@ -112,7 +113,7 @@ export function createTokens(options: TokensOptions): Tokens {
       ));
     } catch (cause) {
       // Everything that jose finds wrong is the token's fault; anything else (the database is away) is ours.
-      if (cause instanceof jose.errors.JOSEError) throw new UnauthorizedError({ reason: "invalid_token", cause });
+      if (cause instanceof jose.errors.JOSEError) throw new UnauthorizedError({ reason: "invalid_token", message: INVALID_TOKEN, cause });
       throw cause;
     }
     const claims = parseClaims(payload, defaultProject);
@@ -165,7 +166,7 @@ function parseClaims(payload: JWTPayload, defaultProject: ProjectName | undefine
   const { account, epoch, access } = payload;
   const isAnonymous = account === undefined && epoch === undefined && payload.sub === "";
   if (!isAnonymous && !(Number.isSafeInteger(account) && Number.isSafeInteger(epoch)))
-    throw new UnauthorizedError({ reason: "invalid_token" });
+    throw new UnauthorizedError({ reason: "invalid_token", message: INVALID_TOKEN });
   const repositories = new Map<RepositoryName, ReadonlySet<Action>>();
   let namesCatalog = false;
   for (const entry of Array.isArray(access) ? (access as readonly AccessEntry[]) : []) {

@@ -17,6 +17,7 @@ import { watchConnections } from "./connections.ts";
 import { drain } from "./draining.ts";
 import { isServerFault, sendError } from "./error-response.ts";
 import type { Places } from "./limits.ts";
+import { createPlainOnTls } from "./plain-on-tls.ts";
 import { answerAsBytes, errorOfParser } from "./malformed.ts";
 import type { Pace } from "./pace.ts";
 import { recordError, type RequestLog } from "./request-log.ts";
@@ -304,7 +305,9 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   const lingering = (socket: Socket): void => {
     socket.setTimeout(LINGER_MS, () => socket.destroy());
   };
+  const plainOnTls = options.keyPair === undefined ? undefined : createPlainOnTls(server, lingering);
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (plainOnTls?.answers(error, socket) === true) return;
     const response = connections.newestOf(socket)?.response;
     if (error.code === "ECONNRESET" || !socket.writable) {
       socket.destroy();

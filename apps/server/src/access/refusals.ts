@@ -1,0 +1,59 @@
+// What a refusal says to the person who reads it. docker shows a text only where it differs from the specification's own, and then nothing else;
+// so each says what is wrong and who can help. Texts depend on the caller, and on what he may see: never on what must not be told. Pure.
+// Not here: when something is refused (authenticate.ts, authorize.ts).
+import { RegistryError } from "@berth/oci/errors";
+import { projectOf, type RepositoryName } from "@berth/oci/reference";
+import type { Account } from "./account-store.ts";
+import type { Action, Caller } from "./caller.ts";
+import { scopeOf, UnauthorizedError } from "./challenge.ts";
+
+/** The same for an unknown name, a wrong password and a disabled user. */
+export const WRONG_PASSWORD = "the user name or the password is wrong, or the user is disabled";
+/** The same for an unknown name and a wrong secret. */
+export const WRONG_ROBOT_SECRET = "the robot's name or its secret is wrong";
+/** For credentials without a form that any could have. */
+export const NO_CREDENTIALS = "the Authorization header holds no name and password";
+/** For tokens of which nothing more can be said. */
+export const INVALID_TOKEN =
+  "the token does not count: it has ended, is not of this registry, or its account has changed since; log in again";
+
+const WORDS: Readonly<Record<Action, string>> = { pull: "pull from", push: "push to", delete: "delete from" };
+const ROLE_FOR: Readonly<Record<Action, string>> = { pull: "guest", push: "developer", delete: "maintainer" };
+
+/** For a robot whose secret was right; it may know why it is refused. */
+export function robotRefused(robot: Account): UnauthorizedError {
+  const message = robot.isDisabled
+    ? `the robot ${robot.name} is disabled: who keeps it can enable it again`
+    : `the time of the robot ${robot.name} was over at ${robot.expiresAt?.toISOString()}: who keeps it can set another`;
+  return new UnauthorizedError({ message });
+}
+
+/** For who is nobody in particular: without credentials, or with a token that was given without any. */
+export function notLoggedIn(caller: Caller, action: Action, repository: RepositoryName): UnauthorizedError {
+  const message = `no credentials came that let anybody ${WORDS[action]} ${repository}: log in; if you are, a proxy on the way removes the Authorization header`;
+  const scope = scopeOf(action, repository);
+  return new UnauthorizedError(caller.access === undefined ? { scope, message } : { scope, message, reason: "insufficient_scope" });
+}
+
+/** For an account without the right. `sees`: it may pull there, so that it may know that the repository's project exists. */
+export function rightMissing(account: Account, action: Action, repository: RepositoryName, sees: boolean): RegistryError {
+  const detail = { name: repository };
+  const does = WORDS[action];
+  const help =
+    account.kind === "robot"
+      ? "who keeps the robot can change its scopes"
+      : sees
+        ? `an owner of the project ${projectOf(repository)} can give the role ${ROLE_FOR[action]}`
+        : `if there is one, an owner of its project can give the role ${ROLE_FOR[action]}`;
+  const what = sees
+    ? `${account.name} may not ${does} ${repository}`
+    : `${repository} does not exist, or ${account.name} may not ${does} it`;
+  return new RegistryError(action === "pull" ? "NAME_UNKNOWN" : "DENIED", { message: `${what}; ${help}`, detail });
+}
+
+/** For an administrator, who lacks nothing but a project. */
+export function projectMissing(action: Action, repository: RepositoryName): RegistryError {
+  const name = projectOf(repository);
+  const create = action === "push" ? `; create it first: POST /api/v1/projects {"name":"${name}"}` : "";
+  return new RegistryError("NAME_UNKNOWN", { message: `project ${name} does not exist${create}`, detail: { name: repository } });
+}
