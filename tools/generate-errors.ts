@@ -17,8 +17,9 @@ export const ADVICE: Readonly<Record<string, string>> = {
   NAME_INVALID: "Use lower case letters, digits, and single `.`, `_`, `-` or `/` between them, 255 characters at most.",
   NAME_UNKNOWN: "Check the repository's name. One that you may not read looks the same as one that does not exist.",
   SIZE_INVALID: "The body's length is not what Content-Length or the manifest says. Push again.",
-  UNAUTHORIZED: "Log in again: the name, password or token is wrong, missing or expired.",
-  DENIED: "Ask a project owner for the role that this needs, or use another account.",
+  UNAUTHORIZED:
+    "Do what the message says: log in with the right name and password, or see to the robot. Where no credentials came although you are logged in, a proxy removes the Authorization header.",
+  DENIED: "Ask an owner of the project for the role that the message names, or use another account. Clients do not try again.",
   UNSUPPORTED: "The registry does not do this for this resource; `detail` says why.",
   CROSS_SITE_REFUSED:
     "Use the console at its own address. If you do, a proxy in front hides that address: pass the Host header on with its port, name the proxy in `http.trustedProxies`, or set `http.publicUrl`.",

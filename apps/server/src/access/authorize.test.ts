@@ -148,7 +148,7 @@ forEachDatabase("authorize", (create) => {
     assert.ok(error instanceof UnauthorizedError);
     assert.equal(
       challenge({ realm: 'https://r/"token', service: "r" }, error),
-      'Bearer realm="https://r/\\"token",service="r",scope="repository:own/app:pull,push",error="insufficient_scope"',
+      'Bearer realm="https://r/\\"token",service="r",scope="repository:own/app:pull,push",error="insufficient_scope",error_description="insufficient scope"',
     );
     assert.equal(challenge({ realm: "https://r/token", service: "r" }), 'Bearer realm="https://r/token",service="r"');
   });

@@ -69,7 +69,9 @@ export function challenge(settings: ChallengeSettings, error?: unknown): string 
   let header = beginOf(settings);
   if (error instanceof UnauthorizedError) {
     if (error.scope !== undefined) header += `,scope="${quote(error.scope)}"`;
-    if (error.reason !== undefined) header += `,error="${error.reason}"`;
+    // docker shows the description of a token's refusal, and no text of the body.
+    if (error.reason !== undefined)
+      header += `,error="${error.reason}",error_description="${error.message.replace(/[^\x20-\x7e]/g, "").replaceAll(/["\\]/g, "'")}"`;
   }
   return header;
 }

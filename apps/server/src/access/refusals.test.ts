@@ -16,6 +16,7 @@ import {
   TEST_PASSWORD,
 } from "./access.testing.ts";
 import type { Action, Caller } from "./caller.ts";
+import { challenge } from "./challenge.ts";
 import { generateRobotSecret } from "./secrets.ts";
 
 /** Texts of the specification, which docker does not show. */
@@ -114,6 +115,14 @@ forEachDatabase("refusals", (create) => {
     const { token } = await access.tokens.issueToken(anonymous, ["repository:own/app:push"]);
     const nobody = await access.authenticator.authenticate(`Bearer ${token}`, TEST_ADDRESS);
     assert.match(await asks(nobody, "push", "own/app"), /^UNAUTHORIZED no credentials came/);
+    // docker takes it from there.
+    const refused: unknown = await (async () => access.authorizer.authorize(nobody, "push", parseRepositoryName("own/app")))().catch(
+      (error: unknown) => error,
+    );
+    assert.match(
+      challenge({ realm: "http://x/token", service: "berth" }, refused),
+      /,error="insufficient_scope",error_description="no credentials came that let anybody push to own\/app: log in; [^"]+"$/,
+    );
     assert.match(
       await said(() => access.authenticator.authenticate("Bearer x.y.z", TEST_ADDRESS)),
       /^UNAUTHORIZED the token does not count/,
