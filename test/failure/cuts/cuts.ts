@@ -177,6 +177,15 @@ export const CUTS: readonly Cut[] = [
     name: "is gone on with after a failure at any batch",
   },
   {
+    invariant: 10,
+    what: "a backup that was changed in its place is not restored",
+    file: `${SERVER}/features/backup/restore.ts`,
+    from: "  checkSignature(parts, opened);\n  // First of all",
+    to: "  // First of all",
+    test: `${SERVER}/features/backup/signature.test.ts`,
+    name: "is refused when a word of it was changed",
+  },
+  {
     invariant: 3,
     what: "the collector waits for a lease's end",
     file: `${SERVER}/content/garbage.ts`,

@@ -20,8 +20,9 @@ Roles
   backup prune PLACE [--keep N] [--keep-days N] [--dry-run] [--yes]
                           forget all snapshots but the newest N and those of the last N days, and the bytes that only they needed; asks
                           on a terminal, and wants --yes elsewhere
-  restore PLACE [--at TIME | --snapshot NAME] [--check] [--new-key]
-                          restore a backup into an empty database and store, or only read it and verify every byte (--check)
+  restore PLACE [--at TIME | --snapshot NAME] [--check] [--new-key] [--signed | --unsigned]
+                          restore a backup into an empty database and store, or only read it and verify every byte (--check); --signed
+                          refuses a backup without a signature, --unsigned takes one whose signature does not fit
   doctor [--deep] [--repair] [--rate SIZE] [--from ID]
                           compare database and store; --deep reads every byte, SIZE a second at most; --repair puts right what is safe
   store adopt [--replace ID] [--yes]
@@ -54,6 +55,8 @@ const OPTIONS = {
   "keep-days": { type: "string" },
   check: { type: "boolean" },
   "new-key": { type: "boolean" },
+  signed: { type: "boolean" },
+  unsigned: { type: "boolean" },
   deep: { type: "boolean" },
   repair: { type: "boolean" },
   rate: { type: "string" },
@@ -77,7 +80,7 @@ const ROLES = {
   backup: ["json"],
   "backup list": ["json"],
   "backup prune": ["keep", "keep-days", "dry-run", "yes", "json"],
-  restore: ["at", "snapshot", "check", "new-key", "json"],
+  restore: ["at", "snapshot", "check", "new-key", "signed", "unsigned", "json"],
   doctor: ["deep", "repair", "rate", "from", "json"],
   "store adopt": ["replace", "yes"],
   "account reset": ["admin"],

@@ -62,7 +62,14 @@ export async function runMaintenance(config: Config, role: RoleName, place: stri
       return runBackupPrune(common, place, { keep, keepDays: options["keep-days"], isDryRun: options["dry-run"] === true, agree });
     }
     if (role === "restore")
-      return runRestore(common, place, { snapshot, at, isCheck: options.check === true, withNewKey: options["new-key"] === true });
+      return runRestore(common, place, {
+        snapshot,
+        at,
+        isCheck: options.check === true,
+        withNewKey: options["new-key"] === true,
+        isSigned: options.signed === true,
+        isUnsigned: options.unsigned === true,
+      });
     return runDoctor(
       { ...common, times: leaseTimes(config) },
       { deep: options.deep === true, repair: options.repair === true, rate: options.rate ?? "100MiB", from: options.from ?? "0" },

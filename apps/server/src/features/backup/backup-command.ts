@@ -17,20 +17,21 @@ import { StartupError } from "../../platform/startup-error.ts";
 import { takeBackup } from "./backup.ts";
 import { openPlace, parsePlace, type BackupPlace } from "./backup-place.ts";
 import { pruneBackups, type PruneProgress } from "./prune.ts";
+import { stateOfSignature, type SignatureState } from "./signature.ts";
 import { checkBackup, listSnapshots, readSnapshot, restoreBackup, type RestoreProgress, type RestoreResult } from "./restore.ts";
 
 /** What every command of a place is given. */
 export interface PlaceParts {
   readonly config: Config;
   readonly report: Report;
+  /** The master key's file in the data directory. */
+  readonly keyFile: string;
 }
 
 /** What the commands are given: how to open what the configuration names, and where to tell things. */
 export interface CommandParts extends PlaceParts {
   readonly logger: Logger;
   readonly program: string;
-  /** The master key's file in the data directory. */
-  readonly keyFile: string;
   openDatabase(config: Config, logger: Logger): Promise<Database>;
   openReader(config: Config, logger: Logger): Promise<DatabaseReader>;
   openStore(config: Config): Promise<BlobStore>;
@@ -52,6 +53,12 @@ async function refuseStoreAsPlace(place: BackupPlace): Promise<void> {
   throw new StartupError(`${place.shown} is the blob store of a registry, and no place for backups`);
 }
 
+/** The secret key, where it is known here. */
+async function findKey({ config, keyFile }: PlaceParts): Promise<Uint8Array | undefined> {
+  const { secretKey } = config.auth;
+  return secretKey === undefined ? findMasterKey(join(config.data, keyFile)) : parseMasterKey(secretKey);
+}
+
 /** Takes a backup; false where the registry has lost blobs. Errors: `StartupError` and those of `takeBackup`. */
 export async function runBackup(parts: CommandParts, placeText: string): Promise<boolean> {
   const { config, logger, report } = parts;
@@ -67,8 +74,7 @@ export async function runBackup(parts: CommandParts, placeText: string): Promise
     place: place.it,
     clock: systemClock,
     program: parts.program,
-    masterKey:
-      config.auth.secretKey === undefined ? await findMasterKey(join(config.data, parts.keyFile)) : parseMasterKey(config.auth.secretKey),
+    masterKey: await findKey(parts),
     parallel: PARALLEL_COPIES,
     onProgress: (state) =>
       report.progress(
@@ -85,14 +91,28 @@ export async function runBackup(parts: CommandParts, placeText: string): Promise
       `of which ${result.copiedBlobs} (${shownBytes(result.copiedBytes)}) were new; ${result.lostBlobs.length} lost. ` +
       "The secret key is not part of it: keep that elsewhere.",
   );
+  if (!result.isSigned) {
+    report.line("warning", { snapshot: result.snapshot }, `snapshot ${result.snapshot} is not signed: the secret key is not known here`);
+  }
   return result.lostBlobs.length === 0;
 }
 
+const SIGNATURES: Readonly<Record<SignatureState, string>> = {
+  good: "signed",
+  absent: "not signed",
+  wrong: "ITS SIGNATURE DOES NOT FIT",
+  unknown: "signed with a key that is not known here",
+};
+
 /** Lists the snapshots of a place. */
-export async function runBackupList({ config, report }: PlaceParts, placeText: string): Promise<boolean> {
+export async function runBackupList(parts: PlaceParts, placeText: string): Promise<boolean> {
+  const { config, report } = parts;
+  const masterKey = await findKey(parts);
   await using place = disposable(await openPlaceOf(config, placeText));
   for (const name of await listSnapshots(place.it)) {
-    const { manifest } = await readSnapshot(place.it, name);
+    const opened = await readSnapshot(place.it, name);
+    const { manifest } = opened;
+    const signature = stateOfSignature(opened, masterKey);
     const { takenAt, program, migrationVersion, blobs, lostBlobs } = manifest;
     const shown = {
       snapshot: name,
@@ -102,11 +122,12 @@ export async function runBackupList({ config, report }: PlaceParts, placeText: s
       blobs: blobs.count,
       blobBytes: blobs.sizeBytes,
       lost: lostBlobs.length,
+      signature,
     };
     report.line(
       "snapshot",
       shown,
-      `${name}  taken at ${takenAt} by ${program}, database version ${migrationVersion}: ${blobs.count} blobs (${shownBytes(blobs.sizeBytes)}), ${lostBlobs.length} lost`,
+      `${name}  taken at ${takenAt} by ${program}, database version ${migrationVersion}: ${blobs.count} blobs (${shownBytes(blobs.sizeBytes)}), ${lostBlobs.length} lost; ${SIGNATURES[signature]}`,
     );
   }
   return true;
@@ -176,15 +197,22 @@ export async function runRestore(
     readonly at: string | undefined;
     readonly isCheck: boolean;
     readonly withNewKey: boolean;
+    /** Refuses a snapshot that is not signed. */
+    readonly isSigned: boolean;
+    /** Takes a snapshot whatever its signature. */
+    readonly isUnsigned: boolean;
   },
 ): Promise<boolean> {
   const { config, logger, report } = parts;
   if (options.snapshot !== undefined && options.at !== undefined) throw new StartupError("say either --snapshot or --at");
+  if (options.isSigned && options.isUnsigned) throw new StartupError("say either --signed or --unsigned");
   await using place = disposable(await openPlaceOf(config, placeText));
   const common = {
     place: place.it,
     snapshot: options.snapshot,
     at: options.at === undefined ? undefined : momentOf(options.at),
+    signature: options.isUnsigned ? ("ignored" as const) : options.isSigned ? ("required" as const) : ("known" as const),
+    onWarning: (text: string) => report.line("warning", {}, `warning: ${text}`),
     parallel: PARALLEL_COPIES,
     onProgress: (state: RestoreProgress) =>
       report.progress("progress", state, () => `${state.phase}: ${state.done} of ${state.total}, ${shownBytes(state.bytes)}`),
@@ -199,7 +227,7 @@ export async function runRestore(
     );
     return result.damagedCount === 0;
   };
-  if (options.isCheck) return tell(await checkBackup(common), "verified");
+  if (options.isCheck) return tell(await checkBackup({ ...common, masterKey: await findKey(parts) }), "verified");
   const directory = await openDataDirectory(config.data);
   try {
     const { secretKey } = config.auth;

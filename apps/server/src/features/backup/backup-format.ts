@@ -113,14 +113,17 @@ export function isBackupFile(name: string): boolean {
   return digestOfBlob(name) !== undefined || (folder === "snapshots" && SNAPSHOT_NAME.test(snapshot));
 }
 
-/** The manifest's file: the manifest and the digest of its text, so that a damaged one is known. */
-export function encodeManifest(manifest: SnapshotManifest): Buffer {
-  return Buffer.from(`${JSON.stringify({ manifest, digest: digestOfManifest(manifest) }, null, 1)}\n`);
+/** The manifest's file: the manifest, the digest of its text, so that a damaged one is known, and its signature (signature.ts), where it has one. */
+export function encodeManifest(manifest: SnapshotManifest, signature: string | undefined): Buffer {
+  return Buffer.from(`${JSON.stringify({ manifest, digest: digestOfManifest(manifest), signature }, null, 1)}\n`);
 }
 
-/** Reads a manifest's file. Errors: `StartupError` where it is damaged or of a newer program. */
-export function decodeManifest(text: string, name: string): SnapshotManifest {
-  let file: { manifest?: SnapshotManifest; digest?: string };
+/** Reads a manifest's file; whether the signature fits is not looked at. Errors: `StartupError` where it is damaged or of a newer program. */
+export function decodeManifest(
+  text: string,
+  name: string,
+): { readonly manifest: SnapshotManifest; readonly signature: string | undefined } {
+  let file: { manifest?: SnapshotManifest; digest?: string; signature?: unknown };
   try {
     file = JSON.parse(text) as typeof file;
   } catch (cause) {
@@ -138,7 +141,9 @@ export function decodeManifest(text: string, name: string): SnapshotManifest {
     // It becomes part of a file's name.
     if (!/^[a-z][a-z0-9_]{0,62}$/.test(table.name) || !isDigest(table.digest)) throw new StartupError(`${name} is not one of Berth's`);
   }
-  return manifest;
+  // What is there and no text fits nothing.
+  const { signature } = file;
+  return { manifest, signature: signature === undefined || typeof signature === "string" ? signature : "" };
 }
 
 // JSON.parse keeps the order of properties, so the text is the same again.

@@ -14,7 +14,7 @@ import { systemClock } from "../../platform/clock.ts";
 import { createSqliteForTest, forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { LATEST_MIGRATION, migrate } from "../../platform/database/migrate.ts";
 import { StartupError } from "../../platform/startup-error.ts";
-import { backUp, createFolder, createSite, dumpOf, grantsOf, restoreTo, TEST_KEY, type TestSite } from "./backup.testing.ts";
+import { backUp, createFolder, createSite, dumpOf, grantsOf, restoreTo, TEST_KEY, TRUSTED, type TestSite } from "./backup.testing.ts";
 import { openDirectoryPlace } from "./directory-place.ts";
 import { checkBackup, listSnapshots } from "./restore.ts";
 import { refuseHalfRestored } from "./restore-store.ts";
@@ -45,7 +45,7 @@ forEachDatabase("backup", (create) => {
   }
   const emptySite = (make = create): Promise<TestSite> => site(() => make({ migrated: false }));
   const check = (path: string) =>
-    checkBackup({ place: openDirectoryPlace(path), snapshot: undefined, parallel: 4, onProgress: () => undefined });
+    checkBackup({ ...TRUSTED, place: openDirectoryPlace(path), snapshot: undefined, parallel: 4, onProgress: () => undefined });
 
   /** Puts images of several kinds into a registry, with what their deletion leaves, and uploads under way. */
   async function fill(source: TestSite, count = 12): Promise<TestBlob[]> {
@@ -311,7 +311,7 @@ forEachDatabase("backup", (create) => {
     }
     await backUp(source, place);
     for (const snapshot of await listSnapshots(place)) {
-      const { damagedCount, knownDamaged } = await checkBackup({ place, snapshot, parallel: 4, onProgress: () => undefined });
+      const { damagedCount, knownDamaged } = await checkBackup({ ...TRUSTED, place, snapshot, parallel: 4, onProgress: () => undefined });
       assert.deepEqual([damagedCount, knownDamaged], [0, 0], snapshot);
     }
     const target = await emptySite();
@@ -338,7 +338,7 @@ forEachDatabase("backup", (create) => {
     await assert.rejects(restoreTo(target, place), says(/store is not empty/));
     await target.store.delete([key]);
     await assert.rejects(restoreTo(target, place, { masterKey: Buffer.alloc(32, 8) }), says(/another|encrypted with the key/));
-    await restoreTo(target, place, { masterKey: Buffer.alloc(32, 8), withNewKey: true });
+    await restoreTo(target, place, { masterKey: Buffer.alloc(32, 8), withNewKey: true, signature: "ignored", onWarning: () => undefined });
     assert.deepEqual(await dumpOf(target.test.database), dump);
 
     const newer = openDirectoryPlace(newPath());
@@ -439,7 +439,7 @@ forEachDatabase("backup", (create) => {
       ].entries()) {
         await writeFile(join(tables, name), damage);
         await assert.rejects(
-          checkBackup({ place, snapshot, parallel: 2, onProgress: () => undefined }),
+          checkBackup({ ...TRUSTED, place, snapshot, parallel: 2, onProgress: () => undefined }),
           (error) => error instanceof StartupError || (error instanceof RegistryError && error.code === "BLOB_DAMAGED"),
           name,
         );
@@ -457,7 +457,10 @@ forEachDatabase("backup", (create) => {
       manifest,
       text.replace(/"rows": (\d+)/, (_, rows: string) => `"rows": ${Number(rows) + 1}`),
     );
-    await assert.rejects(checkBackup({ place, snapshot, parallel: 2, onProgress: () => undefined }), says(/digest does not fit/));
+    await assert.rejects(
+      checkBackup({ ...TRUSTED, place, snapshot, parallel: 2, onProgress: () => undefined }),
+      says(/digest does not fit/),
+    );
   });
 
   it("leaves nothing that looks complete when the place fails at any step", async () => {

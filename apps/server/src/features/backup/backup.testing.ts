@@ -14,10 +14,19 @@ import { listPages, listTables } from "../../platform/database/tables.ts";
 import { takeBackup, type BackupParts, type BackupResult } from "./backup.ts";
 import { LEFT_OUT } from "./backup-format.ts";
 import type { BackupPlace } from "./backup-place.ts";
-import { restoreBackup, type RestoreParts, type RestoreResult } from "./restore.ts";
+import { restoreBackup, type CheckParts, type RestoreParts, type RestoreResult } from "./restore.ts";
 
 /** The master key of tests. */
 export const TEST_KEY = Buffer.alloc(32, 7);
+
+/** How tests read backups: signed with that key, or they fail. */
+export const TRUSTED: Pick<CheckParts, "masterKey" | "signature" | "onWarning"> = {
+  masterKey: TEST_KEY,
+  signature: "known",
+  onWarning: (text) => {
+    throw new Error(text);
+  },
+};
 
 /** A registry's content layer with its database and store. */
 export interface TestSite {
@@ -80,6 +89,7 @@ export function restoreTo(site: TestSite, place: BackupPlace, changes: Partial<R
     store: site.store,
     clock: site.clock,
     inlineMaxBytes: TEST_INLINE_MAX_BYTES,
+    ...TRUSTED,
     masterKey: TEST_KEY,
     withNewKey: false,
     parallel: 4,

@@ -24,6 +24,7 @@ import {
 } from "./backup-format.ts";
 import type { BackupPlace } from "./backup-place.ts";
 import { isDamage, readBlobEntries, verified, type BlobEntry } from "./blob-entries.ts";
+import { signSnapshot } from "./signature.ts";
 import { verifyTableFiles, writeTableFile } from "./table-files.ts";
 import { takeTurn, type Turn } from "./turns.ts";
 
@@ -45,7 +46,7 @@ export interface BackupParts {
   readonly clock: Clock;
   /** This program's name and version, for the manifest. */
   readonly program: string;
-  /** Undefined where it is not known here; a restore can then not check that it has the right one. */
+  /** Signs the snapshot. Undefined where it is not known here; a restore can then not check that it has the right one, nor who wrote it. */
   readonly masterKey: Uint8Array | undefined;
   /** Blobs that are copied at a time. */
   readonly parallel: number;
@@ -61,6 +62,8 @@ export interface BackupResult {
   readonly blobBytes: number;
   readonly copiedBlobs: number;
   readonly copiedBytes: number;
+  /** Whether the secret key was known here, and the manifest is signed with it. */
+  readonly isSigned: boolean;
   /** How long the database kept its snapshot. */
   readonly snapshotMs: number;
   /** Snapshots taken until one was whole. */
@@ -236,16 +239,29 @@ async function takeBackupInTurn(parts: BackupParts, turn: Turn): Promise<BackupR
         blobs: { count: blobs, sizeBytes: blobBytes },
         lostBlobs,
       };
+      const signature = parts.masterKey === undefined ? undefined : signSnapshot(parts.masterKey, snapshot, manifest);
       await place.sync();
       written.push(manifestName(snapshot));
       await turn.check();
-      await place.write(manifestName(snapshot), once(encodeManifest(manifest)));
+      await place.write(manifestName(snapshot), once(encodeManifest(manifest, signature)));
       // Whoever pruned between the two looks has not seen this snapshot.
       await turn.check();
       await place.sync();
       const rows = tables.reduce((sum, table) => sum + table.rows, 0);
       const { takenAt } = manifest;
-      return { snapshot, takenAt, rows, blobs, blobBytes, copiedBlobs, copiedBytes, snapshotMs, knownDamaged, lostBlobs };
+      return {
+        snapshot,
+        takenAt,
+        rows,
+        blobs,
+        blobBytes,
+        copiedBlobs,
+        copiedBytes,
+        snapshotMs,
+        knownDamaged,
+        lostBlobs,
+        isSigned: signature !== undefined,
+      };
     } catch (error) {
       // Without a manifest, which goes first, they are of no use; where they cannot be removed either, they only take room.
       await place.delete(written.toReversed()).catch(() => undefined);

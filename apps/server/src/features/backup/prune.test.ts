@@ -12,7 +12,7 @@ import { S3_DIALECTS } from "../../content/blobs/s3-dialects.ts";
 import { readS3TestSettings, TEST_PART_BYTES } from "../../content/blobs/s3.testing.ts";
 import { blobOf, putOf, upload } from "../../content/content.testing.ts";
 import { createSqliteForTest } from "../../platform/database/databases.testing.ts";
-import { backUp, createFolder, createSite, dumpOf, grantsOf, restoreTo, type TestSite } from "./backup.testing.ts";
+import { backUp, createFolder, createSite, dumpOf, grantsOf, restoreTo, type TestSite, TRUSTED } from "./backup.testing.ts";
 import { blobName, manifestName, snapshotNameOf, tableName } from "./backup-format.ts";
 import { openPlace, type BackupPlace, type PlaceAddress } from "./backup-place.ts";
 import { keptOf, pruneBackups, type KeepRule } from "./prune.ts";
@@ -51,7 +51,7 @@ const prune = (place: BackupPlace, keep: KeepRule, isDryRun = false) =>
 
 async function assertWhole(place: BackupPlace, snapshots: readonly string[]): Promise<void> {
   for (const snapshot of snapshots) {
-    const { damagedCount } = await checkBackup({ place, snapshot, parallel: 4, onProgress: () => undefined });
+    const { damagedCount } = await checkBackup({ ...TRUSTED, place, snapshot, parallel: 4, onProgress: () => undefined });
     assert.equal(damagedCount, 0, snapshot);
   }
 }
@@ -129,15 +129,17 @@ function describePruning(kind: string, { newPlace, leaveUnfinished, manyFiles, e
       }
       // The moment in between belongs to the older of the two.
       const at = new Date(
-        Date.parse((await checkBackup({ place, snapshot: taken[4]!.snapshot, parallel: 4, onProgress: () => undefined })).takenAt) - 1,
+        Date.parse(
+          (await checkBackup({ ...TRUSTED, place, snapshot: taken[4]!.snapshot, parallel: 4, onProgress: () => undefined })).takenAt,
+        ) - 1,
       );
       assert.equal(
-        (await checkBackup({ place, snapshot: undefined, at, parallel: 4, onProgress: () => undefined })).snapshot,
+        (await checkBackup({ ...TRUSTED, place, snapshot: undefined, at, parallel: 4, onProgress: () => undefined })).snapshot,
         taken[3]!.snapshot,
       );
       const early = new Date(at.getTime() - 30 * DAY_MS);
       await assert.rejects(
-        checkBackup({ place, snapshot: undefined, at: early, parallel: 4, onProgress: () => undefined }),
+        checkBackup({ ...TRUSTED, place, snapshot: undefined, at: early, parallel: 4, onProgress: () => undefined }),
         /the oldest is/,
       );
       // What follows copies what is not there any more, and nothing else.

@@ -40,7 +40,7 @@ const dropFillings = statement<Record<never, never>>()("restore.dropFillings", (
   db.deleteFrom("job_lease").where("name", ">=", FILLING).where("name", "<", "restore!"),
 );
 
-const findBlob = statement<{ id: number }>()("restore.findBlob", (db, p) => db.selectFrom("blob").select("id").where("id", "=", p.id));
+const findBlob = statement<{ id: number }>()("restore.findBlob", (db, p) => db.selectFrom("blob").select("digest").where("id", "=", p.id));
 
 const listBoundKeys = statement<{ keys: string[] }>()("restore.listBoundKeys", (db, p, tools) =>
   db
@@ -85,9 +85,13 @@ export async function noteFilling(tx: Executor, table: string, { rows, digest }:
   await tx.run(putFilling, { name: `${FILLING}${table}`, digest, rows }, 1);
 }
 
-/** Whether a blob's row was restored already. */
-export async function hasBlob(executor: Executor, id: number): Promise<boolean> {
-  return (await executor.first(findBlob, { id })) !== undefined;
+/** Whether a blob's row was restored already. Errors: `StartupError` where another blob's was under its id. */
+export async function hasBlob(executor: Executor, { id, digest }: { readonly id: number; readonly digest: string }): Promise<boolean> {
+  const row = await executor.first(findBlob, { id });
+  if (row === undefined || row.digest === digest) return row !== undefined;
+  throw new StartupError(
+    `blob ${id} is in as ${row.digest}, and ${digest} in the backup, which read otherwise then: empty database and store, and restore again`,
+  );
 }
 
 /** Those of the keys that some blob has. */

@@ -26,6 +26,7 @@ import type { BackupPlace } from "./backup-place.ts";
 import { columnAt, isDamage, readBlobEntries, tableFileOf, verified, type BlobEntry } from "./blob-entries.ts";
 import { findFilledTable, findRestoreMark, hasBlob, listBound, putRestoreMark } from "./restore-store.ts";
 import { checkColumns, INSERT_BYTES, restoreTables } from "./restore-tables.ts";
+import { judgeSignature, type SignatureRule, type SignedSnapshot } from "./signature.ts";
 import { readTableFile, verifyTableFiles } from "./table-files.ts";
 
 /** How far it is. */
@@ -44,6 +45,11 @@ export interface CheckParts {
   readonly snapshot: string | undefined;
   /** The newest of those taken until then. */
   readonly at?: Date | undefined;
+  /** What the signature is checked with; undefined where it is not known. */
+  readonly masterKey: Uint8Array | undefined;
+  readonly signature: SignatureRule;
+  /** Called with what should be said of a signature that is not good and is let pass. */
+  readonly onWarning: (text: string) => void;
   readonly parallel: number;
   readonly onProgress: (progress: RestoreProgress) => void;
 }
@@ -92,9 +98,7 @@ export async function listSnapshots(place: BackupPlace): Promise<string[]> {
 }
 
 /** A snapshot's name, its manifest and what tells it from others. */
-export interface OpenedSnapshot {
-  readonly snapshot: string;
-  readonly manifest: SnapshotManifest;
+export interface OpenedSnapshot extends SignedSnapshot {
   /** Tells this snapshot from one of another place that was taken in the same millisecond. */
   readonly mark: string;
 }
@@ -122,7 +126,13 @@ export async function readSnapshot(place: BackupPlace, snapshot: string): Promis
   for await (const piece of place.read(name, sizeBytes)) pieces.push(Buffer.from(piece));
   const text = Buffer.concat(pieces);
   const digest = createHash("sha256").update(text).digest("hex");
-  return { snapshot, manifest: decodeManifest(text.toString("utf8"), name), mark: `${snapshot} ${digest.slice(0, 16)}` };
+  return { snapshot, ...decodeManifest(text.toString("utf8"), name), mark: `${snapshot} ${digest.slice(0, 16)}` };
+}
+
+/** Errors: `StartupError` where the signature does not allow a snapshot to be used. */
+function checkSignature(parts: CheckParts, opened: OpenedSnapshot): void {
+  const warning = judgeSignature(opened, parts.masterKey, parts.signature);
+  if (warning !== undefined) parts.onWarning(warning);
 }
 
 /** The bytes of a blob, verified as they pass, or undefined where the snapshot says that it never had them. */
@@ -154,7 +164,9 @@ function createTally(manifest: SnapshotManifest) {
 /** Reads a whole snapshot and verifies every byte of it, as a restore would, without restoring it. Errors: `StartupError`. */
 export async function checkBackup(parts: CheckParts): Promise<RestoreResult> {
   const { place, onProgress } = parts;
-  const { snapshot, manifest } = await openSnapshot(place, parts.snapshot, parts.at);
+  const opened = await openSnapshot(place, parts.snapshot, parts.at);
+  const { snapshot, manifest } = opened;
+  checkSignature(parts, opened);
   await verifyTableFiles(place, snapshot, manifest.tables);
   const tally = createTally(manifest);
   const total = manifest.blobs.count;
@@ -183,7 +195,11 @@ export async function checkBackup(parts: CheckParts): Promise<RestoreResult> {
 /** Restores a snapshot. May be called again with the same one after it was cut off. Errors: `StartupError`, UNAVAILABLE, STORAGE_FULL. */
 export async function restoreBackup(parts: RestoreParts): Promise<RestoreResult> {
   const { place, database, store, clock } = parts;
-  const { snapshot, manifest, mark } = await openSnapshot(place, parts.snapshot, parts.at);
+  const opened = await openSnapshot(place, parts.snapshot, parts.at);
+  const { snapshot, manifest, mark } = opened;
+  // Another key first: that says what is to be done.
+  checkKey(parts, manifest);
+  checkSignature(parts, opened);
   // First of all: rows of blobs come to stand one by one, and what a damaged file says must never be among them.
   await verifyTableFiles(place, snapshot, manifest.tables);
   const isResumed = await prepareTarget(parts, manifest, mark);
@@ -205,6 +221,18 @@ export async function restoreBackup(parts: RestoreParts): Promise<RestoreResult>
   };
 }
 
+/** Errors: `StartupError` where the backup's secrets are of another key, and nobody said that it is lost. */
+function checkKey(parts: RestoreParts, manifest: SnapshotManifest): void {
+  const fingerprint = fingerprintOf(parts.masterKey);
+  if (manifest.keyFingerprint !== undefined && manifest.keyFingerprint !== fingerprint && !parts.withNewKey) {
+    throw new StartupError(
+      `the backup's secrets are encrypted with the key of fingerprint ${manifest.keyFingerprint}, and this server's has ${fingerprint}: ` +
+        "set auth.secretKey to the old key, or put its file `secret-key` into the data directory. " +
+        "If it is lost, --new-key (with --unsigned, since nobody can check the old signature) restores everything else.",
+    );
+  }
+}
+
 /** Checks that the target may be filled from this snapshot, and marks it. Gives whether an earlier run had begun. */
 async function prepareTarget(parts: RestoreParts, manifest: SnapshotManifest, mark: string): Promise<boolean> {
   const { database, store, clock } = parts;
@@ -212,14 +240,6 @@ async function prepareTarget(parts: RestoreParts, manifest: SnapshotManifest, ma
   if (version > LATEST_MIGRATION) {
     throw new StartupError(
       `the backup is of database version ${version}, newer than this program's ${LATEST_MIGRATION}: restore it with the newer program`,
-    );
-  }
-  const fingerprint = fingerprintOf(parts.masterKey);
-  if (manifest.keyFingerprint !== undefined && manifest.keyFingerprint !== fingerprint && !parts.withNewKey) {
-    throw new StartupError(
-      `the backup's secrets are encrypted with the key of fingerprint ${manifest.keyFingerprint}, and this server's has ${fingerprint}: ` +
-        "set auth.secretKey to the old key, or put its file `secret-key` into the data directory. " +
-        "If it is lost, --new-key restores everything else.",
     );
   }
   if ((await findMigrationVersion(database)) > 0) {
@@ -347,7 +367,7 @@ async function restoreBlobs(parts: RestoreParts, snapshot: string, manifest: Sna
   }
 
   await forEachParallel(readBlobEntries(place, snapshot, manifest.tables), parts.parallel, async (entry) => {
-    if (isResumed && (await hasBlob(database, entry.id))) {
+    if (isResumed && (await hasBlob(database, entry))) {
       resumed++;
       if (entry.damagedAt === null) sizeBytes += entry.sizeBytes;
     } else await restore(entry);
