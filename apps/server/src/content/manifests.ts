@@ -372,7 +372,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           await tx.run(putChildEdges, { repositoryId, manifestId, digests: children }, PUSHED_AGAIN);
         }
         // Always in this order, so that of two pushes of the same tags none waits for the other in a ring.
-        for (const tag of tags.toSorted()) await setTag(tx, grant, repositoryId, { tag, manifestId, digest, condition, now });
+        for (const tag of tags.toSorted()) await setTag(tx, grant, repositoryId, { tag, manifestId, digest, condition, clock });
         return absent;
       }),
 
@@ -382,7 +382,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest } });
         const now = clock.now();
         const manifestId = row.id;
-        await deleteTagsOf(tx, grant, repositoryId, manifestId, now);
+        await deleteTagsOf(tx, grant, repositoryId, manifestId, clock);
         const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
         for (const dropEdges of [dropBlobEdges, dropSparse, dropChildEdges]) await tx.run(dropEdges, { manifestId }, ALL_THERE_ARE);
         await tx.run(drop, { manifestId }, 1);

@@ -211,6 +211,20 @@ forEachDatabase("a tag", (create, dialect) => {
     assert.notEqual(changes.at(-1), undefined);
   });
 
+  it("has times in its history that go with their order, whoever had to wait", async () => {
+    const held = holdAt(inside ? "tags.lock" : "begin");
+    const slow = await intercepted(held.hook);
+    const late = slow.manifests.put(push, id, imageNamed("late"));
+    await held.reached;
+    clock.advance(5_000);
+    await content.manifests.put(push, id, imageNamed("early"));
+    held.letGo();
+    await late;
+    const [newest, oldest] = await content.tags.listHistory(push, id, TAG, undefined, 2);
+    assert.equal(newest?.digest, imageNamed("late").digest);
+    assert.ok(newest.at >= oldest!.at, `${newest.at.toISOString()} follows ${oldest!.at.toISOString()}`);
+  });
+
   it("lets pushes of the same tags in different orders pass each other", async () => {
     const names = ["a", "b", "c", "d"];
     const replicas = await Promise.all([1, 2].map(async () => replicaOn(await test.open())));

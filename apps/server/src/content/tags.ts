@@ -143,7 +143,7 @@ export interface TagSet {
   readonly manifestId: number;
   readonly digest: Digest;
   readonly condition: TagCondition;
-  readonly now: number;
+  readonly clock: Clock;
 }
 
 /** Looks at a tag that others make and delete between our statements. Each further look means that somebody else has made a change. */
@@ -154,20 +154,21 @@ const MAX_LOOKS = 10;
  * entries in the history is that of commits. Errors: PRECONDITION_FAILED.
  */
 export async function setTag(tx: Executor, grant: Grant<"push">, repositoryId: number, set: TagSet): Promise<void> {
-  const { tag, manifestId, digest, condition, now } = set;
+  const { tag, manifestId, digest, condition, clock } = set;
   for (let looks = 1; ; looks++) {
     const current = await tx.first(lock, { repositoryId, tag });
     if (condition.kind !== "none") checkCondition(tag, current && (await digestNamed(tx, current.manifest_id)), condition);
     if (current?.manifest_id === manifestId) return;
     if (current !== undefined) {
-      await tx.run(update, { repositoryId, tag, manifestId, now }, 1);
+      await tx.run(update, { repositoryId, tag, manifestId, now: clock.now() }, 1);
       break;
     }
-    if ((await tx.first(insert, { repositoryId, tag, manifestId, now })) !== undefined) break;
+    if ((await tx.first(insert, { repositoryId, tag, manifestId, now: clock.now() })) !== undefined) break;
     // Another push made the tag between the two statements: what it names, and whether it is still there, is judged anew.
     if (looks === MAX_LOOKS) throw lostRace(`tag ${tag} came and went ${MAX_LOOKS} times`);
   }
-  await tx.run(record, { repositoryId, tag, digest, accountId: grant.accountId, now }, 1);
+  // The time when the tag was ours: whoever waited for it changed it later than the one that he waited for.
+  await tx.run(record, { repositoryId, tag, digest, accountId: grant.accountId, now: clock.now() }, 1);
 }
 
 /** The digest of a manifest that a locked tag names, and that therefore stays. */
@@ -178,9 +179,9 @@ async function digestNamed(tx: Executor, manifestId: number): Promise<Digest> {
 }
 
 /** Deletes a tag inside a transaction; false where there was none. */
-export async function deleteTag(tx: Executor, grant: Grant<"delete">, repositoryId: number, tag: Tag, now: number): Promise<boolean> {
+export async function deleteTag(tx: Executor, grant: Grant<"delete">, repositoryId: number, tag: Tag, clock: Clock): Promise<boolean> {
   if ((await tx.first(drop, { repositoryId, tag })) === undefined) return false;
-  await tx.run(record, { repositoryId, tag, digest: null, accountId: grant.accountId, now }, 1);
+  await tx.run(record, { repositoryId, tag, digest: null, accountId: grant.accountId, now: clock.now() }, 1);
   return true;
 }
 
@@ -190,12 +191,16 @@ export async function deleteTagsOf(
   grant: Grant<"delete">,
   repositoryId: number,
   manifestId: number,
-  now: number,
+  clock: Clock,
 ): Promise<void> {
   for (;;) {
     const gone = await tx.all(dropSomeOf, { repositoryId, manifestId });
     if (gone.length === 0) return;
-    await tx.run(recordGone, { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.accountId, now }, gone.length);
+    await tx.run(
+      recordGone,
+      { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.accountId, now: clock.now() },
+      gone.length,
+    );
   }
 }
 
@@ -214,7 +219,7 @@ export function createTags(database: Database, clock: Clock): Tags {
 
     delete(given, repositoryId, tag) {
       const work = async (tx: Executor, grant: Grant<"delete">): Promise<void> => {
-        if (!(await deleteTag(tx, grant, repositoryId, tag, clock.now()))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
+        if (!(await deleteTag(tx, grant, repositoryId, tag, clock))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
       };
       return grantedTransaction(database, given, work, ON_FULL_DISK);
     },
