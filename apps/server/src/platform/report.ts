@@ -7,6 +7,8 @@ export interface Report {
   line(event: string, values: object, text: string): void;
   /** How far it is: a line now and then, however often it is called. */
   progress(event: string, values: object, text: () => string): void;
+  /** What is amiss with the work and not with what was found; on standard error, but in JSON. */
+  warning(message: string): void;
   /** Why it ended early. */
   failure(message: string): void;
 }
@@ -37,6 +39,11 @@ export function createReport(options: { readonly json: boolean }): Report {
       else if (isTerminal) process.stderr.write(`\r\x1b[K${text()}`);
       else process.stderr.write(`${text()}\n`);
       isLineOpen = isTerminal;
+    },
+    warning(message) {
+      endLine();
+      if (options.json) process.stdout.write(`${JSON.stringify({ event: "warning", message })}\n`);
+      else process.stderr.write(`warning: ${message}\n`);
     },
     failure(message) {
       endLine();

@@ -91,9 +91,7 @@ export async function runBackup(parts: CommandParts, placeText: string): Promise
       `of which ${result.copiedBlobs} (${shownBytes(result.copiedBytes)}) were new; ${result.lostBlobs.length} lost. ` +
       "The secret key is not part of it: keep that elsewhere.",
   );
-  if (!result.isSigned) {
-    report.line("warning", { snapshot: result.snapshot }, `snapshot ${result.snapshot} is not signed: the secret key is not known here`);
-  }
+  if (!result.isSigned) report.warning(`snapshot ${result.snapshot} is not signed: the secret key is not known here`);
   return result.lostBlobs.length === 0;
 }
 
@@ -212,7 +210,7 @@ export async function runRestore(
     snapshot: options.snapshot,
     at: options.at === undefined ? undefined : momentOf(options.at),
     signature: options.isUnsigned ? ("ignored" as const) : options.isSigned ? ("required" as const) : ("known" as const),
-    onWarning: (text: string) => report.line("warning", {}, `warning: ${text}`),
+    onWarning: report.warning,
     parallel: PARALLEL_COPIES,
     onProgress: (state: RestoreProgress) =>
       report.progress("progress", state, () => `${state.phase}: ${state.done} of ${state.total}, ${shownBytes(state.bytes)}`),
