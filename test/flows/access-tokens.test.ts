@@ -1,5 +1,6 @@
 // The token flow as docker and its kin speak it: scopes, form, refusals, lock-out. Who may do what is access-matrix.test.ts.
 import assert from "node:assert/strict";
+import { NO_CREDENTIALS, WRONG_PASSWORD, WRONG_ROBOT_SECRET } from "../../apps/server/src/access/refusals.ts";
 import { after, before, describe, it } from "node:test";
 import { ADMIN_PASSWORD, startTestRegistry, type TestRegistry } from "./registry.testing.ts";
 
@@ -183,7 +184,9 @@ describe("token endpoint", () => {
       assert.equal(answer.headers.get("www-authenticate"), 'Basic realm="Berth", charset="UTF-8"', authorization);
       answers.add(`${answer.status} ${await answer.text()}`);
     }
-    assert.deepEqual([...answers], ['401 {"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}']);
+    // One text for each form of credentials, whether there is such an account or not.
+    const textOf = (message: string): string => `401 {"errors":[{"code":"UNAUTHORIZED","message":"${message}"}]}`;
+    assert.deepEqual([...answers], [WRONG_PASSWORD, WRONG_ROBOT_SECRET, NO_CREDENTIALS].map(textOf));
     const { token } = await answerOf(await get("", basic("alice", PASSWORD)));
     assert.deepEqual(await errorOf(await get("", `Bearer ${token}`)), [401, "UNAUTHORIZED"]);
     assert.deepEqual(await errorOf(await get("", "Negotiate abc")), [401, "UNAUTHORIZED"]);
