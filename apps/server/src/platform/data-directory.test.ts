@@ -42,6 +42,17 @@ it("takes the rights of others off what was there before", async (t) => {
   assert.ok(directory.madePrivate.includes(path) && directory.madePrivate.includes(join(path, "berth.db")));
 });
 
+it("says nothing of files that a private directory kept from others", async (t) => {
+  const path = await temporary(t);
+  await chmod(path, 0o700);
+  await writeFile(join(path, "berth.db"), "");
+  await chmod(join(path, "berth.db"), 0o644);
+  const directory = await openDataDirectory(path);
+  t.after(() => directory.close());
+  assert.equal((await stat(join(path, "berth.db"))).mode & 0o777, 0o600);
+  assert.deepEqual(directory.madePrivate, []);
+});
+
 it("leaves a volume to the group that it was handed over by", async (t) => {
   const path = await temporary(t);
   await writeFile(join(path, "berth.db"), "");

@@ -14,13 +14,15 @@ const MAX_FILES = 10_000;
 
 /**
  * Takes the rights of others off the directory and the files in it, and those of its group where the directory is no volume that is shared by
- * group. Gives what was changed. Errors: `StartupError` for a file that others may read and that cannot be changed.
+ * group. Gives what others could reach until now; in a directory that was private already, that is nothing. Errors:
+ * `StartupError` for a file that others may read and that cannot be changed.
  */
 export async function makePrivate(directory: string): Promise<readonly string[]> {
   // Windows has no such modes; a user's own directories are private there.
   if (process.platform === "win32") return [];
   const { mode } = await stat(directory);
   const refused = (mode & SET_GROUP) === 0 ? NOT_OWNER : OTHERS;
+  const wasOpen = (mode & refused) !== 0;
   const changed: string[] = [];
   const isDirectoryOpen = !(await tighten(directory, refused, changed));
   const files = (await readdir(directory, { withFileTypes: true })).filter((entry) => entry.isFile()).slice(0, MAX_FILES);
@@ -32,7 +34,7 @@ export async function makePrivate(directory: string): Promise<readonly string[]>
         `Other users of this machine may read ${file}, and it belongs to another user, so that this cannot be changed. Run: chmod 600 ${file} && chmod 700 ${directory}, or give both to the user that runs the server.`,
       );
   }
-  return changed;
+  return wasOpen ? changed : [];
 }
 
 /** False where others keep rights, since the path belongs to somebody else. */

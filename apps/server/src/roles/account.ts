@@ -12,13 +12,13 @@ import { resetAccount } from "../features/accounts/reset.ts";
 import { findMigrationVersion } from "../platform/database/migrate.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import type { Options } from "./command-line.ts";
-import { PASSWORD_FILE, withLog } from "./surroundings.ts";
+import { commandLog, PASSWORD_FILE, withLog } from "./surroundings.ts";
 
 /** Resets the password of a user, `admin` where none is named, and prints the new one, once. Errors: `StartupError`, UNAVAILABLE. */
 export async function runAccountReset(config: Config, name: string, options: Options): Promise<number | undefined> {
   requireDatabase(config);
   // Standard output is the password's alone, for `$(…)`.
-  return withLog(config, { ...config.log, stream: process.stderr }, async (logger) => {
+  return withLog(config, commandLog(config), async (logger) => {
     const user = name === "" ? ADMINISTRATOR_NAME : name;
     const password = generatePassword();
     const secretHash = await createPasswordHasher().hash(password);

@@ -4,12 +4,12 @@ import { withFoundation } from "../compose/foundation.ts";
 import { openReader, requireDatabase } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
 import { maintain } from "./maintain.ts";
-import { withSurroundings } from "./surroundings.ts";
+import { commandLog, withSurroundings } from "./surroundings.ts";
 
 /** Runs one round and prints what it did. */
 export async function runCollection(config: Config): Promise<number | undefined> {
   requireDatabase(config);
-  return withSurroundings(config, async (surroundings) => {
+  return withSurroundings(config, commandLog(config), async (surroundings) => {
     await withFoundation(surroundings, async (foundation) => {
       process.stdout.write(`${JSON.stringify(await composeCollector(surroundings, foundation).runOnce())}\n`);
     });

@@ -41,7 +41,7 @@ function stopSignal(): Promise<NodeJS.Signals> {
 
 /** Answers clients, and does the background work as well unless `jobs` is false. */
 export function serve(config: Config, jobs: boolean): Promise<number | undefined> {
-  return withSurroundings(config, async (surroundings, directory) => {
+  return withSurroundings(config, config.log, async (surroundings, directory) => {
     const { logger } = surroundings;
     const stopped = stopSignal();
     const passwordFile = join(directory.path, PASSWORD_FILE);
@@ -102,7 +102,7 @@ export async function work(config: Config): Promise<number | undefined> {
       "`work` shares the background work of many replicas and needs PostgreSQL: set database.url. With the embedded database, `serve` does it.",
     );
   }
-  return withSurroundings(config, async (surroundings) => {
+  return withSurroundings(config, config.log, async (surroundings) => {
     const stopped = stopSignal();
     await withFoundation(surroundings, async (foundation) => {
       const collector = composeCollector(surroundings, foundation);

@@ -35,14 +35,20 @@ export async function withLog<T>(
   }
 }
 
+/** The log of a command: beside standard output, which is for what the command tells. */
+export function commandLog(config: Config): LogOptions {
+  return { ...config.log, stream: process.stderr };
+}
+
 /** Opens what a role that works on the registry needs, plays it, and closes in the opposite order. */
 export async function withSurroundings<T>(
   config: Config,
+  logOptions: LogOptions,
   play: (surroundings: Surroundings, directory: DataDirectory) => Promise<T>,
 ): Promise<T> {
   const directory = await openDataDirectory(config.data);
   try {
-    return await withLog(config, config.log, async (logger, tracing) => {
+    return await withLog(config, logOptions, async (logger, tracing) => {
       if (directory.madePrivate.length > 0)
         logger.warn({ paths: directory.madePrivate }, "other users of this machine had rights to these: they are private now");
       const masterKey = await openMasterKey(config, join(directory.path, KEY_FILE));
