@@ -90,7 +90,9 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   });
   app.setNotFoundHandler(async (request, reply) => {
     reply.hijack();
-    sendError(request.raw, reply.raw, new ApiError("OPERATION_UNKNOWN", { message: NOTHING_THERE }));
+    // A registry's address that ends in a slash, with a path behind it.
+    const why = request.url.split("?", 1)[0]!.includes("//") ? ": it holds a doubled slash, //" : "";
+    sendError(request.raw, reply.raw, new ApiError("OPERATION_UNKNOWN", { message: NOTHING_THERE + why }));
     return reply;
   });
   const routes = [
