@@ -3,27 +3,35 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import { isLogged, type Logger, lineWriterOf } from "../platform/log.ts";
+import type { V2Kind, V2Request } from "./v2/parse-request.ts";
 
 /** Which requests get a line. `changes`: writes, and logins that were refused. */
 export type RequestLogMode = "none" | "changes" | "all";
 
-/** What is learnt of a request on its way: each part writes down what it finds out. */
+/**
+ * What is learnt of a request on its way: each part writes down what it finds out. Every request has one, so that it costs as little as it
+ * can: lines are made of it where one is written.
+ */
 export interface RequestRecord {
-  /** The kind of operation, as in the metrics and in the API's document; undefined where the address is none of ours. */
+  /** As `performance.now` says it. */
+  readonly startedAt: number;
+  /** What was asked of the data plane. */
+  parsed: V2Request | undefined;
+  /** Otherwise the kind of operation, as in the metrics and in the API's document; undefined where the address is none of ours. */
   operation: string | undefined;
-  /** Whether it changes something when it succeeds. */
+  /** Whether an operation of the API changes something when it succeeds. */
   isWrite: boolean;
   /** The login name of who was recognised. */
   account: string | undefined;
-  repository: string | undefined;
-  /** A tag, a digest, or an upload's id. */
-  reference: string | undefined;
   /** What an operation of the API is about: the names in its address. */
   target: Readonly<Record<string, string>> | undefined;
   /** The name that was tried, where a login was refused. */
   refusedLogin: string | undefined;
   /** The code of the error that was answered. */
   code: string | undefined;
+  /** Of the connection, from the request's headers to the answer's end. */
+  receivedBytes: number;
+  sentBytes: number;
 }
 
 /** A request that ended, with what the server knows of it. */
@@ -31,9 +39,6 @@ export interface EndedRequest {
   readonly id: string;
   readonly remoteAddress: string;
   readonly record: RequestRecord;
-  readonly milliseconds: number;
-  readonly receivedBytes: number;
-  readonly sentBytes: number;
 }
 
 /** Writes the lines. */
@@ -45,14 +50,16 @@ export interface RequestLog {
 /** An empty record. */
 export function createRequestRecord(): RequestRecord {
   return {
+    startedAt: performance.now(),
+    parsed: undefined,
     operation: undefined,
     isWrite: false,
     account: undefined,
-    repository: undefined,
-    reference: undefined,
     target: undefined,
     refusedLogin: undefined,
     code: undefined,
+    receivedBytes: 0,
+    sentBytes: 0,
   };
 }
 
@@ -60,6 +67,9 @@ export function createRequestRecord(): RequestRecord {
 const MAX_NAME_SHOWN = 200;
 /** Lines about refused logins in one second; the rest of a flood of them is counted in one line, so that it cannot fill the disk. */
 const REFUSED_LOGINS_PER_SECOND = 20;
+// The begin of an upload too: one that is refused tells who may not push.
+const WRITES: ReadonlySet<V2Kind> = new Set(["manifest-put", "manifest-delete", "blob-delete", "upload-finish", "upload-begin", "mount"]);
+
 /** Probes come every second from every load balancer. */
 const PROBES: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 
@@ -115,8 +125,9 @@ type Message = "change" | "change refused" | "login refused" | "request";
 function messageOf(mode: RequestLogMode, request: IncomingMessage, response: ServerResponse, record: RequestRecord): Message | undefined {
   const status = response.statusCode;
   if (record.refusedLogin !== undefined) return "login refused";
-  if (record.isWrite) {
-    if (status < 400 && !hasOnlyBegun(record.operation, status)) return "change";
+  const kind = record.parsed?.kind;
+  if (kind === undefined ? record.isWrite : WRITES.has(kind)) {
+    if (status < 400 && !hasOnlyBegun(kind, status)) return "change";
     // Clients begin without credentials to learn how to get them: that is no refusal.
     if (status >= 400 && (status !== 401 || record.account !== undefined)) return "change refused";
   }
@@ -131,29 +142,40 @@ function receivedBytes(request: IncomingMessage, sinceHeaders: number): number {
 }
 
 // An upload that has begun, also in place of a mount, has changed nothing that anybody sees.
-function hasOnlyBegun(operation: string | undefined, status: number): boolean {
-  return status === 202 && (operation === "upload-begin" || operation === "mount");
+function hasOnlyBegun(kind: V2Kind | undefined, status: number): boolean {
+  return status === 202 && (kind === "upload-begin" || kind === "mount");
+}
+
+/** A tag, a digest, or an upload's id. */
+function referenceOf(parsed: V2Request | undefined): string | undefined {
+  if (parsed === undefined) return undefined;
+  if ("reference" in parsed) return parsed.reference.kind === "tag" ? parsed.reference.tag : parsed.reference.digest;
+  if ("digest" in parsed) return parsed.digest;
+  if ("id" in parsed) return parsed.id;
+  return "subject" in parsed ? parsed.subject : undefined;
 }
 
 function fieldsOf(request: IncomingMessage, response: ServerResponse, ended: EndedRequest): Record<string, unknown> {
   const { record } = ended;
+  const { parsed } = record;
+  const operation = parsed?.kind ?? record.operation;
   return {
     requestId: ended.id,
     address: ended.remoteAddress,
     account: record.account,
     login: record.refusedLogin?.slice(0, MAX_NAME_SHOWN),
     method: request.method,
-    operation: record.operation,
+    operation,
     // The query may hold what is nobody's business, such as a search.
-    path: record.operation === undefined ? request.url?.split("?", 1)[0] : undefined,
-    repository: record.repository,
-    reference: record.reference,
+    path: operation === undefined ? request.url?.split("?", 1)[0] : undefined,
+    repository: parsed !== undefined && "repository" in parsed ? parsed.repository : undefined,
+    reference: referenceOf(parsed),
     target: record.target,
     status: response.headersSent ? response.statusCode : 0,
     code: record.code,
-    receivedBytes: receivedBytes(request, ended.receivedBytes),
-    sentBytes: ended.sentBytes,
-    milliseconds: Math.round(ended.milliseconds * 100) / 100,
+    receivedBytes: receivedBytes(request, record.receivedBytes),
+    sentBytes: record.sentBytes,
+    milliseconds: Math.round((performance.now() - record.startedAt) * 100) / 100,
     userAgent: request.headers["user-agent"]?.slice(0, MAX_NAME_SHOWN),
     complete: response.writableFinished ? undefined : false,
   };

@@ -3,7 +3,6 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { ProjectName } from "@berth/oci/reference";
 import type { Authenticator } from "../../access/authenticate.ts";
-import type { Caller } from "../../access/caller.ts";
 import { challenge, respell, UnauthorizedError } from "../../access/challenge.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Metrics, OperationMeter } from "../../platform/metrics.ts";
@@ -88,21 +87,6 @@ const ROUTE_PATTERNS: Readonly<Record<V2Kind, string>> = {
   referrers: "/v2/{repository}/referrers/{digest}",
 };
 
-// The begin of an upload too: one that is refused tells who may not push.
-const WRITES: ReadonlySet<V2Kind> = new Set(["manifest-put", "manifest-delete", "blob-delete", "upload-finish", "upload-begin", "mount"]);
-
-function describe(record: RequestRecord, parsed: V2Request, caller: Caller): void {
-  record.operation = parsed.kind;
-  record.isWrite = WRITES.has(parsed.kind);
-  if (caller.kind === "account") record.account = caller.name;
-  if (!("repository" in parsed)) return;
-  record.repository = parsed.repository;
-  if ("reference" in parsed) record.reference = parsed.reference.kind === "tag" ? parsed.reference.tag : parsed.reference.digest;
-  else if ("digest" in parsed) record.reference = parsed.digest;
-  else if ("id" in parsed) record.reference = parsed.id;
-  else if ("subject" in parsed) record.reference = parsed.subject;
-}
-
 function attributesOf(parsed: V2Request): SpanAttributes {
   return { "berth.operation": parsed.kind, "berth.repository": "repository" in parsed ? parsed.repository : undefined };
 }
@@ -146,7 +130,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
   }
 
   return async (request, response, context) => {
-    const startedAt = performance.now();
+    const { record } = context;
     let meter = unparsed;
     let kind = "unparsed";
     let parsed: V2Request | undefined;
@@ -155,6 +139,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
     const writtenBefore = socket.bytesWritten;
     try {
       parsed = parseRequest(request.method ?? "GET", request.url ?? "/", defaultProject);
+      record.parsed = parsed;
       kind = parsed.kind;
       meter = meters.get(kind)!;
       meter.begin();
@@ -162,7 +147,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       if (!isSafe(request.method)) refuseOtherSites(request);
       const recognised = authenticator.authenticate(request.headers.authorization, context.remoteAddress);
       const caller = recognised instanceof Promise ? await recognised : recognised;
-      describe(context.record, parsed, caller);
+      if (caller.kind === "account") record.account = caller.name;
       if (parsed.kind === "ping" && caller.kind === "anonymous" && caller.access === undefined) {
         // Every client's first question. Answered without an exception, which would be half of its cost.
         answerError(request, response, context, kind, NOBODY);
@@ -175,12 +160,9 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       if (kind === "unparsed") meter.begin();
       answerError(request, response, context, kind, error instanceof UnauthorizedError ? respell(error, spellingsOf(parsed)) : error);
     } finally {
-      meter.end(
-        response.statusCode,
-        (performance.now() - startedAt) / 1000,
-        socket.bytesRead - readBefore,
-        socket.bytesWritten - writtenBefore,
-      );
+      record.receivedBytes = socket.bytesRead - readBefore;
+      record.sentBytes = socket.bytesWritten - writtenBefore;
+      meter.end(response.statusCode, (performance.now() - record.startedAt) / 1000, record.receivedBytes, record.sentBytes);
     }
   };
 }
