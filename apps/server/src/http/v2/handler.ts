@@ -149,7 +149,7 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       const caller = recognised instanceof Promise ? await recognised : recognised;
       if (caller.kind === "account") record.account = caller.name;
       if (parsed.kind === "ping" && caller.kind === "anonymous" && caller.access === undefined) {
-        // Every client's first question. Answered without an exception, which would be half of its cost.
+        // Every client's first question. answered without an exception.
         answerError(request, response, context, kind, NOBODY);
         return;
       }
