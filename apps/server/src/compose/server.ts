@@ -1,6 +1,7 @@
 // The way in: the server of both planes with its TLS, the places of requests that run at once, health, and the port for metrics; started and
 // stopped as one. Not here: what answers below /v2 (data-plane.ts), how a server works (http/).
 import { countDamagedBlobs } from "../content/blobs.ts";
+import { createStoreSightings } from "../content/store-sightings.ts";
 import type { Uploads } from "../content/uploads.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
 import { createRefuseOtherSites, type RefuseOtherSites } from "../http/browsers.ts";
@@ -49,13 +50,20 @@ async function openServers(
   opened: AsyncDisposableStack,
 ): Promise<RunningServers> {
   const { config, logger, tracing } = surroundings;
-  const { database, store, metrics } = foundation;
+  const { database, store, metrics, clock } = foundation;
   const { access, dataPlane, uploads, addressOf } = parts;
   const refuseOtherSites = createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl });
   const { authenticator, authorizer, tokens } = access;
   const keyPair = await openConfiguredKeyPair(config, logger);
   opened.defer(() => keyPair?.close());
-  const health = createHealth({ database, store, metrics, authorizer, authenticator, logger });
+  // One process has the embedded database.
+  const sightings =
+    database.dialect === "sqlite"
+      ? undefined
+      : createStoreSightings(database, clock, (error) =>
+          logger.warn({ err: error }, "other replicas could not be told that the store can be used"),
+        );
+  const health = createHealth({ database, store, sightings, clock, metrics, authorizer, authenticator, logger });
   const requestIds = createRequestIds();
   const partyOf = createPartyReader();
   const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => metrics.operation(kind));

@@ -4,6 +4,8 @@ import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Authorizer } from "../access/authorize.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
+import type { StoreSightings } from "../content/store-sightings.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Metrics } from "../platform/metrics.ts";
@@ -14,10 +16,24 @@ import type { Handler } from "./server.ts";
 export interface HealthParts {
   readonly database: Database;
   readonly store: BlobStore;
+  /** What other replicas tell of the store; undefined where there can be none. */
+  readonly sightings: StoreSightings | undefined;
+  /** The registry's time, by which all replicas go. */
+  readonly clock: Clock;
   readonly metrics: Metrics;
   readonly authenticator: Authenticator;
   readonly authorizer: Authorizer;
   readonly logger: Logger;
+  /** How long one answer about a backend holds; for tests. */
+  readonly probeHoldsMs?: number;
+}
+
+/** What is known of the process's readiness. */
+export interface Readiness {
+  readonly isReady: boolean;
+  /** Ready without the store: nobody else could do better. */
+  readonly isDegraded: boolean;
+  readonly checks: Readonly<Record<string, string>>;
 }
 
 /** The handlers. */
@@ -26,7 +42,9 @@ export interface Health {
   readonly live: PageHandler;
   /**
    * 200 when database and store can be used; 503 with what cannot, and while the process drains. A full disk or bucket is told, as `full`,
-   * with 200: pulls and deletions are served, no other replica has more room, and without requests nobody could make any.
+   * with 200: pulls and deletions are served, no other replica has more room, and without requests nobody could make any. A store out of reach
+   * is told, as `degraded`, with 200 as well, as long as no other replica is seen to reach it: manifests and small blobs are served here, and
+   * where all replicas said 503, nothing would be.
    */
   readonly ready: PageHandler;
   /** Prometheus's page, for administrators. */
@@ -34,7 +52,7 @@ export interface Health {
   /** The same for whoever reaches it: for a port of its own. */
   readonly openMetrics: PageHandler;
   /** What `ready` says, for the page of metrics. */
-  state(): Promise<{ readonly isReady: boolean; readonly checks: Readonly<Record<string, string>> }>;
+  state(): Promise<Readiness>;
   /** From now on the process is not ready. */
   drain(): void;
 }
@@ -44,10 +62,23 @@ const PROBE_HOLDS_MS = 1000;
 /** A backend that does not answer within this is not ready. */
 const PROBE_TIMEOUT_MS = 3000;
 
+/** What was found by one look at the backends, begun at `at`. */
+interface Look {
+  readonly at: number;
+  readonly database: string;
+  readonly store: string;
+  /** The store is out of reach for this replica alone. */
+  readonly isBeaten: boolean;
+}
+
+const canServe = (outcome: string): boolean => outcome === "ok" || outcome === "STORAGE_FULL";
+
 /** Makes the handlers. */
-export function createHealth({ database, store, metrics, authenticator, authorizer, logger }: HealthParts): Health {
+export function createHealth(parts: HealthParts): Health {
+  const { database, store, sightings, clock, metrics, authenticator, authorizer, logger, probeHoldsMs = PROBE_HOLDS_MS } = parts;
   let isDraining = false;
-  let last: { readonly at: number; readonly answer: Promise<Record<string, string>> } | undefined;
+  let last: { readonly at: number; readonly look: Promise<Look> } | undefined;
+  let storeFailedAt: number | undefined;
 
   // Only changes are worth a line: probes come every few seconds.
   const told = new Map<string, string>();
@@ -65,23 +96,45 @@ export function createHealth({ database, store, metrics, authenticator, authoriz
       await withTimeout(probe());
       return tell(part, "ok");
     } catch (error) {
-      return tell(part, error instanceof RegistryError ? error.code : "UNAVAILABLE", error);
+      return tell(part, codeOf(error), error);
     }
   }
 
-  async function probeAll(): Promise<Record<string, string>> {
+  async function probeAll(): Promise<Look> {
+    const at = clock.now();
     const [databaseState, storeState] = await Promise.all([
       outcomeOf("database", () => database.probe()),
       outcomeOf("store", () => store.probe()),
     ]);
-    return { database: databaseState, store: storeState };
+    if (storeState !== "UNAVAILABLE") {
+      storeFailedAt = undefined;
+      return { at, database: databaseState, store: storeState, isBeaten: false };
+    }
+    const now = clock.now();
+    // The clock may have been set back since.
+    storeFailedAt = Math.min(storeFailedAt ?? now, now);
+    const failedAt = storeFailedAt;
+    try {
+      const isBeaten = canServe(databaseState) && (await sightings?.wasSeenSince(failedAt)) === true;
+      return { at, database: databaseState, store: storeState, isBeaten };
+    } catch (error) {
+      return { at, database: tell("database", codeOf(error), error), store: storeState, isBeaten: false };
+    }
   }
 
-  async function state(): Promise<{ isReady: boolean; checks: Record<string, string> }> {
+  async function lookNow(): Promise<Look> {
     const now = performance.now();
-    if (last === undefined || now - last.at > PROBE_HOLDS_MS) last = { at: now, answer: probeAll() };
-    const checks = await last.answer;
-    return { isReady: !isDraining && Object.values(checks).every((each) => each === "ok" || each === "STORAGE_FULL"), checks };
+    if (last === undefined || now - last.at >= probeHoldsMs) last = { at: now, look: probeAll() };
+    return last.look;
+  }
+
+  function judge({ database: databaseState, store: storeState, isBeaten }: Look): Readiness {
+    const isDegraded = !isDraining && canServe(databaseState) && storeState === "UNAVAILABLE" && !isBeaten;
+    return {
+      isReady: isDegraded || (!isDraining && canServe(databaseState) && canServe(storeState)),
+      isDegraded,
+      checks: { database: databaseState, store: storeState },
+    };
   }
 
   async function sendMetrics(response: ServerResponse): Promise<void> {
@@ -93,9 +146,12 @@ export function createHealth({ database, store, metrics, authenticator, authoriz
   return {
     live: (_request, response) => send(response, 200, { status: "ok" }),
     async ready(_request, response) {
-      const { isReady, checks } = await state();
+      const look = await lookNow();
+      const { isReady, isDegraded, checks } = judge(look);
+      // Only here: whoever asks this sends requests. One that nobody sends any is no help to the others.
+      if (isReady && !isDegraded && look.database === "ok") void sightings?.note(look.at);
       const isFull = Object.values(checks).includes("STORAGE_FULL");
-      const status = isDraining ? "draining" : !isReady ? "unavailable" : isFull ? "full" : "ok";
+      const status = isDraining ? "draining" : !isReady ? "unavailable" : isDegraded ? "degraded" : isFull ? "full" : "ok";
       send(response, isReady ? 200 : 503, { status, checks });
     },
     async metrics(request: IncomingMessage, response: ServerResponse, context) {
@@ -103,11 +159,15 @@ export function createHealth({ database, store, metrics, authenticator, authoriz
       await sendMetrics(response);
     },
     openMetrics: (_request, response) => sendMetrics(response),
-    state,
+    state: async () => judge(await lookNow()),
     drain() {
       isDraining = true;
     },
   };
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof RegistryError ? error.code : "UNAVAILABLE";
 }
 
 function withTimeout(work: Promise<void>): Promise<void> {

@@ -7,7 +7,7 @@ import type { Database } from "../platform/database/database.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { ReloadingKeyPair } from "../platform/tls.ts";
 import type { Tracing } from "../platform/tracing.ts";
-import type { Health } from "./health.ts";
+import type { Health, Readiness } from "./health.ts";
 import type { Places } from "./limits.ts";
 
 /** Who holds the numbers. */
@@ -42,12 +42,17 @@ export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): v
   const build = { version: parts.version, node: process.version, database: database.dialect, store: config.storage.kind };
   metrics.addGauges("build_info", "Always 1; what runs is in the labels.", () => one(build, 1));
 
-  let seen = { isReady: false, checks: {} as Readonly<Record<string, string>> };
+  let seen: Readiness = { isReady: false, isDegraded: false, checks: {} };
   metrics.addRefresh(async () => {
     seen = await health.state();
   });
-  metrics.addGauge("ready", "1 when /readyz says 200: database and store can be used, and the server does not stop.", () =>
-    seen.isReady ? 1 : 0,
+  metrics.addGauge(
+    "ready",
+    "1 when /readyz says 200: the database can be used, and so can the store or no other replica can use it, and the server does not stop.",
+    () => (seen.isReady ? 1 : 0),
+  );
+  metrics.addGauge("degraded", "1 when /readyz says 200 without the store, which no other replica can use either.", () =>
+    seen.isDegraded ? 1 : 0,
   );
   const perBackend = (holds: (state: string) => boolean) => () =>
     Object.entries(seen.checks).map(([backend, state]) => ({ labels: { backend }, value: holds(state) ? 1 : 0 }));
