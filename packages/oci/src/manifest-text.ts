@@ -4,6 +4,11 @@
 
 /** Deepest nesting that a manifest's JSON may have, so that hostile input cannot exhaust the stack. */
 export const MAX_JSON_DEPTH = 64;
+/**
+ * Most objects, lists, and items of either. As many descriptors as there may be, with annotations, stay below; 4 MiB hold two million, which
+ * cost a second of the process that parses them.
+ */
+export const MAX_JSON_VALUES = 100_000;
 
 /** What an object is: the keys that readers know there. */
 interface Shape {
@@ -71,11 +76,13 @@ export function findAmbiguity(text: string): string | undefined {
   /** Keys seen in the open object of a depth; kept and cleared, since a set a descriptor would cost more than all else. */
   const keysAt: Set<string>[] = [];
   let inner = ROOT;
+  let values = 1;
   let at = 0;
   while (at < text.length) {
     const c = text.charCodeAt(at);
     if (c === OPEN_OBJECT || c === OPEN_LIST) {
       if (shapes.length === MAX_JSON_DEPTH) return `it is nested deeper than ${MAX_JSON_DEPTH}`;
+      if (++values > MAX_JSON_VALUES) return TOO_MUCH;
       if (c === OPEN_OBJECT) (keysAt[shapes.length] ??= new Set()).clear();
       shapes.push(inner);
       areObjects.push(c === OPEN_OBJECT);
@@ -107,13 +114,18 @@ export function findAmbiguity(text: string): string | undefined {
       at = skipSpace(text, after + 1);
       if (known?.isWhole === true && !isWholeAt(text, at)) return `${key} is not a whole number in digits`;
     } else {
-      // The next of a list is what the one before was.
-      if (c === COMMA && areObjects.at(-1) === false) inner = shapes.at(-1)!;
+      if (c === COMMA) {
+        if (++values > MAX_JSON_VALUES) return TOO_MUCH;
+        // The next of a list is what the one before was.
+        if (areObjects.at(-1) === false) inner = shapes.at(-1)!;
+      }
       at++;
     }
   }
   return undefined;
 }
+
+const TOO_MUCH = `it holds more than ${MAX_JSON_VALUES} values`;
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;

@@ -5,6 +5,7 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { digestOf } from "./digest.ts";
 import { RegistryError } from "./errors.ts";
+import { MAX_JSON_VALUES } from "./manifest-text.ts";
 import { MAX_DESCRIPTORS, parseManifest, type ParsedManifest } from "./manifest.ts";
 import { DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT, OCI_INDEX, OCI_MANIFEST } from "./media-types.ts";
 
@@ -188,6 +189,24 @@ describe("limits and traps", () => {
     assert.ok(!isTaken(`{"a":`.repeat(500_000)));
     // Brackets in strings are none, whatever is escaped before them.
     assert.ok(isTaken({ ...good, annotations: { a: `\\"${"[".repeat(100)}`, "\\": "[".repeat(100) } }));
+  });
+
+  it("values: 100,000 are read, more are not, and the widest list of descriptors has fewer", () => {
+    const withMore = (x: string): string => JSON.stringify(good).replace(/\}$/, `,"x":${x}}`);
+    // Each stands behind a bracket or a comma.
+    const own = [...JSON.stringify(good).matchAll(/[,{[]/g)].length + 1;
+    const left = MAX_JSON_VALUES - own - 1;
+    for (const [open, piece, close] of [
+      ["[", (index: number): string => String(index), "]"],
+      ["{", (index: number): string => `"${index}":"x,y[{"`, "}"],
+    ] as const) {
+      const filled = (count: number): string => `${open}${Array.from({ length: count }, (_, index) => piece(index)).join()}${close}`;
+      assert.ok(isTaken(withMore(filled(left))));
+      assert.ok(!isTaken(withMore(filled(left + 1))));
+    }
+    assert.ok(!isTaken(withMore(`[${"[],".repeat(MAX_JSON_VALUES / 2)}0]`)));
+    const annotated = { ...some, annotations: { a: "", b: "", c: "", d: "" } };
+    assert.ok(isTaken({ ...good, layers: Array.from({ length: MAX_DESCRIPTORS }, () => annotated) }));
   });
 
   it("keys that are there twice are refused wherever they are: readers differ in which one counts", () => {
