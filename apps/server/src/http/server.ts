@@ -273,6 +273,8 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   server.on("connect", (_, socket: Socket) => lingering(socket.end(answerAsBytes(methodNotAllowed(READ_ONLY)))));
   options.keyPair?.attach(server as never);
   server.maxConnections = options.maxConnections;
+  // All that fit into `maxHeaderSize`: Node would drop those behind the thousandth without a word, and what they say with them.
+  server.maxHeadersCount = 0;
   const connections = watchConnections(server, {
     max: options.maxConnections,
     isTls: options.keyPair !== undefined,
@@ -365,10 +367,22 @@ function onlyWith({ methods, answer }: Page): Handler {
 }
 
 /** What no request may lack or ask for, whatever it wants. Source: RFC 9112, section 3.2; RFC 9110, section 10.1.1. */
-function refusalOf({ headers, httpVersionMajor, httpVersionMinor }: IncomingMessage): RegistryError | undefined {
-  if (headers.host === undefined && (httpVersionMajor > 1 || httpVersionMinor > 0))
+function refusalOf({ headers, rawHeaders, httpVersionMajor, httpVersionMinor }: IncomingMessage): RegistryError | undefined {
+  const hosts = countHosts(rawHeaders);
+  // Node keeps the first one; whoever stands in front may have gone by another.
+  if (hosts > 1) return new RegistryError("REQUEST_INVALID", { message: "the Host header is there twice" });
+  if (hosts === 0 && (httpVersionMajor > 1 || httpVersionMinor > 0))
     return new RegistryError("REQUEST_INVALID", { message: "the Host header is missing" });
   if (headers.expect !== undefined && headers.expect.toLowerCase() !== "100-continue")
     return new RegistryError("REQUEST_INVALID", { message: "only 100-continue can be expected", status: 417 });
   return undefined;
+}
+
+function countHosts(rawHeaders: readonly string[]): number {
+  let count = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]!;
+    if (name.length === 4 && name.toLowerCase() === "host") count++;
+  }
+  return count;
 }
