@@ -98,6 +98,7 @@ describe("browsers", () => {
         assert.ok(answer.status < 500, what);
         assert.equal(answer.headers.get("x-content-type-options"), "nosniff", what);
         assert.match(answer.headers.get("content-security-policy") ?? "", /^sandbox; default-src 'none'$/, what);
+        assert.equal(answer.headers.get("cross-origin-resource-policy"), "same-origin", what);
         if (kind === "stored") {
           assert.equal(answer.headers.get("content-disposition"), "attachment", what);
           assert.doesNotMatch(answer.headers.get("cache-control") ?? "", /no-store/, what);

@@ -7,9 +7,15 @@ import type { ClientAddress } from "./trusted-proxies.ts";
 
 /**
  * No script, style or page can be made of an answer with these, not even by a page of the same origin: its type is what it says, and where it
- * is opened, it runs nothing. Source: https://www.w3.org/TR/CSP3/#directive-sandbox
+ * is opened, it runs nothing. A page of another site cannot have it as a part of itself, nor tell by its loading what the credentials that its
+ * browser remembers may read. Nobody else is asked for that: not clients, not who follows a link, not a page that reads with CORS.
+ * Source: https://www.w3.org/TR/CSP3/#directive-sandbox; https://fetch.spec.whatwg.org/#cross-origin-resource-policy-header
  */
-export const INERT = { "x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'" } as const;
+export const INERT = {
+  "x-content-type-options": "nosniff",
+  "content-security-policy": "sandbox; default-src 'none'",
+  "cross-origin-resource-policy": "same-origin",
+} as const;
 /** For what somebody has pushed: a browser that is sent there saves it, and shows nothing. */
 export const CONTENT = { ...INERT, "content-disposition": "attachment" } as const;
 /** For everything else: it changes, and is for its reader alone. */
