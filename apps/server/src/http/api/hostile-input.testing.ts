@@ -71,7 +71,8 @@ export function placesOf(operation: Operation): Place[] {
     : placesIn(operation.body, "body", (text) => text);
 }
 
-function filled(open: string, piece: (index: number) => string, close: string, size: number): string {
+/** A value of as many pieces as fit. */
+export function filled(open: string, piece: (index: number) => string, close: string, size: number): string {
   const parts: string[] = [];
   let length = open.length + close.length;
   for (let index = 0; ; index++) {
@@ -83,7 +84,8 @@ function filled(open: string, piece: (index: number) => string, close: string, s
   return open + parts.join("") + close;
 }
 
-function nested(open: string, middle: string, close: string, size: number): string {
+/** As many in each other as fit. */
+export function nested(open: string, middle: string, close: string, size: number): string {
   const times = Math.floor((size - middle.length) / (open.length + close.length));
   return open.repeat(times) + middle + close.repeat(times);
 }
