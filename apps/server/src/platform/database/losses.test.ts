@@ -55,7 +55,15 @@ forEachDatabase("losses", (create) => {
         [["blob.damaged_at"]],
       );
       // Of the real ones, only the first loses anything yet.
+      await test.database.script(
+        "insert into job (kind, subject, project_id, priority, payload, state, due_at, attempt, fence, is_cancelled, created_at) " +
+          "values ('usage-folding', '', 0, 0, '', 'waiting', 1, 0, 0, 0, 1)",
+      );
       const real = await findLosses(test.database, LATEST_MIGRATION, 0);
+      assert.deepEqual(
+        real.flatMap(({ id, destroyed }) => (id > 1 ? destroyed : [])),
+        [],
+      );
       assert.ok(real.at(-1)!.destroyed.includes("blob"));
       await migrate(test.database, systemClock);
     } finally {

@@ -39,6 +39,7 @@ export const jobs: Migration = {
       primary key (job_id, number)
     )`,
   ],
-  loses: { what: "jobs that wait, and what is known of those that ended", content: ["job"] },
+  // All jobs are upkeep, which is asked for anew at each start. The first kind that somebody has asked for by hand makes `job` content.
+  loses: { what: "what is known of jobs that ended; those that wait are asked for anew", content: [] },
   down: () => [`drop table job_line`, `drop table job`],
 };
