@@ -34,7 +34,10 @@ it("explains a serving registry's candidates, and one blob", async () => {
     assert.deepEqual([held?.["reason"], held?.["heldBy"]], ["manifest", { manifest: kept.digest, tags: ["v1"], indexes: [] }]);
     assert.deepEqual(result?.["kept"], { uploads: 0, blobs: 1, keys: 0 });
     const { stdout } = await expectCode(0, ["gc", "--dry-run", "--limit", "1", "--data", data]);
-    assert.match(stdout, /^kept blob library\/app@sha256:\S+ \(\S+ \S+\): leased until \S+\ntaken: .*; there may be more\n$/);
+    assert.match(
+      stdout,
+      /^kept blob library\/app@sha256:\S+ \(\S+ \S+\): leased until \S+\nkept without a tag: 0 manifests, .*\ntaken: .*; there may be more\n$/,
+    );
     for (const wrong of [
       ["--limit", "0"],
       ["--digest", "latest"],

@@ -9,7 +9,11 @@ import type { Logger } from "../../platform/log.ts";
 import { shownBytes, type Report } from "../../platform/report.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 import { COUNTED } from "./candidates-store.ts";
+import { countUntagged } from "./untagged.ts";
 import { explain, type Explained, type ExplainedLink } from "./explain.ts";
+
+/** With `--limit` somebody wants an answer soon: as many manifests are looked at in a second or two. */
+const LOOKED_AT_SOON = 50_000;
 
 /** What the command is given: how to open what the configuration names, and where to tell things. */
 export interface ExplainCommandParts {
@@ -40,6 +44,16 @@ export async function runExplain(
     if (each.verdict === "taken" && (each.kind === "key" || (each.kind === "blob" && each.otherRepositories === 0)))
       freedBytes += each.sizeBytes;
     explained++;
+  }
+  if (digest === undefined) {
+    const untagged = await countUntagged(reader.it.live, limit === "" ? Number.POSITIVE_INFINITY : LOOKED_AT_SOON);
+    const { manifests, bytes } = untagged;
+    report.line(
+      "untagged",
+      untagged,
+      `kept without a tag: ${manifests} manifests, ${shownBytes(bytes)} with what they alone hold` +
+        (untagged.isComplete ? "" : `, of the first ${LOOKED_AT_SOON}`),
+    );
   }
   // Exactly as many as asked for may be all that there is, which nobody looked for.
   const isComplete = explained < most;

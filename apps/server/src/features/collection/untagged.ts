@@ -1,0 +1,74 @@
+// How much is kept that no tag leads to: manifests without a tag, and what they alone hold. Counted page by page; reads only. Not here: what the
+// collector takes (explain.ts), which leaves all of this alone.
+import { sql } from "kysely";
+import type { Executor } from "../../platform/database/database.ts";
+import { statement } from "../../platform/database/statement.ts";
+import { PAGE } from "./candidates-store.ts";
+
+/** What no tag leads to. */
+export interface Untagged {
+  /**
+   * Manifests that no tag names, that refer to no other (as signatures do), and that no index lists but one to which nothing leads either. An
+   * index in an index in an index counts as led to.
+   */
+  readonly manifests: number;
+  /** Theirs and those of blobs that no other manifest of the repository holds. */
+  readonly bytes: number;
+  /** Whether all manifests were looked at. */
+  readonly isComplete: boolean;
+}
+
+/** That no tag leads to a manifest. `name` is that of its row in the statement. */
+function isUntagged(name: "page" | "other") {
+  const row = sql.id(name);
+  return sql<boolean>`(
+    ${row}.subject_digest is null
+    and not exists (select 1 from tag where tag.manifest_id = ${row}.id)
+    and not exists (
+      select 1 from manifest_child as listed
+      join manifest as parent on parent.id = listed.manifest_id
+      where listed.repository_id = ${row}.repository_id and listed.child_digest = ${row}.digest
+        and (parent.subject_digest is not null
+          or exists (select 1 from tag where tag.manifest_id = parent.id)
+          or exists (select 1 from manifest_child as above
+            where above.repository_id = parent.repository_id and above.child_digest = parent.digest))))`;
+}
+
+/** Of the next manifests the last one's id, how many there are, and how many of them no tag leads to, with their bytes. */
+const countPage = statement<{ after: number; limit: number }>()<{
+  last: number | null;
+  looked: number;
+  manifests: number;
+  bytes: number;
+}>("collection.untagged", (db, p) => ({
+  compile: () =>
+    // A blob counts with the first of the manifests that hold it, and not at all where one to which a tag leads does.
+    sql<{ last: number | null; looked: number; manifests: number; bytes: number }>`
+      select max(page.id) as last, count(*) as looked,
+        cast(coalesce(sum(case when ${isUntagged("page")} then 1 else 0 end), 0) as bigint) as manifests,
+        cast(coalesce(sum(case when ${isUntagged("page")} then page.size_bytes + coalesce((
+          select sum(blob.size_bytes) from manifest_blob as edge
+          join blob on blob.id = edge.blob_id
+          where edge.manifest_id = page.id and not exists (
+            select 1 from manifest_blob as same
+            join manifest as other on other.id = same.manifest_id
+            where same.repository_id = edge.repository_id and same.blob_id = edge.blob_id and same.manifest_id <> page.id
+              and (same.manifest_id < page.id or not ${isUntagged("other")}))), 0) else 0 end), 0) as bigint) as bytes
+      from (select id, repository_id, digest, subject_digest, size_bytes from manifest where id > ${p.after} order by id limit ${p.limit}) as page
+    `.compile(db),
+}));
+
+/** Counts, looking at so many manifests at most. */
+export async function countUntagged(executor: Executor, most: number): Promise<Untagged> {
+  let [manifests, bytes, looked, after] = [0, 0, 0, 0];
+  while (looked < most) {
+    const limit = Math.min(PAGE, most - looked);
+    const page = (await executor.first(countPage, { after, limit }))!;
+    manifests += Number(page.manifests);
+    bytes += Number(page.bytes);
+    looked += Number(page.looked);
+    if (page.last === null || Number(page.looked) < limit) return { manifests, bytes, isComplete: true };
+    after = Number(page.last);
+  }
+  return { manifests, bytes, isComplete: false };
+}
