@@ -283,6 +283,8 @@ const WITHOUT_GRANT: Readonly<Record<string, readonly [number, string]>> = {
   "content/garbage.ts": [3, "collection"],
   "content/older-manifests.ts": [1, "edges of manifests that are there"],
   "content/repository-removal.ts": [1, "collection of what a deletion left"],
+  "content/store-binding.ts": [4, "a start, and an operator's command"],
+  "content/store-sightings.ts": [1, "readiness"],
   "content/uploads.ts": [9, "sessions, of which nobody sees anything before their commit"],
   "content/usage.ts": [1, "counting"],
 };
