@@ -72,6 +72,23 @@ describe("a crowded registry", { timeout: 120_000 }, () => {
     assert.ok((await metric('berth_slots_broken_off_total{kind="request"}')) >= 1);
   });
 
+  it("forms and bodies of the API that drip give their places to other addresses", async (t) => {
+    for (const [path, type] of [
+      ["/token", "application/x-www-form-urlencoded"],
+      ["/api/v1/projects", "application/json"],
+    ] as const) {
+      const { registry, metric } = await start(t, { "limits.requestsInFlight": "8" });
+      const held = await Promise.all(Array.from({ length: 8 }, () => open(t, registry, "127.0.0.2")));
+      for (const client of held)
+        await client.send(`${requestHead("POST", path, { ...AUTH, "content-type": type, "content-length": 1000 })} `);
+      await until(async () => (await metric('berth_slots_used{kind="request"}')) === 8);
+      const client = await open(t, registry, "127.0.0.3");
+      await client.send(requestHead("GET", "/v2/"));
+      assert.equal((await client.answer()).status, 401, path);
+      assert.ok((await metric('berth_slots_broken_off_total{kind="request"}')) >= 1, path);
+    }
+  });
+
   it("a push that comes along is not broken off for the readers of another address", async (t) => {
     const { registry, metric } = await start(t, { "limits.requestsInFlight": "4" });
     const digest = await registry.pushBlob(REPO, randomBytes(32 * MIB));

@@ -10,7 +10,7 @@ import { startMetricsServer, type MetricsServer } from "../http/metrics-server.t
 import { addServerMetrics } from "../http/server-metrics.ts";
 import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
 import { createPartyReader } from "../http/parties.ts";
-import { startServer, type Handler } from "../http/server.ts";
+import { startServer, type Entrance, type Handler } from "../http/server.ts";
 import { answerToken, TOKEN_METHODS } from "../http/token.ts";
 import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
 import { SECOND_MS } from "../platform/clock.ts";
@@ -54,6 +54,7 @@ async function openServers(
   const { access, dataPlane, uploads, addressOf } = parts;
   const refuseOtherSites = createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl });
   const { authenticator, authorizer, tokens } = access;
+  const paceOf = createPaces(config);
   const keyPair = await openConfiguredKeyPair(config, logger);
   opened.defer(() => keyPair?.close());
   // One process has the embedded database.
@@ -89,19 +90,20 @@ async function openServers(
           "/token",
           {
             methods: TOKEN_METHODS,
-            answer: (request, response, context) => answerToken({ authenticator, tokens, refuseOtherSites }, request, response, context),
+            answer: (request, response, context) =>
+              answerToken({ authenticator, tokens, refuseOtherSites, paceOf }, request, response, context),
           },
         ],
         ["/healthz", { methods: READ_ONLY, answer: health.live }],
         ["/readyz", { methods: READ_ONLY, answer: health.ready }],
         ["/metrics", { methods: READ_ONLY, answer: health.metrics }],
       ]),
-      rest: composeControlPlane(surroundings, foundation, access, { addressOf, refuseOtherSites }),
+      rest: composeControlPlane(surroundings, foundation, access, { addressOf, refuseOtherSites, paceOf }),
       meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
     },
     {
       slots: dataPlane.places.requests,
-      paceOf: createPaces(config),
+      paceOf,
       contextOf: (request) => {
         const { remoteAddress } = addressOf(request);
         return {
@@ -154,7 +156,14 @@ function composeControlPlane(
   { logger }: Surroundings,
   { database, clock }: Foundation,
   { accounts, authorizer, authenticator, passwords, loginFailures }: Access,
-  { addressOf, refuseOtherSites }: Pick<ServerParts, "addressOf"> & { readonly refuseOtherSites: RefuseOtherSites },
+  {
+    addressOf,
+    refuseOtherSites,
+    paceOf,
+  }: Pick<ServerParts, "addressOf"> & {
+    readonly refuseOtherSites: RefuseOtherSites;
+    readonly paceOf: Entrance["paceOf"];
+  },
 ): Handler {
   const api = onFirstUse(async () => {
     const { createApi } = await import("../http/api/api.ts");
@@ -169,6 +178,7 @@ function composeControlPlane(
       logger,
       addressOf,
       refuseOtherSites,
+      paceOf,
     });
   });
   return async (request, response, context) => (await api())(request, response, context);

@@ -26,6 +26,7 @@ import { forEachDatabase } from "../platform/database/databases.testing.ts";
 import { createApi } from "./api/api.ts";
 import { createRefuseOtherSites } from "./browsers.ts";
 import { sendError } from "./error-response.ts";
+import { createPace, type Pace } from "./pace.ts";
 import { createRequestRecord } from "./request-log.ts";
 import { answerToken } from "./token.ts";
 import { createClientAddressReader } from "./trusted-proxies.ts";
@@ -110,6 +111,7 @@ forEachDatabase("credentials", (create) => {
     const access = createTestAccess(test.database, clock);
     await addUser(test.database, "alice");
     const refuseOtherSites = createRefuseOtherSites({ addressOf: () => ({ scheme: "http", host: undefined }), publicUrl: undefined });
+    const paceOf = (kind: Pace["kind"]): Pace => createPace({ kind, bytesPerSecond: 0, windowMs: 1 });
     const api = await createApi({
       ...access,
       database: test.database,
@@ -118,6 +120,7 @@ forEachDatabase("credentials", (create) => {
       bodyTimeoutMs: 100,
       refuseOtherSites,
       addressOf: () => ({ remoteAddress: TEST_ADDRESS }),
+      paceOf,
     });
     let running = 0;
     const port = await listen(t, async (request, response) => {
@@ -125,7 +128,8 @@ forEachDatabase("credentials", (create) => {
       const party = { source: TEST_ADDRESS, isAnonymous: false, pace: undefined };
       const context = { id: "test", remoteAddress: TEST_ADDRESS, record: createRequestRecord(), party };
       try {
-        if (request.url === "/token") await answerToken({ ...access, refuseOtherSites, formTimeoutMs: 100 }, request, response, context);
+        if (request.url === "/token")
+          await answerToken({ ...access, refuseOtherSites, paceOf, formTimeoutMs: 100 }, request, response, context);
         else await api(request, response, context);
       } catch (error) {
         sendError(request, response, error);

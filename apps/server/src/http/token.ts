@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Tokens } from "../access/tokens.ts";
+import type { Pace } from "./pace.ts";
 import { bodyOf } from "./request-body.ts";
 import type { RefuseOtherSites } from "./browsers.ts";
 import { recordError } from "./request-log.ts";
@@ -20,6 +21,8 @@ export interface TokenRouteParts {
   readonly authenticator: Authenticator;
   readonly tokens: Tokens;
   readonly refuseOtherSites: RefuseOtherSites;
+  /** Makes the pace of one form, so that who drips it gives way while others wait. */
+  readonly paceOf: (kind: Pace["kind"]) => Pace;
   /** `FORM_TIMEOUT_MS` where it is not given. */
   readonly formTimeoutMs?: number;
 }
@@ -29,10 +32,10 @@ export const TOKEN_METHODS: readonly string[] = ["GET", "POST"];
 
 /** Answers `/token`, asked with one of `TOKEN_METHODS`. Errors: UNAUTHORIZED, CROSS_SITE_REFUSED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
 export async function answerToken(
-  { authenticator, tokens, refuseOtherSites, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
+  { authenticator, tokens, refuseOtherSites, paceOf, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
   request: IncomingMessage,
   response: ServerResponse,
-  { remoteAddress, record }: RequestContext,
+  { remoteAddress, record, party }: RequestContext,
 ): Promise<void> {
   const { authorization } = request.headers;
   record.operation = "token";
@@ -45,7 +48,8 @@ export async function answerToken(
     caller = await authenticator.authenticate(authorization, remoteAddress);
   } else {
     if (request.headers.expect !== undefined) response.writeContinue();
-    parameters = await readForm(request, formTimeoutMs);
+    party.pace = paceOf("upload");
+    parameters = await readForm(request, formTimeoutMs, party.pace);
     const grantType = parameters.get("grant_type");
     // Where it is not said, the form or the header holds a password all the same.
     if (grantType !== null && grantType !== "password") {
@@ -72,11 +76,11 @@ export async function answerToken(
   response.end(answer);
 }
 
-async function readForm(request: IncomingMessage, timeoutMs: number): Promise<URLSearchParams> {
+async function readForm(request: IncomingMessage, timeoutMs: number, pace: Pace): Promise<URLSearchParams> {
   const pieces: Uint8Array[] = [];
   let length = 0;
   const endsAt = performance.now() + timeoutMs;
-  for await (const piece of bodyOf(request, { idleTimeoutMs: timeoutMs })) {
+  for await (const piece of bodyOf(request, { idleTimeoutMs: timeoutMs, pace })) {
     // A byte now and then is no pause, and would never end.
     if (performance.now() > endsAt) throw new RegistryError("REQUEST_TIMEOUT", { headers: { connection: "close" } });
     length += piece.length;

@@ -26,7 +26,9 @@ import type { RequestSpan } from "../../platform/tracing.ts";
 import { VERSION } from "../../platform/version.ts";
 import type { RefuseOtherSites } from "../browsers.ts";
 import { sendError } from "../error-response.ts";
+import type { Pace } from "../pace.ts";
 import { createRequestRecord, type RequestRecord } from "../request-log.ts";
+import type { Party } from "../room.ts";
 import { checkMethod, createMethodTable } from "../allowed-methods.ts";
 import { registerApi } from "./register-api.ts";
 
@@ -42,6 +44,8 @@ export interface ApiOptions {
   readonly logger: Logger;
   readonly refuseOtherSites: RefuseOtherSites;
   readonly addressOf: (request: IncomingMessage) => { readonly remoteAddress: string };
+  /** Makes the pace of one body, so that who drips it gives way while others wait. */
+  readonly paceOf: (kind: Pace["kind"]) => Pace;
   /** Administrators only where it is not given. */
   readonly projectCreation?: ProjectCreation;
   /** `BODY_TIMEOUT_MS` where it is not given. */
@@ -54,6 +58,7 @@ export type ApiHandler = (request: IncomingMessage, response: ServerResponse, co
 interface ApiRequestContext {
   readonly id: string;
   readonly record: RequestRecord;
+  readonly party: Party;
   readonly span?: RequestSpan;
 }
 
@@ -69,7 +74,8 @@ const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PAT
 
 /** Builds the control plane. */
 export async function createApi(options: ApiOptions): Promise<ApiHandler> {
-  const { database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf, refuseOtherSites } = options;
+  const { database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf, refuseOtherSites, paceOf } =
+    options;
   const bodyTimeoutMs = options.bodyTimeoutMs ?? BODY_TIMEOUT_MS;
   const projectCreation = options.projectCreation ?? "administrators";
   const contexts = new WeakMap<IncomingMessage, ApiRequestContext>();
@@ -108,6 +114,14 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     refuseOtherSites,
     recordOf: (request) => contexts.get(request.raw)?.record ?? createRequestRecord(),
     remoteAddressOf: (request) => addressOf(request.raw).remoteAddress,
+    awaitBody: ({ raw }, reply) => {
+      const party = contexts.get(raw)?.party;
+      if (party === undefined || raw.complete) return;
+      const pace = paceOf("upload");
+      party.pace = pace;
+      pace.wait(performance.now(), () => refuseLate(raw, reply.raw));
+      raw.once("end", () => pace.moved(performance.now(), 0));
+    },
     version: VERSION,
   });
   await app.ready();
@@ -125,8 +139,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
       contexts.set(request, context);
       response.setHeader("x-request-id", context.id);
       const timer = setTimeout(() => {
-        if (request.complete) return;
-        sendError(request, response, new RegistryError("REQUEST_TIMEOUT", { headers: { connection: "close" } }));
+        if (!request.complete) refuseLate(request, response);
       }, bodyTimeoutMs);
       // "close" comes after "finish" as well, and alone when the client leaves.
       response.once("close", () => {
@@ -137,4 +150,8 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
       response.once("prefinish", resolve);
       app.routing(request, response);
     });
+}
+
+function refuseLate(request: IncomingMessage, response: ServerResponse): void {
+  sendError(request, response, new RegistryError("REQUEST_TIMEOUT", { headers: { connection: "close" } }));
 }

@@ -25,6 +25,8 @@ export interface ApiParts {
   readonly refuseOtherSites: RefuseOtherSites;
   /** The address of who sent the request, behind trusted proxies as well. */
   readonly remoteAddressOf: (request: FastifyRequest) => string;
+  /** The client is waited for until it has sent its body. */
+  readonly awaitBody: (request: FastifyRequest, reply: FastifyReply) => void;
   /** What the log is to say of a request. */
   readonly recordOf: (request: FastifyRequest) => RequestRecord;
   /** The program's version, for the OpenAPI document. */
@@ -52,6 +54,7 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
       // Comes behind every onRequest: whoever waits to be asked has sent no byte of what is refused there.
       api.addHook("preParsing", async (request, reply) => {
         if (request.headers.expect !== undefined) reply.raw.writeContinue();
+        parts.awaitBody(request, reply);
       });
       api.setErrorHandler((error, request, reply) => sendError(parts, error, request, reply));
       api.setNotFoundHandler((request, reply) => sendError(parts, new ApiError("OPERATION_UNKNOWN"), request, reply));
