@@ -207,6 +207,18 @@ describe("distribution API", () => {
     assert.equal((await putManifest(next.manifest, "base", { "if-match": `"${digest}"` })).status, 201);
     assert.equal((await registry.send("HEAD", `/v2/${REPO}/manifests/base`)).headers.get("docker-content-digest"), next.digest);
     assert.equal((await putManifest(next.manifest, "base", { "if-match": "nonsense" })).status, 400);
+
+    // A deletion that is to take what was seen, and nothing newer.
+    const remove = (reference: string, headers: Record<string, string>): Promise<Response> =>
+      registry.send("DELETE", `/v2/${REPO}/manifests/${reference}`, { headers });
+    for (const reference of ["base", next.digest]) {
+      assert.equal((await remove(reference, { "if-match": `"${digest}"` })).status, 412, reference);
+      assert.equal((await remove(reference, { "if-none-match": "*" })).status, 412, reference);
+      assert.equal((await remove(reference, { "if-match": "nonsense" })).status, 400, reference);
+    }
+    assert.equal((await remove("absent", { "if-match": "*" })).status, 404);
+    assert.equal((await remove("base", { "if-match": `"${next.digest}"` })).status, 202);
+    assert.equal((await remove(next.digest, { "if-match": `"${next.digest}"` })).status, 202);
   });
 
   it("lists tags and repositories in pages", async () => {

@@ -29,8 +29,8 @@ export interface TagChange {
 export interface Tags {
   /** Names after `startAfter` in byte order. */
   list(grant: Grant, repositoryId: number, startAfter: string, limit: number): Promise<Tag[]>;
-  /** Deletes a tag; what it named stays. Errors: MANIFEST_UNKNOWN where there is no such tag. */
-  delete(grant: Grant<"delete">, repositoryId: number, tag: Tag): Promise<void>;
+  /** Deletes a tag; what it named stays. Errors: MANIFEST_UNKNOWN where there is no such tag, PRECONDITION_FAILED. */
+  delete(grant: Grant<"delete">, repositoryId: number, tag: Tag, condition?: TagCondition): Promise<void>;
   /** Changes of a tag, newest first, older than the change with id `before`. */
   listHistory(
     grant: Grant,
@@ -204,10 +204,12 @@ export async function deleteTagsOf(
   }
 }
 
-function checkCondition(tag: Tag, current: Digest | undefined, condition: Exclude<TagCondition, { kind: "none" }>): void {
+/** Errors: PRECONDITION_FAILED where what `name` stands for does not hold to the condition. */
+export function checkCondition(name: Tag | Digest, current: Digest | undefined, condition: TagCondition): void {
+  if (condition.kind === "none") return;
   const isNamed = current !== undefined && (condition.digests === "*" || condition.digests.includes(current));
   if (isNamed !== (condition.kind === "match")) {
-    throw new RegistryError("PRECONDITION_FAILED", { detail: { tag, current: current ?? null } });
+    throw new RegistryError("PRECONDITION_FAILED", { detail: { tag: name, current: current ?? null } });
   }
 }
 
@@ -217,8 +219,12 @@ export function createTags(database: Database, clock: Clock): Tags {
     list: async (_grant, repositoryId, startAfter, limit) =>
       (await database.all(list, { repositoryId, startAfter, limit })).map((row) => row.name as Tag),
 
-    delete(given, repositoryId, tag) {
+    delete(given, repositoryId, tag, condition = { kind: "none" }) {
       const work = async (tx: Executor, grant: Grant<"delete">): Promise<void> => {
+        if (condition.kind !== "none") {
+          const current = await tx.first(lock, { repositoryId, tag });
+          if (current !== undefined) checkCondition(tag, await digestNamed(tx, current.manifest_id), condition);
+        }
         if (!(await deleteTag(tx, grant, repositoryId, tag, clock))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
       };
       return grantedTransaction(database, given, work, ON_FULL_DISK);

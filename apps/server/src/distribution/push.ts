@@ -8,7 +8,7 @@ import type { Caller, Grant } from "../access/caller.ts";
 import type { Blobs } from "../content/blobs.ts";
 import type { Manifests } from "../content/manifests.ts";
 import type { Repositories } from "../content/repositories.ts";
-import type { TagCondition, Tags } from "../content/tags.ts";
+import { checkCondition, type TagCondition, type Tags } from "../content/tags.ts";
 import type { Ports } from "./ports.ts";
 
 /** A manifest as it comes in. */
@@ -43,8 +43,8 @@ export interface Push {
   authorizeUpload(caller: Caller, repository: RepositoryName): Grant<"push"> | Promise<Grant<"push">>;
   /** Errors: DIGEST_INVALID, MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, PRECONDITION_FAILED. */
   putManifest(grant: Grant<"push">, push: ManifestPush): Promise<Pushed>;
-  /** Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED, MANIFEST_UNKNOWN. */
-  deleteManifest(caller: Caller, repository: RepositoryName, reference: Reference): Promise<void>;
+  /** Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED, MANIFEST_UNKNOWN, PRECONDITION_FAILED. */
+  deleteManifest(caller: Caller, repository: RepositoryName, reference: Reference, condition?: TagCondition): Promise<void>;
   /** Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED, BLOB_UNKNOWN, UNSUPPORTED while a manifest holds it. */
   deleteBlob(caller: Caller, repository: RepositoryName, digest: Digest): Promise<void>;
 }
@@ -92,11 +92,13 @@ export function createPush({ authorizer, repositories, manifests, tags, blobs, p
       return { digest, subject: parsed.subject?.digest, tags: push.tags, absent };
     },
 
-    async deleteManifest(caller, repository, reference) {
+    async deleteManifest(caller, repository, reference, condition = { kind: "none" }) {
       const grant = await authorizer.authorize(caller, "delete", repository);
       const repositoryId = await existingId(grant);
-      if (reference.kind === "tag") await tags.delete(grant, repositoryId, reference.tag);
-      else await manifests.delete(grant, repositoryId, reference.digest);
+      if (reference.kind === "tag") return tags.delete(grant, repositoryId, reference.tag, condition);
+      // What a digest names is itself, now and always.
+      checkCondition(reference.digest, reference.digest, condition);
+      await manifests.delete(grant, repositoryId, reference.digest);
     },
 
     async deleteBlob(caller, repository, digest) {

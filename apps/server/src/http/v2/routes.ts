@@ -197,8 +197,9 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       response.end();
     },
 
-    async "manifest-delete"({ caller, parsed, response, id }) {
-      await push.deleteManifest(caller, parsed.repository, parsed.reference);
+    async "manifest-delete"({ caller, parsed, request, response, id }) {
+      const condition = tagCondition(request.headers["if-match"], request.headers["if-none-match"]);
+      await push.deleteManifest(caller, parsed.repository, parsed.reference, condition);
       sendEmpty(response, id, 202);
     },
 
