@@ -343,6 +343,8 @@ describe("distribution API", () => {
       { schemaVersion: 2, mediaType: INDEX, manifests: [layer] },
       { schemaVersion: 2, mediaType: OCI, config: EMPTY_CONFIG, layers: [{ ...layer, urls: ["https://example.com/x"] }] },
       { schemaVersion: 2, mediaType: OCI, config: EMPTY_CONFIG, layers: [], "com.example": [{ base: blob.digest }] },
+      // Not annotations, which are texts, but a field of that name.
+      { schemaVersion: 2, mediaType: OCI, config: EMPTY_CONFIG, layers: [], "com.example": { annotations: [layer] } },
     ]) {
       await add();
       const pushed = await expectStatus(await putManifest(body, "cache", { "content-type": body.mediaType }), 201);

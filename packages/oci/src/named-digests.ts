@@ -6,7 +6,7 @@ import { isDigest, type Digest } from "./digest.ts";
 const LENGTHS: ReadonlySet<number> = new Set(["sha256:".length + 64, "sha512:".length + 128]);
 
 /**
- * All digests that a parsed manifest names, each once: texts that are one, and keys. Annotations are left out: they speak about content, such
+ * All digests that a parsed manifest names, each once: texts that are one, and keys. The texts of annotations are left out: they speak about content, such
  * as the image that another was built on, and no client fetches by them.
  */
 export function namedDigests(manifest: unknown): Set<Digest> {
@@ -23,9 +23,19 @@ function collect(value: unknown, named: Set<Digest>): void {
     for (const each of value) collect(each, named);
   } else if (typeof value === "object" && value !== null) {
     for (const key in value) {
-      if (key === "annotations") continue;
+      const inner = (value as Record<string, unknown>)[key];
+      if (key === "annotations") {
+        collectBeside(inner, named);
+        continue;
+      }
       if (LENGTHS.has(key.length) && isDigest(key)) named.add(key);
-      collect((value as Record<string, unknown>)[key], named);
+      collect(inner, named);
     }
   }
+}
+
+// Annotations are texts. What is none of them is another maker's field of the same name.
+function collectBeside(annotations: unknown, named: Set<Digest>): void {
+  if (typeof annotations !== "object" || annotations === null || Array.isArray(annotations)) return collect(annotations, named);
+  for (const value of Object.values(annotations)) if (typeof value !== "string") collect(value, named);
 }

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { it, type TestContext } from "node:test";
 import { openDataDirectory } from "./data-directory.ts";
+import { openSqlite } from "./database/sqlite.ts";
 import { StartupError } from "./startup-error.ts";
 
 async function temporary(t: TestContext): Promise<string> {
@@ -24,6 +25,17 @@ it("is made with its parents, private to the user", async (t) => {
   const directory = await openDataDirectory(path);
   cleanup.defer(() => directory.close());
   assert.equal((await stat(path)).mode & 0o777, 0o700);
+  // Nobody is told that others could read what has only just been made.
+  assert.deepEqual(directory.madePrivate, []);
+});
+
+it("holds a database that is private from its first byte, with its log and index", async (t) => {
+  const path = await temporary(t);
+  const database = await openSqlite({ path: join(path, "berth.db"), onBackgroundError: (error) => assert.fail(String(error)) });
+  t.after(() => database.close());
+  const names = await readdir(path);
+  assert.ok(names.includes("berth.db-wal") && names.includes("berth.db-shm"), String(names));
+  for (const name of names) assert.equal((await stat(join(path, name))).mode & 0o777, 0o600, name);
 });
 
 it("takes the rights of others off what was there before", async (t) => {

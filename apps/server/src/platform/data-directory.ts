@@ -6,7 +6,7 @@ import { mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { makePrivate } from "./private-files.ts";
+import { makePrivate, makePrivateFile } from "./private-files.ts";
 import { StartupError } from "./startup-error.ts";
 
 /** A locked data directory. */
@@ -89,6 +89,7 @@ function lockDirectory(path: string): DatabaseSync {
   const ownerFile = join(path, "lock-owner");
   let lock: DatabaseSync | undefined;
   try {
+    makePrivateFile(file);
     lock = new DatabaseSync(file, { timeout: 0 });
     lock.exec("begin exclusive");
     // For whoever comes second; whoever holds the lock has written it.

@@ -1,5 +1,6 @@
 // Keeps what lies in the data directory from other users of the machine, also where the directory was there before the server: an
 // administrator's `mkdir`, a volume's default. Not here: files that are made anew, which have their mode from the start.
+import { closeSync, existsSync, openSync } from "node:fs";
 import { chmod, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { StartupError } from "./startup-error.ts";
@@ -35,6 +36,19 @@ export async function makePrivate(directory: string): Promise<readonly string[]>
       );
   }
   return wasOpen ? changed : [];
+}
+
+/**
+ * Makes an empty file that is the owner's alone, where there is none: SQLite takes one for a new database, and gives its log and index the same
+ * mode. Where that cannot be, SQLite is left to say why, which it does for all reasons alike.
+ */
+export function makePrivateFile(path: string): void {
+  if (existsSync(path)) return;
+  try {
+    closeSync(openSync(path, "a", 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+  }
 }
 
 /** False where others keep rights, since the path belongs to somebody else. */

@@ -9,6 +9,7 @@ import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
 import { RegistryError } from "@berth/oci/errors";
+import { makePrivateFile } from "../private-files.ts";
 import { createCheckpoints, type Checkpoints } from "./checkpoints.ts";
 import type { Database, Executor, WriteOptions } from "./database.ts";
 import type { DatabaseReader } from "./database-reader.ts";
@@ -334,6 +335,7 @@ async function connectOnFullDisk(path: string, reservePath: string): Promise<Dat
 function connect(path: string, readOnly: boolean): DatabaseSync {
   let connection: DatabaseSync | undefined;
   try {
+    if (!readOnly) makePrivateFile(path);
     connection = new DatabaseSync(path, { readOnly, timeout: 5000, enableForeignKeyConstraints: true });
     if (!readOnly) prepareForWriting(connection);
     connection.exec(`pragma cache_size = -${CACHE_KIB}`);
