@@ -54,6 +54,10 @@ export function explainDatabaseError(error: unknown): Failure | undefined {
   const { code, message } = innermost(error);
   const known = POSTGRES[code] ?? NETWORK[code];
   if (known !== undefined) return known.mayPass ? known : { ...known, reason: `${known.reason} (${message})` };
+  // The driver's own, when the server begins to ask.
+  if (/^SASL: .*client password must be/.test(message))
+    return { reason: "the server wants a password, and none is given (in database.url, or PGPASSWORD)", mayPass: false };
+  if (message.startsWith("SASL: ")) return { reason: `signing in there does not come about (${message})`, mayPass: false };
   if (/does not support SSL/.test(message)) return { reason: "the server speaks no TLS: leave sslmode out", mayPass: false };
   if (TLS.test(code)) return { reason: `TLS does not come about (${message}): see sslmode and sslrootcert`, mayPass: false };
   if (/no pg_hba\.conf entry.*no encryption/.test(message)) return { reason: "the server wants TLS: add ?sslmode=require", mayPass: false };
