@@ -28,6 +28,7 @@ const bounded: Readonly<Record<string, string>> = {
   "uploadLimits.account": "looks at open sessions, as many as limits.openUploads, after each tenth of a limit",
   "uploadLimits.oldest": "the same, once for who is refused",
   "uploadLimits.project": "the same after each tenth of a limit",
+  "repositories.holdingIn": "looks at as many repositories as its limit says",
   "usage.fold": "sorts one batch",
   "signing_key.list": "a handful of keys",
   "signing_key.newest": "a handful of keys",
@@ -56,6 +57,8 @@ const mustUse: Readonly<Record<string, RegExp>> = {
   "referrers.listSubjects": /manifest .*\(repository_id=\? AND digest=\?\)/,
   "referrers.listOfType": /manifest .*\(repository_id=\? AND subject_digest=\? AND artifact_type=\? AND <expr>>\?\)/,
   "referrers.list": /manifest .*\(repository_id=\? AND subject_digest=\? AND <expr>>\?\)/,
+  "repositories.holdingIn": /repository_blob .*\((?:repository_id=\? AND blob_id=\?|blob_id=\? AND repository_id=\?)\)/,
+  "repositories.holdingAmong": /repository_blob .*\((?:repository_id=\? AND blob_id=\?|blob_id=\? AND repository_id=\?)\)/,
   "repositories.list": /repository .*\(project_id=\? AND name>\?/,
   "tags.list": /tag .*\(repository_id=\? AND name>\?\)/,
 };

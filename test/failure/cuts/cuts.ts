@@ -394,6 +394,15 @@ export const CUTS: readonly Cut[] = [
   },
   {
     invariant: 9,
+    what: "a mount that does not say from where searches what the caller may read, and nothing else",
+    file: `${SERVER}/distribution/mount.ts`,
+    from: "if (await authorizer.readsEverything(account)) {",
+    to: "if (account.kind === caller.kind) {",
+    test: `${SERVER}/same-work.test.ts`,
+    name: "of a mount is the same whether others have the blob, or nobody",
+  },
+  {
+    invariant: 9,
     what: "a project that is private gives no rights to strangers",
     file: `${SERVER}/access/authorize.ts`,
     from: 'if (!standing.isPublic || own.has("pull")) return own;',

@@ -132,7 +132,8 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     // Looked at again when its turn comes: others that waited before it may have locked the account by now.
     const isRight = await passwords.verify(secret, account?.secretHash, () => loginFailures.check(name, remoteAddress));
     const place = `${name} ${addressGroup(remoteAddress)}`;
-    if (!isRight || account === undefined) {
+    // A disabled user's right password is answered as a wrong one, so that it is counted and remembered as one.
+    if (!isRight || account === undefined || !isUsable(account, clock.now())) {
       memory.noteWrong(key, place);
       await loginFailures.record(name, remoteAddress, secret);
       return false;

@@ -2,7 +2,7 @@
 // row gets a name that nobody can say, and what it held is taken away later (repository-removal.ts). Not here: who may see it.
 import { RegistryError } from "@berth/oci/errors";
 import type { RepositoryName } from "@berth/oci/reference";
-import type { ExpressionBuilder } from "kysely";
+import { expressionBuilder, type Expression, type ExpressionBuilder, type SqlBool } from "kysely";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
 import { grantedTransaction } from "../access/granted-transaction.ts";
@@ -56,8 +56,15 @@ export interface Repositories {
   listNames(projectId: number, startAfter: string, through: string, limit: number): Promise<string[]>;
   /** The same of all projects. */
   listAllNames(startAfter: string, limit: number): Promise<string[]>;
-  /** Repositories, at most `limit`, whose content includes a blob; for mounts that do not say from where. */
+  /** Names of repositories, at most `limit`, that have a blob, wherever they are: for who may read everything. */
   listHolding(digest: string, limit: number): Promise<string[]>;
+  /**
+   * The same among the first `looked` repositories of some projects. It works from those, not from the blob, so that what others have neither
+   * costs time nor takes a place: how long it takes tells nothing of them.
+   */
+  listHoldingIn(digest: string, projectIds: readonly number[], looked: number, limit: number): Promise<string[]>;
+  /** The same among repositories by name. */
+  listHoldingAmong(digest: string, names: readonly string[], limit: number): Promise<string[]>;
 }
 
 const findId = statement<{ name: string }>()("repositories.find", (db, p) =>
@@ -102,6 +109,49 @@ const listHolding = statement<{ digest: string; limit: number }>()("repositories
     .where("blob.digest", "=", p.digest)
     .where("blob.damaged_at", "is", null)
     .where(isLive)
+    .limit(p.limit),
+);
+
+/** No blob has this id. */
+const NO_BLOB = 0;
+
+/**
+ * The condition that a repository has a blob. It is asked of each repository by its own link, with as many steps where no blob has the digest; a join,
+ * or `exists`, could be turned round to begin with all that have the blob.
+ */
+function holds(repositoryId: Expression<number>, digest: string): Expression<SqlBool> {
+  const { eb, selectFrom, fn, lit } = expressionBuilder<Schema>();
+  const blob = selectFrom("blob").select("blob.id").where("blob.digest", "=", digest).where("blob.damaged_at", "is", null);
+  const link = selectFrom("repository_blob")
+    .select("repository_blob.repository_id")
+    .where("repository_blob.repository_id", "=", repositoryId)
+    .where("repository_blob.blob_id", "=", fn.coalesce(blob.$asScalar(), lit(NO_BLOB)));
+  return eb(link.$asScalar(), "is not", null);
+}
+
+const holdingIn = statement<{ digest: string; projectIds: number[]; looked: number; limit: number }>()(
+  "repositories.holdingIn",
+  (db, p, tools) =>
+    db
+      .selectFrom(
+        db
+          .selectFrom("repository")
+          .select(["repository.id", "repository.name"])
+          .where(({ ref }) => tools.inList(ref("repository.project_id"), p.projectIds, "bigint"))
+          .limit(p.looked)
+          .as("candidate"),
+      )
+      .select("candidate.name")
+      .where(({ ref }) => holds(ref("candidate.id"), p.digest))
+      .limit(p.limit),
+);
+
+const holdingAmong = statement<{ digest: string; names: string[]; limit: number }>()("repositories.holdingAmong", (db, p, tools) =>
+  db
+    .selectFrom("repository")
+    .select("repository.name")
+    .where(({ ref }) => tools.inList(ref("repository.name"), p.names, "text"))
+    .where(({ ref }) => holds(ref("repository.id"), p.digest))
     .limit(p.limit),
 );
 
@@ -205,5 +255,9 @@ export function createRepositories(database: Database, clock: Clock): Repositori
       (await database.all(listNames, { projectId, startAfter, through, limit })).map((row) => row.name),
     listAllNames: async (startAfter, limit) => (await database.all(listAllNames, { startAfter, limit })).map((row) => row.name),
     listHolding: async (digest, limit) => (await database.all(listHolding, { digest, limit })).map((row) => row.name),
+    listHoldingIn: async (digest, projectIds, looked, limit) =>
+      (await database.all(holdingIn, { digest, projectIds: [...projectIds], looked, limit })).map((row) => row.name),
+    listHoldingAmong: async (digest, names, limit) =>
+      (await database.all(holdingAmong, { digest, names: [...names], limit })).map((row) => row.name),
   };
 }

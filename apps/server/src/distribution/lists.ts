@@ -162,7 +162,7 @@ function pageOf<T>(rows: readonly T[], limit: number, place: (row: T) => string)
 }
 
 /** Behind every name that begins as what it is put after: names are ASCII. */
-const LAST_CHARACTER = "\u{10ffff}";
+export const LAST_CHARACTER = "\u{10ffff}";
 
 /** A key just before `key`, so that a list "after" it begins with `key` itself. */
 export function beforeKey(key: string): string {

@@ -1,11 +1,14 @@
 // Makes a blob that the caller may read elsewhere part of another repository, without a byte moved. Not here: uploads, the fallback.
 import type { Digest } from "@berth/oci/digest";
-import type { RepositoryName } from "@berth/oci/reference";
+import { projectOf, type RepositoryName } from "@berth/oci/reference";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Caller, Grant } from "../access/caller.ts";
 import { scopeOf, UnauthorizedError } from "../access/challenge.ts";
+import { WHOLE, type Reach, type ReadableProject } from "../access/readable-projects.ts";
+import type { NameRange } from "../access/robot-scopes.ts";
 import type { Blobs } from "../content/blobs.ts";
 import type { Repositories } from "../content/repositories.ts";
+import { beforeKey, LAST_CHARACTER } from "./lists.ts";
 
 /** Mounts blobs. */
 export interface Mount {
@@ -25,6 +28,13 @@ export interface MountParts {
 
 /** Repositories that are tried when the client does not say from where: a base layer may be in a hundred thousand. */
 const MAX_SOURCES = 50;
+/** Readable projects that are searched then, besides that of the target. */
+const MAX_PROJECTS = 100;
+/** Repositories that are looked at in them, and in the target's project. Not to find what is there is right as well: it is uploaded then. */
+const MAX_LOOKED = 500;
+/** The same for robots, whose scopes reach into parts of projects: parts, and names of each. */
+const MAX_PARTS = 10;
+const MAX_NAMES_OF_PART = 100;
 
 /** Makes the mount operation. */
 export function createMount({ authorizer, repositories, blobs }: MountParts): Mount {
@@ -46,13 +56,51 @@ export function createMount({ authorizer, repositories, blobs }: MountParts): Mo
     return repositories.writing(grant, (repositoryId) => blobs.mount(grant, repositoryId, source, sourceId, digest));
   }
 
+  /**
+   * Repositories that have the blob, among those that the account may read. The search begins with these and not with the blob: neither its time nor
+   * its outcome depends on what others have.
+   */
+  async function* findSources(caller: Caller, grant: Grant<"push">, digest: Digest): AsyncGenerator<RepositoryName, void, void> {
+    // What its token does not name an account may ask a better one for.
+    const account = { ...caller, access: undefined };
+    if (await authorizer.readsEverything(account)) {
+      yield* (await repositories.listHolding(digest, MAX_SOURCES)) as RepositoryName[];
+      return;
+    }
+    // The target's project first: that is where a base image's layers are most often.
+    const key = beforeKey(`${projectOf(grant.repository)}/`);
+    const own = (await authorizer.listReadableProjects(account, key, 1)).filter((project) => project.id === grant.projectId);
+    yield* await holdersIn(own, digest);
+    const others = await authorizer.listReadableProjects(account, "", MAX_PROJECTS);
+    yield* await holdersIn(
+      others.filter((project) => project.id !== grant.projectId),
+      digest,
+    );
+  }
+
+  /** The same in some of the projects. How many statements that takes depends on the account's rights alone. */
+  async function holdersIn(projects: readonly ReadableProject[], digest: Digest): Promise<RepositoryName[]> {
+    const whole = projects.filter(({ reach }) => reach === WHOLE).map(({ id }) => id);
+    const parts = projects.flatMap(({ id, sortKey, reach }) =>
+      reach === WHOLE ? [] : partsOf(sortKey, reach).map((part) => ({ id, reach, part })),
+    );
+    const names: string[] = [];
+    for (const { id, reach, part } of parts.slice(0, MAX_PARTS)) {
+      const found = await repositories.listNames(id, beforeKey(part.from), part.through, MAX_NAMES_OF_PART);
+      names.push(...found.filter((name) => reach.mayPull(name as RepositoryName)));
+    }
+    const holders = whole.length === 0 ? [] : await repositories.listHoldingIn(digest, whole, MAX_LOOKED, MAX_SOURCES);
+    if (parts.length > 0) holders.push(...(await repositories.listHoldingAmong(digest, names, MAX_SOURCES)));
+    return holders as RepositoryName[];
+  }
+
   return {
     async mount(caller, grant, digest, from) {
       if (from !== undefined) return mountFrom(caller, grant, digest, from);
       let unnamed: UnauthorizedError | undefined;
-      for (const name of await repositories.listHolding(digest, MAX_SOURCES)) {
+      for await (const name of findSources(caller, grant, digest)) {
         try {
-          if (await mountFrom(caller, grant, digest, name as RepositoryName)) return true;
+          if (await mountFrom(caller, grant, digest, name)) return true;
         } catch (error) {
           // The token does not name this source; another may do.
           if (!(error instanceof UnauthorizedError)) throw error;
@@ -63,4 +111,9 @@ export function createMount({ authorizer, repositories, blobs }: MountParts): Mo
       return false;
     },
   };
+}
+
+/** Where in a project's names those lie that may be pulled. */
+function partsOf(sortKey: string, { ranges }: Reach): NameRange[] {
+  return ranges.filter(({ from, through }) => through >= sortKey && from <= sortKey + LAST_CHARACTER);
 }

@@ -51,6 +51,8 @@ export interface Projects {
 
 /** Repositories that a refusal to delete their project names. */
 const SHOWN_REPOSITORIES = 5;
+/** No account has this id. */
+const NOBODY = 0;
 
 /** Makes the rules. */
 export function createProjects(parts: ProjectsParts): Projects {
@@ -141,7 +143,9 @@ export function createProjects(parts: ProjectsParts): Projects {
       await change(grant, async (tx, { projectId }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);
-        if (user === undefined || (await findRole(tx, projectId, user.id)) === undefined) throw new ApiError("MEMBER_UNKNOWN");
+        // Looked for whether there is such a user or not: the answer does not tell which it is, so that its time must not either.
+        const role = await findRole(tx, projectId, user?.id ?? NOBODY);
+        if (user === undefined || role === undefined) throw new ApiError("MEMBER_UNKNOWN");
         await keepOwner(tx, projectId, user.id);
         await deleteMember(tx, projectId, user.id);
       });

@@ -1,0 +1,363 @@
+// What an answer must not tell, the work must not tell either: of two requests that are answered alike, one of which is about something that is there
+// and may not be read, each runs the same statements in the same order, and as many hashes. On both databases, with nothing remembered and again with
+// what that left. Not here: the texts (test/flows/access-matrix.test.ts), what is known to differ (docs/decisions/0041-same-work.md).
+import assert from "node:assert/strict";
+import { after, before, it } from "node:test";
+import { parseDigest, type Digest } from "@berth/oci/digest";
+import { parseRepositoryName, type Reference, type Tag } from "@berth/oci/reference";
+import {
+  addProject,
+  addRobot,
+  addUser,
+  basic,
+  callerOf,
+  changeAccount,
+  createTestAccess,
+  createTestClock,
+  TEST_ADDRESS,
+  TEST_PASSWORD,
+  type TestAccess,
+} from "./access/access.testing.ts";
+import type { Caller, Grant, TokenAccess } from "./access/caller.ts";
+import { createPasswordHasher, generateRobotSecret } from "./access/secrets.ts";
+import { createMemoryBlobs, createMemoryStore } from "./content/blobs/memory.ts";
+import { blobOf, createContent, putOf, upload, type Content } from "./content/content.testing.ts";
+import { interceptDatabase } from "./content/intercept.testing.ts";
+import { createReferrers } from "./content/referrers.ts";
+import { createLists, type Lists } from "./distribution/lists.ts";
+import { createMount, type Mount } from "./distribution/mount.ts";
+import { createPull, type Pull } from "./distribution/pull.ts";
+import { createPush, type Push } from "./distribution/push.ts";
+import { createUsers, type Users } from "./features/accounts/accounts.ts";
+import { createProjects, type Projects } from "./features/projects/projects.ts";
+import { createProjectRepositories, type ProjectRepositories } from "./features/repositories/repositories.ts";
+import { createRobots, type Robots } from "./features/robots/robots.ts";
+import { forEachDatabase, type TestDatabase } from "./platform/database/databases.testing.ts";
+
+const layer = blobOf("what others have ");
+const shared = blobOf("what the caller has too ");
+const config = blobOf("config", 1);
+const image = putOf([config, layer], ["v1"]);
+const ABSENT = parseDigest(`sha256:${"0".repeat(64)}`);
+/** Of equal length: a repository that may not be read, one that is not there, and one without a project. */
+const SECRET = parseRepositoryName("oth/app");
+const NONE = [parseRepositoryName("oth/abs"), parseRepositoryName("non/app")];
+const TARGET = parseRepositoryName("own/new");
+/** Repositories that have a blob, so many that each would be tried. */
+const HOLDERS = 60;
+
+/** One process of the registry, all that it remembers forgotten. */
+interface Process extends TestAccess {
+  readonly content: Content;
+  readonly pull: Pull;
+  readonly push: Push;
+  readonly mount: Mount;
+  readonly lists: Lists;
+  readonly projects: Projects;
+  readonly repositories: ProjectRepositories;
+  readonly robots: Robots;
+  readonly users: Users;
+  /** The statements so far. */
+  readonly steps: string[];
+}
+
+type Request = (on: Process) => Promise<unknown>;
+
+forEachDatabase("work", (create) => {
+  let test: TestDatabase;
+  const clock = createTestClock();
+  const memory = createMemoryBlobs();
+  const callers = new Map<string, Caller>();
+  let robotSecret: string;
+
+  function start(): Process {
+    const steps: string[] = [];
+    const hook = async (step: string, phase: string): Promise<void> => {
+      if (phase === "before") steps.push(step);
+    };
+    const database = interceptDatabase(test.database, hook, true);
+    const access = createTestAccess(database, clock);
+    const content = createContent(database, createMemoryStore({ processId: "p", memory }), clock);
+    const parts = { ...access, ...content, referrers: createReferrers(database) };
+    return {
+      ...access,
+      content,
+      pull: createPull({ ...parts, ports: {} }),
+      push: createPush({ ...parts, ports: {}, acceptSparseImages: false }),
+      mount: createMount(parts),
+      lists: createLists(parts),
+      projects: createProjects({ ...parts, projectCreation: "administrators" }),
+      repositories: createProjectRepositories(parts),
+      robots: createRobots(parts),
+      users: createUsers(parts),
+      steps,
+    };
+  }
+
+  function grantIn(projectId: number, name: string): Grant<"push"> {
+    const grant = {
+      action: "push",
+      repository: parseRepositoryName(name),
+      projectId,
+      accountId: null,
+      renew: () => grant,
+    } as Grant<"push">;
+    return grant;
+  }
+
+  /** What a request runs on a process that remembers nothing of accounts and rights, and then once more. */
+  async function workOf(
+    request: Request,
+    process = start(),
+  ): Promise<{ first: string[]; again: string[]; hashes: number; answers: string[] }> {
+    const hashesBefore = process.passwords.runs();
+    process.accounts.forget();
+    process.steps.length = 0;
+    const answer = async (): Promise<string> => {
+      try {
+        return JSON.stringify((await request(process)) ?? null);
+      } catch (error) {
+        const { code, name } = error as { code?: string; name: string };
+        return code ?? name;
+      }
+    };
+    const answers = [await answer()];
+    const first = process.steps.splice(0);
+    answers.push(await answer());
+    return { first, again: process.steps.slice(), hashes: process.passwords.runs() - hashesBefore, answers };
+  }
+
+  async function assertAlike(what: string, requests: readonly Request[], process?: Process): Promise<void> {
+    const [expected, ...others] = await Array.fromAsync(requests, async (request) => workOf(request, process));
+    assert.ok(expected !== undefined && others.length > 0);
+    for (const each of others) assert.deepEqual(each, expected, what);
+  }
+
+  before(async () => {
+    test = await create();
+    const { database } = test;
+    const secretHash = await createPasswordHasher().hash(TEST_PASSWORD);
+    const [own, other, reading] = [
+      await addProject(database, "own"),
+      await addProject(database, "oth"),
+      await addProject(database, "pub", true),
+    ];
+    const content = createContent(database, createMemoryStore({ processId: "p", memory }), clock);
+    const secret = grantIn(other, SECRET);
+    for (const blob of [config, layer]) await upload(content, secret, blob);
+    await content.repositories.writing(secret, (id) => content.manifests.put(secret, id, image));
+    for (let i = 0; i < HOLDERS; i++) {
+      await upload(content, grantIn(other, `oth/holder${i}`), layer);
+      await content.repositories.ensureId(grantIn(i % 2 === 0 ? own : reading, `${i % 2 === 0 ? "own" : "pub"}/holder${i}`));
+    }
+    await upload(content, grantIn(own, "own/base"), shared);
+
+    const add = async (name: string, roles: [number, "guest" | "developer" | "maintainer" | "owner"][]): Promise<void> => {
+      callers.set(name, await callerOf(database, await addUser(database, name, { roles: new Map(roles), secretHash })));
+    };
+    await add("stranger", []);
+    await add("guest", [[own, "guest"]]);
+    await add("developer", [[own, "developer"]]);
+    await add("maintainer", [[own, "maintainer"]]);
+    await add("owner", [[own, "owner"]]);
+    const disabled = await addUser(database, "disabled", { secretHash });
+    await changeAccount(database, disabled, { isDisabled: true }, true);
+    const robots = {
+      "own+whole": await addRobot(database, "own+whole", own, { "own/**": ["pull", "push"] }),
+      "own+part": await addRobot(database, "own+part", own, { "own/new": ["pull", "push"], "own/base": ["pull"] }),
+      "+wide": await addRobot(database, "+wide", undefined, { "own/**": ["pull", "push"], "pub/*": ["pull"] }),
+    };
+    for (const [name, { id }] of Object.entries(robots)) callers.set(name, await callerOf(database, id));
+    robotSecret = robots["own+whole"].secret;
+  });
+  after(() => test.end());
+
+  /** Each caller with Basic credentials, and with tokens that name nothing, the target alone, or the secrets as well. */
+  function* forms(names: readonly string[]): Generator<[string, Caller]> {
+    const access = (...repositories: string[]): TokenAccess =>
+      new Map(repositories.map((each) => [parseRepositoryName(each), new Set(["pull", "push", "delete"] as const)]));
+    for (const name of names) {
+      const caller = callers.get(name)!;
+      yield [name, caller];
+      yield [`${name} by a token`, { ...caller, access: new Map() }];
+      yield [`${name} by a token for the target`, { ...caller, access: access(TARGET) }];
+      yield [`${name} by a token for all`, { ...caller, access: access(TARGET, SECRET, ...NONE) }];
+    }
+  }
+  const everybody = (): string[] => [...callers.keys()];
+  const pushers = ["developer", "maintainer", "owner", "own+whole", "own+part", "+wide"];
+
+  it("of a mount is the same whether others have the blob, or nobody", async () => {
+    const process = start();
+    for (const [who, caller] of forms(pushers)) {
+      const mount =
+        (digest: Digest, from?: string): Request =>
+        async (on) =>
+          on.mount.mount(
+            caller,
+            await on.authorizer.authorize({ ...caller, access: undefined }, "push", TARGET),
+            digest,
+            from === undefined ? undefined : parseRepositoryName(from),
+          );
+      await assertAlike(`${who}, from wherever it is`, [mount(layer.digest), mount(ABSENT)], process);
+      await assertAlike(
+        `${who}, from what may not be read`,
+        [SECRET, ...NONE].flatMap((from) => [mount(layer.digest, from), mount(ABSENT, from)]),
+        process,
+      );
+    }
+  });
+
+  it("of a mount is found by, where the caller may read", async () => {
+    // So that the test above is not of a mount that never looks.
+    for (const who of pushers) {
+      const caller = callers.get(who)!;
+      const process = start();
+      const grant = await process.authorizer.authorize(caller, "push", parseRepositoryName("own/new"));
+      assert.equal(await process.mount.mount(caller, grant, shared.digest, undefined), true, who);
+    }
+  });
+
+  it("of every request of the data plane is the same whether a private repository is there or not", async () => {
+    const process = start();
+    const tag: Reference = { kind: "tag", tag: "v1" as Tag };
+    const digest: Reference = { kind: "digest", digest: image.digest };
+    const page = { artifactType: undefined, last: "", limit: 10 };
+    const requests: Record<string, (caller: Caller, name: typeof SECRET) => Request> = {
+      "manifest by tag": (caller, name) => async (on) => on.pull.resolveManifest(caller, name, tag),
+      "manifest by digest": (caller, name) => async (on) => on.pull.resolveManifest(caller, name, digest),
+      blob: (caller, name) => async (on) => on.pull.resolveBlob(caller, name, layer.digest),
+      tags: (caller, name) => async (on) => on.lists.tags(caller, name, "", 10),
+      referrers: (caller, name) => async (on) => on.lists.referrers(caller, name, image.digest, page),
+      "begin of a push": (caller, name) => async (on) => on.push.authorize(caller, name),
+      "begin of an upload": (caller, name) => async (on) => on.push.authorizeUpload(caller, name),
+      "deletion of a tag": (caller, name) => async (on) => on.push.deleteManifest(caller, name, tag),
+      "deletion of a manifest": (caller, name) => async (on) => on.push.deleteManifest(caller, name, digest),
+      "deletion of a blob": (caller, name) => async (on) => on.push.deleteBlob(caller, name, layer.digest),
+      "what a token may hold": (caller, name) => async (on) => [...(await on.authorizer.allowed(caller, name))],
+    };
+    const nobody: [string, Caller][] = [
+      ["anonymous", { kind: "anonymous", access: undefined }],
+      ["anonymous by a token", { kind: "anonymous", access: new Map([[SECRET, new Set(["pull"] as const)]]) }],
+    ];
+    for (const [who, caller] of [...nobody, ...forms(everybody())]) {
+      for (const [what, request] of Object.entries(requests))
+        await assertAlike(
+          `${what}, ${who}`,
+          [SECRET, ...NONE].map((name) => request(caller, name)),
+          process,
+        );
+    }
+  });
+
+  it("of every request of the control plane is the same whether a private project is there or not", async () => {
+    const process = start();
+    const requests: Record<string, (caller: Caller, project: string) => Request> = {
+      get: (caller, project) => async (on) => on.projects.get(caller, project),
+      update: (caller, project) => async (on) => on.projects.update(caller, project, { visibility: "public" }),
+      delete: (caller, project) => async (on) => on.projects.delete(caller, project),
+      members: (caller, project) => async (on) => on.projects.listMembers(caller, project, {}),
+      "member put": (caller, project) => async (on) => on.projects.putMember(caller, project, "stranger", "guest"),
+      "member deleted": (caller, project) => async (on) => on.projects.deleteMember(caller, project, "stranger"),
+      repositories: (caller, project) => async (on) => on.repositories.list(caller, project, {}),
+      repository: (caller, project) => async (on) => on.repositories.get(caller, project, "app"),
+      "repository deleted": (caller, project) => async (on) => on.repositories.delete(caller, project, "app"),
+      robots: (caller, project) => async (on) => on.robots.list(caller, project, {}),
+      robot: (caller, project) => async (on) => on.robots.get(caller, project, "whole"),
+      "robot created": (caller, project) => async (on) => on.robots.create(caller, project, { name: "new", scopes: [] }),
+      "robot updated": (caller, project) => async (on) => on.robots.update(caller, project, "whole", { isDisabled: true }),
+      "robot's secret": (caller, project) => async (on) => on.robots.rotateSecret(caller, project, "whole"),
+      "robot deleted": (caller, project) => async (on) => on.robots.delete(caller, project, "whole"),
+    };
+    for (const [who, caller] of [["anonymous", { kind: "anonymous", access: undefined }] as [string, Caller], ...forms(everybody())]) {
+      for (const [what, request] of Object.entries(requests))
+        await assertAlike(`${what}, ${who}`, [request(caller, "oth"), request(caller, "non")], process);
+    }
+  });
+
+  it("of lists is the same however much there is that may not be read", async () => {
+    const process = start();
+    const look = async (): Promise<unknown[]> => {
+      const seen: unknown[] = [];
+      for (const [who, caller] of forms(everybody())) {
+        const catalog = { ...caller, namesCatalog: true };
+        seen.push(who, await workOf(async (on) => on.lists.catalog(catalog, "", 5), process));
+        seen.push(await workOf(async (on) => on.lists.catalog(catalog, "m", 5), process));
+        seen.push(await workOf(async (on) => on.projects.list(caller, { limit: 5 }), process));
+      }
+      return seen;
+    };
+    const before = await look();
+    for (let i = 0; i < 120; i++) {
+      const grant = grantIn(await addProject(test.database, `op${i}`), `op${i}/app`);
+      await process.content.repositories.ensureId(grant);
+    }
+    assert.deepEqual(await look(), before);
+  });
+
+  it("of requests about accounts is the same whether there is one of the name", async () => {
+    const process = start();
+    for (const [who, caller] of forms(everybody())) {
+      const requests: Record<string, (name: string) => Request> = {
+        user: (name) => async (on) => on.users.get(caller, name),
+        "user created": (name) => async (on) => on.users.create(caller, { name, password: "a long new password" }),
+        "user updated": (name) => async (on) => on.users.update(caller, name, { isDisabled: true }),
+        "user deleted": (name) => async (on) => on.users.delete(caller, name),
+      };
+      for (const [what, request] of Object.entries(requests))
+        await assertAlike(`${what}, ${who}`, [request("stranger"), request("nobody-is-called-so")], process);
+      await assertAlike(`project created, ${who}`, [
+        async (on) => on.projects.create(caller, { name: "oth" }),
+        async (on) => on.projects.create(caller, { name: "non" }),
+      ]);
+    }
+    const owner = callers.get("owner")!;
+    await assertAlike("who is no member", [
+      async (on) => on.projects.deleteMember(owner, "own", "stranger"),
+      async (on) => on.projects.deleteMember(owner, "own", "nobody-is-called-so"),
+      async (on) => on.projects.deleteMember(owner, "own", "disabled"),
+    ]);
+  });
+
+  it("of a login that is refused is the same for an unknown name, a wrong password and a disabled user", async () => {
+    let address = 0;
+    const login = (name: string, secret: string): Request => {
+      // Each from a place of its own, so that none is locked by those before it.
+      const from = `198.51.100.${++address}`;
+      return async (on) => on.authenticator.authenticate(basic(name, secret), from);
+    };
+    await assertAlike("users", [
+      login("stranger", "a wrong password"),
+      login("unknown-one", "a wrong password"),
+      login("unknown-two", TEST_PASSWORD),
+      login("disabled", "a wrong password"),
+      login("disabled", TEST_PASSWORD),
+    ]);
+    // Until it is locked, and then: what is counted is the same as well.
+    const guess = async (name: string, secrets: (n: number) => string): Promise<string[][]> => {
+      const from = `198.51.100.${++address}`;
+      return Array.fromAsync({ length: 8 }, async (_, n) => {
+        const { first, answers } = await workOf(async (on) => on.authenticator.authenticate(basic(name, secrets(n)), from));
+        return [...answers, ...first];
+      });
+    };
+    const wrong = (n: number): string => `wrong password ${n}`;
+    const expected = await guess("unknown-three", wrong);
+    assert.match(expected.at(-1)!.join(" "), /TOOMANYREQUESTS/);
+    assert.deepEqual(await guess("guest", wrong), expected);
+    const disabled = await addUser(test.database, "disabled-too");
+    await changeAccount(test.database, disabled, { isDisabled: true }, true);
+    assert.deepEqual(await guess("disabled-too", (n) => (n === 0 ? TEST_PASSWORD : wrong(n))), expected);
+
+    await assertAlike("robots", [
+      login("own+whole", generateRobotSecret()),
+      login("own+unknown", generateRobotSecret()),
+      login("non+unknown", robotSecret),
+      login("+unknown", robotSecret),
+    ]);
+    assert.equal(
+      (await workOf(async (on) => on.authenticator.authenticate(basic("own+whole", robotSecret), TEST_ADDRESS))).answers.length,
+      2,
+    );
+  });
+});
