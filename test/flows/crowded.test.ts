@@ -136,6 +136,26 @@ describe("a crowded registry", { timeout: 120_000 }, () => {
     for (const client of clients) await client.closed();
   });
 
+  it("large answers that nobody takes hold a bounded part of the memory, and their address gives way", async (t) => {
+    const { registry, metric } = await start(t, {});
+    const image = await registry.pushImage(REPO, "small");
+    const parsed = JSON.parse(image.manifest) as Record<string, unknown>;
+    const large = JSON.stringify({ ...parsed, annotations: { filler: "x".repeat(3.9 * MIB) } });
+    await expectStatus(await registry.send("PUT", `/v2/${REPO}/manifests/large`, { body: large, headers: { "content-type": OCI } }), 201);
+    const ask = requestHead("GET", `/v2/${REPO}/manifests/large`);
+    const other = await open(t, registry, "127.0.0.3");
+    other.socket.pause();
+    await other.send(ask.repeat(8));
+    const greedy = await Promise.all(Array.from({ length: 60 }, () => open(t, registry, "127.0.0.2")));
+    for (const client of greedy) client.socket.pause();
+    await until(async () => (await metric("berth_http_connections")) >= 61);
+    // The kernel takes some of the answers; of the next ones some 30 may lie.
+    await Promise.all(greedy.map((client) => client.send(ask.repeat(8))));
+    await until(async () => (await metric("berth_http_connections")) <= 40);
+    other.socket.resume();
+    for (let i = 0; i < 8; i++) assert.equal((await other.answer()).status, 200);
+  });
+
   it("a refused body that drips ends its connection", async (t) => {
     const { registry } = await start(t, { "http.headerTimeoutSeconds": "1s" });
     for (const [method, path] of [

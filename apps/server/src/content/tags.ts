@@ -223,7 +223,8 @@ export function createTags(database: Database, clock: Clock): Tags {
       const work = async (tx: Executor, grant: Grant<"delete">): Promise<void> => {
         if (condition.kind !== "none") {
           const current = await tx.first(lock, { repositoryId, tag });
-          if (current !== undefined) checkCondition(tag, await digestNamed(tx, current.manifest_id), condition);
+          if (current === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
+          checkCondition(tag, await digestNamed(tx, current.manifest_id), condition);
         }
         if (!(await deleteTag(tx, grant, repositoryId, tag, clock))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
       };

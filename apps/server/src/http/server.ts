@@ -22,6 +22,7 @@ import { answerAsBytes, errorOfParser } from "./malformed.ts";
 import type { Pace } from "./pace.ts";
 import { recordError, type RequestLog } from "./request-log.ts";
 import type { Party } from "./room.ts";
+import { createUntaken } from "./untaken.ts";
 import type { RequestContext, V2Handler } from "./v2/handler.ts";
 
 /** Answers one request. */
@@ -107,6 +108,7 @@ const CIPHERS = ["TLS_AES_128_GCM_SHA256", ...DEFAULT_CIPHERS.split(":").filter(
 /** Starts listening. */
 export async function startServer(options: ServerOptions, handlers: Handlers, entrance: Entrance): Promise<RunningServer> {
   const { slots, paceOf, contextOf, requestLog, traced } = entrance;
+  const untaken = createUntaken();
 
   function answer(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     const url = request.url ?? "/";
@@ -206,14 +208,15 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     const pace = paceOf("download");
     party.pace = pace;
     pace.wait(performance.now(), () => response.destroy());
+    const forget = untaken.hold(party, response, response.writableLength);
     // Node sets it anew for what follows the answer.
     response.socket?.setTimeout(options.stallMs);
-    return new Promise((resolve) => {
+    return new Promise<void>((resolve) => {
       // Before Node begins with a request that was pipelined behind this one, which wants a place too.
       response.prependOnceListener("finish", leave);
       response.once("finish", resolve);
       response.once("close", resolve);
-    });
+    }).finally(forget);
   }
 
   const settings = {
