@@ -1,6 +1,7 @@
 // What the log says of requests, read from the output of a server that runs as its own process. Not here: the log's own rules (platform/log.test.ts).
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { connect } from "node:net";
 import { describe, it, type TestContext } from "node:test";
 import { ADMIN_PASSWORD } from "./registry.testing.ts";
 import { startServerProcess, type LogLine, type ServerProcess } from "./server-process.testing.ts";
@@ -73,6 +74,7 @@ describe("the log of requests", () => {
     );
     assert.ok((line["receivedBytes"] as number) >= EMPTY_INDEX.length);
     assert.ok((line["milliseconds"] as number) > 0);
+    assert.ok(!("complete" in line));
     const data = "some bytes of a blob";
     const digest = `sha256:${createHash("sha256").update(data).digest("hex")}`;
     const begun = await send("POST", "/v2/library/app/blobs/uploads/", { headers: asAdmin });
@@ -87,6 +89,7 @@ describe("the log of requests", () => {
       body: JSON.stringify({ name: "made" }),
     });
     assert.deepEqual((await lineOf(made))?.["target"], { name: "made" });
+    assert.ok(!("complete" in ((await lineOf(made)) ?? {})));
     for (const path of ["/v2/", "/v2/library/app/manifests/v1", "/api/v1/projects", "/readyz"]) {
       assert.equal(await lineOf(await send("GET", path, { headers: asAdmin })), undefined, path);
     }
@@ -134,6 +137,23 @@ describe("the log of requests", () => {
     assert.equal((await lineOf(nowhere))?.["path"], "/nowhere%22x");
     assert.ok(!JSON.stringify(await lineOf(nowhere)).includes("do-not-show"));
     assert.equal(await lineOf(await send("GET", "/healthz")), undefined);
+  });
+
+  it("says of a client that left before the end that it did, and of nobody else", async (t) => {
+    const { server, send, lineOf } = await start(t, { "log.requests": "all" });
+    const begun = await send("POST", "/v2/library/app/blobs/uploads/", { headers: asAdmin });
+    assert.ok(!("complete" in ((await lineOf(begun)) ?? {})));
+    const { hostname, port } = new URL(server.origin);
+    const leaver = connect(Number(port), hostname);
+    leaver.on("error", () => undefined);
+    leaver.write(
+      `PATCH ${begun.headers.get("location")} HTTP/1.1\r\nhost: x\r\nx-request-id: leaver\r\nauthorization: ${ADMIN}\r\ncontent-length: 1000\r\n\r\nsome`,
+    );
+    // The server has the headers when it takes the same upload from nobody else.
+    while ((await send("PATCH", begun.headers.get("location") ?? "", { headers: asAdmin, body: "x" })).status === 202);
+    leaver.destroy();
+    const line = await server.logged(({ requestId }) => requestId === "leaver");
+    assert.equal(line["complete"], false);
   });
 
   it("is not kept where nobody wants it", async (t) => {

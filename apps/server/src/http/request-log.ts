@@ -155,6 +155,11 @@ function referenceOf(parsed: V2Request | undefined): string | undefined {
   return "subject" in parsed ? parsed.subject : undefined;
 }
 
+// What the kernel took at once has no 'finish' yet when the line is written: an answer that has ended and has not lost its client is whole.
+function isComplete(response: ServerResponse): boolean {
+  return response.writableFinished || (response.writableEnded && !response.destroyed && !response.closed);
+}
+
 function fieldsOf(request: IncomingMessage, response: ServerResponse, ended: EndedRequest): Record<string, unknown> {
   const { record } = ended;
   const { parsed } = record;
@@ -177,6 +182,6 @@ function fieldsOf(request: IncomingMessage, response: ServerResponse, ended: End
     sentBytes: record.sentBytes,
     milliseconds: Math.round((performance.now() - record.startedAt) * 100) / 100,
     userAgent: request.headers["user-agent"]?.slice(0, MAX_NAME_SHOWN),
-    complete: response.writableFinished ? undefined : false,
+    complete: isComplete(response) ? undefined : false,
   };
 }
