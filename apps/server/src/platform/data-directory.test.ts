@@ -38,6 +38,16 @@ it("holds a database that is private from its first byte, with its log and index
   for (const name of names) assert.equal((await stat(join(path, name))).mode & 0o777, 0o600, name);
 });
 
+it("tells of nothing that it makes itself", async (t) => {
+  const path = await temporary(t);
+  const open = join(path, "open");
+  await mkdir(open);
+  await chmod(open, 0o755);
+  const directory = await openDataDirectory(open);
+  t.after(() => directory.close());
+  assert.deepEqual(directory.madePrivate, [open]);
+});
+
 it("takes the rights of others off what was there before", async (t) => {
   const path = await temporary(t);
   await chmod(path, 0o755);
@@ -63,6 +73,23 @@ it("says nothing of files that a private directory kept from others", async (t) 
   t.after(() => directory.close());
   assert.equal((await stat(join(path, "berth.db"))).mode & 0o777, 0o600);
   assert.deepEqual(directory.madePrivate, []);
+});
+
+it("takes nothing from the owners of other things that lie in the directory", async (t) => {
+  const path = await temporary(t);
+  await chmod(path, 0o755);
+  for (const name of ["passwd", "berth.yaml", "lock.db-notes.txt", "berth.db"]) {
+    await writeFile(join(path, name), "");
+    await chmod(join(path, name), 0o644);
+  }
+  await mkdir(join(path, "content"), { mode: 0o750 });
+  const directory = await openDataDirectory(path);
+  t.after(() => directory.close());
+  const modeOf = async (name: string) => (await stat(join(path, name))).mode & 0o777;
+  for (const name of ["passwd", "berth.yaml", "lock.db-notes.txt"]) assert.equal(await modeOf(name), 0o644, name);
+  assert.equal(await modeOf("."), 0o755);
+  for (const name of ["berth.db", "lock.db", "lock-owner"]) assert.equal(await modeOf(name), 0o600, name);
+  assert.deepEqual(directory.madePrivate, [join(path, "berth.db")]);
 });
 
 it("leaves a volume to the group that it was handed over by", async (t) => {

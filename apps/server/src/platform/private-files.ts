@@ -10,13 +10,16 @@ const NOT_OWNER = 0o077;
 const OTHERS = 0o007;
 /** On a directory: what is made in it has its group, which is how Kubernetes hands a volume to a pod (`fsGroup`). The group is meant then. */
 const SET_GROUP = 0o2000;
-/** The database with its log and index, secrets, locks; directories in there are private by their own modes or by this one. */
-const MAX_FILES = 10_000;
+/** The database with its log and index, secrets, locks, and what was left of a secret that was being written. */
+const OUR_FILE =
+  /^(?:(?:berth|lock)\.db(?:-[a-z]+)?|secret-key|admin-password|lock-owner|(?:secret-key|admin-password)\.[0-9a-f]{12}\.tmp)$/;
+/** Directories of ours, which are private by their own modes, and what a file system of its own has in it. */
+const OUR_DIRECTORY = /^(?:content|lost\+found)$/;
 
 /**
- * Takes the rights of others off the directory and the files in it, and those of its group where the directory is no volume that is shared by
- * group. Gives what others could reach until now; in a directory that was private already, that is nothing. Errors:
- * `StartupError` for a file that others may read and that cannot be changed.
+ * Takes the rights of others off the server's files in the directory, and off the directory where nothing else lies in it: a mistyped path
+ * (`/etc`, a home) takes nothing from its owners. Also the rights of the group, where the directory is no volume that is shared by group. Gives
+ * what was changed, where others could reach it until now. Errors: `StartupError` for a file that others may read and that cannot be changed.
  */
 export async function makePrivate(directory: string): Promise<readonly string[]> {
   // Windows has no such modes; a user's own directories are private there.
@@ -25,8 +28,10 @@ export async function makePrivate(directory: string): Promise<readonly string[]>
   const refused = (mode & SET_GROUP) === 0 ? NOT_OWNER : OTHERS;
   const wasOpen = (mode & refused) !== 0;
   const changed: string[] = [];
-  const isDirectoryOpen = !(await tighten(directory, refused, changed));
-  const files = (await readdir(directory, { withFileTypes: true })).filter((entry) => entry.isFile()).slice(0, MAX_FILES);
+  const entries = await readdir(directory, { withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile() && OUR_FILE.test(entry.name));
+  const isOurs = entries.every((entry) => files.includes(entry) || OUR_DIRECTORY.test(entry.name));
+  const isDirectoryOpen = isOurs ? !(await tighten(directory, refused, changed)) : (mode & OTHERS) !== 0;
   for (const { name } of files) {
     const file = join(directory, name);
     // What others may not reach they cannot read, whatever its own mode.
@@ -35,6 +40,7 @@ export async function makePrivate(directory: string): Promise<readonly string[]>
         `Other users of this machine may read ${file}, and it belongs to another user, so that this cannot be changed. Run: chmod 600 ${file} && chmod 700 ${directory}, or give both to the user that runs the server.`,
       );
   }
+  // Nobody else came through a closed directory: there is nothing to tell.
   return wasOpen ? changed : [];
 }
 
