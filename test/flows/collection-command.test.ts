@@ -38,6 +38,9 @@ it("explains a serving registry's candidates, and one blob", async () => {
       stdout,
       /^kept blob library\/app@sha256:\S+ \(\S+ \S+\): leased until \S+\nkept without a tag: 0 manifests, .*\ntaken: .*; there may be more\n$/,
     );
+    const unknown = `sha256:${"0".repeat(64)}`;
+    const { stdout: nothing } = await expectCode(0, ["gc", "--dry-run", "--digest", unknown, "--data", data]);
+    assert.equal(nothing.split("\n")[0], `no repository has ${unknown}`);
     for (const wrong of [
       ["--limit", "0"],
       ["--digest", "latest"],

@@ -9,7 +9,7 @@ import { StartupError } from "./platform/startup-error.ts";
 import { VERSION } from "./platform/version.ts";
 import { runAccountReset } from "./roles/account.ts";
 import { explainCollection, runCollection } from "./roles/collect.ts";
-import { parseCommandLine, USAGE } from "./roles/command-line.ts";
+import { parseCommandLine, USAGE, type RoleName } from "./roles/command-line.ts";
 import { describeCauses, isStartProblem } from "./roles/expected-errors.ts";
 import { runMaintenance } from "./roles/maintain.ts";
 import { runMigrate } from "./roles/migrate.ts";
@@ -18,16 +18,19 @@ import { runStoreAdopt } from "./roles/store.ts";
 
 /** EX_USAGE of sysexits.h: the command line is wrong. */
 const EXIT_USAGE = 64;
+/** As shells show a program that SIGPIPE ended. */
+const EXIT_NO_READER = 141;
 
 /** Runs the program with its arguments; gives the exit code, or undefined when it ended well. Never rejects for a user's mistake. */
 export async function main(argv: readonly string[]): Promise<number | undefined> {
   const { flags, rest } = takeConfigFlags(argv);
   const command = parseCommandLine(rest);
   if (!command.ok) {
-    process.stderr.write(`${command.problem}\n\n${USAGE}`);
+    process.stderr.write(`${command.problem}\nberth-server --help lists all roles and options.\n`);
     return EXIT_USAGE;
   }
   const { role, place, options } = command;
+  endWithReader(role);
   if (options.help === true) {
     process.stdout.write(USAGE);
     return undefined;
@@ -72,6 +75,14 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
     }
     throw error;
   }
+}
+
+/** What reads the output may end first (`gc --dry-run | head`): a command then ends quietly, and a server goes on. */
+function endWithReader(role: RoleName): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    if (role !== "serve" && role !== "work") process.exit(EXIT_NO_READER);
+  });
 }
 
 async function withConfig(flags: readonly FlagValue[], play: (config: Config) => Promise<number | undefined>): Promise<number | undefined> {

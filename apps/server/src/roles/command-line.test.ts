@@ -46,10 +46,17 @@ describe("the command line", () => {
   });
 
   it("refuses what is no option or role, and a missing place", () => {
-    assert.match(problemOf("migrate --dryrun"), /dryrun/);
+    assert.equal(problemOf("gc --dryrun"), "there is no option --dryrun; did you mean --dry-run?");
+    assert.equal(problemOf("serve --lissten :5000"), "there is no option --lissten; did you mean --listen?");
+    assert.equal(problemOf("serve --publicUrl https://r"), "there is no option --publicUrl; did you mean --http.publicUrl?");
+    assert.equal(problemOf("serve --xyzzyxyzzy=1"), "there is no option --xyzzyxyzzy");
+    assert.equal(problemOf("serve -p 5000"), "there is no option -p");
+    assert.match(problemOf("serve --no-jobs=true"), /--no-jobs/);
     assert.match(problemOf("migrate --to"), /--to/);
     assert.equal(problemOf("migrat"), "there is no role `migrat`; did you mean migrate?");
     assert.match(problemOf("backup a b"), /there is no role/);
+    for (const line of ["backup lst", "backup prun", "backup lists"]) assert.match(problemOf(line), /did you mean backup (?:list|prune)\?/);
+    for (const line of ["backup ./lst", "backup /mnt/list", "backup berth"]) assert.ok(parseCommandLine(line.split(" ")).ok, line);
     for (const line of ["backup", "backup list", "backup prune", "restore"]) assert.match(problemOf(line), /needs a place/);
   });
 });

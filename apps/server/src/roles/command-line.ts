@@ -1,9 +1,9 @@
 // The command line: which role its words name, and which options that role has. An option that belongs to another role is refused, so that
 // nobody thinks that, say, `migrate --dry-run` changes nothing. Not here: settings (config-load.ts), what the roles do.
 import { parseArgs } from "node:util";
-import { suggest } from "../config-names.ts";
+import { listSettings, suggest } from "../config-names.ts";
 
-/** What the program prints for `--help`, and behind a command line that is wrong. */
+/** What the program prints for `--help`. */
 export const USAGE = `berth-server ROLE [SETTINGS]
 
 Roles
@@ -103,6 +103,9 @@ export type CommandLine =
   | { readonly ok: true; readonly role: RoleName; readonly place: string; readonly options: Options }
   | { readonly ok: false; readonly problem: string };
 
+/** Flags of settings that need no path. */
+const SHORT_FLAGS = ["listen", "data", "config"];
+
 const isRole = (name: string): name is RoleName => Object.hasOwn(ROLES, name);
 const wrong = (problem: string): CommandLine => ({ ok: false, problem });
 
@@ -113,8 +116,9 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   try {
     ({ values, positionals: words } = parseArgs({ args: [...args], allowPositionals: true, options: OPTIONS }));
   } catch (error) {
-    if (!String((error as NodeJS.ErrnoException).code).startsWith("ERR_PARSE_ARGS")) throw error;
-    return wrong((error as Error).message);
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (!String(code).startsWith("ERR_PARSE_ARGS")) throw error;
+    return wrong(code === "ERR_PARSE_ARGS_UNKNOWN_OPTION" ? unknownOption(message) : message);
   }
   if (values.help === true || values.version === true) return { ok: true, role: "version", place: "", options: values };
   const { name, place } = roleOf(words);
@@ -126,7 +130,24 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   if (name === "gc" && values["dry-run"] !== true && withoutDryRun !== undefined)
     return wrong(`--${withoutDryRun} goes with \`gc --dry-run\` only`);
   if (PLACE_ROLES.includes(name) && place === undefined) return wrong(`${name} needs a place: a directory or s3://BUCKET/PREFIX`);
+  // A backup would be made, in a directory of that name.
+  const meant = name === "backup" && place !== undefined ? suggest(place, ["list", "prune"], "backup ") : "";
+  if (meant !== "")
+    return wrong(`\`backup ${place}\` would make a backup in a directory ./${place}${meant} If the directory is meant, say ./${place}`);
   return { ok: true, role: name, place: place ?? "", options: { ...values } };
+}
+
+/** Node.js's own text tells of arguments that begin with a dash, which nobody has here. */
+function unknownOption(message: string): string {
+  const option = /'(-[^']*)'/.exec(message)?.[1] ?? "";
+  const name = option.replace(/^-+/, "");
+  const paths = listSettings().map(([path]) => path);
+  const isLast = (path: string): boolean => path.toLowerCase().endsWith(`.${name.toLowerCase()}`);
+  const settings = paths.filter(isLast);
+  if (settings.length === 1) return `there is no option ${option}; did you mean --${settings[0]}?`;
+  // Any short name is near one letter.
+  const meant = name.length < 2 ? "" : suggest(name, [...SHORT_FLAGS, ...Object.keys(OPTIONS), ...paths], "--");
+  return `there is no option ${option}${meant}`;
 }
 
 /** The role that the words name, and the place behind it where the role takes one. */

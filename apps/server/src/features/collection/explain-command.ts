@@ -45,6 +45,7 @@ export async function runExplain(
       freedBytes += each.sizeBytes;
     explained++;
   }
+  if (digest !== undefined && explained === 0) report.line("unknown", { digest }, `no repository has ${digest}`);
   if (digest === undefined) {
     const untagged = await countUntagged(reader.it.live, limit === "" ? Number.POSITIVE_INFINITY : LOOKED_AT_SOON);
     const { manifests, bytes } = untagged;
