@@ -81,7 +81,13 @@ export function createUsers(parts: UsersParts): Users {
   return {
     async list(caller, { after = "", limit = DEFAULT_PAGE_SIZE }) {
       await authorizer.authorizeAdministrator(caller);
-      return listed(await listUserAccounts(database, after, limit + 1), limit, toView, (account) => account.name);
+      const found = await listUserAccounts(database, after, limit + 1);
+      return listed(
+        found,
+        limit,
+        (accounts) => accounts.map(toView),
+        (account) => account.name,
+      );
     },
     async create(caller, { name, password, isAdmin }) {
       const grant = await authorizer.authorizeAdministrator(caller);

@@ -72,10 +72,14 @@ export function createProjects(parts: ProjectsParts): Projects {
   return {
     async list(caller, { after, limit = DEFAULT_PAGE_SIZE }) {
       const found = await authorizer.listReadableProjects(caller, after === undefined ? "" : `${after}/`, limit + 1);
-      const ids = found.slice(0, limit).map((project) => project.id);
-      const rows = ids.length === 0 ? [] : await listProjectRows(database, ids, caller.kind === "account" ? caller.accountId : undefined);
-      const usages = await findProjectUsages(database, ids);
-      return { items: rows.map((row) => toView(row, usages)), next: found.length > limit ? (found[limit - 1]?.name ?? null) : null };
+      const toViews = async (projects: readonly { readonly id: number }[]): Promise<(ProjectView | undefined)[]> => {
+        const ids = projects.map((project) => project.id);
+        const rows = await listProjectRows(database, ids, caller.kind === "account" ? caller.accountId : undefined);
+        const usages = await findProjectUsages(database, ids);
+        const views = new Map(rows.map((row) => [row.id, toView(row, usages)]));
+        return ids.map((id) => views.get(id));
+      };
+      return listed(found, limit, toViews, (project) => project.name);
     },
     async create(caller, { name, visibility }) {
       let grant =
@@ -123,7 +127,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       return listed(
         found,
         limit,
-        ({ accountName, role }) => ({ user: accountName, role }),
+        (members) => members.map(({ accountName, role }) => ({ user: accountName, role })),
         (member) => member.accountName,
       );
     },

@@ -33,6 +33,9 @@ export interface RobotsParts {
   readonly authorizer: Authorizer;
 }
 
+/** Robots whose scopes are read at a time: 2,000 at most. */
+const ROBOT_BATCH = 20;
+
 /** The rules. `projectName` undefined means the registry's robots. Each method authorizes its caller first. */
 export interface Robots {
   list(caller: Caller, projectName: string | undefined, page: PageRequest): Promise<Listed<RobotView>>;
@@ -101,11 +104,14 @@ export function createRobots(parts: RobotsParts): Robots {
       const home = await authorizeHome(caller, "robots.read", projectName);
       const from = after === undefined ? "" : robotLoginName(projectName, after);
       const found = await listRobotAccounts(database, home.projectId, from, limit + 1);
-      const scopes = await listScopesOfRobots(
-        database,
-        found.slice(0, limit).map((account) => account.id),
-      );
-      return listed(found, limit, (account) => toView(account, scopes.get(account.id) ?? []), suffixOf);
+      const toViews = async (accounts: readonly Account[]): Promise<RobotView[]> => {
+        const scopes = await listScopesOfRobots(
+          database,
+          accounts.map((account) => account.id),
+        );
+        return accounts.map((account) => toView(account, scopes.get(account.id) ?? []));
+      };
+      return listed(found, limit, toViews, suffixOf, ROBOT_BATCH);
     },
     async create(caller, projectName, { name, scopes, expiresAt }) {
       const home = await authorizeHome(caller, "robots.write", projectName);
