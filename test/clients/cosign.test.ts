@@ -5,6 +5,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Berth } from "./berth.ts";
 import { type Layout, writeImage } from "./images.ts";
+import { pushLargeReferrers } from "./large-referrers.ts";
 import { type ClientSession, describeClient } from "./session.testing.ts";
 
 const plain = "--allow-http-registry";
@@ -54,6 +55,26 @@ describeClient(
         const verified = await anonymous(["verify", ...verifyLocally, "--key", `${key}.pub`, reference]);
         assert.match(verified, new RegExp(image.root.digest));
         await assert.rejects(anonymous(["verify", ...verifyLocally, "--key", `${otherKey}.pub`, reference]));
+      },
+    },
+    {
+      name: "reads the first page of referrers alone, and refuses an image whose signature is on a later one",
+      async run(session) {
+        const { berth, developer, anonymous } = session;
+        const { image, reference } = await putImage(session, "library/cosign/pages");
+        await pushLargeReferrers(
+          berth,
+          "library/cosign/pages",
+          image,
+          Array.from({ length: 4 }, () => 1_300_000),
+        );
+        const key = await makeKey(session, "pages");
+        await developer(["sign", ...signLocally, "--key", `${key}.key`, reference]);
+        const first = await berth.ask(`library/cosign/pages/referrers/${image.root.digest}`);
+        assert.match(first.headers.get("link") ?? "", /rel="next"/);
+        assert.doesNotMatch(await first.text(), /sigstore/);
+        // Not what one wants, but nothing that a registry can mend: go-containerregistry does not follow Link.
+        await assert.rejects(anonymous(["verify", ...verifyLocally, "--key", `${key}.pub`, reference]), /no signatures found/);
       },
     },
     {

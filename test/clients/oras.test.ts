@@ -46,6 +46,36 @@ describeLayoutClient(
       },
     },
     {
+      name: "follows the pages of referrers, which end by bytes",
+      async run({ berth, developer, newFolder }) {
+        const image = await writeImage(newFolder(), "gzip", "oras pages");
+        const reference = `${berth.host}/library/oras/pages:v1`;
+        await developer(["cp", "--from-oci-layout", `${image.folder}:${LAYOUT_TAG}`, "--to-plain-http", reference]);
+        const folder = dirname(newFolder());
+        const [file, notes] = [join(folder, "note.txt"), join(folder, "annotations.json")];
+        await writeFile(file, "note");
+        const plain = ["--plain-http", "--disable-path-validation"];
+        // Of these, three with a small one between fill a page.
+        const sizes = [1_300_000, 10, 1_300_000, 1_300_000, 1_300_000, 10, 1_300_000];
+        for (const [i, size] of sizes.entries()) {
+          await writeFile(notes, JSON.stringify({ $manifest: { note: "n".repeat(size) } }));
+          const type = `application/vnd.example.note${i}`;
+          await developer(["attach", ...plain, "--annotation-file", notes, "--artifact-type", type, reference, `${file}:text/plain`]);
+        }
+        const first = await berth.ask(`library/oras/pages/referrers/${image.root.digest}`);
+        assert.match(first.headers.get("link") ?? "", /rel="next"/);
+        const bytes = (await first.arrayBuffer()).byteLength;
+        assert.ok(bytes > 2_000_000 && bytes <= 4 * 1024 * 1024, `${bytes} bytes`);
+        const found = JSON.parse(await developer(["discover", "--plain-http", "--format", "json", reference])) as {
+          referrers?: { artifactType: string; annotations: Record<string, string> }[];
+        };
+        assert.deepEqual(
+          (found.referrers ?? []).map((each) => [each.artifactType, each.annotations["note"]?.length]),
+          sizes.map((size, i) => [`application/vnd.example.note${i}`, size]),
+        );
+      },
+    },
+    {
       name: "pushes and pulls files as an artifact",
       async run({ berth, developer, newFolder }) {
         const folder = dirname(newFolder());

@@ -1,6 +1,7 @@
 // regctl against Berth: what every layout client must do (layout-client.ts), deleting a tag alone, and listing repositories.
 import assert from "node:assert/strict";
 import { LAYOUT_TAG, writeImage } from "./images.ts";
+import { pushLargeReferrers } from "./large-referrers.ts";
 import { describeLayoutClient } from "./layout-client.ts";
 
 const plain = (host: string) => ["--host", `reg=${host},tls=disabled`];
@@ -41,6 +42,24 @@ describeLayoutClient(
         assert.ok(listed.includes("library/regctl/catalog") && listed.includes("vault/regctl/catalog"), listed.join(" "));
         const open = (await anonymous([...plain(berth.host), "repo", "ls", berth.host])).split("\n");
         assert.ok(open.includes("library/regctl/catalog") && !open.some((each) => each.startsWith("vault/")), open.join(" "));
+      },
+    },
+    {
+      name: "follows the pages of referrers, which end by bytes",
+      async run({ berth, developer, newFolder }) {
+        const image = await writeImage(newFolder(), "gzip", "regctl pages");
+        const reference = `${berth.host}/library/regctl/pages:v1`;
+        await developer([...plain(berth.host), "image", "copy", `ocidir://${image.folder}:${LAYOUT_TAG}`, reference]);
+        const sizes = [1_300_000, 10, 1_300_000, 1_300_000, 1_300_000, 10, 1_300_000];
+        const pushed = await pushLargeReferrers(berth, "library/regctl/pages", image, sizes);
+        const first = await berth.ask(`library/regctl/pages/referrers/${image.root.digest}`);
+        assert.match(first.headers.get("link") ?? "", /rel="next"/);
+        const format = '{{range .Descriptors}}{{println .Digest (len (index .Annotations "note"))}}{{end}}';
+        const found = (await developer([...plain(berth.host), "artifact", "list", "--format", format, reference])).trim().split(/\s+/);
+        assert.deepEqual(
+          found,
+          pushed.flatMap((digest, i) => [digest, String(sizes[i])]),
+        );
       },
     },
     {

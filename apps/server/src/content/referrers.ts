@@ -30,7 +30,7 @@ export interface ReferrerPage {
   readonly artifactType: string | undefined;
   readonly startAfter: number;
   readonly limit: number;
-  /** Of annotations together. */
+  /** Of all together; annotations count with `DESCRIPTOR_BYTES` for the rest of each. */
   readonly maxBytes: number;
 }
 
@@ -40,6 +40,8 @@ export interface ReferrerRows {
   readonly hasMore: boolean;
 }
 
+/** What a descriptor has besides its annotations, at most: two media types, a digest, names. */
+export const DESCRIPTOR_BYTES = 800;
 /** Annotations up to this come with their row; larger ones, which few have, are read when it is known that they fit the page. */
 const SMALL_BYTES = 1024;
 
@@ -106,7 +108,9 @@ export function createReferrers(database: Database): Referrers {
           ? await database.all(list, { repositoryId, subject, startAfter, limit: limit + 1 })
           : await database.all(listOfType, { repositoryId, subject, artifactType, startAfter, limit: limit + 1 });
       let bytes = 0;
-      const fitting = found.slice(0, limit).filter((row, at) => (bytes += row.annotation_bytes ?? 0) <= maxBytes || at === 0);
+      const fitting = found
+        .slice(0, limit)
+        .filter((row, at) => (bytes += DESCRIPTOR_BYTES + (row.annotation_bytes ?? 0)) <= maxBytes || at === 0);
       const large = fitting.filter((row) => row.annotations === null && row.annotation_bytes !== null).map((row) => row.id);
       const read = large.length === 0 ? [] : await database.all(listAnnotations, { ids: large });
       const annotations = new Map(read.map((row) => [row.id, row.annotations]));
