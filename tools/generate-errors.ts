@@ -26,7 +26,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   TOOMANYREQUESTS:
     "Wait as long as Retry-After says. If it is usual load, raise `limits.concurrentUploads`; after failed logins, wait out `auth.lockout`.",
   TAG_INVALID: "Use up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`.",
-  PAGE_INVALID: "Follow the Link header of the page before; `n` is a whole number.",
+  PAGE_INVALID: "Follow the Link header, or the `next`, of the page before; `n` is a whole number.",
   RANGE_INVALID: "Ask the upload for its offset (GET on its address) and go on from there; for a pull, ask within the blob's size.",
   MANIFEST_TOO_LARGE: "Make the manifest smaller, or raise `limits.manifestBytes`.",
   BLOB_TOO_LARGE: "Split the layer, or raise `limits.uploadBytes`.",

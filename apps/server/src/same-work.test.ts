@@ -17,6 +17,7 @@ import {
   TEST_ADDRESS,
   TEST_PASSWORD,
   type TestAccess,
+  TEST_MASTER_KEY,
 } from "./access/access.testing.ts";
 import type { Caller, Grant, TokenAccess } from "./access/caller.ts";
 import { createPasswordHasher, generateRobotSecret } from "./access/secrets.ts";
@@ -24,6 +25,7 @@ import { createMemoryBlobs, createMemoryStore } from "./content/blobs/memory.ts"
 import { blobOf, createContent, putOf, upload, type Content } from "./content/content.testing.ts";
 import { interceptDatabase } from "./content/intercept.testing.ts";
 import { createReferrers } from "./content/referrers.ts";
+import { createListPlaces } from "./distribution/list-places.ts";
 import { createLists, type Lists } from "./distribution/lists.ts";
 import { createMount, type Mount } from "./distribution/mount.ts";
 import { createPull, type Pull } from "./distribution/pull.ts";
@@ -78,7 +80,7 @@ forEachDatabase("work", (create) => {
     const database = interceptDatabase(test.database, hook, true);
     const access = createTestAccess(database, clock);
     const content = createContent(database, createMemoryStore({ processId: "p", memory }), clock);
-    const parts = { ...access, ...content, referrers: createReferrers(database) };
+    const parts = { ...access, ...content, referrers: createReferrers(database), places: createListPlaces(TEST_MASTER_KEY) };
     return {
       ...access,
       content,

@@ -69,7 +69,8 @@ export const ActionField = Type.Enum(["pull", "push", "delete"]);
 /** Query of a list: a page after an item. */
 export const PageQuery = closed({
   after: Type.Optional(
-    Type.String({ maxLength: 256, description: "The page goes on after the item of this name: the `next` of the page before." }),
+    // A hidden place has 394 characters (the server's distribution/list-places.ts).
+    Type.String({ maxLength: 512, description: "The page goes on after the item of this name: the `next` of the page before." }),
   ),
   limit: Type.Optional(
     Type.Integer({ minimum: 1, maximum: MAX_PAGE_SIZE, description: `Items of the page; ${DEFAULT_PAGE_SIZE} where it is not given.` }),
@@ -80,6 +81,9 @@ export const PageQuery = closed({
 export function page<S extends TSchema>(item: S) {
   return closed({
     items: Type.Array(item),
-    next: Type.Union([Type.String(), Type.Null()], { description: "`after` of the next page; null on the last." }),
+    next: Type.Union([Type.String(), Type.Null()], {
+      description:
+        "`after` of the next page; null on the last. A page that would be too large, or takes too much looking, is shorter than `limit`, even empty, and has one.",
+    }),
   });
 }

@@ -54,7 +54,7 @@ export const listRepositories = operation({
   body: undefined,
   status: 200,
   answer: page(Repository),
-  errors: ["PROJECT_UNKNOWN"],
+  errors: ["PAGE_INVALID", "PROJECT_UNKNOWN"],
 });
 
 export const getRepository = operation({

@@ -7,6 +7,7 @@ import { createHotCache } from "../content/blobs/hot-cache.ts";
 import { createManifests } from "../content/manifests.ts";
 import { createReferrers } from "../content/referrers.ts";
 import { createTags } from "../content/tags.ts";
+import { createListPlaces } from "../distribution/list-places.ts";
 import { createLists } from "../distribution/lists.ts";
 import { createMount } from "../distribution/mount.ts";
 import { createBlobReader, type BlobReader } from "../distribution/open-blob.ts";
@@ -116,7 +117,7 @@ export function composeDataPlane(
       acceptSparseImages: config.push.sparseImages === "accept",
     }),
     mount: createMount({ authorizer, repositories, blobs }),
-    lists: createLists({ authorizer, repositories, manifests, tags, referrers }),
+    lists: createLists({ authorizer, repositories, manifests, tags, referrers, places: createListPlaces(surroundings.masterKey) }),
     uploads: sessions,
     manifests,
     reader: composeReader(surroundings, metrics, blobs, store),

@@ -4,6 +4,7 @@ import { countDamagedBlobs } from "../content/blobs.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
 import type { Uploads } from "../content/uploads.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
+import { createListPlaces } from "../distribution/list-places.ts";
 import { createRefuseOtherSites, type RefuseOtherSites } from "../http/browsers.ts";
 import { createHealth } from "../http/health.ts";
 import { startMetricsServer, type MetricsServer } from "../http/metrics-server.ts";
@@ -153,7 +154,7 @@ async function openServers(
 
 /** The control plane. Its framework and schemas take 40 MB and 200 ms, which a registry that only serves images never needs: it loads at its first request. */
 function composeControlPlane(
-  { logger }: Surroundings,
+  { logger, masterKey }: Surroundings,
   { database, clock }: Foundation,
   { accounts, authorizer, authenticator, passwords, loginFailures }: Access,
   {
@@ -179,6 +180,7 @@ function composeControlPlane(
       addressOf,
       refuseOtherSites,
       paceOf,
+      places: createListPlaces(masterKey),
     });
   });
   return async (request, response, context) => (await api())(request, response, context);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { parseRepositoryName, projectOf } from "@berth/oci/reference";
-import { addProject, addRobot, addUser, callerOf, createTestAccess, createTestClock } from "../access/access.testing.ts";
+import { addProject, addRobot, addUser, callerOf, createTestAccess, createTestClock, TEST_MASTER_KEY } from "../access/access.testing.ts";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Action, Caller, Grant } from "../access/caller.ts";
 import { createManifests } from "../content/manifests.ts";
@@ -11,7 +11,8 @@ import { createReferrers } from "../content/referrers.ts";
 import { createRepositories } from "../content/repositories.ts";
 import { createTags } from "../content/tags.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
-import { createLists, type Lists } from "./lists.ts";
+import { createListPlaces } from "./list-places.ts";
+import { createLists, type ListPage, type ListParts, type Lists } from "./lists.ts";
 
 const PROJECTS: Readonly<Record<string, { isPublic: boolean }>> = {
   a: { isPublic: false },
@@ -33,6 +34,8 @@ forEachDatabase("catalog", (create) => {
   let lists: Lists;
   let authorizer: Authorizer;
   const callers = new Map<string, Caller>();
+  /** Lists that end their pages early, by how early. */
+  const hasty = new Map<string, Lists>();
 
   before(async () => {
     test = await create();
@@ -53,13 +56,24 @@ forEachDatabase("catalog", (create) => {
       await repositories.ensureId(grant);
     }
     const times = { leaseMs: 1, graceMs: 1 };
-    lists = createLists({
+    const parts: ListParts = {
       authorizer,
       repositories,
       manifests: createManifests(database, clock, times),
       tags: createTags(database, clock),
       referrers: createReferrers(database),
-    });
+      places: createListPlaces(TEST_MASTER_KEY),
+    };
+    lists = createLists(parts);
+    for (const [lookUps, names] of [
+      [1, 1],
+      [1, 100],
+      [2, 3],
+      [5, 2],
+      [100, 7],
+    ] as const) {
+      hasty.set(`${lookUps} look-ups and ${names} names a request`, createLists({ ...parts, newEffort: () => ({ lookUps, names }) }));
+    }
 
     const secretHash = "unused";
     const user = async (name: string, options: Parameters<typeof addUser>[2]): Promise<void> => {
@@ -92,14 +106,19 @@ forEachDatabase("catalog", (create) => {
   });
   after(() => test.end());
 
+  async function namesFor(caller: Caller): Promise<string[]> {
+    const expected: string[] = [];
+    for (const name of NAMES) {
+      // A token for the catalog names no repository: what it lists is what the account may pull.
+      const asked = { ...caller, access: undefined } as Caller;
+      if ((await authorizer.allowed(asked, name)).has("pull")) expected.push(name);
+    }
+    return expected;
+  }
+
   it("gives every reader, page by page, exactly what it may pull", async () => {
     for (const [who, caller] of callers) {
-      const expected: string[] = [];
-      for (const name of NAMES) {
-        // A token for the catalog names no repository: what it lists is what the account may pull.
-        const asked = { ...caller, access: undefined } as Caller;
-        if ((await authorizer.allowed(asked, name)).has("pull")) expected.push(name);
-      }
+      const expected = await namesFor(caller);
       for (const limit of [1, 2, 3, 7, 100]) {
         const seen: string[] = [];
         let last: string | undefined = "";
@@ -120,6 +139,33 @@ forEachDatabase("catalog", (create) => {
           `${who} after ${last}`,
         );
       }
+    }
+  });
+
+  it("gives the same where pages end by what was examined, and tells no name that the reader may not see", async () => {
+    for (const [who, caller] of callers) {
+      const expected = await namesFor(caller);
+      for (const [how, hurried] of hasty) {
+        const seen: string[] = [];
+        let early = 0;
+        let last: string | undefined = "";
+        while (last !== undefined) {
+          const page: ListPage<string> = await hurried.catalog(caller, last, 3);
+          seen.push(...page.items);
+          last = page.next;
+          if (last !== undefined && last !== seen.at(-1)) early++;
+          if (last !== undefined) assert.ok(last === page.items.at(-1) || /^~v1\.[\w-]{390}$/.test(last), last);
+          assert.ok(early < 1000, "the pages do not end");
+        }
+        assert.deepEqual(seen, expected, `${who} by ${how}`);
+        if (who === "member" && how.startsWith("1 ")) assert.ok(early > 0);
+      }
+    }
+  });
+
+  it("refuses a place that it did not make", async () => {
+    for (const last of ["~", "~v1.", "~v1.AAAA", `~v1.${"A".repeat(400)}`]) {
+      await assert.rejects(lists.catalog(callers.get("member")!, last, 1), { code: "PAGE_INVALID" });
     }
   });
 });

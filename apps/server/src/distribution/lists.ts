@@ -6,11 +6,12 @@ import type { RepositoryName, Tag } from "@berth/oci/reference";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Caller } from "../access/caller.ts";
 import { CATALOG_SCOPE, UnauthorizedError } from "../access/challenge.ts";
-import type { ReadableProject } from "../access/readable-projects.ts";
 import type { Manifests } from "../content/manifests.ts";
-import type { ReferrerRow, Referrers } from "../content/referrers.ts";
+import { DESCRIPTOR_BYTES, type ReferrerRow, type Referrers } from "../content/referrers.ts";
 import type { Repositories } from "../content/repositories.ts";
 import type { Tags } from "../content/tags.ts";
+import type { ListPlaces } from "./list-places.ts";
+import { type Effort, effortOfRequest, listReadableNames } from "./readable-names.ts";
 import { findReferrersTag, listTagEntries } from "./referrers-tag.ts";
 
 /** One page, and where the next begins; undefined at the end. */
@@ -32,7 +33,10 @@ export interface ReferrerDescriptor {
 export interface Lists {
   /** Errors: UNAUTHORIZED, NAME_UNKNOWN. */
   tags(caller: Caller, repository: RepositoryName, last: string, limit: number): Promise<ListPage<Tag>>;
-  /** Repositories that the caller may read. Errors: UNAUTHORIZED, also for who shows neither credentials nor an anonymous token. */
+  /**
+   * Repositories that the caller may read. A page may be short, or empty, and still not be the last. Errors: PAGE_INVALID; UNAUTHORIZED, also
+   * for who shows neither credentials nor an anonymous token.
+   */
   catalog(caller: Caller, last: string, limit: number): Promise<ListPage<string>>;
   /** Errors: UNAUTHORIZED, NAME_UNKNOWN, PAGE_INVALID. */
   referrers(
@@ -50,24 +54,22 @@ export interface ListParts {
   readonly manifests: Manifests;
   readonly tags: Tags;
   readonly referrers: Referrers;
+  readonly places: ListPlaces;
+  /** What one request may examine; `effortOfRequest` where it is not given. */
+  readonly newEffort?: () => Effort;
 }
 
-/** Fewest names asked for at a time, where scopes may leave gaps. */
-const MIN_NAMES_ASKED = 100;
-/** Projects asked for at a time while a catalog page fills. */
-const PROJECT_BATCH = 100;
 /**
- * Most bytes of a page of referrers, whose annotations are of any size: a page ends where they are reached, but has one at least. As large as a
- * manifest may be, since some clients read the first page alone.
+ * Most bytes of a page of referrers, whose annotations are of any size: a page ends where they are reached, but has one at least. Nearly as much
+ * as a manifest may have, since some clients read the first page alone; and with what surrounds it no more, since oras reads no longer answers.
  */
-const MAX_PAGE_BYTES = 4 * 1024 * 1024;
-/** What a descriptor has besides its annotations, at most: two media types, a digest, names. */
-const DESCRIPTOR_BYTES = 800;
+const MAX_PAGE_BYTES = 4 * 1024 * 1024 - 64 * 1024;
 /** Begins the places of pages that lie in the referrers tag; the digest behind which they begin follows. Others are ids. */
 const TAG_PLACE = "tag";
 
 /** Makes the lists. */
-export function createLists({ authorizer, repositories, manifests, tags, referrers }: ListParts): Lists {
+export function createLists(parts: ListParts): Lists {
+  const { authorizer, repositories, manifests, tags, referrers, places, newEffort = effortOfRequest } = parts;
   return {
     async tags(caller, repository, last, limit) {
       const grant = await authorizer.authorize(caller, "pull", repository);
@@ -83,20 +85,8 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
       if (limit === 0) return { items: [], next: undefined };
       // Projects lie in the order of their repositories' names, so that who reads all of them needs no list of projects.
       if (await authorizer.readsEverything(caller)) return pageOf(await repositories.listAllNames(last, limit + 1), limit, (name) => name);
-      const names: string[] = [];
-      // The project that `last` lies in comes first again, from behind `last`: its sort key is the beginning of its repositories' names.
-      const slash = last.indexOf("/");
-      let after = slash === -1 ? last : beforeKey(last.slice(0, slash + 1));
-      for (;;) {
-        const projects = await authorizer.listReadableProjects(caller, after, PROJECT_BATCH);
-        for (const project of projects) {
-          names.push(...(await listReadableNames(repositories, project, last, limit + 1 - names.length)));
-          if (names.length > limit) return pageOf(names, limit, (name) => name);
-        }
-        const end = projects.at(-1);
-        if (end === undefined || projects.length < PROJECT_BATCH) return pageOf(names, limit, (name) => name);
-        after = end.sortKey;
-      }
+      const { names, stoppedAt } = await listReadableNames(parts, caller, places.reveal(last), limit + 1, newEffort());
+      return stoppedAt === undefined ? pageOf(names, limit, (name) => name) : { items: names, next: places.hide(stoppedAt) };
     },
 
     async referrers(caller, repository, subject, { artifactType, last, limit }) {
@@ -112,7 +102,7 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
         const page = await referrers.list(grant, repositoryId, subject, { artifactType, startAfter: Number(id), limit, maxBytes: left });
         items.push(...page.rows.map(descriptorOf));
         if (page.hasMore) return { items, next: String(page.rows.at(-1)!.id) };
-        left -= page.rows.reduce((sum, row) => sum + DESCRIPTOR_BYTES + (row.annotations?.length ?? 0), 0);
+        left -= page.rows.reduce((sum, row) => sum + DESCRIPTOR_BYTES + Buffer.byteLength(row.annotations ?? ""), 0);
         // No room for what the tag may add, of which the next page tells.
         if (items.length === limit || left <= 0) {
           return { items, next: (await findReferrersTag(manifests, grant, repositoryId, subject)) && TAG_PLACE };
@@ -130,44 +120,9 @@ export function createLists({ authorizer, repositories, manifests, tags, referre
   };
 }
 
-/** The first `wanted` repositories of a project after `last` that the caller may pull; a robot may see a part of them only. */
-export async function listReadableNames(
-  repositories: Repositories,
-  { id, sortKey, reach }: ReadableProject,
-  last: string,
-  wanted: number,
-): Promise<string[]> {
-  const readable: string[] = [];
-  // A robot of the registry may reach into many projects: only what lies in this one is asked for.
-  const end = sortKey + LAST_CHARACTER;
-  for (const range of reach.ranges) {
-    if (range.through < last || range.through < sortKey || range.from > end) continue;
-    let after = last < range.from ? beforeKey(range.from) : last;
-    for (;;) {
-      // A client that wants one name at a time must not have each of many that it may not see looked up by itself.
-      const asked = Math.max(wanted - readable.length, MIN_NAMES_ASKED);
-      const names = await repositories.listNames(id, after, range.through, asked);
-      readable.push(...names.filter((name) => reach.mayPull(name as RepositoryName)));
-      if (readable.length >= wanted) return readable.slice(0, wanted);
-      if (names.length < asked) break;
-      after = names.at(-1)!;
-    }
-  }
-  return readable;
-}
-
 function pageOf<T>(rows: readonly T[], limit: number, place: (row: T) => string): ListPage<T> {
   const items = rows.slice(0, limit);
   return { items, next: rows.length > limit ? place(items.at(-1)!) : undefined };
-}
-
-/** Behind every name that begins as what it is put after: names are ASCII. */
-export const LAST_CHARACTER = "\u{10ffff}";
-
-/** A key just before `key`, so that a list "after" it begins with `key` itself. */
-export function beforeKey(key: string): string {
-  if (key === "") return "";
-  return key.slice(0, -1) + String.fromCharCode(key.charCodeAt(key.length - 1) - 1) + LAST_CHARACTER;
 }
 
 function descriptorOf(row: ReferrerRow): ReferrerDescriptor {

@@ -8,7 +8,7 @@ import { WHOLE, type Reach, type ReadableProject } from "../access/readable-proj
 import type { NameRange } from "../access/robot-scopes.ts";
 import type { Blobs } from "../content/blobs.ts";
 import type { Repositories } from "../content/repositories.ts";
-import { beforeKey, LAST_CHARACTER } from "./lists.ts";
+import { beforeKey, LAST_CHARACTER } from "./readable-names.ts";
 
 /** Mounts blobs. */
 export interface Mount {

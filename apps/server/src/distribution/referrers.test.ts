@@ -6,13 +6,14 @@ import { digestOf, type Digest } from "@berth/oci/digest";
 import { parseManifest } from "@berth/oci/manifest";
 import { OCI_INDEX, OCI_MANIFEST } from "@berth/oci/media-types";
 import type { Tag } from "@berth/oci/reference";
-import { createTestClock } from "../access/access.testing.ts";
+import { createTestClock, TEST_MASTER_KEY } from "../access/access.testing.ts";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Caller, Grant } from "../access/caller.ts";
 import { createMemoryBlobs, createMemoryStore } from "../content/blobs/memory.ts";
 import { blobOf, createContent, createGrants, upload, type Content } from "../content/content.testing.ts";
 import { createReferrers } from "../content/referrers.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
+import { createListPlaces } from "./list-places.ts";
 import { createLists, type ListPage, type Lists, type ReferrerDescriptor } from "./lists.ts";
 
 const PAGE_BYTES = 4 * 1024 * 1024;
@@ -42,6 +43,7 @@ forEachDatabase("pages of referrers", (create) => {
       repositories,
       manifests,
       tags,
+      places: createListPlaces(TEST_MASTER_KEY),
       referrers: {
         ...referrers,
         listSubjects(grant, repositoryId, digests) {

@@ -18,7 +18,9 @@ import {
   createTestClock,
   TEST_ADDRESS,
   TEST_PASSWORD,
+  TEST_MASTER_KEY,
 } from "../access/access.testing.ts";
+import { createListPlaces } from "../distribution/list-places.ts";
 import { challenge, UnauthorizedError } from "../access/challenge.ts";
 import { ALL_ACTIONS } from "../access/roles.ts";
 import { MAX_SCOPES, parseScopes } from "../access/scopes.ts";
@@ -119,6 +121,7 @@ forEachDatabase("credentials", (create) => {
       logger: pino({ level: "silent" }),
       bodyTimeoutMs: 100,
       refuseOtherSites,
+      places: createListPlaces(TEST_MASTER_KEY),
       addressOf: () => ({ remoteAddress: TEST_ADDRESS }),
       paceOf,
     });

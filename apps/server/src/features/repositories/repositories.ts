@@ -10,9 +10,10 @@ import type { Action, Caller } from "../../access/caller.ts";
 import { UnauthorizedError } from "../../access/challenge.ts";
 import type { Repositories } from "../../content/repositories.ts";
 import { findRegistryUsage } from "../../content/usage.ts";
-import { beforeKey, listReadableNames } from "../../distribution/lists.ts";
+import type { ListPlaces } from "../../distribution/list-places.ts";
+import { beforeKey, effortOfRequest, listNamesIn } from "../../distribution/readable-names.ts";
 import type { Database } from "../../platform/database/database.ts";
-import type { Listed, PageRequest } from "../paging.ts";
+import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { listRepositoryRows, type RepositoryRow } from "./repository-store.ts";
 
 /** What the rules need. */
@@ -20,6 +21,7 @@ export interface ProjectRepositoriesParts {
   readonly database: Database;
   readonly authorizer: Authorizer;
   readonly repositories: Repositories;
+  readonly places: ListPlaces;
 }
 
 /** The rules. Each method authorizes its caller first; their errors are those of the operations of the same name. */
@@ -31,7 +33,7 @@ export interface ProjectRepositories {
 }
 
 /** Makes the rules. */
-export function createProjectRepositories({ database, authorizer, repositories }: ProjectRepositoriesParts): ProjectRepositories {
+export function createProjectRepositories({ database, authorizer, repositories, places }: ProjectRepositoriesParts): ProjectRepositories {
   /** A repository's name and what the caller may do there. Errors: PROJECT_UNKNOWN, REPOSITORY_UNKNOWN. */
   async function rightsIn(
     caller: Caller,
@@ -53,10 +55,14 @@ export function createProjectRepositories({ database, authorizer, repositories }
       const key = `${projectName}/`;
       const [project] = await authorizer.listReadableProjects(caller, beforeKey(key), 1);
       if (project?.id !== projectId) return { items: [], next: null };
-      // Names are told whole, and a page goes on behind one.
-      const names = await listReadableNames(repositories, project, after, limit + 1);
-      const rows = await listRepositoryRows(database, names.slice(0, limit));
-      return { items: rows.map(toView), next: names.length > limit ? names[limit - 1]! : null };
+      // Names are told whole, and a page goes on behind one, or where what a request may examine was examined.
+      const { names, stoppedAt } = await listNamesIn(repositories, project, places.reveal(after), limit + 1, effortOfRequest());
+      const toViews = async (shown: readonly string[]): Promise<(RepositoryView | undefined)[]> => {
+        const views = new Map((await listRepositoryRows(database, shown)).map((row) => [row.name, toView(row)]));
+        return shown.map((name) => views.get(name));
+      };
+      const { items, next } = await listed(names, limit, toViews, (name) => name);
+      return { items, next: next ?? (stoppedAt === undefined ? null : places.hide(stoppedAt)) };
     },
     async get(caller, projectName, path) {
       const { name, rights } = await rightsIn(caller, projectName, path);

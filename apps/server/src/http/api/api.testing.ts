@@ -7,7 +7,8 @@ import type { Operation } from "@berth/api/operation";
 import { OPERATIONS } from "@berth/api/operations";
 import { pino } from "pino";
 import { Compile } from "typebox/compile";
-import { basic, createTestAccess, type TestAccess } from "../../access/access.testing.ts";
+import { basic, createTestAccess, type TestAccess, TEST_MASTER_KEY } from "../../access/access.testing.ts";
+import { createListPlaces } from "../../distribution/list-places.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
 import { createRefuseOtherSites } from "../browsers.ts";
@@ -43,6 +44,7 @@ export async function startTestApi(database: Database, clock: Clock): Promise<Te
     database,
     clock,
     logger: pino({ level: "silent" }),
+    places: createListPlaces(TEST_MASTER_KEY),
     refuseOtherSites: createRefuseOtherSites({
       addressOf: ({ headers }) => ({ scheme: "http", host: headers.host }),
       publicUrl: undefined,

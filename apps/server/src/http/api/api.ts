@@ -10,6 +10,7 @@ import type { Authenticator } from "../../access/authenticate.ts";
 import type { Authorizer } from "../../access/authorize.ts";
 import type { LoginFailures } from "../../access/login-failures.ts";
 import type { PasswordHasher } from "../../access/secrets.ts";
+import type { ListPlaces } from "../../distribution/list-places.ts";
 import { accountRoutes } from "../../features/accounts/account-routes.ts";
 import { createUsers } from "../../features/accounts/accounts.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
@@ -43,6 +44,7 @@ export interface ApiOptions {
   readonly loginFailures: LoginFailures;
   readonly logger: Logger;
   readonly refuseOtherSites: RefuseOtherSites;
+  readonly places: ListPlaces;
   readonly addressOf: (request: IncomingMessage) => { readonly remoteAddress: string };
   /** Makes the pace of one body, so that who drips it gives way while others wait. */
   readonly paceOf: (kind: Pace["kind"]) => Pace;
@@ -74,8 +76,20 @@ const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PAT
 
 /** Builds the control plane. */
 export async function createApi(options: ApiOptions): Promise<ApiHandler> {
-  const { database, clock, accounts, authorizer, authenticator, passwords, loginFailures, logger, addressOf, refuseOtherSites, paceOf } =
-    options;
+  const {
+    database,
+    clock,
+    accounts,
+    authorizer,
+    authenticator,
+    passwords,
+    loginFailures,
+    logger,
+    addressOf,
+    refuseOtherSites,
+    paceOf,
+    places,
+  } = options;
   const bodyTimeoutMs = options.bodyTimeoutMs ?? BODY_TIMEOUT_MS;
   const projectCreation = options.projectCreation ?? "administrators";
   const contexts = new WeakMap<IncomingMessage, ApiRequestContext>();
@@ -103,7 +117,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   });
   const routes = [
     ...projectRoutes(createProjects({ database, clock, accounts, authorizer, projectCreation })),
-    ...repositoryRoutes(createProjectRepositories({ database, authorizer, repositories: createRepositories(database, clock) })),
+    ...repositoryRoutes(createProjectRepositories({ database, authorizer, repositories: createRepositories(database, clock), places })),
     ...accountRoutes(createUsers({ database, clock, accounts, authorizer, passwords, loginFailures })),
     ...robotRoutes(createRobots({ database, clock, accounts, authorizer })),
   ];
