@@ -42,7 +42,7 @@ const suites: readonly Suite[] = [
   {
     name: "postgres",
     files: ["apps/server/**/*.test.ts", "test/flows/*.test.ts"],
-    containing: ["forEachDatabase", "forEachBlobStore"],
+    containing: ["forEachDatabase", "forEachBlobStore", "BERTH_TEST_POSTGRES_URL"],
     hungAfterMinutes: 15,
     services: [postgresService, () => s3Service(startCephRgw)],
   },

@@ -9,6 +9,7 @@ import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { cannotRunHere } from "../tools/install.ts";
 import { freePort } from "../tools/processes.ts";
 import { PROGRAM, runProgram } from "./program.testing.ts";
 import { startTestRegistry, temporaryFolder } from "./registry.testing.ts";
@@ -71,7 +72,7 @@ describe("a start that fails closes what it had opened", () => {
 
 describe("says in one sentence what is wrong, and with which setting", () => {
   const owner = new RegExp(`in use by process ${process.pid} \\(.+\\), which runs since \\d{4}-`);
-  const asUser = process.getuid?.() === 0 ? "root may use every port and directory" : false;
+  const asUser = process.getuid?.() === 0 ? `${cannotRunHere}root may use every port and directory` : false;
   const pgUrl = process.env["BERTH_TEST_POSTGRES_URL"];
   const noPostgres = pgUrl === undefined ? "BERTH_TEST_POSTGRES_URL is not set" : false;
   const key = { "auth.secretKey": Buffer.alloc(32, 9).toString("base64"), "database.startTimeoutSeconds": "0s" };
@@ -148,7 +149,9 @@ describe("says in one sentence what is wrong, and with which setting", () => {
   }
 });
 
-it("waits for a database that comes later, and says so", { skip: process.env["BERTH_TEST_POSTGRES_URL"] === undefined }, async (t) => {
+const noPostgres = process.env["BERTH_TEST_POSTGRES_URL"] === undefined ? "BERTH_TEST_POSTGRES_URL is not set" : false;
+
+it("waits for a database that comes later, and says so", { skip: noPostgres }, async (t) => {
   const url = new URL(process.env["BERTH_TEST_POSTGRES_URL"]!);
   const port = await freePort();
   const settings = {

@@ -1,9 +1,17 @@
 // A request's body as pieces, held to its time limits. Not here: how many bodies there may be at once (limits.ts), and who is broken off for being slow (room.ts).
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { finished } from "node:stream";
 import { RegistryError } from "@berth/oci/errors";
 import { freePiece, type PieceSource } from "../platform/pieces.ts";
 import type { BreakReason, Pace } from "./pace.ts";
+
+/**
+ * Asks for the body, where the client waits to be asked; call it only when its request is not refused. A client of HTTP/1.0 knows of no such
+ * answer. Source: RFC 9110, section 10.1.1.
+ */
+export function inviteBody(request: IncomingMessage, response: ServerResponse): void {
+  if (request.headers.expect !== undefined && request.httpVersion !== "1.0") response.writeContinue();
+}
 
 /** What a body is held to. */
 export interface BodyLimits {

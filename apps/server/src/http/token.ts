@@ -5,7 +5,7 @@ import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Pace } from "./pace.ts";
-import { bodyOf } from "./request-body.ts";
+import { bodyOf, inviteBody } from "./request-body.ts";
 import type { RefuseOtherSites } from "./browsers.ts";
 import { recordError } from "./request-log.ts";
 import type { RequestContext } from "./v2/handler.ts";
@@ -47,7 +47,7 @@ export async function answerToken(
     parameters = new URL(request.url ?? "/", "http://registry").searchParams;
     caller = await authenticator.authenticate(authorization, remoteAddress);
   } else {
-    if (request.headers.expect !== undefined) response.writeContinue();
+    inviteBody(request, response);
     party.pace = paceOf("upload");
     parameters = await readForm(request, formTimeoutMs, party.pace);
     const grantType = parameters.get("grant_type");

@@ -13,6 +13,7 @@ import type { Logger } from "../../platform/log.ts";
 import { basicChallenge, isSafe, type RefuseOtherSites } from "../browsers.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { isServerFault, sendError as sendErrorAnswer } from "../error-response.ts";
+import { inviteBody } from "../request-body.ts";
 import { recordError, type RequestRecord } from "../request-log.ts";
 import { readJson } from "./read-json.ts";
 import { createInputCheck } from "./validate.ts";
@@ -53,7 +54,7 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
       });
       // Comes behind every onRequest: whoever waits to be asked has sent no byte of what is refused there.
       api.addHook("preParsing", async (request, reply) => {
-        if (request.headers.expect !== undefined) reply.raw.writeContinue();
+        inviteBody(request.raw, reply.raw);
         parts.awaitBody(request, reply);
       });
       api.setErrorHandler((error, request, reply) => sendError(parts, error, request, reply));

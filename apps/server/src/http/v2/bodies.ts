@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { PieceSource } from "../../platform/pieces.ts";
 import type { Pace } from "../pace.ts";
-import { bodyOf } from "../request-body.ts";
+import { bodyOf, inviteBody } from "../request-body.ts";
 import type { Party } from "../room.ts";
 import { contentLength } from "./headers.ts";
 
@@ -26,7 +26,7 @@ export interface BodyExchange {
 /** The body, which a client that waits to be asked is asked for. */
 export function invitedBody({ request, response, party }: BodyExchange, settings: BodySettings): PieceSource {
   // Only now: a client that waits to be asked has sent no byte of a push that was refused.
-  if (request.headers.expect !== undefined) response.writeContinue();
+  inviteBody(request, response);
   const pace = settings.paceOf("upload");
   party.pace = pace;
   return bodyOf(request, { idleTimeoutMs: settings.bodyIdleTimeoutMs, pace });
