@@ -233,7 +233,8 @@ it("keeps a second replica from a directory that is not the one that the first u
   await during(one.settings, async (registry) => {
     // Nothing lies in the store yet, so that no blob could tell. An empty directory passes for a disk that is not mounted.
     await during(second, async (replica) => {
-      assert.equal(await readiness(replica), 503);
+      // Once it knows that the other one, which is asked as well, has the store.
+      await until("not ready", async () => (await readiness(registry)) === 200 && (await readiness(replica)) === 503);
       await assert.rejects(replica.pushBlob("library/app", randomBytes(100_000)));
     });
     assert.ok(!existsSync(apart.content));
