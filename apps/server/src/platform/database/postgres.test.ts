@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { forEachDatabase } from "./databases.testing.ts";
 import { statement } from "./statement.ts";
+import { unguarded } from "./transaction-guard.testing.ts";
 
 const insert = statement<{ name: string; now: number }>()("test.held.insert", (db, p) =>
   db.insertInto("project").values({ name: p.name, sort_key: p.name, is_public: 0, created_at: p.now }).returning("id"),
@@ -25,7 +26,7 @@ forEachDatabase("a transaction that rests", (create, dialect) => {
       await test.database.write(insert, { name: "row", now: 1 });
       const isLocked = Promise.withResolvers<void>();
       const othersHaveWritten = Promise.withResolvers<void>();
-      const held = test.database.transaction(async (tx) => {
+      const held = unguarded(test.database).transaction(async (tx) => {
         await tx.run(rename, { name: "row", to: "held" }, 1);
         isLocked.resolve();
         await othersHaveWritten.promise;
