@@ -1,6 +1,7 @@
 // What the log says of requests, read from the output of a server that runs as its own process. Not here: the log's own rules (platform/log.test.ts).
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { connect } from "node:net";
 import { describe, it, type TestContext } from "node:test";
 import { ADMIN_PASSWORD } from "./registry.testing.ts";
@@ -146,11 +147,12 @@ describe("the log of requests", () => {
     const { hostname, port } = new URL(server.origin);
     const leaver = connect(Number(port), hostname);
     leaver.on("error", () => undefined);
+    // The server asks for the body when it has begun to read it.
+    const asked = once(leaver, "data");
     leaver.write(
-      `PATCH ${begun.headers.get("location")} HTTP/1.1\r\nhost: x\r\nx-request-id: leaver\r\nauthorization: ${ADMIN}\r\ncontent-length: 1000\r\n\r\nsome`,
+      `PATCH ${begun.headers.get("location")} HTTP/1.1\r\nhost: x\r\nx-request-id: leaver\r\nauthorization: ${ADMIN}\r\ncontent-length: 1000\r\nexpect: 100-continue\r\n\r\n`,
     );
-    // The server has the headers when it takes the same upload from nobody else.
-    while ((await send("PATCH", begun.headers.get("location") ?? "", { headers: asAdmin, body: "x" })).status === 202);
+    assert.match(String((await asked)[0]), /^HTTP\/1\.1 100 /);
     leaver.destroy();
     const line = await server.logged(({ requestId }) => requestId === "leaver");
     assert.equal(line["complete"], false);
