@@ -344,7 +344,7 @@ export interface JobStore {
   take(kind: string, projectId: number, limit: number, lease: { holder: string; until: number; now: number }): Promise<TakenJob[]>;
   /** `lost` where another process has it, or it was ended. */
   renew(job: TakenJob, leaseUntil: number, progress: { done?: number; total?: number }): Promise<"held" | "cancelled" | "lost">;
-  /** Throws what `lost` gives where the job is no longer held; inside a transaction of its work. */
+  /** Whether the job is still held; inside a transaction of its work, which keeps it so until its end. */
   holds(tx: Executor, job: TakenJob): Promise<boolean>;
   /** False where it is no longer held. */
   end(job: TakenJob, state: "succeeded" | "failed" | "cancelled", error: string | undefined, now: number): Promise<boolean>;
