@@ -9,7 +9,7 @@ import { bindStore, findBinding, refuseForNewDatabase } from "../content/store-b
 import { createGarbage, type Garbage } from "../content/garbage.ts";
 import { refuseHalfRestored } from "../features/backup/restore-store.ts";
 import { V2_OPERATIONS } from "../http/v2/handler.ts";
-import { type Clock, createPatientClock, createShownClock, SECOND_MS, systemClock } from "../platform/clock.ts";
+import { type Clock, createPatientClock, SECOND_MS, systemClock } from "../platform/clock.ts";
 import { startDatabaseClock } from "../platform/database/database-clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { findMigrationVersion, migrate } from "../platform/database/migrate.ts";
@@ -95,7 +95,7 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
     const plainClock = databaseClock ?? systemClock;
     const times = leaseTimes(config);
     const patientClock = createPatientClock(plainClock, times.leaseMs);
-    const clock = createShownClock(plainClock, patientClock);
+    const clock = patientClock.shown;
     const garbage = createGarbage(database, store, clock, times, patientClock);
     return { database, store, garbage, clock, patientClock, metrics, close: () => opened.disposeAsync() };
   });

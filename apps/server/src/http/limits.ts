@@ -1,7 +1,7 @@
 // How much runs at once, how much may wait for it, and who comes next: while others wait, each address has a share, and so have callers without
 // an account; what is free anyone may have. Not here: the numbers (config.ts), who makes room (room.ts).
 import { RegistryError } from "@berth/oci/errors";
-import { findVictims, type Party } from "./room.ts";
+import { findVictims, type Holding, type Party } from "./room.ts";
 
 /** How places are given. */
 export interface PlacesOptions {
@@ -45,6 +45,13 @@ interface Waiter {
   refuse(): void;
 }
 
+/** A holding, and where it is found again without a look-up: every request takes one and gives it back. */
+interface Held extends Holding {
+  readonly share: Share;
+  /** Its index in the list of all. */
+  at: number;
+}
+
 /** What one address holds and waits for. */
 interface Share {
   held: number;
@@ -61,7 +68,8 @@ const KEPT_SHARES = 256;
 export function createPlaces(options: PlacesOptions): Places {
   const { limit, queueLimit, waitMs, code, retryAfterSeconds, anonymousLimit = limit, lookEveryMs = LOOK_EVERY_MS } = options;
   const shares = new Map<string, Share>();
-  const holders = new Map<Party, number>();
+  /** In no order. */
+  const holdings: Held[] = [];
   let active = 0;
   let anonymousHeld = 0;
   let waiting = 0;
@@ -83,8 +91,25 @@ export function createPlaces(options: PlacesOptions): Places {
   function take(party: Party, weight: number): void {
     active += weight;
     if (party.isAnonymous) anonymousHeld += weight;
-    shareOf(party.source).held += weight;
-    holders.set(party, weight);
+    const share = shareOf(party.source);
+    share.held += weight;
+    const held: Held = { party, weight, limit: holdings, share, at: holdings.length, next: party.held };
+    holdings.push(held);
+    party.held = held;
+  }
+
+  /** Takes a request's holding of this limit off its chain; undefined where it holds nothing of it. */
+  function takeOff(party: Party): Held | undefined {
+    let before: Holding | undefined;
+    let found = party.held;
+    while (found !== undefined && found.limit !== holdings) {
+      before = found;
+      found = found.next;
+    }
+    if (found === undefined) return undefined;
+    if (before === undefined) party.held = found.next;
+    else before.next = found.next;
+    return found as Held;
   }
 
   function tryEnter(party: Party, weight = 1): boolean {
@@ -187,7 +212,7 @@ export function createPlaces(options: PlacesOptions): Places {
     const present = [...shares].filter(([, share]) => share.held > 0 || waitingOf(share) > 0);
     const held = new Map(present.map(([source, share]) => [source, share.held]));
     for (const { party, reason } of findVictims(
-      { limit, anonymousLimit, anonymousHeld, holders, held, waiting: inOrder },
+      { limit, anonymousLimit, anonymousHeld, holdings, held, waiting: inOrder },
       performance.now(),
     )) {
       brokenOff++;
@@ -205,12 +230,16 @@ export function createPlaces(options: PlacesOptions): Places {
       await wait(party, weight, signal);
     },
     leave: (party) => {
-      const weight = holders.get(party);
-      if (weight === undefined) throw new Error("left more often than entered");
-      holders.delete(party);
+      const held = takeOff(party);
+      if (held === undefined) throw new Error("left more often than entered");
+      const { weight, share } = held;
+      const last = holdings.pop()!;
+      if (last !== held) {
+        holdings[held.at] = last;
+        last.at = held.at;
+      }
       active -= weight;
       if (party.isAnonymous) anonymousHeld -= weight;
-      const share = shareOf(party.source);
       share.held -= weight;
       forgetIfEmpty(party.source, share);
       if (waiting > 0) admitWaiting();
@@ -218,7 +247,7 @@ export function createPlaces(options: PlacesOptions): Places {
     noteAnonymous: (party) => {
       if (party.isAnonymous) return;
       party.isAnonymous = true;
-      anonymousHeld += holders.get(party) ?? 0;
+      for (let held = party.held; held !== undefined; held = held.next) if (held.limit === holdings) anonymousHeld += held.weight;
     },
     get active() {
       return active;

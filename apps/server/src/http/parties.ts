@@ -25,5 +25,6 @@ export function createPartyReader(): (request: IncomingMessage, remoteAddress: s
     source: groupOf(remoteAddress),
     isAnonymous: headers.authorization === undefined && !ENTRANCES.has(url),
     pace: undefined,
+    held: undefined,
   });
 }

@@ -24,7 +24,7 @@ function victims(holders: readonly Party[], waiter: Party, more: { waitedMs?: nu
       limit: more.limit ?? holders.length,
       anonymousLimit: more.anonymousLimit ?? Infinity,
       anonymousHeld: holders.filter(({ isAnonymous }) => isAnonymous).length,
-      holders: new Map(holders.map((holder) => [holder, 1])),
+      holdings: holders.map((party) => ({ party, weight: 1 })),
       held,
       waiting: [{ party: waiter, since: NOW - (more.waitedMs ?? SHARE_WAIT_MS) }],
     },

@@ -11,6 +11,18 @@ export interface Party {
   isAnonymous: boolean;
   /** How its client comes along; undefined while it is not the client that is waited for. */
   pace: Pace | undefined;
+  /** What it holds, a chain: written and read by the limits alone. */
+  held?: Holding | undefined;
+}
+
+/** So much of one limit, in the hands of one request. */
+export interface Holding {
+  readonly party: Party;
+  readonly weight: number;
+  /** Which limit it is of. */
+  readonly limit: unknown;
+  /** What the same request holds of another one. */
+  next: Holding | undefined;
 }
 
 /** Those who hold places and those who wait. */
@@ -19,8 +31,7 @@ export interface Crowd {
   /** What callers without an account hold at most while others wait. */
   readonly anonymousLimit: number;
   readonly anonymousHeld: number;
-  /** With how much each holds. */
-  readonly holders: ReadonlyMap<Party, number>;
+  readonly holdings: readonly Pick<Holding, "party" | "weight">[];
   /** How much each source holds; those that only wait are here with 0. */
   readonly held: ReadonlyMap<string, number>;
   /** In the order in which they will get places. */
@@ -39,14 +50,14 @@ export const SHARE_WAIT_MS = 1_000;
 const MAX_VICTIMS = 64;
 
 /** Finds them: at most one for each that waits. */
-export function findVictims({ limit, anonymousLimit, anonymousHeld, holders, held, waiting }: Crowd, now: number): readonly Victim[] {
+export function findVictims({ limit, anonymousLimit, anonymousHeld, holdings, held, waiting }: Crowd, now: number): readonly Victim[] {
   const left = new Map(held);
   let anonymousLeft = anonymousHeld;
   const heldBy = (party: Party): number => left.get(party.source) ?? 0;
   const fairShare = Math.max(1, limit / Math.max(1, held.size));
-  const candidates = [...holders]
-    .filter(([{ pace }]) => pace?.waitsSince !== undefined)
-    .map(([party, weight]) => ({ party, weight, isUpload: party.pace!.kind === "upload", rate: party.pace!.rate(now) }))
+  const candidates = holdings
+    .filter(({ party: { pace } }) => pace?.waitsSince !== undefined)
+    .map(({ party, weight }) => ({ party, weight, isUpload: party.pace!.kind === "upload", rate: party.pace!.rate(now) }))
     // A download can be gone on with by range; what was pushed of a chunk is lost.
     .toSorted(
       (one, other) => heldBy(other.party) - heldBy(one.party) || Number(one.isUpload) - Number(other.isUpload) || one.rate - other.rate,

@@ -13,7 +13,7 @@ import type { RequestSpan } from "../platform/tracing.ts";
 import { checkMethod, methodNotAllowed, READ_ONLY } from "./allowed-methods.ts";
 import { basicChallenge, INERT } from "./browsers.ts";
 import { isClientGone, leaveAlone } from "./client-gone.ts";
-import { watchConnections } from "./connections.ts";
+import { type Newest, watchConnections } from "./connections.ts";
 import { drain } from "./draining.ts";
 import { isServerFault, sendError } from "./error-response.ts";
 import type { Places } from "./limits.ts";
@@ -158,10 +158,9 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     }
   }
 
-  function dispatch(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
+  function dispatch(request: IncomingMessage, response: ServerResponse, context: RequestContext, newest: Newest): Promise<void> {
     if (request.url !== undefined && !request.url.startsWith("/")) request.url = originForm(request.url);
-    const newest = connections.newestOf(request.socket);
-    if (newest?.response === response) newest.party = context.party;
+    if (newest.response === response) newest.party = context.party;
     const refusal = refusalOf(request);
     if (refusal !== undefined) return refuse(request, response, context, refusal);
     return answerOne(request, response, context);
@@ -190,16 +189,17 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       }
     }
     let isIn = true;
-    const leave = (): void => {
-      if (isIn) slots.leave(party);
-      isIn = false;
-    };
     try {
       await answer(request, response, context);
       // Nearly always the kernel has all of it by now. Else it lies in memory, and keeps its place.
-      if (response.writableEnded && response.writableLength > 0 && !response.closed) await taken(response, party, leave);
+      if (response.writableEnded && response.writableLength > 0 && !response.closed) {
+        await taken(response, party, () => {
+          if (isIn) slots.leave(party);
+          isIn = false;
+        });
+      }
     } finally {
-      leave();
+      if (isIn) slots.leave(party);
     }
   }
 
@@ -233,12 +233,12 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   };
   let running = 0;
   let onLastEnded: (() => void) | undefined;
-  const start = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+  const start = async (request: IncomingMessage, response: ServerResponse, newest: Newest): Promise<void> => {
     running++;
     let context: RequestContext | undefined;
     try {
       context = contextOf(request);
-      await dispatch(request, response, context);
+      await dispatch(request, response, context, newest);
     } catch (error) {
       // A defect in answering must cost one connection, not the process.
       options.logger.error({ err: error, url: request.url }, "request failed without an answer");
@@ -251,14 +251,14 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     }
   };
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
-    connections.note(request.socket, response);
+    const newest = connections.note(request.socket, response);
     // A pipelined request gets the connection, and a place among those in flight, when the ones before it have been answered.
-    if (response.socket !== null) void start(request, response);
+    if (response.socket !== null) void start(request, response, newest);
     else {
       response.once("socket", (socket: Socket) => {
         // Node ends the timer of the answer before when a request comes, which this one did too early.
         socket.setTimeout(0);
-        void start(request, response);
+        void start(request, response, newest);
       });
     }
   };
@@ -385,7 +385,8 @@ function countHosts(rawHeaders: readonly string[]): number {
   let count = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at]!;
-    if (name.length === 4 && name.toLowerCase() === "host") count++;
+    // As nearly everybody writes it, or otherwise.
+    if (name.length === 4 && (name === "host" || name === "Host" || name.toLowerCase() === "host")) count++;
   }
   return count;
 }

@@ -2,7 +2,7 @@
 // Not here: servers whose clock is set (test/failure/clock.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { createPatientClock, createShownClock } from "./clock.ts";
+import { createPatientClock } from "./clock.ts";
 
 const HOUR_MS = 3_600_000;
 const PATIENCE_MS = 10_000;
@@ -12,11 +12,10 @@ function createClocks() {
   let wall = 1_000_000_000_000;
   const clock = { now: () => wall };
   const patient = createPatientClock(clock, PATIENCE_MS, () => elapsed);
-  const shown = createShownClock(clock, patient);
   const startedAt = wall;
   return {
     /** Since the start, by the clock that is set, as who writes by it reads it. */
-    write: () => shown.now() - startedAt,
+    write: () => patient.shown.now() - startedAt,
     /** Since the start, by the patient clock. */
     read: () => patient.now() - startedAt,
     pass: (ms: number) => {

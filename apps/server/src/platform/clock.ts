@@ -17,17 +17,13 @@ export const systemClock: Clock = { now: () => Date.now() };
 /** A step of the clock less than this is not told from its ordinary correction. */
 const LEAST_STEP_MS = 1000;
 
-/**
- * The same clock, by which promises are written: each look shows it to the patient one that judges their end. A step back and forth between
- * two of that one's own looks would go unseen, and what was written in between would have ended long ago.
- */
-export function createShownClock(clock: Clock, patient: Clock): Clock {
-  return {
-    now() {
-      patient.now();
-      return clock.now();
-    },
-  };
+/** Two readings of one clock, kept by the same looks. */
+export interface PatientClock extends Clock {
+  /**
+   * The clock itself, by which promises are written: each look shows it to the patient one that judges their end. A step back and forth
+   * between two of that one's own looks would go unseen, and what was written in between would have ended long ago.
+   */
+  readonly shown: Clock;
 }
 
 /**
@@ -35,28 +31,35 @@ export function createShownClock(clock: Clock, patient: Clock): Clock {
  * their time service, or when a paused machine goes on; what was promised before the step then still lasts as long as was said. Where the
  * step is taken back meanwhile it never counted. What follows from now on is written with the plain clock.
  */
-export function createPatientClock(clock: Clock, patienceMs: number, elapsedMs: () => number = () => performance.now()): Clock {
+export function createPatientClock(clock: Clock, patienceMs: number, elapsedMs: () => number = () => performance.now()): PatientClock {
   let steps: { byMs: number; readonly believedAt: number }[] = [];
   let shownMs = clock.now();
   let shownAt = elapsedMs();
+  /** Asked several times in each request. */
+  function look(): number {
+    const nowMs = clock.now();
+    const elapsed = elapsedMs();
+    let steppedMs = nowMs - shownMs - (elapsed - shownAt);
+    shownMs = nowMs;
+    shownAt = elapsed;
+    if (steppedMs >= LEAST_STEP_MS) steps.push({ byMs: steppedMs, believedAt: elapsed + patienceMs });
+    // Nearly always.
+    if (steps.length === 0) return nowMs;
+    for (const step of steps) {
+      if (steppedMs > -LEAST_STEP_MS) break;
+      const undone = Math.min(step.byMs, -steppedMs);
+      step.byMs -= undone;
+      steppedMs += undone;
+    }
+    steps = steps.filter(({ byMs, believedAt }) => byMs > 0 && believedAt > elapsed);
+    return nowMs;
+  }
+
   return {
     now() {
-      const nowMs = clock.now();
-      const elapsed = elapsedMs();
-      let steppedMs = nowMs - shownMs - (elapsed - shownAt);
-      shownMs = nowMs;
-      shownAt = elapsed;
-      if (steppedMs >= LEAST_STEP_MS) steps.push({ byMs: steppedMs, believedAt: elapsed + patienceMs });
-      // Asked several times in each request, and nearly always this way.
-      if (steps.length === 0) return nowMs;
-      for (const step of steps) {
-        if (steppedMs > -LEAST_STEP_MS) break;
-        const undone = Math.min(step.byMs, -steppedMs);
-        step.byMs -= undone;
-        steppedMs += undone;
-      }
-      steps = steps.filter(({ byMs, believedAt }) => byMs > 0 && believedAt > elapsed);
-      return nowMs - steps.reduce((sum, { byMs }) => sum + byMs, 0);
+      const nowMs = look();
+      return steps.length === 0 ? nowMs : nowMs - steps.reduce((sum, { byMs }) => sum + byMs, 0);
     },
+    shown: { now: look },
   };
 }
