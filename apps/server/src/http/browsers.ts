@@ -16,8 +16,11 @@ export const INERT = {
   "content-security-policy": "sandbox; default-src 'none'",
   "cross-origin-resource-policy": "same-origin",
 } as const;
-/** For what somebody has pushed: a browser that is sent there saves it, and shows nothing. */
-export const CONTENT = { ...INERT, "content-disposition": "attachment" } as const;
+/**
+ * For what somebody has pushed: a browser that is sent there saves it, and shows nothing. Names and values in turn, which is Node's quickest
+ * form: these go with every pull.
+ */
+export const CONTENT: readonly string[] = [...Object.entries(INERT).flat(), "content-disposition", "attachment"];
 /** For everything else: it changes, and is for its reader alone. */
 export const NOT_CONTENT = { ...INERT, "cache-control": "no-store" } as const;
 

@@ -39,7 +39,7 @@ describe("sending a blob", () => {
     const blob = { id: 1, digest: digestOf(content), sizeBytes: content.length, key: "blobs/a" as StorageKey };
     const ended = Promise.withResolvers<unknown>();
     server = createServer((request, response) => {
-      const send = { blob, head: false, rangeHeader: request.headers.range, headers: {}, stallMs: STALL_MS };
+      const send = { blob, head: false, rangeHeader: request.headers.range, headers: [], stallMs: STALL_MS };
       sendBlob(reader, response, send).then(() => ended.resolve("sent"), ended.resolve);
     });
     server.listen(0, "127.0.0.1");

@@ -8,12 +8,15 @@ import type { BlobReader } from "../../distribution/open-blob.ts";
 import { ClientGoneError } from "../client-gone.ts";
 import type { Pace } from "../pace.ts";
 
+const OCTET_STREAM = "application/octet-stream";
+
 /** How a blob is to be sent. */
 export interface BlobSend {
   readonly blob: BlobRow;
   readonly head: boolean;
   readonly rangeHeader: string | undefined;
-  readonly headers: Readonly<Record<string, string>>;
+  /** Names and values in turn. */
+  readonly headers: readonly string[];
   /** A client that takes no byte for so long is cut off: it would keep its place among the requests in flight for ever. */
   readonly stallMs: number;
   /** How the client comes along, for who waits for its place. */
@@ -25,11 +28,11 @@ export async function sendBlob(reader: BlobReader, response: ServerResponse, sen
   const { blob, head, rangeHeader, headers } = send;
   // Of a HEAD there are no parts. Source: RFC 9110, section 14.2.
   const ranges = head ? undefined : parseRange(rangeHeader, blob.sizeBytes);
-  const base = { ...headers, "accept-ranges": "bytes", "content-type": "application/octet-stream" };
+  const base = [...headers, "accept-ranges", "bytes"];
   if (ranges === undefined) {
     const small = head ? undefined : reader.readSmall(blob);
     const bytes = small instanceof Promise ? await small : small;
-    const whole = { ...base, "content-length": blob.sizeBytes };
+    const whole = [...base, "content-type", OCTET_STREAM, "content-length", String(blob.sizeBytes)];
     if (bytes !== undefined || head || blob.sizeBytes === 0) {
       response.writeHead(200, whole);
       endWith(response, bytes);
@@ -43,11 +46,15 @@ export async function sendBlob(reader: BlobReader, response: ServerResponse, sen
   if (ranges.length === 1 && first !== undefined) {
     const length = first.end - first.start + 1;
     const begin = (): unknown =>
-      response.writeHead(206, {
+      response.writeHead(206, [
         ...base,
-        "content-length": length,
-        "content-range": `bytes ${first.start}-${first.end}/${blob.sizeBytes}`,
-      });
+        "content-type",
+        OCTET_STREAM,
+        "content-length",
+        String(length),
+        "content-range",
+        `bytes ${first.start}-${first.end}/${blob.sizeBytes}`,
+      ]);
     await stream(reader, response, send, first, begin);
     response.end();
     return;
@@ -70,19 +77,19 @@ async function sendMultipart(
   response: ServerResponse,
   send: BlobSend,
   ranges: readonly ByteRange[],
-  headers: Readonly<Record<string, string>>,
+  headers: readonly string[],
 ): Promise<void> {
   const { blob } = send;
   const boundary = randomBytes(16).toString("hex");
   const parts = ranges.map((range) => ({
     range,
-    header: `\r\n--${boundary}\r\ncontent-type: application/octet-stream\r\ncontent-range: bytes ${range.start}-${range.end}/${blob.sizeBytes}\r\n\r\n`,
+    header: `\r\n--${boundary}\r\ncontent-type: ${OCTET_STREAM}\r\ncontent-range: bytes ${range.start}-${range.end}/${blob.sizeBytes}\r\n\r\n`,
   }));
   const trailer = `\r\n--${boundary}--\r\n`;
   const length = parts.reduce((sum, part) => sum + part.header.length + part.range.end - part.range.start + 1, trailer.length);
   const begin = (): void => {
     if (response.headersSent) return;
-    response.writeHead(206, { ...headers, "content-type": `multipart/byteranges; boundary=${boundary}`, "content-length": length });
+    response.writeHead(206, [...headers, "content-type", `multipart/byteranges; boundary=${boundary}`, "content-length", String(length)]);
   };
   for (const { range, header } of parts) {
     await stream(reader, response, send, range, () => {

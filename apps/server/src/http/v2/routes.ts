@@ -1,6 +1,6 @@
 // Every kind of distribution request and the operation that answers it, in one table; handlers only translate.
 // Not here: parsing (parse-request.ts), who may and what happens (distribution/).
-import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { OCI_ARTIFACT, OCI_INDEX } from "@berth/oci/media-types";
@@ -147,14 +147,8 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     async "manifest-get"({ caller, parsed, request, response, id }) {
       const resolved = pull.resolveManifest(caller, parsed.repository, parsed.reference);
       const manifest = resolved instanceof Promise ? await resolved : resolved;
-      const headers: OutgoingHttpHeaders = {
-        ...CONTENT,
-        "x-request-id": id,
-        "docker-content-digest": manifest.digest,
-        etag: `"${manifest.digest}"`,
-        "cache-control": askedEachTime(caller),
-      };
-      if (manifest.mediaType === OCI_ARTIFACT) headers["warning"] = WITHDRAWN_WARNING;
+      const headers = contentHeaders(id, manifest.digest, caller);
+      if (manifest.mediaType === OCI_ARTIFACT) headers.push("warning", WITHDRAWN_WARNING);
       if (isNotModified(request.headers["if-none-match"], manifest.digest)) {
         response.writeHead(304, headers);
         response.end();
@@ -162,8 +156,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       }
       const read = parsed.head ? undefined : manifests.readBytes(manifest);
       const bytes = read instanceof Promise ? await read : read;
-      headers["content-type"] = manifest.mediaType;
-      headers["content-length"] = manifest.sizeBytes;
+      headers.push("content-type", manifest.mediaType, "content-length", String(manifest.sizeBytes));
       response.writeHead(200, headers);
       endWith(response, bytes);
     },
@@ -206,13 +199,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     async "blob-get"({ caller, parsed, request, response, id, party }) {
       const resolved = pull.resolveBlob(caller, parsed.repository, parsed.digest);
       const blob = resolved instanceof Promise ? await resolved : resolved;
-      const headers = {
-        ...CONTENT,
-        "x-request-id": id,
-        "docker-content-digest": blob.digest,
-        etag: `"${blob.digest}"`,
-        "cache-control": askedEachTime(caller),
-      };
+      const headers = contentHeaders(id, blob.digest, caller);
       if (isNotModified(request.headers["if-none-match"], blob.digest)) {
         response.writeHead(304, headers);
         response.end();
@@ -347,6 +334,11 @@ function warnings(type: string | undefined, absentLayers: number): Record<string
 // What anyone may read may lie in a shared cache; the rest only in the caller's own.
 function askedEachTime(caller: Caller): string {
   return caller.kind === "anonymous" ? "public, no-cache" : "private, no-cache";
+}
+
+/** What every answer with content has, names and values in turn. */
+function contentHeaders(id: string, digest: Digest, caller: Caller): string[] {
+  return [...CONTENT, "x-request-id", id, "docker-content-digest", digest, "etag", `"${digest}"`, "cache-control", askedEachTime(caller)];
 }
 
 function pageLimit(page: Page, settings: V2Settings): number {
