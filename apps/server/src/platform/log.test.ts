@@ -1,7 +1,8 @@
 // The log: secrets never reach it, by field name or by shape; errors carry their causes and nothing else; ids are harmless and unique.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createLog, createRequestIds, type LogOptions } from "./log.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { batchLines, createLog, createRequestIds, type LogOptions } from "./log.ts";
 
 function capture(options: Partial<LogOptions> = {}) {
   let text = "";
@@ -80,4 +81,32 @@ it("makes request ids that differ, and takes only harmless ones from clients", (
   assert.equal(new Set([one(undefined), one(undefined), other(undefined), other(undefined)]).size, 4);
   assert.equal(one("abc-1.2_3"), "abc-1.2_3");
   for (const bad of ["", "a b", "a\nb", "x".repeat(65), ["a", "b"], '"']) assert.notEqual(one(bad), bad);
+});
+
+it("writes a line at once, those that follow together and in their order, and what is left when asked", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const written: string[] = [];
+  const stream = batchLines({ write: (text) => void written.push(text) });
+  stream.write("1\n");
+  assert.deepEqual(written, ["1\n"]);
+  stream.write("2\n");
+  stream.write("3\n");
+  assert.deepEqual(written, ["1\n"]);
+  stream.flush();
+  stream.flush();
+  assert.deepEqual(written, ["1\n", "2\n3\n"]);
+  stream.write(`${"x".repeat(100_000)}\n`);
+  assert.equal(written.length, 3);
+});
+
+it("writes what a quiet time follows, and then at once again", async () => {
+  const written: string[] = [];
+  const stream = batchLines({ write: (text) => void written.push(text) });
+  for (const line of ["1\n", "2\n", "3\n"]) stream.write(line);
+  while (written.length < 2) await sleep(1);
+  assert.deepEqual(written, ["1\n", "2\n3\n"]);
+  while (written.at(-1) !== "4\n") {
+    await sleep(50);
+    stream.write("4\n");
+  }
 });
