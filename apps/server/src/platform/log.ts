@@ -68,7 +68,7 @@ const BATCH_MS = 10;
 const BATCH_LENGTH = 64 * 1024;
 
 /** Writes a line at once where none was written just before; further ones follow together, in their order. */
-export function batchLines(destination: DestinationStream): DestinationStream & { flush(): void } {
+export function batchLines(stream: DestinationStream): DestinationStream & { flush(): void } {
   let waiting = "";
   let timer: NodeJS.Timeout | undefined;
 
@@ -76,7 +76,7 @@ export function batchLines(destination: DestinationStream): DestinationStream & 
     if (waiting === "") return;
     const lines = waiting;
     waiting = "";
-    destination.write(lines);
+    stream.write(lines);
   }
 
   function onTime(): void {
@@ -90,7 +90,7 @@ export function batchLines(destination: DestinationStream): DestinationStream & 
   return {
     write(line) {
       if (timer === undefined) {
-        destination.write(line);
+        stream.write(line);
         timer = setTimeout(onTime, BATCH_MS).unref();
         return;
       }
