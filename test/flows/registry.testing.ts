@@ -51,8 +51,14 @@ export async function temporaryFolder(): Promise<{ readonly path: string; end():
   return { path, end: () => rm(path, { recursive: true, force: true }) };
 }
 
-/** Starts a registry in this process. `settings` are flags by name, such as `gc.leaseSeconds`; `data` defaults to a fresh folder. */
-export async function startTestRegistry(settings: Readonly<Record<string, string>> = {}): Promise<TestRegistry> {
+/**
+ * Starts a registry in this process. `settings` are flags by name, such as `gc.leaseSeconds`; `data` defaults to a fresh folder. `onLog`: gets
+ * every line of its log. `jobs`: it does the background work as well.
+ */
+export async function startTestRegistry(
+  settings: Readonly<Record<string, string>> = {},
+  { jobs = false, onLog }: { readonly jobs?: boolean; readonly onLog?: (line: string) => void } = {},
+): Promise<TestRegistry> {
   const folder = settings["data"] === undefined ? await temporaryFolder() : undefined;
   const all = { data: folder?.path ?? settings["data"]!, "http.listen": "127.0.0.1:0", "auth.adminPassword": ADMIN_PASSWORD, ...settings };
   const loaded = await loadConfig({
@@ -61,8 +67,9 @@ export async function startTestRegistry(settings: Readonly<Record<string, string
     directory: all.data,
   });
   if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
-  const logger = pino({ level: process.env["BERTH_TEST_LOG"] ?? "fatal" });
-  const running = await startRegistry({ config: loaded.config, logger, masterKey: MASTER_KEY }, { jobs: false });
+  const logger =
+    onLog === undefined ? pino({ level: process.env["BERTH_TEST_LOG"] ?? "fatal" }) : pino({ level: "info" }, { write: onLog });
+  const running = await startRegistry({ config: loaded.config, logger, masterKey: MASTER_KEY }, { jobs });
   return clientOf(running, async () => folder?.end());
 }
 

@@ -5,94 +5,10 @@ import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { cp, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
-import { describe, it, type TestContext } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
-import pg from "pg";
+import { describe, it } from "node:test";
+import { codeOf, during, ENGINES, flagsOf, makePostgres, makeSqlite, until } from "./engines.testing.ts";
 import { expectCode } from "./program.testing.ts";
-import { startTestRegistry, temporaryFolder, type TestRegistry } from "./registry.testing.ts";
-
-type Settings = Readonly<Record<string, string>>;
-
-const SERVER_URL = process.env["BERTH_TEST_POSTGRES_URL"];
-/** The key of registries in this process (registry.testing.ts). */
-const SECRET_KEY = Buffer.alloc(32, 9).toString("base64");
-const flagsOf = (settings: Settings): string[] => Object.entries(settings).map(([name, value]) => `--${name}=${value}`);
-
-/** Makes settings of a new registry with a directory of its own, and gives them with a way to its database. */
-interface Engine {
-  readonly name: string;
-  readonly skip: string | false;
-  make(t: TestContext): Promise<{ settings: Settings; content: string; sql(text: string): Promise<void> }>;
-}
-
-async function makeSqlite(t: TestContext) {
-  const folder = await temporaryFolder();
-  t.after(() => folder.end());
-  const content = join(folder.path, "content");
-  const settings = { data: folder.path, "storage.filesystem.directory": content, "auth.secretKey": SECRET_KEY };
-  return {
-    settings,
-    content,
-    async sql(text: string) {
-      const database = new DatabaseSync(join(folder.path, "berth.db"));
-      database.exec(text);
-      database.close();
-    },
-  };
-}
-
-async function makePostgres(t: TestContext) {
-  const { settings, content } = await makeSqlite(t);
-  const name = `berth_${randomBytes(8).toString("hex")}`;
-  const admin = new pg.Client({ connectionString: SERVER_URL });
-  await admin.connect();
-  await admin.query(`create database ${name}`);
-  const url = new URL(SERVER_URL!);
-  url.pathname = `/${name}`;
-  t.after(async () => {
-    await admin.query(`drop database ${name} with (force)`);
-    await admin.end();
-  });
-  return {
-    settings: { ...settings, "database.url": url.href },
-    content,
-    async sql(text: string) {
-      const client = new pg.Client({ connectionString: url.href });
-      await client.connect();
-      await client.query(text);
-      await client.end();
-    },
-  };
-}
-
-const ENGINES: readonly [Engine, Engine] = [
-  { name: "sqlite", skip: false, make: makeSqlite },
-  { name: "postgres", skip: SERVER_URL === undefined ? "BERTH_TEST_POSTGRES_URL is not set" : false, make: makePostgres },
-];
-
-/** Starts a registry for a moment. */
-async function during<T>(settings: Settings, work: (registry: TestRegistry) => Promise<T>): Promise<T> {
-  const registry = await startTestRegistry(settings);
-  try {
-    return await work(registry);
-  } finally {
-    await registry.stop();
-  }
-}
-
-async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 60_000;
-  while (!(await isSo())) {
-    if (performance.now() > deadline) assert.fail(`it never came to this: ${what}`);
-    await sleep(50);
-  }
-}
-
-async function codeOf(answer: Response): Promise<string> {
-  const { errors } = (await answer.json()) as { errors: { code: string }[] };
-  return `${answer.status} ${errors[0]?.code}`;
-}
+import { startTestRegistry, type TestRegistry } from "./registry.testing.ts";
 
 const push = (registry: TestRegistry): Promise<Response> => registry.send("POST", "/v2/library/app/blobs/uploads/");
 const readiness = async (registry: TestRegistry): Promise<number> => (await registry.send("GET", "/readyz", { anonymous: true })).status;

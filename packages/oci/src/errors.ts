@@ -54,6 +54,11 @@ export const ERROR_ROWS = {
     message: "the registry's database or storage is not the one that it was started with; its operator must put it right",
     spec: BERTH,
   },
+  DATABASE_VERSION: {
+    status: 503,
+    message: "the registry's database is not at the version that this program needs; try again, or ask its operator",
+    spec: BERTH,
+  },
   UNAVAILABLE: { status: 503, message: "the registry cannot serve this now; try again", spec: BERTH },
   STORAGE_FULL: { status: 507, message: "the registry's storage is full", spec: BERTH },
   UNKNOWN: { status: 500, message: "unknown error; the request id names it in the log", spec: "distribution-spec, older versions" },
@@ -74,6 +79,8 @@ export interface RegistryErrorOptions {
   readonly message?: string;
   /** Extra answer headers, for example `retry-after` or `range`. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** The log has it already, from whoever found a state that lasts: no further line for each request that meets it. */
+  readonly isTold?: boolean;
 }
 
 /** The one error that all layers throw on purpose; `http/error-response.ts` maps it to the wire once. */
@@ -82,6 +89,7 @@ export class RegistryError extends Error {
   readonly status: number;
   readonly detail: unknown;
   readonly headers: Readonly<Record<string, string>>;
+  readonly isTold: boolean;
 
   constructor(code: ErrorCode, options: RegistryErrorOptions = {}) {
     const row = ERROR_ROWS[code];
@@ -91,5 +99,12 @@ export class RegistryError extends Error {
     this.status = options.status ?? row.status;
     this.detail = options.detail;
     this.headers = options.headers ?? {};
+    this.isTold = options.isTold === true;
   }
+}
+
+/** Whether the log has an error already, so that nobody else needs to write it. */
+export function isTold(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isTold);
+  return error instanceof RegistryError && error.isTold;
 }

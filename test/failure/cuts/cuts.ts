@@ -24,6 +24,15 @@ const SERVER = "apps/server/src";
 export const CUTS: readonly Cut[] = [
   {
     invariant: 1,
+    what: "nothing is written to a database that is not at the program's version",
+    file: `${SERVER}/compose/belonging.ts`,
+    from: "if (atVersion !== undefined) return databaseVersionError(new Error(atVersion), true);",
+    to: "",
+    test: "test/flows/database-version.test.ts",
+    name: "writes nothing to a database that a newer program has taken beyond it",
+  },
+  {
+    invariant: 1,
     what: "a blob is found through its repository's link alone",
     file: `${SERVER}/content/blobs.ts`,
     from: '    .where("repository_blob.repository_id", "=", p.repositoryId)\n    .where("blob.damaged_at", "is", null),\n);\n\n// The same for many',

@@ -1,6 +1,6 @@
 // Who may: accounts, tokens, passwords, and the two questions that requests ask, who is it and may it. Opening it proves the secret key and
 // makes the administrator at the very first start. Not here: the rules (access/), who asks (data-plane.ts, server.ts).
-import { RegistryError } from "@berth/oci/errors";
+import { isTold, RegistryError } from "@berth/oci/errors";
 import { createAccounts, type Accounts } from "../access/accounts.ts";
 import { createAuthenticator, type Authenticator } from "../access/authenticate.ts";
 import { createAuthorizer, type Authorizer } from "../access/authorize.ts";
@@ -77,8 +77,10 @@ export async function openAccess(
     database,
     clock,
     masterKey,
-    onError: (error) =>
-      logger.warn({ err: error }, "a login's place could not be kept: the account may be locked there by others' failures"),
+    onError: (error) => {
+      if (!isTold(error))
+        logger.warn({ err: error }, "a login's place could not be kept: the account may be locked there by others' failures");
+    },
   });
   const locks = countLoginLocks(metrics);
   const loginFailures = countLoginFailures(

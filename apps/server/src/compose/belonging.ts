@@ -1,52 +1,73 @@
-// That database and store stay the registry's own while it runs: the tables may be taken away or replaced under it, and another disk or bucket
-// may come back in the store's place. Then nothing is written, and nothing is taken for lost, until they are its own again.
+// That database and store stay the registry's own while it runs: the tables may be taken away, replaced or taken to another version under it,
+// and another disk or bucket may come back in the store's place. Then nothing is written, and nothing is taken for lost, until they are right
+// again.
 // Not here: how the two are bound at the start (content/store-binding.ts).
 import { RegistryError } from "@berth/oci/errors";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { findBinding } from "../content/store-binding.ts";
-import type { Database } from "../platform/database/database.ts";
+import { databaseVersionError, type Database } from "../platform/database/database.ts";
+import { findVersionProblem } from "../platform/database/migrate.ts";
+
+const isVersionError = (error: unknown): error is RegistryError => error instanceof RegistryError && error.code === "DATABASE_VERSION";
 
 /** How often somebody looks where no probe does. What is written in between goes where nobody looks for it. */
 const LOOK_EVERY_MS = 1000;
-/** The table was dropped. Source: PostgreSQL manual, Appendix A; the embedded database says it in words. */
-const UNDEFINED_TABLE = "42P01";
 
-const foreign = (what: string): RegistryError =>
-  new RegistryError("STORAGE_FOREIGN", { cause: new Error(what), headers: { "retry-after": "10" } });
+const foreign = (what: string, isTold = false): RegistryError =>
+  new RegistryError("STORAGE_FOREIGN", { cause: new Error(what), isTold, headers: { "retry-after": "10" } });
 
 /** A database that is looked at, until it is closed. */
 export interface WatchedDatabase extends Database {
-  /** Begins to look: from then on the database has to know the store by this id. */
-  watch(id: string, onError: (error: unknown) => void): void;
+  /** Begins to look: from then on the database has to know the store by this id, and to be at a version for this program. */
+  watch(id: string, listener: DatabaseListener): void;
+  /** Looks at once where an error may come from a version that changed since, and gives the error that says so; else the same error. */
+  explain(error: unknown): Promise<unknown>;
 }
 
-/** Wraps a database: writes throw STORAGE_FOREIGN from when it was seen that it is another one, until it is the same again. */
+/** Hears once of what is wrong, and once that all is right again. */
+export interface DatabaseListener {
+  onProblem(error: RegistryError): void;
+  onEnd(): void;
+}
+
+/**
+ * Wraps a database: writes throw STORAGE_FOREIGN from when it was seen that it is another one, and DATABASE_VERSION from when it was seen to be
+ * at a version that is not for this program, until it is right again. Reads go on as far as they find what they read.
+ */
 export function watchDatabase(database: Database): WatchedDatabase {
   let problem: RegistryError | undefined;
-  let expected: string | undefined;
+  let expected: { readonly id: string; readonly listener: DatabaseListener } | undefined;
   let timer: NodeJS.Timeout | undefined;
   let looking: Promise<void> | undefined;
 
   async function findProblem(id: string): Promise<RegistryError | undefined> {
     if ((await database.isInPlace?.()) === false)
-      return foreign("the database's file was moved, deleted or replaced under the server; what is open is a file without a name");
+      return foreign("the database's file was moved, deleted or replaced under the server; what is open is a file without a name", true);
     try {
+      const atVersion = await findVersionProblem(database);
+      if (atVersion !== undefined) return databaseVersionError(new Error(atVersion), true);
       const bound = await findBinding(database);
       if (bound?.id === id) return undefined;
       return foreign(
         `the database's tables are another registry's: they belong to the store ${bound?.id ?? "of nobody"}, and not to ${id}`,
+        true,
       );
     } catch (error) {
-      const { code, message = "" } = error as { code?: unknown; message?: string };
-      if (code === UNDEFINED_TABLE || message.startsWith("no such table")) return foreign("the database's tables are gone");
+      if (isVersionError(error)) return foreign("the database's tables are gone", true);
       throw error;
     }
   }
 
   async function look(): Promise<void> {
     if (expected === undefined) return;
-    looking ??= findProblem(expected)
-      .then((found) => void (problem = found))
+    const { id, listener } = expected;
+    looking ??= findProblem(id)
+      .then((found) => {
+        const before = problem;
+        problem = found;
+        if (found === undefined && before !== undefined) listener.onEnd();
+        if (found !== undefined && found.code !== before?.code) listener.onProblem(found);
+      })
       .finally(() => (looking = undefined));
     await looking;
   }
@@ -62,19 +83,16 @@ export function watchDatabase(database: Database): WatchedDatabase {
       if (problem !== undefined) throw problem;
       await database.probe();
     },
-    watch(id, onError) {
-      expected = id;
-      let wasTold = false;
-      timer = setInterval(() => {
-        look().then(
-          () => {
-            if (problem !== undefined && !wasTold) onError(problem);
-            wasTold = problem !== undefined;
-          },
-          // A database that is out of reach is told of by whoever needs it.
-          () => undefined,
-        );
-      }, LOOK_EVERY_MS);
+    async explain(error) {
+      if (!isVersionError(error) || error.isTold) return error;
+      // A database that is out of reach by now says less than the error that there is.
+      await look().catch(() => undefined);
+      return problem ?? error;
+    },
+    watch(id, listener) {
+      expected = { id, listener };
+      // A database that is out of reach is told of by whoever needs it.
+      timer = setInterval(() => void look().catch(() => undefined), LOOK_EVERY_MS);
       timer.unref();
     },
     async close() {

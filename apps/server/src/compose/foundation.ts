@@ -70,7 +70,7 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
   return openParts(surroundings, async (opened) => {
     const plain = await openDatabase(config, logger, (isGood, seconds) => metrics.database.end("sync", isGood, seconds));
     const watched = watchDatabase(plain);
-    const database = observeDatabase(watched, metrics.database, tracing);
+    const database = observeDatabase(watched, metrics.database, tracing, watched.explain);
     opened.defer(() => database.close());
     await awaitDatabase(database, config, logger);
     await refuseHalfRestored(database);
@@ -86,9 +86,16 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
     }
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
     const bound = await bindOrGoWithout(surroundings, database, plainStore);
-    watched.watch(bound.id, (error) =>
-      logger.error({ err: error }, "the database is not this registry's any more: nothing is written to it"),
-    );
+    watched.watch(bound.id, {
+      onProblem: (error) =>
+        logger.error(
+          { err: error },
+          error.code === "DATABASE_VERSION"
+            ? "the database is not at this program's version any more: nothing is written to it"
+            : "the database is not this registry's any more: nothing is written to it",
+        ),
+      onEnd: () => logger.info("the database is this registry's, and at this program's version, again"),
+    });
     const store = meterStore(watchStore(plainStore, bound.id, bound.isSeen), metrics, tracing);
     const databaseClock = config.database.url === undefined ? undefined : await startDatabaseClock(database, warnOfClock(logger));
     opened.defer(() => databaseClock?.stop());

@@ -2,6 +2,7 @@
 // Not here: when they run (compose.ts, roles/), what they may take (content/garbage.ts), their loops (distribution/).
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
+import { isTold } from "@berth/oci/errors";
 import { countBacklog } from "../content/backlog.ts";
 import { readOlderManifests } from "../content/older-manifests.ts";
 import { createRepositoryRemoval } from "../content/repository-removal.ts";
@@ -74,7 +75,9 @@ function composeRunner({ logger, tracing }: Surroundings, { database, clock, met
     clock,
     holder: `${hostname()} ${process.pid} ${randomBytes(4).toString("hex")}`,
     isAlone: database.dialect === "sqlite",
-    onError: (error, job) => logger.error({ err: error, job: job?.kind, subject: job?.subject, attempt: job?.attempt }, "a job failed"),
+    onError: (error, job) => {
+      if (!isTold(error)) logger.error({ err: error, job: job?.kind, subject: job?.subject, attempt: job?.attempt }, "a job failed");
+    },
     onEnd(kind, result, took) {
       ended.get(`${kind} ${result}`)!.value++;
       seconds.get(kind)!.value += took;
@@ -114,7 +117,7 @@ function composeCollector(
     },
     onError: (error) => {
       failedRounds++;
-      logger.error({ err: error }, "a round of collection failed; the next one goes on");
+      if (!isTold(error)) logger.error({ err: error }, "a round of collection failed; the next one goes on");
     },
     traced: tracing?.job,
   });

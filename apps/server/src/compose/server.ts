@@ -1,5 +1,6 @@
 // The way in: the server of both planes with its TLS, the places of requests that run at once, health, and the port for metrics; started and
 // stopped as one. Not here: what answers below /v2 (data-plane.ts), how a server works (http/).
+import { isTold } from "@berth/oci/errors";
 import { countDamagedBlobs } from "../content/blobs.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
 import type { Uploads } from "../content/uploads.ts";
@@ -62,9 +63,9 @@ async function openServers(
   const sightings =
     database.dialect === "sqlite"
       ? undefined
-      : createStoreSightings(database, clock, (error) =>
-          logger.warn({ err: error }, "other replicas could not be told that the store can be used"),
-        );
+      : createStoreSightings(database, clock, (error) => {
+          if (!isTold(error)) logger.warn({ err: error }, "other replicas could not be told that the store can be used");
+        });
   const health = createHealth({ database, store, sightings, clock, metrics, authorizer, authenticator, logger });
   const requestIds = createRequestIds();
   const partyOf = createPartyReader();

@@ -255,9 +255,12 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
   }
 
   let isPrepared = false;
+  let hasEndedLeases = false;
   async function prepare(): Promise<void> {
     const now = clock.now();
-    if (parts.isAlone) await store.endLeases(now);
+    // Once: later they are this process's own.
+    if (parts.isAlone && !hasEndedLeases) await store.endLeases(now);
+    hasEndedLeases = true;
     for (const { kind, schedule } of kinds.values()) if (schedule !== undefined) await store.ensureRepeating(kind, now, now);
     isPrepared = true;
   }
@@ -271,6 +274,8 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
         restMs = POLL_MS;
       } catch (error) {
         onError(error, undefined);
+        // The table may be made anew before the next try: a database that was taken back and comes up again has lost its jobs.
+        isPrepared = false;
         // A database that is away for an hour fills no log.
         restMs = Math.min(restMs * 2, MAX_POLL_MS);
         wasWoken = false;

@@ -1,5 +1,6 @@
 // What stores ask of a database: reads of committed state, and transactions that are durable when they return.
 // Not here: the engines (sqlite.ts, postgres.ts), queries (the stores), tables (schema.ts).
+import { RegistryError } from "@berth/oci/errors";
 import type { Tracing } from "../tracing.ts";
 import type { ExpectedRows } from "./row-counts.ts";
 import type { DialectName, ParameterValue, Statement } from "./statement.ts";
@@ -39,13 +40,18 @@ export interface WriteOptions {
 /** For what must be possible on a full disk. */
 export const ON_FULL_DISK: WriteOptions = { usesReserve: true };
 
+/** What a statement throws that names a table, a column or an index which the database does not have: it is another program's. */
+export function databaseVersionError(cause: unknown, isTold = false): RegistryError {
+  return new RegistryError("DATABASE_VERSION", { cause, isTold, headers: { "retry-after": "10" } });
+}
+
 /** Runs one statement of plain SQL and gives its rows. */
 export type RunSql = (sql: string) => Promise<readonly Readonly<Record<string, unknown>>[]>;
 
 /**
  * A database. Reads outside a transaction see committed state only.
  * All methods throw `RegistryError` UNAVAILABLE (with `retry-after`) when the engine is out of reach or has no connection to spare,
- * STORAGE_FULL when it has no room, and DATABASE_DAMAGED when its files are.
+ * STORAGE_FULL when it has no room, DATABASE_DAMAGED when its files are, and DATABASE_VERSION when it lacks what a statement names.
  */
 export interface Database extends Executor {
   /**

@@ -61,6 +61,21 @@ const findOldestProgram = statement<{ after: number }>()("migrate.oldestProgram"
     .where("id", ">", p.after),
 );
 
+/**
+ * Why this program may not write to a database that may have been taken to another version under it; undefined where it may, and where the
+ * database is empty. Changes nothing.
+ */
+export async function findVersionProblem(database: Database): Promise<string | undefined> {
+  const version = (await database.first(findVersion, {}))?.id ?? 0;
+  if (version === LATEST_MIGRATION || version === 0) return undefined;
+  if (version < LATEST_MIGRATION) {
+    return `the database is at version ${version}, and this program needs version ${LATEST_MIGRATION}: start the programs of the release that it was taken back for, or run \`migrate\``;
+  }
+  const oldest = Number((await database.first(findOldestProgram, { after: LATEST_MIGRATION }))?.oldest ?? version);
+  if (oldest <= LATEST_MIGRATION) return undefined;
+  return `the database is at version ${version} and takes programs from version ${oldest}; this program's is ${LATEST_MIGRATION}: start the newer one in its place`;
+}
+
 async function addColumn(database: Database): Promise<void> {
   const hasColumn = async (): Promise<boolean> => (await database.first(findColumn, {})) !== undefined;
   if (await hasColumn()) return;

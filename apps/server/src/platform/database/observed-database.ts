@@ -12,8 +12,13 @@ export const DATABASE_OPERATIONS = ["read", "transaction", "sync"] as const;
 type Operation = (typeof DATABASE_OPERATIONS)[number];
 type AnyStatement = Statement<never, unknown>;
 
-/** Watches a database. */
-export function observeDatabase(database: Database, meter: DatabaseMeter, tracing: Tracing | undefined): Database {
+/** Watches a database. `explain` may put another error in the place of one that an operation ended with. */
+export function observeDatabase(
+  database: Database,
+  meter: DatabaseMeter,
+  tracing: Tracing | undefined,
+  explain: (error: unknown) => unknown = (error) => error,
+): Database {
   const system = database.dialect === "sqlite" ? "sqlite" : "postgresql";
   // By the statement itself: its id would have to be looked up in the compiled text each time.
   const statements = new Map<AnyStatement, { readonly id: string; count(seconds: number): void }>();
@@ -37,7 +42,8 @@ export function observeDatabase(database: Database, meter: DatabaseMeter, tracin
       return await tracing.span(id, "client", { "db.system.name": system, "db.query.summary": id }, run);
     } catch (error) {
       isGood = !isDatabaseFailure(error);
-      throw error;
+      // Not for a statement of a transaction, which waits for nothing else: the transaction's own end is explained.
+      throw operation === undefined ? error : await explain(error);
     } finally {
       const seconds = (performance.now() - startedAt) / 1000;
       count(seconds);
@@ -53,7 +59,7 @@ export function observeDatabase(database: Database, meter: DatabaseMeter, tracin
       return await tracing.span(operation, "client", { "db.system.name": system, "db.operation.name": operation }, run);
     } catch (error) {
       isGood = !isDatabaseFailure(error);
-      throw error;
+      throw await explain(error);
     } finally {
       meter.end(operation, isGood, (performance.now() - startedAt) / 1000);
     }

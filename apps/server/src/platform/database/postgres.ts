@@ -2,7 +2,7 @@
 // Not here: connections and which server they go to (postgres-pool.ts), queries, tables, the batching of hot look-ups (batch.ts).
 import { RegistryError } from "@berth/oci/errors";
 import pg from "pg";
-import type { Database, Executor, RunSql, WriteOptions } from "./database.ts";
+import { databaseVersionError, type Database, type Executor, type RunSql, type WriteOptions } from "./database.ts";
 import { createGroupSync } from "./group-sync.ts";
 import { isSilent, openPostgresPool } from "./postgres-pool.ts";
 import { checkRows } from "./row-counts.ts";
@@ -270,6 +270,8 @@ function executorOf(query: Query): Executor {
     } catch (error) {
       // Here and not for sessions: a migration looks at the code, and tries again.
       if (causeCode(error) === LOCK_NOT_AVAILABLE) throw new RegistryError("UNAVAILABLE", { cause: error, headers: RETRY_AFTER });
+      // As well: the table `migration` and the catalogue are looked at by migrations' own means.
+      if (NOT_IN_SCHEMA.has(causeCode(error))) throw databaseVersionError(error);
       throw isRetryable(error) ? error : translate(error);
     }
   }
@@ -301,6 +303,9 @@ function isRetryable(error: unknown): boolean {
   const code = causeCode(error);
   return code === DEADLOCK_DETECTED || code === SERIALIZATION_FAILURE || code === FOREIGN_KEY_VIOLATION;
 }
+
+/** A column, a table, or the unique index of a conflict clause that is not there. Source: PostgreSQL manual, Appendix A. */
+const NOT_IN_SCHEMA: ReadonlySet<unknown> = new Set(["42703", "42P01", "42P10"]);
 
 // Source: PostgreSQL manual, Appendix A. Classes 08 (connection), 53 (resources), 57 (operator intervention), 58 (system).
 function translate(error: unknown): unknown {

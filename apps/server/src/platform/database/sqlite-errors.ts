@@ -1,6 +1,7 @@
 // What SQLite's failures mean to the registry. Not here: what is done about them (sqlite.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { StartupError } from "../startup-error.ts";
+import { databaseVersionError } from "./database.ts";
 
 // Result codes: https://www.sqlite.org/rescode.html
 const SQLITE_BUSY = 5;
@@ -10,12 +11,15 @@ const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_NOTADB = 26;
+const SQLITE_ERROR = 1;
+/** The engine has one code for all that is wrong with a statement. */
+const NOT_IN_SCHEMA = /^no such (?:table|column)|has no column named|^ON CONFLICT clause does not match/;
 /** The shared index of the log could not grow, for which there is one reason. */
 const SQLITE_IOERR_SHMSIZE = SQLITE_IOERR | (19 << 8);
 
 const OUT_OF_REACH = new Set([SQLITE_BUSY, SQLITE_READONLY, SQLITE_IOERR, SQLITE_CANTOPEN]);
 
-/** STORAGE_FULL, UNAVAILABLE or DATABASE_DAMAGED for what the engine or the disk below it threw; everything else as it was. */
+/** STORAGE_FULL, UNAVAILABLE, DATABASE_DAMAGED or DATABASE_VERSION for what the engine or the disk below it threw; everything else as it was. */
 export function translateSqliteError(error: unknown): unknown {
   if (error instanceof RegistryError || !(error instanceof Error)) return error;
   const { errcode, code } = error as Error & { errcode?: number; code?: string };
@@ -23,6 +27,7 @@ export function translateSqliteError(error: unknown): unknown {
   if (primary === SQLITE_FULL || errcode === SQLITE_IOERR_SHMSIZE || code === "ENOSPC" || code === "EDQUOT") {
     return new RegistryError("STORAGE_FULL", { cause: error });
   }
+  if (primary === SQLITE_ERROR && NOT_IN_SCHEMA.test(error.message)) return databaseVersionError(error);
   if (primary === SQLITE_CORRUPT || primary === SQLITE_NOTADB) return new RegistryError("DATABASE_DAMAGED", { cause: error });
   if ((primary !== undefined && OUT_OF_REACH.has(primary)) || code === "EIO" || code === "EROFS") {
     return new RegistryError("UNAVAILABLE", { cause: error, headers: { "retry-after": "2" } });
