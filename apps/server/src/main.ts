@@ -5,7 +5,7 @@ import { describeProblems, describeSettings } from "./config-document.ts";
 import { loadConfig, takeConfigFlags, type FlagValue } from "./config-load.ts";
 import { EXIT_CONFIG, type Config } from "./config.ts";
 import { LATEST_MIGRATION } from "./platform/database/migrate.ts";
-import { StartupError } from "./platform/startup-error.ts";
+import { EXIT_USAGE, StartupError, UsageError } from "./platform/startup-error.ts";
 import { VERSION } from "./platform/version.ts";
 import { runAccountReset } from "./roles/account.ts";
 import { explainCollection, runCollection } from "./roles/collect.ts";
@@ -16,8 +16,6 @@ import { runMigrate } from "./roles/migrate.ts";
 import { serve, work } from "./roles/serve.ts";
 import { runStoreAdopt } from "./roles/store.ts";
 
-/** EX_USAGE of sysexits.h: the command line is wrong. */
-const EXIT_USAGE = 64;
 /** As shells show a program that SIGPIPE ended. */
 const EXIT_NO_READER = 141;
 
@@ -66,7 +64,7 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
   } catch (error) {
     if (error instanceof StartupError || isStartProblem(error)) {
       process.stderr.write(`${error.message}\n`);
-      return 1;
+      return error instanceof UsageError ? EXIT_USAGE : 1;
     }
     // A full disk, a database or store out of reach: nothing that a stack would explain.
     if (error instanceof RegistryError) {

@@ -37,6 +37,7 @@ Settings: --listen HOST:PORT, --data DIRECTORY, --config FILE, and every other o
 a BERTH_* variable and a key of the configuration file.
 
 gc --dry-run, backup, restore and doctor: --json for lines of JSON; exit code 0 all is well, 1 something is damaged or wrong, 2 it could not be done.
+All commands: 64 where the command line is wrong, 78 where a setting is.
 `;
 
 const OPTIONS = {

@@ -7,7 +7,7 @@ import { databaseStartError } from "../compose/start-errors.ts";
 import type { Config } from "../config.ts";
 import type { Logger } from "../platform/log.ts";
 import { createReport, type Report } from "../platform/report.ts";
-import { StartupError } from "../platform/startup-error.ts";
+import { EXIT_USAGE, StartupError, UsageError } from "../platform/startup-error.ts";
 import { VERSION } from "../platform/version.ts";
 import type { Options, RoleName } from "./command-line.ts";
 import { confirm } from "./confirm.ts";
@@ -17,7 +17,10 @@ import { KEY_FILE, withLog } from "./surroundings.ts";
 /** What the commands open for themselves. */
 const OPENERS = { nameStore, openDatabase, openReader, openStore };
 
-/** Runs a command that leaves standard output to its report: 0 all is well, 1 something is wrong, 2 whatever kept it from its end. */
+/**
+ * Runs a command that leaves standard output to its report: 0 all is well, 1 something is wrong, 2 whatever kept it from its end, and
+ * `EXIT_USAGE` for what it cannot have been asked.
+ */
 export async function maintain(
   config: Config,
   role: string,
@@ -38,7 +41,7 @@ export async function maintain(
       if (!isExpected) logger.error({ err: error }, "this is a defect of the program");
       const cause = error instanceof Error && error.cause instanceof Error ? ` (${error.cause.message})` : "";
       report.failure(`${error instanceof Error ? error.message : String(error)}${cause}`);
-      return 2;
+      return error instanceof UsageError ? EXIT_USAGE : 2;
     }
   });
 }

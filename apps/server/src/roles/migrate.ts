@@ -9,7 +9,7 @@ import type { Database } from "../platform/database/database.ts";
 import { countOtherConnections, findLosses } from "../platform/database/losses.ts";
 import { findMigrationVersion, LATEST_MIGRATION, migrate } from "../platform/database/migrate.ts";
 import { RELEASED } from "../platform/database/migrations/all.ts";
-import { StartupError } from "../platform/startup-error.ts";
+import { StartupError, UsageError } from "../platform/startup-error.ts";
 import { VERSION } from "../platform/version.ts";
 import type { Options } from "./command-line.ts";
 import { confirm } from "./confirm.ts";
@@ -37,12 +37,12 @@ export async function runMigrate(config: Config, options: Options): Promise<numb
   });
 }
 
-/** A release's version, this program's, or 0, which is no database at all. */
+/** A release's version, this program's, or 0, which is no database at all. Errors: `UsageError`. */
 function parseVersion(text: string): number {
   const version = /^\d{1,6}$/.test(text) ? Number(text) : undefined;
   const known = [...RELEASED, { release: `${VERSION}, this program`, version: LATEST_MIGRATION }];
   if (version === 0 || known.some((each) => each.version === version)) return version!;
-  throw new StartupError(
+  throw new UsageError(
     `--to ${text} is no release's version. There are ${known.map((each) => `${each.version} (${each.release})`).join(", ")}; ` +
       "and 0, which takes every table away.",
   );

@@ -13,7 +13,7 @@ import type { DatabaseReader } from "../../platform/database/database-reader.ts"
 import { disposable } from "../../platform/disposable.ts";
 import type { Logger } from "../../platform/log.ts";
 import { shownBytes, type Report } from "../../platform/report.ts";
-import { StartupError } from "../../platform/startup-error.ts";
+import { StartupError, UsageError } from "../../platform/startup-error.ts";
 import { takeBackup } from "./backup.ts";
 import { openPlace, parsePlace, type BackupPlace } from "./backup-place.ts";
 import { pruneBackups, type PruneProgress } from "./prune.ts";
@@ -145,7 +145,7 @@ export interface PruneOptions {
 export async function runBackupPrune({ config, report }: PlaceParts, placeText: string, options: PruneOptions): Promise<boolean> {
   const newest = wholeNumber("--keep", options.keep);
   const days = wholeNumber("--keep-days", options.keepDays);
-  if (newest === undefined && days === undefined) throw new StartupError("say what is to stay: --keep N, --keep-days N, or both");
+  if (newest === undefined && days === undefined) throw new UsageError("say what is to stay: --keep N, --keep-days N, or both");
   const keep = { newest, since: days === undefined ? undefined : new Date(systemClock.now() - days * DAY_MS) };
   await using place = disposable(await openPlaceOf(config, placeText));
   await refuseStoreAsPlace(place.it);
@@ -172,7 +172,7 @@ const MAX_KEEP = 100_000;
 function wholeNumber(flag: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const value = Number(text);
-  if (!/^\d+$/.test(text) || value < 1 || value > MAX_KEEP) throw new StartupError(`${flag} is a number from 1 to ${MAX_KEEP}`);
+  if (!/^\d+$/.test(text) || value < 1 || value > MAX_KEEP) throw new UsageError(`${flag} is a number from 1 to ${MAX_KEEP}`);
   return value;
 }
 
@@ -181,7 +181,7 @@ function momentOf(text: string): Date {
   const hasZone = /(?:Z|[+-]\d\d:?\d\d)$/i.test(text);
   const moment = new Date(hasZone || !text.includes("T") ? text : `${text}Z`);
   if (!/^\d{4}-\d\d-\d\d/.test(text) || Number.isNaN(moment.getTime())) {
-    throw new StartupError(`--at ${text}: is not a moment as in 2026-11-23T08:30:00Z`);
+    throw new UsageError(`--at ${text}: is not a moment as in 2026-11-23T08:30:00Z`);
   }
   return moment;
 }
@@ -202,13 +202,14 @@ export async function runRestore(
   },
 ): Promise<boolean> {
   const { config, logger, report } = parts;
-  if (options.snapshot !== undefined && options.at !== undefined) throw new StartupError("say either --snapshot or --at");
-  if (options.isSigned && options.isUnsigned) throw new StartupError("say either --signed or --unsigned");
+  if (options.snapshot !== undefined && options.at !== undefined) throw new UsageError("say either --snapshot or --at");
+  if (options.isSigned && options.isUnsigned) throw new UsageError("say either --signed or --unsigned");
+  const at = options.at === undefined ? undefined : momentOf(options.at);
   await using place = disposable(await openPlaceOf(config, placeText));
   const common = {
     place: place.it,
     snapshot: options.snapshot,
-    at: options.at === undefined ? undefined : momentOf(options.at),
+    at,
     signature: options.isUnsigned ? ("ignored" as const) : options.isSigned ? ("required" as const) : ("known" as const),
     onWarning: report.warning,
     parallel: PARALLEL_COPIES,

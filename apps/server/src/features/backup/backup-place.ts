@@ -1,7 +1,7 @@
 // Where a backup lies: named files that are there whole or not at all. A directory, or a prefix of an S3 bucket.
 // Not here: what the files are called and hold (backup-format.ts).
 import type { S3DialectName } from "../../content/blobs/s3-dialects.ts";
-import { StartupError } from "../../platform/startup-error.ts";
+import { UsageError } from "../../platform/startup-error.ts";
 
 /** A place for files. Names are relative, with slashes, of the characters of backup-format.ts. Errors: UNAVAILABLE, STORAGE_FULL. */
 export interface BackupPlace {
@@ -50,14 +50,14 @@ export type PlaceAddress =
 /**
  * Reads `DIRECTORY` or `s3://BUCKET[/PREFIX][?endpoint=URL&region=R&dialect=D]`. What the address does not say comes from the settings
  * `storage.s3`; an address with an endpoint of its own never gets their keys but those of the AWS_* environment.
- * Errors: `StartupError`.
+ * Errors: `UsageError`.
  */
 export function parsePlace(text: string, settings: S3Access, dialects: readonly string[]): PlaceAddress {
   if (!text.includes("://")) {
-    if (text.trim() === "") throw new StartupError("a place is a directory or s3://bucket/prefix");
+    if (text.trim() === "") throw new UsageError("a place is a directory or s3://bucket/prefix");
     return { kind: "directory", path: text };
   }
-  const wrong = (problem: string): StartupError => new StartupError(`${text}: ${problem}; a place is a directory or s3://bucket/prefix`);
+  const wrong = (problem: string): UsageError => new UsageError(`${text}: ${problem}; a place is a directory or s3://bucket/prefix`);
   const match = /^s3:\/\/([a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9])(?:\/([^?]*))?(?:\?(.*))?$/.exec(text);
   if (match === null) throw wrong("is not an address");
   const [, bucket = "", prefix = "", query = ""] = match;

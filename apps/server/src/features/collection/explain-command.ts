@@ -7,7 +7,7 @@ import type { DatabaseReader } from "../../platform/database/database-reader.ts"
 import { disposable } from "../../platform/disposable.ts";
 import type { Logger } from "../../platform/log.ts";
 import { shownBytes, type Report } from "../../platform/report.ts";
-import { StartupError } from "../../platform/startup-error.ts";
+import { UsageError } from "../../platform/startup-error.ts";
 import { COUNTED } from "./candidates-store.ts";
 import { countUntagged } from "./untagged.ts";
 import { explain, type Explained, type ExplainedLink } from "./explain.ts";
@@ -23,15 +23,15 @@ export interface ExplainCommandParts {
   openReader(config: Config, logger: Logger): Promise<DatabaseReader>;
 }
 
-/** Tells what the next round of collection would take and what it would leave. Errors: `StartupError` for wrong options. */
+/** Tells what the next round of collection would take and what it would leave. Errors: `UsageError`. */
 export async function runExplain(
   { config, logger, report, openReader }: ExplainCommandParts,
   options: { readonly limit: string | undefined; readonly digest: string | undefined },
 ): Promise<boolean> {
-  const { limit = "", digest } = options;
-  if (!/^(?:[1-9]\d{0,14})?$/.test(limit)) throw new StartupError("--limit is a number from 1 on");
-  if (digest !== undefined && !isDigest(digest)) throw new StartupError("--digest is a blob's digest, such as sha256:…");
-  const most = limit === "" ? Number.POSITIVE_INFINITY : Number(limit);
+  const { limit, digest } = options;
+  if (limit !== undefined && !/^[1-9]\d{0,14}$/.test(limit)) throw new UsageError("--limit is a number from 1 on");
+  if (digest !== undefined && !isDigest(digest)) throw new UsageError("--digest is a blob's digest, such as sha256:…");
+  const most = limit === undefined ? Number.POSITIVE_INFINITY : Number(limit);
   const taken = { uploads: 0, blobs: 0, keys: 0 };
   const kept = { uploads: 0, blobs: 0, keys: 0 };
   let freedBytes = 0;
@@ -47,7 +47,7 @@ export async function runExplain(
   }
   if (digest !== undefined && explained === 0) report.line("unknown", { digest }, `no repository has ${digest}`);
   if (digest === undefined) {
-    const untagged = await countUntagged(reader.it.live, limit === "" ? Number.POSITIVE_INFINITY : LOOKED_AT_SOON);
+    const untagged = await countUntagged(reader.it.live, limit === undefined ? Number.POSITIVE_INFINITY : LOOKED_AT_SOON);
     const { manifests, bytes } = untagged;
     report.line(
       "untagged",

@@ -12,7 +12,7 @@ import { disposable } from "../../platform/disposable.ts";
 import type { Logger } from "../../platform/log.ts";
 import { createPace } from "../../platform/pace.ts";
 import { shownBytes, type Report } from "../../platform/report.ts";
-import { StartupError } from "../../platform/startup-error.ts";
+import { UsageError } from "../../platform/startup-error.ts";
 import { examine } from "./doctor.ts";
 
 /** What the command is given: how to open what the configuration names, and where to tell things. */
@@ -35,8 +35,8 @@ export async function runDoctor(
 ): Promise<boolean> {
   const { config, logger, report } = parts;
   const rate = sizeBytes({ about: "", min: "0", max: "1TiB" }).parse(options.rate, { directory: "" });
-  if (!rate.ok) throw new StartupError(`--rate ${rate.problem}`);
-  if (!/^\d{1,15}$/.test(options.from)) throw new StartupError("--from is a blob's number, as the progress shows it");
+  if (!rate.ok) throw new UsageError(`--rate ${rate.problem}`);
+  if (!/^\d{1,15}$/.test(options.from)) throw new UsageError("--from is a blob's number, as the progress shows it");
   const isEmbedded = config.database.url === undefined;
   // Two processes never write to one SQLite file: repairs wait until the server has stopped.
   const directory = isEmbedded && options.repair ? await openDataDirectory(config.data) : undefined;
