@@ -20,7 +20,7 @@ export interface RunningRegistry {
 
 /** The background work alone, for the `work` role and the `gc` command. */
 export function composeCollector(surroundings: Surroundings, foundation: Foundation): Collector {
-  return composeJobs(surroundings, foundation, composeContent(surroundings, foundation).sessions);
+  return composeJobs(surroundings, foundation, composeContent(surroundings, foundation));
 }
 
 /** How a registry is started. */
@@ -41,7 +41,7 @@ export function startRegistry(surroundings: Surroundings, options: StartOptions)
     const foundation = await openFoundation(surroundings);
     opened.defer(() => foundation.close());
     const content = composeContent(surroundings, foundation);
-    const jobs = composeJobs(surroundings, foundation, content.sessions);
+    const jobs = composeJobs(surroundings, foundation, content);
     opened.defer(() => jobs.stop());
     const access = await openAccess(surroundings, foundation, options.keepAdminPassword);
     const { database } = foundation;
@@ -56,7 +56,7 @@ export function startRegistry(surroundings: Surroundings, options: StartOptions)
     );
     const addressOf = createClientAddressReader(surroundings.config.http.trustedProxies);
     const dataPlane = composeDataPlane(surroundings, foundation, access, content, addressOf);
-    const servers = await startServers(surroundings, foundation, { access, dataPlane, uploads: content.uploads, addressOf });
+    const servers = await startServers(surroundings, foundation, { access, dataPlane, content, addressOf });
     opened.defer(() => servers.stop());
     if (options.jobs) jobs.start();
     return { port: servers.port, stop: () => opened.disposeAsync() };

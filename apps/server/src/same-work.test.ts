@@ -19,6 +19,7 @@ import {
   type TestAccess,
   TEST_MASTER_KEY,
 } from "./access/access.testing.ts";
+import { actorOf } from "./access/actor.ts";
 import type { Caller, Grant, TokenAccess } from "./access/caller.ts";
 import { createPasswordHasher, generateRobotSecret } from "./access/secrets.ts";
 import { createMemoryBlobs, createMemoryStore } from "./content/blobs/memory.ts";
@@ -101,7 +102,7 @@ forEachDatabase("work", (create) => {
       action: "push",
       repository: parseRepositoryName(name),
       projectId,
-      accountId: null,
+      actor: actorOf(undefined, undefined),
       renew: () => grant,
     } as Grant<"push">;
     return grant;

@@ -71,7 +71,7 @@ forEachDatabase("authorize", (create) => {
     try {
       const grant = await access.authorizer.authorize(caller, action, name);
       assert.deepEqual(
-        [grant.action, grant.repository, grant.accountId],
+        [grant.action, grant.repository, grant.actor.accountId],
         [action, name, caller.kind === "account" ? caller.accountId : null],
       );
       return "+";

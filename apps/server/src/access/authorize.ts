@@ -7,6 +7,7 @@ import { projectOf, type RepositoryName } from "@berth/oci/reference";
 import type { Database, Executor } from "../platform/database/database.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
+import { type Actor, actorOf } from "./actor.ts";
 import { isUsable, rightsSeenBy, type Accounts, type ProjectStanding, type Rights } from "./accounts.ts";
 import type { AccountCaller, Action, Caller, Grant, Renewable } from "./caller.ts";
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
@@ -21,13 +22,14 @@ export interface ProjectGrant extends Renewable<ProjectGrant> {
   readonly projectId: number;
   readonly projectName: string;
   readonly isPublic: boolean;
-  /** Who acts; null for an anonymous reader of a public project. */
-  readonly accountId: number | null;
+  /** Who acts; an anonymous reader of a public project as well. */
+  readonly actor: Actor;
 }
 
 /** A decision of the control plane about an account, for what is in no project. */
 export interface AccountGrant extends Renewable<AccountGrant> {
   readonly account: Account;
+  readonly actor: Actor;
 }
 
 /** Decides. Every method may also throw UNAVAILABLE. */
@@ -180,7 +182,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
         action,
         repository,
         projectId: standing.projectId,
-        accountId: account?.id ?? null,
+        actor: actorOf(account, caller.origin),
         renew: (tx?: Executor) => (isCurrent(asking) ? grant : authorize(ask(caller, tx), action, repository)),
       } as Grant<A>;
       return grant;
@@ -228,16 +230,18 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     if (account === undefined) throw new UnauthorizedError();
     const grant: AccountGrant = {
       account,
+      actor: actorOf(account, asking.caller.origin),
       renew: (tx) => (isCurrent(asking) ? grant : authorizeAccount(ask(asking.caller, tx))),
     };
     return grant;
   }
 
   async function authorizeAdministrator(asking: Asking): Promise<AccountGrant> {
-    const { account } = await authorizeAccount(asking);
+    const { account, actor } = await authorizeAccount(asking);
     if (!account.isAdmin) throw new RegistryError("DENIED");
     const grant: AccountGrant = {
       account,
+      actor,
       renew: (tx) => (isCurrent(asking) ? grant : authorizeAdministrator(ask(asking.caller, tx))),
     };
     return grant;
@@ -262,7 +266,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
         projectId,
         projectName: name,
         isPublic,
-        accountId: account?.id ?? null,
+        actor: actorOf(account, asking.caller.origin),
         renew: (tx) => (isCurrent(asking) ? grant : authorizeProject(ask(asking.caller, tx), permission, projectName)),
       };
       return grant;

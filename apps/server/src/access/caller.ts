@@ -2,6 +2,7 @@
 // Not here: how a caller is recognised (authenticate.ts) and how a grant is decided (authorize.ts, the only maker of grants).
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Executor } from "../platform/database/database.ts";
+import type { Actor, Origin } from "./actor.ts";
 
 /** What can be done to a repository's content. */
 export type Action = "pull" | "push" | "delete";
@@ -15,6 +16,8 @@ export type Caller = AnonymousCaller | AccountCaller;
 /** Nobody in particular: without credentials, or with a token that was given without any. */
 export interface AnonymousCaller {
   readonly kind: "anonymous";
+  /** Undefined where the request changes nothing. */
+  readonly origin?: Origin;
   /** Set for a bearer token: the caller may do at most this. */
   readonly access: TokenAccess | undefined;
   /** Whether the bearer token names `registry:catalog:*`. */
@@ -26,6 +29,8 @@ export interface AnonymousCaller {
 /** A user or a robot. */
 export interface AccountCaller {
   readonly kind: "account";
+  /** Undefined where the request changes nothing. */
+  readonly origin?: Origin;
   readonly accountId: number;
   readonly name: string;
   readonly isAdmin: boolean;
@@ -55,7 +60,7 @@ export interface Grant<A extends Action = Action> extends Renewable<Grant<A>> {
   readonly action: A;
   readonly repository: RepositoryName;
   readonly projectId: number;
-  /** Who acts, for the records; null for an anonymous pull. */
-  readonly accountId: number | null;
+  /** Who acts, for the records. */
+  readonly actor: Actor;
   readonly [proof]: A;
 }

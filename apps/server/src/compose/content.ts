@@ -3,9 +3,12 @@
 import { createBlobs, type Blobs } from "../content/blobs.ts";
 import { createRepositories, type Repositories } from "../content/repositories.ts";
 import { createUploadLimits } from "../content/upload-limits.ts";
+import type { ContentChange } from "../content/changes.ts";
 import { createUploads, type Uploads } from "../content/uploads.ts";
 import { createUploadSessions, type UploadSessions } from "../distribution/upload-session.ts";
+import { createOutbox, type Outbox } from "../events/outbox.ts";
 import { SECOND_MS } from "../platform/clock.ts";
+import { reactions } from "../reactions.ts";
 import { leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
 
 /** What lies at rest, and what is coming. */
@@ -16,11 +19,14 @@ export interface Content {
   readonly uploads: Uploads;
   /** The sessions themselves, which put bytes into the store. */
   readonly sessions: UploadSessions;
+  /** Where changes are recorded, and go on to what follows from them. */
+  readonly outbox: Outbox<ContentChange>;
 }
 
 /** Builds it. */
 export function composeContent({ config, logger }: Surroundings, { database, store, clock, patientClock }: Foundation): Content {
-  const repositories = createRepositories(database, clock);
+  const outbox = createOutbox(database, clock, reactions);
+  const repositories = createRepositories(database, clock, outbox);
   const blobs = createBlobs(database, clock, leaseTimes(config));
   const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND_MS, patientClock);
   const sessions = createUploadSessions({
@@ -38,5 +44,5 @@ export function composeContent({ config, logger }: Surroundings, { database, sto
     maxBlobBytes: config.limits.uploadBytes,
     onBackgroundError: (error) => logger.warn({ err: error }, "clearing up behind an upload failed; the sweep will do it"),
   });
-  return { repositories, blobs, uploads, sessions };
+  return { repositories, blobs, uploads, sessions, outbox };
 }

@@ -95,14 +95,14 @@ export function composeDataPlane(
   surroundings: Surroundings,
   { database, store, metrics, clock }: Foundation,
   { authenticator, authorizer }: Access,
-  { repositories, blobs, sessions }: Content,
+  { repositories, blobs, sessions, outbox }: Content,
   addressOf: (request: ProxiedRequest) => ClientAddress,
 ): DataPlane {
   const { config, logger } = surroundings;
   // No port is handed in yet.
   const ports: Ports = {};
-  const manifests = createManifests(database, clock, leaseTimes(config));
-  const tags = createTags(database, clock);
+  const manifests = createManifests(database, clock, leaseTimes(config), outbox);
+  const tags = createTags(database, clock, outbox);
   const referrers = createReferrers(database);
   const places = createDataPlanePlaces(config);
   const routes = createV2Routes({

@@ -13,6 +13,8 @@ import type { JobKind, JobOutcome } from "../events/job-kinds.ts";
 import { createJobRunner, JOB_RESULTS, type JobRunner } from "../events/job-runner.ts";
 import { createJobStore } from "../events/job-store.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
+import { REPOSITORY_REMOVAL } from "../reactions.ts";
+import type { Content } from "./content.ts";
 import { leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
 
 /** A thousand pushes a second leave a few thousand changes of usage meanwhile, which a read sums in milliseconds. */
@@ -23,14 +25,15 @@ const UPKEEP_RETRY = { attempts: 1, firstDelayMs: SECOND_MS, maxDelayMs: 60 * SE
 const BATCH_TIMEOUT_MS = 60 * SECOND_MS;
 
 /** Builds the background work; nothing runs before its `start` or `runOnce`. */
-export function composeJobs(surroundings: Surroundings, foundation: Foundation, sessions: UploadSessions): Collector {
+export function composeJobs(surroundings: Surroundings, foundation: Foundation, { sessions, outbox }: Content): Collector {
   const { config } = surroundings;
   const { database, clock } = foundation;
   const collector = composeCollector(surroundings, foundation, sessions);
   const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config));
   const runner = composeRunner(surroundings, foundation, [
     upkeepKind("usage-folding", async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH),
-    upkeepKind("repository-removal", removeDeleted),
+    upkeepKind(REPOSITORY_REMOVAL, removeDeleted),
+    upkeepKind("dispatch", () => outbox.dispatch()),
     upkeepKind("older-manifests", () => readOlderManifests(database)),
   ]);
   return {

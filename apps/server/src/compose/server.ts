@@ -3,7 +3,6 @@
 import { isTold } from "@berth/oci/errors";
 import { countDamagedBlobs } from "../content/blobs.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
-import type { Uploads } from "../content/uploads.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
 import { createRefuseOtherSites, type RefuseOtherSites } from "../http/browsers.ts";
@@ -22,6 +21,7 @@ import { openKeyPair, type ReloadingKeyPair } from "../platform/tls.ts";
 import { VERSION } from "../platform/version.ts";
 import type { Config } from "../config.ts";
 import type { Access } from "./access.ts";
+import type { Content } from "./content.ts";
 import { createPaces, type DataPlane } from "./data-plane.ts";
 import { openParts, OTHER_OPERATIONS, type Foundation, type Surroundings } from "./foundation.ts";
 
@@ -29,7 +29,7 @@ import { openParts, OTHER_OPERATIONS, type Foundation, type Surroundings } from 
 export interface ServerParts {
   readonly access: Access;
   readonly dataPlane: DataPlane;
-  readonly uploads: Uploads;
+  readonly content: Content;
   readonly addressOf: (request: ProxiedRequest) => ClientAddress;
 }
 
@@ -53,7 +53,7 @@ async function openServers(
 ): Promise<RunningServers> {
   const { config, logger, tracing } = surroundings;
   const { database, store, metrics, clock } = foundation;
-  const { access, dataPlane, uploads, addressOf } = parts;
+  const { access, dataPlane, content, addressOf } = parts;
   const refuseOtherSites = createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl });
   const { authenticator, authorizer, tokens } = access;
   const paceOf = createPaces(config);
@@ -100,7 +100,7 @@ async function openServers(
         ["/readyz", { methods: READ_ONLY, answer: health.ready }],
         ["/metrics", { methods: READ_ONLY, answer: health.metrics }],
       ]),
-      rest: composeControlPlane(surroundings, foundation, access, { addressOf, refuseOtherSites, paceOf }),
+      rest: composeControlPlane(surroundings, foundation, { access, content, addressOf, refuseOtherSites, paceOf }),
       meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
     },
     {
@@ -133,7 +133,7 @@ async function openServers(
     places: dataPlane.places,
     connections: () => server.connections(),
     connectionsClosed: () => server.connectionsClosed(),
-    countUploads: (limit) => uploads.countOpen(limit),
+    countUploads: (limit) => content.uploads.countOpen(limit),
     countDamagedBlobs: (limit) => countDamagedBlobs(database, limit),
     tracing,
     version: VERSION,
@@ -157,12 +157,13 @@ async function openServers(
 function composeControlPlane(
   { logger, masterKey }: Surroundings,
   { database, clock }: Foundation,
-  { accounts, authorizer, authenticator, passwords, loginFailures }: Access,
   {
+    access: { accounts, authorizer, authenticator, passwords, loginFailures },
+    content: { repositories },
     addressOf,
     refuseOtherSites,
     paceOf,
-  }: Pick<ServerParts, "addressOf"> & {
+  }: Omit<ServerParts, "dataPlane"> & {
     readonly refuseOtherSites: RefuseOtherSites;
     readonly paceOf: Entrance["paceOf"];
   },
@@ -172,6 +173,7 @@ function composeControlPlane(
     return createApi({
       database,
       clock,
+      repositories,
       accounts,
       authorizer,
       authenticator,

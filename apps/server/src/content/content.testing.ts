@@ -6,6 +6,9 @@ import type { RepositoryName, Tag } from "@berth/oci/reference";
 import type { Action, Grant } from "../access/caller.ts";
 import { createUploadSessions, type UploadSessions } from "../distribution/upload-session.ts";
 import type { Clock } from "../platform/clock.ts";
+import { actorOf } from "../access/actor.ts";
+import type { ChangeSink } from "../access/changes.ts";
+import type { ContentChange } from "./changes.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { createBlobs, type BlobRow, type Blobs, type LeaseTimes } from "./blobs.ts";
@@ -37,6 +40,9 @@ export interface Content {
   readonly sessions: UploadSessions;
 }
 
+/** A sink of which nobody wants anything. */
+export const NOBODY_WANTS: ChangeSink<ContentChange> = { wants: () => false, record: async () => undefined };
+
 function fail(error: unknown): never {
   throw error;
 }
@@ -48,8 +54,9 @@ export function createContent(
   clock: Clock,
   times: LeaseTimes = TEST_TIMES,
   onBackgroundError: (error: unknown) => void = fail,
+  changes: ChangeSink<ContentChange> = NOBODY_WANTS,
 ): Content {
-  const repositories = createRepositories(database, clock);
+  const repositories = createRepositories(database, clock, changes);
   const blobs = createBlobs(database, clock, times);
   const uploads = createUploads(database, clock, TEST_UPLOAD_AGE_MS);
   return {
@@ -59,8 +66,8 @@ export function createContent(
     repositories,
     blobs,
     uploads,
-    manifests: createManifests(database, clock, times),
-    tags: createTags(database, clock),
+    manifests: createManifests(database, clock, times, changes),
+    tags: createTags(database, clock, changes),
     garbage: createGarbage(database, store, clock, times),
     sessions: createUploadSessions({
       database,
@@ -90,7 +97,13 @@ export async function createGrants(database: Database): Promise<<A extends Actio
   const projectId = row!.id;
   // Only authorize.ts makes grants; here nobody is asked.
   return <A extends Action>(action: A, repository: string) => {
-    const grant = { action, repository: repository as RepositoryName, projectId, accountId: null, renew: () => grant } as Grant<A>;
+    const grant = {
+      action,
+      repository: repository as RepositoryName,
+      projectId,
+      actor: actorOf(undefined, undefined),
+      renew: () => grant,
+    } as Grant<A>;
     return grant;
   };
 }

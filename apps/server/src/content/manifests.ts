@@ -6,6 +6,7 @@ import type { ParsedManifest } from "@berth/oci/manifest";
 import type { Tag } from "@berth/oci/reference";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
+import type { ChangeSink } from "../access/changes.ts";
 import { grantedTransaction } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
@@ -13,6 +14,7 @@ import { type Database, type Executor, ON_FULL_DISK } from "../platform/database
 import type { ExpectedRows } from "../platform/database/row-counts.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { LeaseTimes } from "./blobs.ts";
+import { type ContentChange, placeOf } from "./changes.ts";
 import { EDGES_VERSION } from "./older-manifests.ts";
 import { isLive, repositoryDeleted } from "./repositories.ts";
 import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
@@ -299,7 +301,7 @@ const leaseUnheld = statement<{ repositoryId: number; blobIds: number[]; until: 
 );
 
 /** Opens the manifests of a database. */
-export function createManifests(database: Database, clock: Clock, times: LeaseTimes): Manifests {
+export function createManifests(database: Database, clock: Clock, times: LeaseTimes, changes: ChangeSink<ContentChange>): Manifests {
   const cached = new LRUCache<number, Uint8Array>({ maxSize: BYTES_CACHE_BYTES, sizeCalculation: (bytes) => bytes.length + 100 });
 
   const lookUpTag = createLookUp(database, {
@@ -371,8 +373,12 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           const children = parsed.children.map((child) => child.digest);
           await tx.run(putChildEdges, { repositoryId, manifestId, digests: children }, PUSHED_AGAIN);
         }
+        await changes.record(tx, grant.actor, [
+          { kind: "manifest.pushed", ...placeOf(grant, repositoryId), digest, mediaType: parsed.mediaType },
+        ]);
         // Always in this order, so that of two pushes of the same tags none waits for the other in a ring.
-        for (const tag of tags.toSorted()) await setTag(tx, grant, repositoryId, { tag, manifestId, digest, condition, clock });
+        for (const tag of tags.toSorted())
+          await setTag(tx, grant, repositoryId, { tag, manifestId, digest, condition }, { clock, changes });
         return absent;
       }),
 
@@ -386,6 +392,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
         for (const dropEdges of [dropBlobEdges, dropSparse, dropChildEdges]) await tx.run(dropEdges, { manifestId }, ALL_THERE_ARE);
         await tx.run(drop, { manifestId }, 1);
+        await changes.record(tx, grant.actor, [{ kind: "manifest.deleted", ...placeOf(grant, repositoryId), digest }]);
         // Whoever was told that these blobs exist may be pushing an image of them: they stay for a whole lease from now.
         if (blobIds.length > 0) {
           // Of two deletions that take a blob's last two holders at once, the second waits here and then sees that none is left.

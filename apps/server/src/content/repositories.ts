@@ -5,12 +5,14 @@ import type { RepositoryName } from "@berth/oci/reference";
 import { expressionBuilder, type Expression, type ExpressionBuilder, type SqlBool } from "kysely";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
+import type { ChangeSink } from "../access/changes.ts";
 import { grantedTransaction } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
+import { type ContentChange, placeOf } from "./changes.ts";
 
 /** Ids remembered by name: 100 bytes each, so 20,000 are 2 MB. An id is never used again, so that the worst is one of a deleted repository. */
 const MAX_REMEMBERED = 20_000;
@@ -82,7 +84,8 @@ const insert = statement<{ name: string; projectId: number; now: number }>()("re
   db
     .insertInto("repository")
     .values({ name: p.name, project_id: p.projectId, created_at: p.now })
-    .onConflict((conflict) => conflict.column("name").doNothing()),
+    .onConflict((conflict) => conflict.column("name").doNothing())
+    .returning("id"),
 );
 
 const listAllNames = statement<{ startAfter: string; limit: number }>()("repositories.listAll", (db, p) =>
@@ -191,7 +194,7 @@ export function repositoryDeleted(): Error {
 }
 
 /** Opens the repositories of a database. */
-export function createRepositories(database: Database, clock: Clock): Repositories {
+export function createRepositories(database: Database, clock: Clock, changes: ChangeSink<ContentChange>): Repositories {
   const ids = new LRUCache<RepositoryName, number>({ max: MAX_REMEMBERED });
   const lookUp = createLookUp(database, {
     one: findId,
@@ -212,13 +215,11 @@ export function createRepositories(database: Database, clock: Clock): Repositori
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const known = await recall(grant.repository);
       if (known !== undefined) return known;
-      await grantedTransaction(database, grant, (tx, present) =>
-        tx.run(
-          insert,
-          { name: present.repository, projectId: present.projectId, now: clock.now() },
-          { any: "another made it: who has it now is looked up again" },
-        ),
-      );
+      await grantedTransaction(database, grant, async (tx, present) => {
+        const made = await tx.first(insert, { name: present.repository, projectId: present.projectId, now: clock.now() });
+        // Nothing where another made it: who has it now is looked up again.
+        if (made !== undefined) await changes.record(tx, present.actor, [{ kind: "repository.created", ...placeOf(present, made.id) }]);
+      });
     }
     // Made and deleted, time after time.
     throw new RegistryError("CONFLICT", { detail: { repository: grant.repository } });
@@ -241,12 +242,13 @@ export function createRepositories(database: Database, clock: Clock): Repositori
       }
     },
     async delete(grant) {
-      const work = async (tx: Executor): Promise<void> => {
+      const work = async (tx: Executor, present: Grant<"delete">): Promise<void> => {
         // Waits for every push that has content for it, and holds up those that come: they find it gone.
         const row = await tx.first(lock, { name: grant.repository });
         if (row === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { name: grant.repository } });
         await tx.run(insertGraveyard, { now: clock.now() }, { any: "it is there but for the first time" });
         await tx.run(bury, { id: row.id, name: `${TOMBSTONE}${row.id}` }, 1);
+        await changes.record(tx, present.actor, [{ kind: "repository.deleted", ...placeOf(present, row.id) }]);
       };
       await grantedTransaction(database, grant, work, ON_FULL_DISK);
       ids.delete(grant.repository);

@@ -3,11 +3,13 @@ import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Tag } from "@berth/oci/reference";
 import type { Grant } from "../access/caller.ts";
+import type { ChangeSink } from "../access/changes.ts";
 import { grantedTransaction } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { lostRace } from "../platform/database/row-counts.ts";
 import { statement } from "../platform/database/statement.ts";
+import { type ContentChange, placeOf } from "./changes.ts";
 
 /** What a tag must be before it may be set. Source: RFC 9110, If-Match and If-None-Match, with digests as entity tags. */
 export type TagCondition =
@@ -143,7 +145,12 @@ export interface TagSet {
   readonly manifestId: number;
   readonly digest: Digest;
   readonly condition: TagCondition;
+}
+
+/** What changes of tags are written with. */
+export interface TagWriting {
   readonly clock: Clock;
+  readonly changes: ChangeSink<ContentChange>;
 }
 
 /** Looks at a tag that others make and delete between our statements. Each further look means that somebody else has made a change. */
@@ -153,11 +160,19 @@ const MAX_LOOKS = 10;
  * Points a tag at a manifest, inside the transaction that stores it. What is judged and changed is locked until its end, so that the order of
  * entries in the history is that of commits. Errors: PRECONDITION_FAILED.
  */
-export async function setTag(tx: Executor, grant: Grant<"push">, repositoryId: number, set: TagSet): Promise<void> {
-  const { tag, manifestId, digest, condition, clock } = set;
+export async function setTag(
+  tx: Executor,
+  grant: Grant<"push">,
+  repositoryId: number,
+  { tag, manifestId, digest, condition }: TagSet,
+  { clock, changes }: TagWriting,
+): Promise<void> {
+  let from: Digest | undefined;
   for (let looks = 1; ; looks++) {
     const current = await tx.first(lock, { repositoryId, tag });
-    if (condition.kind !== "none") checkCondition(tag, current && (await digestNamed(tx, current.manifest_id)), condition);
+    const isAsked = condition.kind !== "none" || changes.wants("tag.moved");
+    from = isAsked && current !== undefined ? await digestNamed(tx, current.manifest_id) : undefined;
+    checkCondition(tag, from, condition);
     if (current?.manifest_id === manifestId) return;
     if (current !== undefined) {
       await tx.run(update, { repositoryId, tag, manifestId, now: clock.now() }, 1);
@@ -168,7 +183,8 @@ export async function setTag(tx: Executor, grant: Grant<"push">, repositoryId: n
     if (looks === MAX_LOOKS) throw lostRace(`tag ${tag} came and went ${MAX_LOOKS} times`);
   }
   // The time when the tag was ours: whoever waited for it changed it later than the one that he waited for.
-  await tx.run(record, { repositoryId, tag, digest, accountId: grant.accountId, now: clock.now() }, 1);
+  await tx.run(record, { repositoryId, tag, digest, accountId: grant.actor.accountId, now: clock.now() }, 1);
+  await changes.record(tx, grant.actor, [{ kind: "tag.moved", ...placeOf(grant, repositoryId), tag, from, to: digest }]);
 }
 
 /** The digest of a manifest that a locked tag names, and that therefore stays. */
@@ -179,9 +195,16 @@ async function digestNamed(tx: Executor, manifestId: number): Promise<Digest> {
 }
 
 /** Deletes a tag inside a transaction; false where there was none. */
-export async function deleteTag(tx: Executor, grant: Grant<"delete">, repositoryId: number, tag: Tag, clock: Clock): Promise<boolean> {
+async function deleteTag(
+  tx: Executor,
+  grant: Grant<"delete">,
+  repositoryId: number,
+  tag: Tag,
+  { clock, changes }: TagWriting,
+): Promise<boolean> {
   if ((await tx.first(drop, { repositoryId, tag })) === undefined) return false;
-  await tx.run(record, { repositoryId, tag, digest: null, accountId: grant.accountId, now: clock.now() }, 1);
+  await tx.run(record, { repositoryId, tag, digest: null, accountId: grant.actor.accountId, now: clock.now() }, 1);
+  await changes.record(tx, grant.actor, [{ kind: "tag.deleted", ...placeOf(grant, repositoryId), tag }]);
   return true;
 }
 
@@ -198,7 +221,7 @@ export async function deleteTagsOf(
     if (gone.length === 0) return;
     await tx.run(
       recordGone,
-      { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.accountId, now: clock.now() },
+      { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.actor.accountId, now: clock.now() },
       gone.length,
     );
   }
@@ -214,7 +237,7 @@ export function checkCondition(name: Tag | Digest, current: Digest | undefined, 
 }
 
 /** Opens the tags of a database. */
-export function createTags(database: Database, clock: Clock): Tags {
+export function createTags(database: Database, clock: Clock, changes: ChangeSink<ContentChange>): Tags {
   return {
     list: async (_grant, repositoryId, startAfter, limit) =>
       (await database.all(list, { repositoryId, startAfter, limit })).map((row) => row.name as Tag),
@@ -226,7 +249,8 @@ export function createTags(database: Database, clock: Clock): Tags {
           if (current === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
           checkCondition(tag, await digestNamed(tx, current.manifest_id), condition);
         }
-        if (!(await deleteTag(tx, grant, repositoryId, tag, clock))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
+        if (!(await deleteTag(tx, grant, repositoryId, tag, { clock, changes })))
+          throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
       };
       return grantedTransaction(database, given, work, ON_FULL_DISK);
     },

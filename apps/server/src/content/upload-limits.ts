@@ -80,7 +80,7 @@ const listOldest = statement<{ accountId: number; now: number; limit: number }>(
 export function createUploadLimits(database: Database, clock: Clock, limits: OpenUploadLimits): UploadLimits {
   const known = new LRUCache<string, Known>({ max: MAX_KNOWN });
 
-  async function count(subject: Subject, { accountId, projectId }: Grant<"push">, now: number): Promise<number> {
+  async function count(subject: Subject, { actor: { accountId }, projectId }: Grant<"push">, now: number): Promise<number> {
     const limit = limits[subject];
     if (subject === "registry") return (await database.all(countOfAll, { now, limit })).length;
     if (subject === "project") return (await database.all(countOfProject, { projectId, now, limit })).length;
@@ -90,7 +90,7 @@ export function createUploadLimits(database: Database, clock: Clock, limits: Ope
   /** Undefined where nothing has to be counted and nobody refused. */
   function checkOne(subject: Subject, grant: Grant<"push">): Promise<void> | undefined {
     const limit = limits[subject];
-    const id = subject === "account" ? grant.accountId : subject === "project" ? grant.projectId : "";
+    const id = subject === "account" ? grant.actor.accountId : subject === "project" ? grant.projectId : "";
     const key = `${subject} ${id}`;
     const one = known.get(key) ?? { counted: 0, countedAt: -Infinity, begun: 0 };
     const isFull = one.counted >= limit;
@@ -107,7 +107,7 @@ export function createUploadLimits(database: Database, clock: Clock, limits: Ope
     })();
   }
 
-  async function exceeded(subject: Subject, { accountId }: Grant<"push">): Promise<RegistryError> {
+  async function exceeded(subject: Subject, { actor: { accountId } }: Grant<"push">): Promise<RegistryError> {
     const limit = limits[subject];
     const oldest = accountId === null ? [] : await database.all(listOldest, { accountId, now: clock.now(), limit: NAMED });
     const whose = { account: "this account has", project: "this project has", registry: "the registry has" }[subject];

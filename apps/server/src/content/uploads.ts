@@ -233,7 +233,7 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
       const now = clock.now();
       const inserted = await database.write(
         insert,
-        { id, repositoryId, accountId: grant.accountId, algorithm, record: JSON.stringify(initial), now, expiresAt: now + maxAgeMs },
+        { id, repositoryId, accountId: grant.actor.accountId, algorithm, record: JSON.stringify(initial), now, expiresAt: now + maxAgeMs },
         eventual,
       );
       if (inserted.length === 0) throw repositoryDeleted();

@@ -4,8 +4,10 @@ import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { parseRepositoryName, projectOf } from "@berth/oci/reference";
 import { addProject, addRobot, addUser, callerOf, createTestAccess, createTestClock, TEST_MASTER_KEY } from "../access/access.testing.ts";
+import { actorOf } from "../access/actor.ts";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Action, Caller, Grant } from "../access/caller.ts";
+import { NOBODY_WANTS } from "../content/content.testing.ts";
 import { createManifests } from "../content/manifests.ts";
 import { createReferrers } from "../content/referrers.ts";
 import { createRepositories } from "../content/repositories.ts";
@@ -44,12 +46,12 @@ forEachDatabase("catalog", (create) => {
     ({ authorizer } = createTestAccess(database, clock));
     const ids = new Map<string, number>();
     for (const [name, { isPublic }] of Object.entries(PROJECTS)) ids.set(name, await addProject(database, name, isPublic));
-    const repositories = createRepositories(database, clock);
+    const repositories = createRepositories(database, clock, NOBODY_WANTS);
     for (const repository of NAMES.toReversed()) {
       const grant = {
         repository,
         projectId: ids.get(projectOf(repository)),
-        accountId: null,
+        actor: actorOf(undefined, undefined),
         action: "push",
         renew: () => grant,
       } as Grant<"push">;
@@ -59,8 +61,8 @@ forEachDatabase("catalog", (create) => {
     const parts: ListParts = {
       authorizer,
       repositories,
-      manifests: createManifests(database, clock, times),
-      tags: createTags(database, clock),
+      manifests: createManifests(database, clock, times, NOBODY_WANTS),
+      tags: createTags(database, clock, NOBODY_WANTS),
       referrers: createReferrers(database),
       places: createListPlaces(TEST_MASTER_KEY),
     };

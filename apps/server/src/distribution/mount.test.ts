@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { parseRepositoryName } from "@berth/oci/reference";
 import { addProject, addRobot, addUser, callerOf, createTestAccess, createTestClock, type TestAccess } from "../access/access.testing.ts";
+import { actorOf } from "../access/actor.ts";
 import type { Caller, Grant } from "../access/caller.ts";
 import { UnauthorizedError } from "../access/challenge.ts";
 import { createMemoryBlobs, createMemoryStore } from "../content/blobs/memory.ts";
@@ -69,7 +70,7 @@ forEachDatabase("a mount from wherever it is", (create) => {
       action: "push",
       repository,
       projectId: projects.get(name.split("/")[0]!),
-      accountId: null,
+      actor: actorOf(undefined, undefined),
       renew: () => grant,
     } as Grant<"push">;
     return grant;

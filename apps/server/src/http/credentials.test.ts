@@ -20,6 +20,8 @@ import {
   TEST_PASSWORD,
   TEST_MASTER_KEY,
 } from "../access/access.testing.ts";
+import { NOBODY_WANTS } from "../content/content.testing.ts";
+import { createRepositories } from "../content/repositories.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
 import { challenge, UnauthorizedError } from "../access/challenge.ts";
 import { ALL_ACTIONS } from "../access/roles.ts";
@@ -118,6 +120,7 @@ forEachDatabase("credentials", (create) => {
       ...access,
       database: test.database,
       clock,
+      repositories: createRepositories(test.database, clock, NOBODY_WANTS),
       logger: pino({ level: "silent" }),
       bodyTimeoutMs: 100,
       refuseOtherSites,

@@ -95,7 +95,7 @@ export function createProjects(parts: ProjectsParts): Projects {
     },
     async get(caller, projectName) {
       const grant = await authorizer.authorizeProject(caller, "project.read", projectName);
-      return view(grant.projectId, grant.accountId);
+      return view(grant.projectId, grant.actor.accountId);
     },
     async update(caller, projectName, { visibility }) {
       const grant = await authorizer.authorizeProject(caller, "project.update", projectName);
@@ -103,7 +103,7 @@ export function createProjects(parts: ProjectsParts): Projects {
         const isThere = await change(grant, (tx, { projectId }) => setProjectPublic(tx, projectId, visibility === "public"));
         if (!isThere) throw new ApiError("PROJECT_UNKNOWN");
       }
-      return view(grant.projectId, grant.accountId);
+      return view(grant.projectId, grant.actor.accountId);
     },
     async delete(caller, projectName) {
       const grant = await authorizer.authorizeProject(caller, "project.delete", projectName);

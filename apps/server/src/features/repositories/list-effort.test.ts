@@ -12,6 +12,7 @@ import {
   TEST_MASTER_KEY,
 } from "../../access/access.testing.ts";
 import type { Caller } from "../../access/caller.ts";
+import { NOBODY_WANTS } from "../../content/content.testing.ts";
 import { createManifests } from "../../content/manifests.ts";
 import { createReferrers } from "../../content/referrers.ts";
 import { createRepositories } from "../../content/repositories.ts";
@@ -80,13 +81,13 @@ forEachDatabase("what a list examines", (create) => {
       },
     };
     const { authorizer } = createTestAccess(counted, clock);
-    const repositories = createRepositories(counted, clock);
+    const repositories = createRepositories(counted, clock, NOBODY_WANTS);
     const places = createListPlaces(TEST_MASTER_KEY);
     lists = createLists({
       authorizer,
       repositories,
-      manifests: createManifests(counted, clock, { leaseMs: 1, graceMs: 1 }),
-      tags: createTags(counted, clock),
+      manifests: createManifests(counted, clock, { leaseMs: 1, graceMs: 1 }, NOBODY_WANTS),
+      tags: createTags(counted, clock, NOBODY_WANTS),
       referrers: createReferrers(counted),
       places,
     });

@@ -8,6 +8,8 @@ import { OPERATIONS } from "@berth/api/operations";
 import { pino } from "pino";
 import { Compile } from "typebox/compile";
 import { basic, createTestAccess, type TestAccess, TEST_MASTER_KEY } from "../../access/access.testing.ts";
+import { NOBODY_WANTS } from "../../content/content.testing.ts";
+import { createRepositories } from "../../content/repositories.ts";
 import { createListPlaces } from "../../distribution/list-places.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
@@ -43,6 +45,7 @@ export async function startTestApi(database: Database, clock: Clock): Promise<Te
     ...access,
     database,
     clock,
+    repositories: createRepositories(database, clock, NOBODY_WANTS),
     logger: pino({ level: "silent" }),
     places: createListPlaces(TEST_MASTER_KEY),
     refuseOtherSites: createRefuseOtherSites({

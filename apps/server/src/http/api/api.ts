@@ -20,7 +20,7 @@ import { repositoryRoutes } from "../../features/repositories/repository-routes.
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
 import { createRobots } from "../../features/robots/robots.ts";
 import type { Clock } from "../../platform/clock.ts";
-import { createRepositories } from "../../content/repositories.ts";
+import type { Repositories } from "../../content/repositories.ts";
 import type { Database } from "../../platform/database/database.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { RequestSpan } from "../../platform/tracing.ts";
@@ -37,6 +37,7 @@ import { registerApi } from "./register-api.ts";
 export interface ApiOptions {
   readonly database: Database;
   readonly clock: Clock;
+  readonly repositories: Repositories;
   readonly accounts: Accounts;
   readonly authorizer: Authorizer;
   readonly authenticator: Authenticator;
@@ -89,6 +90,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     refuseOtherSites,
     paceOf,
     places,
+    repositories,
   } = options;
   const bodyTimeoutMs = options.bodyTimeoutMs ?? BODY_TIMEOUT_MS;
   const projectCreation = options.projectCreation ?? "administrators";
@@ -117,7 +119,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   });
   const routes = [
     ...projectRoutes(createProjects({ database, clock, accounts, authorizer, projectCreation })),
-    ...repositoryRoutes(createProjectRepositories({ database, authorizer, repositories: createRepositories(database, clock), places })),
+    ...repositoryRoutes(createProjectRepositories({ database, authorizer, repositories, places })),
     ...accountRoutes(createUsers({ database, clock, accounts, authorizer, passwords, loginFailures })),
     ...robotRoutes(createRobots({ database, clock, accounts, authorizer })),
   ];

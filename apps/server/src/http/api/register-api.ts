@@ -109,7 +109,7 @@ async function recognise(
   if (caller.access !== undefined) throw new UnauthorizedError({ message: TOKEN_REFUSED });
   // Each rule refuses this as well, but only after the body.
   if (caller.kind === "anonymous" && !isForAnyone(operation)) throw new UnauthorizedError();
-  return { caller, remoteAddress };
+  return { caller: { ...caller, origin: { requestId: request.id, address: remoteAddress } }, remoteAddress };
 }
 
 /** Whether somebody who is nobody in particular may do it at all: none of what changes anything. */

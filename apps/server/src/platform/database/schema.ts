@@ -248,6 +248,15 @@ export interface JobLineTable {
   line: string;
 }
 
+/** A change that somebody is to react to. */
+export interface OutboxTable {
+  id: Generated<number>;
+  at: number;
+  /** Who made it, and what it was, as JSON. */
+  actor: string;
+  change: string;
+}
+
 export interface MigrationTable {
   id: number;
   name: string;
@@ -281,5 +290,6 @@ export interface Schema {
   job_lease: JobLeaseTable;
   job: JobTable;
   job_line: JobLineTable;
+  outbox: OutboxTable;
   migration: MigrationTable;
 }

@@ -12,6 +12,7 @@ import { loginPlaces } from "./0009-login-places.ts";
 import { jobs } from "./0010-jobs.ts";
 import { edgesVersion } from "./0011-edges-version.ts";
 import { olderManifests } from "./0012-older-manifests.ts";
+import { outbox } from "./0013-outbox.ts";
 
 export const migrations: readonly Migration[] = [
   core,
@@ -26,6 +27,7 @@ export const migrations: readonly Migration[] = [
   jobs,
   edgesVersion,
   olderManifests,
+  outbox,
 ];
 
 /**
