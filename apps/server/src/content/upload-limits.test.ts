@@ -19,7 +19,7 @@ forEachDatabase("open uploads", (create) => {
     test = await create();
     content = createContent(test.database, createMemoryStore({ processId: "limits", memory: createMemoryBlobs() }), clock);
     const grant = (await createGrants(test.database))("push", "test/x");
-    grantOf = (accountId, projectId = grant.projectId) => ({ ...grant, accountId, projectId });
+    grantOf = (accountId, projectId = grant.projectId) => ({ ...grant, actor: { ...grant.actor, accountId }, projectId });
   });
   afterEach(() => test.end());
 

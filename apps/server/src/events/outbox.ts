@@ -48,7 +48,13 @@ const insert = statement<{ at: number; actor: string; changes: string[] }>()("ou
 
 // Oldest first and locked without passing over any: a second process waits for the first one, and goes on behind it.
 const lockOldest = statement<{ limit: number }>()("outbox.lockOldest", (db, p, tools) =>
-  db.selectFrom("outbox").select(["id", "at", "actor", "change"]).orderBy("id").limit(p.limit).modifyEnd(tools.lock("update")),
+  db
+    .selectFrom("outbox")
+    .select(["id", "at", "actor", "change"])
+    .where("id", ">", 0)
+    .orderBy("id")
+    .limit(p.limit)
+    .modifyEnd(tools.lock("update")),
 );
 
 const remove = statement<{ ids: number[] }>()("outbox.remove", (db, p, tools) =>

@@ -13,6 +13,7 @@ export const outbox: Migration = {
       change ${text} not null
     )`,
   ],
-  loses: { what: "changes that nobody has reacted to yet, of which all that are recorded today only make upkeep come sooner", content: [] },
+  // Every change that is recorded today only makes upkeep come sooner. The first that is more makes `outbox` content.
+  loses: { what: "changes that wait; what follows from them is asked for anew", content: [] },
   down: () => [`drop table outbox`],
 };
