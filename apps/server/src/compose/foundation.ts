@@ -14,6 +14,7 @@ import { startDatabaseClock } from "../platform/database/database-clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { findMigrationVersion, migrate } from "../platform/database/migrate.ts";
 import { DATABASE_OPERATIONS, observeDatabase } from "../platform/database/observed-database.ts";
+import { withTopics } from "../platform/database/topics.ts";
 import { openInOrder } from "../platform/disposable.ts";
 import type { Logger } from "../platform/log.ts";
 import { createMetrics, type Metrics } from "../platform/metrics.ts";
@@ -70,7 +71,10 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
   return openParts(surroundings, async (opened) => {
     const plain = await openDatabase(config, logger, (isGood, seconds) => metrics.database.end("sync", isGood, seconds));
     const watched = watchDatabase(plain);
-    const database = observeDatabase(watched, metrics.database, tracing, watched.explain);
+    const observed = observeDatabase(watched, metrics.database, tracing, watched.explain);
+    const database = withTopics(observed, (error) =>
+      logger.warn({ err: error }, "other processes were not told of a commit; they find it by themselves"),
+    );
     opened.defer(() => database.close());
     await awaitDatabase(database, config, logger);
     await refuseHalfRestored(database);

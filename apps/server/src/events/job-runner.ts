@@ -17,6 +17,8 @@ export interface JobRunnerParts {
   readonly onError: (error: unknown, job: TakenJob | undefined) => void;
   /** A job that ended, for metrics; seconds that the run took. */
   readonly onEnd?: (kind: string, result: JobResult, seconds: number) => void;
+  /** How often what nobody told of is looked for; for tests. */
+  readonly pollMs?: number;
   /** Shows runs in traces. */
   readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
 }
@@ -31,15 +33,17 @@ export interface JobRunner {
   start(): void;
   /** Takes nothing more, tells what runs to end, and resolves when it has. */
   stop(): Promise<void>;
-  /** There may be something to do: call it after the commit that asked for a job. */
+  /** There may be something to do. What transactions ask for it hears of by itself. */
   wake(): void;
 }
 
 /** A holder that says nothing for so long has lost its jobs. */
 export const LEASE_MS = 30_000;
 const RENEW_EVERY_MS = 10_000;
-/** Jobs of other processes, and what becomes due, are found within this time. */
+/** What nobody told of is found within this time. */
 const POLL_MS = 1_000;
+/** What is due at nearly the same time is taken at once. */
+const MIN_POLL_MS = 5;
 const MAX_POLL_MS = 60_000;
 /** Ended jobs are forgotten this often. */
 const FORGET_EVERY_MS = 60_000;
@@ -50,7 +54,7 @@ const STOPPED = "the process stops";
 
 /** Makes the runner; nothing runs before `start`. */
 export function createJobRunner(parts: JobRunnerParts): JobRunner {
-  const { store, clock, holder, onError, onEnd, traced } = parts;
+  const { store, clock, holder, onError, onEnd, traced, pollMs = POLL_MS } = parts;
   const kinds = new Map(parts.kinds.map((kind) => [kind.kind, kind]));
   const running = new Map<
     number,
@@ -66,6 +70,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
   let wakeUp: (() => void) | undefined;
   let wasWoken = false;
   let forgotAt = -Infinity;
+  let stopHearing: (() => void) | undefined;
 
   function wake(): void {
     wasWoken = true;
@@ -222,16 +227,24 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     }
   }
 
-  async function cycle(): Promise<void> {
+  /** Does what there is to do, and gives for how long there is nothing. Where there is nothing, that is one look-up. */
+  async function cycle(): Promise<number> {
     wasWoken = false;
     const now = clock.now();
-    await giveBackExpired();
-    if ((await store.promote(now)) > 0) wasWoken = true;
     if (performance.now() - forgotAt > FORGET_EVERY_MS) {
       forgotAt = performance.now();
       while ((await store.forget(now)) > 0 && !isStopping);
     }
-    for (const kind of kinds.values()) await takeOf(kind);
+    const { readyAt, waitingUntil = Infinity, leasedUntil = Infinity } = await store.outlook();
+    if (leasedUntil <= now) await giveBackExpired();
+    let promoted = 0;
+    if (waitingUntil <= now) {
+      promoted = await store.promote(now);
+      wasWoken ||= promoted > 0;
+    }
+    if (readyAt !== undefined || promoted > 0) for (const kind of kinds.values()) await takeOf(kind);
+    const nextAt = waitingUntil > now ? waitingUntil : Infinity;
+    return Math.min(Math.max(nextAt - clock.now(), MIN_POLL_MS), pollMs);
   }
 
   async function renewAll(): Promise<void> {
@@ -266,32 +279,36 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
   }
 
   async function loop(): Promise<void> {
-    let restMs = POLL_MS;
+    let failedMs = POLL_MS;
     while (!isStopping) {
       try {
         if (!isPrepared) await prepare();
-        await cycle();
-        restMs = POLL_MS;
+        const idleMs = await cycle();
+        failedMs = POLL_MS;
+        await rest(idleMs);
       } catch (error) {
         onError(error, undefined);
         // The table may be made anew before the next try: a database that was taken back and comes up again has lost its jobs.
         isPrepared = false;
         // A database that is away for an hour fills no log.
-        restMs = Math.min(restMs * 2, MAX_POLL_MS);
+        failedMs = Math.min(failedMs * 2, MAX_POLL_MS);
         wasWoken = false;
+        await rest(failedMs);
       }
-      await rest(restMs);
     }
   }
 
   return {
     wake,
     start() {
+      if (looping !== undefined) return;
+      stopHearing = store.onAsked(wake);
       scheduleRenewal();
-      looping ??= loop();
+      looping = loop();
     },
     async stop() {
       isStopping = true;
+      stopHearing?.();
       wake();
       await looping;
       for (const { abort } of running.values()) abort.abort(STOPPED);

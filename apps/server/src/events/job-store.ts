@@ -99,6 +99,18 @@ const findRunning = statement<{ kind: string }>()("jobs.findRunning", (db, p) =>
   db.selectFrom("job").select("id").where("kind", "=", p.kind).where("subject", "=", "").where("state", "=", sql.lit("running")),
 );
 
+const outlook = statement<Record<never, never>>()("jobs.outlook", (db) => {
+  const first = (state: string) =>
+    db
+      .selectFrom("job")
+      .select("due_at")
+      .where("state", "=", sql.lit(state) as never)
+      .orderBy("due_at")
+      .orderBy("id")
+      .limit(1);
+  return db.selectNoFrom([first("ready").as("ready_at"), first("waiting").as("waiting_until"), first("running").as("leased_until")]);
+});
+
 const nextProject = statement<{ kind: string; after: number }>()("jobs.nextProject", (db, p) =>
   db
     .selectFrom("job")
@@ -333,12 +345,26 @@ export async function putJob(tx: Executor, job: NewJob, now: number): Promise<vo
     },
     1,
   );
+  tx.tell?.(TOPIC);
+}
+
+/** When there is something to do for whoever runs jobs; undefined where nothing of the sort is there. */
+export interface JobOutlook {
+  /** Since when jobs are ready. */
+  readonly readyAt: number | undefined;
+  /** When the first of those that wait is due. */
+  readonly waitingUntil: number | undefined;
+  /** When the first lease ends that is not renewed. */
+  readonly leasedUntil: number | undefined;
 }
 
 /** What the runner asks of the table. Times are milliseconds since 1970. */
 export interface JobStore {
   /** Makes the one job of a kind that repeats, where it is not there yet. */
   ensureRepeating(kind: string, dueAt: number, now: number): Promise<void>;
+  /** Calls back after commits that asked for jobs, in any process; gives how to end that. Some may be missed. */
+  onAsked(wake: () => void): () => void;
+  outlook(): Promise<JobOutlook>;
   /** The first project after one, in the order of ids, that has a ready job of the kind. */
   nextProject(kind: string, after: number): Promise<number | undefined>;
   take(kind: string, projectId: number, limit: number, lease: { holder: string; until: number; now: number }): Promise<TakenJob[]>;
@@ -365,12 +391,24 @@ export interface JobStore {
   cancel(id: number, now: number): Promise<boolean>;
 }
 
+/** What is told after the commit of a transaction that asked for jobs. */
+const TOPIC = "jobs";
+
 /** Jobs are taken again where a power cut undoes what was written of them: their leases need no sync. */
 const LOSABLE = { durable: false } as const;
 
 /** Opens the table. */
 export function createJobStore(database: Database): JobStore {
   return {
+    onAsked: (wake) => database.hear?.(TOPIC, wake) ?? (() => undefined),
+    async outlook() {
+      const row = await database.first(outlook, {});
+      return {
+        readyAt: row?.ready_at ?? undefined,
+        waitingUntil: row?.waiting_until ?? undefined,
+        leasedUntil: row?.leased_until ?? undefined,
+      };
+    },
     ensureRepeating: (kind, dueAt, now) =>
       database.transaction(async (tx) => {
         const isThere = (await tx.first(findOpen, { kind })) !== undefined || (await tx.first(findRunning, { kind })) !== undefined;

@@ -6,6 +6,7 @@ import { createTestClock } from "../access/access.testing.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { forEachDatabase } from "../platform/database/databases.testing.ts";
+import { withTopics } from "../platform/database/topics.ts";
 import { JobLostError, type JobKind, type NewJob, type RunningJob } from "./job-kinds.ts";
 import { createJobRunner, LEASE_MS, type JobRunner } from "./job-runner.ts";
 import { createJobStore, putJob } from "./job-store.ts";
@@ -22,7 +23,12 @@ interface Site {
   readonly errors: string[];
 }
 
-function runnerOf(database: Database, clock: Clock, kinds: readonly JobKind[], options: { holder?: string; isAlone?: boolean } = {}): Site {
+function runnerOf(
+  database: Database,
+  clock: Clock,
+  kinds: readonly JobKind[],
+  options: { holder?: string; isAlone?: boolean; pollMs?: number } = {},
+): Site {
   const ends: string[] = [];
   const errors: string[] = [];
   const runner = createJobRunner({
@@ -31,6 +37,7 @@ function runnerOf(database: Database, clock: Clock, kinds: readonly JobKind[], o
     clock,
     holder: options.holder ?? "one",
     isAlone: options.isAlone ?? false,
+    ...(options.pollMs === undefined ? {} : { pollMs: options.pollMs }),
     onError: (error) => errors.push((error as Error).message),
     onEnd: (kind, result) => ends.push(`${kind} ${result}`),
   });
@@ -42,7 +49,7 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await holds())) await sleep(5);
 }
 
-forEachDatabase("jobs", (create) => {
+forEachDatabase("jobs", (create, dialect) => {
   async function withJobs(
     work: (site: { database: Database; clock: ReturnType<typeof createTestClock>; ask: (job: NewJob) => Promise<void> }) => Promise<void>,
   ): Promise<void> {
@@ -256,6 +263,61 @@ forEachDatabase("jobs", (create) => {
       await until(() => alone.ends.includes("scan succeeded"));
       await alone.runner.stop();
     }));
+
+  it("are begun after the commit that asks for them, by whichever process hears of it, without a look of its own", async () => {
+    const test = await create();
+    const failures: unknown[] = [];
+    const listening: (() => Promise<void>)[] = [];
+    const databases = [test.database, await test.open()].map((each) => {
+      const { hearOthers } = each;
+      const noted = {
+        ...each,
+        ...(hearOthers === undefined
+          ? {}
+          : {
+              hearOthers(onWord: (word: string | undefined) => void) {
+                const stop = hearOthers(onWord);
+                listening.push(stop);
+                return stop;
+              },
+            }),
+      };
+      return withTopics(noted, (error) => failures.push(error));
+    });
+    const clock = createTestClock();
+    const never = { pollMs: 3_600_000 };
+    const ran: string[] = [];
+    try {
+      const [asking, other] = databases as [Database, Database];
+      const kind = kindOf("scan", async (job) => void ran.push(job.subject));
+      // Each is alone in turn: the first in the process that asks, then one in another that has the database in common.
+      for (const at of dialect === "sqlite" ? [asking] : [asking, other]) {
+        const { runner, ends } = runnerOf(at, clock, [kind], never);
+        runner.start();
+        await asking.transaction((tx) => putJob(tx, { kind: "scan", subject: "first" }, clock.now()));
+        await until(() => ends.length === 1);
+        await assert.rejects(
+          asking.transaction(async (tx) => {
+            await putJob(tx, { kind: "scan", subject: "undone" }, clock.now());
+            throw new Error("the work failed");
+          }),
+          /the work failed/,
+        );
+        for (const subject of ["second", "third"]) {
+          const before = ends.length;
+          await asking.transaction((tx) => putJob(tx, { kind: "scan", subject }, clock.now()));
+          await until(() => ends.length > before);
+        }
+        await runner.stop();
+      }
+      assert.deepEqual(new Set(ran), new Set(["first", "second", "third"]));
+      assert.deepEqual(failures, []);
+    } finally {
+      // The connections that listen; the databases themselves end with the test.
+      await Promise.all(listening.map((stop) => stop()));
+      await test.end();
+    }
+  });
 
   it("keep their newest lines, and are forgotten with them after a while", () =>
     withJobs(async ({ database, clock, ask }) => {

@@ -21,6 +21,8 @@ export interface Executor {
   run<P extends Row, R>(statement: Statement<P, R>, parameters: P, expected: ExpectedRows): Promise<void>;
   /** Runs for effect and gives how many rows it changed, which the caller looks at. */
   change<P extends Row, R>(statement: Statement<P, R>, parameters: P): Promise<number>;
+  /** In a transaction, where somebody may hear it (topics.ts): after the commit, and not without one, whoever hears this topic is called. */
+  tell?(topic: string): void;
 }
 
 /** How a write is to be kept. */
@@ -85,4 +87,10 @@ export interface Database extends Executor {
   snapshotNumber?(): number;
   /** Where the database's work shows in traces; undefined where there are none. */
   readonly tracing?: Tracing;
+  /** Calls back for what transactions tell, here or in other processes; gives how to end that. Word may get lost: look now and then as well. */
+  hear?(topic: string, onTold: () => void): () => void;
+  /** Where several processes may work on the database: sends a word to all of them, this one too. */
+  tellOthers?(word: string): Promise<void>;
+  /** Hears such words, and undefined where some may have been missed; gives how to end that. */
+  hearOthers?(onWord: (word: string | undefined) => void): () => Promise<void>;
 }

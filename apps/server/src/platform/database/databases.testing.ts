@@ -19,7 +19,7 @@ import { guardTransactions } from "./transaction-guard.testing.ts";
 export interface TestDatabase {
   readonly database: Database;
   /** Another connection pool (another replica) on the same database; on SQLite the same object. */
-  open(): Promise<Database>;
+  open(options?: { onBackgroundError?: (error: unknown) => void }): Promise<Database>;
   /** A reader of the same database, as another process has it. */
   openReader(): Promise<DatabaseReader>;
   end(): Promise<void>;
@@ -55,9 +55,10 @@ export async function createPostgresForTest(serverUrl: string, options: { migrat
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   const opened: Database[] = [];
-  const connect = (): PostgresDatabase => openPostgres({ url: url.href, maxConnections: 8, acquireTimeoutMs: 10_000, onBackgroundError });
-  async function open(): Promise<Database> {
-    const database = guardTransactions(connect());
+  const connect = (onError = onBackgroundError): PostgresDatabase =>
+    openPostgres({ url: url.href, maxConnections: 8, acquireTimeoutMs: 10_000, onBackgroundError: onError });
+  async function open(more: { onBackgroundError?: (error: unknown) => void } = {}): Promise<Database> {
+    const database = guardTransactions(connect(more.onBackgroundError));
     opened.push(database);
     return database;
   }

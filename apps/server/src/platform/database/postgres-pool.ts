@@ -10,6 +10,8 @@ export interface PostgresPool {
   connect(): Promise<pg.PoolClient>;
   /** Runs a statement that changes nothing, on any free connection; again on the new primary where the old one was lost under it. */
   read(config: pg.QueryConfig): Promise<pg.QueryResult>;
+  /** Opens a connection that is the caller's alone, and none of the pool's number; the caller ends it. */
+  connectApart(): Promise<pg.Client>;
   /** Tells of an error that a lent connection met: one that means that its server is the primary no more has the hosts asked again. */
   note(client: pg.PoolClient, error: unknown): void;
   /** Connections that are open, those of them at rest, callers that wait for one. */
@@ -235,6 +237,20 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
         poolOf.set(client, pool);
         return client;
       });
+    },
+    async connectApart() {
+      const { host } = await elected();
+      const client = new pg.Client(connectionOf(host));
+      // Until the caller hears of it: unheard, a connection that breaks would end the process.
+      client.on("error", () => undefined);
+      try {
+        await client.connect();
+        await prepare(client);
+        return client;
+      } catch (error) {
+        void client.end().catch(() => undefined);
+        throw error;
+      }
     },
     read: (config) => withRetry((pool) => pool.query(config)),
     note(client, error) {

@@ -4,6 +4,7 @@ import { RegistryError } from "@berth/oci/errors";
 import pg from "pg";
 import { databaseVersionError, type Database, type Executor, type RunSql, type WriteOptions } from "./database.ts";
 import { createGroupSync } from "./group-sync.ts";
+import { openPostgresChannel } from "./postgres-channel.ts";
 import { isSilent, openPostgresPool } from "./postgres-pool.ts";
 import { checkRows } from "./row-counts.ts";
 import { bind, type Statement } from "./statement.ts";
@@ -67,6 +68,8 @@ const FULL_HOLDS_MS = 60_000;
 /** Tries of a transaction that PostgreSQL chose as a deadlock's victim. */
 const MAX_TRIES = 5;
 const INT8_OID = 20;
+/** On which processes tell each other what was committed. A database has channels of its own. */
+const CHANNEL = "berth";
 
 /** A PostgreSQL database. */
 export interface PostgresDatabase extends Database {
@@ -248,6 +251,22 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
         // Its settings and locks are nobody else's: the connection goes with them.
         client.release(true);
       }
+    },
+    async tellOthers(word) {
+      try {
+        await pool.read({ name: "berth-tell", text: `select pg_notify('${CHANNEL}', $1)`, values: [word] });
+      } catch (error) {
+        throw translate(error);
+      }
+    },
+    hearOthers(onWord) {
+      const { stop } = openPostgresChannel({
+        connect: pool.connectApart,
+        name: CHANNEL,
+        onWord,
+        onError: (error) => options.onBackgroundError(new Error("no word of other processes' commits is heard for now", { cause: error })),
+      });
+      return stop;
     },
     async close() {
       await pool.end();

@@ -1,0 +1,91 @@
+// Word between the processes of one PostgreSQL: a connection that listens, opened anew whenever it breaks. Not here: what is told (topics.ts),
+// which server is the primary (postgres-pool.ts).
+import type pg from "pg";
+
+/** What it needs. */
+export interface PostgresChannelParts {
+  /** Opens a connection that is this channel's alone, to the primary. */
+  readonly connect: () => Promise<pg.Client>;
+  readonly name: string;
+  /** Called with each word; with undefined whenever it begins to listen, and may have missed some. */
+  readonly onWord: (word: string | undefined) => void;
+  /** Called once each time that it breaks, however often it is tried again. */
+  readonly onError: (error: unknown) => void;
+}
+
+const FIRST_RETRY_MS = 250;
+const MAX_RETRY_MS = 15_000;
+/** A connection that hears nothing may be dead, or its server a standby by now: it is asked this often. */
+const LOOK_EVERY_MS = 30_000;
+
+/** Listens until it is stopped. */
+export function openPostgresChannel({ connect, name, onWord, onError }: PostgresChannelParts): { stop(): Promise<void> } {
+  let isStopped = false;
+  let wake: (() => void) | undefined;
+
+  async function rest(ms: number): Promise<void> {
+    if (isStopped) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      timer.unref();
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    wake = undefined;
+  }
+
+  /** Listens on one connection until it breaks or the channel stops. */
+  async function listen(onListening: () => void): Promise<void> {
+    const client = await connect();
+    let broken: Error | undefined;
+    const isBroken = (error?: Error): void => {
+      broken ??= error ?? new Error("the connection ended");
+      wake?.();
+    };
+    client.on("error", isBroken);
+    client.on("end", () => isBroken());
+    client.on("notification", ({ payload }) => onWord(payload ?? ""));
+    try {
+      await client.query(`listen ${name}`);
+      onListening();
+      for (;;) {
+        if (broken === undefined) await rest(LOOK_EVERY_MS);
+        if (isStopped) return;
+        if (broken !== undefined) throw broken;
+        const { rows } = await client.query<{ isStandby: boolean }>('select pg_is_in_recovery() as "isStandby"');
+        if (rows[0]?.isStandby === true) throw new Error("the server is a standby");
+      }
+    } finally {
+      // It may be gone without a word: nobody waits for its goodbye.
+      client.end().catch(() => undefined);
+    }
+  }
+
+  async function run(): Promise<void> {
+    let delayMs = FIRST_RETRY_MS;
+    while (!isStopped) {
+      try {
+        await listen(() => {
+          onWord(undefined);
+          delayMs = FIRST_RETRY_MS;
+        });
+      } catch (error) {
+        if (isStopped) return;
+        if (delayMs === FIRST_RETRY_MS) onError(error);
+        await rest(delayMs);
+        delayMs = Math.min(delayMs * 2, MAX_RETRY_MS);
+      }
+    }
+  }
+
+  const running = run();
+  return {
+    async stop() {
+      isStopped = true;
+      wake?.();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,80 @@
+// What transactions tell is heard after their commit, here and in other processes, also after the connection that listens was cut.
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
+import type { Database } from "./database.ts";
+import { forEachDatabase } from "./databases.testing.ts";
+import { statement } from "./statement.ts";
+import { withTopics } from "./topics.ts";
+
+const cutListeners = statement<Record<never, never>>()("test.topics.cut", (db) => ({
+  compile: () =>
+    sql<{ done: boolean }>`select pg_terminate_backend(pid) as done from pg_stat_activity
+      where datname = current_database() and query = 'listen berth'`.compile(db),
+}));
+
+const tell = (database: Database, ...topics: string[]): Promise<void> =>
+  database.transaction(async (tx) => {
+    for (const topic of topics) tx.tell!(topic);
+  });
+
+forEachDatabase("topics", (create, dialect) => {
+  it("are heard once a commit, by who hears them and as long as he does, and not where the transaction fails", async () => {
+    const test = await create();
+    try {
+      // Alone: nothing is left that listens.
+      const { hearOthers: _, tellOthers: __, ...alone } = test.database;
+      const database = withTopics(alone, (error) => assert.fail(String(error)));
+      const heard: string[] = [];
+      const stop = database.hear!("one", () => heard.push("one"));
+      database.hear!("two", () => heard.push("two"));
+      await tell(database, "one", "one", "three");
+      await assert.rejects(
+        database.transaction(async (tx) => {
+          tx.tell!("two");
+          throw new Error("undone");
+        }),
+        /undone/,
+      );
+      assert.deepEqual(heard, ["one"]);
+      stop();
+      await tell(database, "one", "two");
+      assert.deepEqual(heard, ["one", "two"]);
+    } finally {
+      await test.end();
+    }
+  });
+
+  // SQLite has one process, and so no others.
+  if (dialect === "sqlite") return;
+  it("reach other processes, and again after their connection was cut", { timeout: 120_000 }, async () => {
+    const test = await create();
+    const one = withTopics(test.database, (error) => assert.fail(String(error)));
+    // The cut itself is told of where the connections' other errors are, which here end the test.
+    const cuts: string[] = [];
+    const opened = await test.open({ onBackgroundError: (error) => cuts.push((error as Error).message) });
+    const other = withTopics(opened, (error) => assert.fail(String(error)));
+    let count = 0;
+    other.hear!("jobs", () => count++);
+    async function untilHeard(): Promise<void> {
+      const before = count;
+      // The other may not listen yet: it is told until it has heard.
+      for (let i = 0; count === before; i++) {
+        if (i % 20 === 0) await tell(one, "jobs");
+        await sleep(10);
+      }
+    }
+    try {
+      await untilHeard();
+      for (let cut = 1; cut <= 2; cut++) {
+        assert.ok((await one.all(cutListeners, {})).length > 0);
+        await untilHeard();
+      }
+      assert.deepEqual(new Set(cuts), new Set(["no word of other processes' commits is heard for now"]));
+    } finally {
+      await other.close();
+      await test.end();
+    }
+  });
+});
