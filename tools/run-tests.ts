@@ -23,6 +23,8 @@ interface Suite {
   /** After this a test counts as hung and fails: a promise that never settles would hold up the run for ever. */
   readonly hungAfterMinutes: number;
   readonly services?: readonly (() => Promise<Service>)[];
+  /** More of its tests' environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Cheap ones first: a run that fails should fail early. */
@@ -45,6 +47,8 @@ const suites: readonly Suite[] = [
     containing: ["forEachDatabase", "forEachBlobStore", "BERTH_TEST_POSTGRES_URL"],
     hungAfterMinutes: 15,
     services: [postgresService, () => s3Service(startCephRgw)],
+    // The other half has run in `unit`.
+    env: { BERTH_TEST_SQLITE: "no" },
   },
   { name: "conformance", files: ["test/conformance/*.test.ts"], hungAfterMinutes: 20 },
   { name: "replicas", files: ["test/replicas/*.test.ts"], hungAfterMinutes: 20 },
@@ -125,7 +129,9 @@ async function runSuite(suite: Suite, files: readonly string[]): Promise<SuiteRe
     // Without any of its servers a suite would only repeat what `unit` did.
     const pointless = suite.services !== undefined && running.length === 0;
     const env = Object.assign({}, ...running.map((service) => service.env)) as Record<string, string>;
-    const counts = pointless ? { passed: 0, failed: 0, skipped: 0, skips: [] } : await runFiles(files, suite.hungAfterMinutes, env);
+    const counts = pointless
+      ? { passed: 0, failed: 0, skipped: 0, skips: [] }
+      : await runFiles(files, suite.hungAfterMinutes, { ...suite.env, ...env });
     const allSkips = [...counts.skips, ...skips];
     const seconds = (performance.now() - startedAt) / 1000;
     const provided = Object.keys(env);

@@ -1,4 +1,5 @@
-// Runs a suite on every engine: SQLite always, PostgreSQL where BERTH_TEST_POSTGRES_URL names a server on which databases may be made.
+// Runs a suite on every engine: SQLite unless BERTH_TEST_SQLITE is "no", which says that another run does it; PostgreSQL where
+// BERTH_TEST_POSTGRES_URL names a server on which databases may be made.
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -81,7 +82,7 @@ export function forEachDatabase(
   name: string,
   suite: (create: (options?: { migrated?: boolean }) => Promise<TestDatabase>, dialect: DialectName) => void,
 ): void {
-  describe(`${name} on sqlite`, () => suite(createSqliteForTest, "sqlite"));
+  if (process.env["BERTH_TEST_SQLITE"] !== "no") describe(`${name} on sqlite`, () => suite(createSqliteForTest, "sqlite"));
   const serverUrl = process.env["BERTH_TEST_POSTGRES_URL"];
   if (serverUrl === undefined) {
     it(`${name} on postgres`, { skip: "BERTH_TEST_POSTGRES_URL is not set; npm run test:all sets it" }, () => undefined);
