@@ -216,10 +216,30 @@ export const CUTS: readonly Cut[] = [
     invariant: 3,
     what: "a deletion leaves its blobs a whole lease",
     file: `${SERVER}/content/manifests.ts`,
-    from: "until: now + times.leaseMs",
-    to: "until: now",
+    from: "until: clock.now() + times.leaseMs",
+    to: "until: clock.now()",
     test: `${SERVER}/content/garbage.test.ts`,
     name: "gives a whole lease from the deletion",
+  },
+  {
+    invariant: 3,
+    what: "the lease that a deletion leaves begins when it has the links",
+    file: `${SERVER}/content/manifests.ts`,
+    from: `delete(given, repositoryId, digest) {
+      const work = async (tx: Executor, grant: Grant<"delete">): Promise<void> => {`,
+    to: `delete(given, repositoryId, digest, begun = clock.now()) {
+      const work = async (tx: Executor, grant: Grant<"delete">, clock = { now: () => begun }): Promise<void> => {`,
+    test: `${SERVER}/content/garbage.test.ts`,
+    name: "counts a lease from when a deletion has the links",
+  },
+  {
+    invariant: 3,
+    what: "the grace of bytes begins when their row goes",
+    file: `${SERVER}/content/blobs.ts`,
+    from: "  await tx.all(lockBlobs, { blobIds: ids });\n",
+    to: "  const begun = dueAt();\n  dueAt = () => begun;\n  await tx.all(lockBlobs, { blobIds: ids });\n",
+    test: `${SERVER}/content/garbage.test.ts`,
+    name: "counts the grace of bytes from when their row goes",
   },
   {
     invariant: 3,

@@ -459,7 +459,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
           });
         }
         await tx.run(dropLink, { repositoryId, blobId: blob.id }, 1);
-        await takeUnlinkedBlobs(tx, [blob.id], clock.now() + times.graceMs);
+        await takeUnlinkedBlobs(tx, [blob.id], () => clock.now() + times.graceMs);
       };
       return grantedTransaction(database, grant, work, ON_FULL_DISK);
     },
@@ -513,19 +513,24 @@ const dropUnlinked = statement<{ blobIds: number[] }>()("blobs.dropUnlinked", (d
 );
 
 /**
- * Removes those of the blobs that no repository links any more, and hands their bytes to `reclaim`, due at `dueAt`. Gives how many, and their
- * bytes. The rows are locked first and judged by a later statement, so that a link made meanwhile is either seen or waits and fails.
+ * Removes those of the blobs that no repository links any more, and hands their bytes to `reclaim`, due at what `dueAt` gives once they are
+ * removed: while their locks were waited for, readers found them. Gives how many, and their bytes. The rows are locked first and judged by a
+ * later statement, so that a link made meanwhile is either seen or waits and fails.
  */
 export async function takeUnlinkedBlobs(
   tx: Executor,
   blobIds: readonly number[],
-  dueAt: number,
+  dueAt: () => number,
 ): Promise<{ count: number; bytes: number }> {
   const ids = [...blobIds];
   await tx.all(lockBlobs, { blobIds: ids });
   const gone = await tx.all(dropUnlinked, { blobIds: ids });
   const stored = gone.flatMap((blob) => (blob.storage_key === null ? [] : [{ key: blob.storage_key, sizeBytes: blob.size_bytes }]));
   if (stored.length > 0)
-    await tx.run(putReclaims, { keys: stored.map((blob) => blob.key), sizes: stored.map((blob) => blob.sizeBytes), dueAt }, stored.length);
+    await tx.run(
+      putReclaims,
+      { keys: stored.map((blob) => blob.key), sizes: stored.map((blob) => blob.sizeBytes), dueAt: dueAt() },
+      stored.length,
+    );
   return { count: gone.length, bytes: gone.reduce((sum, blob) => sum + blob.size_bytes, 0) };
 }

@@ -328,6 +328,40 @@ forEachDatabase("collection", (create, dialect) => {
       }
     });
 
+    it("counts a lease from when a deletion has the links, however long it waited for them", async () => {
+      for (const step of ["manifests.dropBlobEdges", "manifests.lockLinks"]) {
+        const put = await pushImage([config, base]);
+        const held = holdAt(step);
+        const deleted = (await replica(held.hook)).manifests.delete(remove, id, put.digest);
+        await held.reached;
+        clock.advance(2 * leaseMs);
+        // Whoever asks now is told that the blob exists, and may rely on it for half a lease.
+        assert.ok(await find(base));
+        held.letGo();
+        await deleted;
+        clock.advance(leaseMs / 2);
+        assert.equal((await collect()).links, 0, `held at ${step}`);
+        await content.manifests.put(push, id, put);
+      }
+    });
+
+    it("counts the grace of bytes from when their row goes, however long the collector waited for it", async () => {
+      for (const step of ["blobs.lockMany", "blobs.dropUnlinked"]) {
+        await upload(content, push, base);
+        clock.advance(leaseMs + 1);
+        const held = holdAt(step);
+        const collected = (await replica(held.hook)).garbage.collectLinks(10);
+        await held.reached;
+        clock.advance(2 * graceMs);
+        held.letGo();
+        assert.equal((await collected).blobs, 1);
+        clock.advance(graceMs);
+        assert.deepEqual(await collect(), { links: 0, blobs: 0, keys: 0 }, `held at ${step}`);
+        clock.advance(1);
+        assert.equal((await collect()).keys, 1);
+      }
+    });
+
     it("lets a push that crosses collection succeed whole or find the blob unknown", async () => {
       for (const step of ["manifests.insert", "manifests.putBlobEdges", "manifests.holdLinks"]) {
         await upload(content, push, base);

@@ -149,7 +149,7 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
         for (const [repositoryId, links] of Map.groupBy(dead, (link) => link.repository_id)) {
           await tx.run(dropLink, { repositoryId, blobIds: links.map((link) => link.blob_id) }, links.length);
         }
-        const gone = await takeUnlinkedBlobs(tx, [...new Set(dead.map((link) => link.blob_id))], clock.now() + times.graceMs);
+        const gone = await takeUnlinkedBlobs(tx, [...new Set(dead.map((link) => link.blob_id))], () => clock.now() + times.graceMs);
         return { examined: due.length, unlinked: dead.length, blobs: gone.count, bytes: gone.bytes };
       }, ON_FULL_DISK);
     },

@@ -386,7 +386,6 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
       const work = async (tx: Executor, grant: Grant<"delete">): Promise<void> => {
         const row = await tx.first(lockByDigest, { repositoryId, digest });
         if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest } });
-        const now = clock.now();
         const manifestId = row.id;
         await deleteTagsOf(tx, grant, repositoryId, manifestId, clock);
         const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
@@ -397,7 +396,12 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         if (blobIds.length > 0) {
           // Of two deletions that take a blob's last two holders at once, the second waits here and then sees that none is left.
           await tx.all(lockLinks, { repositoryId, blobIds });
-          await tx.run(leaseUnheld, { repositoryId, blobIds, until: now + times.leaseMs }, { any: "other manifests hold the rest" });
+          // The lease begins here: while the locks were waited for, somebody may have been told that a blob exists.
+          await tx.run(
+            leaseUnheld,
+            { repositoryId, blobIds, until: clock.now() + times.leaseMs },
+            { any: "other manifests hold the rest" },
+          );
         }
       };
       return grantedTransaction(database, given, work, ON_FULL_DISK);

@@ -93,7 +93,7 @@ export function createRepositoryRemoval(database: Database, clock: Clock, times:
     const deleted = await database.all(listDeleted, { after, limit: REPOSITORIES });
     for (const { id } of deleted) {
       const taken = await database.transaction(
-        async (tx) => (await tx.first(lock, { id })) !== undefined && removeBatch(tx, id, clock.now() + times.graceMs),
+        async (tx) => (await tx.first(lock, { id })) !== undefined && removeBatch(tx, id, () => clock.now() + times.graceMs),
         // Durable: bytes go when their row is gone for good.
         ON_FULL_DISK,
       );
@@ -111,7 +111,7 @@ export function createRepositoryRemoval(database: Database, clock: Clock, times:
 }
 
 /** Takes something of one repository; false where nothing can be taken now. */
-async function removeBatch(tx: Executor, id: number, dueAt: number): Promise<boolean> {
+async function removeBatch(tx: Executor, id: number, dueAt: () => number): Promise<boolean> {
   if ((await tx.change(dropTags, { id, limit: BATCH })) > 0) return true;
   const manifestIds = (await tx.all(listManifests, { id, limit: MANIFEST_BATCH })).map((row) => row.id);
   if (manifestIds.length > 0) {
