@@ -33,7 +33,11 @@ export interface ContentModel {
   keepTag(repositoryId: number, tag: string, digest: Digest): void;
   /** Somebody was told that a blob exists: it stays until then. */
   promiseBlob(repositoryId: number, digest: Digest, until: number): void;
-  isPromised(repositoryId: number, digest: Digest): boolean;
+  /**
+   * Gives a look at promises that stand now: whether each of them has stood ever since. One that was made only later, perhaps after the blob had
+   * gone and come again, does not count.
+   */
+  watchPromises(repositoryId: number, digests: readonly Digest[]): () => boolean;
   readonly manifests: ReadonlyMap<string, KeptManifest>;
   /** Throws where the database or the store breaks what the model holds. */
   check(database: Database): Promise<void>;
@@ -151,7 +155,12 @@ export function createContentModel(memory: MemoryBlobs, clock: Clock): ContentMo
       const name = `${repositoryId} ${digest}`;
       promises.set(name, Math.max(until, promises.get(name) ?? 0));
     },
-    isPromised: (repositoryId, digest) => (promises.get(`${repositoryId} ${digest}`) ?? 0) >= clock.now(),
+    watchPromises(repositoryId, digests) {
+      const names = digests.map((digest) => `${repositoryId} ${digest}`);
+      const begun = begunOf(names);
+      const until = Math.min(...names.map((name) => promises.get(name) ?? 0));
+      return () => begunOf(names) === begun && until >= clock.now();
+    },
 
     async check(database) {
       let broken = await findBrokenBlobs(database);
