@@ -8,7 +8,7 @@ import { after, before, it } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
-import type { Executor } from "./database.ts";
+import type { Database, Executor } from "./database.ts";
 import { forEachDatabase, type TestDatabase } from "./databases.testing.ts";
 import { statement } from "./statement.ts";
 import { TransactionRested, unguarded } from "./transaction-guard.testing.ts";
@@ -96,5 +96,19 @@ forEachDatabase("the guard of transactions", (create) => {
       server.closeAllConnections();
       server.close();
     }
+  });
+
+  it("is all that is passed by where a transaction may rest, and nothing that a test has put around it", async () => {
+    let begun = 0;
+    const counting: Database = {
+      ...test.database,
+      transaction: (work, options) => {
+        begun++;
+        return test.database.transaction(work, options);
+      },
+    };
+    const rest = () => unguarded(counting).transaction(() => setTimeout(0));
+    await assert.rejects(rest, TransactionRested);
+    assert.equal(begun, 1);
   });
 });
