@@ -8,6 +8,7 @@ import { composeDataPlane } from "./compose/data-plane.ts";
 import { watchFirstPassword } from "./compose/first-password.ts";
 import { openFoundation, openParts, type Foundation, type Surroundings } from "./compose/foundation.ts";
 import { composeJobs } from "./compose/jobs.ts";
+import { openWorkersMetrics } from "./compose/metrics-port.ts";
 import { tryAddress } from "./compose/start-errors.ts";
 import { startServers } from "./compose/server.ts";
 
@@ -18,9 +19,24 @@ export interface RunningRegistry {
   stop(): Promise<void>;
 }
 
-/** The background work alone, for the `work` role and the `gc` command. */
+/** The background work alone, for the `gc` command. */
 export function composeCollector(surroundings: Surroundings, foundation: Foundation): Collector {
   return composeJobs(surroundings, foundation, composeContent(surroundings, foundation));
+}
+
+/** Starts the background work alone, with the port for metrics where there is to be one; gives how to end it. */
+export function startWork(surroundings: Surroundings): Promise<() => Promise<void>> {
+  return openParts(surroundings, async (opened) => {
+    const { metrics } = surroundings.config;
+    if (metrics.listen !== undefined) await tryAddress("metrics.listen", metrics.listen);
+    const foundation = await openFoundation(surroundings);
+    opened.defer(() => foundation.close());
+    const jobs = composeCollector(surroundings, foundation);
+    opened.defer(await openWorkersMetrics(surroundings, foundation));
+    opened.defer(() => jobs.stop());
+    jobs.start();
+    return () => opened.disposeAsync();
+  });
 }
 
 /** How a registry is started. */

@@ -6,8 +6,8 @@ import { createStoreSightings } from "../content/store-sightings.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
 import { createRefuseOtherSites, type RefuseOtherSites } from "../http/browsers.ts";
-import { createHealth } from "../http/health.ts";
-import { startMetricsServer, type MetricsServer } from "../http/metrics-server.ts";
+import { createGuardedMetrics, createHealth } from "../http/health.ts";
+import type { MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
 import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
 import { createPartyReader } from "../http/parties.ts";
@@ -23,6 +23,7 @@ import type { Config } from "../config.ts";
 import type { Access } from "./access.ts";
 import type { Content } from "./content.ts";
 import { createPaces, type DataPlane } from "./data-plane.ts";
+import { openMetricsPort } from "./metrics-port.ts";
 import { openParts, OTHER_OPERATIONS, type Foundation, type Surroundings } from "./foundation.ts";
 
 /** What the servers hand requests to. */
@@ -66,7 +67,7 @@ async function openServers(
       : createStoreSightings(database, clock, (error) => {
           if (!isTold(error)) logger.warn({ err: error }, "other replicas could not be told that the store can be used");
         });
-  const health = createHealth({ database, store, sightings, clock, metrics, authorizer, authenticator, logger });
+  const health = createHealth({ database, store, sightings, clock, metrics, logger });
   const requestIds = createRequestIds();
   const partyOf = createPartyReader();
   const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => metrics.operation(kind));
@@ -98,7 +99,7 @@ async function openServers(
         ],
         ["/healthz", { methods: READ_ONLY, answer: health.live }],
         ["/readyz", { methods: READ_ONLY, answer: health.ready }],
-        ["/metrics", { methods: READ_ONLY, answer: health.metrics }],
+        ["/metrics", { methods: READ_ONLY, answer: createGuardedMetrics(health, { authenticator, authorizer }) }],
       ]),
       rest: composeControlPlane(surroundings, foundation, { access, content, addressOf, refuseOtherSites, paceOf }),
       meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
@@ -138,17 +139,7 @@ async function openServers(
     tracing,
     version: VERSION,
   });
-  if (config.metrics.listen !== undefined) {
-    metricsServer = await startMetricsServer(
-      config.metrics.listen,
-      new Map([
-        ["/metrics", health.openMetrics],
-        ["/healthz", health.live],
-        ["/readyz", health.ready],
-      ]),
-      (error) => logger.error({ err: error }, "the metrics page failed"),
-    );
-  }
+  if (config.metrics.listen !== undefined) metricsServer = await openMetricsPort(config.metrics.listen, logger, health);
   opened.defer(() => health.drain());
   return { port: server.port, stop: () => opened.disposeAsync() };
 }

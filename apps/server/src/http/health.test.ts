@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { after, before, beforeEach, it } from "node:test";
 import { RegistryError, type ErrorCode } from "@berth/oci/errors";
-import { createTestAccess, createTestClock, type TestClock } from "../access/access.testing.ts";
+import { createTestClock, type TestClock } from "../access/access.testing.ts";
 import { createMemoryBlobs, createMemoryStore } from "../content/blobs/memory.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
 import type { Database } from "../platform/database/database.ts";
@@ -46,7 +46,6 @@ forEachDatabase("readiness", (create) => {
 
   async function createReplica(isAlone = false): Promise<Replica> {
     const own = await test.open();
-    const { authenticator, authorizer } = createTestAccess(own, clock);
     const probe = async (outcome: ErrorCode | "ok"): Promise<void> => {
       if (outcome !== "ok") throw new RegistryError(outcome);
     };
@@ -64,8 +63,6 @@ forEachDatabase("readiness", (create) => {
       sightings: isAlone ? undefined : { ...sightings, note: (at) => (telling = sightings.note(at)) },
       clock: ownClock,
       metrics: createMetrics({ operations: [], storeOperations: [], databaseOperations: [] }),
-      authenticator,
-      authorizer,
       logger,
       probeHoldsMs: 0,
     });

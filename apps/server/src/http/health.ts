@@ -1,5 +1,5 @@
 // What an operator's machinery asks: does the process live, can it serve, what has it counted. Not here: what is counted (platform/metrics.ts).
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import { isTold, RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Authorizer } from "../access/authorize.ts";
@@ -21,8 +21,6 @@ export interface HealthParts {
   /** The registry's time, by which all replicas go. */
   readonly clock: Clock;
   readonly metrics: Metrics;
-  readonly authenticator: Authenticator;
-  readonly authorizer: Authorizer;
   readonly logger: Logger;
   /** How long one answer about a backend holds; for tests. */
   readonly probeHoldsMs?: number;
@@ -47,9 +45,7 @@ export interface Health {
    * where all replicas said 503, nothing would be.
    */
   readonly ready: PageHandler;
-  /** Prometheus's page, for administrators. */
-  readonly metrics: Handler;
-  /** The same for whoever reaches it: for a port of its own. */
+  /** Prometheus's page, for whoever reaches it: for a port of its own. */
   readonly openMetrics: PageHandler;
   /** What `ready` says, for the page of metrics. */
   state(): Promise<Readiness>;
@@ -75,7 +71,7 @@ const canServe = (outcome: string): boolean => outcome === "ok" || outcome === "
 
 /** Makes the handlers. */
 export function createHealth(parts: HealthParts): Health {
-  const { database, store, sightings, clock, metrics, authenticator, authorizer, logger, probeHoldsMs = PROBE_HOLDS_MS } = parts;
+  const { database, store, sightings, clock, metrics, logger, probeHoldsMs = PROBE_HOLDS_MS } = parts;
   let isDraining = false;
   let last: { readonly at: number; readonly look: Promise<Look> } | undefined;
   let storeFailedAt: number | undefined;
@@ -154,15 +150,22 @@ export function createHealth(parts: HealthParts): Health {
       const status = isDraining ? "draining" : !isReady ? "unavailable" : isDegraded ? "degraded" : isFull ? "full" : "ok";
       send(response, isReady ? 200 : 503, { status, checks });
     },
-    async metrics(request: IncomingMessage, response: ServerResponse, context) {
-      await authorizer.authorizeAdministrator(await authenticator.authenticate(request.headers.authorization, context.remoteAddress));
-      await sendMetrics(response);
-    },
     openMetrics: (_request, response) => sendMetrics(response),
     state: async () => judge(await lookNow()),
     drain() {
       isDraining = true;
     },
+  };
+}
+
+/** The page of metrics for administrators alone. */
+export function createGuardedMetrics(
+  { openMetrics }: Health,
+  { authenticator, authorizer }: { readonly authenticator: Authenticator; readonly authorizer: Authorizer },
+): Handler {
+  return async (request, response, context) => {
+    await authorizer.authorizeAdministrator(await authenticator.authenticate(request.headers.authorization, context.remoteAddress));
+    await openMetrics(request, response);
   };
 }
 

@@ -1,20 +1,14 @@
-// The numbers of a running server that somebody else holds: who is connected, what waits, whether the backends answer, when the certificate
-// ends. Read when the page is. Not here: what is counted as it happens (platform/metrics.ts), what the numbers mean (docs/guide/metrics.md).
+// The numbers of a running server that somebody else holds: who is connected, what waits, when the certificate ends.
+// Read when the page is. Not here: those of every process (process-metrics.ts), what is counted as it happens (platform/metrics.ts), what the numbers mean (docs/guide/metrics.md).
 import { RegistryError } from "@berth/oci/errors";
 import type { LoginFailures, LoginLock } from "../access/login-failures.ts";
-import type { Config } from "../config.ts";
-import type { Database } from "../platform/database/database.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { ReloadingKeyPair } from "../platform/tls.ts";
-import type { Tracing } from "../platform/tracing.ts";
-import type { Health, Readiness } from "./health.ts";
 import type { Places } from "./limits.ts";
+import { addProcessMetrics, type ProcessMetricsParts } from "./process-metrics.ts";
 
 /** Who holds the numbers. */
-export interface ServerMetricsParts {
-  readonly config: Config;
-  readonly database: Database;
-  readonly health: Health;
+export interface ServerMetricsParts extends ProcessMetricsParts {
   readonly keyPair: ReloadingKeyPair | undefined;
   readonly places: { readonly requests: Places; readonly uploads: Places; readonly manifests: Places };
   readonly connections: () => number;
@@ -22,8 +16,6 @@ export interface ServerMetricsParts {
   /** Open upload sessions of all replicas, counted up to a limit. */
   readonly countUploads: (limit: number) => Promise<number>;
   readonly countDamagedBlobs: (limit: number) => Promise<number>;
-  readonly tracing: Tracing | undefined;
-  readonly version: string;
   /** That are really taken. */
   readonly maxConnections: number;
 }
@@ -37,36 +29,8 @@ const COUNT_FRESH_MS = 10_000;
 
 /** Puts them on the page. */
 export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): void {
-  const { config, database, health, keyPair, tracing } = parts;
-  const one = (labels: Readonly<Record<string, string>>, value: number) => [{ labels, value }];
-  const build = { version: parts.version, node: process.version, database: database.dialect, store: config.storage.kind };
-  metrics.addGauges("build_info", "Always 1; what runs is in the labels.", () => one(build, 1));
-
-  let seen: Readiness = { isReady: false, isDegraded: false, checks: {} };
-  metrics.addRefresh(async () => {
-    seen = await health.state();
-  });
-  metrics.addGauge(
-    "ready",
-    "1 when /readyz says 200: the database can be used, and so can the store or no other replica can use it, and the server does not stop.",
-    () => (seen.isReady ? 1 : 0),
-  );
-  metrics.addGauge("degraded", "1 when /readyz says 200 without the store, which no other replica can use either.", () =>
-    seen.isDegraded ? 1 : 0,
-  );
-  const perBackend = (holds: (state: string) => boolean) => () =>
-    Object.entries(seen.checks).map(([backend, state]) => ({ labels: { backend }, value: holds(state) ? 1 : 0 }));
-  metrics.addGauges(
-    "backend_up",
-    "1 when the database, or the store, can be used, full or not.",
-    perBackend((state) => state === "ok" || state === "STORAGE_FULL"),
-  );
-  metrics.addGauges(
-    "backend_full",
-    "1 when the database, or the store, has no room for what is pushed.",
-    perBackend((state) => state === "STORAGE_FULL"),
-  );
-
+  const { config, keyPair } = parts;
+  addProcessMetrics(metrics, parts);
   metrics.addGauge("http_connections", "Open connections.", parts.connections);
   metrics.addGauge(
     "http_connections_limit",
@@ -125,28 +89,9 @@ export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): v
   );
   addCount("blobs_damaged", "Blobs known to be missing or damaged; a push heals them.", () => parts.countDamagedBlobs(DAMAGE_BOUND));
 
-  if (database.connections !== undefined) {
-    const pool = (): ReturnType<NonNullable<Database["connections"]>> => database.connections!();
-    metrics.addGauges("database_connections", "Connections to PostgreSQL.", () => {
-      const { open, idle } = pool();
-      return [
-        { labels: { state: "used" }, value: open - idle },
-        { labels: { state: "idle" }, value: idle },
-      ];
-    });
-    metrics.addGauge("database_connections_limit", "Most connections (database.maxConnections).", () => config.database.maxConnections);
-    metrics.addGauge("database_connections_waiting", "Callers that wait for a connection.", () => pool().waiting);
-  }
   if (keyPair !== undefined) {
     metrics.addGauge("tls_certificate_expires_timestamp_seconds", "When the certificate in use ends, as Unix time.", () =>
       Math.floor(keyPair.expiresAt().getTime() / 1000),
-    );
-  }
-  if (tracing !== undefined) {
-    metrics.addCounters(
-      "tracing_spans_total",
-      "Spans to be sent (kept), that the collector took (sent), that it did not take (failed).",
-      () => Object.entries(tracing.counts()).map(([result, value]) => ({ labels: { result }, value })),
     );
   }
 }

@@ -2,8 +2,7 @@
 // Not here: what they are built of (compose.ts).
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { composeCollector, startRegistry } from "../compose.ts";
-import { withFoundation } from "../compose/foundation.ts";
+import { startRegistry, startWork } from "../compose.ts";
 import type { Config } from "../config.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import { VERSION } from "../platform/version.ts";
@@ -104,13 +103,10 @@ export async function work(config: Config): Promise<number | undefined> {
   }
   return withSurroundings(config, config.log, async (surroundings) => {
     const stopped = stopSignal();
-    await withFoundation(surroundings, async (foundation) => {
-      const collector = composeCollector(surroundings, foundation);
-      collector.start();
-      surroundings.logger.info("working");
-      await stopped;
-      await collector.stop();
-    });
+    const stop = await startWork(surroundings);
+    surroundings.logger.info("working");
+    await stopped;
+    await stop();
     return undefined;
   });
 }

@@ -1,0 +1,38 @@
+// The port for machinery inside the network, of every role that goes on working: metrics, whether the process lives, and whether it is ready.
+// Not here: the pages (http/health.ts), the server of clients (server.ts).
+import type { Config } from "../config.ts";
+import { createHealth, type Health } from "../http/health.ts";
+import { type MetricsServer, startMetricsServer } from "../http/metrics-server.ts";
+import { addProcessMetrics } from "../http/process-metrics.ts";
+import type { Logger } from "../platform/log.ts";
+import { VERSION } from "../platform/version.ts";
+import type { Foundation, Surroundings } from "./foundation.ts";
+
+/** Opens it. */
+export function openMetricsPort(
+  address: NonNullable<Config["metrics"]["listen"]>,
+  logger: Logger,
+  { openMetrics, live, ready }: Health,
+): Promise<MetricsServer> {
+  const pages = new Map([
+    ["/metrics", openMetrics],
+    ["/healthz", live],
+    ["/readyz", ready],
+  ]);
+  return startMetricsServer(address, pages, (error) => logger.error({ err: error }, "the metrics page failed"));
+}
+
+/** The same for a process that answers no clients, with the numbers that it has, where `metrics.listen` says so; gives how to end it. */
+export async function openWorkersMetrics(surroundings: Surroundings, foundation: Foundation): Promise<() => Promise<void>> {
+  const { config, logger, tracing } = surroundings;
+  const { database, store, metrics, clock } = foundation;
+  // Others need not know that it reaches the store: no client could be sent to it instead.
+  const health = createHealth({ database, store, sightings: undefined, clock, metrics, logger });
+  addProcessMetrics(metrics, { config, database, health, tracing, version: VERSION });
+  const { listen } = config.metrics;
+  const server = listen === undefined ? undefined : await openMetricsPort(listen, logger, health);
+  return async () => {
+    health.drain();
+    await server?.stop();
+  };
+}
