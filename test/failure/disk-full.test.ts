@@ -166,7 +166,7 @@ it("says why it does not start, or migrate, on a full disk, and does so once the
     disk.fill();
     const withoutRoom = await runRole(["serve"], { ...settings, "http.listen": "127.0.0.1:0", "auth.adminPassword": PASSWORD });
     assert.equal(withoutRoom.code, 1, withoutRoom.stderr);
-    assert.match(withoutRoom.stderr, /no space left|disk is full|storage is full/i);
+    assert.match(withoutRoom.stderr, /(?:no space left|disk is full|storage is full).*32\.0 MiB/i);
     assert.doesNotMatch(withoutRoom.stderr, /^\s+at /m);
     disk.free();
     let server = await startAudited({ settings });

@@ -3,7 +3,8 @@
 // S3 and back runs where forEachDatabase and forEachBlobStore have their servers. Not here: every case (features/backup, features/doctor).
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, before, it } from "node:test";
@@ -162,15 +163,15 @@ it("says what is wrong with the command, and looks at nothing", async () => {
     [64, ["doctor", "--deeper"], /deeper/],
     [2, ["backup", join(none, "to"), "--data", none], /There is no database/],
     [2, ["doctor", "--data", none], /There is no database/],
-    [2, ["doctor", "--data", none, "--rate", "fast"], /--rate/],
-    [2, ["restore", none, "--check"], /holds no complete backup/],
-    [2, ["restore", none, "--check", "--at", "yesterday"], /--at yesterday/],
-    [2, ["restore", none, "--check", "--at", "2026-01-01", "--snapshot", "x"], /either --snapshot or --at/],
+    [64, ["doctor", "--data", none, "--rate", "fast"], /--rate/],
+    [2, ["restore", none, "--check"], /There is no directory/],
+    [64, ["restore", none, "--check", "--at", "yesterday"], /--at yesterday/],
+    [64, ["restore", none, "--check", "--at", "2026-01-01", "--snapshot", "x"], /either --snapshot or --at/],
     [64, ["backup", "prune"], /needs a place/],
-    [2, ["backup", "prune", none], /say what is to stay/],
-    [2, ["backup", "prune", none, "--keep", "0"], /--keep is a number/],
-    [2, ["backup", "prune", none, "--keep", "1", "--yes"], /holds no complete backup/],
-    [2, ["backup", "s3://x", "--data", none], /not an address/],
+    [64, ["backup", "prune", none], /say what is to stay/],
+    [64, ["backup", "prune", none, "--keep", "0"], /--keep is a number/],
+    [2, ["backup", "prune", none, "--keep", "1", "--yes"], /There is no directory/],
+    [64, ["backup", "s3://x", "--data", none], /not an address/],
   ] as const) {
     assert.match((await expectCode(code, args)).stderr, words);
   }
@@ -248,3 +249,29 @@ it(
     }
   },
 );
+
+it("says that a place is not there, or is none, and makes nothing for it", async () => {
+  const data = join(folder.path, "nothing");
+  const none = join(folder.path, "no-such-place");
+  const file = join(folder.path, "plain-file");
+  const empty = join(folder.path, "empty-place");
+  await writeFile(file, "");
+  await mkdir(empty);
+  for (const [place, said] of [
+    [none, `There is no directory ${none}.\n`],
+    [join(file, "deeper"), `There is no directory ${join(file, "deeper")}.\n`],
+    [file, `${file} is a file, and no directory.\n`],
+    [empty, `${empty} holds no complete backup\n`],
+  ] as const)
+    for (const command of [
+      ["restore", place],
+      ["restore", place, "--check"],
+      ["backup", "prune", place, "--keep", "1", "--yes"],
+      ...(place === empty ? [] : [["backup", "list", place]]),
+    ])
+      assert.deepEqual(await expectCode(2, [...command, "--data", data]), { code: 2, stdout: "", stderr: said });
+  // One that was made for backups, and has none yet.
+  assert.equal((await expectCode(0, ["backup", "list", empty, "--data", data])).stdout, "");
+  assert.ok(!existsSync(data), "a data directory was made");
+  assert.ok(!existsSync(none), "the place was made");
+});

@@ -45,7 +45,7 @@ it("explains a serving registry's candidates, and one blob", async () => {
       ["--limit", "0"],
       ["--digest", "latest"],
     ])
-      await expectCode(2, ["gc", "--dry-run", "--data", data, ...wrong]);
+      await expectCode(64, ["gc", "--dry-run", "--data", data, ...wrong]);
     await expectStatus(await registry.send("GET", "/v2/library/app/manifests/v1"), 200);
   } finally {
     await registry.stop();

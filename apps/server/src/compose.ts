@@ -9,8 +9,9 @@ import { watchFirstPassword } from "./compose/first-password.ts";
 import { openFoundation, openParts, type Foundation, type Surroundings } from "./compose/foundation.ts";
 import { composeJobs } from "./compose/jobs.ts";
 import { openWorkersMetrics } from "./compose/metrics-port.ts";
+import { refuseFileAsStore } from "./compose/openers.ts";
 import { tryAddress } from "./compose/start-errors.ts";
-import { startServers } from "./compose/server.ts";
+import { openConfiguredKeyPair, startServers } from "./compose/server.ts";
 
 /** A registry that answers. */
 export interface RunningRegistry {
@@ -51,7 +52,12 @@ export interface StartOptions {
 /** Builds and starts the registry. What is opened is closed in the opposite order: by `stop`, or where a later part fails to start. */
 export function startRegistry(surroundings: Surroundings, options: StartOptions): Promise<RunningRegistry> {
   return openParts(surroundings, async (opened) => {
-    const { http, metrics } = surroundings.config;
+    const { config, logger } = surroundings;
+    const { http, metrics } = config;
+    // First what needs no database, so that what is mistyped there leaves no trace.
+    const keyPair = await openConfiguredKeyPair(config, logger);
+    opened.defer(() => keyPair?.close());
+    await refuseFileAsStore(config);
     await tryAddress("http.listen", http.listen);
     if (metrics.listen !== undefined) await tryAddress("metrics.listen", metrics.listen);
     const foundation = await openFoundation(surroundings);
@@ -65,14 +71,14 @@ export function startRegistry(surroundings: Surroundings, options: StartOptions)
       watchFirstPassword({
         database,
         passwords: access.passwords,
-        logger: surroundings.logger,
-        configured: surroundings.config.auth.adminPassword,
+        logger,
+        configured: config.auth.adminPassword,
         file: options.adminPasswordFile,
       }),
     );
-    const addressOf = createClientAddressReader(surroundings.config.http.trustedProxies);
+    const addressOf = createClientAddressReader(config.http.trustedProxies);
     const dataPlane = composeDataPlane(surroundings, foundation, access, content, addressOf);
-    const servers = await startServers(surroundings, foundation, { access, dataPlane, content, addressOf });
+    const servers = await startServers(surroundings, foundation, { access, dataPlane, content, addressOf, keyPair });
     opened.defer(() => servers.stop());
     if (options.jobs) jobs.start();
     return { port: servers.port, stop: () => opened.disposeAsync() };

@@ -4,6 +4,7 @@ import { RegistryError } from "@berth/oci/errors";
 import { describeProblems, describeSettings } from "./config-document.ts";
 import { loadConfig, takeConfigFlags, type FlagValue } from "./config-load.ts";
 import { EXIT_CONFIG, type Config } from "./config.ts";
+import { roomWanted } from "./platform/database/disk-reserve.ts";
 import { LATEST_MIGRATION } from "./platform/database/migrate.ts";
 import { EXIT_USAGE, StartupError, UsageError } from "./platform/startup-error.ts";
 import { VERSION } from "./platform/version.ts";
@@ -63,12 +64,12 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
     }
   } catch (error) {
     if (error instanceof StartupError || isStartProblem(error)) {
-      process.stderr.write(`${error.message}\n`);
+      process.stderr.write(`${error.message}${error instanceof StartupError ? "" : roomWanted(error)}\n`);
       return error instanceof UsageError ? EXIT_USAGE : 1;
     }
     // A full disk, a database or store out of reach: nothing that a stack would explain.
     if (error instanceof RegistryError) {
-      process.stderr.write(`${describeCauses(error)}\n`);
+      process.stderr.write(`${describeCauses(error)}${roomWanted(error)}\n`);
       return 1;
     }
     throw error;

@@ -2,12 +2,14 @@
 // it is opened: drivers cost memory and start-up time. Not here: what every role stands on (foundation.ts), what the parts do (platform/, content/).
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { createFilesystemStore } from "../content/blobs/filesystem.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import type { Database, Executor } from "../platform/database/database.ts";
+import { SQLITE_RESERVE_BYTES } from "../platform/database/disk-reserve.ts";
 import { readerOfPostgres, type DatabaseReader } from "../platform/database/database-reader.ts";
 import type { PostgresDatabase } from "../platform/database/postgres.ts";
 import { parsePostgresAddress } from "../platform/database/postgres-hosts.ts";
@@ -34,7 +36,7 @@ export async function openTracing(config: Config, logger: Logger): Promise<Traci
 /** Opens the database that the configuration names; migrates nothing. `onSync` hears of each wait for the embedded one's disk. */
 export async function openDatabase(config: Config, logger: Logger, onSync?: (isGood: boolean, seconds: number) => void): Promise<Database> {
   if (config.database.url === undefined) {
-    const { openSqlite, SQLITE_RESERVE_BYTES } = await import("../platform/database/sqlite.ts");
+    const { openSqlite } = await import("../platform/database/sqlite.ts");
     return openSqlite({
       path: sqlitePath(config),
       onBackgroundError: noteFailures(logger),
@@ -96,6 +98,18 @@ export function nameStore({ storage: { kind, filesystem, s3 } }: Config): string
   return `the store in the bucket ${s3.bucket}${s3.prefix === undefined ? "" : ` under ${s3.prefix}`} (storage.s3.bucket, storage.s3.prefix)`;
 }
 
+/** Errors: `StartupError` where the store's directory, or a part of its path, is a file: no wait and no mount makes that good. */
+export async function refuseFileAsStore({ storage: { kind, filesystem } }: Config): Promise<void> {
+  if (kind !== "filesystem") return;
+  try {
+    if ((await stat(filesystem.directory)).isDirectory()) return;
+  } catch (error) {
+    // What is missing is made, or missed later on.
+    if ((error as NodeJS.ErrnoException).code !== "ENOTDIR") return;
+  }
+  throw new StartupError(`storage.filesystem.directory: ${filesystem.directory} is a file or below one, and no directory for the store.`);
+}
+
 /**
  * Opens the store that the configuration names, without a look at it. `isNew`: whether the database knows no store yet, so that one may be
  * made; where it is not given, it may be.
@@ -104,7 +118,10 @@ export async function openStore(config: Config, isNew?: () => Promise<boolean>):
   // Names this process among all that ever write to the store.
   const processId = randomBytes(8).toString("hex");
   const { kind, filesystem, s3 } = config.storage;
-  if (kind === "filesystem") return createFilesystemStore({ root: filesystem.directory, processId, isNew });
+  if (kind === "filesystem") {
+    await refuseFileAsStore(config);
+    return createFilesystemStore({ root: filesystem.directory, processId, isNew });
+  }
   const { createS3Store } = await import("../content/blobs/s3.ts");
   return createS3Store({ ...s3, processId });
 }

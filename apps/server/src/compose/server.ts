@@ -32,6 +32,8 @@ export interface ServerParts {
   readonly dataPlane: DataPlane;
   readonly content: Content;
   readonly addressOf: (request: ProxiedRequest) => ClientAddress;
+  /** For TLS. */
+  readonly keyPair: ReloadingKeyPair | undefined;
 }
 
 /** Servers that listen. */
@@ -41,7 +43,7 @@ export interface RunningServers {
   stop(): Promise<void>;
 }
 
-/** Starts them. Errors: `StartupError` for a certificate that cannot be used; the system's own where an address cannot be listened on. */
+/** Starts them. Errors: the system's own where an address cannot be listened on. */
 export function startServers(surroundings: Surroundings, foundation: Foundation, parts: ServerParts): Promise<RunningServers> {
   return openParts(surroundings, (opened) => openServers(surroundings, foundation, parts, opened));
 }
@@ -54,12 +56,10 @@ async function openServers(
 ): Promise<RunningServers> {
   const { config, logger, tracing } = surroundings;
   const { database, store, metrics, clock } = foundation;
-  const { access, dataPlane, content, addressOf } = parts;
+  const { access, dataPlane, content, addressOf, keyPair } = parts;
   const refuseOtherSites = createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl });
   const { authenticator, authorizer, tokens } = access;
   const paceOf = createPaces(config);
-  const keyPair = await openConfiguredKeyPair(config, logger);
-  opened.defer(() => keyPair?.close());
   // One process has the embedded database.
   const sightings =
     database.dialect === "sqlite"
@@ -192,7 +192,8 @@ function onFirstUse<T>(make: () => Promise<T>): () => Promise<T> {
   };
 }
 
-async function openConfiguredKeyPair({ http: { tls } }: Config, logger: Logger): Promise<ReloadingKeyPair | undefined> {
+/** Loads the certificate and its key where there are any. Errors: `StartupError`. */
+export async function openConfiguredKeyPair({ http: { tls } }: Config, logger: Logger): Promise<ReloadingKeyPair | undefined> {
   const { certificateFile, keyFile } = tls;
   return certificateFile === undefined || keyFile === undefined ? undefined : openKeyPair({ certificateFile, keyFile, logger });
 }

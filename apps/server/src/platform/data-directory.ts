@@ -6,6 +6,7 @@ import { mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { roomWanted } from "./database/disk-reserve.ts";
 import { makePrivate, makePrivateFile } from "./private-files.ts";
 import { StartupError } from "./startup-error.ts";
 
@@ -29,7 +30,10 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
   try {
     await makeDirectories(path);
   } catch (error) {
-    throw new StartupError(`Cannot create the data directory ${path}: ${messageOf(error)}. Choose another with --data.`, { cause: error });
+    throw new StartupError(
+      `Cannot create the data directory ${path}: ${messageOf(error)}${roomWanted(error) || "."} Choose another with --data.`,
+      { cause: error },
+    );
   }
   const lock = lockDirectory(path);
   let madePrivate: readonly string[];
@@ -101,7 +105,7 @@ function lockDirectory(path: string): DatabaseSync {
     const isHeld = (error as { errcode?: number }).errcode === 5;
     const reason = isHeld
       ? `The data directory ${path} is in use by another running server${ownerOf(ownerFile)}. Stop that one, or choose another directory with --data.`
-      : `Cannot use the data directory ${path}: ${messageOf(error)}. It must be writable, on a file system that can lock files; or choose another with --data.`;
+      : `Cannot use the data directory ${path}: ${messageOf(error)}${roomWanted(error) || "."} It must be writable, on a file system that can lock files; or choose another with --data.`;
     throw new StartupError(reason, { cause: error });
   }
 }

@@ -110,12 +110,16 @@ describe("TLS", { skip: hasOpenssl ? false : "cannot run here: openssl is not in
     await makePair(join(directory, "b"), "b");
     const open = (certificateFile: string, keyFile: string) =>
       openKeyPair({ certificateFile: join(directory, certificateFile), keyFile: join(directory, keyFile), logger });
-    for (const [cert, key] of [
-      ["a/none", "a/tls.key"],
-      ["a/tls.crt", "b/tls.key"],
-      ["a/tls.key", "a/tls.key"],
+    for (const [cert, key, words] of [
+      ["a/none", "a/tls.key", "ENOENT"],
+      ["a/tls.crt", "a/none", "ENOENT"],
+      ["a/tls.crt", "b/tls.key", "is not that of the certificate"],
+      ["a/tls.key", "a/tls.key", "holds no certificate in PEM form"],
+      ["a/tls.crt", "a/tls.crt", "holds no private key in PEM form"],
     ] as const) {
-      await assert.rejects(open(cert, key), (error: unknown) => error instanceof StartupError && error.message.includes(cert));
+      await assert.rejects(open(cert, key), (error: unknown) => {
+        return error instanceof StartupError && [cert, key, words].every((each) => error.message.includes(each));
+      });
     }
   });
 });

@@ -1,5 +1,5 @@
 // The server's certificate and key: loaded at the start, and again when the files change. Not here: the server that uses them.
-import { X509Certificate } from "node:crypto";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { createSecureContext, type Server } from "node:tls";
 import type { Logger } from "./log.ts";
@@ -108,9 +108,22 @@ async function fingerprint({ certificateFile, keyFile }: KeyPairOptions): Promis
   return parts.join(" ");
 }
 
+/** What the library says is for those who know it. */
+function wordsFor<T>(words: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new Error(`${words} (${(error as Error).message})`, { cause: error });
+  }
+}
+
 /** Reads the pair and proves that the two belong together. */
 async function load({ certificateFile, keyFile }: KeyPairOptions): Promise<Loaded> {
   const [cert, key] = await Promise.all([readFile(certificateFile), readFile(keyFile)]);
+  const certificate = wordsFor(`${certificateFile} holds no certificate in PEM form`, () => new X509Certificate(cert));
+  const privateKey = wordsFor(`${keyFile} holds no private key in PEM form without a passphrase`, () => createPrivateKey(key));
+  if (!certificate.checkPrivateKey(privateKey))
+    throw new Error(`the key in ${keyFile} is not that of the certificate in ${certificateFile}`);
   createSecureContext({ cert, key });
-  return { cert, key, expiresAt: new Date(new X509Certificate(cert).validTo) };
+  return { cert, key, expiresAt: new Date(certificate.validTo) };
 }

@@ -18,7 +18,15 @@ import { takeBackup } from "./backup.ts";
 import { openPlace, parsePlace, type BackupPlace } from "./backup-place.ts";
 import { pruneBackups, type PruneProgress } from "./prune.ts";
 import { stateOfSignature, type SignatureState } from "./signature.ts";
-import { checkBackup, listSnapshots, readSnapshot, restoreBackup, type RestoreProgress, type RestoreResult } from "./restore.ts";
+import {
+  checkBackup,
+  listSnapshots,
+  openSnapshot,
+  readSnapshot,
+  restoreBackup,
+  type RestoreProgress,
+  type RestoreResult,
+} from "./restore.ts";
 
 /** What every command of a place is given. */
 export interface PlaceParts {
@@ -107,6 +115,7 @@ export async function runBackupList(parts: PlaceParts, placeText: string): Promi
   const { config, report } = parts;
   const masterKey = await findKey(parts);
   await using place = disposable(await openPlaceOf(config, placeText));
+  await place.it.requireThere();
   for (const name of await listSnapshots(place.it)) {
     const opened = await readSnapshot(place.it, name);
     const { manifest } = opened;
@@ -148,6 +157,7 @@ export async function runBackupPrune({ config, report }: PlaceParts, placeText: 
   if (newest === undefined && days === undefined) throw new UsageError("say what is to stay: --keep N, --keep-days N, or both");
   const keep = { newest, since: days === undefined ? undefined : new Date(systemClock.now() - days * DAY_MS) };
   await using place = disposable(await openPlaceOf(config, placeText));
+  await place.it.requireThere();
   await refuseStoreAsPlace(place.it);
   async function prune(isDryRun: boolean): Promise<void> {
     const onProgress = (state: PruneProgress): void => report.progress("progress", state, () => `${state.phase}: ${state.done}`);
@@ -206,6 +216,7 @@ export async function runRestore(
   if (options.isSigned && options.isUnsigned) throw new UsageError("say either --signed or --unsigned");
   const at = options.at === undefined ? undefined : momentOf(options.at);
   await using place = disposable(await openPlaceOf(config, placeText));
+  await place.it.requireThere();
   const common = {
     place: place.it,
     snapshot: options.snapshot,
@@ -227,6 +238,8 @@ export async function runRestore(
     return result.damagedCount === 0;
   };
   if (options.isCheck) return tell(await checkBackup({ ...common, masterKey: await findKey(parts) }), "verified");
+  // Before anything is made for it.
+  await openSnapshot(place.it, options.snapshot, at);
   const directory = await openDataDirectory(config.data);
   try {
     const { secretKey } = config.auth;

@@ -7,6 +7,8 @@ import { UsageError } from "../../platform/startup-error.ts";
 export interface BackupPlace {
   /** For people. */
   readonly shown: string;
+  /** Returns where it can hold backups already. Errors: `StartupError` where it cannot, since nothing is there or something else is. */
+  requireThere(): Promise<void>;
   /** Size of a file, or undefined where there is none. */
   sizeOf(name: string): Promise<number | undefined>;
   /** Writes a file, replacing one of that name; gives its size. When the body fails, nothing is changed and nothing stays. */

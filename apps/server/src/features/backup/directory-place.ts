@@ -4,6 +4,7 @@ import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { RegistryError } from "@berth/oci/errors";
+import { StartupError } from "../../platform/startup-error.ts";
 import type { BackupPlace } from "./backup-place.ts";
 
 const FILE_MODE = 0o600;
@@ -108,6 +109,13 @@ export function openDirectoryPlace(path: string): BackupPlace {
 
   return {
     shown: root,
+    async requireThere() {
+      const found = await stat(root).catch((error: unknown) => {
+        if (["ENOENT", "ENOTDIR"].includes(codeOf(error) ?? "")) throw new StartupError(`There is no directory ${root}.`);
+        throw translate(error);
+      });
+      if (!found.isDirectory()) throw new StartupError(`${root} is a file, and no directory.`);
+    },
     sizeOf,
     write: (name, body) => write(name, body).catch((error: unknown) => Promise.reject(translate(error) as Error)),
     async *read(name, sizeBytes) {

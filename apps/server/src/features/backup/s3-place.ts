@@ -23,6 +23,10 @@ export async function openS3Place({ bucket: name, prefix, access }: Extract<Plac
   const objectOf = (file: string): string => `${prefix}${file}`;
   return {
     shown: `s3://${name}/${prefix}`,
+    async requireThere() {
+      // A prefix is there as soon as something is below it: only the bucket can be missing, which whoever lists it is told.
+      for await (const _ of bucket.list(prefix)) return;
+    },
     sizeOf: (file) => bucket.sizeOf(objectOf(file)),
     async write(file, body) {
       const sizeBytes = await writeObject(bucket, objectOf(file), body, rules, () => undefined);

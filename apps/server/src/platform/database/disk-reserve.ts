@@ -4,6 +4,10 @@ import { randomFillSync } from "node:crypto";
 import { open, rm, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { RegistryError } from "@berth/oci/errors";
+import { shownBytes } from "../report.ts";
+
+// Source: https://www.sqlite.org/rescode.html
+const SQLITE_FULL = 13;
 
 /** Holds room, or has given it up. */
 export interface DiskReserve {
@@ -25,6 +29,27 @@ export interface DiskReserveOptions {
   /** Called when room was given up, and when it is there again. */
   readonly onFull: (error: unknown) => void;
   readonly onRoom: () => void;
+}
+
+/** The room to hold: a whole usual log can be copied into the database file with it, and deletions cost some 50 KiB each. */
+export const SQLITE_RESERVE_BYTES = 16 * 1024 * 1024;
+
+/** How much has to be free before so much is held: twice, so that the room is not gone with the next write, and trying takes no deletion's last bytes. */
+export function roomWantedFor(reserveBytes: number): number {
+  return 2 * reserveBytes;
+}
+
+/**
+ * What follows the words of an error where a disk of this machine has no room: how much is wanted, at least. Empty for other errors.
+ */
+export function roomWanted(error: unknown): string {
+  for (let each = error; each instanceof Error; each = each.cause) {
+    const { code, errcode } = each as NodeJS.ErrnoException & { errcode?: number };
+    // Of the system, and of the embedded database.
+    if (code === "ENOSPC" || code === "EDQUOT" || (errcode !== undefined && (errcode & 0xff) === SQLITE_FULL))
+      return `. At least ${shownBytes(roomWantedFor(SQLITE_RESERVE_BYTES))} of room are wanted.`;
+  }
+  return "";
 }
 
 /** How often a full disk is looked at again: a question to the kernel, and nobody wants to wait long after making room. */
@@ -58,8 +83,7 @@ export function createDiskReserve({ path, sizeBytes, onFull, onRoom }: DiskReser
     // Blocks, not only length: a power cut may have left a file of holes.
     if (found?.size === sizeBytes && found.blocks * 512 >= sizeBytes) return;
     const { bavail, bsize } = await statfs(dirname(path));
-    // Twice, so that the room is not gone with the next write; and so that trying never takes the last bytes from a deletion.
-    if (bavail * bsize < 2 * sizeBytes) throw Object.assign(new Error(`${bavail * bsize} bytes are left`), { code: "ENOSPC" });
+    if (bavail * bsize < roomWantedFor(sizeBytes)) throw Object.assign(new Error(`${bavail * bsize} bytes are left`), { code: "ENOSPC" });
     const piece = randomFillSync(Buffer.allocUnsafeSlow(PIECE_BYTES));
     const file = await open(path, "w", 0o600);
     try {

@@ -1,6 +1,8 @@
 // What SQLite's failures mean to the registry. Not here: what is done about them (sqlite.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { StartupError } from "../startup-error.ts";
+import { shownBytes } from "../report.ts";
+import { roomWantedFor, SQLITE_RESERVE_BYTES } from "./disk-reserve.ts";
 import { databaseVersionError } from "./database.ts";
 
 // Result codes: https://www.sqlite.org/rescode.html
@@ -44,7 +46,7 @@ export function sqliteOpenError(path: string, error: unknown): unknown {
     translated.code === "DATABASE_DAMAGED"
       ? "It is damaged: put the data directory aside and restore a backup (docs/guide/backup.md, A damaged database)."
       : translated.code === "STORAGE_FULL"
-        ? "The disk is full: make room and start again."
+        ? `The disk is full: make ${shownBytes(roomWantedFor(SQLITE_RESERVE_BYTES))} of room and start again.`
         : "The file and its directory must be there and writable.";
   return new StartupError(`Cannot open the database ${path}: ${reason}. ${advice}`, { cause: error });
 }

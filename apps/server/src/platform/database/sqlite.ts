@@ -10,12 +10,13 @@ import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
 import { RegistryError } from "@berth/oci/errors";
 import { makePrivateFile } from "../private-files.ts";
+import { shownBytes } from "../report.ts";
 import { createCheckpoints, type Checkpoints } from "./checkpoints.ts";
 import type { Database, Executor, WriteOptions } from "./database.ts";
 import type { DatabaseReader } from "./database-reader.ts";
 import { createGathering } from "./gathered-transactions.ts";
 import { createGroupSync } from "./group-sync.ts";
-import { createDiskReserve, giveUpReserve, NO_RESERVE } from "./disk-reserve.ts";
+import { createDiskReserve, giveUpReserve, NO_RESERVE, roomWantedFor } from "./disk-reserve.ts";
 import { sqliteOpenError, translateSqliteError } from "./sqlite-errors.ts";
 import { executorOf } from "./sqlite-executor.ts";
 
@@ -32,11 +33,6 @@ export interface SqliteOptions {
   /** Called when there is room again. */
   readonly onRoom?: () => void;
 }
-
-/**
- * The room to hold: a whole usual log can be copied into the database file with it, and deletions cost some 50 KiB each.
- */
-export const SQLITE_RESERVE_BYTES = 16 * 1024 * 1024;
 
 /**
  * Log bytes after which a checkpoint is worth its work: 16 MiB keeps recovery under a second and the -wal file small. Estimated from what is
@@ -136,7 +132,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
           path: reservePath,
           sizeBytes: reserveBytes,
           onFull: (cause) => {
-            const what = "the database's disk is full: until there is room, only deletions, collection and sign-in are written";
+            const wanted = shownBytes(roomWantedFor(reserveBytes));
+            const what = `the database's disk is full: until ${wanted} of it are free, only deletions, collection and sign-in are written`;
             options.onBackgroundError(new Error(what, { cause }));
           },
           onRoom: () => options.onRoom?.(),
