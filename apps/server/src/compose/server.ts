@@ -154,7 +154,7 @@ function composeControlPlane(
     addressOf,
     refuseOtherSites,
     paceOf,
-  }: Omit<ServerParts, "dataPlane"> & {
+  }: Omit<ServerParts, "dataPlane" | "keyPair"> & {
     readonly refuseOtherSites: RefuseOtherSites;
     readonly paceOf: Entrance["paceOf"];
   },
