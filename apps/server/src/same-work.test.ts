@@ -3,6 +3,11 @@
 // what that left. Not here: the texts (test/flows/access-matrix.test.ts), what is known to differ (docs/decisions/0041-same-work.md).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
+import type { Operation } from "@berth/api/operation";
+import * as projects from "@berth/api/projects";
+import * as repositories from "@berth/api/repositories";
+import { projectRobots } from "@berth/api/robots";
+import * as users from "@berth/api/users";
 import { parseDigest, type Digest } from "@berth/oci/digest";
 import { parseRepositoryName, type Reference, type Tag } from "@berth/oci/reference";
 import {
@@ -31,6 +36,7 @@ import { createLists, type Lists } from "./distribution/lists.ts";
 import { createMount, type Mount } from "./distribution/mount.ts";
 import { createPull, type Pull } from "./distribution/pull.ts";
 import { createPush, type Push } from "./distribution/push.ts";
+import { type ApiContext, createProve, type Prove } from "./features/api-context.ts";
 import { createUsers, type Users } from "./features/accounts/accounts.ts";
 import { createProjects, type Projects } from "./features/projects/projects.ts";
 import { createProjectRepositories, type ProjectRepositories } from "./features/repositories/repositories.ts";
@@ -60,6 +66,7 @@ interface Process extends TestAccess {
   readonly repositories: ProjectRepositories;
   readonly robots: Robots;
   readonly users: Users;
+  readonly prove: Prove;
   /** The statements so far. */
   readonly steps: string[];
 }
@@ -89,10 +96,11 @@ forEachDatabase("work", (create) => {
       push: createPush({ ...parts, ports: {}, acceptSparseImages: false }),
       mount: createMount(parts),
       lists: createLists(parts),
-      projects: createProjects({ ...parts, projectCreation: "administrators" }),
+      projects: createProjects(parts),
       repositories: createProjectRepositories(parts),
       robots: createRobots(parts),
       users: createUsers(parts),
+      prove: createProve(access.authorizer, "administrators"),
       steps,
     };
   }
@@ -255,22 +263,34 @@ forEachDatabase("work", (create) => {
 
   it("of every request of the control plane is the same whether a private project is there or not", async () => {
     const process = start();
+    // As the server does it: what the operation demands is proven, and the rule gets the proof.
+    function ask<O extends Operation>(
+      { permission }: O,
+      run: (on: Process, context: Pick<ApiContext<O["permission"]>, "grant" | "caller">) => Promise<unknown>,
+      params: object = {},
+    ): (caller: Caller, project: string) => Request {
+      return (caller, project) => async (on) => {
+        const grant = (await on.prove(permission, caller, { project, ...params })) as ApiContext<O["permission"]>["grant"];
+        return run(on, { grant, caller });
+      };
+    }
+    const ofApp = { repository: "app" };
     const requests: Record<string, (caller: Caller, project: string) => Request> = {
-      get: (caller, project) => async (on) => on.projects.get(caller, project),
-      update: (caller, project) => async (on) => on.projects.update(caller, project, { visibility: "public" }),
-      delete: (caller, project) => async (on) => on.projects.delete(caller, project),
-      members: (caller, project) => async (on) => on.projects.listMembers(caller, project, {}),
-      "member put": (caller, project) => async (on) => on.projects.putMember(caller, project, "stranger", "guest"),
-      "member deleted": (caller, project) => async (on) => on.projects.deleteMember(caller, project, "stranger"),
-      repositories: (caller, project) => async (on) => on.repositories.list(caller, project, {}),
-      repository: (caller, project) => async (on) => on.repositories.get(caller, project, "app"),
-      "repository deleted": (caller, project) => async (on) => on.repositories.delete(caller, project, "app"),
-      robots: (caller, project) => async (on) => on.robots.list(caller, project, {}),
-      robot: (caller, project) => async (on) => on.robots.get(caller, project, "whole"),
-      "robot created": (caller, project) => async (on) => on.robots.create(caller, project, { name: "new", scopes: [] }),
-      "robot updated": (caller, project) => async (on) => on.robots.update(caller, project, "whole", { isDisabled: true }),
-      "robot's secret": (caller, project) => async (on) => on.robots.rotateSecret(caller, project, "whole"),
-      "robot deleted": (caller, project) => async (on) => on.robots.delete(caller, project, "whole"),
+      get: ask(projects.getProject, (on, { grant }) => on.projects.get(grant)),
+      update: ask(projects.updateProject, (on, { grant }) => on.projects.update(grant, { visibility: "public" })),
+      delete: ask(projects.deleteProject, (on, { grant }) => on.projects.delete(grant)),
+      members: ask(projects.listMembers, (on, { grant }) => on.projects.listMembers(grant, {})),
+      "member put": ask(projects.putMember, (on, { grant }) => on.projects.putMember(grant, "stranger", "guest")),
+      "member deleted": ask(projects.deleteMember, (on, { grant }) => on.projects.deleteMember(grant, "stranger")),
+      repositories: ask(repositories.listRepositories, (on, { grant, caller }) => on.repositories.list(caller, grant, {})),
+      repository: ask(repositories.getRepository, (on, { grant }) => on.repositories.get(grant), ofApp),
+      "repository deleted": ask(repositories.deleteRepository, (on, { grant }) => on.repositories.delete(grant), ofApp),
+      robots: ask(projectRobots.list, (on, { grant }) => on.robots.list(grant, {})),
+      robot: ask(projectRobots.get, (on, { grant }) => on.robots.get(grant, "whole")),
+      "robot created": ask(projectRobots.create, (on, { grant }) => on.robots.create(grant, { name: "new", scopes: [] })),
+      "robot updated": ask(projectRobots.update, (on, { grant }) => on.robots.update(grant, "whole", { isDisabled: true })),
+      "robot's secret": ask(projectRobots.rotateSecret, (on, { grant }) => on.robots.rotateSecret(grant, "whole")),
+      "robot deleted": ask(projectRobots.delete, (on, { grant }) => on.robots.delete(grant, "whole")),
     };
     for (const [who, caller] of [["anonymous", { kind: "anonymous", access: undefined }] as [string, Caller], ...forms(everybody())]) {
       for (const [what, request] of Object.entries(requests))
@@ -301,24 +321,26 @@ forEachDatabase("work", (create) => {
   it("of requests about accounts is the same whether there is one of the name", async () => {
     const process = start();
     for (const [who, caller] of forms(everybody())) {
+      const administratorOn = (on: Process) => on.prove(users.getUser.permission, caller, {});
       const requests: Record<string, (name: string) => Request> = {
-        user: (name) => async (on) => on.users.get(caller, name),
-        "user created": (name) => async (on) => on.users.create(caller, { name, password: "a long new password" }),
-        "user updated": (name) => async (on) => on.users.update(caller, name, { isDisabled: true }),
-        "user deleted": (name) => async (on) => on.users.delete(caller, name),
+        user: (name) => async (on) => on.users.get(await administratorOn(on), name),
+        "user created": (name) => async (on) => on.users.create(await administratorOn(on), { name, password: "a long new password" }),
+        "user updated": (name) => async (on) => on.users.update(await administratorOn(on), name, { isDisabled: true }),
+        "user deleted": (name) => async (on) => on.users.delete(await administratorOn(on), name),
       };
       for (const [what, request] of Object.entries(requests))
         await assertAlike(`${what}, ${who}`, [request("stranger"), request("nobody-is-called-so")], process);
       await assertAlike(`project created, ${who}`, [
-        async (on) => on.projects.create(caller, { name: "oth" }),
-        async (on) => on.projects.create(caller, { name: "non" }),
+        async (on) => on.projects.create(await on.prove(projects.createProject.permission, caller, {}), { name: "oth" }),
+        async (on) => on.projects.create(await on.prove(projects.createProject.permission, caller, {}), { name: "non" }),
       ]);
     }
     const owner = callers.get("owner")!;
     await assertAlike("who is no member", [
-      async (on) => on.projects.deleteMember(owner, "own", "stranger"),
-      async (on) => on.projects.deleteMember(owner, "own", "nobody-is-called-so"),
-      async (on) => on.projects.deleteMember(owner, "own", "disabled"),
+      async (on) => on.projects.deleteMember(await on.prove(projects.deleteMember.permission, owner, { project: "own" }), "stranger"),
+      async (on) =>
+        on.projects.deleteMember(await on.prove(projects.deleteMember.permission, owner, { project: "own" }), "nobody-is-called-so"),
+      async (on) => on.projects.deleteMember(await on.prove(projects.deleteMember.permission, owner, { project: "own" }), "disabled"),
     ]);
   });
 

@@ -2,6 +2,7 @@
 import { ERROR_ROWS, type ErrorCode } from "@berth/oci/errors";
 import { API_ERROR_ROWS, type ApiErrorCode } from "./errors.ts";
 import { BODY_ERRORS, COMMON_ERRORS, type Operation } from "./operation.ts";
+import { whoMay } from "./permissions.ts";
 import { Member, Project } from "./projects.ts";
 import { Robot, RobotScope, RobotWithSecret } from "./robots.ts";
 import { Me, User } from "./users.ts";
@@ -70,7 +71,7 @@ function describe(operation: Operation): Json {
     operationId: operation.id,
     tags: [operation.tag],
     summary: operation.summary,
-    description: `For ${operation.permission}.`,
+    description: `For ${whoMay(operation.permission)}.`,
     parameters: [...parameters(operation.params, "path"), ...parameters(operation.query, "query")],
     ...(operation.body === undefined
       ? {}

@@ -3,6 +3,7 @@
 import type { ErrorCode } from "@berth/oci/errors";
 import type { Static, TObject, TSchema } from "typebox";
 import type { ApiErrorCode } from "./errors.ts";
+import type { Permission } from "./permissions.ts";
 
 /** One operation. Paths are below `/api/v1`, with `{name}` for each field of `params`. */
 export interface Operation<
@@ -10,6 +11,7 @@ export interface Operation<
   Q extends TObject = TObject,
   B extends TSchema | undefined = TSchema | undefined,
   A extends TSchema | undefined = TSchema | undefined,
+  M extends Permission = Permission,
 > {
   /** Unique; the client's method. */
   readonly id: string;
@@ -17,8 +19,8 @@ export interface Operation<
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly summary: string;
-  /** Who may, in words. */
-  readonly permission: string;
+  /** Demanded before the handler runs. */
+  readonly permission: M;
   readonly params: P;
   readonly query: Q;
   /** Undefined: no body. */
@@ -39,9 +41,13 @@ export const COMMON_ERRORS = ["FIELD_INVALID", "UNAUTHORIZED", "TOOMANYREQUESTS"
 export const BODY_ERRORS = ["BODY_INVALID", "BODY_TOO_LARGE", "MEDIA_TYPE_UNSUPPORTED"] as const satisfies readonly ApiErrorCode[];
 
 /** Defines an operation; for its types only. */
-export function operation<P extends TObject, Q extends TObject, B extends TSchema | undefined, A extends TSchema | undefined>(
-  definition: Operation<P, Q, B, A>,
-): Operation<P, Q, B, A> {
+export function operation<
+  P extends TObject,
+  Q extends TObject,
+  B extends TSchema | undefined,
+  A extends TSchema | undefined,
+  const M extends Permission,
+>(definition: Operation<P, Q, B, A, M>): Operation<P, Q, B, A, M> {
   return definition;
 }
 
@@ -56,14 +62,3 @@ export interface Input<O extends Operation> {
 
 /** What a handler of an operation gives. */
 export type Answer<O extends Operation> = StaticOf<O["answer"]>;
-
-/** An operation with its handler. `C` is what the server knows of a request besides its input. */
-export interface Route<C> {
-  readonly operation: Operation;
-  handle(input: { params: unknown; query: unknown; body: unknown }, context: C): Promise<unknown>;
-}
-
-/** Joins an operation and its handler. The server validates the input before it calls. */
-export function route<O extends Operation, C>(definition: O, handle: (input: Input<O>, context: C) => Promise<Answer<O>>): Route<C> {
-  return { operation: definition, handle: (input, context) => handle(input as Input<O>, context) };
-}

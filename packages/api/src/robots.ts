@@ -2,6 +2,7 @@
 import Type, { type Static, type TObject } from "typebox";
 import { ActionField, closed, Nothing, page, PageQuery, ProjectNameField, RobotNameField, TimeField } from "./fields.ts";
 import { operation } from "./operation.ts";
+import type { Permission } from "./permissions.ts";
 
 export const RobotScope = closed({
   repositories: Type.String({
@@ -46,17 +47,18 @@ export type CreateRobotBody = Static<typeof CreateBody>;
 export type UpdateRobotBody = Static<typeof UpdateBody>;
 
 // The same six operations twice: below a project, and for the registry.
-function define<L extends TObject, I extends TObject>(
-  kind: { suffix: "ProjectRobot" | "RegistryRobot"; path: string; of: string; permission: string; missing: readonly "PROJECT_UNKNOWN"[] },
+function define<L extends TObject, I extends TObject, const R extends Permission, const W extends Permission>(
+  kind: { suffix: "ProjectRobot" | "RegistryRobot"; path: string; of: string; read: R; write: W; missing: readonly "PROJECT_UNKNOWN"[] },
   ofList: L,
   ofItem: I,
 ) {
-  const { suffix, path, of, permission, missing } = kind;
-  const common = { tag: "robots", permission, query: Nothing } as const;
+  const { suffix, path, of, read, write, missing } = kind;
+  const common = { tag: "robots", query: Nothing } as const;
   const itemErrors = ["DENIED", ...missing, "ROBOT_UNKNOWN"] as const;
   return {
     list: operation({
       ...common,
+      permission: read,
       id: `list${suffix}s`,
       method: "GET",
       path,
@@ -70,6 +72,7 @@ function define<L extends TObject, I extends TObject>(
     }),
     create: operation({
       ...common,
+      permission: write,
       id: `create${suffix}`,
       method: "POST",
       path,
@@ -82,6 +85,7 @@ function define<L extends TObject, I extends TObject>(
     }),
     get: operation({
       ...common,
+      permission: read,
       id: `get${suffix}`,
       method: "GET",
       path: `${path}/{robot}`,
@@ -94,6 +98,7 @@ function define<L extends TObject, I extends TObject>(
     }),
     update: operation({
       ...common,
+      permission: write,
       id: `update${suffix}`,
       method: "PATCH",
       path: `${path}/{robot}`,
@@ -106,6 +111,7 @@ function define<L extends TObject, I extends TObject>(
     }),
     rotateSecret: operation({
       ...common,
+      permission: write,
       id: `rotate${suffix}Secret`,
       method: "POST",
       path: `${path}/{robot}/secret`,
@@ -118,6 +124,7 @@ function define<L extends TObject, I extends TObject>(
     }),
     delete: operation({
       ...common,
+      permission: write,
       id: `delete${suffix}`,
       method: "DELETE",
       path: `${path}/{robot}`,
@@ -137,7 +144,8 @@ export const projectRobots = define(
     suffix: "ProjectRobot",
     path: "/projects/{project}/robots",
     of: "a project",
-    permission: "owners; maintainers may read",
+    read: { kind: "project", may: "robots.read" },
+    write: { kind: "project", may: "robots.write" },
     missing: ["PROJECT_UNKNOWN"],
   },
   closed({ project: ProjectNameField }),
@@ -146,7 +154,14 @@ export const projectRobots = define(
 
 /** Operations on the robots of the registry. */
 export const registryRobots = define(
-  { suffix: "RegistryRobot", path: "/robots", of: "the registry", permission: "administrators", missing: [] },
+  {
+    suffix: "RegistryRobot",
+    path: "/robots",
+    of: "the registry",
+    read: { kind: "administrator" },
+    write: { kind: "administrator" },
+    missing: [],
+  },
   Nothing,
   closed({ robot: RobotNameField }),
 );

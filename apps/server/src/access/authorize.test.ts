@@ -1,13 +1,14 @@
 // The table of rules: who may do what in whose project, by Basic and by token, and what is answered otherwise.
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
+import type { ProjectPermission } from "@berth/api/permissions";
 import { RegistryError } from "@berth/oci/errors";
 import { parseRepositoryName, type RepositoryName } from "@berth/oci/reference";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { addProject, addRobot, addUser, callerOf, createTestAccess, createTestClock, type TestAccess } from "./access.testing.ts";
 import type { Action, Caller } from "./caller.ts";
 import { challenge, UnauthorizedError } from "./challenge.ts";
-import { ROLES, type ProjectPermission } from "./roles.ts";
+import { ROLES } from "./roles.ts";
 
 const ACTIONS: readonly Action[] = ["pull", "push", "delete"];
 const NAMES = { own: "own/app", open: "open/app", other: "other/app", unknown: "unknown/app" };

@@ -2,6 +2,7 @@
 // writes has it renewed (granted-transaction.ts).
 // Not here: who the caller is (authenticate.ts), the tables of rights (roles.ts, robot-scopes.ts).
 import { ApiError } from "@berth/api/errors";
+import type { ProjectPermission } from "@berth/api/permissions";
 import { RegistryError } from "@berth/oci/errors";
 import { projectOf, type RepositoryName } from "@berth/oci/reference";
 import type { Database, Executor } from "../platform/database/database.ts";
@@ -14,7 +15,7 @@ import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scopes.ts";
 import { INVALID_TOKEN, notLoggedIn, projectMissing, rightMissing } from "./refusals.ts";
-import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, permissionsOfRole, PULL_ONLY, type ProjectPermission } from "./roles.ts";
+import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, permissionsOfRole, PULL_ONLY } from "./roles.ts";
 
 /** A decision of the control plane about a project. */
 export interface ProjectGrant extends Renewable<ProjectGrant> {

@@ -1,4 +1,5 @@
 // What roles allow, and the names that accounts may have: pure tables. Not here: who holds a role (member-store.ts), decisions (authorize.ts).
+import type { ProjectPermission } from "@berth/api/permissions";
 import type { Action } from "./caller.ts";
 
 /** A member's role in a project, weakest first. */
@@ -10,18 +11,6 @@ export type Role = (typeof ROLES)[number];
 export function parseRole(stored: string | null): Role | undefined {
   return ROLES.find((role) => role === stored);
 }
-
-/** What the control plane asks for in a project. */
-export type ProjectPermission =
-  | "project.read"
-  | "project.update"
-  | "project.delete"
-  | "members.read"
-  | "members.write"
-  | "robots.read"
-  | "robots.write"
-  | "policies.read"
-  | "policies.write";
 
 /** All actions. */
 export const ALL_ACTIONS: ReadonlySet<Action> = new Set<Action>(["pull", "push", "delete"]);

@@ -1,8 +1,100 @@
-// What a route of the control plane knows of its request besides the validated input. Not here: how it is found (http/api).
-import type { Caller } from "../access/caller.ts";
+// A route of the control plane: an operation, and the handler that gets the proof that its caller may. The proof is made here, from what the operation
+// says that it demands, so that no route can forget to ask. Not here: how the caller is found, and the input checked (http/api).
+import { ApiError } from "@berth/api/errors";
+import type { Answer, Input, Operation } from "@berth/api/operation";
+import type { Permission } from "@berth/api/permissions";
+import { RegistryError } from "@berth/oci/errors";
+import { MAX_REPOSITORY_NAME_LENGTH, parseRepositoryName } from "@berth/oci/reference";
+import type { AccountGrant, Authorizer, ProjectGrant } from "../access/authorize.ts";
+import type { Caller, Grant } from "../access/caller.ts";
+import { UnauthorizedError } from "../access/challenge.ts";
 
-/** Who asks, and from where. */
-export interface ApiContext {
+/** Who may create projects: names are given to who comes first, so that it is the administrators' by default. */
+export type ProjectCreation = "administrators" | "everyone";
+
+/** What a handler gets for what its operation demands. */
+interface ProofOf {
+  /** Whoever it is: the handler gives what this one may see. */
+  readonly anyone: Caller;
+  readonly account: AccountGrant;
+  readonly user: AccountGrant;
+  readonly administrator: AccountGrant;
+  readonly "project-creation": AccountGrant;
+  readonly project: ProjectGrant;
+  readonly repository: Grant;
+}
+type Proof<M extends Permission> = M extends { kind: "repository"; may: infer A extends "pull" | "delete" } ? Grant<A> : ProofOf[M["kind"]];
+
+/** What a handler knows besides its input. */
+export interface ApiContext<M extends Permission = Permission> {
+  /** That the caller may do what the operation demands. */
+  readonly grant: Proof<M>;
   readonly caller: Caller;
   readonly remoteAddress: string;
+}
+
+/** An operation with its handler. */
+export interface ApiRoute {
+  readonly operation: Operation;
+  handle(input: { params: unknown; query: unknown; body: unknown }, context: ApiContext): Promise<unknown>;
+}
+
+/** Joins an operation and its handler. The server checks the input and the permission before it calls. */
+export function route<O extends Operation>(
+  operation: O,
+  handle: (input: Input<O>, context: ApiContext<O["permission"]>) => Promise<Answer<O>>,
+): ApiRoute {
+  return { operation, handle: (input, context) => handle(input as Input<O>, context as ApiContext<O["permission"]>) };
+}
+
+/** Turns what operations demand into proof. */
+export type Prove = <M extends Permission>(permission: M, caller: Caller, params: unknown) => Promise<Proof<M>>;
+
+/** Makes it. Errors: UNAUTHORIZED, DENIED; PROJECT_UNKNOWN, REPOSITORY_UNKNOWN for what the caller may not see. */
+export function createProve(authorizer: Authorizer, projectCreation: ProjectCreation): Prove {
+  async function proveCreation(caller: Caller): Promise<AccountGrant> {
+    if (projectCreation === "administrators") return authorizer.authorizeAdministrator(caller);
+    const grant = await authorizer.authorizeAccount(caller);
+    // Robots would own what nobody answers for.
+    return grant.account.kind === "user" ? grant : authorizer.authorizeAdministrator(caller);
+  }
+
+  async function proveUser(caller: Caller): Promise<AccountGrant> {
+    const grant = await authorizer.authorizeAccount(caller);
+    if (grant.account.kind !== "user") throw new RegistryError("DENIED");
+    return grant;
+  }
+
+  /** What somebody may not pull from looks like what is not there. */
+  async function proveRepository(caller: Caller, action: "pull" | "delete", project: string, path: string): Promise<Grant> {
+    await authorizer.authorizeProject(caller, "project.read", project);
+    const text = `${project}/${path}`;
+    if (text.length > MAX_REPOSITORY_NAME_LENGTH) throw new ApiError("REPOSITORY_UNKNOWN");
+    const name = parseRepositoryName(text);
+    const rights = await authorizer.allowed(caller, name);
+    if (rights.size === 0 || (action === "pull" && !rights.has("pull"))) throw new ApiError("REPOSITORY_UNKNOWN");
+    if (!rights.has(action)) throw caller.kind === "anonymous" ? new UnauthorizedError() : new RegistryError("DENIED");
+    return authorizer.authorize(caller, action, name);
+  }
+
+  function prove(permission: Permission, caller: Caller, params: unknown): Promise<ProofOf[keyof ProofOf]> {
+    const { project = "", repository = "" } = params as { readonly project?: string; readonly repository?: string };
+    switch (permission.kind) {
+      case "anyone":
+        return Promise.resolve(caller);
+      case "account":
+        return authorizer.authorizeAccount(caller);
+      case "user":
+        return proveUser(caller);
+      case "administrator":
+        return authorizer.authorizeAdministrator(caller);
+      case "project-creation":
+        return proveCreation(caller);
+      case "project":
+        return authorizer.authorizeProject(caller, permission.may, project);
+      case "repository":
+        return proveRepository(caller, permission.may, project, repository);
+    }
+  }
+  return prove as Prove;
 }

@@ -1,23 +1,22 @@
 // The user operations, joined to their rules. Not here: the rules (accounts.ts).
-import { route, type Route } from "@berth/api/operation";
 import * as operations from "@berth/api/users";
-import type { ApiContext } from "../api-context.ts";
+import { type ApiRoute, route } from "../api-context.ts";
 import type { Users } from "./accounts.ts";
 
 /** The routes of users. */
-export function accountRoutes(users: Users): Route<ApiContext>[] {
+export function accountRoutes(users: Users): ApiRoute[] {
   return [
-    route(operations.listUsers, ({ query }, { caller }: ApiContext) => users.list(caller, query)),
-    route(operations.createUser, ({ body }, { caller }: ApiContext) => users.create(caller, body)),
-    route(operations.getMe, (_, { caller }: ApiContext) => users.getMe(caller)),
-    route(operations.changeMyPassword, async ({ body }, { caller, remoteAddress }: ApiContext) => {
-      await users.changeMyPassword(caller, remoteAddress, body.currentPassword, body.newPassword);
+    route(operations.listUsers, ({ query }, { grant }) => users.list(grant, query)),
+    route(operations.createUser, ({ body }, { grant }) => users.create(grant, body)),
+    route(operations.getMe, (_, { grant }) => users.getMe(grant)),
+    route(operations.changeMyPassword, async ({ body }, { grant, remoteAddress }) => {
+      await users.changeMyPassword(grant, remoteAddress, body.currentPassword, body.newPassword);
       return undefined;
     }),
-    route(operations.getUser, ({ params }, { caller }: ApiContext) => users.get(caller, params.user)),
-    route(operations.updateUser, ({ params, body }, { caller }: ApiContext) => users.update(caller, params.user, body)),
-    route(operations.deleteUser, async ({ params }, { caller }: ApiContext) => {
-      await users.delete(caller, params.user);
+    route(operations.getUser, ({ params }, { grant }) => users.get(grant, params.user)),
+    route(operations.updateUser, ({ params, body }, { grant }) => users.update(grant, params.user, body)),
+    route(operations.deleteUser, async ({ params }, { grant }) => {
+      await users.delete(grant, params.user);
       return undefined;
     }),
   ];

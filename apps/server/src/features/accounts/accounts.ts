@@ -16,8 +16,7 @@ import {
   updateAccount,
   type Account,
 } from "../../access/account-store.ts";
-import type { Authorizer } from "../../access/authorize.ts";
-import type { Caller } from "../../access/caller.ts";
+import type { AccountGrant } from "../../access/authorize.ts";
 import type { LoginFailures } from "../../access/login-failures.ts";
 import { deleteMembershipsOfAccount, hasOtherOwner, lockOwnedProjects } from "../../access/member-store.ts";
 import type { PasswordHasher } from "../../access/secrets.ts";
@@ -31,7 +30,6 @@ export interface UsersParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly accounts: Accounts;
-  readonly authorizer: Authorizer;
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
 }
@@ -43,15 +41,16 @@ export interface UserChange {
   readonly isAdmin?: boolean;
 }
 
-/** The rules. Each method authorizes its caller first; their errors are those of the operations of the same name. */
+/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
 export interface Users {
-  list(caller: Caller, page: PageRequest): Promise<Listed<UserView>>;
-  create(caller: Caller, user: { name: string; password: string; isAdmin?: boolean }): Promise<UserView>;
-  get(caller: Caller, name: string): Promise<UserView>;
-  update(caller: Caller, name: string, change: UserChange): Promise<UserView>;
-  delete(caller: Caller, name: string): Promise<void>;
-  getMe(caller: Caller): Promise<{ name: string; kind: "user" | "robot"; isAdmin: boolean }>;
-  changeMyPassword(caller: Caller, remoteAddress: string, currentPassword: string, newPassword: string): Promise<void>;
+  list(grant: AccountGrant, page: PageRequest): Promise<Listed<UserView>>;
+  create(grant: AccountGrant, user: { name: string; password: string; isAdmin?: boolean }): Promise<UserView>;
+  get(grant: AccountGrant, name: string): Promise<UserView>;
+  update(grant: AccountGrant, name: string, change: UserChange): Promise<UserView>;
+  delete(grant: AccountGrant, name: string): Promise<void>;
+  getMe(grant: AccountGrant): Promise<{ name: string; kind: "user" | "robot"; isAdmin: boolean }>;
+  /** Errors: PASSWORD_WRONG, TOOMANYREQUESTS, CONFLICT. */
+  changeMyPassword(grant: AccountGrant, remoteAddress: string, currentPassword: string, newPassword: string): Promise<void>;
 }
 
 /** How many projects a refusal names. */
@@ -59,7 +58,7 @@ const MAX_NAMED_PROJECTS = 10;
 
 /** Makes the rules. */
 export function createUsers(parts: UsersParts): Users {
-  const { database, clock, accounts, authorizer, passwords, loginFailures } = parts;
+  const { database, clock, accounts, passwords, loginFailures } = parts;
   const change = createRightsChange(database, accounts);
 
   async function getUser(executor: Executor, name: string): Promise<Account> {
@@ -79,8 +78,7 @@ export function createUsers(parts: UsersParts): Users {
   }
 
   return {
-    async list(caller, { after = "", limit = DEFAULT_PAGE_SIZE }) {
-      await authorizer.authorizeAdministrator(caller);
+    async list(_grant, { after = "", limit = DEFAULT_PAGE_SIZE }) {
       const found = await listUserAccounts(database, after, limit + 1);
       return listed(
         found,
@@ -89,8 +87,7 @@ export function createUsers(parts: UsersParts): Users {
         (account) => account.name,
       );
     },
-    async create(caller, { name, password, isAdmin }) {
-      const grant = await authorizer.authorizeAdministrator(caller);
+    async create(grant, { name, password, isAdmin }) {
       const secretHash = await passwords.hash(password);
       const insert = (tx: Executor): Promise<number | undefined> =>
         insertAccount(tx, { kind: "user", name, secretHash, isAdmin: isAdmin === true }, clock.now());
@@ -98,12 +95,10 @@ export function createUsers(parts: UsersParts): Users {
       if (id === undefined) throw new ApiError("USER_EXISTS", { detail: { name } });
       return toView((await findAccount(database, id))!);
     },
-    async get(caller, name) {
-      await authorizer.authorizeAdministrator(caller);
+    async get(_grant, name) {
       return toView(await getUser(database, name));
     },
-    async update(caller, name, { password, isDisabled, isAdmin }) {
-      const grant = await authorizer.authorizeAdministrator(caller);
+    async update(grant, name, { password, isDisabled, isAdmin }) {
       const secretHash = password === undefined ? undefined : await passwords.hash(password);
       return change(grant, async (tx) => {
         const account = await lockUser(tx, name, isDisabled === true || isAdmin === false);
@@ -118,8 +113,7 @@ export function createUsers(parts: UsersParts): Users {
         return toView(next);
       });
     },
-    async delete(caller, name) {
-      const grant = await authorizer.authorizeAdministrator(caller);
+    async delete(grant, name) {
       await change(grant, async (tx) => {
         const { id } = await lockUser(tx, name, true);
         const orphans: string[] = [];
@@ -131,14 +125,12 @@ export function createUsers(parts: UsersParts): Users {
         await deleteAccount(tx, id);
       });
     },
-    async getMe(caller) {
-      const { name, kind, isAdmin } = (await authorizer.authorizeAccount(caller)).account;
+    async getMe(grant) {
+      const { name, kind, isAdmin } = grant.account;
       return { name, kind, isAdmin };
     },
-    async changeMyPassword(caller, remoteAddress, currentPassword, newPassword) {
-      const grant = await authorizer.authorizeAccount(caller);
+    async changeMyPassword(grant, remoteAddress, currentPassword, newPassword) {
       const { account } = grant;
-      if (account.kind !== "user") throw new RegistryError("DENIED");
       // A stolen session must not become a stolen account, so guesses count here as they do at the login.
       await loginFailures.check(account.name, remoteAddress);
       const isRight = await passwords.verify(currentPassword, account.secretHash, () => loginFailures.check(account.name, remoteAddress));

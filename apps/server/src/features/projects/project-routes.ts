@@ -1,26 +1,23 @@
 // The project operations, joined to their rules. Not here: the rules (projects.ts).
-import { route, type Route } from "@berth/api/operation";
 import * as operations from "@berth/api/projects";
-import type { ApiContext } from "../api-context.ts";
+import { type ApiRoute, route } from "../api-context.ts";
 import type { Projects } from "./projects.ts";
 
 /** The routes of projects and members. */
-export function projectRoutes(projects: Projects): Route<ApiContext>[] {
+export function projectRoutes(projects: Projects): ApiRoute[] {
   return [
-    route(operations.listProjects, ({ query }, { caller }: ApiContext) => projects.list(caller, query)),
-    route(operations.createProject, ({ body }, { caller }: ApiContext) => projects.create(caller, body)),
-    route(operations.getProject, ({ params }, { caller }: ApiContext) => projects.get(caller, params.project)),
-    route(operations.updateProject, ({ params, body }, { caller }: ApiContext) => projects.update(caller, params.project, body)),
-    route(operations.deleteProject, async ({ params }, { caller }: ApiContext) => {
-      await projects.delete(caller, params.project);
+    route(operations.listProjects, ({ query }, { caller }) => projects.list(caller, query)),
+    route(operations.createProject, ({ body }, { grant }) => projects.create(grant, body)),
+    route(operations.getProject, (_, { grant }) => projects.get(grant)),
+    route(operations.updateProject, ({ body }, { grant }) => projects.update(grant, body)),
+    route(operations.deleteProject, async (_, { grant }) => {
+      await projects.delete(grant);
       return undefined;
     }),
-    route(operations.listMembers, ({ params, query }, { caller }: ApiContext) => projects.listMembers(caller, params.project, query)),
-    route(operations.putMember, ({ params, body }, { caller }: ApiContext) =>
-      projects.putMember(caller, params.project, params.user, body.role),
-    ),
-    route(operations.deleteMember, async ({ params }, { caller }: ApiContext) => {
-      await projects.deleteMember(caller, params.project, params.user);
+    route(operations.listMembers, ({ query }, { grant }) => projects.listMembers(grant, query)),
+    route(operations.putMember, ({ params, body }, { grant }) => projects.putMember(grant, params.user, body.role)),
+    route(operations.deleteMember, async ({ params }, { grant }) => {
+      await projects.deleteMember(grant, params.user);
       return undefined;
     }),
   ];

@@ -3,7 +3,7 @@
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/fields";
 import type { MemberView, ProjectView } from "@berth/api/projects";
-import type { AccountGrant, Authorizer } from "../../access/authorize.ts";
+import type { AccountGrant, Authorizer, ProjectGrant } from "../../access/authorize.ts";
 import type { Accounts } from "../../access/accounts.ts";
 import { deleteRobotsOfProject, findAccountByName } from "../../access/account-store.ts";
 import type { Caller } from "../../access/caller.ts";
@@ -25,28 +25,25 @@ import {
   type ProjectRow,
 } from "./project-store.ts";
 
-/** Who may create projects: names are given to who comes first, so that it is the administrators' by default. */
-export type ProjectCreation = "administrators" | "everyone";
-
 /** What the rules need. */
 export interface ProjectsParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly accounts: Accounts;
   readonly authorizer: Authorizer;
-  readonly projectCreation: ProjectCreation;
 }
 
-/** The rules. Each method authorizes its caller first; their errors are those of the operations of the same name. */
+/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
 export interface Projects {
+  /** Those that the caller may read. */
   list(caller: Caller, page: PageRequest): Promise<Listed<ProjectView>>;
-  create(caller: Caller, project: { name: string; visibility?: "private" | "public" }): Promise<ProjectView>;
-  get(caller: Caller, projectName: string): Promise<ProjectView>;
-  update(caller: Caller, projectName: string, change: { visibility?: "private" | "public" }): Promise<ProjectView>;
-  delete(caller: Caller, projectName: string): Promise<void>;
-  listMembers(caller: Caller, projectName: string, page: PageRequest): Promise<Listed<MemberView>>;
-  putMember(caller: Caller, projectName: string, userName: string, role: Role): Promise<MemberView>;
-  deleteMember(caller: Caller, projectName: string, userName: string): Promise<void>;
+  create(grant: AccountGrant, project: { name: string; visibility?: "private" | "public" }): Promise<ProjectView>;
+  get(grant: ProjectGrant): Promise<ProjectView>;
+  update(grant: ProjectGrant, change: { visibility?: "private" | "public" }): Promise<ProjectView>;
+  delete(grant: ProjectGrant): Promise<void>;
+  listMembers(grant: ProjectGrant, page: PageRequest): Promise<Listed<MemberView>>;
+  putMember(grant: ProjectGrant, userName: string, role: Role): Promise<MemberView>;
+  deleteMember(grant: ProjectGrant, userName: string): Promise<void>;
 }
 
 /** Repositories that a refusal to delete their project names. */
@@ -56,7 +53,7 @@ const NOBODY = 0;
 
 /** Makes the rules. */
 export function createProjects(parts: ProjectsParts): Projects {
-  const { database, clock, accounts, authorizer, projectCreation } = parts;
+  const { database, clock, accounts, authorizer } = parts;
   const change = createRightsChange(database, accounts);
 
   async function lockOrUnknown(tx: Executor, projectId: number): Promise<void> {
@@ -81,10 +78,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       };
       return listed(found, limit, toViews, (project) => project.name);
     },
-    async create(caller, { name, visibility }) {
-      let grant =
-        projectCreation === "everyone" ? await authorizer.authorizeAccount(caller) : await authorizer.authorizeAdministrator(caller);
-      if (grant.account.kind === "robot") grant = await authorizer.authorizeAdministrator(caller);
+    async create(grant, { name, visibility }) {
       const create = async (tx: Executor, { account }: AccountGrant): Promise<number> => {
         const id = await insertProject(tx, name, visibility === "public", clock.now());
         if (id === undefined) throw new ApiError("PROJECT_EXISTS", { detail: { name } });
@@ -93,20 +87,17 @@ export function createProjects(parts: ProjectsParts): Projects {
       };
       return view(await change(grant, create, {}), grant.account.id);
     },
-    async get(caller, projectName) {
-      const grant = await authorizer.authorizeProject(caller, "project.read", projectName);
+    async get(grant) {
       return view(grant.projectId, grant.actor.accountId);
     },
-    async update(caller, projectName, { visibility }) {
-      const grant = await authorizer.authorizeProject(caller, "project.update", projectName);
+    async update(grant, { visibility }) {
       if (visibility !== undefined) {
         const isThere = await change(grant, (tx, { projectId }) => setProjectPublic(tx, projectId, visibility === "public"));
         if (!isThere) throw new ApiError("PROJECT_UNKNOWN");
       }
       return view(grant.projectId, grant.actor.accountId);
     },
-    async delete(caller, projectName) {
-      const grant = await authorizer.authorizeProject(caller, "project.delete", projectName);
+    async delete(grant) {
       await change(grant, async (tx, { projectId }) => {
         // A push that would make its first repository waits for this lock, and then finds no project.
         await lockOrUnknown(tx, projectId);
@@ -121,8 +112,7 @@ export function createProjects(parts: ProjectsParts): Projects {
         await deleteProjectRow(tx, projectId);
       });
     },
-    async listMembers(caller, projectName, { after = "", limit = DEFAULT_PAGE_SIZE }) {
-      const { projectId } = await authorizer.authorizeProject(caller, "members.read", projectName);
+    async listMembers({ projectId }, { after = "", limit = DEFAULT_PAGE_SIZE }) {
       const found = await listMembers(database, projectId, after, limit + 1);
       return listed(
         found,
@@ -131,8 +121,7 @@ export function createProjects(parts: ProjectsParts): Projects {
         (member) => member.accountName,
       );
     },
-    async putMember(caller, projectName, userName, role) {
-      const grant = await authorizer.authorizeProject(caller, "members.write", projectName);
+    async putMember(grant, userName, role) {
       await change(grant, async (tx, { projectId }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);
@@ -142,8 +131,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       });
       return { user: userName, role };
     },
-    async deleteMember(caller, projectName, userName) {
-      const grant = await authorizer.authorizeProject(caller, "members.write", projectName);
+    async deleteMember(grant, userName) {
       await change(grant, async (tx, { projectId }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);

@@ -93,7 +93,10 @@ forEachDatabase("what a list examines", (create) => {
     });
     const ofProject = createProjectRepositories({ database: counted, authorizer, repositories, places });
     listOfProject = async (caller, from) => {
-      const { items, next } = await ofProject.list(caller, "deep", { after: from, limit: 200 });
+      const { items, next } = await ofProject.list(caller, await authorizer.authorizeProject(caller, "project.read", "deep"), {
+        after: from,
+        limit: 200,
+      });
       return { items: items.map(({ name }) => name), next };
     };
 

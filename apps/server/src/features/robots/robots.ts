@@ -14,8 +14,8 @@ import {
   type Account,
 } from "../../access/account-store.ts";
 import type { Accounts } from "../../access/accounts.ts";
-import type { AccountGrant, Authorizer, ProjectGrant } from "../../access/authorize.ts";
-import type { Caller, Renewable } from "../../access/caller.ts";
+import type { AccountGrant, ProjectGrant } from "../../access/authorize.ts";
+import type { Renewable } from "../../access/caller.ts";
 import { isRepositoryPattern, type RobotScope } from "../../access/robot-scopes.ts";
 import { listRobotScopes, listScopesOfRobots, putRobotScopes } from "../../access/robot-store.ts";
 import { robotLoginName } from "../../access/roles.ts";
@@ -30,23 +30,25 @@ export interface RobotsParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly accounts: Accounts;
-  readonly authorizer: Authorizer;
 }
 
 /** Robots whose scopes are read at a time: 2,000 at most. */
 const ROBOT_BATCH = 20;
 
-/** The rules. `projectName` undefined means the registry's robots. Each method authorizes its caller first. */
+/** That somebody may do something to a project's robots, or to the registry's. */
+export type RobotsGrant = AccountGrant | ProjectGrant;
+
+/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
 export interface Robots {
-  list(caller: Caller, projectName: string | undefined, page: PageRequest): Promise<Listed<RobotView>>;
-  create(caller: Caller, projectName: string | undefined, robot: CreateRobotBody): Promise<RobotWithSecretView>;
-  get(caller: Caller, projectName: string | undefined, name: string): Promise<RobotView>;
-  update(caller: Caller, projectName: string | undefined, name: string, change: UpdateRobotBody): Promise<RobotView>;
-  rotateSecret(caller: Caller, projectName: string | undefined, name: string): Promise<RobotWithSecretView>;
-  delete(caller: Caller, projectName: string | undefined, name: string): Promise<void>;
+  list(grant: RobotsGrant, page: PageRequest): Promise<Listed<RobotView>>;
+  create(grant: RobotsGrant, robot: CreateRobotBody): Promise<RobotWithSecretView>;
+  get(grant: RobotsGrant, name: string): Promise<RobotView>;
+  update(grant: RobotsGrant, name: string, change: UpdateRobotBody): Promise<RobotView>;
+  rotateSecret(grant: RobotsGrant, name: string): Promise<RobotWithSecretView>;
+  delete(grant: RobotsGrant, name: string): Promise<void>;
 }
 
-/** Whose robots, after authorization. */
+/** Whose robots. */
 interface Home extends Renewable<Home> {
   readonly projectId: number | undefined;
   readonly projectName: string | undefined;
@@ -54,24 +56,16 @@ interface Home extends Renewable<Home> {
 
 /** Makes the rules. */
 export function createRobots(parts: RobotsParts): Robots {
-  const { database, clock, accounts, authorizer } = parts;
+  const { database, clock, accounts } = parts;
   const change = createRightsChange(database, accounts);
 
-  async function authorizeHome(caller: Caller, permission: "robots.read" | "robots.write", projectName: string | undefined): Promise<Home> {
-    return homeOf(
-      projectName === undefined
-        ? await authorizer.authorizeAdministrator(caller)
-        : await authorizer.authorizeProject(caller, permission, projectName),
-    );
-  }
-
-  function homeOf(grant: AccountGrant | ProjectGrant): Home {
+  function homeOf(grant: RobotsGrant): Home {
     const { projectId, projectName } = "projectId" in grant ? grant : { projectId: undefined, projectName: undefined };
     return {
       projectId,
       projectName,
       renew(tx) {
-        const renewed: AccountGrant | ProjectGrant | Promise<AccountGrant | ProjectGrant> = grant.renew(tx);
+        const renewed: RobotsGrant | Promise<RobotsGrant> = grant.renew(tx);
         if (renewed === grant) return this;
         return renewed instanceof Promise ? renewed.then(homeOf) : homeOf(renewed);
       },
@@ -100,9 +94,9 @@ export function createRobots(parts: RobotsParts): Robots {
   }
 
   return {
-    async list(caller, projectName, { after, limit = DEFAULT_PAGE_SIZE }) {
-      const home = await authorizeHome(caller, "robots.read", projectName);
-      const from = after === undefined ? "" : robotLoginName(projectName, after);
+    async list(grant, { after, limit = DEFAULT_PAGE_SIZE }) {
+      const home = homeOf(grant);
+      const from = after === undefined ? "" : robotLoginName(home.projectName, after);
       const found = await listRobotAccounts(database, home.projectId, from, limit + 1);
       const toViews = async (accounts: readonly Account[]): Promise<RobotView[]> => {
         const scopes = await listScopesOfRobots(
@@ -113,9 +107,9 @@ export function createRobots(parts: RobotsParts): Robots {
       };
       return listed(found, limit, toViews, suffixOf, ROBOT_BATCH);
     },
-    async create(caller, projectName, { name, scopes, expiresAt }) {
-      const home = await authorizeHome(caller, "robots.write", projectName);
-      const parsed = parseScopeViews(scopes, projectName);
+    async create(grant, { name, scopes, expiresAt }) {
+      const home = homeOf(grant);
+      const parsed = parseScopeViews(scopes, home.projectName);
       const expiry = parseExpiry(expiresAt);
       const secret = generateRobotSecret();
       const account = await change(
@@ -125,7 +119,7 @@ export function createRobots(parts: RobotsParts): Robots {
             tx,
             {
               kind: "robot",
-              name: robotLoginName(projectName, name),
+              name: robotLoginName(home.projectName, name),
               secretHash: hashRobotSecret(secret),
               ...(home.projectId === undefined ? {} : { projectId: home.projectId }),
               ...(expiry === undefined ? {} : { expiresAt: expiry }),
@@ -140,13 +134,13 @@ export function createRobots(parts: RobotsParts): Robots {
       );
       return { ...toView(account, parsed), secret };
     },
-    async get(caller, projectName, name) {
-      const account = await getRobot(database, await authorizeHome(caller, "robots.read", projectName), name);
+    async get(grant, name) {
+      const account = await getRobot(database, homeOf(grant), name);
       return toView(account, await listRobotScopes(database, account.id));
     },
-    async update(caller, projectName, name, { scopes, expiresAt, isDisabled }) {
-      const home = await authorizeHome(caller, "robots.write", projectName);
-      const parsed = scopes === undefined ? undefined : parseScopeViews(scopes, projectName);
+    async update(grant, name, { scopes, expiresAt, isDisabled }) {
+      const home = homeOf(grant);
+      const parsed = scopes === undefined ? undefined : parseScopeViews(scopes, home.projectName);
       const expiry = parseExpiry(expiresAt);
       return change(home, async (tx) => {
         const account = await lockRobot(tx, home, name);
@@ -160,8 +154,8 @@ export function createRobots(parts: RobotsParts): Robots {
         return toView(next, await listRobotScopes(tx, account.id));
       });
     },
-    async rotateSecret(caller, projectName, name) {
-      const home = await authorizeHome(caller, "robots.write", projectName);
+    async rotateSecret(grant, name) {
+      const home = homeOf(grant);
       const secret = generateRobotSecret();
       const view = await change(home, async (tx) => {
         const account = await lockRobot(tx, home, name);
@@ -170,8 +164,8 @@ export function createRobots(parts: RobotsParts): Robots {
       });
       return { ...view, secret };
     },
-    async delete(caller, projectName, name) {
-      const home = await authorizeHome(caller, "robots.write", projectName);
+    async delete(grant, name) {
+      const home = homeOf(grant);
       await change(home, async (tx) => {
         const { id } = await lockRobot(tx, home, name);
         await putRobotScopes(tx, id, []);

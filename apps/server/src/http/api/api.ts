@@ -12,9 +12,10 @@ import type { LoginFailures } from "../../access/login-failures.ts";
 import type { PasswordHasher } from "../../access/secrets.ts";
 import type { ListPlaces } from "../../distribution/list-places.ts";
 import { accountRoutes } from "../../features/accounts/account-routes.ts";
+import { createProve, type ProjectCreation } from "../../features/api-context.ts";
 import { createUsers } from "../../features/accounts/accounts.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
-import { createProjects, type ProjectCreation } from "../../features/projects/projects.ts";
+import { createProjects } from "../../features/projects/projects.ts";
 import { createProjectRepositories } from "../../features/repositories/repositories.ts";
 import { repositoryRoutes } from "../../features/repositories/repository-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
@@ -118,13 +119,14 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     return reply;
   });
   const routes = [
-    ...projectRoutes(createProjects({ database, clock, accounts, authorizer, projectCreation })),
+    ...projectRoutes(createProjects({ database, clock, accounts, authorizer })),
     ...repositoryRoutes(createProjectRepositories({ database, authorizer, repositories, places })),
-    ...accountRoutes(createUsers({ database, clock, accounts, authorizer, passwords, loginFailures })),
-    ...robotRoutes(createRobots({ database, clock, accounts, authorizer })),
+    ...accountRoutes(createUsers({ database, clock, accounts, passwords, loginFailures })),
+    ...robotRoutes(createRobots({ database, clock, accounts })),
   ];
   await registerApi(app, {
     routes,
+    prove: createProve(authorizer, projectCreation),
     authenticator,
     logger,
     refuseOtherSites,

@@ -2,13 +2,14 @@
 import { ApiError } from "@berth/api/errors";
 import { MAX_BODY_BYTES } from "@berth/api/fields";
 import { API_PREFIX, buildOpenApi } from "@berth/api/openapi";
-import type { Operation, Route } from "@berth/api/operation";
+import type { Operation } from "@berth/api/operation";
+import { isForAnonymous } from "@berth/api/permissions";
 import { RegistryError } from "@berth/oci/errors";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Authenticator } from "../../access/authenticate.ts";
 import type { Caller } from "../../access/caller.ts";
 import { UnauthorizedError } from "../../access/challenge.ts";
-import type { ApiContext } from "../../features/api-context.ts";
+import type { ApiRoute, Prove } from "../../features/api-context.ts";
 import type { Logger } from "../../platform/log.ts";
 import { basicChallenge, isSafe, type RefuseOtherSites } from "../browsers.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
@@ -20,7 +21,9 @@ import { createInputCheck } from "./validate.ts";
 
 /** What the control plane needs. */
 export interface ApiParts {
-  readonly routes: readonly Route<ApiContext>[];
+  readonly routes: readonly ApiRoute[];
+  /** That a caller may do what an operation demands. */
+  readonly prove: Prove;
   readonly authenticator: Authenticator;
   readonly logger: Logger;
   readonly refuseOtherSites: RefuseOtherSites;
@@ -60,7 +63,7 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
       api.setErrorHandler((error, request, reply) => sendError(parts, error, request, reply));
       api.setNotFoundHandler((request, reply) => sendError(parts, new ApiError("OPERATION_UNKNOWN"), request, reply));
 
-      const callers = new WeakMap<FastifyRequest, ApiContext>();
+      const callers = new WeakMap<FastifyRequest, Recognised>();
       for (const { operation, handle } of parts.routes) {
         const check = createInputCheck(operation);
         api.route({
@@ -74,7 +77,9 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
             // What is made has its name in the body.
             const name = (input.body as { readonly name?: unknown } | undefined)?.name;
             if (typeof name === "string") record.target = { ...record.target, name };
-            const answer = await handle(input, callers.get(request)!);
+            const recognised = callers.get(request)!;
+            const grant = await parts.prove(operation.permission, recognised.caller, input.params);
+            const answer = await handle(input, { ...recognised, grant });
             reply.code(operation.status);
             return operation.answer === undefined ? reply.send() : reply.send(answer);
           },
@@ -93,11 +98,17 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
   );
 }
 
+/** Who asks, and from where. */
+interface Recognised {
+  readonly caller: Caller;
+  readonly remoteAddress: string;
+}
+
 async function recognise(
   { authenticator, remoteAddressOf, recordOf }: ApiParts,
   operation: Operation,
   request: FastifyRequest,
-): Promise<ApiContext> {
+): Promise<Recognised> {
   const remoteAddress = remoteAddressOf(request);
   const record = recordOf(request);
   record.operation = operation.id;
@@ -105,16 +116,11 @@ async function recognise(
   record.target = request.params as Record<string, string>;
   const caller: Caller = await authenticator.authenticate(request.headers.authorization, remoteAddress);
   if (caller.kind === "account") record.account = caller.name;
-  // A token of the data plane says nothing about this one; each rule refuses it as well, but a list for everyone has no rule.
+  // A token of the data plane says nothing about this one.
   if (caller.access !== undefined) throw new UnauthorizedError({ message: TOKEN_REFUSED });
-  // Each rule refuses this as well, but only after the body.
-  if (caller.kind === "anonymous" && !isForAnyone(operation)) throw new UnauthorizedError();
+  // Before its body, not after.
+  if (caller.kind === "anonymous" && !isForAnonymous(operation.permission)) throw new UnauthorizedError();
   return { caller: { ...caller, origin: { requestId: request.id, address: remoteAddress } }, remoteAddress };
-}
-
-/** Whether somebody who is nobody in particular may do it at all: none of what changes anything. */
-function isForAnyone(operation: Operation): boolean {
-  return operation.method === "GET";
 }
 
 async function sendError(parts: ApiParts, thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {

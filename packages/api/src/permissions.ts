@@ -1,0 +1,73 @@
+// What an operation demands of its caller: data, from which the server takes what it enforces and the document what it says.
+// Not here: who has it (the server's access/).
+
+/** What can be asked for in a project. */
+export type ProjectPermission =
+  | "project.read"
+  | "project.update"
+  | "project.delete"
+  | "members.read"
+  | "members.write"
+  | "robots.read"
+  | "robots.write"
+  | "policies.read"
+  | "policies.write";
+
+/** One demand. Of `project` and `repository` the operation's path names which. */
+export type Permission =
+  /** Whoever asks gets what he may see. */
+  | { readonly kind: "anyone" }
+  | { readonly kind: "account" }
+  /** An account of a person. */
+  | { readonly kind: "user" }
+  | { readonly kind: "administrator" }
+  /** Administrators, or every user, as the registry is set up. */
+  | { readonly kind: "project-creation" }
+  | { readonly kind: "project"; readonly may: ProjectPermission }
+  | { readonly kind: "repository"; readonly may: "pull" | "delete" };
+
+const IN_PROJECT: Readonly<Record<ProjectPermission, string>> = {
+  "project.read": "members, and robots with a scope there; anyone where the project is public",
+  "project.update": "owners",
+  "project.delete": "owners",
+  "members.read": "members",
+  "members.write": "owners",
+  "robots.read": "maintainers and owners",
+  "robots.write": "owners",
+  "policies.read": "members",
+  "policies.write": "maintainers and owners",
+};
+
+/** Who may, in words that follow "for". */
+export function whoMay(permission: Permission): string {
+  switch (permission.kind) {
+    case "anyone":
+      return "anyone";
+    case "account":
+      return "every account";
+    case "user":
+      return "every user";
+    case "administrator":
+      return "administrators";
+    case "project-creation":
+      return "administrators, or every user where the registry is set up so";
+    case "project":
+      return IN_PROJECT[permission.may];
+    case "repository":
+      return permission.may === "pull" ? "who may pull from it" : "who may delete in it: maintainers, owners, robots with the scope";
+  }
+}
+
+/** Whether somebody without credentials can have it at all. */
+export function isForAnonymous(permission: Permission): boolean {
+  switch (permission.kind) {
+    case "anyone":
+      return true;
+    case "project":
+      return permission.may === "project.read";
+    case "repository":
+      return permission.may === "pull";
+    default:
+      return false;
+  }
+}
