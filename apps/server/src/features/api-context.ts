@@ -44,7 +44,7 @@ export function route<O extends Operation>(
   operation: O,
   handle: (input: Input<O>, context: ApiContext<O["permission"]>) => Promise<Answer<O>>,
 ): ApiRoute {
-  return { operation, handle: (input, context) => handle(input as Input<O>, context as ApiContext<O["permission"]>) };
+  return { operation, handle: (input, context) => handle(input as Input<O>, context) };
 }
 
 /** Turns what operations demand into proof. */
