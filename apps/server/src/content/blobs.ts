@@ -341,7 +341,8 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
     const renewed = await database
       .write(renewLease, { repositoryId, blobId: blob.id, until: leaseEnd() }, { durable: false })
       .catch((error: unknown) => {
-        // Nothing can be written now: reading goes on. Half of the lease is left, and who finds the blob gone at its end is told so.
+        // Nothing can be written now: reading goes on. Less than half of the lease is left: whoever pushes when that has ended, because writes
+        // go through again, is told that the blob is gone.
         if (isLeased(leasedUntil) && error instanceof RegistryError && error.status >= 500) return undefined;
         throw error;
       });

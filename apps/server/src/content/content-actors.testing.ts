@@ -38,6 +38,8 @@ export interface World {
   readonly grants: Awaited<ReturnType<typeof createGrants>>;
   /** Some process that lives. */
   process(): Content;
+  /** How many renewals of leases have failed: a look-up goes on without, and promises no more than was promised before. */
+  failedRenewals(): number;
 }
 
 // What a client may be told at any time: the process it spoke to is gone or cannot go on, or its session was another's or too old.
@@ -62,12 +64,15 @@ export async function outcomeOf<T>(
 async function head(world: World, { name, id }: Repository, { digest }: TestBlob): Promise<boolean> {
   const { clock, model } = world;
   const askedAt = clock.now();
+  const failedBefore = world.failedRenewals();
   const found = await outcomeOf(() =>
     model.claiming(
       `${id} ${digest}`,
       async () => world.process().blobs.find(world.grants("pull", name), id, digest),
       // A lease of which half has passed is renewed: this much is left of one that was not.
-      (row) => row !== undefined && model.promiseBlob(id, digest, askedAt + leaseMs / 2),
+      (row) => {
+        if (row !== undefined && world.failedRenewals() === failedBefore) model.promiseBlob(id, digest, askedAt + leaseMs / 2);
+      },
     ),
   );
   return "value" in found && found.value !== undefined;

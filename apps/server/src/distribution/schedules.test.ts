@@ -9,7 +9,7 @@ import { act, BLOBS, IMAGES, outcomeOf, REPOSITORIES, TAGS, type Repository, typ
 import { createContentModel } from "../content/content-model.testing.ts";
 import { createContent, createGrants, putOf, readBlob, TEST_TIMES, TEST_UPLOAD_AGE_MS, type Content } from "../content/content.testing.ts";
 import { createMemoryBlobs, createMemoryStore, type MemoryBlobs } from "../content/blobs/memory.ts";
-import { interceptDatabase, interceptStore } from "../content/intercept.testing.ts";
+import { interceptDatabase, interceptStore, type Hook } from "../content/intercept.testing.ts";
 import { foldUsage } from "../content/usage.ts";
 import { checkUsage } from "../content/usage.testing.ts";
 import { createFreeRun, createRandom, createSchedule, type TestProcess } from "../content/schedule.testing.ts";
@@ -113,9 +113,15 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
           },
         });
     let started = 0;
+    let failedRenewals = 0;
     function start(at: number): { readonly life: TestProcess; readonly content: Content } {
       const life = schedule.createProcess();
-      const database = interceptDatabase(replicas[at]!, life.hook, dialect === "postgres");
+      const hook: Hook = (step, phase) =>
+        life.hook(step, phase).catch((error: unknown) => {
+          if (step === "blobs.renewLease") failedRenewals++;
+          throw error;
+        });
+      const database = interceptDatabase(replicas[at]!, hook, dialect === "postgres");
       const store = interceptStore(createMemoryStore({ processId: `p${++started}`, memory }), life.hook);
       return { life, content: createContent(database, store, clock, TEST_TIMES, () => undefined) };
     }
@@ -134,6 +140,7 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
         if (processes[at]!.life.isEnded) processes[at] = start(at);
         return processes[at]!.content;
       },
+      failedRenewals: () => failedRenewals,
     };
     const ticker = schedule.createProcess();
     let left = isFree ? FREE_ACTORS : ACTORS;
