@@ -119,6 +119,34 @@ describe("a crowded registry", { timeout: 120_000 }, () => {
     assert.equal((await client.answer()).status, 200);
   });
 
+  it("forms without credentials are strangers', also from many addresses, until they bring some", async (t) => {
+    const { registry, metric } = await start(t, {
+      "limits.requestsInFlight": "8",
+      "limits.anonymousShare": "0.25",
+      // Nobody is too slow: who gives way does so for what he is.
+      "http.minimumUploadBytesPerSecond": "0",
+    });
+    const type = { "content-type": "application/x-www-form-urlencoded" };
+    for (let n = 1; n <= 8; n++) {
+      const client = await open(t, registry, `127.0.1.${n}`);
+      await client.send(`${requestHead("POST", "/token", { ...type, "content-length": 1000 })}grant_type=`);
+    }
+    await until(async () => (await metric('berth_slots_used{kind="request"}')) === 8);
+    // One with credentials in the header, and one that brings them in a form, as containerd does.
+    const form = new URLSearchParams({ grant_type: "password", username: "admin", password: ADMIN_PASSWORD, service: "berth" }).toString();
+    for (const head of [
+      requestHead("GET", `/v2/${REPO}/tags/list`, AUTH),
+      `${requestHead("POST", "/token", { ...type, "content-length": form.length })}${form}`,
+    ]) {
+      const client = await open(t, registry, "127.0.0.3");
+      await client.send(head);
+      const { status } = await client.answer();
+      assert.ok(status === 200 || status === 404, String(status));
+    }
+    // They were broken off, and have not only run out of their time.
+    assert.ok((await metric('berth_slots_broken_off_total{kind="request"}')) >= 1);
+  });
+
   it("a large manifest that nobody takes holds its place, and is cut off", async (t) => {
     const { registry, metric } = await start(t, { "http.bodyIdleTimeoutSeconds": "1s", "limits.requestsInFlight": "64" });
     const image = await registry.pushImage(REPO, "small");

@@ -504,6 +504,15 @@ export const CUTS: readonly Cut[] = [
   },
   {
     invariant: 12,
+    what: "who sends a form counts as a stranger until it was read",
+    file: `${SERVER}/http/token.ts`,
+    from: "if (authorization === undefined) noteAnonymous(party);",
+    to: "",
+    test: "test/flows/crowded.test.ts",
+    name: "forms without credentials are strangers'",
+  },
+  {
+    invariant: 12,
     what: "a request for a list examines a bounded number of projects and names",
     file: `${SERVER}/distribution/readable-names.ts`,
     from: "return lookUps <= 0 || names <= 0;",

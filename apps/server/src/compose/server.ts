@@ -11,6 +11,7 @@ import type { MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
 import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
 import { createPartyReader } from "../http/parties.ts";
+import type { Party } from "../http/room.ts";
 import { startServer, type Entrance, type Handler } from "../http/server.ts";
 import { answerToken, TOKEN_METHODS } from "../http/token.ts";
 import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
@@ -60,6 +61,7 @@ async function openServers(
   const refuseOtherSites = createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl });
   const { authenticator, authorizer, tokens } = access;
   const paceOf = createPaces(config);
+  const noteAnonymous = (party: Party): void => dataPlane.places.requests.noteAnonymous(party);
   // One process has the embedded database.
   const sightings =
     database.dialect === "sqlite"
@@ -94,7 +96,7 @@ async function openServers(
           {
             methods: TOKEN_METHODS,
             answer: (request, response, context) =>
-              answerToken({ authenticator, tokens, refuseOtherSites, paceOf }, request, response, context),
+              answerToken({ authenticator, tokens, refuseOtherSites, paceOf, noteAnonymous }, request, response, context),
           },
         ],
         ["/healthz", { methods: READ_ONLY, answer: health.live }],

@@ -135,7 +135,12 @@ forEachDatabase("credentials", (create) => {
       const context = { id: "test", remoteAddress: TEST_ADDRESS, record: createRequestRecord(), party };
       try {
         if (request.url === "/token")
-          await answerToken({ ...access, refuseOtherSites, paceOf, formTimeoutMs: 100 }, request, response, context);
+          await answerToken(
+            { ...access, refuseOtherSites, paceOf, noteAnonymous: () => undefined, formTimeoutMs: 100 },
+            request,
+            response,
+            context,
+          );
         else await api(request, response, context);
       } catch (error) {
         sendError(request, response, error);

@@ -5,7 +5,10 @@ import type { Party } from "./room.ts";
 
 /** Addresses whose group is remembered: reading one takes longer than all else that is done for a place. */
 const MAX_KNOWN = 10_000;
-/** Clients with an account ask these first without credentials, to learn how to get some; neither takes long. */
+/**
+ * Clients with an account ask these first without credentials, to learn how to get some, or with credentials in a form that is not read yet
+ * (token.ts, where it counts as nobody's until it is).
+ */
 const ENTRANCES: ReadonlySet<string> = new Set(["/v2/", "/v2", "/token"]);
 
 /** Makes the function that reads it. */

@@ -5,6 +5,7 @@ import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Pace } from "./pace.ts";
+import type { Party } from "./room.ts";
 import { bodyOf, inviteBody } from "./request-body.ts";
 import type { RefuseOtherSites } from "./browsers.ts";
 import { recordError } from "./request-log.ts";
@@ -23,6 +24,8 @@ export interface TokenRouteParts {
   readonly refuseOtherSites: RefuseOtherSites;
   /** Makes the pace of one form, so that who drips it gives way while others wait. */
   readonly paceOf: (kind: Pace["kind"]) => Pace;
+  /** Nobody is known behind a request until its form was read. */
+  readonly noteAnonymous: (party: Party) => void;
   /** `FORM_TIMEOUT_MS` where it is not given. */
   readonly formTimeoutMs?: number;
 }
@@ -32,7 +35,7 @@ export const TOKEN_METHODS: readonly string[] = ["GET", "POST"];
 
 /** Answers `/token`, asked with one of `TOKEN_METHODS`. Errors: UNAUTHORIZED, CROSS_SITE_REFUSED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
 export async function answerToken(
-  { authenticator, tokens, refuseOtherSites, paceOf, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
+  { authenticator, tokens, refuseOtherSites, paceOf, noteAnonymous, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
   request: IncomingMessage,
   response: ServerResponse,
   { remoteAddress, record, party }: RequestContext,
@@ -48,6 +51,8 @@ export async function answerToken(
     caller = await authenticator.authenticate(authorization, remoteAddress);
   } else {
     inviteBody(request, response);
+    // It got its place as one that may bring credentials in its form. While it holds the place without having brought any, it counts as a stranger's.
+    if (authorization === undefined) noteAnonymous(party);
     party.pace = paceOf("upload");
     parameters = await readForm(request, formTimeoutMs, party.pace);
     const grantType = parameters.get("grant_type");
