@@ -99,7 +99,16 @@ async function checkHistories({ nodes, settings }: Site, tell: (line: string) =>
       .toSorted()
       .join(", ")}`,
   );
-  for (const kind of ["put stored", "put found", "delete deleted", "delete absent", "read found"]) {
+  for (const kind of [
+    "put stored",
+    "put on condition stored",
+    "put on condition found",
+    "delete deleted",
+    "delete absent",
+    "delete on condition deleted",
+    "delete on condition found",
+    "read found",
+  ]) {
     assert.ok((counts.get(kind) ?? 0) > rounds, `${kind}: ${counts.get(kind)}`);
   }
 }

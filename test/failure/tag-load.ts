@@ -97,7 +97,7 @@ export function createTagLoad({ client, repository, manifest, tags, random, orig
     const answeredAt = what.answer === undefined ? undefined : ++time;
     seen.get(tag)!.push({ what, calledAt, answeredAt });
     const said = typeof what.answer === "object" ? "found" : (what.answer ?? "no answer");
-    const kind = `${what.kind} ${said}`;
+    const kind = `${what.kind}${what.kind !== "read" && what.demand !== undefined ? " on condition" : ""} ${said}`;
     counts.set(kind, (counts.get(kind) ?? 0) + 1);
   }
 
@@ -128,18 +128,18 @@ export function createTagLoad({ client, repository, manifest, tags, random, orig
     return true;
   }
 
-  async function remove(origin: string, tag: string): Promise<boolean> {
+  async function remove(origin: string, tag: string, demand: Demand): Promise<boolean> {
     const calledAt = ++time;
-    const answer = await client.ask(origin, "DELETE", pathOf(tag));
-    const isKnown = isFinal(answer, 202, 404);
-    note(tag, calledAt, { kind: "delete", answer: isKnown ? (answer.status === 202 ? "deleted" : "absent") : undefined }, answer);
+    const answer = await client.ask(origin, "DELETE", pathOf(tag), { headers: headersOf(demand) });
+    const isKnown = isFinal(answer, 202, 404, ...(demand === undefined ? [] : [412]));
+    note(tag, calledAt, { kind: "delete", demand, answer: isKnown ? saidOfDeletion(answer) : undefined }, answer);
     return isKnown;
   }
 
   async function put(origin: string, tag: string, demand: Demand): Promise<boolean> {
     const { text, digest } = makeImage();
     const calledAt = ++time;
-    const headers = { "content-type": MANIFEST_TYPE, ...(demand === undefined ? {} : { [demand.header]: quoted(demand.digest) }) };
+    const headers = { "content-type": MANIFEST_TYPE, ...headersOf(demand) };
     const answer = await client.ask(origin, "PUT", pathOf(tag), { headers, body: text });
     const isKnown = isFinal(answer, 201, 412);
     const outcome = !isKnown ? undefined : answer.status === 201 ? ("stored" as const) : { found: foundIn(answer.body) };
@@ -167,9 +167,11 @@ export function createTagLoad({ client, repository, manifest, tags, random, orig
     const tag = tags[random.below(tags.length)]!;
     const choice = random.below(20);
     if (choice < 5) return read(origin, tag, choice % 2 === 0 ? "GET" : "HEAD");
-    if (choice < 11) return remove(origin, tag);
-    if (choice < 12) return putMany(origin, tags.slice(random.below(tags.length)));
     const known = last.get(tag);
+    if (choice < 8 && known !== undefined)
+      return remove(origin, tag, { header: choice === 7 ? "if-none-match" : "if-match", digest: known });
+    if (choice < 11) return remove(origin, tag, undefined);
+    if (choice < 12) return putMany(origin, tags.slice(random.below(tags.length)));
     if (choice < 14) return put(origin, tag, { header: "if-none-match", digest: "*" });
     if (choice < 16 && known !== undefined)
       return put(origin, tag, { header: choice === 14 ? "if-match" : "if-none-match", digest: known });
@@ -197,8 +199,12 @@ export function createTagLoad({ client, repository, manifest, tags, random, orig
   };
 }
 
-function quoted(digest: string): string {
-  return digest === "*" ? "*" : `"${digest}"`;
+function headersOf(demand: Demand): Record<string, string> {
+  return demand === undefined ? {} : { [demand.header]: demand.digest === "*" ? "*" : `"${demand.digest}"` };
+}
+
+function saidOfDeletion({ status, body }: Answer): "deleted" | "absent" | { readonly found: Named } {
+  return status === 202 ? "deleted" : status === 404 ? "absent" : { found: foundIn(body) };
 }
 
 /** What a refusal says that the tag names. */

@@ -11,9 +11,12 @@ type Timed = readonly [calledAt: number, answeredAt: number | undefined, what: T
 const put = (digest: string, demand?: Demand): TagOperation => ({ kind: "put", digest, demand, answer: "stored" });
 const refused = (digest: string, found: Named, demand: Demand): TagOperation => ({ kind: "put", digest, demand, answer: { found } });
 const lostPut = (digest: string, demand?: Demand): TagOperation => ({ kind: "put", digest, demand, answer: undefined });
-const deletion: TagOperation = { kind: "delete", answer: "deleted" };
-const vainDeletion: TagOperation = { kind: "delete", answer: "absent" };
-const lostDeletion: TagOperation = { kind: "delete", answer: undefined };
+const deletionOn = (demand: Demand): TagOperation => ({ kind: "delete", demand, answer: "deleted" });
+const refusedDeletion = (found: Named, demand: Demand): TagOperation => ({ kind: "delete", demand, answer: { found } });
+const lostDeletionOn = (demand: Demand): TagOperation => ({ kind: "delete", demand, answer: undefined });
+const deletion = deletionOn(undefined);
+const vainDeletion: TagOperation = { kind: "delete", demand: undefined, answer: "absent" };
+const lostDeletion = lostDeletionOn(undefined);
 const read = (found: Named): TagOperation => ({ kind: "read", answer: { found } });
 const match = (digest: string): Demand => ({ header: "if-match", digest });
 const noneMatch = (digest: string): Demand => ({ header: "if-none-match", digest });
@@ -79,6 +82,21 @@ describe("the check of a tag's history", () => {
       [5, 6, put("b", match("a"))],
       [7, 8, refused("c", "b", match("a"))],
     ],
+    "deletions whose conditions are met and refused": [
+      ["a", "b", null],
+      [1, 2, put("a")],
+      [3, 4, refusedDeletion("a", match("z"))],
+      [5, 6, put("b")],
+      [7, 8, refusedDeletion("b", noneMatch("b"))],
+      [9, 10, deletionOn(match("b"))],
+      [11, 12, { kind: "delete", demand: match("b"), answer: "absent" }],
+    ],
+    "a conditional deletion without an answer whose condition never held": [
+      ["a"],
+      [1, 2, put("a")],
+      [3, undefined, lostDeletionOn(match("z"))],
+      [4, 5, read("a")],
+    ],
     "the same put twice": [["a"], [1, 2, put("a")], [3, 4, put("a")], [5, 6, read("a")]],
   };
   for (const [name, [changes, ...operations]] of Object.entries(right)) {
@@ -99,6 +117,34 @@ describe("the check of a tag's history", () => {
     ],
     "a read of what was never put": [/answers/, ["a"], [1, 2, put("a")], [3, 4, read("z")]],
     "a read from before its put": [/answers/, ["a"], [1, 2, read("a")], [3, 4, put("a")]],
+    "a deletion that took what its condition did not name": [
+      /answers.*! 5-6 delete if-match a: deleted/s,
+      ["a", "b", null],
+      [1, 2, put("a")],
+      [3, 4, put("b")],
+      [5, 6, deletionOn(match("a"))],
+    ],
+    "a deletion and a put that both found what they demanded": [
+      /answers/,
+      ["a", "b", null],
+      [1, 2, put("a")],
+      [3, 5, put("b", match("a"))],
+      [4, 6, deletionOn(match("a"))],
+    ],
+    "a refused deletion that names what the tag did not name": [
+      /answers/,
+      ["a"],
+      [1, 2, put("a")],
+      [3, 4, refusedDeletion("b", match("z"))],
+    ],
+    "a refused deletion whose condition held": [/answers/, ["a"], [1, 2, put("a")], [3, 4, refusedDeletion("a", match("a"))]],
+    "a refused deletion that happened": [
+      /answers/,
+      ["a", null],
+      [1, 2, put("a")],
+      [3, 4, refusedDeletion("a", match("z"))],
+      [5, 6, read(null)],
+    ],
     "a lost update": [/answers/, ["a", "b", "c"], [1, 2, put("a")], [3, 6, put("b", match("a"))], [4, 7, put("c", match("a"))]],
     "two that both found the tag absent": [/answers/, ["a", "b"], [1, 3, put("a", noneMatch("*"))], [2, 4, put("b", noneMatch("*"))]],
     "a read from a put that was refused": [

@@ -5,7 +5,7 @@ import { findViolation, type Model, type Operation, type Violation } from "./lin
 /** What a tag names; null: it is not there. */
 export type Named = string | null;
 
-/** What a put demands of the tag, as HTTP's If-Match and If-None-Match: "*" is any digest. */
+/** What a put or a deletion demands of the tag, as HTTP's If-Match and If-None-Match: "*" is any digest. */
 export type Demand = { readonly header: "if-match" | "if-none-match"; readonly digest: string } | undefined;
 
 /** An operation with its answer; `answer` is undefined where none came, or none that says what happened. */
@@ -16,7 +16,7 @@ export type TagOperation =
       readonly demand: Demand;
       readonly answer: "stored" | { readonly found: Named } | undefined;
     }
-  | { readonly kind: "delete"; readonly answer: "deleted" | "absent" | undefined }
+  | { readonly kind: "delete"; readonly demand: Demand; readonly answer: "deleted" | "absent" | { readonly found: Named } | undefined }
   | { readonly kind: "read"; readonly answer: { readonly found: Named } };
 
 function isMet(demand: Demand, named: Named): boolean {
@@ -30,9 +30,15 @@ function after(named: Named, operation: TagOperation): Named | undefined {
   switch (operation.kind) {
     case "read":
       return operation.answer.found === named ? named : undefined;
-    case "delete":
-      if (operation.answer === undefined) return null;
-      return (operation.answer === "deleted") === (named !== null) ? null : undefined;
+    case "delete": {
+      const { answer, demand } = operation;
+      // Of a tag that is not there nothing is demanded.
+      if (named === null) return answer === undefined || answer === "absent" ? null : undefined;
+      const isDeleted = isMet(demand, named);
+      if (answer === undefined) return isDeleted ? null : named;
+      if (answer === "deleted") return isDeleted ? null : undefined;
+      return !isDeleted && answer !== "absent" && answer.found === named ? named : undefined;
+    }
     case "put": {
       const { answer, demand, digest } = operation;
       const isStored = isMet(demand, named);
@@ -107,7 +113,7 @@ function shownOperation(operation: TagOperation): string {
       : typeof operation.answer === "string"
         ? operation.answer
         : `found ${shown(operation.answer.found)}`;
-  if (operation.kind !== "put") return `${operation.kind}: ${answer}`;
+  if (operation.kind === "read") return `read: ${answer}`;
   const demand = operation.demand === undefined ? "" : ` ${operation.demand.header} ${shown(operation.demand.digest)}`;
-  return `put ${shown(operation.digest)}${demand}: ${answer}`;
+  return `${operation.kind}${operation.kind === "put" ? ` ${shown(operation.digest)}` : ""}${demand}: ${answer}`;
 }
