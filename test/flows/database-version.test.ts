@@ -75,10 +75,10 @@ for (const engine of ENGINES) {
       await registry.pushImage("library/app", "v3");
       await registry.pushBlob("library/app", randomBytes(100_000));
       // Jobs that repeat lay in a table that was gone meanwhile.
-      const kinds = ["older-manifests", "repository-removal", "usage-folding"];
+      const kinds = ["dispatch", "key-rotation", "older-manifests", "repository-removal", "usage-folding"];
       await until("jobs repeat", async () => {
-        const rows = await one.sql("select distinct kind from job where state <> 'failed' order by kind");
-        return JSON.stringify(rows.map(({ kind }) => kind)) === JSON.stringify(kinds);
+        const rows = await one.sql("select distinct kind from job where state <> 'failed'");
+        return kinds.every((kind) => rows.some((row) => row["kind"] === kind));
       });
       assert.equal(errors().length, 1, JSON.stringify(errors()));
       assert.ok(lines.some(({ msg }) => msg === "the database is this registry's, and at this program's version, again"));

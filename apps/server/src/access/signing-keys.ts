@@ -30,6 +30,11 @@ export interface SigningKeys {
   findVerifier(id: string): Promise<KeyObject | undefined>;
   /** The public keys as a JWK set. Source: RFC 7517, section 5. */
   listPublic(): Promise<{ keys: JWK[] }>;
+  /**
+   * Makes the next key where the newest one signs for too short a time only; false where this process has another secret key than those that
+   * made the registry's: nobody could open what it made. Where nobody calls this, the first signature that needs a key makes it.
+   */
+  renew(): Promise<boolean>;
   /** Makes a new key that signs from now on; older ones go on verifying until their tokens have ended. */
   rotate(): Promise<void>;
 }
@@ -236,6 +241,19 @@ export function createSigningKeys(options: SigningKeysOptions): SigningKeys {
     async listPublic() {
       if (isOlderThan(RELOAD_AFTER_MS)) await reload();
       return { keys: [...keys.values()].map((key) => key.jwk) };
+    },
+    async renew() {
+      await reload();
+      const current = findNewest(clock.now());
+      // The very first one is made by who signs.
+      if (current === undefined) return true;
+      try {
+        openKey(current);
+      } catch {
+        return false;
+      }
+      if (current.signsUntil <= clock.now() + renewMs) await create("none", clock.now() + renewMs);
+      return true;
     },
     rotate: () => create("all others", 0),
   };

@@ -331,6 +331,23 @@ forEachDatabase("tokens", (create) => {
     assert.equal(await there.signingKeys.findVerifier(kidOf(before.token)), undefined);
   });
 
+  it("makes the next key ahead of who signs, and none with another secret key", async () => {
+    const kids = async (): Promise<string[]> => (await here.signingKeys.listPublic()).keys.map(({ kid }) => kid!);
+    const { token } = await here.tokens.issueToken(developer, []);
+    const before = decodeProtectedHeader(token).kid!;
+    assert.equal(await here.signingKeys.renew(), true);
+    assert.equal((await kids())[0], before);
+    clock.advance(27 * DAY_MS + 1);
+    const stranger = createSigningKeys({ database: test.database, clock, masterKey: Buffer.alloc(32, 8) });
+    assert.equal(await stranger.renew(), false);
+    assert.equal((await kids())[0], before);
+    assert.deepEqual(await Promise.all([here.signingKeys.renew(), there.signingKeys.renew()]), [true, true]);
+    const [next, ...others] = await kids();
+    assert.ok(next !== before && others[0] === before, "one key more, and the old one still verifies");
+    const { token: later } = await there.tokens.issueToken(developer, []);
+    assert.equal(decodeProtectedHeader(later).kid, next);
+  });
+
   it("asks the database about unknown key ids once a second at most", async () => {
     let reads = 0;
     const counting: Database = { ...test.database, all: (query, parameters) => (reads++, test.database.all(query, parameters)) };

@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { isTold } from "@berth/oci/errors";
+import { createSigningKeys } from "../access/signing-keys.ts";
 import { countBacklog } from "../content/backlog.ts";
 import { readOlderManifests } from "../content/older-manifests.ts";
 import { createRepositoryRemoval } from "../content/repository-removal.ts";
@@ -24,6 +25,10 @@ const UPKEEP_RETRY = { attempts: 1, firstDelayMs: SECOND_MS, maxDelayMs: 60 * SE
 /** A batch takes milliseconds, and on a database that is overloaded some seconds. */
 const BATCH_TIMEOUT_MS = 60 * SECOND_MS;
 
+/** Long before the newest key ends (a tenth of its life, two hours at least), and so seldom that nobody notices. */
+const KEY_ROTATION = { cron: "17 * * * *", timeZone: "UTC", jitterMs: 600 * SECOND_MS };
+const KEY_ROTATION_RETRY = { attempts: 3, firstDelayMs: 10 * SECOND_MS, maxDelayMs: 60 * SECOND_MS };
+
 /** Builds the background work; nothing runs before its `start` or `runOnce`. */
 export function composeJobs(surroundings: Surroundings, foundation: Foundation, { sessions, outbox }: Content): Collector {
   const { config } = surroundings;
@@ -35,6 +40,7 @@ export function composeJobs(surroundings: Surroundings, foundation: Foundation, 
     upkeepKind(REPOSITORY_REMOVAL, removeDeleted),
     upkeepKind("dispatch", () => outbox.dispatch()),
     upkeepKind("older-manifests", () => readOlderManifests(database)),
+    keyRotationKind(surroundings, foundation),
   ]);
   return {
     start() {
@@ -63,6 +69,22 @@ function upkeepKind(kind: string, step: () => Promise<boolean>): JobKind {
     retry: UPKEEP_RETRY,
     schedule: UPKEEP,
     run: async (): Promise<JobOutcome | void> => ((await step()) ? "more" : undefined),
+  };
+}
+
+/** So that no login has to wait for a key. Where nobody does the background work, the login that needs one makes it all the same. */
+function keyRotationKind({ config, masterKey }: Surroundings, { database, clock }: Foundation): JobKind {
+  const keys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
+  return {
+    kind: "key-rotation",
+    concurrency: 1,
+    timeoutMs: BATCH_TIMEOUT_MS,
+    retry: KEY_ROTATION_RETRY,
+    schedule: KEY_ROTATION,
+    async run(job) {
+      // Workers need no secret key, and have one of their own where they were given none.
+      if (!(await keys.renew())) job.log("the secret key here is not the registry's: those that serve renew the keys");
+    },
   };
 }
 

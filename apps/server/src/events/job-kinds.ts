@@ -11,12 +11,24 @@ export interface RetryPolicy {
   readonly maxDelayMs: number;
 }
 
-/** When a kind repeats by itself: one job of it is always there, for the whole registry. */
-export interface JobSchedule {
+/** When a kind repeats by itself: one job of it is always there, for the whole registry. What was missed while nobody ran is made up once. */
+export type JobSchedule = (IntervalSchedule | CalendarSchedule) & {
+  /** Up to so much later, by chance, so that kinds and registries do not run in step. */
+  readonly jitterMs: number;
+};
+
+/** Again and again. A run that fails is tried again for ever. */
+interface IntervalSchedule {
   /** From the end of one run to the beginning of the next. */
   readonly everyMs: number;
-  /** Up to so much more, by chance, so that kinds and registries do not run in step. */
-  readonly jitterMs: number;
+}
+
+/** At times of the calendar. A run whose attempts all fail is followed by the next time's. */
+interface CalendarSchedule {
+  /** Five fields (cron.ts). */
+  readonly cron: string;
+  /** By whose clocks, as `Europe/Berlin`. */
+  readonly timeZone: string;
 }
 
 /** One kind of job. */

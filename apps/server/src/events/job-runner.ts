@@ -1,7 +1,8 @@
 // Runs jobs for as long as the process lives: takes what is ready, a project after the other, renews the leases of what runs, and gives work
 // back that others have let go. Any number of processes may do so on one database. Not here: the table (job-store.ts), the kinds.
 import type { Clock } from "../platform/clock.ts";
-import { JobLostError, type JobKind, type RunningJob } from "./job-kinds.ts";
+import { parseCron } from "./cron.ts";
+import { JobLostError, type JobKind, type JobSchedule, type RunningJob } from "./job-kinds.ts";
 import type { JobStore, TakenJob } from "./job-store.ts";
 
 /** What the runner needs. */
@@ -45,7 +46,7 @@ const POLL_MS = 1_000;
 /** What is due at nearly the same time is taken at once. */
 const MIN_POLL_MS = 5;
 const MAX_POLL_MS = 60_000;
-/** Ended jobs are forgotten this often. */
+/** Ended jobs are forgotten, and those that repeat are looked for, this often. */
 const FORGET_EVERY_MS = 60_000;
 /** A job that says that there is more rests this many times as long as it took. */
 const REST_FACTOR = 3;
@@ -56,6 +57,10 @@ const STOPPED = "the process stops";
 export function createJobRunner(parts: JobRunnerParts): JobRunner {
   const { store, clock, holder, onError, onEnd, traced, pollMs = POLL_MS } = parts;
   const kinds = new Map(parts.kinds.map((kind) => [kind.kind, kind]));
+  /** Of kinds that repeat. */
+  const timetables = new Map(
+    parts.kinds.flatMap(({ kind, schedule }) => (schedule === undefined ? [] : [[kind, createTimetable(schedule)] as const])),
+  );
   const running = new Map<
     number,
     { readonly job: TakenJob; readonly abort: AbortController; progress: { done?: number; total?: number } }
@@ -197,18 +202,24 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
   function nextOf(kind: JobKind, outcome: "more" | undefined, now: number, tookMs: number): number | undefined {
     // So that a job that goes on and on has a quarter of anything at most, whatever is slow here.
     if (outcome === "more") return now + Math.ceil(tookMs * REST_FACTOR);
-    const { schedule } = kind;
-    return schedule === undefined ? undefined : now + schedule.everyMs + Math.floor(Math.random() * schedule.jitterMs);
+    return timetables.get(kind.kind)?.next(now);
   }
 
   async function giveBack(kind: JobKind, job: TakenJob, error: unknown, now: number): Promise<"failed" | "retried" | "lost"> {
     const { attempts, firstDelayMs, maxDelayMs } = kind.retry;
     const text = error instanceof Error ? error.message : String(error);
-    // What repeats never ends: it is tried again for ever.
-    if (job.attempt < attempts || kind.schedule !== undefined) {
+    const { schedule } = kind;
+    const isLast = job.attempt >= attempts;
+    // What repeats never ends: it is tried again for ever, or at its next time.
+    if (isLast && schedule !== undefined && "cron" in schedule) {
+      if (!(await store.putBack(job, timetables.get(kind.kind)!.next(now), 0, text))) return "lost";
+      onError(error, job);
+      return "failed";
+    }
+    if (!isLast || schedule !== undefined) {
       const most = Math.min(maxDelayMs, firstDelayMs * 2 ** Math.min(job.attempt - 1, 30));
       const delayMs = most / 2 + Math.random() * (most / 2);
-      if (kind.schedule !== undefined) onError(error, job);
+      if (schedule !== undefined) onError(error, job);
       if (await store.putBack(job, now + Math.ceil(delayMs), job.attempt, text)) return "retried";
     }
     if (!(await store.end(job, "failed", text, now))) return "lost";
@@ -234,6 +245,8 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     if (performance.now() - forgotAt > FORGET_EVERY_MS) {
       forgotAt = performance.now();
       while ((await store.forget(now)) > 0 && !isStopping);
+      // Again: somebody may have taken one away.
+      await ensureRepeating(now);
     }
     const { readyAt, waitingUntil = Infinity, leasedUntil = Infinity } = await store.outlook();
     if (leasedUntil <= now) await giveBackExpired();
@@ -267,6 +280,11 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     }, RENEW_EVERY_MS);
   }
 
+  /** One job of each kind that repeats: made where it is not there, and not later than its timetable, which may have changed, has it. */
+  async function ensureRepeating(now: number): Promise<void> {
+    for (const [kind, { first, next, jitterMs }] of timetables) await store.ensureRepeating(kind, first(now), next(now) + jitterMs, now);
+  }
+
   let isPrepared = false;
   let hasEndedLeases = false;
   async function prepare(): Promise<void> {
@@ -274,7 +292,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     // Once: later they are this process's own.
     if (parts.isAlone && !hasEndedLeases) await store.endLeases(now);
     hasEndedLeases = true;
-    for (const { kind, schedule } of kinds.values()) if (schedule !== undefined) await store.ensureRepeating(kind, now, now);
+    await ensureRepeating(now);
     isPrepared = true;
   }
 
@@ -317,6 +335,23 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
       renewing = undefined;
     },
   };
+}
+
+interface Timetable {
+  /** When the first job is due where there was none. */
+  first(now: number): number;
+  next(now: number): number;
+  readonly jitterMs: number;
+}
+
+/** Errors: `RangeError` for times that are none. */
+function createTimetable(schedule: JobSchedule): Timetable {
+  const { jitterMs } = schedule;
+  const late = (): number => Math.floor(Math.random() * jitterMs);
+  if ("everyMs" in schedule) return { first: (now) => now, next: (now) => now + schedule.everyMs + late(), jitterMs };
+  const cron = parseCron(schedule.cron, schedule.timeZone);
+  const next = (now: number): number => cron.next(now) + late();
+  return { first: next, next, jitterMs };
 }
 
 const LOST = "given to another process";

@@ -92,7 +92,17 @@ const put = statement<PutParameters>()("jobs.put", (db, p) =>
 );
 
 const findOpen = statement<{ kind: string }>()("jobs.findOpen", (db, p) =>
-  db.selectFrom("job").select("id").where("kind", "=", p.kind).where("subject", "=", "").where(isOpen),
+  db.selectFrom("job").select(["id", "due_at"]).where("kind", "=", p.kind).where("subject", "=", "").where(isOpen),
+);
+
+const bringForward = statement<{ id: number; latest: number }>()("jobs.bringForward", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ due_at: p.latest })
+    .where("id", "=", p.id)
+    .where("state", "=", "waiting")
+    .where("attempt", "=", 0)
+    .where("due_at", ">", p.latest),
 );
 
 const findRunning = statement<{ kind: string }>()("jobs.findRunning", (db, p) =>
@@ -360,8 +370,8 @@ export interface JobOutlook {
 
 /** What the runner asks of the table. Times are milliseconds since 1970. */
 export interface JobStore {
-  /** Makes the one job of a kind that repeats, where it is not there yet. */
-  ensureRepeating(kind: string, dueAt: number, now: number): Promise<void>;
+  /** Makes the one job of a kind that repeats, where it is not there yet; brings it forward where it waits for later than `latest`, and not after a failure. */
+  ensureRepeating(kind: string, dueAt: number, latest: number, now: number): Promise<void>;
   /** Calls back after commits that asked for jobs, in any process; gives how to end that. Some may be missed. */
   onAsked(wake: () => void): () => void;
   outlook(): Promise<JobOutlook>;
@@ -409,10 +419,14 @@ export function createJobStore(database: Database): JobStore {
         leasedUntil: row?.leased_until ?? undefined,
       };
     },
-    ensureRepeating: (kind, dueAt, now) =>
+    ensureRepeating: (kind, dueAt, latest, now) =>
       database.transaction(async (tx) => {
-        const isThere = (await tx.first(findOpen, { kind })) !== undefined || (await tx.first(findRunning, { kind })) !== undefined;
-        if (!isThere) await putJob(tx, { kind, subject: "", dueAt }, now);
+        const open = await tx.first(findOpen, { kind });
+        if (open === undefined) {
+          if ((await tx.first(findRunning, { kind })) === undefined) await putJob(tx, { kind, subject: "", dueAt }, now);
+        } else if (open.due_at > latest) {
+          await tx.run(bringForward, { id: open.id, latest }, { any: "none where it was taken or brought forward meanwhile" });
+        }
       }, ON_FULL_DISK),
     nextProject: async (kind, after) => (await database.first(nextProject, { kind, after }))?.project_id,
     take: (kind, projectId, limit, lease) =>

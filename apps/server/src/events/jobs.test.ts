@@ -225,6 +225,58 @@ forEachDatabase("jobs", (create, dialect) => {
       await Promise.all([one.runner.stop(), two.runner.stop()]);
     }));
 
+  it("of the calendar run once for each time, wherever, and once for all that were missed", () =>
+    withJobs(async ({ database, clock }) => {
+      const DAY_MS = 86_400_000;
+      const ran: number[] = [];
+      let fails = false;
+      const kind = kindOf(
+        "rotate",
+        async () => {
+          ran.push(clock.now());
+          if (fails) throw new Error("not now");
+        },
+        { schedule: { cron: "30 3 * * *", timeZone: "Asia/Kolkata", jitterMs: 600_000 }, retry: { ...RETRY, attempts: 1 } },
+      );
+      const sites = ["one", "two"].map((holder) => runnerOf(database, clock, [kind], { holder, pollMs: 5 }));
+      const store = createJobStore(database);
+      const dueAt = async (): Promise<number> => (await store.outlook()).waitingUntil ?? Number.NaN;
+      for (const { runner } of sites) runner.start();
+      // Nothing is run for having been started.
+      await until(async () => (await dueAt()) > 0);
+      const first = await dueAt();
+      assert.equal(ran.length, 0);
+      assert.ok((first - 22 * 3_600_000) % DAY_MS < 600_000, new Date(first).toISOString());
+      async function runAt(at: number): Promise<void> {
+        const before = ran.length;
+        clock.advance(at - clock.now());
+        for (const { runner } of sites) runner.wake();
+        await until(async () => ran.length > before && (await dueAt()) > clock.now());
+        assert.equal(ran.length, before + 1);
+      }
+      await runAt(first);
+      await runAt(await dueAt());
+      const slotOf = (at: number): number => Math.floor((at - 22 * 3_600_000) / DAY_MS);
+      assert.equal(slotOf(await dueAt()), slotOf(first) + 2);
+      // A week without anybody.
+      await runAt((await dueAt()) + 7 * DAY_MS);
+      assert.equal(slotOf(await dueAt()), slotOf(clock.now()) + 1);
+      // A time at which all attempts fail is not the last one.
+      fails = true;
+      await runAt(await dueAt());
+      assert.deepEqual(
+        sites.flatMap(({ errors }) => errors),
+        ["not now"],
+      );
+      fails = false;
+      await runAt(await dueAt());
+      // Whoever takes it away, or has it at other times by now, finds it again.
+      const next = await dueAt();
+      await store.ensureRepeating("rotate", clock.now(), next - 1000, clock.now());
+      assert.equal(await dueAt(), next - 1000);
+      await Promise.all(sites.map(({ runner }) => runner.stop()));
+    }));
+
   it("are cancelled at once while they wait, and told to end while they run", () =>
     withJobs(async ({ database, clock, ask }) => {
       const store = createJobStore(database);
