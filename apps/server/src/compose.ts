@@ -79,6 +79,9 @@ export function startRegistry(surroundings: Surroundings, options: StartOptions)
     const addressOf = createClientAddressReader(config.http.trustedProxies);
     const dataPlane = composeDataPlane(surroundings, foundation, access, content, addressOf);
     const servers = await startServers(surroundings, foundation, { access, dataPlane, content, addressOf, keyPair });
+    // Stopped behind the servers, so that the last pulls are written too.
+    opened.defer(() => dataPlane.pulls.stop());
+    dataPlane.pulls.start();
     opened.defer(() => servers.stop());
     if (options.jobs) jobs.start();
     return { port: servers.port, stop: () => opened.disposeAsync() };

@@ -29,6 +29,8 @@ const bounded: Readonly<Record<string, string>> = {
   "uploadLimits.account": "looks at open sessions, as many as limits.openUploads, after each tenth of a limit",
   "uploadLimits.oldest": "the same, once for who is refused",
   "uploadLimits.project": "the same after each tenth of a limit",
+  "pulls.addToManifests": "one batch of numbers, joined to each other in memory",
+  "pulls.addToRepositories": "the same",
   "repositories.holdingIn": "looks at as many repositories as its limit says",
   "usage.fold": "sorts one batch",
   "signing_key.list": "a handful of keys",

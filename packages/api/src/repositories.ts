@@ -23,6 +23,13 @@ export const Repository = closed(
       ...TimeField,
       description: "When a manifest or a tag was last pushed that was not there yet; when the repository was made where none was.",
     }),
+    pulls: Type.Integer({
+      minimum: 0,
+      description: "How often a manifest was fetched, until half a minute ago; who pulls an image for several platforms fetches two.",
+    }),
+    pulledAt: Type.Union([TimeField, Type.Null()], {
+      description: "When a manifest was last fetched; null where none was since this is counted.",
+    }),
   },
   { description: "A repository: manifests with tags, and the blobs that they name." },
 );

@@ -6,6 +6,7 @@ import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { createHotCache } from "../content/blobs/hot-cache.ts";
 import { createManifests } from "../content/manifests.ts";
 import { createReferrers } from "../content/referrers.ts";
+import { createPullCounter, type PullCounter } from "../content/pulls.ts";
 import { createTags } from "../content/tags.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
 import { createLists } from "../distribution/lists.ts";
@@ -35,6 +36,7 @@ import { defaultProjectOf, leaseTimes, type Foundation, type Surroundings } from
 export interface DataPlane {
   readonly handler: V2Handler;
   readonly places: DataPlanePlaces;
+  readonly pulls: PullCounter;
 }
 
 /** Dragonfly keeps a redirect for ten minutes and may begin a large download then. */
@@ -103,6 +105,14 @@ export function composeDataPlane(
   const ports: Ports = {};
   const manifests = createManifests(database, clock, leaseTimes(config), outbox);
   const tags = createTags(database, clock, outbox);
+  const pulls = createPullCounter(database, clock, (error) =>
+    logger.warn({ err: error }, "pulls that were counted could not be written; they are tried again"),
+  );
+  metrics.addCounter(
+    "pulls_uncounted_total",
+    "Pulls that are missing in the counts, since the database was away for long.",
+    () => pulls.uncounted,
+  );
   const referrers = createReferrers(database);
   const places = createDataPlanePlaces(config);
   const routes = createV2Routes({
@@ -120,6 +130,7 @@ export function composeDataPlane(
     lists: createLists({ authorizer, repositories, manifests, tags, referrers, places: createListPlaces(surroundings.masterKey) }),
     uploads: sessions,
     manifests,
+    pulls,
     reader: composeReader(surroundings, metrics, blobs, store),
     store,
     uploadSlots: places.uploads,
@@ -156,7 +167,7 @@ export function composeDataPlane(
       return `${originOf(addressOf(request), config.http.publicUrl) ?? originOfSocket(request.socket)}/token`;
     },
   });
-  return { handler, places };
+  return { handler, places, pulls };
 }
 
 /** Reads blobs through the cache, counts what it saves, and tells of damage. */

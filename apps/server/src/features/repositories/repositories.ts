@@ -67,11 +67,13 @@ export function createProjectRepositories({ database, authorizer, repositories, 
   };
 }
 
-function toView({ name, manifests, tags, blobs, bytes, createdAt, pushedAt }: RepositoryRow): RepositoryView {
+function toView({ name, manifests, tags, blobs, bytes, createdAt, pushedAt, pulls, pulledAt }: RepositoryRow): RepositoryView {
   return {
     name,
     usage: { manifests, tags, blobs, sizeBytes: bytes },
     createdAt: createdAt.toISOString(),
     updatedAt: (pushedAt ?? createdAt).toISOString(),
+    pulls,
+    pulledAt: pulledAt?.toISOString() ?? null,
   };
 }

@@ -9,14 +9,19 @@ export interface RepositoryRow extends Usage {
   readonly createdAt: Date;
   /** When a manifest or tag was last pushed, or undefined. */
   readonly pushedAt: Date | undefined;
+  readonly pulls: number;
+  readonly pulledAt: Date | undefined;
 }
 
 const listByNames = statement<{ names: string[] }>()("repository.by_names", (db, p, tools) =>
   db
     .selectFrom("repository")
+    .leftJoin("repository_pull", "repository_pull.repository_id", "repository.id")
     .select([
       "repository.name",
       "repository.created_at",
+      "repository_pull.pulls",
+      "repository_pull.pulled_at",
       usageOf("manifests", usageKeyOfRepository).as("manifests"),
       usageOf("tags", usageKeyOfRepository).as("tags"),
       usageOf("blobs", usageKeyOfRepository).as("blobs"),
@@ -35,6 +40,7 @@ export async function listRepositoryRows(executor: Executor, names: readonly str
     if (row === undefined) return [];
     const { manifests, tags, blobs, bytes } = row;
     const pushedAt = row.pushed_at === 0 ? undefined : new Date(row.pushed_at);
-    return [{ name, manifests, tags, blobs, bytes, createdAt: new Date(row.created_at), pushedAt }];
+    const pulledAt = row.pulled_at === null ? undefined : new Date(row.pulled_at);
+    return [{ name, manifests, tags, blobs, bytes, createdAt: new Date(row.created_at), pushedAt, pulls: row.pulls ?? 0, pulledAt }];
   });
 }

@@ -63,7 +63,14 @@ forEachDatabase("repositories on the control plane", (create) => {
     await push("zoo", []);
     const read = await api.call(users.guest, "GET", at("app"));
     const usage = { manifests: 1, tags: 2, blobs: 2, sizeBytes };
-    assert.deepEqual(read.body, { name: `${project}/app`, usage, createdAt: madeAt, updatedAt: madeAt });
+    assert.deepEqual(read.body, {
+      name: `${project}/app`,
+      usage,
+      createdAt: madeAt,
+      updatedAt: madeAt,
+      pulls: 0,
+      pulledAt: null,
+    });
     clock.advance(5000);
     await push("app", ["v2"]);
     for (const isFolded of [false, true]) {

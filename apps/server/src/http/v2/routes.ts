@@ -8,6 +8,7 @@ import { parseContentRange } from "@berth/oci/range";
 import type { Caller } from "../../access/caller.ts";
 import type { BlobStore } from "../../content/blobs/blob-store.ts";
 import type { Manifests } from "../../content/manifests.ts";
+import type { PullCounter } from "../../content/pulls.ts";
 import type { Lists } from "../../distribution/lists.ts";
 import type { Mount } from "../../distribution/mount.ts";
 import type { BlobReader } from "../../distribution/open-blob.ts";
@@ -32,6 +33,7 @@ export interface V2Parts {
   readonly uploads: UploadSessions;
   readonly lists: Lists;
   readonly manifests: Manifests;
+  readonly pulls: Pick<PullCounter, "note">;
   readonly reader: BlobReader;
   readonly store: BlobStore;
   readonly uploadSlots: Places;
@@ -74,7 +76,7 @@ const MIN_REDIRECT_BYTES = 64 * 1024;
 
 /** Makes the table. */
 export function createV2Routes(parts: V2Parts): V2Routes {
-  const { pull, push, mount, uploads, lists, manifests, reader, store, uploadSlots, manifestRoom, settings } = parts;
+  const { pull, push, mount, uploads, lists, manifests, pulls, reader, store, uploadSlots, manifestRoom, settings } = parts;
 
   function chunkOf(exchange: BodyExchange, length: number | undefined): Chunk {
     const range = parseContentRange(exchange.request.headers["content-range"], length);
@@ -147,6 +149,8 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     async "manifest-get"({ caller, parsed, request, response, id }) {
       const resolved = pull.resolveManifest(caller, parsed.repository, parsed.reference);
       const manifest = resolved instanceof Promise ? await resolved : resolved;
+      // Who asks whether what he has is still right uses it, and so has pulled it.
+      if (!parsed.head) pulls.note(manifest.id);
       const headers = contentHeaders(id, manifest.digest, caller);
       if (manifest.mediaType === OCI_ARTIFACT) headers.push("warning", WITHDRAWN_WARNING);
       if (isNotModified(request.headers["if-none-match"], manifest.digest)) {

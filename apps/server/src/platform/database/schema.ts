@@ -257,6 +257,20 @@ export interface OutboxTable {
   change: string;
 }
 
+/** How often a manifest was pulled, and when last. */
+export interface ManifestPullTable {
+  manifest_id: number;
+  pulls: number;
+  pulled_at: number;
+}
+
+/** The same of all that a repository has and had. */
+export interface RepositoryPullTable {
+  repository_id: number;
+  pulls: number;
+  pulled_at: number;
+}
+
 export interface MigrationTable {
   id: number;
   name: string;
@@ -291,5 +305,7 @@ export interface Schema {
   job: JobTable;
   job_line: JobLineTable;
   outbox: OutboxTable;
+  manifest_pull: ManifestPullTable;
+  repository_pull: RepositoryPullTable;
   migration: MigrationTable;
 }

@@ -13,6 +13,7 @@ import { jobs } from "./0010-jobs.ts";
 import { edgesVersion } from "./0011-edges-version.ts";
 import { olderManifests } from "./0012-older-manifests.ts";
 import { outbox } from "./0013-outbox.ts";
+import { pulls } from "./0014-pulls.ts";
 
 export const migrations: readonly Migration[] = [
   core,
@@ -28,6 +29,7 @@ export const migrations: readonly Migration[] = [
   edgesVersion,
   olderManifests,
   outbox,
+  pulls,
 ];
 
 /**

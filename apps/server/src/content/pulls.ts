@@ -1,0 +1,166 @@
+// Pulls: counted in memory as they happen, and written together every few seconds, so that a pull stays free of writes and all replicas see the
+// same numbers within a minute. What a process counted and had not written when it was killed is lost. Not here: what a pull is (http/v2).
+import { createBackgroundLoop } from "../platform/background-loop.ts";
+import { type Clock, SECOND_MS } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { statement } from "../platform/database/statement.ts";
+
+/** Counts pulls. */
+export interface PullCounter {
+  /** A manifest was given to somebody. Called for each pull: it adds to a number in memory. */
+  note(manifestId: number): void;
+  /** Writes what was counted so far. Errors: the database's; what was not written stays counted. */
+  flush(): Promise<void>;
+  /** Begins to write every few seconds. */
+  start(): void;
+  /** Ends, and writes what is left. */
+  stop(): Promise<void>;
+  /** Pulls that were not counted, since the database was away for long. */
+  readonly uncounted: number;
+}
+
+/** Half of what "within a minute" allows. */
+const FLUSH_EVERY_MS = 30 * SECOND_MS;
+const MAX_REST_MS = 600 * SECOND_MS;
+/** Manifests that are remembered between two writes: a few megabytes. */
+const MAX_COUNTED = 50_000;
+/** Manifests that one transaction writes. */
+const BATCH = 500;
+
+interface Counted {
+  pulls: number;
+  lastAt: number;
+}
+
+type Batch = { ids: number[]; pulls: number[]; at: number };
+
+const listRepositories = statement<{ ids: number[] }>()("pulls.listRepositories", (db, p, tools) =>
+  db
+    .selectFrom("manifest")
+    .select(["id", "repository_id"])
+    .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
+);
+
+// What is gone by now is left out. In the order of the list, so that of two processes none waits for the other in a ring.
+const addToManifests = statement<Batch>()("pulls.addToManifests", (db, p, tools) =>
+  db
+    .insertInto("manifest_pull")
+    .columns(["manifest_id", "pulls", "pulled_at"])
+    .expression((eb) =>
+      eb
+        .selectFrom(tools.numberPairs(p.ids, p.pulls).as("counted"))
+        .innerJoin("manifest", "manifest.id", "counted.a")
+        .select(({ cast, val }) => ["manifest.id", "counted.b as pulls", cast<number>(val(p.at), "bigint").as("pulled_at")])
+        .where(({ lit }) => lit(true)),
+    )
+    .onConflict((conflict) =>
+      conflict.column("manifest_id").doUpdateSet((eb) => ({
+        pulls: eb("manifest_pull.pulls", "+", eb.ref("excluded.pulls")),
+        pulled_at: tools.greatest(eb.ref("manifest_pull.pulled_at"), eb.ref("excluded.pulled_at")),
+      })),
+    ),
+);
+
+const addToRepositories = statement<Batch>()("pulls.addToRepositories", (db, p, tools) =>
+  db
+    .insertInto("repository_pull")
+    .columns(["repository_id", "pulls", "pulled_at"])
+    .expression((eb) =>
+      eb
+        .selectFrom(tools.numberPairs(p.ids, p.pulls).as("counted"))
+        .innerJoin("repository", "repository.id", "counted.a")
+        .select(({ cast, val }) => ["repository.id", "counted.b as pulls", cast<number>(val(p.at), "bigint").as("pulled_at")])
+        .where(({ lit }) => lit(true)),
+    )
+    .onConflict((conflict) =>
+      conflict.column("repository_id").doUpdateSet((eb) => ({
+        pulls: eb("repository_pull.pulls", "+", eb.ref("excluded.pulls")),
+        pulled_at: tools.greatest(eb.ref("repository_pull.pulled_at"), eb.ref("excluded.pulled_at")),
+      })),
+    ),
+);
+
+/** Entries in batches that are written with one time each: none is off by more than the pause between two writes. */
+function* batchesOf(counted: ReadonlyMap<number, Counted>): Generator<[number, Counted][]> {
+  const byTime = Map.groupBy(counted, ([, { lastAt }]) => Math.floor(lastAt / FLUSH_EVERY_MS));
+  for (const entries of byTime.values()) {
+    entries.sort(([one], [other]) => one - other);
+    for (let at = 0; at < entries.length; at += BATCH) yield entries.slice(at, at + BATCH);
+  }
+}
+
+/** Makes a counter. `onError`: what was counted could not be written, and is tried again. */
+export function createPullCounter(database: Database, clock: Clock, onError: (error: unknown) => void): PullCounter {
+  let counted = new Map<number, Counted>();
+  let uncounted = 0;
+  let restMs = FLUSH_EVERY_MS;
+
+  function add(manifestId: number, pulls: number, lastAt: number): void {
+    const known = counted.get(manifestId);
+    if (known !== undefined) {
+      known.pulls += pulls;
+      known.lastAt = Math.max(known.lastAt, lastAt);
+    } else if (counted.size < MAX_COUNTED) counted.set(manifestId, { pulls, lastAt });
+    else uncounted += pulls;
+  }
+
+  async function write(entries: readonly [number, Counted][]): Promise<void> {
+    const at = entries.reduce((latest, [, { lastAt }]) => Math.max(latest, lastAt), 0);
+    const ids = entries.map(([id]) => id);
+    const pulls = entries.map(([, each]) => each.pulls);
+    const gone = { any: "what went meanwhile is left out" };
+    await database.transaction(
+      async (tx) => {
+        const repositoryOf = new Map((await tx.all(listRepositories, { ids })).map((row) => [row.id, row.repository_id]));
+        const sums = new Map<number, number>();
+        for (const [id, each] of entries) {
+          const repositoryId = repositoryOf.get(id);
+          if (repositoryId !== undefined) sums.set(repositoryId, (sums.get(repositoryId) ?? 0) + each.pulls);
+        }
+        await tx.run(addToManifests, { ids, pulls, at }, gone);
+        const ofRepositories = [...sums].toSorted(([one], [other]) => one - other);
+        await tx.run(addToRepositories, { ids: ofRepositories.map(([id]) => id), pulls: ofRepositories.map(([, sum]) => sum), at }, gone);
+      },
+      { durable: false },
+    );
+  }
+
+  async function flush(): Promise<void> {
+    const batches = [...batchesOf(counted)];
+    counted = new Map();
+    while (batches.length > 0) {
+      try {
+        await write(batches[0]!);
+        batches.shift();
+      } catch (error) {
+        for (const [id, { pulls, lastAt }] of batches.flat()) add(id, pulls, lastAt);
+        throw error;
+      }
+    }
+  }
+
+  const loop = createBackgroundLoop(async () => {
+    try {
+      await flush();
+      restMs = FLUSH_EVERY_MS;
+    } catch (error) {
+      onError(error);
+      // A database that is away for an hour fills no log.
+      restMs = Math.min(restMs * 2, MAX_REST_MS);
+    }
+    return { restMs };
+  });
+
+  return {
+    note: (manifestId) => add(manifestId, 1, clock.now()),
+    flush,
+    start: loop.start,
+    async stop() {
+      await loop.stop();
+      await flush().catch(onError);
+    },
+    get uncounted() {
+      return uncounted;
+    },
+  };
+}

@@ -1,0 +1,21 @@
+// Pulls: how often and when manifests were last pulled, and so repositories. Programs that do not know the tables delete manifests all the same:
+// what is known of their pulls goes with them. Not here: how they are counted (content/pulls.ts).
+import type { Migration } from "./migration.ts";
+
+export const pulls: Migration = {
+  id: 14,
+  name: "pulls",
+  oldestProgram: 3,
+  loses: { what: "how often and when content was pulled", content: ["manifest_pull", "repository_pull"] },
+  up: ({ integer, clustered }) => [
+    `create table manifest_pull (
+      manifest_id ${integer} primary key references manifest (id) on delete cascade,
+      pulls ${integer} not null,
+      pulled_at ${integer} not null) ${clustered}`,
+    `create table repository_pull (
+      repository_id ${integer} primary key references repository (id) on delete cascade,
+      pulls ${integer} not null,
+      pulled_at ${integer} not null) ${clustered}`,
+  ],
+  down: () => [`drop table repository_pull`, `drop table manifest_pull`],
+};
