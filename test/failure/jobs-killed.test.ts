@@ -1,0 +1,148 @@
+// Kills processes with SIGKILL while they ask for jobs and run them: what was asked for is done, and no job is stuck or there twice.
+// Not here: the processes (job-worker.ts), one process's runner (apps/server/src/events/jobs.test.ts).
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { describe, it, type TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
+import { skipOrThrow } from "../tools/install.ts";
+import { atOurEnd, temporaryFolder } from "../tools/processes.ts";
+import { startPostgres } from "../tools/servers.ts";
+import { roundsOf } from "./rounds.ts";
+
+const rounds = roundsOf({ usual: 12, long: 300 });
+/** A lease, a look at what has lost its, delays of attempts and the rest of the work, on a machine that is busy. */
+const DONE_WITHIN_MS = 300_000;
+
+interface Worker {
+  readonly asked: string[];
+  readonly isIdle: () => boolean;
+  kill(): Promise<void>;
+}
+
+function startWorker(name: string, address: string): Worker {
+  const child: ChildProcess = spawn(process.execPath, [join(import.meta.dirname, "job-worker.ts"), name, address], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const callOff = atOurEnd(() => child.kill("SIGKILL"));
+  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  const asked: string[] = [];
+  let isIdle = false;
+  let text = "";
+  child.stdout!.on("data", (piece: Buffer) => {
+    text += piece.toString("utf8");
+    const lines = text.split("\n");
+    text = lines.pop()!;
+    for (const line of lines) {
+      if (line.startsWith("asked ")) asked.push(line.slice("asked ".length));
+      isIdle = line === "idle";
+    }
+  });
+  return {
+    asked,
+    isIdle: () => isIdle,
+    async kill() {
+      assert.equal(child.exitCode, null, "it ended by itself");
+      child.kill("SIGKILL");
+      await ended;
+      callOff();
+    },
+  };
+}
+
+interface Row {
+  readonly subject: string;
+  readonly state: string;
+}
+
+/** Kills one of so many workers each round, and gives what was asked for. */
+async function killRounds(t: TestContext, address: string, count: number): Promise<string[]> {
+  const asked: string[] = [];
+  const workers: Worker[] = [];
+  let number = 0;
+  const start = (): Worker => startWorker(`w${number++}`, address);
+  try {
+    for (let i = 0; i < count; i++) workers.push(start());
+    for (let round = 0; round < rounds; round++) {
+      const victim = workers.shift()!;
+      // It is somewhere between asking for its first job and running its last one; now and then it dies while it starts.
+      while (round % 5 !== 4 && victim.asked.length === 0) await sleep(5);
+      const delayMs = randomInt(150);
+      t.diagnostic(`round ${round}: killed ${delayMs} ms after its first job`);
+      await sleep(delayMs);
+      await victim.kill();
+      asked.push(...victim.asked);
+      workers.push(start());
+    }
+    const giveUpAt = performance.now() + DONE_WITHIN_MS;
+    while (!workers.every((worker) => worker.asked.length > 0 && worker.isIdle())) {
+      assert.ok(performance.now() < giveUpAt, "jobs are stuck");
+      await sleep(50);
+    }
+  } finally {
+    for (const worker of workers) {
+      asked.push(...worker.asked);
+      await worker.kill();
+    }
+  }
+  return asked;
+}
+
+function check(asked: readonly string[], jobs: readonly Row[], left: readonly string[]): void {
+  assert.deepEqual(new Set(jobs.map(({ state }) => state)), new Set(["succeeded"]));
+  const done = new Set(left);
+  assert.deepEqual(
+    asked.filter((subject) => !done.has(subject)),
+    [],
+    "a job that was asked for is lost",
+  );
+  // One whose asking was cut off is asked for or not, and then done or not.
+  assert.deepEqual(new Set(jobs.map(({ subject }) => subject)), done);
+  assert.equal(jobs.length, done.size);
+}
+
+const JOBS = "select subject, state from job where kind = 'leave'";
+const LEFT = "select name from project";
+
+describe("jobs of killed processes", () => {
+  it(`are neither lost nor stuck on SQLite (${rounds} rounds)`, async (t) => {
+    const folder = await temporaryFolder("jobs");
+    t.after(() => rm(folder, { recursive: true }));
+    const file = join(folder, "berth.db");
+    const asked = await killRounds(t, file, 1);
+    const database = new DatabaseSync(file);
+    try {
+      check(
+        asked,
+        database.prepare(JOBS).all() as unknown as Row[],
+        (database.prepare(LEFT).all() as { name: string }[]).map(({ name }) => name),
+      );
+    } finally {
+      database.close();
+    }
+  });
+
+  it(`are neither lost nor stuck on PostgreSQL, where others take over (${rounds} rounds)`, async (t) => {
+    const server = await startPostgres().catch((error: unknown) => skipOrThrow(t, error));
+    if (server === undefined) return;
+    t.after(() => server.stop());
+    const url = await server.createDatabase();
+    const asked = await killRounds(t, url, 2);
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    try {
+      const { rows } = await client.query<{ name: string }>(LEFT);
+      check(
+        asked,
+        (await client.query<Row>(JOBS)).rows,
+        rows.map(({ name }) => name),
+      );
+    } finally {
+      await client.end();
+    }
+  });
+});
