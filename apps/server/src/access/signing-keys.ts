@@ -31,10 +31,10 @@ export interface SigningKeys {
   /** The public keys as a JWK set. Source: RFC 7517, section 5. */
   listPublic(): Promise<{ keys: JWK[] }>;
   /**
-   * Makes the next key where the newest one signs for too short a time only; false where this process has another secret key than those that
-   * made the registry's: nobody could open what it made. Where nobody calls this, the first signature that needs a key makes it.
+   * Makes the next key where the newest one signs for too short a time only. Where nobody calls this, the first signature that needs a key makes
+   * it. Throws, and makes none, where this process's secret key is not the one that opens the newest: nobody could open what it made.
    */
-  renew(): Promise<boolean>;
+  renew(): Promise<void>;
   /** Makes a new key that signs from now on; older ones go on verifying until their tokens have ended. */
   rotate(): Promise<void>;
 }
@@ -246,14 +246,9 @@ export function createSigningKeys(options: SigningKeysOptions): SigningKeys {
       await reload();
       const current = findNewest(clock.now());
       // The very first one is made by who signs.
-      if (current === undefined) return true;
-      try {
-        openKey(current);
-      } catch {
-        return false;
-      }
+      if (current === undefined) return;
+      openKey(current);
       if (current.signsUntil <= clock.now() + renewMs) await create("none", clock.now() + renewMs);
-      return true;
     },
     rotate: () => create("all others", 0),
   };
