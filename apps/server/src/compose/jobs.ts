@@ -10,7 +10,7 @@ import { createRepositoryRemoval } from "../content/repository-removal.ts";
 import { foldUsage, USAGE_FOLD_BATCH } from "../content/usage.ts";
 import { createCollector, type Collector } from "../distribution/collector.ts";
 import type { UploadSessions } from "../distribution/upload-session.ts";
-import type { JobKind, JobOutcome } from "../events/job-kinds.ts";
+import type { JobKind, JobOutcome, JobSchedule } from "../events/job-kinds.ts";
 import { createJobRunner, JOB_RESULTS, type JobRunner } from "../events/job-runner.ts";
 import { createJobStore } from "../events/job-store.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
@@ -20,6 +20,8 @@ import { leaseTimes, type Foundation, type Surroundings } from "./foundation.ts"
 
 /** A thousand pushes a second leave a few thousand changes of usage meanwhile, which a read sums in milliseconds. */
 const UPKEEP = { everyMs: SECOND_MS, jitterMs: SECOND_MS / 10 };
+/** For what is asked for at once where it matters, or says that there is more: an idle registry is to cost next to nothing. */
+const RARE_UPKEEP = { everyMs: 10 * SECOND_MS, jitterMs: SECOND_MS };
 /** A database that is away for an hour fills no log. */
 const UPKEEP_RETRY = { attempts: 1, firstDelayMs: SECOND_MS, maxDelayMs: 60 * SECOND_MS };
 /** A batch takes milliseconds, and on a database that is overloaded some seconds. */
@@ -37,9 +39,9 @@ export function composeJobs(surroundings: Surroundings, foundation: Foundation, 
   const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config));
   const runner = composeRunner(surroundings, foundation, [
     upkeepKind("usage-folding", async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH),
-    upkeepKind(REPOSITORY_REMOVAL, removeDeleted),
+    upkeepKind(REPOSITORY_REMOVAL, removeDeleted, RARE_UPKEEP),
     upkeepKind("dispatch", () => outbox.dispatch()),
-    upkeepKind("older-manifests", () => readOlderManifests(database)),
+    upkeepKind("older-manifests", () => readOlderManifests(database), RARE_UPKEEP),
     keyRotationKind(surroundings, foundation),
   ]);
   return {
@@ -61,13 +63,13 @@ export function composeJobs(surroundings: Surroundings, foundation: Foundation, 
 }
 
 /** Work in small batches that never ends, and that nobody should have to wait a round of the collector for. `step` says whether there is more. */
-function upkeepKind(kind: string, step: () => Promise<boolean>): JobKind {
+function upkeepKind(kind: string, step: () => Promise<boolean>, schedule: JobSchedule = UPKEEP): JobKind {
   return {
     kind,
     concurrency: 1,
     timeoutMs: BATCH_TIMEOUT_MS,
     retry: UPKEEP_RETRY,
-    schedule: UPKEEP,
+    schedule,
     run: async (): Promise<JobOutcome | void> => ((await step()) ? "more" : undefined),
   };
 }
