@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { expectCode } from "./program.testing.ts";
 import { ADMIN_PASSWORD, temporaryFolder } from "./registry.testing.ts";
-import { startServerProcess, type ServerProcess } from "./server-process.testing.ts";
+import { startServerProcess, type LogLine, type ServerProcess } from "./server-process.testing.ts";
 
 const SERVER_URL = process.env["BERTH_TEST_POSTGRES_URL"];
 
@@ -66,6 +66,9 @@ for (const [engine, prepare] of Object.entries({ sqlite, postgres })) {
     assert.ok(!reset.stderr.includes(reset.stdout.trim()));
     await until(async () => (await statusWith(server, reset.stdout.trim())) === 200);
     assert.equal(await statusWith(server, ADMIN_PASSWORD), 401);
+    const isChange = (line: LogLine): boolean => line["account"] === "admin" && line.msg.includes("was changed by another process");
+    await server.logged(isChange);
+    assert.equal(server.log.filter(isChange).length, 1);
     server.kill("SIGTERM");
     await server.ended;
     const again = await expectCode(0, ["account", "reset", "admin", ...flags]);

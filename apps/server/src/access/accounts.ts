@@ -1,5 +1,6 @@
 // Accounts and their rights as of at most half a second ago: what every request is checked against.
 // Not here: the tables (account-store.ts, member-store.ts, robot-store.ts), decisions (authorize.ts).
+import { LRUCache } from "lru-cache";
 import type { Clock } from "../platform/clock.ts";
 import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
@@ -75,12 +76,48 @@ export function rightsSeenBy(tx: Executor): Rights {
   };
 }
 
+/** What the look-ups need. */
+export interface AccountsParts {
+  readonly database: Database;
+  readonly clock: Clock;
+  /**
+   * Told once of an account in use whose tokens have ended since it was last looked up, though nobody changed it here: its password was changed
+   * by another replica, or on the machine.
+   */
+  readonly onChangedElsewhere?: (account: Account) => void;
+  /** `SETTLE_MS` where it is not given. */
+  readonly settleMs?: number;
+}
+
+/** How long who changed an account here may need to say so: a look-up may see the change before its commit is durable and acknowledged. */
+const SETTLE_MS = 2_000;
+
 /** Makes the look-ups. */
-export function createAccounts(options: { database: Database; clock: Clock }): Accounts {
-  const { database, clock } = options;
+export function createAccounts({ database, clock, onChangedElsewhere, settleMs = SETTLE_MS }: AccountsParts): Accounts {
+  let changes = 0;
+  /** The epoch that each account was last seen with, as long as nobody changed one here. */
+  const seen = new LRUCache<number, number>({ max: MAX_ENTRIES });
+
+  async function watched(load: Promise<Account | undefined>): Promise<Account | undefined> {
+    const before = changes;
+    const account = await load;
+    // What was changed here meanwhile may be this very account.
+    if (account === undefined || before !== changes) return account;
+    const last = seen.get(account.id);
+    // Look-ups by id and by name may overtake each other.
+    if (last !== undefined && account.epoch <= last) return account;
+    seen.set(account.id, account.epoch);
+    if (last !== undefined && onChangedElsewhere !== undefined) {
+      setTimeout(() => {
+        if (before === changes) onChangedElsewhere(account);
+      }, settleMs).unref();
+    }
+    return account;
+  }
+
   const common = { maxEntries: MAX_ENTRIES, freshMs: FRESH_MS, clock };
-  const byId = createFreshCache<number, Account | undefined>({ ...common, load: (id) => findAccount(database, id) });
-  const byName = createFreshCache<string, Account | undefined>({ ...common, load: (name) => findAccountByName(database, name) });
+  const byId = createFreshCache<number, Account | undefined>({ ...common, load: (id) => watched(findAccount(database, id)) });
+  const byName = createFreshCache<string, Account | undefined>({ ...common, load: (name) => watched(findAccountByName(database, name)) });
   const scopes = createFreshCache<number, readonly RobotScope[]>({ ...common, load: (id) => listRobotScopes(database, id) });
   const names = createFreshCache<number, string | undefined>({ ...common, load: (id) => findName(database, id) });
   const standings = createFreshCache<string, ProjectStanding | undefined>({
@@ -90,7 +127,6 @@ export function createAccounts(options: { database: Database; clock: Clock }): A
       return findStanding(database, Number(key.slice(0, colon)), key.slice(colon + 1));
     },
   });
-  let changes = 0;
   return {
     find: byId.get,
     findByName: byName.get,
@@ -100,6 +136,7 @@ export function createAccounts(options: { database: Database; clock: Clock }): A
     changes: () => changes,
     forget() {
       changes++;
+      seen.clear();
       // All of it: changes are rare, and looking up anew costs less than knowing what depends on what.
       byId.clear();
       byName.clear();

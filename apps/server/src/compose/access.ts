@@ -44,7 +44,12 @@ export async function openAccess(
   keepAdminPassword?: KeepAdminPassword,
 ): Promise<Access> {
   const defaultProject = defaultProjectOf(config);
-  const accounts = createAccounts({ database, clock });
+  const accounts = createAccounts({
+    database,
+    clock,
+    onChangedElsewhere: ({ name }) =>
+      logger.info({ account: name }, "an account's password or state was changed by another process, and its tokens have ended"),
+  });
   const plainAuthorizer = createAuthorizer({ accounts, database, clock });
   const authorizer = tracing === undefined ? plainAuthorizer : traceAuthorizer(plainAuthorizer, tracing);
   const signingKeys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
