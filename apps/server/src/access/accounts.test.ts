@@ -20,8 +20,8 @@ forEachDatabase("accounts that are changed elsewhere", (create) => {
     const id = await addUser(database, "mona");
     const told: string[] = [];
     const accounts = createAccounts({ database, clock, settleMs: SETTLE_MS, onChangedElsewhere: ({ name }) => void told.push(name) });
-    const change = async (endsTokens: boolean): Promise<void> =>
-      void (await database.transaction(async (tx) => updateAccount(tx, (await findAccount(tx, id))!, endsTokens)));
+    const change = (endsTokens: boolean): Promise<void> =>
+      database.transaction(async (tx) => updateAccount(tx, (await findAccount(tx, id))!, endsTokens));
     const look = async (): Promise<void> => {
       clock.advance(1_000);
       await accounts.find(id);
