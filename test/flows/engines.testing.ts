@@ -92,9 +92,9 @@ export async function during<T>(settings: Settings, work: (registry: TestRegistr
   }
 }
 
-/** Waits until something is so, for a minute. */
-export async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 60_000;
+/** Waits until something is so, for a minute where nothing else is said. */
+export async function until(what: string, isSo: () => Promise<boolean>, mostMs = 60_000): Promise<void> {
+  const deadline = performance.now() + mostMs;
   while (!(await isSo())) {
     if (performance.now() > deadline) assert.fail(`it never came to this: ${what}`);
     await sleep(50);
