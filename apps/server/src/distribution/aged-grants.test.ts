@@ -282,6 +282,7 @@ const WITHOUT_GRANT: Readonly<Record<string, readonly [number, string]>> = {
   "content/blobs.ts": [2, "leases of what was read, and damage that a read found"],
   "content/garbage.ts": [3, "collection"],
   "content/older-manifests.ts": [1, "edges of manifests that are there"],
+  "content/pulls.ts": [1, "counting"],
   "content/repository-removal.ts": [1, "collection of what a deletion left"],
   "content/store-binding.ts": [4, "a start, and an operator's command"],
   "content/store-sightings.ts": [1, "readiness"],
