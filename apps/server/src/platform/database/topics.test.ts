@@ -73,6 +73,8 @@ forEachDatabase("topics", (create, dialect) => {
       }
       assert.deepEqual(new Set(cuts), new Set(["no word of other processes' commits is heard for now"]));
     } finally {
+      // Both, so that none still tells when its connections have ended.
+      await one.close();
       await other.close();
       await test.end();
     }

@@ -6,7 +6,7 @@ export const pulls: Migration = {
   id: 14,
   name: "pulls",
   oldestProgram: 3,
-  loses: { what: "how often and when content was pulled", content: ["manifest_pull", "repository_pull"] },
+  loses: { what: "how often and when content was pulled, which is counted anew from then on", content: [] },
   up: ({ integer, clustered }) => [
     `create table manifest_pull (
       manifest_id ${integer} primary key references manifest (id) on delete cascade,
