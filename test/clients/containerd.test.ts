@@ -119,7 +119,8 @@ function rights(name: string): ClientTest {
       await assert.rejects(developer(["images", "pull", plain, ...wrong, hidden]), /unauthorized|401/i);
       await developer(["images", "pull", plain, ...as(berth.users.guest), hidden]);
       const push = ["images", "push", plain, ...as(berth.users.guest), `${berth.host}/library/${name}/rights:guest`, open];
-      await assert.rejects(developer(push), /denied|forbidden|authorization|unauthorized|403|401/i);
+      // Where the answer is quicker than its own writing of the body, containerd tells of that alone; below is what counts.
+      await assert.rejects(developer(push), /denied|forbidden|authorization|unauthorized|403|401|closed pipe/i);
       assert.equal((await berth.ask(`library/${name}/rights/manifests/guest`)).status, 404);
     },
   };
