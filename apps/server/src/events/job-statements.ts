@@ -1,0 +1,302 @@
+// What is asked of the table of jobs, statement by statement; each is bounded by a limit or a key. Not here: what they make together (job-store.ts).
+import { sql } from "kysely";
+import { statement } from "../platform/database/statement.ts";
+
+/** Lines that a job keeps; older ones go. */
+const MAX_LINES = 200;
+/** Rows that one statement of upkeep takes. */
+const BATCH = 500;
+
+interface PutParameters extends Record<string, string | number> {
+  kind: string;
+  subject: string;
+  projectId: number;
+  priority: number;
+  payload: string;
+  state: string;
+  dueAt: number;
+  now: number;
+}
+
+// The conflict's condition has to be the index's own, to the letter: PostgreSQL finds no index behind a parameter.
+const isOpen = sql<boolean>`state in ('waiting', 'ready')`;
+
+// One that waits is the same job: due when the sooner of the two wants it, with what the later one brings.
+export const put = statement<PutParameters>()("jobs.put", (db, p) =>
+  db
+    .insertInto("job")
+    .values({
+      kind: p.kind,
+      subject: p.subject,
+      project_id: p.projectId,
+      priority: p.priority,
+      payload: p.payload,
+      state: p.state as never,
+      due_at: p.dueAt,
+      attempt: 0,
+      fence: 0,
+      is_cancelled: 0,
+      created_at: p.now,
+    })
+    .onConflict((conflict) =>
+      conflict
+        .columns(["kind", "subject"])
+        .where(isOpen)
+        .doUpdateSet((eb) => ({
+          payload: eb.ref("excluded.payload"),
+          due_at: eb
+            .case()
+            .when("excluded.due_at", "<", eb.ref("job.due_at"))
+            .then(eb.ref("excluded.due_at"))
+            .else(eb.ref("job.due_at"))
+            .end(),
+        })),
+    ),
+);
+
+export const findOpen = statement<{ kind: string }>()("jobs.findOpen", (db, p) =>
+  db.selectFrom("job").select(["id", "due_at"]).where("kind", "=", p.kind).where("subject", "=", "").where(isOpen),
+);
+
+export const bringForward = statement<{ id: number; latest: number }>()("jobs.bringForward", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ due_at: p.latest })
+    .where("id", "=", p.id)
+    .where("state", "=", "waiting")
+    .where("attempt", "=", 0)
+    .where("due_at", ">", p.latest),
+);
+
+export const findRunning = statement<{ kind: string }>()("jobs.findRunning", (db, p) =>
+  db.selectFrom("job").select("id").where("kind", "=", p.kind).where("subject", "=", "").where("state", "=", sql.lit("running")),
+);
+
+export const outlook = statement<Record<never, never>>()("jobs.outlook", (db) => {
+  const first = (state: string) =>
+    db
+      .selectFrom("job")
+      .select("due_at")
+      .where("state", "=", sql.lit(state) as never)
+      .orderBy("due_at")
+      .orderBy("id")
+      .limit(1);
+  return db.selectNoFrom([first("ready").as("ready_at"), first("waiting").as("waiting_until"), first("running").as("leased_until")]);
+});
+
+export const nextProject = statement<{ kind: string; after: number }>()("jobs.nextProject", (db, p) =>
+  db
+    .selectFrom("job")
+    .select("project_id")
+    .where("kind", "=", p.kind)
+    .where("state", "=", sql.lit("ready"))
+    .where("project_id", ">", p.after)
+    .orderBy("project_id")
+    .limit(1),
+);
+
+export const lockReady = statement<{ kind: string; projectId: number; limit: number }>()("jobs.lockReady", (db, p, tools) =>
+  db
+    .selectFrom("job")
+    .select("id")
+    .where("kind", "=", p.kind)
+    .where("state", "=", sql.lit("ready"))
+    .where("project_id", "=", p.projectId)
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom("job as other")
+            .select("other.id")
+            .whereRef("other.kind", "=", "job.kind")
+            .whereRef("other.subject", "=", "job.subject")
+            .where("other.state", "=", sql.lit("running")),
+        ),
+      ),
+    )
+    .orderBy("priority")
+    .orderBy("id")
+    .limit(p.limit)
+    .modifyEnd(tools.lock("update skip locked")),
+);
+
+export const take = statement<{ ids: number[]; holder: string; leaseUntil: number; now: number }>()("jobs.take", (db, p, tools) =>
+  db
+    .updateTable("job")
+    .set((eb) => ({
+      state: "running",
+      holder: p.holder,
+      fence: eb("fence", "+", eb.lit(1)),
+      attempt: eb("attempt", "+", eb.lit(1)),
+      due_at: p.leaseUntil,
+      started_at: p.now,
+      done: null,
+      total: null,
+    }))
+    .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint"))
+    .where("state", "=", "ready")
+    .returning(["id", "kind", "subject", "project_id", "payload", "attempt", "fence"]),
+);
+
+type Held = { id: number; fence: number };
+
+export const renew = statement<Held & { leaseUntil: number; done: number | null; total: number | null }>()("jobs.renew", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ due_at: p.leaseUntil, done: p.done, total: p.total })
+    .where("id", "=", p.id)
+    .where("fence", "=", p.fence)
+    .where("state", "=", "running")
+    .returning("is_cancelled"),
+);
+
+export const hold = statement<Held>()("jobs.hold", (db, p, tools) =>
+  db
+    .selectFrom("job")
+    .select("id")
+    .where("id", "=", p.id)
+    .where("fence", "=", p.fence)
+    .where("state", "=", "running")
+    .modifyEnd(tools.lock("update")),
+);
+
+export const end = statement<Held & { state: string; keptUntil: number; error: string | null; now: number }>()("jobs.end", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ state: p.state as never, due_at: p.keptUntil, ended_at: p.now, error: p.error, holder: null })
+    .where("id", "=", p.id)
+    .where("fence", "=", p.fence)
+    .where("state", "=", "running")
+    .returning("id"),
+);
+
+// Nothing where another job of the subject waits already: that one is what comes next.
+export const putBack = statement<Held & { dueAt: number; attempt: number; error: string | null }>()("jobs.putBack", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ state: "waiting", due_at: p.dueAt, attempt: p.attempt, error: p.error, holder: null, is_cancelled: 0 })
+    .where("id", "=", p.id)
+    .where("fence", "=", p.fence)
+    .where("state", "=", "running")
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom("job as other")
+            .select("other.id")
+            .whereRef("other.kind", "=", "job.kind")
+            .whereRef("other.subject", "=", "job.subject")
+            .where(sql<boolean>`other.state in ('waiting', 'ready')`),
+        ),
+      ),
+    )
+    .returning("id"),
+);
+
+export const promote = statement<{ now: number }>()("jobs.promote", (db, p, tools) =>
+  db
+    .updateTable("job")
+    .set({ state: "ready" })
+    .where("state", "=", "waiting")
+    .where("id", "in", (eb) =>
+      eb
+        .selectFrom("job")
+        .select("id")
+        .where("state", "=", sql.lit("waiting"))
+        .where("due_at", "<=", p.now)
+        .orderBy("due_at")
+        .orderBy("id")
+        .limit(BATCH)
+        .modifyEnd(tools.lock("update skip locked")),
+    )
+    .returning("id"),
+);
+
+export const listExpired = statement<{ now: number }>()("jobs.listExpired", (db, p) =>
+  db
+    .selectFrom("job")
+    .select(["id", "kind", "subject", "project_id", "payload", "attempt", "fence"])
+    .where("state", "=", sql.lit("running"))
+    .where("due_at", "<=", p.now)
+    .orderBy("due_at")
+    .orderBy("id")
+    .limit(BATCH),
+);
+
+export const forget = statement<{ state: string; now: number }>()("jobs.forget", (db, p) =>
+  db
+    .deleteFrom("job")
+    .where("id", "in", (eb) =>
+      eb
+        .selectFrom("job")
+        .select("id")
+        .where("state", "=", p.state as never)
+        .where("due_at", "<=", p.now)
+        .orderBy("due_at")
+        .limit(BATCH),
+    )
+    .returning("id"),
+);
+
+export const endLeases = statement<{ now: number }>()("jobs.endLeases", (db, p) =>
+  db.updateTable("job").set({ due_at: p.now }).where("state", "=", "running"),
+);
+
+export const addLine = statement<{ jobId: number; at: number; line: string }>()("jobs.addLine", (db, p) =>
+  db
+    .insertInto("job_line")
+    .columns(["job_id", "number", "at", "line"])
+    .expression((eb) =>
+      eb
+        .selectFrom("job")
+        .select((each) => [
+          "job.id as job_id",
+          each.fn
+            .coalesce(
+              each
+                .selectFrom("job_line")
+                .select((line) => line(line.fn.max("number"), "+", line.lit(1)).as("next"))
+                .whereRef("job_line.job_id", "=", "job.id"),
+              each.lit(1),
+            )
+            .as("number"),
+          each.cast<number>(each.val(p.at), "bigint").as("at"),
+          each.cast<string>(each.val(p.line), "text").as("line"),
+        ])
+        .where("job.id", "=", p.jobId),
+    ),
+);
+
+export const dropLines = statement<{ jobId: number }>()("jobs.dropLines", (db, p) =>
+  db
+    .deleteFrom("job_line")
+    .where("job_id", "=", p.jobId)
+    .where("number", "<=", (eb) =>
+      eb
+        .selectFrom("job_line")
+        .select((line) => line(line.fn.max("number"), "-", line.lit(MAX_LINES)).as("oldest"))
+        .where("job_id", "=", p.jobId),
+    ),
+);
+
+export const listLines = statement<{ jobId: number }>()("jobs.listLines", (db, p) =>
+  db.selectFrom("job_line").select(["at", "line"]).where("job_id", "=", p.jobId).orderBy("number").limit(MAX_LINES),
+);
+
+export const find = statement<{ id: number }>()("jobs.find", (db, p) =>
+  db
+    .selectFrom("job")
+    .select(["id", "kind", "subject", "project_id", "state", "due_at", "attempt", "done", "total", "error"])
+    .where("id", "=", p.id),
+);
+
+export const cancelOpen = statement<{ id: number; now: number; keptUntil: number }>()("jobs.cancelOpen", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ state: "cancelled", due_at: p.keptUntil, ended_at: p.now })
+    .where("id", "=", p.id)
+    .where("state", "in", ["waiting", "ready"])
+    .returning("id"),
+);
+
+export const cancelRunning = statement<{ id: number }>()("jobs.cancelRunning", (db, p) =>
+  db.updateTable("job").set({ is_cancelled: 1 }).where("id", "=", p.id).where("state", "=", "running").returning("id"),
+);
