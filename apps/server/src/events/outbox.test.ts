@@ -121,7 +121,7 @@ forEachDatabase("the outbox", (create, dialect) => {
 
   it("leaves out what nobody wants, and lets go of what another version wanted", () =>
     withOutbox(async ({ test: { database }, outbox }) => {
-      const { outbox: indifferent } = { outbox: createOutbox<ContentChange>(database, createTestClock(), {}) };
+      const indifferent = createOutbox<ContentChange>(database, createTestClock(), {});
       assert.equal(indifferent.wants("tag.moved"), false);
       await database.transaction((tx) => indifferent.record(tx, ALICE, [created(1)]));
       await database.transaction((tx) => outbox.record(tx, ALICE, [created(2)]));

@@ -144,11 +144,12 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       meter = meters.get(kind)!;
       meter.begin();
       context.span?.describe(ROUTE_PATTERNS[parsed.kind], attributesOf(parsed));
-      if (!isSafe(request.method)) refuseOtherSites(request);
+      const isRead = isSafe(request.method);
+      if (!isRead) refuseOtherSites(request);
       const recognised = authenticator.authenticate(request.headers.authorization, context.remoteAddress);
       const known = recognised instanceof Promise ? await recognised : recognised;
       // A pull changes nothing, so that nobody asks where it came from.
-      const caller = isSafe(request.method) ? known : { ...known, origin: { requestId: context.id, address: context.remoteAddress } };
+      const caller = isRead ? known : { ...known, origin: { requestId: context.id, address: context.remoteAddress } };
       if (caller.kind === "account") record.account = caller.name;
       if (parsed.kind === "ping" && caller.kind === "anonymous" && caller.access === undefined) {
         // Every client's first question. answered without an exception.

@@ -2,7 +2,7 @@
 // in the other processes of the database within moments. Word may get lost with a process or a connection, so that hearers look by themselves
 // as well. Not here: how it crosses to other processes (postgres-channel.ts), what is told.
 import { randomBytes } from "node:crypto";
-import type { Database, Executor } from "./database.ts";
+import type { Database } from "./database.ts";
 
 /** Others are told this often at most: PostgreSQL makes the commits of those that tell wait for each other. */
 const TELL_EVERY_MS = 20;
@@ -49,17 +49,6 @@ export function withTopics(database: Database, onError: (error: unknown) => void
     tellOthers();
   }
 
-  function telling(tx: Executor, told: Set<string>): Executor {
-    return {
-      dialect: tx.dialect,
-      all: (statement, parameters) => tx.all(statement, parameters),
-      first: (statement, parameters) => tx.first(statement, parameters),
-      run: (statement, parameters, expected) => tx.run(statement, parameters, expected),
-      change: (statement, parameters) => tx.change(statement, parameters),
-      tell: (topic) => void told.add(topic),
-    };
-  }
-
   return {
     ...database,
     async transaction(work, options) {
@@ -67,7 +56,7 @@ export function withTopics(database: Database, onError: (error: unknown) => void
       const result = await database.transaction((tx) => {
         // A try that was in others' way has told nothing.
         told.clear();
-        return work(telling(tx, told));
+        return work({ ...tx, tell: (topic) => void told.add(topic) });
       }, options);
       if (told.size > 0) tell(told);
       return result;
