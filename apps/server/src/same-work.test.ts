@@ -36,7 +36,7 @@ import { createLists, type Lists } from "./distribution/lists.ts";
 import { createMount, type Mount } from "./distribution/mount.ts";
 import { createPull, type Pull } from "./distribution/pull.ts";
 import { createPush, type Push } from "./distribution/push.ts";
-import { type ApiContext, createProve, type Prove } from "./features/api-context.ts";
+import { type ApiContext, createProve, type Prove } from "./features/api-route.ts";
 import { createUsers, type Users } from "./features/accounts/accounts.ts";
 import { createProjects, type Projects } from "./features/projects/projects.ts";
 import { createProjectRepositories, type ProjectRepositories } from "./features/repositories/repositories.ts";

@@ -1,6 +1,6 @@
 // The user operations, joined to their rules. Not here: the rules (accounts.ts).
 import * as operations from "@berth/api/users";
-import { type ApiRoute, route } from "../api-context.ts";
+import { type ApiRoute, route } from "../api-route.ts";
 import type { Users } from "./accounts.ts";
 
 /** The routes of users. */

@@ -1,6 +1,6 @@
 // The project operations, joined to their rules. Not here: the rules (projects.ts).
 import * as operations from "@berth/api/projects";
-import { type ApiRoute, route } from "../api-context.ts";
+import { type ApiRoute, route } from "../api-route.ts";
 import type { Projects } from "./projects.ts";
 
 /** The routes of projects and members. */

@@ -1,6 +1,6 @@
 // The repository operations, joined to their rules. Not here: the rules (repositories.ts).
 import * as operations from "@berth/api/repositories";
-import { type ApiRoute, route } from "../api-context.ts";
+import { type ApiRoute, route } from "../api-route.ts";
 import type { ProjectRepositories } from "./repositories.ts";
 
 /** The routes of repositories and of the registry's usage. */

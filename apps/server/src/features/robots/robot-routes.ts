@@ -1,6 +1,6 @@
 // The robot operations, joined to their rules: once for projects, once for the registry. Not here: the rules (robots.ts).
 import { projectRobots, registryRobots } from "@berth/api/robots";
-import { type ApiRoute, route } from "../api-context.ts";
+import { type ApiRoute, route } from "../api-route.ts";
 import type { Robots } from "./robots.ts";
 
 /** The routes of robots. */

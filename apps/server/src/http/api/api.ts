@@ -12,7 +12,7 @@ import type { LoginFailures } from "../../access/login-failures.ts";
 import type { PasswordHasher } from "../../access/secrets.ts";
 import type { ListPlaces } from "../../distribution/list-places.ts";
 import { accountRoutes } from "../../features/accounts/account-routes.ts";
-import { createProve, type ProjectCreation } from "../../features/api-context.ts";
+import { createProve, type ProjectCreation } from "../../features/api-route.ts";
 import { createUsers } from "../../features/accounts/accounts.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
 import { createProjects } from "../../features/projects/projects.ts";
