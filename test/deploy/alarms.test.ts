@@ -29,7 +29,7 @@ it("raises an alarm in a real Prometheus when a real registry loses its store, a
   const data = join(folder.path, "data");
   await mkdir(data);
   const registry = await startTestRegistry({ data, "metrics.listen": `127.0.0.1:${metricsPort}` });
-  // The alarms as they are delivered, but for their patience.
+  // The alarms as they are delivered, but for their `for` time.
   await writeFile(join(folder.path, "rules.yaml"), readFileSync(RULES, "utf8").replaceAll(/^( +for:) .*$/gm, "$1 0s"));
   await writeFile(
     join(folder.path, "prometheus.yml"),

@@ -58,14 +58,14 @@ describe("clocks that are set", () => {
   }
 
   /** Waits for changes, or for the end of a load that has none to make any more; what was wrong shows when the load is waited for. */
-  async function untilAcknowledged(load: RegistryLoad, running: Promise<void>, changes: number, patienceMs: number): Promise<void> {
+  async function untilAcknowledged(load: RegistryLoad, running: Promise<void>, changes: number, deadlineMs: number): Promise<void> {
     let isOver = false;
     running.then(
       () => (isOver = true),
       () => (isOver = true),
     );
     const startedAt = performance.now();
-    while (load.acknowledged < changes && !isOver && performance.now() - startedAt < patienceMs) await sleep(50);
+    while (load.acknowledged < changes && !isOver && performance.now() - startedAt < deadlineMs) await sleep(50);
   }
 
   async function untilLeftovers(settings: Settings, isReached: (rows: Readonly<Record<string, number>>) => boolean): Promise<void> {

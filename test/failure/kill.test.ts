@@ -83,7 +83,7 @@ async function killRounds(more: Settings, tell: (line: string) => void): Promise
         await createProject(server.origin);
         await checkAll(load, server.origin, options.settings);
         // A busy machine gets its time: a quiet one needs a second or two.
-        await killUnderLoad(load, server, { changes: load.acknowledged + 1 + randomInt(40), patienceMs: 20_000, lateMs: 100 });
+        await killUnderLoad(load, server, { changes: load.acknowledged + 1 + randomInt(40), deadlineMs: 20_000, lateMs: 100 });
       } finally {
         await server.kill();
       }

@@ -35,7 +35,7 @@ export interface RegistryLoad {
 }
 
 /** An answer of 503. */
-class OutOfBreath extends Error {}
+class Overloaded extends Error {}
 
 /** Makes the project that the load pushes into; fine where it is there. */
 export async function createProject(origin: string): Promise<void> {
@@ -45,13 +45,13 @@ export async function createProject(origin: string): Promise<void> {
 }
 
 /**
- * Runs a load against a server and kills the server under it: once so many changes have been acknowledged in all, or `patienceMs` have passed,
+ * Runs a load against a server and kills the server under it: once so many changes have been acknowledged in all, or `deadlineMs` have passed,
  * and up to `lateMs` later, in the middle of others. Rejects where something was wrong before that.
  */
 export async function killUnderLoad(
   load: RegistryLoad,
   server: { readonly origin: string; kill(): Promise<void> },
-  { changes, lateMs, patienceMs = Infinity }: { readonly changes: number; readonly lateMs: number; readonly patienceMs?: number },
+  { changes, lateMs, deadlineMs = Infinity }: { readonly changes: number; readonly lateMs: number; readonly deadlineMs?: number },
 ): Promise<void> {
   const stop = new AbortController();
   let willDie = false;
@@ -63,7 +63,7 @@ export async function killUnderLoad(
   );
   const startedAt = performance.now();
   // Over before that: something was wrong, or every client rests.
-  while (load.acknowledged < changes && !isOver && performance.now() - startedAt < patienceMs) await sleep(20);
+  while (load.acknowledged < changes && !isOver && performance.now() - startedAt < deadlineMs) await sleep(20);
   await sleep(randomInt(lateMs));
   willDie = true;
   await server.kill();
@@ -81,8 +81,8 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
   async function expect(response: Promise<Response>, ...statuses: number[]): Promise<Response> {
     const answer = await response;
     const text = await answer.text();
-    // A store or database that is out of breath says so, and clients come back: no answer to build on, and no fault.
-    if (answer.status === 503) throw new OutOfBreath(text);
+    // A store or database that is overloaded says so, and clients come back: no answer to build on, and no fault.
+    if (answer.status === 503) throw new Overloaded(text);
     assert.ok(statuses.includes(answer.status), `${answer.url} answered ${answer.status}: ${text}`);
     return answer;
   }
@@ -227,7 +227,7 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
         await change(origin, at, signal);
       }
     } catch (error) {
-      if (error instanceof OutOfBreath) count("503");
+      if (error instanceof Overloaded) count("503");
       else if (error instanceof assert.AssertionError || !(signal.aborted || willDie())) throw error;
       // Whatever was asked for is in doubt, so this client rests.
     }

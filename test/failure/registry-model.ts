@@ -134,7 +134,7 @@ export function createRegistryModel(): RegistryModel {
   let acknowledged = 0;
 
   /** What is there, given which of the changes in doubt happened. Fails where one happened in part, or anything else differs. */
-  function settle(manifests: ReadonlySet<string>, histories: ReadonlyMap<string, readonly (string | undefined)[]>): State {
+  function expectedState(manifests: ReadonlySet<string>, histories: ReadonlyMap<string, readonly (string | undefined)[]>): State {
     const found: State = { images: new Map(state.images), tags: new Map(state.tags) };
     for (const change of pending.values()) {
       const name = nameOf(change.image);
@@ -211,7 +211,7 @@ export function createRegistryModel(): RegistryModel {
     refused: (client) => void pending.delete(client),
     mayHave: (repository, digest) => void doubtfulBlobs.add(`${repository} ${digest}`),
     async check(origin, stored, { learns = true } = {}) {
-      const found = settle(await stored.manifests(), await stored.histories());
+      const found = expectedState(await stored.manifests(), await stored.histories());
       const kept: Image[] = [];
       for (const { image, isThere } of found.images.values()) {
         assert.equal(

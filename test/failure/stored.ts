@@ -11,7 +11,7 @@ import { examine, type DoctorResult, type Problem } from "../../apps/server/src/
 import { systemClock } from "../../apps/server/src/platform/clock.ts";
 import { statement } from "../../apps/server/src/platform/database/statement.ts";
 import { createLog } from "../../apps/server/src/platform/log.ts";
-import { createPace } from "../../apps/server/src/platform/pace.ts";
+import { createRateLimiter } from "../../apps/server/src/platform/rate-limiter.ts";
 
 /** What is there and nothing leads to, or will not for long. */
 export interface Leftovers {
@@ -140,7 +140,7 @@ export async function openStored(settings: Readonly<Record<string, string>>): Pr
         clock: systemClock,
         times: leaseTimes(config),
         isDeep: true,
-        pace: createPace(0),
+        rateLimiter: createRateLimiter(0),
         fromId: 0,
         orphanAgeMs: config.limits.uploadAgeSeconds * 1000,
         onProblem: (problem) => void problems.push(problem),

@@ -10,7 +10,7 @@ import type { Demand, Named, TagOperation } from "./tag-register.ts";
 
 const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
 /** Whom nobody answers gives up after this: shorter than the longest time that a server is held still, so that some operations happen later. */
-const PATIENCE_MS = 1_500;
+const DEADLINE_MS = 1_500;
 /** After an answer that says that the server cannot, or none. */
 const REST_MS = 20;
 
@@ -33,7 +33,7 @@ export function createClient(authorization: string) {
       origin: string,
       method: string,
       path: string,
-      { headers = {}, body, patienceMs = PATIENCE_MS }: { headers?: Record<string, string>; body?: string; patienceMs?: number } = {},
+      { headers = {}, body, deadlineMs = DEADLINE_MS }: { headers?: Record<string, string>; body?: string; deadlineMs?: number } = {},
     ): Promise<Outcome> {
       return new Promise((resolve) => {
         const length = body === undefined ? {} : { "content-length": String(Buffer.byteLength(body)) };
@@ -48,7 +48,7 @@ export function createClient(authorization: string) {
           });
         });
         sent.on("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED" ? UNHEARD : undefined));
-        sent.setTimeout(patienceMs, () => sent.destroy());
+        sent.setTimeout(deadlineMs, () => sent.destroy());
         sent.end(body);
       });
     },
@@ -113,9 +113,9 @@ export function createTagLoad({ client, repository, manifest, tags, random, orig
     return true;
   };
 
-  async function read(origin: string, tag: string, method: "GET" | "HEAD", patienceMs?: number): Promise<boolean> {
+  async function read(origin: string, tag: string, method: "GET" | "HEAD", deadlineMs?: number): Promise<boolean> {
     const calledAt = ++time;
-    const answer = await client.ask(origin, method, pathOf(tag), patienceMs === undefined ? {} : { patienceMs });
+    const answer = await client.ask(origin, method, pathOf(tag), deadlineMs === undefined ? {} : { deadlineMs });
     // A read without an answer tells nothing.
     if (!isFinal(answer, 200, 404)) return false;
     const found: Named = answer.status === 404 ? null : answer.digest!;

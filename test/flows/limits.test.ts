@@ -161,7 +161,7 @@ describe("limits", () => {
   });
 
   it("a client that leaves in the middle of an upload frees its session at once, at the offset of before", async (t) => {
-    // One that is patient: only the client's leaving ends the upload.
+    // One without a deadline: only the client's leaving ends the upload.
     const registry = await startTestRegistry();
     t.after(() => registry.stop());
     for (const before of [0, 10, 100_000]) {

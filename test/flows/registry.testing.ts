@@ -52,7 +52,7 @@ export async function temporaryFolder(): Promise<{ readonly path: string; end():
 }
 
 /**
- * Starts a registry in this process. `settings` are flags by name, such as `gc.leaseSeconds`; `data` defaults to a fresh folder. `onLog`: gets
+ * Starts a registry in this process. `settings` are flags by name, such as `gc.leaseSeconds`; `data` defaults to a new folder. `onLog`: gets
  * every line of its log. `jobs`: it does the background work as well.
  */
 export async function startTestRegistry(

@@ -28,7 +28,7 @@ export interface ServerProcess {
 
 const PROGRAM = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
 
-/** Starts `serve` on a free port with a fresh data directory; resolves when it is ready. */
+/** Starts `serve` on a free port with a new data directory; resolves when it is ready. */
 export async function startServerProcess(settings: Readonly<Record<string, string>> = {}): Promise<ServerProcess> {
   const folder = await temporaryFolder();
   const all = { data: folder.path, "http.listen": "127.0.0.1:0", "auth.adminPassword": ADMIN_PASSWORD, "log.format": "json", ...settings };

@@ -39,7 +39,7 @@ const usage = `usage: npm run bench -- [options]
   --seed-seconds N    how long one case may seed one registry (420)
   --data DIR          where the registries write (the system's temporary folder)
   --scale[=SIZES]     the same requests at 10^3, 10^5 and 10^6 tags, repositories, referrers and blobs, on SQLite and PostgreSQL, and the
-                      collector among a mountain of dead blobs; SIZES such as 1k,100k, or 10m for ten million blobs. With it:
+                      collector among many dead blobs; SIZES such as 1k,100k, or 10m for ten million blobs. With it:
                       --databases sqlite,postgres, --dead N (as many as the largest size; 0: none), --cases, --rounds, --duration, --data
   --json FILE         where the figures are kept (results/bench-DATE.json)
   --list              names the cases`;

@@ -101,7 +101,7 @@ function openConnection(origin: URL): RawConnection {
     socket = undefined;
     failed?.reject(error);
   };
-  const settle = (): void => {
+  const finishBody = (): void => {
     const settled = waiting;
     waiting = undefined;
     head = "";
@@ -129,7 +129,7 @@ function openConnection(origin: URL): RawConnection {
       from = end + 4 - before;
     }
     body.left -= length - from;
-    if (body.left === 0) settle();
+    if (body.left === 0) finishBody();
   };
   const open = (): Promise<Socket> =>
     new Promise((resolve, reject) => {

@@ -218,7 +218,7 @@ async function aptInstall(apt: string, packages: readonly string[]): Promise<voi
   try {
     await install();
   } catch {
-    // A fresh machine has no package lists, an old one has stale lists; the next failures are those that count.
+    // A new machine has no package lists, an old one has stale lists; the next failures are those that count.
     await insist(async () => {
       await run(apt, [...options, "update"], buffer);
       await install();

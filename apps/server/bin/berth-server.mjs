@@ -20,7 +20,7 @@ const NODE_PACKAGES = {
 };
 
 /**
- * Young objects live for one request: 4 MiB hold those of a thousand, and with the default of 16 MiB the same load holds 70 MB more memory.
+ * Objects of the young generation live for one request: 4 MiB hold those of a thousand, and with the default of 16 MiB the same load holds 70 MB more memory.
  * Node.js takes it at its own start only, so `npm start` says it as well.
  */
 const NODE_FLAGS = ["--max-semi-space-size=4"];

@@ -6,7 +6,7 @@ import { openAccess, type KeepAdminPassword } from "./compose/access.ts";
 import { composeContent } from "./compose/content.ts";
 import { composeDataPlane } from "./compose/data-plane.ts";
 import { watchFirstPassword } from "./compose/first-password.ts";
-import { openFoundation, openParts, type Foundation, type Surroundings } from "./compose/foundation.ts";
+import { openFoundation, openParts, type Foundation, type RoleContext } from "./compose/foundation.ts";
 import { composeJobs } from "./compose/jobs.ts";
 import { openWorkersMetrics } from "./compose/metrics-port.ts";
 import { refuseFileAsStore } from "./compose/openers.ts";
@@ -21,19 +21,19 @@ export interface RunningRegistry {
 }
 
 /** The background work alone, for the `gc` command. */
-export function composeCollector(surroundings: Surroundings, foundation: Foundation): Collector {
-  return composeJobs(surroundings, foundation, composeContent(surroundings, foundation));
+export function composeCollector(roleContext: RoleContext, foundation: Foundation): Collector {
+  return composeJobs(roleContext, foundation, composeContent(roleContext, foundation));
 }
 
 /** Starts the background work alone, with the port for metrics where there is to be one; gives how to end it. */
-export function startWork(surroundings: Surroundings): Promise<() => Promise<void>> {
-  return openParts(surroundings, async (opened) => {
-    const { metrics } = surroundings.config;
+export function startWork(roleContext: RoleContext): Promise<() => Promise<void>> {
+  return openParts(roleContext, async (opened) => {
+    const { metrics } = roleContext.config;
     if (metrics.listen !== undefined) await tryAddress("metrics.listen", metrics.listen);
-    const foundation = await openFoundation(surroundings);
+    const foundation = await openFoundation(roleContext);
     opened.defer(() => foundation.close());
-    const jobs = composeCollector(surroundings, foundation);
-    opened.defer(await openWorkersMetrics(surroundings, foundation));
+    const jobs = composeCollector(roleContext, foundation);
+    opened.defer(await openWorkersMetrics(roleContext, foundation));
     opened.defer(() => jobs.stop());
     jobs.start();
     return () => opened.disposeAsync();
@@ -50,9 +50,9 @@ export interface StartOptions {
 }
 
 /** Builds and starts the registry. What is opened is closed in the opposite order: by `stop`, or where a later part fails to start. */
-export function startRegistry(surroundings: Surroundings, options: StartOptions): Promise<RunningRegistry> {
-  return openParts(surroundings, async (opened) => {
-    const { config, logger } = surroundings;
+export function startRegistry(roleContext: RoleContext, options: StartOptions): Promise<RunningRegistry> {
+  return openParts(roleContext, async (opened) => {
+    const { config, logger } = roleContext;
     const { http, metrics } = config;
     // First what needs no database, so that what is mistyped there leaves no trace.
     const keyPair = await openConfiguredKeyPair(config, logger);
@@ -60,12 +60,12 @@ export function startRegistry(surroundings: Surroundings, options: StartOptions)
     await refuseFileAsStore(config);
     await tryAddress("http.listen", http.listen);
     if (metrics.listen !== undefined) await tryAddress("metrics.listen", metrics.listen);
-    const foundation = await openFoundation(surroundings);
+    const foundation = await openFoundation(roleContext);
     opened.defer(() => foundation.close());
-    const content = composeContent(surroundings, foundation);
-    const jobs = composeJobs(surroundings, foundation, content);
+    const content = composeContent(roleContext, foundation);
+    const jobs = composeJobs(roleContext, foundation, content);
     opened.defer(() => jobs.stop());
-    const access = await openAccess(surroundings, foundation, options.keepAdminPassword);
+    const access = await openAccess(roleContext, foundation, options.keepAdminPassword);
     const { database } = foundation;
     opened.defer(
       watchFirstPassword({
@@ -77,8 +77,8 @@ export function startRegistry(surroundings: Surroundings, options: StartOptions)
       }),
     );
     const addressOf = createClientAddressReader(config.http.trustedProxies);
-    const dataPlane = composeDataPlane(surroundings, foundation, access, content, addressOf);
-    const servers = await startServers(surroundings, foundation, { access, dataPlane, content, addressOf, keyPair });
+    const dataPlane = composeDataPlane(roleContext, foundation, access, content, addressOf);
+    const servers = await startServers(roleContext, foundation, { access, dataPlane, content, addressOf, keyPair });
     // Stopped behind the servers, so that the last pulls are written too.
     opened.defer(() => dataPlane.pulls.stop());
     dataPlane.pulls.start();

@@ -251,7 +251,7 @@ export const CONFIG_SCHEMA = {
       standard: "0",
       min: "0",
       max: "5GiB",
-      about: "The smallest chunk asked of clients (OCI-Chunk-Min-Length). 0: not announced. 5MiB spares an S3 store from gathering parts.",
+      about: "The smallest chunk asked of clients (OCI-Chunk-Min-Length). 0: not announced. 5MiB spares an S3 store from buffering parts.",
     }),
     requestsInFlight: integer({
       standard: "4096",

@@ -80,7 +80,7 @@ export interface RegistryErrorOptions {
   /** Extra answer headers, for example `retry-after` or `range`. */
   readonly headers?: Readonly<Record<string, string>>;
   /** The log has it already, from whoever found a state that lasts: no further line for each request that meets it. */
-  readonly isTold?: boolean;
+  readonly isReported?: boolean;
 }
 
 /** The one error that all layers throw on purpose; `http/error-response.ts` maps it to the wire once. */
@@ -89,7 +89,7 @@ export class RegistryError extends Error {
   readonly status: number;
   readonly detail: unknown;
   readonly headers: Readonly<Record<string, string>>;
-  readonly isTold: boolean;
+  readonly isReported: boolean;
 
   constructor(code: ErrorCode, options: RegistryErrorOptions = {}) {
     const row = ERROR_ROWS[code];
@@ -99,12 +99,12 @@ export class RegistryError extends Error {
     this.status = options.status ?? row.status;
     this.detail = options.detail;
     this.headers = options.headers ?? {};
-    this.isTold = options.isTold === true;
+    this.isReported = options.isReported === true;
   }
 }
 
 /** Whether the log has an error already, so that nobody else needs to write it. */
-export function isTold(error: unknown): boolean {
-  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isTold);
-  return error instanceof RegistryError && error.isTold;
+export function isReported(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isReported);
+  return error instanceof RegistryError && error.isReported;
 }

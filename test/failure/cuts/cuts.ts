@@ -25,7 +25,7 @@ export const CUTS: readonly Cut[] = [
   {
     invariant: 1,
     what: "nothing is written to a database that is not at the program's version",
-    file: `${SERVER}/compose/belonging.ts`,
+    file: `${SERVER}/compose/ownership-watch.ts`,
     from: "if (atVersion !== undefined) return databaseVersionError(new Error(atVersion), true);",
     to: "",
     test: "test/flows/database-version.test.ts",
@@ -61,7 +61,7 @@ export const CUTS: readonly Cut[] = [
   {
     invariant: 1,
     what: "no blob counts as damaged before the store was seen to be the registry's own",
-    file: `${SERVER}/compose/belonging.ts`,
+    file: `${SERVER}/compose/ownership-watch.ts`,
     from: 'error.code === "BLOB_DAMAGED") await look();',
     to: 'error.code === "BLOB_DAMAGED") void look;',
     test: "test/flows/wrong-store.test.ts",
@@ -70,7 +70,7 @@ export const CUTS: readonly Cut[] = [
   {
     invariant: 2,
     what: "nothing is acknowledged into a database file without a name",
-    file: `${SERVER}/compose/belonging.ts`,
+    file: `${SERVER}/compose/ownership-watch.ts`,
     from: "if ((await database.isInPlace?.()) === false)",
     to: "if (id === undefined)",
     test: "test/flows/wrong-store.test.ts",
@@ -272,7 +272,7 @@ export const CUTS: readonly Cut[] = [
     invariant: 3,
     what: "no claim takes a session that is being removed",
     file: `${SERVER}/content/uploads.ts`,
-    from: '    .where("repository_id", "=", p.repositoryId)\n    .where("expires_at", ">", DOOMED)\n    .where((eb) => isFree(eb, p))',
+    from: '    .where("repository_id", "=", p.repositoryId)\n    .where("expires_at", ">", ENDED)\n    .where((eb) => isFree(eb, p))',
     to: '    .where("repository_id", "=", p.repositoryId)\n    .where((eb) => isFree(eb, p))',
     test: `${SERVER}/distribution/upload-session.test.ts`,
     name: "give no session to a writer while it is removed",
@@ -559,7 +559,7 @@ export const CUTS: readonly Cut[] = [
   {
     invariant: 12,
     what: "readers of one address that do not read make room for others",
-    file: `${SERVER}/http/room.ts`,
+    file: `${SERVER}/http/preemption.ts`,
     from: "return heldBy(party) > fairShare && heldBy(party) - weight >= heldBy(waiter);",
     to: "return false;",
     test: "test/flows/crowded.test.ts",

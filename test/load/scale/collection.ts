@@ -1,4 +1,4 @@
-// A mountain of dead blobs among as many live ones: how long the collector takes, what pulls feel of it, what memory it needs, and whether it
+// Many dead blobs among as many live ones: how long the collector takes, what pulls feel of it, what memory it needs, and whether it
 // goes on where a kill -9 stopped it. Every dead blob is a row, a link whose lease has ended, and a small file. Not here: what grows with size
 // (cases.ts).
 import { mkdir, writeFile } from "node:fs/promises";

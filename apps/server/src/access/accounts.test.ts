@@ -9,7 +9,7 @@ import { findAccount, updateAccount } from "./account-store.ts";
 import { createAccounts } from "./accounts.ts";
 
 /** Nothing waits for the line but this. */
-const SETTLE_MS = 10;
+const WRITE_DELAY_MS = 10;
 
 forEachDatabase("accounts that are changed elsewhere", (create) => {
   it("are told of once where they were in use, and not where they were changed here", async (t) => {
@@ -19,7 +19,12 @@ forEachDatabase("accounts that are changed elsewhere", (create) => {
     const clock = createTestClock();
     const id = await addUser(database, "mona");
     const told: string[] = [];
-    const accounts = createAccounts({ database, clock, settleMs: SETTLE_MS, onChangedElsewhere: ({ name }) => void told.push(name) });
+    const accounts = createAccounts({
+      database,
+      clock,
+      writeDelayMs: WRITE_DELAY_MS,
+      onChangedElsewhere: ({ name }) => void told.push(name),
+    });
     const change = (endsTokens: boolean): Promise<void> =>
       database.transaction(async (tx) => updateAccount(tx, (await findAccount(tx, id))!, endsTokens));
     const look = async (): Promise<void> => {
@@ -27,8 +32,8 @@ forEachDatabase("accounts that are changed elsewhere", (create) => {
       await accounts.find(id);
       await accounts.findByName("mona");
       // Timers of one length end in the order in which they began.
-      await sleep(SETTLE_MS);
-      await sleep(SETTLE_MS);
+      await sleep(WRITE_DELAY_MS);
+      await sleep(WRITE_DELAY_MS);
     };
     // Before it was ever seen, nobody can tell.
     await change(true);

@@ -5,7 +5,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { findAccount, findAccountByName, type Account } from "./account-store.ts";
-import { createFreshCache } from "./fresh-cache.ts";
+import { createTtlCache } from "./ttl-cache.ts";
 import { listRobotScopes } from "./robot-store.ts";
 import type { RobotScope } from "./robot-scopes.ts";
 import { parseRole, type Role } from "./roles.ts";
@@ -39,7 +39,7 @@ export interface Accounts extends Rights {
 }
 
 /** A withdrawn right must end within a second everywhere: half of it for the cache, half for what was decided by it (`RENEW_AFTER_MS`). */
-const FRESH_MS = 500;
+const TTL_MS = 500;
 /** Of each kind; about 10 MB when all are full. */
 const MAX_ENTRIES = 10_000;
 /** No account has this id. */
@@ -85,15 +85,15 @@ export interface AccountsParts {
    * by another replica, or on the machine.
    */
   readonly onChangedElsewhere?: (account: Account) => void;
-  /** `SETTLE_MS` where it is not given. */
-  readonly settleMs?: number;
+  /** `WRITE_DELAY_MS` where it is not given. */
+  readonly writeDelayMs?: number;
 }
 
 /** How long who changed an account here may need to say so: a look-up may see the change before its commit is durable and acknowledged. */
-const SETTLE_MS = 2_000;
+const WRITE_DELAY_MS = 2_000;
 
 /** Makes the look-ups. */
-export function createAccounts({ database, clock, onChangedElsewhere, settleMs = SETTLE_MS }: AccountsParts): Accounts {
+export function createAccounts({ database, clock, onChangedElsewhere, writeDelayMs = WRITE_DELAY_MS }: AccountsParts): Accounts {
   let changes = 0;
   /** The epoch that each account was last seen with, as long as nobody changed one here. */
   const seen = new LRUCache<number, number>({ max: MAX_ENTRIES });
@@ -110,17 +110,17 @@ export function createAccounts({ database, clock, onChangedElsewhere, settleMs =
     if (last !== undefined && onChangedElsewhere !== undefined) {
       setTimeout(() => {
         if (before === changes) onChangedElsewhere(account);
-      }, settleMs).unref();
+      }, writeDelayMs).unref();
     }
     return account;
   }
 
-  const common = { maxEntries: MAX_ENTRIES, freshMs: FRESH_MS, clock };
-  const byId = createFreshCache<number, Account | undefined>({ ...common, load: (id) => watched(findAccount(database, id)) });
-  const byName = createFreshCache<string, Account | undefined>({ ...common, load: (name) => watched(findAccountByName(database, name)) });
-  const scopes = createFreshCache<number, readonly RobotScope[]>({ ...common, load: (id) => listRobotScopes(database, id) });
-  const names = createFreshCache<number, string | undefined>({ ...common, load: (id) => findName(database, id) });
-  const standings = createFreshCache<string, ProjectStanding | undefined>({
+  const common = { maxEntries: MAX_ENTRIES, ttlMs: TTL_MS, clock };
+  const byId = createTtlCache<number, Account | undefined>({ ...common, load: (id) => watched(findAccount(database, id)) });
+  const byName = createTtlCache<string, Account | undefined>({ ...common, load: (name) => watched(findAccountByName(database, name)) });
+  const scopes = createTtlCache<number, readonly RobotScope[]>({ ...common, load: (id) => listRobotScopes(database, id) });
+  const names = createTtlCache<number, string | undefined>({ ...common, load: (id) => findName(database, id) });
+  const standings = createTtlCache<string, ProjectStanding | undefined>({
     ...common,
     load(key) {
       const colon = key.indexOf(":");

@@ -129,7 +129,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     account: Account | undefined,
     remoteAddress: string,
   ): Promise<boolean> {
-    // Looked at again when its turn comes: others that waited before it may have locked the account by now.
+    // Looked at again when it is first in the queue: others that waited before it may have locked the account by now.
     const isRight = await passwords.verify(secret, account?.secretHash, () => loginFailures.check(name, remoteAddress));
     const place = `${name} ${addressGroup(remoteAddress)}`;
     // A disabled user's right password is answered as a wrong one, so that it is counted and remembered as one.

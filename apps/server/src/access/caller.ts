@@ -47,7 +47,7 @@ export interface AccountCaller {
 /** A decision that ages, since rights are taken away: who writes by it has it renewed (granted-transaction.ts). */
 export interface Renewable<G> {
   /**
-   * The same decision as of now: itself, at once, where it is young and nothing has changed here since; else it is taken again, inside a
+   * The same decision as of now: itself, at once, where it is recent and nothing has changed here since; else it is taken again, inside a
    * transaction by what that one reads. Errors: as the first time.
    */
   renew(tx?: Executor): G | Promise<G>;

@@ -6,7 +6,7 @@ import { RegistryError } from "@berth/oci/errors";
 import { MINUTE_MS, type Clock } from "../platform/clock.ts";
 import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
-import { createFreshCache } from "./fresh-cache.ts";
+import { createTtlCache } from "./ttl-cache.ts";
 import type { LoginPlaces } from "./login-places.ts";
 
 /** Failed logins of an account from an address. */
@@ -72,7 +72,7 @@ function limitsOf({ freeFailures, firstLockMs, maxLockMs }: LockoutRules): Reado
 }
 
 /** How old a lock's state may be: a guesser gets that long more on another replica. */
-const FRESH_MS = 500;
+const TTL_MS = 500;
 const MAX_ENTRIES = 10_000;
 /** How often rows that count no longer are deleted. */
 const SWEEP_EVERY_MS = 10 * MINUTE_MS;
@@ -150,9 +150,9 @@ export function createLoginFailures(parts: LoginFailuresParts): LoginFailures {
     row === undefined || row.locked_until === null || row.locked_until - now > longestLockMs ? 0 : row.locked_until;
 
   // The key is the pair's: name, a space (which no name holds), address.
-  const locks = createFreshCache<string, Locks>({
+  const locks = createTtlCache<string, Locks>({
     maxEntries: MAX_ENTRIES,
-    freshMs: FRESH_MS,
+    ttlMs: TTL_MS,
     clock,
     async load(pair) {
       const space = pair.indexOf(" ");

@@ -30,7 +30,7 @@ export interface PasswordHasher {
   hash(password: string): Promise<string>;
   /**
    * Whether the password has that hash. An undefined hash is checked against one that fits nothing, at the same cost.
-   * `beforeRun` is called when its turn comes, and may throw to give it up.
+   * `beforeRun` is called when it is first in the queue, and may throw to give it up.
    */
   verify(password: string, phc: string | undefined, beforeRun?: () => Promise<void> | void): Promise<boolean>;
   /** How many argon2 computations were run. */
@@ -41,7 +41,7 @@ export interface PasswordHasher {
 export interface PasswordHasherOptions {
   /** Computations at once. Each takes 19 MiB and a thread of the pool that file reads use as well. */
   readonly concurrency: number;
-  /** Callers that may wait for a turn. */
+  /** Callers that may wait in the queue. */
   readonly maxWaiting: number;
 }
 
@@ -56,7 +56,7 @@ export function createPasswordHasher(options: PasswordHasherOptions = DEFAULT_PA
   let running = 0;
   let runs = 0;
 
-  async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  async function queued<T>(work: () => Promise<T>): Promise<T> {
     if (running >= options.concurrency) {
       if (waiting.length >= options.maxWaiting) {
         throw new RegistryError("TOOMANYREQUESTS", { message: "too many logins at once", headers: { "retry-after": "2" } });
@@ -97,11 +97,11 @@ export function createPasswordHasher(options: PasswordHasherOptions = DEFAULT_PA
   return {
     async hash(password) {
       const salt = randomBytes(SALT_BYTES);
-      return formatPhc(salt, await inTurn(() => compute(password, salt, MEMORY_KIB, PASSES, LANES, TAG_BYTES)));
+      return formatPhc(salt, await queued(() => compute(password, salt, MEMORY_KIB, PASSES, LANES, TAG_BYTES)));
     },
     async verify(password, phc, beforeRun) {
       const parsed = parsePhc(phc ?? fitsNothing);
-      return inTurn(async () => {
+      return queued(async () => {
         await beforeRun?.();
         const tag = await compute(password, parsed.salt, parsed.memoryKib, parsed.passes, parsed.lanes, parsed.tag.length);
         return timingSafeEqual(tag, parsed.tag);

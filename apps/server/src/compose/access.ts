@@ -1,6 +1,6 @@
 // Who may: accounts, tokens, passwords, and the two questions that requests ask, who is it and may it. Opening it proves the secret key and
 // makes the administrator at the very first start. Not here: the rules (access/), who asks (data-plane.ts, server.ts).
-import { isTold, RegistryError } from "@berth/oci/errors";
+import { isReported, RegistryError } from "@berth/oci/errors";
 import { createAccounts, type Accounts } from "../access/accounts.ts";
 import { createAuthenticator, type Authenticator } from "../access/authenticate.ts";
 import { createAuthorizer, type Authorizer } from "../access/authorize.ts";
@@ -14,7 +14,7 @@ import { traceAuthenticator, traceAuthorizer } from "../access/traced-access.ts"
 import { countLoginFailures, countLoginLocks } from "../http/server-metrics.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { StartupError } from "../platform/startup-error.ts";
-import { defaultProjectOf, type Foundation, type Surroundings } from "./foundation.ts";
+import { defaultProjectOf, type Foundation, type RoleContext } from "./foundation.ts";
 
 /** What a lock says of itself when it begins. */
 const LOCK_WARNINGS: Readonly<Record<LoginLock["kind"], string>> = {
@@ -39,7 +39,7 @@ export type KeepAdminPassword = (password: string) => Promise<void>;
 
 /** Builds it. Errors: `StartupError` where the secret key is not this database's; REQUEST_INVALID for a configured password that is none. */
 export async function openAccess(
-  { config, masterKey, tracing, logger }: Surroundings,
+  { config, masterKey, tracing, logger }: RoleContext,
   { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,
   keepAdminPassword?: KeepAdminPassword,
 ): Promise<Access> {
@@ -83,7 +83,7 @@ export async function openAccess(
     clock,
     masterKey,
     onError: (error) => {
-      if (!isTold(error))
+      if (!isReported(error))
         logger.warn({ err: error }, "a login's place could not be kept: the account may be locked there by others' failures");
     },
   });

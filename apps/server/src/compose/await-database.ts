@@ -14,7 +14,7 @@ const TRY_EVERY_MS = 500;
 export async function awaitDatabase(database: Database, config: Config, logger: Logger): Promise<void> {
   if (config.database.url === undefined) return;
   const until = performance.now() + config.database.startTimeoutSeconds * SECOND_MS;
-  let isTold = false;
+  let isReported = false;
   for (;;) {
     try {
       await database.probe();
@@ -24,8 +24,8 @@ export async function awaitDatabase(database: Database, config: Config, logger: 
       // It answered: what else is wrong with it, such as a full disk, shows where it matters.
       if (failure === undefined) return;
       if (!failure.mayPass || performance.now() >= until) throw databaseStartError(error, config);
-      if (!isTold) logger.warn({ reason: failure.reason, seconds: config.database.startTimeoutSeconds }, "waiting for the database");
-      isTold = true;
+      if (!isReported) logger.warn({ reason: failure.reason, seconds: config.database.startTimeoutSeconds }, "waiting for the database");
+      isReported = true;
       await sleep(TRY_EVERY_MS);
     }
   }

@@ -9,7 +9,7 @@ import { createUploadSessions, type UploadSessions } from "../distribution/uploa
 import { createOutbox, type Outbox } from "../events/outbox.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import { reactions } from "../reactions.ts";
-import { leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
+import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
 /** What lies at rest, and what is coming. */
 export interface Content {
@@ -24,11 +24,11 @@ export interface Content {
 }
 
 /** Builds it. */
-export function composeContent({ config, logger }: Surroundings, { database, store, clock, patientClock }: Foundation): Content {
+export function composeContent({ config, logger }: RoleContext, { database, store, clock, steadyClock }: Foundation): Content {
   const outbox = createOutbox(database, clock, reactions);
   const repositories = createRepositories(database, clock, outbox);
   const blobs = createBlobs(database, clock, leaseTimes(config));
-  const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND_MS, patientClock);
+  const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND_MS, steadyClock);
   const sessions = createUploadSessions({
     database,
     uploadLimits: createUploadLimits(database, clock, {

@@ -17,7 +17,7 @@ import { createPull } from "../distribution/pull.ts";
 import { createPush } from "../distribution/push.ts";
 import { createRefuseOtherSites } from "../http/browsers.ts";
 import { createPlaces, type Places } from "../http/limits.ts";
-import { createPace, type Pace } from "../http/pace.ts";
+import { createTransfer, type Transfer } from "../http/transfer-rate.ts";
 import { createForwardingWatch } from "../http/forwarding-watch.ts";
 import { createTrust, originOf, originOfSocket, type ClientAddress, type ProxiedRequest } from "../http/trusted-proxies.ts";
 import { createV2Handler, type V2Handler } from "../http/v2/handler.ts";
@@ -30,7 +30,7 @@ import type { Config } from "../config.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { Access } from "./access.ts";
 import type { Content } from "./content.ts";
-import { defaultProjectOf, leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
+import { defaultProjectOf, leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
 /** What answers below /v2. */
 export interface DataPlane {
@@ -86,21 +86,21 @@ export function createDataPlanePlaces({ limits }: Config): DataPlanePlaces {
   };
 }
 
-/** Makes the paces of clients. */
-export function createPaces({ http }: Config): (kind: Pace["kind"]) => Pace {
+/** Makes the transfers of clients. */
+export function createTransfers({ http }: Config): (kind: Transfer["kind"]) => Transfer {
   const rates = { upload: http.minimumUploadBytesPerSecond, download: http.minimumDownloadBytesPerSecond };
-  return (kind) => createPace({ kind, bytesPerSecond: rates[kind], windowMs: RATE_WINDOW_MS });
+  return (kind) => createTransfer({ kind, bytesPerSecond: rates[kind], windowMs: RATE_WINDOW_MS });
 }
 
 /** Builds it. */
 export function composeDataPlane(
-  surroundings: Surroundings,
+  roleContext: RoleContext,
   { database, store, metrics, clock }: Foundation,
   { authenticator, authorizer }: Access,
   { repositories, blobs, sessions, outbox }: Content,
   addressOf: (request: ProxiedRequest) => ClientAddress,
 ): DataPlane {
-  const { config, logger } = surroundings;
+  const { config, logger } = roleContext;
   // No port is handed in yet.
   const ports: Ports = {};
   const manifests = createManifests(database, clock, leaseTimes(config), outbox);
@@ -127,11 +127,11 @@ export function composeDataPlane(
       acceptSparseImages: config.push.sparseImages === "accept",
     }),
     mount: createMount({ authorizer, repositories, blobs }),
-    lists: createLists({ authorizer, repositories, manifests, tags, referrers, places: createListPlaces(surroundings.masterKey) }),
+    lists: createLists({ authorizer, repositories, manifests, tags, referrers, places: createListPlaces(roleContext.masterKey) }),
     uploads: sessions,
     manifests,
     pulls,
-    reader: composeReader(surroundings, metrics, blobs, store),
+    reader: composeReader(roleContext, metrics, blobs, store),
     store,
     uploadSlots: places.uploads,
     manifestRoom: places.manifests,
@@ -140,9 +140,9 @@ export function composeDataPlane(
       maxPageSize: config.limits.pageSize,
       minChunkBytes: config.limits.chunkMinBytes,
       bodyIdleTimeoutMs: config.http.bodyIdleTimeoutSeconds * SECOND_MS,
-      paceOf: createPaces(config),
+      transferOf: createTransfers(config),
       redirect: config.storage.redirect === "always",
-      mayRedirect: createRedirectRule(surroundings, addressOf),
+      mayRedirect: createRedirectRule(roleContext, addressOf),
       signedUrlTtlSeconds: SIGNED_URL_TTL_SECONDS,
     },
   });
@@ -171,7 +171,7 @@ export function composeDataPlane(
 }
 
 /** Reads blobs through the cache, counts what it saves, and tells of damage. */
-function composeReader({ config, logger }: Surroundings, metrics: Metrics, blobs: Blobs, store: BlobStore): BlobReader {
+function composeReader({ config, logger }: RoleContext, metrics: Metrics, blobs: Blobs, store: BlobStore): BlobReader {
   const cache = createHotCache({ store, maxBytes: config.storage.hotCacheBytes });
   let damagedReads = 0;
   metrics.addCounter("blob_damaged_reads_total", "Reads that found a blob's bytes missing or wrong.", () => damagedReads);
@@ -191,7 +191,7 @@ function composeReader({ config, logger }: Surroundings, metrics: Metrics, blobs
 
 /** Whether a client may be sent to a store's address; the first time that it may not is told. */
 function createRedirectRule(
-  { config, logger }: Surroundings,
+  { config, logger }: RoleContext,
   addressOf: (request: ProxiedRequest) => ClientAddress,
 ): (request: IncomingMessage, address: string) => boolean {
   let hasWarned = false;

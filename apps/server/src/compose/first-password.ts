@@ -49,7 +49,7 @@ export function watchFirstPassword({ database, passwords, logger, configured, fi
     return true;
   }
 
-  async function tellOfIgnored(): Promise<void> {
+  async function reportIgnored(): Promise<void> {
     if (configured === undefined) return;
     const account = await findAccountByName(database, ADMINISTRATOR_NAME);
     if (await isPassword(configured, account?.secretHash)) return;
@@ -63,7 +63,7 @@ export function watchFirstPassword({ database, passwords, logger, configured, fi
   const tell = (error: unknown): void => {
     if (!isOver) logger.warn({ err: error }, "the administrator's first password could not be looked at");
   };
-  let running: Promise<void> = tellOfIgnored().catch(tell);
+  let running: Promise<void> = reportIgnored().catch(tell);
   const timer = setInterval(() => {
     running = running.then(async () => {
       if (!isOver && (await look())) clearInterval(timer);

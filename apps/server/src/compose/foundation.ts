@@ -9,7 +9,7 @@ import { bindStore, findBinding, refuseForNewDatabase } from "../content/store-b
 import { createGarbage, type Garbage } from "../content/garbage.ts";
 import { refuseHalfRestored } from "../features/backup/restore-store.ts";
 import { V2_OPERATIONS } from "../http/v2/handler.ts";
-import { type Clock, createPatientClock, SECOND_MS, systemClock } from "../platform/clock.ts";
+import { type Clock, createSteadyClock, SECOND_MS, systemClock } from "../platform/clock.ts";
 import { startDatabaseClock } from "../platform/database/database-clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { findMigrationVersion, migrate } from "../platform/database/migrate.ts";
@@ -20,12 +20,12 @@ import type { Logger } from "../platform/log.ts";
 import { createMetrics, type Metrics } from "../platform/metrics.ts";
 import type { Tracing } from "../platform/tracing.ts";
 import { awaitDatabase } from "./await-database.ts";
-import { watchDatabase, watchStore } from "./belonging.ts";
+import { watchDatabase, watchStore } from "./ownership-watch.ts";
 import { explainStoreError, storeStartError } from "./start-errors.ts";
 import { nameDatabase, nameStore, openDatabase, openStore, tryStore } from "./openers.ts";
 
 /** What a role brings with it. */
-export interface Surroundings {
+export interface RoleContext {
   readonly config: Config;
   readonly logger: Logger;
   readonly masterKey: Uint8Array;
@@ -41,7 +41,7 @@ export interface Foundation {
   /** The time by which all processes of the registry go. */
   readonly clock: Clock;
   /** The same, but slow to believe a step forward: by it things end that were promised. */
-  readonly patientClock: Clock;
+  readonly steadyClock: Clock;
   readonly metrics: Metrics;
   close(): Promise<void>;
 }
@@ -60,15 +60,15 @@ export function defaultProjectOf({ projects }: Config): ProjectName | undefined 
 }
 
 /** Opens database and store, and brings the database to this program's version. Where it fails, nothing stays open. */
-export async function openFoundation(surroundings: Surroundings): Promise<Foundation> {
-  const { config, logger, tracing } = surroundings;
+export async function openFoundation(roleContext: RoleContext): Promise<Foundation> {
+  const { config, logger, tracing } = roleContext;
   const metrics = createMetrics({
     operations: [...V2_OPERATIONS, ...OTHER_OPERATIONS],
     storeOperations: STORE_OPERATIONS,
     databaseOperations: DATABASE_OPERATIONS,
     tag: config.metrics.tag,
   });
-  return openParts(surroundings, async (opened) => {
+  return openParts(roleContext, async (opened) => {
     const plain = await openDatabase(config, logger, (isGood, seconds) => metrics.database.end("sync", isGood, seconds));
     const watched = watchDatabase(plain);
     const observed = observeDatabase(watched, metrics.database, tracing, watched.explain);
@@ -89,7 +89,7 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
       logger.warn({ database: nameDatabase(config), store: nameStore(config) }, "the database is empty: a new registry is made");
     }
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
-    const bound = await bindOrGoWithout(surroundings, database, plainStore);
+    const bound = await bindOrGoWithout(roleContext, database, plainStore);
     watched.watch(bound.id, {
       onProblem: (error) =>
         logger.error(
@@ -105,10 +105,10 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
     opened.defer(() => databaseClock?.stop());
     const plainClock = databaseClock ?? systemClock;
     const times = leaseTimes(config);
-    const patientClock = createPatientClock(plainClock, times.leaseMs);
-    const clock = patientClock.shown;
-    const garbage = createGarbage(database, store, clock, times, patientClock);
-    return { database, store, garbage, clock, patientClock, metrics, close: () => opened.disposeAsync() };
+    const steadyClock = createSteadyClock(plainClock, times.leaseMs);
+    const clock = steadyClock.shown;
+    const garbage = createGarbage(database, store, clock, times, steadyClock);
+    return { database, store, garbage, clock, steadyClock, metrics, close: () => opened.disposeAsync() };
   });
 }
 
@@ -118,7 +118,7 @@ export async function openFoundation(surroundings: Surroundings): Promise<Founda
  * where the registry is new.
  */
 async function bindOrGoWithout(
-  { config, logger }: Surroundings,
+  { config, logger }: RoleContext,
   database: Database,
   store: BlobStore,
 ): Promise<{ readonly id: string; readonly isSeen: boolean }> {
@@ -136,8 +136,8 @@ async function bindOrGoWithout(
 }
 
 /** Opens the foundation, does something with it, and closes it. */
-export async function withFoundation<T>(surroundings: Surroundings, work: (foundation: Foundation) => Promise<T>): Promise<T> {
-  const foundation = await openFoundation(surroundings);
+export async function withFoundation<T>(roleContext: RoleContext, work: (foundation: Foundation) => Promise<T>): Promise<T> {
+  const foundation = await openFoundation(roleContext);
   try {
     return await work(foundation);
   } finally {
@@ -146,7 +146,7 @@ export async function withFoundation<T>(surroundings: Surroundings, work: (found
 }
 
 /** Opens parts of a start one after another (`openInOrder`). The start's own error is what an operator needs; one of closing is logged. */
-export function openParts<T>({ logger }: Surroundings, open: (opened: AsyncDisposableStack) => Promise<T>): Promise<T> {
+export function openParts<T>({ logger }: RoleContext, open: (opened: AsyncDisposableStack) => Promise<T>): Promise<T> {
   return openInOrder(open, (error) => logger.error({ err: error }, "the start failed, and what it had opened could not be closed"));
 }
 

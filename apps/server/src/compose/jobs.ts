@@ -2,7 +2,7 @@
 // Not here: when they run (compose.ts, roles/), what they may take (content/garbage.ts), their loops (distribution/).
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
-import { isTold } from "@berth/oci/errors";
+import { isReported } from "@berth/oci/errors";
 import { createSigningKeys } from "../access/signing-keys.ts";
 import { countBacklog } from "../content/backlog.ts";
 import { readOlderManifests } from "../content/older-manifests.ts";
@@ -16,7 +16,7 @@ import { createJobStore } from "../events/job-store.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { REPOSITORY_REMOVAL } from "../reactions.ts";
 import type { Content } from "./content.ts";
-import { leaseTimes, type Foundation, type Surroundings } from "./foundation.ts";
+import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
 /** A thousand pushes a second leave a few thousand changes of usage meanwhile, which a read sums in milliseconds. */
 const UPKEEP = { everyMs: SECOND_MS, jitterMs: SECOND_MS / 10 };
@@ -32,17 +32,17 @@ const KEY_ROTATION = { cron: "17 * * * *", timeZone: "UTC", jitterMs: 600 * SECO
 const KEY_ROTATION_RETRY = { attempts: 3, firstDelayMs: 10 * SECOND_MS, maxDelayMs: 60 * SECOND_MS };
 
 /** Builds the background work; nothing runs before its `start` or `runOnce`. */
-export function composeJobs(surroundings: Surroundings, foundation: Foundation, { sessions, outbox }: Content): Collector {
-  const { config } = surroundings;
+export function composeJobs(roleContext: RoleContext, foundation: Foundation, { sessions, outbox }: Content): Collector {
+  const { config } = roleContext;
   const { database, clock } = foundation;
-  const collector = composeCollector(surroundings, foundation, sessions);
+  const collector = composeCollector(roleContext, foundation, sessions);
   const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config));
-  const runner = composeRunner(surroundings, foundation, [
+  const runner = composeRunner(roleContext, foundation, [
     upkeepKind("usage-folding", async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH),
     upkeepKind(REPOSITORY_REMOVAL, removeDeleted, RARE_UPKEEP),
     upkeepKind("dispatch", () => outbox.dispatch()),
     upkeepKind("older-manifests", () => readOlderManifests(database), RARE_UPKEEP),
-    keyRotationKind(surroundings, foundation),
+    keyRotationKind(roleContext, foundation),
   ]);
   return {
     start() {
@@ -75,7 +75,7 @@ function upkeepKind(kind: string, step: () => Promise<boolean>, schedule: JobSch
 }
 
 /** So that no login has to wait for a key. Where nobody does the background work, the login that needs one makes it all the same. */
-function keyRotationKind({ config, masterKey }: Surroundings, { database, clock }: Foundation): JobKind {
+function keyRotationKind({ config, masterKey }: RoleContext, { database, clock }: Foundation): JobKind {
   const keys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
   return {
     kind: "key-rotation",
@@ -87,7 +87,7 @@ function keyRotationKind({ config, masterKey }: Surroundings, { database, clock 
   };
 }
 
-function composeRunner({ logger, tracing }: Surroundings, { database, clock, metrics }: Foundation, kinds: readonly JobKind[]): JobRunner {
+function composeRunner({ logger, tracing }: RoleContext, { database, clock, metrics }: Foundation, kinds: readonly JobKind[]): JobRunner {
   const endings = kinds.flatMap(({ kind }) => JOB_RESULTS.map((result) => ({ labels: { kind, result }, value: 0 })));
   const ended = new Map(endings.map((each) => [`${each.labels.kind} ${each.labels.result}`, each]));
   const seconds = new Map(kinds.map(({ kind }) => [kind, { labels: { kind }, value: 0 }]));
@@ -100,7 +100,7 @@ function composeRunner({ logger, tracing }: Surroundings, { database, clock, met
     holder: `${hostname()} ${process.pid} ${randomBytes(4).toString("hex")}`,
     isAlone: database.dialect === "sqlite",
     onError: (error, job) => {
-      if (!isTold(error)) logger.error({ err: error, job: job?.kind, subject: job?.subject, attempt: job?.attempt }, "a job failed");
+      if (!isReported(error)) logger.error({ err: error, job: job?.kind, subject: job?.subject, attempt: job?.attempt }, "a job failed");
     },
     onEnd(kind, result, took) {
       ended.get(`${kind} ${result}`)!.value++;
@@ -111,8 +111,8 @@ function composeRunner({ logger, tracing }: Surroundings, { database, clock, met
 }
 
 function composeCollector(
-  { config, logger, tracing }: Surroundings,
-  { database, store, garbage, metrics, clock, patientClock }: Foundation,
+  { config, logger, tracing }: RoleContext,
+  { database, store, garbage, metrics, clock, steadyClock }: Foundation,
   sessions: UploadSessions,
 ): Collector {
   let failedRounds = 0;
@@ -126,7 +126,7 @@ function composeCollector(
     countBacklog: (pause) => countBacklog(database, clock.now(), pause),
     uploads: sessions,
     store,
-    clock: patientClock,
+    clock: steadyClock,
     intervalMs: config.gc.intervalSeconds * SECOND_MS,
     batchSize: config.gc.batchSize,
     sweepAgeMs: config.limits.uploadAgeSeconds * SECOND_MS + HOUR_MS,
@@ -141,7 +141,7 @@ function composeCollector(
     },
     onError: (error) => {
       failedRounds++;
-      if (!isTold(error)) logger.error({ err: error }, "a round of collection failed; the next one goes on");
+      if (!isReported(error)) logger.error({ err: error }, "a round of collection failed; the next one goes on");
     },
     traced: tracing?.job,
   });

@@ -6,7 +6,7 @@ import { type MetricsServer, startMetricsServer } from "../http/metrics-server.t
 import { addProcessMetrics } from "../http/process-metrics.ts";
 import type { Logger } from "../platform/log.ts";
 import { VERSION } from "../platform/version.ts";
-import type { Foundation, Surroundings } from "./foundation.ts";
+import type { Foundation, RoleContext } from "./foundation.ts";
 
 /** Opens it. */
 export function openMetricsPort(
@@ -23,8 +23,8 @@ export function openMetricsPort(
 }
 
 /** The same for a process that answers no clients, with the numbers that it has, where `metrics.listen` says so; gives how to end it. */
-export async function openWorkersMetrics(surroundings: Surroundings, foundation: Foundation): Promise<() => Promise<void>> {
-  const { config, logger, tracing } = surroundings;
+export async function openWorkersMetrics(roleContext: RoleContext, foundation: Foundation): Promise<() => Promise<void>> {
+  const { config, logger, tracing } = roleContext;
   const { database, store, metrics, clock } = foundation;
   // Others need not know that it reaches the store: no client could be sent to it instead.
   const health = createHealth({ database, store, sightings: undefined, clock, metrics, logger });

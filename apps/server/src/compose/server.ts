@@ -1,6 +1,6 @@
 // The way in: the server of both planes with its TLS, the places of requests that run at once, health, and the port for metrics; started and
 // stopped as one. Not here: what answers below /v2 (data-plane.ts), how a server works (http/).
-import { isTold } from "@berth/oci/errors";
+import { isReported } from "@berth/oci/errors";
 import { countDamagedBlobs } from "../content/blobs.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
@@ -11,7 +11,7 @@ import type { MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
 import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
 import { createPartyReader } from "../http/parties.ts";
-import type { Party } from "../http/room.ts";
+import type { Party } from "../http/preemption.ts";
 import { startServer, type Entrance, type Handler } from "../http/server.ts";
 import { answerToken, TOKEN_METHODS } from "../http/token.ts";
 import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
@@ -23,9 +23,9 @@ import { VERSION } from "../platform/version.ts";
 import type { Config } from "../config.ts";
 import type { Access } from "./access.ts";
 import type { Content } from "./content.ts";
-import { createPaces, type DataPlane } from "./data-plane.ts";
+import { createTransfers, type DataPlane } from "./data-plane.ts";
 import { openMetricsPort } from "./metrics-port.ts";
-import { openParts, OTHER_OPERATIONS, type Foundation, type Surroundings } from "./foundation.ts";
+import { openParts, OTHER_OPERATIONS, type Foundation, type RoleContext } from "./foundation.ts";
 
 /** What the servers hand requests to. */
 export interface ServerParts {
@@ -45,29 +45,29 @@ export interface RunningServers {
 }
 
 /** Starts them. Errors: the system's own where an address cannot be listened on. */
-export function startServers(surroundings: Surroundings, foundation: Foundation, parts: ServerParts): Promise<RunningServers> {
-  return openParts(surroundings, (opened) => openServers(surroundings, foundation, parts, opened));
+export function startServers(roleContext: RoleContext, foundation: Foundation, parts: ServerParts): Promise<RunningServers> {
+  return openParts(roleContext, (opened) => openServers(roleContext, foundation, parts, opened));
 }
 
 async function openServers(
-  surroundings: Surroundings,
+  roleContext: RoleContext,
   foundation: Foundation,
   parts: ServerParts,
   opened: AsyncDisposableStack,
 ): Promise<RunningServers> {
-  const { config, logger, tracing } = surroundings;
+  const { config, logger, tracing } = roleContext;
   const { database, store, metrics, clock } = foundation;
   const { access, dataPlane, content, addressOf, keyPair } = parts;
   const refuseOtherSites = createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl });
   const { authenticator, authorizer, tokens } = access;
-  const paceOf = createPaces(config);
+  const transferOf = createTransfers(config);
   const noteAnonymous = (party: Party): void => dataPlane.places.requests.noteAnonymous(party);
   // One process has the embedded database.
   const sightings =
     database.dialect === "sqlite"
       ? undefined
       : createStoreSightings(database, clock, (error) => {
-          if (!isTold(error)) logger.warn({ err: error }, "other replicas could not be told that the store can be used");
+          if (!isReported(error)) logger.warn({ err: error }, "other replicas could not be told that the store can be used");
         });
   const health = createHealth({ database, store, sightings, clock, metrics, logger });
   const requestIds = createRequestIds();
@@ -96,19 +96,19 @@ async function openServers(
           {
             methods: TOKEN_METHODS,
             answer: (request, response, context) =>
-              answerToken({ authenticator, tokens, refuseOtherSites, paceOf, noteAnonymous }, request, response, context),
+              answerToken({ authenticator, tokens, refuseOtherSites, transferOf, noteAnonymous }, request, response, context),
           },
         ],
         ["/healthz", { methods: READ_ONLY, answer: health.live }],
         ["/readyz", { methods: READ_ONLY, answer: health.ready }],
         ["/metrics", { methods: READ_ONLY, answer: createGuardedMetrics(health, { authenticator, authorizer }) }],
       ]),
-      rest: composeControlPlane(surroundings, foundation, { access, content, addressOf, refuseOtherSites, paceOf }),
+      rest: composeControlPlane(roleContext, foundation, { access, content, addressOf, refuseOtherSites, transferOf }),
       meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
     },
     {
       slots: dataPlane.places.requests,
-      paceOf,
+      transferOf,
       contextOf: (request) => {
         const { remoteAddress } = addressOf(request);
         return {
@@ -148,17 +148,17 @@ async function openServers(
 
 /** The control plane. Its framework and schemas take 40 MB and 200 ms, which a registry that only serves images never needs: it loads at its first request. */
 function composeControlPlane(
-  { logger, masterKey }: Surroundings,
+  { logger, masterKey }: RoleContext,
   { database, clock }: Foundation,
   {
     access: { accounts, authorizer, authenticator, passwords, loginFailures },
     content: { repositories },
     addressOf,
     refuseOtherSites,
-    paceOf,
+    transferOf,
   }: Omit<ServerParts, "dataPlane" | "keyPair"> & {
     readonly refuseOtherSites: RefuseOtherSites;
-    readonly paceOf: Entrance["paceOf"];
+    readonly transferOf: Entrance["transferOf"];
   },
 ): Handler {
   const api = onFirstUse(async () => {
@@ -175,7 +175,7 @@ function composeControlPlane(
       logger,
       addressOf,
       refuseOtherSites,
-      paceOf,
+      transferOf,
       places: createListPlaces(masterKey),
     });
   });

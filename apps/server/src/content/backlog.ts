@@ -1,5 +1,5 @@
 // How much waits for the collector: links whose lease has ended and keys that are due, counted page by page, so that neither memory nor a
-// single statement grows with the mountain. Not here: when it is counted (distribution/backlog-count.ts), what is taken (garbage.ts).
+// single statement grows with how much garbage there is. Not here: when it is counted (distribution/backlog-count.ts), what is taken (garbage.ts).
 import { sql } from "kysely";
 import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";

@@ -33,7 +33,7 @@ export interface BlobCommit {
   readonly place: BlobPlace;
   /** The session, whose row goes with the commit: only who holds its claim may commit, or nobody does. Undefined: there never was one. */
   readonly upload: ClaimedUpload | RestingUpload | undefined;
-  /** Whether the session leaves nothing that only its row leads to. Where it does, the row stays, doomed, until that is removed. */
+  /** Whether the session leaves nothing that only its row leads to. Where it does, the row stays, ended, until that is removed. */
   readonly isAlone: boolean;
   /** Asked about the key of an older copy: false means that its bytes are gone, and the new ones take its place. */
   readonly isIntact: (key: StorageKey, sizeBytes: number) => Promise<boolean>;
@@ -205,7 +205,7 @@ const dropResting = statement<Claims & { id: string; repositoryId: number; recor
 );
 
 // As `content/uploads.ts` has it: 0 is the expiry of a session that is being removed.
-const doomUpload = statement<{ id: string; token: string }>()("blobs.doomUpload", (db, p) =>
+const markUploadEnded = statement<{ id: string; token: string }>()("blobs.markUploadEnded", (db, p) =>
   db
     .updateTable("upload")
     .set({ expires_at: 0 })
@@ -364,7 +364,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
     }
     const ended =
       "lockToken" in upload
-        ? await tx.first(isAlone ? dropUpload : doomUpload, { id: upload.id, token: upload.lockToken })
+        ? await tx.first(isAlone ? dropUpload : markUploadEnded, { id: upload.id, token: upload.lockToken })
         : await tx.first(dropResting, {
             id: upload.id,
             repositoryId,

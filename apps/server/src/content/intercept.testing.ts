@@ -44,7 +44,7 @@ export function interceptDatabase(database: Database, hook: Hook, inside: boolea
   };
 }
 
-/** Wraps a store; reads of content pass through, and so does `settle`, for which nobody waits. */
+/** Wraps a store; reads of content pass through, and so does `removeLeftovers`, for which nobody waits. */
 export function interceptStore(store: BlobStore, hook: Hook): BlobStore {
   return {
     ...store,

@@ -170,7 +170,7 @@ const insertGraveyard = statement<{ now: number }>()("repositories.insertGraveya
     .onConflict((conflict) => conflict.column("name").doNothing()),
 );
 
-const bury = statement<{ id: number; name: string }>()("repositories.bury", (db, p) =>
+const markDeleted = statement<{ id: number; name: string }>()("repositories.markDeleted", (db, p) =>
   db
     .updateTable("repository")
     .set(({ selectFrom }) => ({
@@ -247,7 +247,7 @@ export function createRepositories(database: Database, clock: Clock, changes: Ch
         const row = await tx.first(lock, { name: grant.repository });
         if (row === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { name: grant.repository } });
         await tx.run(insertGraveyard, { now: clock.now() }, { any: "it is there but for the first time" });
-        await tx.run(bury, { id: row.id, name: `${TOMBSTONE}${row.id}` }, 1);
+        await tx.run(markDeleted, { id: row.id, name: `${TOMBSTONE}${row.id}` }, 1);
         await changes.record(tx, present.actor, [{ kind: "repository.deleted", ...placeOf(present, row.id) }]);
       };
       await grantedTransaction(database, grant, work, ON_FULL_DISK);

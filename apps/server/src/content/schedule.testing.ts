@@ -65,7 +65,7 @@ interface Waiting {
   readonly go: () => void;
 }
 
-/** The same without turns: actors run side by side, as fast as they can, and a seed decides only what they do. For engines that can. */
+/** The same in parallel: actors run side by side, as fast as they can, and a seed decides only what they do. For engines that can. */
 export function createFreeRun({ random, endChance, failChance }: Pick<ScheduleOptions, "random" | "endChance" | "failChance">): Schedule {
   return createSchedule({ random, endChance, failChance, blockedAfterMs: 0, check: async () => undefined, isFree: true });
 }

@@ -1,7 +1,7 @@
 // Which store belongs to the database: a row here and a mark in the store carry the same id, made when the two first meet. A server does not
 // start where they differ, so that neither a mistyped bucket, directory or database nor an empty one passes for the registry's own: its blobs
 // would count as damaged, and a new registry would stand where one was. Decision: docs/decisions/0034-database-and-store-know-each-other.md.
-// Not here: looking again while the server runs (compose/belonging.ts), a mark's bytes (blobs/).
+// Not here: looking again while the server runs (compose/ownership-watch.ts), a mark's bytes (blobs/).
 import { randomUUID } from "node:crypto";
 import { RegistryError } from "@berth/oci/errors";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -27,7 +27,7 @@ const propose = statement<{ id: string; fence: number; now: number }>()("binding
     .values({ name: ROW, holder: p.id, fence: p.fence, expires_at: p.now })
     .onConflict((conflict) => conflict.column("name").doNothing()),
 );
-const settle = statement<{ id: string }>()("binding.settle", (db, p) =>
+const confirm = statement<{ id: string }>()("binding.confirm", (db, p) =>
   db.updateTable("job_lease").set({ fence: MARKED }).where("name", "=", ROW).where("holder", "=", p.id),
 );
 const sampleKeys = statement<{ limit: number }>()("binding.sample", (db, p) =>
@@ -120,7 +120,7 @@ export async function bindStore(parts: BindingParts): Promise<string> {
   }
   if (mark !== bound.id) throw new StartupError(foreignMark(shown, mark, `belongs to another (${bound.id})`));
   // Nothing where another replica said so first.
-  if (!bound.isMarked) await database.write(settle, { id: bound.id });
+  if (!bound.isMarked) await database.write(confirm, { id: bound.id });
   return bound.id;
 }
 
@@ -167,7 +167,7 @@ export async function adoptStore(parts: BindingParts, replaced: string | undefin
   await database.write(propose, { id: bound.id, fence: PROPOSED, now });
   await store.putMark(bound.id, { replaces: mark ?? "" });
   // Nothing where it said so before the mark was lost.
-  await database.write(settle, { id: bound.id });
+  await database.write(confirm, { id: bound.id });
   return bound.id;
 }
 

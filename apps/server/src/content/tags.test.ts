@@ -26,18 +26,18 @@ forEachDatabase("tags", (create) => {
     const [config, layer] = [blobOf("config", 1), blobOf("layer ")];
     for (const blob of [config, layer]) await upload(content, push, blob);
     const names = Array.from({ length: TAGS }, (_, index) => `t${String(index).padStart(5, "0")}`);
-    const doomed = putOf([config, layer], names, "doomed");
-    await content.manifests.put(push, id, doomed);
+    const unwanted = putOf([config, layer], names, "unwanted");
+    await content.manifests.put(push, id, unwanted);
     await content.manifests.put(push, id, putOf([config, layer], ["kept"], "kept"));
 
-    await content.manifests.delete(grantFor("delete", "test/one"), id, doomed.digest);
+    await content.manifests.delete(grantFor("delete", "test/one"), id, unwanted.digest);
 
     assert.deepEqual(await content.tags.list(push, id, "", 10), ["kept"]);
     for (const name of [names[0]!, names[1_500]!, names.at(-1)!]) {
       const changes = await content.tags.listHistory(push, id, name as Tag, undefined, 10);
       assert.deepEqual(
         changes.map((change) => change.digest),
-        [undefined, doomed.digest],
+        [undefined, unwanted.digest],
         name,
       );
     }

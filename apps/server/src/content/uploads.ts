@@ -11,14 +11,14 @@ import { statement } from "../platform/database/statement.ts";
 import type { UploadRecord } from "./blobs/blob-store.ts";
 import { isLive, repositoryDeleted } from "./repositories.ts";
 
-/** How long a writer holds a session without renewing: longer than any pause of a healthy process, shorter than a client's patience. */
+/** How long a writer holds a session without renewing: longer than any pause of a healthy process, shorter than the time that a client waits. */
 export const UPLOAD_LOCK_MS = 30_000;
 
 /** So much may the clocks of replicas differ before one takes another's claim for one of a time that was never reached. */
 const CLOCKS_DIFFER_MS = 60_000;
 
 /** The expiry of a session that is being removed: it sorts before all others, and no claim takes it. */
-const DOOMED = 0;
+const ENDED = 0;
 
 /** An upload session. */
 export interface Upload {
@@ -61,15 +61,15 @@ export interface Uploads {
   release(claimed: ClaimedUpload): Promise<void>;
   /**
    * Ends a session for good before its bytes are removed: from here on nobody can claim or commit it, however long the removal takes.
-   * False when the claim was lost. What a crash leaves of it, `doomExpired` gives again.
+   * False when the claim was lost. What a crash leaves of it, `endExpired` gives again.
    */
-  doom(claimed: ClaimedUpload): Promise<boolean>;
-  /** Removes the row of a doomed session whose bytes are gone. */
+  markEnded(claimed: ClaimedUpload): Promise<boolean>;
+  /** Removes the row of an ended session whose bytes are gone. */
   drop(claimed: ClaimedUpload): Promise<void>;
   /** Whether somebody may still write to the session or finish it. */
   isAlive(id: string): Promise<boolean>;
   /** Dooms sessions past their age that nobody writes to, so that they can be removed. */
-  doomExpired(limit: number): Promise<ClaimedUpload[]>;
+  endExpired(limit: number): Promise<ClaimedUpload[]>;
   /** How many sessions are open, counted up to `limit`. */
   countOpen(limit: number): Promise<number>;
 }
@@ -111,11 +111,11 @@ const find = statement<{ id: string; repositoryId: number }>()("uploads.find", (
     .select(["id", "algorithm", "record", "offset_bytes"])
     .where("id", "=", p.id)
     .where("repository_id", "=", p.repositoryId)
-    .where("expires_at", ">", DOOMED),
+    .where("expires_at", ">", ENDED),
 );
 
 const findAlive = statement<{ id: string }>()("uploads.findAlive", (db, p) =>
-  db.selectFrom("upload").select("id").where("id", "=", p.id).where("expires_at", ">", DOOMED),
+  db.selectFrom("upload").select("id").where("id", "=", p.id).where("expires_at", ">", ENDED),
 );
 
 /**
@@ -140,7 +140,7 @@ const claim = statement<Claims & { id: string; repositoryId: number; token: stri
     .set({ lock_token: p.token, locked_until: p.until })
     .where("id", "=", p.id)
     .where("repository_id", "=", p.repositoryId)
-    .where("expires_at", ">", DOOMED)
+    .where("expires_at", ">", ENDED)
     .where((eb) => isFree(eb, p))
     .returning(["id", "algorithm", "record", "offset_bytes"]),
 );
@@ -171,17 +171,17 @@ const release = statement<{ id: string; token: string }>()("uploads.release", (d
   db.updateTable("upload").set({ lock_token: null, locked_until: null }).where("id", "=", p.id).where("lock_token", "=", p.token),
 );
 
-const doom = statement<{ id: string; token: string }>()("uploads.doom", (db, p) =>
-  db.updateTable("upload").set({ expires_at: DOOMED }).where("id", "=", p.id).where("lock_token", "=", p.token).returning("id"),
+const markEnded = statement<{ id: string; token: string }>()("uploads.markEnded", (db, p) =>
+  db.updateTable("upload").set({ expires_at: ENDED }).where("id", "=", p.id).where("lock_token", "=", p.token).returning("id"),
 );
 
 // Asks again what the list found: a writer may have gone on with the session meanwhile.
-const doomExpired = statement<Claims & { id: string; token: string; expiredBefore: number; until: number }>()(
-  "uploads.doomExpired",
+const endExpired = statement<Claims & { id: string; token: string; expiredBefore: number; until: number }>()(
+  "uploads.endExpired",
   (db, p) =>
     db
       .updateTable("upload")
-      .set({ lock_token: p.token, locked_until: p.until, expires_at: DOOMED })
+      .set({ lock_token: p.token, locked_until: p.until, expires_at: ENDED })
       .where("id", "=", p.id)
       .where("expires_at", "<", p.expiredBefore)
       .where((eb) => isFree(eb, p))
@@ -288,18 +288,18 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
     isAlive: async (id) => (await database.first(findAlive, { id })) !== undefined,
 
     // Durable, unlike the rest: bytes go after it, and a session that came back would lead to them.
-    doom: async (claimed) => (await database.write(doom, { id: claimed.id, token: claimed.lockToken }, ON_FULL_DISK)).length > 0,
+    markEnded: async (claimed) => (await database.write(markEnded, { id: claimed.id, token: claimed.lockToken }, ON_FULL_DISK)).length > 0,
 
-    async doomExpired(limit) {
+    async endExpired(limit) {
       const now = clock.now();
       const judged = { ...claimsAt(now), expiredBefore: judge.now() };
-      const doomed: ClaimedUpload[] = [];
+      const ended: ClaimedUpload[] = [];
       for (const { id } of await database.all(listExpired, { ...judged, limit })) {
         const token = newToken();
-        const [row] = await database.write(doomExpired, { id, token, ...judged, until: now + UPLOAD_LOCK_MS }, ON_FULL_DISK);
-        if (row !== undefined) doomed.push({ ...uploadOf(row), lockToken: token });
+        const [row] = await database.write(endExpired, { id, token, ...judged, until: now + UPLOAD_LOCK_MS }, ON_FULL_DISK);
+        if (row !== undefined) ended.push({ ...uploadOf(row), lockToken: token });
       }
-      return doomed;
+      return ended;
     },
   };
 }

@@ -250,17 +250,17 @@ forEachDatabase("grants that have aged", (create) => {
   });
 
   it("are asked for in the transaction, before its commit", async () => {
-    for (const isTold of [true, false]) {
+    for (const isReported of [true, false]) {
       const subject = await user(false);
       const stage = await stageOf(subject);
       const waited = grantedTransaction(test.database, stage.push, async (tx) => {
         await putMember(tx, projectId, ownerId, "owner");
         // As if it had waited so long for a lock; the row is the transaction's own, which is what it reads.
         await deleteMember(tx, projectId, subject.accountId);
-        if (isTold) here.accounts.forget();
+        if (isReported) here.accounts.forget();
         else clock.advance(1_000);
       });
-      await assert.rejects(waited, { code: "DENIED" }, String(isTold));
+      await assert.rejects(waited, { code: "DENIED" }, String(isReported));
       assert.equal((await here.authorizer.allowed({ ...subject.caller }, APP)).has("push"), true, "it was rolled back");
     }
   });

@@ -24,7 +24,7 @@ it("tells the backlog before a round and after it", async () => {
     clock.advance(TEST_TIMES.leaseMs + 1);
     const told: Backlog[] = [];
     let unlinked = 0;
-    const { promise: isTold, resolve } = Promise.withResolvers<void>();
+    const { promise: isReported, resolve } = Promise.withResolvers<void>();
     const collector = createCollector({
       garbage: content.garbage,
       countBacklog: (pause) => countBacklog(test.database, clock.now(), pause),
@@ -47,7 +47,7 @@ it("tells the backlog before a round and after it", async () => {
       },
     });
     collector.start();
-    await isTold;
+    await isReported;
     await collector.stop();
     const linkBytes = blobs.reduce((sum, blob) => sum + blob.bytes.length, 0);
     assert.deepEqual(told, [{ ...none, links: 3, linkBytes, oldestDueAt: clock.now() - 1 }, none]);

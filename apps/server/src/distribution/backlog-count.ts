@@ -1,4 +1,4 @@
-// What the collector has yet to do, for its metrics: counted now and then, and lessened by what was done since, so that a mountain costs a
+// What the collector has yet to do, for its metrics: counted now and then, and lessened by what was done since, so that much garbage costs a
 // small share of the machine to know. Not here: the counting itself (content/backlog.ts), the loop (collector.ts).
 import type { Backlog } from "../content/backlog.ts";
 import type { ByteBatch, LinkBatch } from "../content/garbage.ts";

@@ -46,7 +46,7 @@ export interface CollectorParts {
   readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
 }
 
-/** A round over a mountain takes minutes: it says this often how much is left. */
+/** A round over much garbage takes minutes: it says this often how much is left. */
 const REPORT_EVERY_MS = 30_000;
 /** Temporary files are looked for this often: they are the rare leftovers of crashes. */
 const SWEEP_EVERY_MS = 3_600_000;
@@ -62,7 +62,7 @@ export function createCollector(parts: CollectorParts): Collector {
   const backlog = createBacklogCount(clock, async () => {
     let startedAt = performance.now();
     return countBacklog(async () => {
-      await loop.breathe(performance.now() - startedAt);
+      await loop.pause(performance.now() - startedAt);
       startedAt = performance.now();
       return !loop.isStopping;
     });
@@ -83,7 +83,7 @@ export function createCollector(parts: CollectorParts): Collector {
       add(done);
       if (done.examined < batchSize || loop.isStopping) return;
       if (isLooping && clock.now() - reportedAt > REPORT_EVERY_MS) await report();
-      await loop.breathe(tookMs);
+      await loop.pause(tookMs);
     }
   }
 

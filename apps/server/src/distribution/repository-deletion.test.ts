@@ -103,7 +103,7 @@ forEachDatabase("deletion of a repository", (create) => {
     }
     throw new Error("no end of removal");
   }
-  async function settle(): Promise<void> {
+  async function collectAll(): Promise<void> {
     await removeAll(test.database);
     clock.advance(10 * TEST_TIMES.leaseMs);
     await one.content.garbage.collectLinks(1000);
@@ -130,7 +130,7 @@ forEachDatabase("deletion of a repository", (create) => {
     assert.equal((await resolve(one, "latest")).digest, putOf([config, layers[2]!]).digest);
     await assert.rejects(resolve(one, "v1"), isCode("MANIFEST_UNKNOWN"));
     await checkUsage(test.database);
-    await settle();
+    await collectAll();
     assert.deepEqual(
       await one.content.repositories.listAllNames("", 10),
       [NAME, "test/two"].filter((name) => name === NAME),
@@ -152,7 +152,7 @@ forEachDatabase("deletion of a repository", (create) => {
       await pushImage(other, "latest");
       const session = await other.content.sessions.begin(grant, "sha256");
       await remove(one);
-      if (isTakenAway) await settle();
+      if (isTakenAway) await collectAll();
       await assert.rejects(other.content.sessions.finish(grant, session.id, layers[0]!.digest, chunk), isCode("BLOB_UPLOAD_UNKNOWN"));
       const put = putOf([config, layers[0]!, layers[1]!]);
       const manifest = {
@@ -164,7 +164,7 @@ forEachDatabase("deletion of a repository", (create) => {
         algorithm: "sha256" as const,
       };
       await assert.rejects(other.push.putManifest(grant, manifest), isCode("MANIFEST_BLOB_UNKNOWN"));
-      await settle();
+      await collectAll();
       assert.equal((await countContent(test.database)).manifest, 0);
     }
     await checkUsage(test.database);
@@ -174,18 +174,18 @@ forEachDatabase("deletion of a repository", (create) => {
     for (const isTakenAway of [false, true]) {
       await pushImage(other, "latest");
       await remove(one);
-      if (isTakenAway) await settle();
+      if (isTakenAway) await collectAll();
       // The same image under the same tag: in the old repository no row would change.
       await pushImage(other, "latest");
       for (const replica of [one, other]) {
         assert.equal((await resolve(replica, "latest")).digest, putOf([config, layers[0]!, layers[1]!]).digest);
         for (const blob of [config, layers[0]!]) assert.ok(await replica.pull.resolveBlob(NOBODY, NAME, blob.digest));
       }
-      await settle();
+      await collectAll();
       assert.ok(await resolve(one, "latest"));
       await checkUsage(test.database);
       await remove(one);
-      await settle();
+      await collectAll();
     }
   });
 
@@ -231,7 +231,7 @@ forEachDatabase("deletion of a repository", (create) => {
     while (await removeSome()) assert.ok(++steps < 100, "no end while they wait");
     assert.equal((await countContent(test.database)).tag, 0);
     assert.equal((await countContent(test.database)).upload, waiting);
-    await settle();
+    await collectAll();
     assert.equal((await countContent(test.database)).upload, 0);
   });
 
@@ -285,7 +285,7 @@ forEachDatabase("deletion of a repository", (create) => {
       assert.ok(await resolve(one, "last"));
       await checkUsage(test.database);
       await remove(one);
-      await settle();
+      await collectAll();
       const counts = await countContent(test.database);
       assert.deepEqual(
         Object.entries(counts).filter(([, count]) => count > 0),

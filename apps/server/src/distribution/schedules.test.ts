@@ -160,7 +160,7 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
     await schedule.run([tick, ...Array.from({ length: left }, () => actor)]);
 
     const last = createContent(replicas[0]!, createMemoryStore({ processId: "last", memory }), clock);
-    async function settle(): Promise<void> {
+    async function collectAll(): Promise<void> {
       for (let round = 0; round < 3; round++) {
         clock.advance(100 * TEST_UPLOAD_AGE_MS);
         await last.sessions.expire(1000);
@@ -173,7 +173,7 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
       while ((await foldUsage(replicas[0]!, 1000)) > 0);
       await checkUsage(test.database);
     }
-    await settle();
+    await collectAll();
     if (!isDisturbed) assert.equal(memory.segments.size, 0, "segments are left");
     for (const { repositoryId, digest, blobs } of model.manifests.values()) {
       const grant = grants("pull", repositories.find(({ id }) => id === repositoryId)!.name);
@@ -193,7 +193,7 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
         );
       }
     }
-    await settle();
+    await collectAll();
     assert.equal(memory.blobs.size, 0);
   }
 

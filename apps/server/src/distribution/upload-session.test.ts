@@ -78,10 +78,16 @@ forEachDatabase("upload sessions of several processes", (create) => {
       });
 
       /** Another process. */
-      async function start(hook: Hook = passing, settle?: BlobStore["settle"]): Promise<Content> {
+      async function start(hook: Hook = passing, removeLeftovers?: BlobStore["removeLeftovers"]): Promise<Content> {
         const opened = fixture.open(`process-${++started}`);
-        const store = interceptStore(settle === undefined ? opened : { ...opened, settle }, hook);
-        return createContent(interceptDatabase(await test.open(), hook, true), store, clock, TEST_TIMES, settle && (() => undefined));
+        const store = interceptStore(removeLeftovers === undefined ? opened : { ...opened, removeLeftovers }, hook);
+        return createContent(
+          interceptDatabase(await test.open(), hook, true),
+          store,
+          clock,
+          TEST_TIMES,
+          removeLeftovers && (() => undefined),
+        );
       }
 
       async function assertStored(content: Content, bytes: Uint8Array): Promise<void> {
@@ -334,7 +340,7 @@ forEachDatabase("upload sessions of several processes", (create) => {
         clock.advance(UPLOAD_LOCK_MS + 1);
         // The other one ends the session without a word of the segments, as one does that dies before it clears up.
         const claimed = await quick.uploads.claim(push, repositoryId, id);
-        assert.equal(await quick.uploads.doom(claimed), true);
+        assert.equal(await quick.uploads.markEnded(claimed), true);
         await quick.uploads.drop(claimed);
         held.letGo();
         assert.equal(await late, "CONFLICT");

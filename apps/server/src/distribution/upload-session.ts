@@ -229,18 +229,18 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       isIntact: isIntactIn(store),
     });
     hashStates.delete(upload.id);
-    if ("key" in place) settle(upload, place.key, isAlone).catch(onBackgroundError);
+    if ("key" in place) removeLeftovers(upload, place.key, isAlone).catch(onBackgroundError);
   }
 
-  /** Clears up behind a committed upload. Where that is more than `sweep` would find, the doomed row stays until it is done. */
-  async function settle(upload: ClaimedUpload, key: StorageKey, isAlone: boolean): Promise<void> {
-    await store.settle(upload.id, upload.record, key);
+  /** Clears up behind a committed upload. Where that is more than `sweep` would find, the row stays, marked as ended, until it is done. */
+  async function removeLeftovers(upload: ClaimedUpload, key: StorageKey, isAlone: boolean): Promise<void> {
+    await store.removeLeftovers(upload.id, upload.record, key);
     if (!isAlone) await uploads.drop(upload);
   }
 
   /** Removes what this request wrote after it had lost the session. */
-  async function retract(before: ClaimedUpload, written: UploadRecord): Promise<void> {
-    if (!isInline(written)) await store.retract(before.id, storeRecord(before), written);
+  async function undoAppend(before: ClaimedUpload, written: UploadRecord): Promise<void> {
+    if (!isInline(written)) await store.undoAppend(before.id, storeRecord(before), written);
   }
 
   /** The store's own record of a session, also of one whose content stands in its row so far. */
@@ -250,11 +250,11 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
   async function discard(upload: ClaimedUpload): Promise<void> {
     // First of all: removing takes time, and who took the session over meanwhile would commit bytes that are being removed.
-    if (!(await uploads.doom(upload))) throw claimLost();
+    if (!(await uploads.markEnded(upload))) throw claimLost();
     await remove(upload);
   }
 
-  /** Removes the bytes and the row of a doomed session. */
+  /** Removes the bytes and the row of a ended session. */
   async function remove(upload: ClaimedUpload): Promise<void> {
     hashStates.delete(upload.id);
     // A session whose row says inline may have bytes in the store all the same: those of an append that nobody lived to record.
@@ -291,7 +291,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       upload = { ...upload, ...written };
       // Where the bytes went must be known before they are worth a final name; the inline ones go nowhere.
       if (!isInline(upload.record) && !(await uploads.record(claimed, upload))) {
-        await retract(claimed, upload.record);
+        await undoAppend(claimed, upload.record);
         throw claimLost();
       }
     }
@@ -338,14 +338,14 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
         try {
           await grant.renew();
         } catch (error) {
-          await retract(claimed, written.record);
+          await undoAppend(claimed, written.record);
           throw error;
         }
         try {
           return await uploads.advance(claimed, written);
         } catch (error) {
           // Only where it is certain that the row does not name these bytes: another writer has the session.
-          if (error instanceof RegistryError && error.code === "CONFLICT") await retract(claimed, written.record);
+          if (error instanceof RegistryError && error.code === "CONFLICT") await undoAppend(claimed, written.record);
           throw error;
         }
       }),
@@ -378,7 +378,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     cancel: (grant, id) => claiming(grant, id, discard, "to end"),
 
     async expire(limit) {
-      const expired = await uploads.doomExpired(limit);
+      const expired = await uploads.endExpired(limit);
       const failures: unknown[] = [];
       for (const upload of expired) {
         try {

@@ -45,7 +45,7 @@ export interface JobKind {
   run(job: RunningJob): Promise<JobOutcome | void>;
 }
 
-/** What a run may say besides that it ended: `more` runs the job again soon, after others had their turn. */
+/** What a run may say besides that it ended: `more` runs the job again soon, after other jobs ran. */
 export type JobOutcome = "more";
 
 /** A job that runs. */
@@ -75,7 +75,7 @@ export interface NewJob {
   readonly kind: string;
   /** What it is about. While one of the kind with this subject waits, asking for another changes nothing but when it is due. */
   readonly subject: string;
-  /** Whose turn it takes; 0 for nobody's. */
+  /** The project whose share of the workers it uses; 0 for none. */
   readonly projectId?: number;
   /** Lower ones first, within a project. 100 where it is not given. */
   readonly priority?: number;

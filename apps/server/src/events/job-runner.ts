@@ -67,7 +67,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
   >();
   const runs = new Set<Promise<void>>();
   const countOf = new Map<string, number>();
-  /** Whose turn was last, for each kind. */
+  /** The project that was served last, for each kind. */
   const turns = new Map<string, number>();
   let isStopping = false;
   let looping: Promise<void> | undefined;
@@ -169,12 +169,12 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
       await Promise.all(lines);
     }
     const tookMs = performance.now() - startedAt;
-    const result = await settle(kind, job, abort.signal, { outcome, failure, tookMs });
+    const result = await recordResult(kind, job, abort.signal, { outcome, failure, tookMs });
     onEnd?.(kind.kind, result, tookMs / 1000);
   }
 
   /** Writes down what became of a run. */
-  async function settle(
+  async function recordResult(
     kind: JobKind,
     job: TakenJob,
     signal: AbortSignal,

@@ -79,7 +79,7 @@ export async function putJob(tx: Executor, job: NewJob, now: number): Promise<vo
     },
     1,
   );
-  tx.tell?.(TOPIC);
+  tx.notify?.(TOPIC);
 }
 
 /** When there is something to do for whoever runs jobs; undefined where nothing of the sort is there. */
@@ -134,7 +134,7 @@ const LOSABLE = { durable: false } as const;
 /** Opens the table. */
 export function createJobStore(database: Database): JobStore {
   return {
-    onAsked: (wake) => database.hear?.(TOPIC, wake) ?? (() => undefined),
+    onAsked: (wake) => database.subscribe?.(TOPIC, wake) ?? (() => undefined),
     async outlook() {
       const row = await database.first(outlook, {});
       return {

@@ -321,14 +321,14 @@ forEachDatabase("jobs", (create, dialect) => {
     const failures: unknown[] = [];
     const listening: (() => Promise<void>)[] = [];
     const databases = [test.database, await test.open()].map((each) => {
-      const { hearOthers } = each;
+      const { listen } = each;
       const noted = {
         ...each,
-        ...(hearOthers === undefined
+        ...(listen === undefined
           ? {}
           : {
-              hearOthers(onWord: (word: string | undefined) => void) {
-                const stop = hearOthers(onWord);
+              listen(onNotice: (word: string | undefined) => void) {
+                const stop = listen(onNotice);
                 listening.push(stop);
                 return stop;
               },

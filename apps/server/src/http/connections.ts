@@ -3,7 +3,7 @@
 import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { addressGroup } from "../access/login-failures.ts";
-import type { Party } from "./room.ts";
+import type { Party } from "./preemption.ts";
 
 /** The newest request of a connection. */
 export interface Newest {
@@ -110,10 +110,12 @@ export function watchConnections(server: Server, { max, isTls, onFull }: Connect
     const found = [...open].flatMap(([socket, one]) => {
       const standing = standingOf(one, now);
       if (standing === undefined) return [];
-      const pace = one.carrier === undefined ? undefined : newest.get(one.carrier)?.party?.pace;
+      const transfer = one.carrier === undefined ? undefined : newest.get(one.carrier)?.party?.transfer;
       // What works for its client is left alone, as is who holds no more than others.
-      if (standing === "busy" && (held.get(one.source)! <= fairShare || pace?.waitsSince === undefined)) return [];
-      return [{ socket, source: one.source, standing, isUpload: pace?.kind === "upload", rate: pace?.rate(now) ?? 0, since: one.since }];
+      if (standing === "busy" && (held.get(one.source)! <= fairShare || transfer?.waitsSince === undefined)) return [];
+      return [
+        { socket, source: one.source, standing, isUpload: transfer?.kind === "upload", rate: transfer?.rate(now) ?? 0, since: one.since },
+      ];
     });
     found.sort(
       (one, other) =>

@@ -30,7 +30,7 @@ import { forEachDatabase } from "../platform/database/databases.testing.ts";
 import { createApi } from "./api/api.ts";
 import { createRefuseOtherSites } from "./browsers.ts";
 import { sendError } from "./error-response.ts";
-import { createPace, type Pace } from "./pace.ts";
+import { createTransfer, type Transfer } from "./transfer-rate.ts";
 import { createRequestRecord } from "./request-log.ts";
 import { answerToken } from "./token.ts";
 import { createClientAddressReader } from "./trusted-proxies.ts";
@@ -115,7 +115,7 @@ forEachDatabase("credentials", (create) => {
     const access = createTestAccess(test.database, clock);
     await addUser(test.database, "alice");
     const refuseOtherSites = createRefuseOtherSites({ addressOf: () => ({ scheme: "http", host: undefined }), publicUrl: undefined });
-    const paceOf = (kind: Pace["kind"]): Pace => createPace({ kind, bytesPerSecond: 0, windowMs: 1 });
+    const transferOf = (kind: Transfer["kind"]): Transfer => createTransfer({ kind, bytesPerSecond: 0, windowMs: 1 });
     const api = await createApi({
       ...access,
       database: test.database,
@@ -126,17 +126,17 @@ forEachDatabase("credentials", (create) => {
       refuseOtherSites,
       places: createListPlaces(TEST_MASTER_KEY),
       addressOf: () => ({ remoteAddress: TEST_ADDRESS }),
-      paceOf,
+      transferOf,
     });
     let running = 0;
     const port = await listen(t, async (request, response) => {
       running++;
-      const party = { source: TEST_ADDRESS, isAnonymous: false, pace: undefined };
+      const party = { source: TEST_ADDRESS, isAnonymous: false, transfer: undefined };
       const context = { id: "test", remoteAddress: TEST_ADDRESS, record: createRequestRecord(), party };
       try {
         if (request.url === "/token")
           await answerToken(
-            { ...access, refuseOtherSites, paceOf, noteAnonymous: () => undefined, formTimeoutMs: 100 },
+            { ...access, refuseOtherSites, transferOf, noteAnonymous: () => undefined, formTimeoutMs: 100 },
             request,
             response,
             context,

@@ -36,7 +36,7 @@ export function errorAnswer(error: unknown): ErrorAnswer {
 
 /** Whether an error is worth a line at error level: the registry's own fault, not the client's, and not in the log already. */
 export function isServerFault(error: unknown): boolean {
-  return !(error instanceof RegistryError) || (error.status >= 500 && !error.isTold);
+  return !(error instanceof RegistryError) || (error.status >= 500 && !error.isReported);
 }
 
 /** Sends an error, unless the answer has begun: then the connection is broken off, so that nobody takes a part for the whole. */

@@ -44,7 +44,7 @@ it("tells of a proxy that ends TLS and is not trusted, once in the log and to ev
 });
 
 it("knows it by any sign: the scheme, another name, Forwarded, or a loopback name for somebody from elsewhere", () => {
-  for (const [headers, isTold] of [
+  for (const [headers, isReported] of [
     [{ "x-forwarded-proto": "HTTPS" }, true],
     [{ "x-forwarded-proto": "http, https" }, true],
     [{ "x-forwarded-proto": "http" }, false],
@@ -58,10 +58,10 @@ it("knows it by any sign: the scheme, another name, Forwarded, or a loopback nam
     [{ "x-forwarded-for": "192.0.2.7" }, false],
   ] as [IncomingHttpHeaders, boolean][]) {
     const { lines, ask } = watch([]);
-    assert.equal(ask("10.0.0.5", headers) !== undefined, isTold, JSON.stringify(headers));
+    assert.equal(ask("10.0.0.5", headers) !== undefined, isReported, JSON.stringify(headers));
     // In the log also where it only makes one client of all.
     assert.equal(lines.length, 1);
-    assert.equal(lines[0]!.realmOrigin !== undefined, isTold);
+    assert.equal(lines[0]!.realmOrigin !== undefined, isReported);
   }
 });
 

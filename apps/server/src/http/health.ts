@@ -1,6 +1,6 @@
 // What an operator's machinery asks: does the process live, can it serve, what has it counted. Not here: what is counted (platform/metrics.ts).
 import type { ServerResponse } from "node:http";
-import { isTold, RegistryError } from "@berth/oci/errors";
+import { isReported, RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Authorizer } from "../access/authorize.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
@@ -81,7 +81,7 @@ export function createHealth(parts: HealthParts): Health {
   function tell(part: string, outcome: string, error?: unknown): string {
     if (outcome !== (told.get(part) ?? "ok")) {
       if (outcome === "ok") logger.info({ part }, "can be used again");
-      else if (!isTold(error)) logger.error({ part, outcome, err: error }, "cannot be used as it should");
+      else if (!isReported(error)) logger.error({ part, outcome, err: error }, "cannot be used as it should");
       told.set(part, outcome);
     }
     return outcome;

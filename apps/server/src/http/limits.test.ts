@@ -1,16 +1,16 @@
 // Places are given in order and never more than there are; waiting ends by a place, a refusal or the client's leaving; while others wait, each
-// address has its share. Not here: how slow a client is (pace.test.ts).
+// address has its share. Not here: how slow a client is (transfer-rate.test.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { RegistryError } from "@berth/oci/errors";
 import fc from "fast-check";
 import { createPlaces } from "./limits.ts";
-import { createPace, type BreakReason } from "./pace.ts";
-import type { Party } from "./room.ts";
+import { createTransfer, type BreakReason } from "./transfer-rate.ts";
+import type { Party } from "./preemption.ts";
 
 const LONG_MS = 3_600_000;
-const party = (source = "10.0.0.1", isAnonymous = false): Party => ({ source, isAnonymous, pace: undefined });
+const party = (source = "10.0.0.1", isAnonymous = false): Party => ({ source, isAnonymous, transfer: undefined });
 const create = (changes: Partial<Parameters<typeof createPlaces>[0]> = {}) =>
   createPlaces({ limit: 1, queueLimit: 1, waitMs: LONG_MS, code: "TOOMANYREQUESTS", retryAfterSeconds: 3, ...changes });
 const isError = (code: string, status: number) => (error: unknown) =>
@@ -146,12 +146,12 @@ describe("places", () => {
     const places = create({ limit: 4, queueLimit: 8, lookEveryMs: 5 });
     const broken: [Party, BreakReason][] = [];
     const readers = Array.from({ length: 4 }, (_, n): Party => {
-      const pace = createPace({ kind: "download", bytesPerSecond: 0, windowMs: 10_000 });
-      const reader = { source: "10.0.0.1", isAnonymous: true, pace };
+      const transfer = createTransfer({ kind: "download", bytesPerSecond: 0, windowMs: 10_000 });
+      const reader = { source: "10.0.0.1", isAnonymous: true, transfer };
       const startedAt = performance.now();
-      pace.wait(startedAt, () => undefined);
-      pace.moved(startedAt + 1, n === 2 ? 1 : 1000);
-      pace.wait(startedAt + 1, (reason) => {
+      transfer.wait(startedAt, () => undefined);
+      transfer.moved(startedAt + 1, n === 2 ? 1 : 1000);
+      transfer.wait(startedAt + 1, (reason) => {
         broken.push([reader, reason]);
         places.leave(reader);
       });

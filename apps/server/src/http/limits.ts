@@ -1,7 +1,7 @@
 // How much runs at once, how much may wait for it, and who comes next: while others wait, each address has a share, and so have callers without
-// an account; what is free anyone may have. Not here: the numbers (config.ts), who makes room (room.ts).
+// an account; what is free anyone may have. Not here: the numbers (config.ts), who makes room (preemption.ts).
 import { RegistryError } from "@berth/oci/errors";
-import { findVictims, type Holding, type Party } from "./room.ts";
+import { findVictims, type Holding, type Party } from "./preemption.ts";
 
 /** How places are given. */
 export interface PlacesOptions {
@@ -25,7 +25,7 @@ export interface PlacesOptions {
 export interface Places {
   /** Enters if there is room and nobody waits. `weight`: how much it takes of the limit, 1 where it is not given. */
   tryEnter(party: Party, weight?: number): boolean;
-  /** Enters, waiting its turn. Errors: the places' code; the signal's reason when the client leaves first. */
+  /** Enters, in order. Errors: the places' code; the signal's reason when the client leaves first. */
   enter(party: Party, weight?: number, signal?: AbortSignal): Promise<void>;
   leave(party: Party): void;
   /** Nobody is known behind a request that seemed to come with credentials. */
@@ -216,7 +216,7 @@ export function createPlaces(options: PlacesOptions): Places {
       performance.now(),
     )) {
       brokenOff++;
-      party.pace?.breakOff(reason);
+      party.transfer?.breakOff(reason);
     }
   }
 

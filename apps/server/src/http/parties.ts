@@ -1,7 +1,7 @@
 // What a request counts as where places are short: its address, and whether it comes with credentials. Not here: who is behind them.
 import type { IncomingMessage } from "node:http";
 import { addressGroup } from "../access/login-failures.ts";
-import type { Party } from "./room.ts";
+import type { Party } from "./preemption.ts";
 
 /** Addresses whose group is remembered: reading one takes longer than all else that is done for a place. */
 const MAX_KNOWN = 10_000;
@@ -27,7 +27,7 @@ export function createPartyReader(): (request: IncomingMessage, remoteAddress: s
   return ({ headers, url = "/" }, remoteAddress) => ({
     source: groupOf(remoteAddress),
     isAnonymous: headers.authorization === undefined && !ENTRANCES.has(url),
-    pace: undefined,
+    transfer: undefined,
     held: undefined,
   });
 }

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { RegistryError } from "@berth/oci/errors";
 import { createPrefixBuffer } from "../distribution/prefix-buffer.ts";
 import { pump, type PieceSource } from "../platform/pieces.ts";
-import { createPace } from "./pace.ts";
+import { createTransfer } from "./transfer-rate.ts";
 import { bodyOf, type BodyLimits } from "./request-body.ts";
 
 /** Longer than any test takes. */
@@ -120,12 +120,12 @@ for (const way of ["iterator", "pump"] as const) {
       ] as const) {
         const { client, request } = await open();
         const timer = setInterval(() => client.write("x"), 20);
-        const pace = createPace({ kind: "upload", bytesPerSecond: 1_000_000, windowMs: 100 });
+        const transfer = createTransfer({ kind: "upload", bytesPerSecond: 1_000_000, windowMs: 100 });
         const looking = setInterval(() => {
-          if (pace.isTooSlow(performance.now())) pace.breakOff(reason);
+          if (transfer.isTooSlow(performance.now())) transfer.breakOff(reason);
         }, 20);
         try {
-          await assert.rejects(read(request, { pace }), (error) => isTimeout(error) && words.test(String(error)));
+          await assert.rejects(read(request, { transfer }), (error) => isTimeout(error) && words.test(String(error)));
         } finally {
           clearInterval(timer);
           clearInterval(looking);

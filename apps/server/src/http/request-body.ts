@@ -1,9 +1,9 @@
-// A request's body as pieces, held to its time limits. Not here: how many bodies there may be at once (limits.ts), and who is broken off for being slow (room.ts).
+// A request's body as pieces, held to its time limits. Not here: how many bodies there may be at once (limits.ts), and who is broken off for being slow (preemption.ts).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { finished } from "node:stream";
 import { RegistryError } from "@berth/oci/errors";
 import { freePiece, type PieceSource } from "../platform/pieces.ts";
-import type { BreakReason, Pace } from "./pace.ts";
+import type { BreakReason, Transfer } from "./transfer-rate.ts";
 
 /**
  * Asks for the body, where the client waits to be asked; call it only when its request is not refused. A client of HTTP/1.0 knows of no such
@@ -18,7 +18,7 @@ export interface BodyLimits {
   /** Waiting longer than this for a piece fails. The time that the reader takes between pieces does not count. */
   readonly idleTimeoutMs: number;
   /** How the client comes along; breaking it off fails the body. */
-  readonly pace?: Pace | undefined;
+  readonly transfer?: Transfer | undefined;
 }
 
 /** Instead of the words for a body that stopped. */
@@ -38,7 +38,7 @@ interface Waiting {
  * next is asked for. A reader that stops early leaves the connection open, or the client would never see why. Errors: REQUEST_TIMEOUT; the
  * connection must be closed after it, since the rest of the body may still come.
  */
-export function bodyOf(request: IncomingMessage, { idleTimeoutMs, pace }: BodyLimits): PieceSource {
+export function bodyOf(request: IncomingMessage, { idleTimeoutMs, transfer }: BodyLimits): PieceSource {
   /** Came while nobody waited: the parser hands over what it has read already. */
   const early: Uint8Array[] = [];
   let waiting: Waiting | undefined;
@@ -69,7 +69,7 @@ export function bodyOf(request: IncomingMessage, { idleTimeoutMs, pace }: BodyLi
       return;
     }
     waiting = undefined;
-    pace?.moved(performance.now(), piece.length);
+    transfer?.moved(performance.now(), piece.length);
     present.take(piece);
   }
 
@@ -87,7 +87,7 @@ export function bodyOf(request: IncomingMessage, { idleTimeoutMs, pace }: BodyLi
     if (outcome !== undefined) return;
     outcome = { error };
     if (error !== undefined) early.length = 0;
-    pace?.moved(performance.now(), 0);
+    transfer?.moved(performance.now(), 0);
     close?.();
     const present = waiting;
     waiting = undefined;
@@ -99,7 +99,7 @@ export function bodyOf(request: IncomingMessage, { idleTimeoutMs, pace }: BodyLi
     if (piece !== undefined) return next.take(piece);
     if (outcome !== undefined) return next.end(outcome.error);
     waiting = next;
-    pace?.wait(performance.now(), breakOff);
+    transfer?.wait(performance.now(), breakOff);
     if (close === undefined) close = begin();
     else {
       refresh();

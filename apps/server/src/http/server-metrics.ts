@@ -25,7 +25,7 @@ const UPLOADS_BOUND = 1000;
 /** One damaged blob is an alarm; that there are more than this many says no more. */
 const DAMAGE_BOUND = 10_000;
 /** How old a number that the database is asked for may be: each replica asks. */
-const COUNT_FRESH_MS = 10_000;
+const COUNT_TTL_MS = 10_000;
 
 /** Puts them on the page. */
 export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): void {
@@ -79,7 +79,7 @@ export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): v
   const addCount = (name: string, help: string, count: () => Promise<number>): void => {
     let known = { count: 0, at: -Infinity };
     metrics.addRefresh(async () => {
-      if (performance.now() - known.at < COUNT_FRESH_MS) return;
+      if (performance.now() - known.at < COUNT_TTL_MS) return;
       known = { count: await count(), at: performance.now() };
     });
     metrics.addGauge(name, help, () => known.count);

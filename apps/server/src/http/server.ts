@@ -19,10 +19,10 @@ import { isServerFault, sendError } from "./error-response.ts";
 import type { Places } from "./limits.ts";
 import { createPlainOnTls } from "./plain-on-tls.ts";
 import { answerAsBytes, errorOfParser } from "./malformed.ts";
-import type { Pace } from "./pace.ts";
+import type { Transfer } from "./transfer-rate.ts";
 import { recordError, type RequestLog } from "./request-log.ts";
-import type { Party } from "./room.ts";
-import { createUntaken } from "./untaken.ts";
+import type { Party } from "./preemption.ts";
+import { createUnreadAnswers } from "./unread-answers.ts";
 import type { RequestContext, V2Handler } from "./v2/handler.ts";
 
 /** Answers one request. */
@@ -64,8 +64,8 @@ export interface Handlers {
 /** What every request passes. */
 export interface Entrance {
   readonly slots: Places;
-  /** Makes the pace of an answer that the client did not take at once. */
-  readonly paceOf: (kind: Pace["kind"]) => Pace;
+  /** Makes the transfer of an answer that the client did not take at once. */
+  readonly transferOf: (kind: Transfer["kind"]) => Transfer;
   readonly contextOf: (request: IncomingMessage) => RequestContext;
   /** Undefined where no request gets a line in the log. */
   readonly requestLog?: RequestLog | undefined;
@@ -107,8 +107,8 @@ const CIPHERS = ["TLS_AES_128_GCM_SHA256", ...DEFAULT_CIPHERS.split(":").filter(
 
 /** Starts listening. */
 export async function startServer(options: ServerOptions, handlers: Handlers, entrance: Entrance): Promise<RunningServer> {
-  const { slots, paceOf, contextOf, requestLog, traced } = entrance;
-  const untaken = createUntaken();
+  const { slots, transferOf, contextOf, requestLog, traced } = entrance;
+  const unreadAnswers = createUnreadAnswers();
 
   function answer(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     const url = request.url ?? "/";
@@ -205,10 +205,10 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
 
   /** Waits until a client has taken its answer, as far as the kernel knows, or is gone. */
   function taken(response: ServerResponse, party: Party, leave: () => void): Promise<void> {
-    const pace = paceOf("download");
-    party.pace = pace;
-    pace.wait(performance.now(), () => response.destroy());
-    const forget = untaken.hold(party, response, response.writableLength);
+    const transfer = transferOf("download");
+    party.transfer = transfer;
+    transfer.wait(performance.now(), () => response.destroy());
+    const forget = unreadAnswers.hold(party, response, response.writableLength);
     // Node sets it anew for what follows the answer.
     response.socket?.setTimeout(options.stallMs);
     return new Promise<void>((resolve) => {

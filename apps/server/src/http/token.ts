@@ -4,8 +4,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Tokens } from "../access/tokens.ts";
-import type { Pace } from "./pace.ts";
-import type { Party } from "./room.ts";
+import type { Transfer } from "./transfer-rate.ts";
+import type { Party } from "./preemption.ts";
 import { bodyOf, inviteBody } from "./request-body.ts";
 import type { RefuseOtherSites } from "./browsers.ts";
 import { recordError } from "./request-log.ts";
@@ -22,8 +22,8 @@ export interface TokenRouteParts {
   readonly authenticator: Authenticator;
   readonly tokens: Tokens;
   readonly refuseOtherSites: RefuseOtherSites;
-  /** Makes the pace of one form, so that who drips it gives way while others wait. */
-  readonly paceOf: (kind: Pace["kind"]) => Pace;
+  /** Makes the transfer of one form, so that who drips it gives way while others wait. */
+  readonly transferOf: (kind: Transfer["kind"]) => Transfer;
   /** Nobody is known behind a request until its form was read. */
   readonly noteAnonymous: (party: Party) => void;
   /** `FORM_TIMEOUT_MS` where it is not given. */
@@ -35,7 +35,7 @@ export const TOKEN_METHODS: readonly string[] = ["GET", "POST"];
 
 /** Answers `/token`, asked with one of `TOKEN_METHODS`. Errors: UNAUTHORIZED, CROSS_SITE_REFUSED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
 export async function answerToken(
-  { authenticator, tokens, refuseOtherSites, paceOf, noteAnonymous, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
+  { authenticator, tokens, refuseOtherSites, transferOf, noteAnonymous, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
   request: IncomingMessage,
   response: ServerResponse,
   { remoteAddress, record, party }: RequestContext,
@@ -53,8 +53,8 @@ export async function answerToken(
     inviteBody(request, response);
     // It got its place as one that may bring credentials in its form. While it holds the place without having brought any, it counts as a stranger's.
     if (authorization === undefined) noteAnonymous(party);
-    party.pace = paceOf("upload");
-    parameters = await readForm(request, formTimeoutMs, party.pace);
+    party.transfer = transferOf("upload");
+    parameters = await readForm(request, formTimeoutMs, party.transfer);
     const grantType = parameters.get("grant_type");
     // Where it is not said, the form or the header holds a password all the same.
     if (grantType !== null && grantType !== "password") {
@@ -81,11 +81,11 @@ export async function answerToken(
   response.end(answer);
 }
 
-async function readForm(request: IncomingMessage, timeoutMs: number, pace: Pace): Promise<URLSearchParams> {
+async function readForm(request: IncomingMessage, timeoutMs: number, transfer: Transfer): Promise<URLSearchParams> {
   const pieces: Uint8Array[] = [];
   let length = 0;
   const endsAt = performance.now() + timeoutMs;
-  for await (const piece of bodyOf(request, { idleTimeoutMs: timeoutMs, pace })) {
+  for await (const piece of bodyOf(request, { idleTimeoutMs: timeoutMs, transfer })) {
     // A byte now and then is no pause, and would never end.
     if (performance.now() > endsAt) throw new RegistryError("REQUEST_TIMEOUT", { headers: { connection: "close" } });
     length += piece.length;

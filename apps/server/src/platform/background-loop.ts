@@ -9,16 +9,16 @@ export interface BackgroundLoop {
   /** Whether it has been told to stop: work in pieces looks here between them. */
   readonly isStopping: boolean;
   /** Lets others go first after work that took so long. */
-  breathe(tookMs: number): Promise<void>;
+  pause(tookMs: number): Promise<void>;
 }
 
 /** The least pause between two batches: other work gets the database and the processor in between. */
-const BREATH_MS = 5;
+const MIN_PAUSE_MS = 5;
 /** And as a multiple of what the batch took, so that a loop has a quarter of anything at most, whatever is slow here. */
-const BREATH_FACTOR = 3;
+const PAUSE_FACTOR = 3;
 
 /**
- * Makes a loop. `round` does one round and gives what comes after it: a rest of so many ms, or a breath for what took so long; it handles its
+ * Makes a loop. `round` does one round and gives what comes after it: a rest of so many ms, or a pause for what took so long; it handles its
  * own errors. Rests keep the process alive, as the work does that they interrupt.
  */
 export function createBackgroundLoop(round: () => Promise<{ readonly restMs: number } | { readonly tookMs: number }>): BackgroundLoop {
@@ -38,13 +38,13 @@ export function createBackgroundLoop(round: () => Promise<{ readonly restMs: num
     });
   }
 
-  const breathe = (tookMs: number): Promise<void> => rest(Math.max(BREATH_MS, tookMs * BREATH_FACTOR));
+  const pause = (tookMs: number): Promise<void> => rest(Math.max(MIN_PAUSE_MS, tookMs * PAUSE_FACTOR));
 
   async function loop(): Promise<void> {
     while (!isStopping) {
       const next = await round();
       if (isStopping) return;
-      await ("restMs" in next ? rest(next.restMs) : breathe(next.tookMs));
+      await ("restMs" in next ? rest(next.restMs) : pause(next.tookMs));
     }
   }
 
@@ -60,6 +60,6 @@ export function createBackgroundLoop(round: () => Promise<{ readonly restMs: num
     get isStopping() {
       return isStopping;
     },
-    breathe,
+    pause,
   };
 }

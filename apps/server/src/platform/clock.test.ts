@@ -2,22 +2,22 @@
 // Not here: servers whose clock is set (test/failure/clock.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { createPatientClock } from "./clock.ts";
+import { createSteadyClock } from "./clock.ts";
 
 const HOUR_MS = 3_600_000;
-const PATIENCE_MS = 10_000;
+const STEP_DELAY_MS = 10_000;
 
 function createClocks() {
   let elapsed = 0;
   let wall = 1_000_000_000_000;
   const clock = { now: () => wall };
-  const patient = createPatientClock(clock, PATIENCE_MS, () => elapsed);
+  const steady = createSteadyClock(clock, STEP_DELAY_MS, () => elapsed);
   const startedAt = wall;
   return {
     /** Since the start, by the clock that is set, as who writes by it reads it. */
-    write: () => patient.shown.now() - startedAt,
-    /** Since the start, by the patient clock. */
-    read: () => patient.now() - startedAt,
+    write: () => steady.shown.now() - startedAt,
+    /** Since the start, by the steady clock. */
+    read: () => steady.now() - startedAt,
     pass: (ms: number) => {
       elapsed += ms;
       wall += ms;
@@ -39,17 +39,17 @@ it("goes with a clock that nobody sets, also through small corrections", () => {
   assert.equal(read(), 6_000);
 });
 
-it("believes a step forward after its patience, each one by itself", () => {
+it("believes a step forward after its delay, each one by itself", () => {
   const { read, pass, set } = createClocks();
   set(HOUR_MS);
   pass(1_000);
   assert.equal(read(), 1_000);
   set(2 * HOUR_MS);
   assert.equal(read(), 1_000);
-  pass(PATIENCE_MS - 1);
-  assert.equal(read(), 1_000 + PATIENCE_MS - 1);
+  pass(STEP_DELAY_MS - 1);
+  assert.equal(read(), 1_000 + STEP_DELAY_MS - 1);
   pass(1);
-  assert.equal(read(), 3 * HOUR_MS + 1_000 + PATIENCE_MS);
+  assert.equal(read(), 3 * HOUR_MS + 1_000 + STEP_DELAY_MS);
 });
 
 it("forgets a step that is taken back, whole or in part", () => {
@@ -62,8 +62,8 @@ it("forgets a step that is taken back, whole or in part", () => {
   assert.equal(read(), 0);
   pass(1_000);
   assert.equal(read(), 1_000);
-  pass(PATIENCE_MS);
-  assert.equal(read(), 1_000 + PATIENCE_MS);
+  pass(STEP_DELAY_MS);
+  assert.equal(read(), 1_000 + STEP_DELAY_MS);
 });
 
 it("follows a step back at once", () => {
@@ -72,19 +72,19 @@ it("follows a step back at once", () => {
   set(-HOUR_MS);
   assert.equal(read(), 5_000 - HOUR_MS);
   set(HOUR_MS);
-  pass(PATIENCE_MS + 1);
-  assert.equal(read(), 5_000 - HOUR_MS + PATIENCE_MS + 1);
+  pass(STEP_DELAY_MS + 1);
+  assert.equal(read(), 5_000 - HOUR_MS + STEP_DELAY_MS + 1);
 });
 
 it("keeps a promise that was made by a clock which was behind between two looks", () => {
   const { read, write, pass, set } = createClocks();
   assert.equal(read(), 0);
   set(-24 * HOUR_MS);
-  const promisedUntil = write() + PATIENCE_MS;
+  const promisedUntil = write() + STEP_DELAY_MS;
   set(24 * HOUR_MS);
-  pass(PATIENCE_MS - 1);
+  pass(STEP_DELAY_MS - 1);
   assert.ok(read() < promisedUntil);
-  // Seen just now for the first time, the step forward is believed after another patience.
-  pass(PATIENCE_MS);
-  assert.equal(read(), 2 * PATIENCE_MS - 1);
+  // Seen just now for the first time, the step forward is believed after another delay.
+  pass(STEP_DELAY_MS);
+  assert.equal(read(), 2 * STEP_DELAY_MS - 1);
 });

@@ -18,20 +18,20 @@ export const systemClock: Clock = { now: () => Date.now() };
 const LEAST_STEP_MS = 1000;
 
 /** Two readings of one clock, kept by the same looks. */
-export interface PatientClock extends Clock {
+export interface SteadyClock extends Clock {
   /**
-   * The clock itself, by which promises are written: each look shows it to the patient one that judges their end. A step back and forth
+   * The clock itself, by which promises are written: each look shows it to the steady one that judges their end. A step back and forth
    * between two of that one's own looks would go unseen, and what was written in between would have ended long ago.
    */
   readonly shown: Clock;
 }
 
 /**
- * For judging that something has ended: a clock that believes a step forward only after `patienceMs`. Machines' clocks are set, by hand, by
+ * For judging that something has ended: a clock that believes a step forward only after `stepDelayMs`. Machines' clocks are set, by hand, by
  * their time service, or when a paused machine goes on; what was promised before the step then still lasts as long as was said. Where the
  * step is taken back meanwhile it never counted. What follows from now on is written with the plain clock.
  */
-export function createPatientClock(clock: Clock, patienceMs: number, elapsedMs: () => number = () => performance.now()): PatientClock {
+export function createSteadyClock(clock: Clock, stepDelayMs: number, elapsedMs: () => number = () => performance.now()): SteadyClock {
   let steps: { byMs: number; readonly believedAt: number }[] = [];
   let shownMs = clock.now();
   let shownAt = elapsedMs();
@@ -42,7 +42,7 @@ export function createPatientClock(clock: Clock, patienceMs: number, elapsedMs: 
     let steppedMs = nowMs - shownMs - (elapsed - shownAt);
     shownMs = nowMs;
     shownAt = elapsed;
-    if (steppedMs >= LEAST_STEP_MS) steps.push({ byMs: steppedMs, believedAt: elapsed + patienceMs });
+    if (steppedMs >= LEAST_STEP_MS) steps.push({ byMs: steppedMs, believedAt: elapsed + stepDelayMs });
     // Nearly always.
     if (steps.length === 0) return nowMs;
     for (const step of steps) {

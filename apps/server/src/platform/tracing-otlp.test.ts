@@ -83,7 +83,7 @@ it("ends a trace that grows without end", async () => {
   const tracing = openTracing(optionsFor(receiver.endpoint));
   try {
     let runs = 0;
-    await tracing.job("mountain", async () => {
+    await tracing.job("collection", async () => {
       for (let i = 0; i < 2000; i++) await tracing.span("batch", "internal", {}, async () => void runs++);
     });
     await tracing.close();

@@ -43,13 +43,13 @@ export interface TracingOptions {
 /** Spans that wait for the collector: some 5 MB, and a second of a busy registry whose every request is kept. */
 const MAX_QUEUE = 8192;
 const MAX_BATCH = 512;
-/** How long finished spans gather, so that a quiet registry sends one batch and not twenty. */
-const GATHER_MS = 2000;
+/** How long finished spans are batched, so that a quiet registry sends one batch and not twenty. */
+const BATCH_MS = 2000;
 /** A batch that is not taken within this, retries included, is given up: the next one waits behind it. */
 const EXPORT_TIMEOUT_MS = 5000;
 /** How long a stop waits for the last spans. */
 const CLOSE_MS = 2000;
-/** Spans of one trace from one process: a request makes about ten, and a mountain of garbage must not fill the queue alone. */
+/** Spans of one trace from one process: a request makes about ten, and much garbage must not fill the queue alone. */
 const MAX_SPANS_A_TRACE = 500;
 /** Longest text in a span. A digest, a path and an agent fit; a hostile header does not get further. */
 const MAX_TEXT = 512;
@@ -74,7 +74,7 @@ export function openTracing(options: TracingOptions): Tracing {
     exporter: sent.exporter,
     maxQueueSize: MAX_QUEUE,
     maxExportBatchSize: MAX_BATCH,
-    scheduledDelayMillis: GATHER_MS,
+    scheduledDelayMillis: BATCH_MS,
     exportTimeoutMillis: EXPORT_TIMEOUT_MS + 1000,
   });
   const provider = new TracerProvider({

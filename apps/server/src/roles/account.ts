@@ -12,7 +12,7 @@ import { resetAccount } from "../features/accounts/reset.ts";
 import { findMigrationVersion } from "../platform/database/migrate.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import type { Options } from "./command-line.ts";
-import { commandLog, PASSWORD_FILE, withLog } from "./surroundings.ts";
+import { commandLog, PASSWORD_FILE, withLog } from "./context.ts";
 
 /** Resets the password of a user, `admin` where none is named, and prints the new one, once. Errors: `StartupError`, UNAVAILABLE. */
 export async function runAccountReset(config: Config, name: string, options: Options): Promise<number | undefined> {

@@ -4,14 +4,14 @@ import { withFoundation } from "../compose/foundation.ts";
 import { openReader, requireDatabase } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
 import { maintain } from "./maintain.ts";
-import { commandLog, withSurroundings } from "./surroundings.ts";
+import { commandLog, withRoleContext } from "./context.ts";
 
 /** Runs one round and prints what it did. */
 export async function runCollection(config: Config): Promise<number | undefined> {
   requireDatabase(config);
-  return withSurroundings(config, commandLog(config), async (surroundings) => {
-    await withFoundation(surroundings, async (foundation) => {
-      process.stdout.write(`${JSON.stringify(await composeCollector(surroundings, foundation).runOnce())}\n`);
+  return withRoleContext(config, commandLog(config), async (roleContext) => {
+    await withFoundation(roleContext, async (foundation) => {
+      process.stdout.write(`${JSON.stringify(await composeCollector(roleContext, foundation).runOnce())}\n`);
     });
     return undefined;
   });

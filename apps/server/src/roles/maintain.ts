@@ -12,7 +12,7 @@ import { VERSION } from "../platform/version.ts";
 import type { Options, RoleName } from "./command-line.ts";
 import { confirm } from "./confirm.ts";
 import { isStartProblem } from "./expected-errors.ts";
-import { KEY_FILE, withLog } from "./surroundings.ts";
+import { KEY_FILE, withLog } from "./context.ts";
 
 /** What the commands open for themselves. */
 const OPENERS = { nameStore, openDatabase, openReader, openStore };

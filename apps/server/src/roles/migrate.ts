@@ -13,13 +13,13 @@ import { StartupError, UsageError } from "../platform/startup-error.ts";
 import { VERSION } from "../platform/version.ts";
 import type { Options } from "./command-line.ts";
 import { confirm } from "./confirm.ts";
-import { commandLog, withSurroundings } from "./surroundings.ts";
+import { commandLog, withRoleContext } from "./context.ts";
 
 /** Brings the database to version `to`, or to this program's. Errors: `StartupError` for a version that there is not, and without consent. */
 export async function runMigrate(config: Config, options: Options): Promise<number | undefined> {
   const target = options.to === undefined ? undefined : parseVersion(options.to);
   if (target !== undefined && target !== LATEST_MIGRATION) requireDatabase(config);
-  return withSurroundings(config, commandLog(config), async ({ logger }) => {
+  return withRoleContext(config, commandLog(config), async ({ logger }) => {
     const database = await openDatabase(config, logger);
     try {
       await awaitDatabase(database, config, logger);

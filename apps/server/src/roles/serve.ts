@@ -6,7 +6,7 @@ import { startRegistry, startWork } from "../compose.ts";
 import type { Config } from "../config.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import { VERSION } from "../platform/version.ts";
-import { PASSWORD_FILE, withSurroundings } from "./surroundings.ts";
+import { PASSWORD_FILE, withRoleContext } from "./context.ts";
 
 /** How often a process that npm started looks whether npm still lives. */
 const PARENT_LOOK_MS = 500;
@@ -40,12 +40,12 @@ function stopSignal(): Promise<NodeJS.Signals> {
 
 /** Answers clients, and does the background work as well unless `jobs` is false. */
 export function serve(config: Config, jobs: boolean): Promise<number | undefined> {
-  return withSurroundings(config, config.log, async (surroundings, directory) => {
-    const { logger } = surroundings;
+  return withRoleContext(config, config.log, async (roleContext, directory) => {
+    const { logger } = roleContext;
     const stopped = stopSignal();
     const passwordFile = join(directory.path, PASSWORD_FILE);
     let isFirstStart = false;
-    const registry = await startRegistry(surroundings, {
+    const registry = await startRegistry(roleContext, {
       jobs,
       adminPasswordFile: passwordFile,
       async keepAdminPassword(password) {
@@ -101,10 +101,10 @@ export async function work(config: Config): Promise<number | undefined> {
       "`work` shares the background work of many replicas and needs PostgreSQL: set database.url. With the embedded database, `serve` does it.",
     );
   }
-  return withSurroundings(config, config.log, async (surroundings) => {
+  return withRoleContext(config, config.log, async (roleContext) => {
     const stopped = stopSignal();
-    const stop = await startWork(surroundings);
-    surroundings.logger.info("working");
+    const stop = await startWork(roleContext);
+    roleContext.logger.info("working");
     await stopped;
     await stop();
     return undefined;

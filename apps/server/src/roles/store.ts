@@ -10,12 +10,12 @@ import { findMigrationVersion } from "../platform/database/migrate.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import type { Options } from "./command-line.ts";
 import { confirm } from "./confirm.ts";
-import { commandLog, withSurroundings } from "./surroundings.ts";
+import { commandLog, withRoleContext } from "./context.ts";
 
 /** Says what database and store know of each other, asks, and marks the store. Errors: `StartupError`, UNAVAILABLE. */
 export async function runStoreAdopt(config: Config, { replace, yes }: Options): Promise<number | undefined> {
   requireDatabase(config);
-  return withSurroundings(config, commandLog(config), async ({ logger }) => {
+  return withRoleContext(config, commandLog(config), async ({ logger }) => {
     await using opened = new AsyncDisposableStack();
     const database = opened.adopt(await openDatabase(config, logger), (each) => each.close());
     await awaitDatabase(database, config, logger);

@@ -117,7 +117,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       const id = randomUUID();
       const record = await append(store, id, store.begin(id), 0, content);
       const stored = await finish(store, id, record, content);
-      await store.settle(id, record, stored.key);
+      await store.removeLeftovers(id, record, stored.key);
       return stored;
     }
 
@@ -151,7 +151,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
     it("finishes an upload that got no bytes at all", async () => {
       const id = randomUUID();
       const stored = await finish(a, id, a.begin(id), Buffer.alloc(0));
-      await a.settle(id, a.begin(id), stored.key);
+      await a.removeLeftovers(id, a.begin(id), stored.key);
       assert.equal((await readAll(a.read(stored.key, 0, -1))).length, 0);
     });
 
@@ -161,7 +161,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
         const id = randomUUID();
         const { record } = await a.append(id, a.begin(id), inPieces(content, size), { offsetBytes: 0, onBytes: ignore });
         const { key } = await finish(a, id, record, content);
-        await a.settle(id, record, key);
+        await a.removeLeftovers(id, record, key);
         assertSame(await readAll(a.read(key, 0, content.length - 1)), content);
       }
     });
@@ -177,7 +177,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       }
       const content = Buffer.concat(chunks);
       const { key } = await finish(a, id, record, content);
-      await a.settle(id, record, key);
+      await a.removeLeftovers(id, record, key);
       assertSame(await readAll(b.read(key, 0, content.length - 1)), content);
     });
 
@@ -196,7 +196,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
         }
         const finisher = fixture.open("process-c");
         const { key } = await finish(finisher, id, record, content, true);
-        await finisher.settle(id, record, key);
+        await finisher.removeLeftovers(id, record, key);
         await finisher.close();
         assertSame(await readAll(a.read(key, 0, content.length - 1)), content);
       }
@@ -208,7 +208,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
         const id = randomUUID();
         const record = await append(a, id, a.begin(id), 0, content);
         const { key } = await finish(b, id, record, content, true);
-        await b.settle(id, record, key);
+        await b.removeLeftovers(id, record, key);
         assertSame(await readAll(a.read(key, 0, size - 1)), content);
       }
     });
@@ -242,7 +242,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
         record = await append(a, id, record, first, rest);
         const content = Buffer.concat([head, rest]);
         const { key } = await finish(a, id, record, content);
-        await a.settle(id, record, key);
+        await a.removeLeftovers(id, record, key);
         assertSame(await readAll(a.read(key, 0, content.length - 1)), content);
       }
     });
@@ -256,7 +256,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       const last = await append(a, id, record, head.length, rest);
       const content = Buffer.concat([head, rest]);
       const { key } = await finish(a, id, last, content, true);
-      await a.settle(id, last, key);
+      await a.removeLeftovers(id, last, key);
       assertSame(await readAll(a.read(key, 0, content.length - 1)), content);
     });
 
@@ -284,7 +284,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
         const { key } = await finish(a, id, winner, content);
         resume.resolve();
         await lateAppend;
-        await a.settle(id, winner, key);
+        await a.removeLeftovers(id, winner, key);
         assert.deepEqual(await b.stat(key), { sizeBytes: content.length });
         assertSame(await readAll(b.read(key, 0, content.length - 1)), content);
         await a.abort(id, winner, async () => true);
@@ -306,7 +306,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       const { key } = await finish(b, id, record, content, true);
       resume.resolve();
       await late;
-      await b.settle(id, record, key);
+      await b.removeLeftovers(id, record, key);
       assert.deepEqual(await b.stat(key), { sizeBytes: content.length });
       assertSame(await readAll(b.read(key, 0, content.length - 1)), content);
       await b.abort(id, record, async (other) => other === key);
@@ -326,10 +326,10 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
         const { key } = await finish(a, id, record, content);
         await finish(b, id, record, content, true);
         assertSame(await readAll(b.read(key, 0, content.length - 1)), content);
-        await a.settle(id, record, key);
+        await a.removeLeftovers(id, record, key);
         assertSame(await readAll(b.read(key, 0, content.length - 1)), content);
         assert.deepEqual(await leftovers(), [key]);
-        await a.settle(id, record, key);
+        await a.removeLeftovers(id, record, key);
         await b.delete([key]);
       }
     });
@@ -490,13 +490,13 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       await assert.rejects(a.finish(randomUUID(), {}, { sizeBytes: 1, digest: digestOf(Buffer.from("x")) }), isCode("BLOB_UPLOAD_UNKNOWN"));
     });
 
-    it("sweeps nothing that is young, and proves that it works", async () => {
+    it("sweeps nothing that is recent, and proves that it works", async () => {
       const id = randomUUID();
       const content = randomBytes(10);
       const record = await append(a, id, a.begin(id), 0, content);
       assert.equal(await b.sweep(new Date(Date.now() - 3_600_000)), 0);
       const { key } = await finish(a, id, record, content);
-      await a.settle(id, record, key);
+      await a.removeLeftovers(id, record, key);
       await a.probe();
       assert.deepEqual(await leftovers(), [key]);
     });

@@ -85,7 +85,7 @@ export interface BlobStore {
   /**
    * Makes the upload durable under its final key and returns it. A crash before the return leaves only what `abort` of the same
    * record, or `sweep`, removes. May be called again with the same record until it is settled; it may then
-   * return another key, and `settle` removes all but the one that was bound.
+   * return another key, and `removeLeftovers` removes all but the one that was bound.
    * Errors: BLOB_UPLOAD_INVALID where the bytes are not `sizeBytes` many, BLOB_UPLOAD_UNKNOWN where they are no longer there.
    */
   finish(uploadId: string, record: UploadRecord, options: FinishOptions): Promise<Stored>;
@@ -94,13 +94,13 @@ export interface BlobStore {
    * Removes what an append wrote and no saved record names: the segments of `to` that `from` does not have. For a writer that lost the upload
    * while it wrote; nothing of any other writer is touched.
    */
-  retract(uploadId: string, from: UploadRecord, to: UploadRecord): Promise<void>;
+  undoAppend(uploadId: string, from: UploadRecord, to: UploadRecord): Promise<void>;
 
   /**
    * Called once `key` is bound in the database: removes what only `abort` would have needed to find it, and what was put aside on the
    * way. Nothing need wait for it; where it is lost in a crash, `abort` does its work, or `sweep` where the upload `isAlone`.
    */
-  settle(uploadId: string, record: UploadRecord, key: StorageKey): Promise<void>;
+  removeLeftovers(uploadId: string, record: UploadRecord, key: StorageKey): Promise<void>;
 
   /** Whether a finished upload has put nothing under final keys besides `key`, so that `sweep` finds everything else that it left. */
   isAlone(uploadId: string, record: UploadRecord, key: StorageKey): boolean;

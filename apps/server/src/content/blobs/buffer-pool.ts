@@ -1,4 +1,4 @@
-// Large buffers that are used again, so that a stream of blobs does not fault in fresh memory for every one.
+// Large buffers that are used again, so that a stream of blobs does not fault in new memory for every one.
 // Not here: who may still be reading a buffer; its holder knows and gives it back only when nobody does.
 
 /** Size of the pieces in which blobs are read and written: past 1 MiB the calls no longer get cheaper per byte. */

@@ -1,4 +1,4 @@
-// Moving bytes between files and streams: writes that are gathered up while one is under way, reads that run one piece ahead.
+// Moving bytes between files and streams: writes that are batched while one is under way, reads that run one piece ahead.
 // Not here: which file (filesystem.ts), what a failure means (file-system-port.ts).
 import { PIECE_BYTES, type BufferPool } from "./buffer-pool.ts";
 import { pump } from "../../platform/pieces.ts";
@@ -153,7 +153,7 @@ export async function* readPieces(read: ReadAt, pool: BufferPool, start: number,
       yield* readAheadPieces(read, pool, start, end, pieceBytes);
       return;
     }
-    // Nothing to read ahead. Small reads get just what they need; for large ones fresh memory would cost more than the read.
+    // Nothing to read ahead. Small reads get just what they need; for large ones new memory would cost more than the read.
     const only = total <= FIRST_BUFFER_BYTES ? Buffer.allocUnsafe(total) : pool.take();
     const count = await read(only, total, start);
     if (count > 0) yield count === only.length ? only : only.subarray(0, count);

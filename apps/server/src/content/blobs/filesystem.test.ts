@@ -95,7 +95,7 @@ describe("file system store", () => {
     const id = randomUUID();
     const { record } = await append(id, content);
     const { key } = await store.finish(id, record, { sizeBytes: content.length, digest: digestOf(content) });
-    await store.settle(id, record, key);
+    await store.removeLeftovers(id, record, key);
     return key;
   }
 
@@ -199,7 +199,7 @@ describe("file system store", () => {
     machine.calls.length = 0;
     await store.delete([key]);
     assert.deepEqual(machine.calls, [`unlink ${blobPath(root, key)}`, `fsync ${shard}`]);
-    await store.settle(id, record, key);
+    await store.removeLeftovers(id, record, key);
   });
 
   for (const operation of ["fdatasync", "fsync", "rename", "mkdir"] as const) {
@@ -211,7 +211,7 @@ describe("file system store", () => {
       const options = { sizeBytes: content.length, digest: digestOf(content) };
       await assert.rejects(store.finish(id, record, options), isCode("UNAVAILABLE"));
       const { key } = await store.finish(id, record, options);
-      await store.settle(id, record, key);
+      await store.removeLeftovers(id, record, key);
       assert.deepEqual(await listFiles(root), [key]);
       assert.ok((await readFile(blobPath(root, key))).equals(content));
     });
@@ -301,15 +301,15 @@ describe("file system store", () => {
   });
 
   it("sweeps old uploads only, and steps around what NFS keeps of open files", async () => {
-    const [old, young, growing] = [randomUUID(), randomUUID(), randomUUID()];
-    for (const id of [old, young, growing]) await append(id, randomBytes(10));
+    const [old, recent, growing] = [randomUUID(), randomUUID(), randomUUID()];
+    for (const id of [old, recent, growing]) await append(id, randomBytes(10));
     const past = new Date(Date.now() - 7_200_000);
     const uploads = join(root, "uploads");
     await writeFile(join(uploads, old, ".nfs0001"), "");
     await writeFile(join(uploads, "probe-dead.1"), "");
     for (const path of [`${old}/process.1`, `${old}/.nfs0001`, old, growing, "probe-dead.1"]) await utimes(join(uploads, path), past, past);
     assert.equal(await store.sweep(new Date(Date.now() - 3_600_000)), 2);
-    assert.deepEqual((await listFiles(uploads)).toSorted(), [`${old}/.nfs0001`, `${growing}/process.3`, `${young}/process.2`].toSorted());
+    assert.deepEqual((await listFiles(uploads)).toSorted(), [`${old}/.nfs0001`, `${growing}/process.3`, `${recent}/process.2`].toSorted());
   });
 
   it("deletes all keys but those that it cannot, and says which those are", async () => {
@@ -399,7 +399,7 @@ describe("file system store", () => {
       assert.equal((await listFiles(join(root, "uploads"))).length, segments.length + superseded.length);
     }
     const { key } = await store.finish(id, record, { sizeBytes: content.length, digest: digestOf(content) });
-    await store.settle(id, record, key);
+    await store.removeLeftovers(id, record, key);
     assert.ok((await readFile(blobPath(root, key))).equals(content));
   });
 });

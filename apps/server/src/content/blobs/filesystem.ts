@@ -313,7 +313,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     }
   }
 
-  /** Copies all segments into a new one, durably, and returns its name. The copied ones stay for `settle`: a repeated call needs them. */
+  /** Copies all segments into a new one, durably, and returns its name. The copied ones stay for `removeLeftovers`: a repeated call needs them. */
   async function concatenate(uploadId: string, segments: readonly Segment[], options: FinishOptions): Promise<string> {
     const whole = await createSegment(uploadId);
     try {
@@ -424,10 +424,10 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     },
     append: (...args) => outermost(append(...args)),
     finish: (...args) => outermost(finish(...args)),
-    retract: async (uploadId, from, to) => {
+    undoAppend: async (uploadId, from, to) => {
       for (const { name } of segmentsBetween(from, to)) await removeIfThere(segmentPath(root, uploadId, name));
     },
-    settle: (uploadId, _record, key) => outermost(clear(uploadId, (other) => other === key)),
+    removeLeftovers: (uploadId, _record, key) => outermost(clear(uploadId, (other) => other === key)),
     // An only segment becomes the blob by its name; others are copied into one, anew by each call of `finish`.
     isAlone: (_uploadId, record) => segmentsOf(record).segments.length === 1,
     abort: (uploadId, _record, bound) => outermost(clear(uploadId, bound)),

@@ -138,7 +138,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
   }
 
   /** Ends a filling: in one step, so that no byte counts twice. */
-  function settle(slice: Slice, isGood: boolean): void {
+  function finish(slice: Slice, isGood: boolean): void {
     const { owner, index, bytes } = slice;
     fillingBytes -= bytes.length;
     owner.filling.delete(index);
@@ -166,9 +166,9 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     const bytes = (length === SLICE_BYTES ? spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(length);
     const slice: Slice = { bytes, owner: blob, index, users: 1, isHeld: false, isLoose: false };
     const done = load(blob.key, sizeBytes, start, bytes).then(
-      () => settle(slice, true),
+      () => finish(slice, true),
       (error: unknown) => {
-        settle(slice, false);
+        finish(slice, false);
         throw error;
       },
     );

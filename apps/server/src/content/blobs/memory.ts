@@ -68,11 +68,11 @@ export function createMemoryStore({ processId, memory }: { readonly processId: s
       blobs.set(key, { uploadId, bytes });
       return { key, sizeBytes };
     },
-    retract: async (_uploadId, from, to) => {
+    undoAppend: async (_uploadId, from, to) => {
       const known = new Set(namesOf(from));
       for (const name of namesOf(to)) if (!known.has(name)) segments.delete(name);
     },
-    settle: async (uploadId) => removeSegments(uploadId),
+    removeLeftovers: async (uploadId) => removeSegments(uploadId),
     isAlone: () => true,
     abort: async (uploadId, _record, bound) => {
       for (const [key, blob] of blobs) if (blob.uploadId === uploadId && !(await bound(key))) blobs.delete(key);

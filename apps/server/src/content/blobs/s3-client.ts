@@ -9,7 +9,7 @@ import { createSharedLookup, untilNamed } from "../../platform/shared-lookup.ts"
 import type { S3Dialect } from "./s3-dialects.ts";
 import { PartialDeletion } from "./partial-deletion.ts";
 import { isAbsent, serviceCode, translateServiceError } from "./s3-errors.ts";
-import { withPatience } from "./s3-retries.ts";
+import { withDeadline } from "./s3-retries.ts";
 
 /** Where an S3 service is and how to speak to it. */
 export interface S3Settings {
@@ -29,7 +29,7 @@ export interface S3Settings {
   /** Tries of one request, the first included, with growing waits in between. */
   readonly attempts?: number | undefined;
   /** No try begins so long after the first one did. */
-  readonly patienceMs?: number | undefined;
+  readonly deadlineMs?: number | undefined;
 }
 
 /** An object or upload found by listing. */
@@ -79,8 +79,8 @@ const IDLE_TIMEOUT_MS = 15_000;
 // Copies inside the service, and putting parts together: the service may work for long before it says a word.
 const WORKING_TIMEOUT_MS = 60_000;
 // A service that says nothing gets a second try, on a new connection, and no third: clients hear of it within 40 s.
-const PATIENCE_MS = 20_000;
-// The SDK waits longer each time, for whole seconds where the service says SlowDown; PATIENCE_MS ends it in any case.
+const DEADLINE_MS = 20_000;
+// The SDK waits longer each time, for whole seconds where the service says SlowDown; DEADLINE_MS ends it in any case.
 const ATTEMPTS = 5;
 // One for each blob that is streamed at the same time and each part under way; the SDK's own 50 would make pulls queue.
 const MAX_SOCKETS = 256;
@@ -89,7 +89,7 @@ const DELETE_BATCH = 1000;
 const PARALLEL_DELETES = 8;
 // Below this, handing the bytes to another thread costs more than hashing them.
 const HASH_ELSEWHERE_BYTES = 64 * 1024;
-// One MD5 update blocks for about 1.5 ms; in between others get their turn.
+// One MD5 update blocks for about 1.5 ms; in between other requests are served.
 const MD5_STEP_BYTES = 1024 * 1024;
 
 async function contentMd5(bytes: Uint8Array): Promise<string> {
@@ -166,7 +166,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     addNaming(connected, lookup);
     const { config } = connected;
     const { retryStrategy } = config;
-    config.retryStrategy = async () => withPatience(await retryStrategy(), settings.patienceMs ?? PATIENCE_MS);
+    config.retryStrategy = async () => withDeadline(await retryStrategy(), settings.deadlineMs ?? DEADLINE_MS);
     return connected;
   }
 

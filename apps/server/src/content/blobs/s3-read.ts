@@ -6,7 +6,7 @@ import type { S3Bucket } from "./s3-client.ts";
 // Breaks in a row without a byte in between. Each try has the SDK's own retries for its beginning.
 const MAX_BREAKS = 3;
 /** After so long without a byte no further try begins: a service that is silent makes each of them long. */
-const PATIENCE_MS = 20_000;
+const DEADLINE_MS = 20_000;
 // Grows with each break; long enough for a gateway to be replaced behind its address.
 const BREAK_WAIT_MS = 200;
 
@@ -52,7 +52,7 @@ export async function* readObject(
     } catch (error) {
       // What the reader throws into us does not come here: only the body's own end does.
       if (breaks++ === 0) brokenAt = performance.now();
-      if (breaks > MAX_BREAKS || performance.now() - brokenAt > PATIENCE_MS) throw new RegistryError("UNAVAILABLE", { cause: error });
+      if (breaks > MAX_BREAKS || performance.now() - brokenAt > DEADLINE_MS) throw new RegistryError("UNAVAILABLE", { cause: error });
       await new Promise((resolve) => void setTimeout(resolve, BREAK_WAIT_MS * breaks));
       continue;
     } finally {

@@ -8,8 +8,8 @@ type RetryStrategy = Extract<
 >;
 type AnyStrategy = Exclude<S3ClientConfig["retryStrategy"], undefined>;
 
-/** The same rules, but no try begins once `patienceMs` have passed since the first one began. */
-export function withPatience(strategy: AnyStrategy, patienceMs: number): RetryStrategy {
+/** The same rules, but no try begins once `deadlineMs` have passed since the first one began. */
+export function withDeadline(strategy: AnyStrategy, deadlineMs: number): RetryStrategy {
   if (!("refreshRetryTokenForRetry" in strategy)) throw new Error("the SDK's retries are not what they were");
   const startedAt = new WeakMap<object, number>();
   return {
@@ -20,7 +20,7 @@ export function withPatience(strategy: AnyStrategy, patienceMs: number): RetrySt
     },
     async refreshRetryTokenForRetry(token, error) {
       const began = startedAt.get(token) ?? 0;
-      if (performance.now() - began > patienceMs) throw new Error("out of patience");
+      if (performance.now() - began > deadlineMs) throw new Error("the deadline has passed");
       const next = await strategy.refreshRetryTokenForRetry(token, error);
       startedAt.set(next, began);
       return next;

@@ -60,7 +60,7 @@ describe("S3 store on a bad day", () => {
   async function put(content: Uint8Array): Promise<StorageKey> {
     const { record } = await append(content);
     const { key } = await store.finish(id, record, { sizeBytes: content.length, digest: digestOf(content) });
-    await store.settle(id, record, key);
+    await store.removeLeftovers(id, record, key);
     return key;
   }
   const said = (): string[] =>
@@ -110,14 +110,14 @@ describe("S3 store on a bad day", () => {
 
   it("tries as often as it may when it is told so at once, and only for so long when it is told nothing", async () => {
     await store.close();
-    // Two times a second is more than its patience, once is less, also where a timer comes late.
-    store = await open("ceph", { attempts: 5, idleTimeoutMs: 1_000, patienceMs: 1_900 });
+    // Two times a second is more than its deadline, once is within it, also where a timer comes late.
+    store = await open("ceph", { attempts: 5, idleTimeoutMs: 1_000, deadlineMs: 1_900 });
     stub.fault = () => "hang";
     await assert.rejects(append(randomBytes(10)), isCode("UNAVAILABLE"));
     assert.equal(stub.requests.length, 2);
     stub.requests.length = 0;
     await store.close();
-    store = await open("ceph", { attempts: 3, patienceMs: 60_000 });
+    store = await open("ceph", { attempts: 3, deadlineMs: 60_000 });
     stub.fault = () => ({ status: 503, code: "SlowDown" });
     await assert.rejects(append(randomBytes(10)), isCode("UNAVAILABLE"));
     assert.equal(stub.requests.length, 3);

@@ -74,7 +74,7 @@ function notingRefusals(bucket: S3Bucket, note: (sizeBytes: number) => void): S3
   };
 }
 
-/** How long an upload waits for memory: the others that have it get a turn of a few parts meanwhile. */
+/** How long an upload waits for memory: the others that have it send a few parts meanwhile. */
 const MEMORY_WAIT_MS = 60_000;
 
 /** Tries what a store's service can do; undefined where it has no room for trying that. Errors: UNAVAILABLE. */
@@ -206,7 +206,7 @@ async function createStore(options: S3StoreOptions) {
     return segments.length === 1 && superseded.length === 0 && key === objectKey(uploadId, segments[0]?.name ?? "");
   }
 
-  async function settle(uploadId: string, record: UploadRecord, key: StorageKey): Promise<void> {
+  async function removeLeftovers(uploadId: string, record: UploadRecord, key: StorageKey): Promise<void> {
     if (!isAlone(uploadId, record, key)) await clear(uploadId, (other) => other === key, false);
   }
 
@@ -291,11 +291,11 @@ async function createStore(options: S3StoreOptions) {
     },
     append,
     finish,
-    async retract(uploadId, from, to) {
+    async undoAppend(uploadId, from, to) {
       const written = segmentsBetween(from, to);
       if (written.length > 0) await bucket.delete(written.map((segment) => segmentObject(prefix, uploadId, segment)));
     },
-    settle,
+    removeLeftovers,
     isAlone,
     abort: (uploadId, _record, bound) => clear(uploadId, bound, true),
     stat: async (key) => {

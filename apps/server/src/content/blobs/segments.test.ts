@@ -1,17 +1,7 @@
 // The rules of an upload's record. Not here: the stores that follow them.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import {
-  foldOf,
-  GATHERED_BYTES,
-  LARGE_BYTES,
-  MAX_SEGMENTS,
-  recordOf,
-  segmentsOf,
-  sumOf,
-  withOlderBytes,
-  type Segment,
-} from "./segments.ts";
+import { foldOf, JOINED_BYTES, LARGE_BYTES, MAX_SEGMENTS, recordOf, segmentsOf, sumOf, withOlderBytes, type Segment } from "./segments.ts";
 
 const segment = (n: number, sizeBytes: number): Segment => ({ name: `p.${n}`, sizeBytes, isFirst: n === 1 });
 async function* bodyOf(...texts: string[]): AsyncGenerator<Uint8Array> {
@@ -31,12 +21,12 @@ describe("upload record", () => {
     assert.deepEqual(foldOf([large, segment(2, 100)], undefined).folded, [segment(2, 100)]);
   });
 
-  it("puts all segments together before there are too many, but not those that were gathered before", () => {
+  it("puts all segments together before there are too many, but not those that were joined before", () => {
     const many = Array.from({ length: MAX_SEGMENTS }, (_, index) => segment(index + 1, LARGE_BYTES));
     assert.deepEqual(foldOf(many, 1), { kept: [], folded: many });
     assert.deepEqual(foldOf(many.slice(1), 1).folded, []);
-    const gathered = [segment(1, GATHERED_BYTES), ...many.slice(1)];
-    assert.deepEqual(foldOf(gathered, 1).kept, [segment(1, GATHERED_BYTES)]);
+    const joined = [segment(1, JOINED_BYTES), ...many.slice(1)];
+    assert.deepEqual(foldOf(joined, 1).kept, [segment(1, JOINED_BYTES)]);
   });
 
   it("copies each byte a few times only, in whatever chunks it comes, and keeps the record short", () => {
@@ -55,7 +45,7 @@ describe("upload record", () => {
     };
     for (const [name, sizeOf] of Object.entries(patterns)) {
       // A large upload has begun already: it is not copied for the sake of a byte.
-      let segments: readonly Segment[] = [segment(1, 3 * GATHERED_BYTES)];
+      let segments: readonly Segment[] = [segment(1, 3 * JOINED_BYTES)];
       let sent = 0;
       let copied = 0;
       for (let n = 0; n < 20_000; n++) {

@@ -11,8 +11,8 @@ export const LARGE_BYTES = 5 * 1024 * 1024;
 /** So many segments are put together into one before the next: it bounds the record (60 KB) and stays far below S3's 10000 parts. */
 export const MAX_SEGMENTS = 1000;
 
-/** Where there are too many, those at the front that have come to this size stay: what was gathered once is not gathered again and again. */
-export const GATHERED_BYTES = 512 * LARGE_BYTES;
+/** Where there are too many, those at the front that have come to this size stay: what was joined once is not joined again and again. */
+export const JOINED_BYTES = 512 * LARGE_BYTES;
 
 /**
  * So many small segments of one level become one of the next: a byte is copied once a level at most, in however small chunks it came.
@@ -83,7 +83,7 @@ export function foldOf(
 ): { readonly kept: readonly Segment[]; readonly folded: readonly Segment[] } {
   let from = segments.length;
   if (segments.length >= MAX_SEGMENTS) {
-    from = segments.findIndex(({ sizeBytes }) => sizeBytes < GATHERED_BYTES);
+    from = segments.findIndex(({ sizeBytes }) => sizeBytes < JOINED_BYTES);
     // Half of the record is to be free afterwards.
     if (from === -1 || from > MAX_SEGMENTS / 2) from = 0;
     return { kept: segments.slice(0, from), folded: segments.slice(from) };

@@ -11,7 +11,7 @@ import { createUploadMemory, type UploadMemory } from "./upload-memory.ts";
 const PART = 2 * MIN_PART_BYTES;
 const PIECE = randomBytes(65_536);
 
-/** A body of so many bytes that waits for its turn at every piece, as a socket does. */
+/** A body of so many bytes that yields at every piece, as a socket does. */
 async function* slowly(sizeBytes: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < sizeBytes; at += PIECE.length) {
     await new Promise((resolve) => void setImmediate(resolve));
@@ -74,7 +74,7 @@ describe("upload memory", () => {
         assert.ok(error instanceof RegistryError && error.code === "UNAVAILABLE" && error.headers["retry-after"] === "5");
       },
     );
-    // Fits, but may not overtake; when the large one gives up, it is its turn.
+    // Fits, but may not overtake; when the large one gives up, it is next.
     assert.equal(memory.tryTake(1), false);
     const small = memory.take(1).then(() => order.push("small"));
     await Promise.all([large, small]);

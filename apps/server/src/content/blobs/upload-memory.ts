@@ -6,7 +6,7 @@ import { RegistryError } from "@berth/oci/errors";
 export interface UploadMemory {
   /** Takes so much if it is free and nobody waits. */
   tryTake(bytes: number): boolean;
-  /** Takes so much, waiting its turn. Errors: UNAVAILABLE after too long a wait. */
+  /** Takes so much, in order. Errors: UNAVAILABLE after too long a wait. */
   take(bytes: number): Promise<void>;
   give(bytes: number): void;
   /** What is taken now. */

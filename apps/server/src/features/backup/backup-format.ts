@@ -3,7 +3,7 @@
 //   blobs/<algorithm>/<2 hex>/<hex>            a blob's bytes; shared by all snapshots, written once
 //   snapshots/<time>/tables/<table>.jsonl.zst  every row of a table: JSON arrays, a line each, in the order of the primary key
 //   snapshots/<time>/manifest.json             written last: without it there is no snapshot
-//   turns/<work>-<id>                          says that a backup or a pruning is under way (turns.ts)
+//   turns/<work>-<id>                          says that a backup or a pruning is under way (place-lock.ts)
 import { createHash, hkdfSync } from "node:crypto";
 import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
 import type { Column } from "../../platform/database/tables.ts";

@@ -62,17 +62,17 @@ forEachDatabase("backup", (create) => {
       for (const blob of [...layers, strong, config]) await upload(content, push, blob);
       for (const [i, layer] of layers.entries())
         await content.manifests.put(push, id, putOf([config, layer, strong], [`v${i}`], `image ${i} ü`));
-      const doomed = putOf([config, layers[0]!], ["gone"], "gone");
-      await content.manifests.put(push, id, doomed);
-      await content.manifests.delete(grants("delete", name), id, doomed.digest);
+      const unwanted = putOf([config, layers[0]!], ["gone"], "gone");
+      await content.manifests.put(push, id, unwanted);
+      await content.manifests.delete(grants("delete", name), id, unwanted.digest);
       await content.sessions.begin(push, "sha256");
     }
     // Deleted, and not taken away yet.
-    const buried = grants("push", "test/buried");
-    const buriedId = await content.repositories.ensureId(buried);
-    for (const blob of [strong, layers[0]!]) await upload(content, buried, blob);
-    await content.manifests.put(buried, buriedId, putOf([layers[0]!, strong], ["v1"]));
-    await content.repositories.delete(grants("delete", "test/buried"));
+    const deleted = grants("push", "test/deleted");
+    const deletedId = await content.repositories.ensureId(deleted);
+    for (const blob of [strong, layers[0]!]) await upload(content, deleted, blob);
+    await content.manifests.put(deleted, deletedId, putOf([layers[0]!, strong], ["v1"]));
+    await content.repositories.delete(grants("delete", "test/deleted"));
     clock.advance(TEST_TIMES.leaseMs + 1);
     await content.garbage.collectLinks(1000);
     return [...layers, strong];

@@ -26,7 +26,7 @@ import type { BackupPlace } from "./backup-place.ts";
 import { isDamage, readBlobEntries, verified, type BlobEntry } from "./blob-entries.ts";
 import { signSnapshot } from "./signature.ts";
 import { verifyTableFiles, writeTableFile } from "./table-files.ts";
-import { takeTurn, type Turn } from "./turns.ts";
+import { takePlaceLock, type PlaceLock } from "./place-lock.ts";
 
 /** How far it is. */
 export interface BackupProgress {
@@ -108,15 +108,15 @@ export async function takeBackup(parts: BackupParts): Promise<BackupResult> {
   if (!(await listTables(parts.reader.live)).some((table) => table.name === "blob")) {
     throw new StartupError("the database is empty: there is nothing to back up");
   }
-  const turn = await takeTurn(parts.place, "backup", parts.clock);
+  const lock = await takePlaceLock(parts.place, "backup", parts.clock);
   try {
-    return await takeBackupInTurn(parts, turn);
+    return await takeBackupUnderLock(parts, lock);
   } finally {
-    await turn.end();
+    await lock.end();
   }
 }
 
-async function takeBackupInTurn(parts: BackupParts, turn: Turn): Promise<BackupResult> {
+async function takeBackupUnderLock(parts: BackupParts, lock: PlaceLock): Promise<BackupResult> {
   const { reader, store, place, clock } = parts;
   let copiedBlobs = 0;
   let copiedBytes = 0;
@@ -242,10 +242,10 @@ async function takeBackupInTurn(parts: BackupParts, turn: Turn): Promise<BackupR
       const signature = parts.masterKey === undefined ? undefined : signSnapshot(parts.masterKey, snapshot, manifest);
       await place.sync();
       written.push(manifestName(snapshot));
-      await turn.check();
+      await lock.check();
       await place.write(manifestName(snapshot), once(encodeManifest(manifest, signature)));
       // Whoever pruned between the two looks has not seen this snapshot.
-      await turn.check();
+      await lock.check();
       await place.sync();
       const rows = tables.reduce((sum, table) => sum + table.rows, 0);
       const { takenAt } = manifest;

@@ -17,7 +17,7 @@ import { blobName, manifestName, snapshotNameOf, tableName } from "./backup-form
 import { openPlace, type BackupPlace, type PlaceAddress } from "./backup-place.ts";
 import { keptOf, pruneBackups, type KeepRule } from "./prune.ts";
 import { checkBackup, listSnapshots } from "./restore.ts";
-import { takeTurn } from "./turns.ts";
+import { takePlaceLock } from "./place-lock.ts";
 
 const DAY_MS = 86_400_000;
 const clock = createTestClock();
@@ -199,7 +199,7 @@ function describePruning(kind: string, { newPlace, leaveUnfinished, manyFiles, e
     it("keeps backups and prunings apart, and believes that one is gone when it has been silent", async () => {
       const place = await newPlace();
       await days(place, 2);
-      const backup = await takeTurn(place, "backup", clock);
+      const backup = await takePlaceLock(place, "backup", clock);
       await assert.rejects(prune(place, { newest: 1 }), /a backup is under way/);
       // Backups do not disturb each other.
       await backUp(source, place);
@@ -207,7 +207,7 @@ function describePruning(kind: string, { newPlace, leaveUnfinished, manyFiles, e
       await prune(place, { newest: 1 });
       await assert.rejects(backup.check(), /another work has begun there/);
       await backup.end();
-      const pruning = await takeTurn(place, "prune", clock);
+      const pruning = await takePlaceLock(place, "prune", clock);
       await assert.rejects(backUp(source, place), /a pruning is under way/);
       // One that was cut off does not keep the next one waiting.
       await prune(place, { newest: 1 });

@@ -1,6 +1,6 @@
 // Forgetting old snapshots of a place, and the bytes that only they named. A snapshot goes with its manifest, which is deleted first; then
 // whatever no remaining snapshot names goes, found by listing, so that what a run leaves that was cut off, the next one takes. A snapshot that
-// stays is read whole before anything of another one is deleted. Not here: names (backup-format.ts), who may work in a place (turns.ts).
+// stays is read whole before anything of another one is deleted. Not here: names (backup-format.ts), who may work in a place (place-lock.ts).
 import { hexOf, parseDigest } from "@berth/oci/digest";
 import type { Clock } from "../../platform/clock.ts";
 import { StartupError } from "../../platform/startup-error.ts";
@@ -9,7 +9,7 @@ import type { BackupPlace } from "./backup-place.ts";
 import { readBlobEntries } from "./blob-entries.ts";
 import { listSnapshots, readSnapshot } from "./restore.ts";
 import { verifyTableFiles } from "./table-files.ts";
-import { takeTurn, type Turn } from "./turns.ts";
+import { takePlaceLock, type PlaceLock } from "./place-lock.ts";
 
 /** Which snapshots stay: what either rule keeps, and the newest in any case. */
 export interface KeepRule {
@@ -45,7 +45,7 @@ export interface PruneResult {
   readonly deletedLeftovers: number;
 }
 
-/** Files that are deleted at a time; before each the turn is looked at. */
+/** Files that are deleted at a time; before each the lock is looked at. */
 const BATCH = 500;
 
 /** Which of the snapshots, given oldest first, the rule keeps. Pure. */
@@ -58,16 +58,16 @@ export function keptOf(snapshots: readonly string[], { newest = 1, since }: Keep
 export async function pruneBackups(parts: PruneParts): Promise<PruneResult> {
   const { place, clock, isDryRun } = parts;
   if (isDryRun) return await prune(parts, undefined);
-  const turn = await takeTurn(place, "prune", clock);
+  const lock = await takePlaceLock(place, "prune", clock);
   try {
-    return await prune(parts, turn);
+    return await prune(parts, lock);
   } finally {
-    await turn.end();
+    await lock.end();
     await place.sync();
   }
 }
 
-async function prune(parts: PruneParts, turn: Turn | undefined): Promise<PruneResult> {
+async function prune(parts: PruneParts, lock: PlaceLock | undefined): Promise<PruneResult> {
   const { place, onProgress } = parts;
   const all = await listSnapshots(place);
   if (all.length === 0) throw new StartupError(`${place.shown} holds no complete backup`);
@@ -78,7 +78,7 @@ async function prune(parts: PruneParts, turn: Turn | undefined): Promise<PruneRe
     const { manifest } = await readSnapshot(place, name);
     await verifyTableFiles(place, name, manifest.tables);
     for await (const { digest } of readBlobEntries(place, name, manifest.tables)) live.add(digest);
-    live.settle();
+    live.mergeRecent();
     onProgress({ phase: "kept snapshots", done: ++done });
   }
 
@@ -88,8 +88,8 @@ async function prune(parts: PruneParts, turn: Turn | undefined): Promise<PruneRe
   async function flush(): Promise<void> {
     const names = batch;
     batch = [];
-    if (names.length === 0 || turn === undefined) return;
-    await turn.check();
+    if (names.length === 0 || lock === undefined) return;
+    await lock.check();
     await place.delete(names);
     onProgress({ phase: "bytes", done: seen });
   }
@@ -119,8 +119,8 @@ async function prune(parts: PruneParts, turn: Turn | undefined): Promise<PruneRe
   await flush();
   for await (const left of place.listUnfinished()) {
     result.deletedLeftovers++;
-    await turn?.check();
-    if (turn !== undefined) await left.remove();
+    await lock?.check();
+    if (lock !== undefined) await left.remove();
   }
   await place.sync();
   return { keptSnapshots: [...kept], deletedSnapshots, ...result };
@@ -132,24 +132,24 @@ async function prune(parts: PruneParts, turn: Turn | undefined): Promise<PruneRe
  */
 function createDigestSet() {
   let values = new Float64Array(0);
-  let fresh: number[] = [];
+  let recent: number[] = [];
   const numberOf = (digest: string): number => Number.parseInt(hexOf(parseDigest(digest)).slice(0, 12), 16);
   return {
     add(digest: string): void {
-      fresh.push(numberOf(digest));
+      recent.push(numberOf(digest));
       // So many that merging is rare, few enough to be small.
-      if (fresh.length >= 1_000_000) this.settle();
+      if (recent.length >= 1_000_000) this.mergeRecent();
     },
     /** Makes what was added known to `has`. */
-    settle(): void {
-      const merged = new Float64Array(values.length + fresh.length);
+    mergeRecent(): void {
+      const merged = new Float64Array(values.length + recent.length);
       merged.set(values);
-      merged.set(fresh, values.length);
+      merged.set(recent, values.length);
       merged.sort();
       let length = 0;
       for (const value of merged) if (length === 0 || merged[length - 1] !== value) merged[length++] = value;
       values = merged.slice(0, length);
-      fresh = [];
+      recent = [];
     },
     has(digest: string): boolean {
       const wanted = numberOf(digest);

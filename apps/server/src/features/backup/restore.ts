@@ -358,7 +358,7 @@ async function restoreBlobs(parts: RestoreParts, snapshot: string, manifest: Sna
       const { record } = await store.append(id, begun, sourceOf(place, entry), { offsetBytes: 0, onBytes: () => undefined });
       const { key } = await store.finish(id, record, { sizeBytes: entry.sizeBytes, digest: entry.digest });
       await database.transaction((tx) => insertBlobs(tx, [rowOf(entry, key, false)]));
-      await store.settle(id, record, key);
+      await store.removeLeftovers(id, record, key);
     } catch (error) {
       // What cannot be removed now, the next run removes. Whether the row came to stand, only the database knows.
       await store.abort(id, begun, async (key) => (await listBound(database, [key])).size > 0).catch(() => undefined);

@@ -9,7 +9,7 @@ import { clearDamageMark, findBlob, listBlobs, listRepositoriesOf, PAGE, readInl
 
 /** Questions to the store that are under way at a time. */
 const PARALLEL_STATS = 16;
-/** Two, so that hashing one blob overlaps with waiting for another; the pace is shared. */
+/** Two, so that hashing one blob overlaps with waiting for another; the rateLimiter is shared. */
 const PARALLEL_READS = 2;
 
 interface Blob {
@@ -26,7 +26,7 @@ type Finding = { readonly kind: ProblemKind; readonly detail: string } | undefin
 
 /** Checks all blobs, by id. */
 export async function checkBlobs(parts: DoctorParts): Promise<{ blobs: number; blobBytes: number; readBytes: number }> {
-  const { executor, repairs, store, clock, pace } = parts;
+  const { executor, repairs, store, clock, rateLimiter } = parts;
   let blobs = 0;
   let blobBytes = 0;
   let readBytes = 0;
@@ -48,7 +48,7 @@ export async function checkBlobs(parts: DoctorParts): Promise<{ blobs: number; b
       for await (const piece of bytesOf(blob)) {
         hasher.update(piece);
         readBytes += piece.length;
-        await pace(piece.length);
+        await rateLimiter(piece.length);
       }
     } catch (error) {
       if (!(error instanceof RegistryError) || error.code !== "BLOB_DAMAGED") throw error;

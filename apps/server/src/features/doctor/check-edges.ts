@@ -75,7 +75,7 @@ export async function checkManifests(parts: DoctorParts): Promise<number> {
         for (const fault of faults) parts.onProblem({ ...fault, subject: row.digest, repositories: [row.name], isRepaired: false });
       }
       bytes += row.bytes.length;
-      await parts.pace(row.bytes.length);
+      await parts.rateLimiter(row.bytes.length);
     }
     manifests += page.length;
     parts.onProgress({ phase: "manifests", done: manifests, bytes, after: undefined });

@@ -7,11 +7,11 @@ import { countStuck, listKnownKeys, listUploads, PAGE, reclaimKey } from "./doct
 const DAY_MS = 86_400_000;
 
 /** Checks all keys of the store, and the queue of keys to be deleted. */
-export async function checkStore(parts: DoctorParts): Promise<{ keys: number; keyBytes: number; youngKeys: number }> {
+export async function checkStore(parts: DoctorParts): Promise<{ keys: number; keyBytes: number; recentKeys: number }> {
   const { executor, repairs, store, clock } = parts;
   let keys = 0;
   let keyBytes = 0;
-  let youngKeys = 0;
+  let recentKeys = 0;
 
   async function checkBatch(batch: readonly ListedKey[]): Promise<void> {
     const uploadIds = batch.map(({ key }) => uploadIdOf(key)).filter((id) => id !== undefined);
@@ -21,7 +21,7 @@ export async function checkStore(parts: DoctorParts): Promise<{ keys: number; ke
     for (const { key, sizeBytes, changedAt } of batch) {
       if (known.has(key) || uploads.has(uploadIdOf(key) ?? "")) continue;
       if (clock.now() - changedAt.getTime() < parts.orphanAgeMs) {
-        youngKeys++;
+        recentKeys++;
         continue;
       }
       // Deleted since it was listed.
@@ -49,5 +49,5 @@ export async function checkStore(parts: DoctorParts): Promise<{ keys: number; ke
     const detail = `${stuck!.count} keys with ${stuck!.bytes ?? 0} bytes should have been deleted a day ago: see the collector's errors in the log`;
     parts.onProblem({ kind: "reclaim-late", subject: "reclaim", detail, repositories: [], isRepaired: false });
   }
-  return { keys, keyBytes, youngKeys };
+  return { keys, keyBytes, recentKeys };
 }

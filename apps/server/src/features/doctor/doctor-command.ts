@@ -10,7 +10,7 @@ import type { Database } from "../../platform/database/database.ts";
 import type { DatabaseReader } from "../../platform/database/database-reader.ts";
 import { disposable } from "../../platform/disposable.ts";
 import type { Logger } from "../../platform/log.ts";
-import { createPace } from "../../platform/pace.ts";
+import { createRateLimiter } from "../../platform/rate-limiter.ts";
 import { shownBytes, type Report } from "../../platform/report.ts";
 import { UsageError } from "../../platform/startup-error.ts";
 import { examine } from "./doctor.ts";
@@ -53,7 +53,7 @@ export async function runDoctor(
       clock: systemClock,
       times: parts.times,
       isDeep: options.deep,
-      pace: createPace(rate.value),
+      rateLimiter: createRateLimiter(rate.value),
       fromId: Number(options.from),
       orphanAgeMs: (config.limits.uploadAgeSeconds + 24 * 3600) * 1000,
       onProblem: (problem) =>

@@ -20,7 +20,7 @@ import {
 } from "../../content/content.testing.ts";
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import type { DatabaseReader } from "../../platform/database/database-reader.ts";
-import { createPace } from "../../platform/pace.ts";
+import { createRateLimiter } from "../../platform/rate-limiter.ts";
 import { foldUsage } from "../../content/usage.ts";
 import { checkUsage } from "../../content/usage.testing.ts";
 import { StartupError } from "../../platform/startup-error.ts";
@@ -75,7 +75,7 @@ forEachDatabase("doctor", (create, dialect) => {
       clock,
       times: TEST_TIMES,
       isDeep: false,
-      pace: createPace(0),
+      rateLimiter: createRateLimiter(0),
       fromId: 0,
       orphanAgeMs: 100_000,
       onProblem: (problem) => told.push(problem),
@@ -148,7 +148,7 @@ forEachDatabase("doctor", (create, dialect) => {
     assert.deepEqual(kinds(await look({ isDeep: true })), []);
   });
 
-  it("hands old bytes without a row to the collector, and leaves young ones and those of uploads alone", async () => {
+  it("hands old bytes without a row to the collector, and leaves recent ones and those of uploads alone", async () => {
     const orphan = blobOf("orphan ");
     const session = await content.uploads.begin(push, id, { algorithm: "sha256", record: (upload) => content.store.begin(upload) });
     async function store(uploadId: string): Promise<StorageKey> {
@@ -160,13 +160,13 @@ forEachDatabase("doctor", (create, dialect) => {
         onBytes: () => undefined,
       });
       const { key } = await content.store.finish(uploadId, record, { sizeBytes: orphan.bytes.length, digest: orphan.digest });
-      await content.store.settle(uploadId, record, key);
+      await content.store.removeLeftovers(uploadId, record, key);
       return key;
     }
     const key = await store("0123456789abcdef");
     const underWay = await store(session.id);
-    const young = await repair();
-    assert.deepEqual([young.told, young.youngKeys], [[], 1]);
+    const recent = await repair();
+    assert.deepEqual([recent.told, recent.recentKeys], [[], 1]);
     clock.advance(200_000);
     assert.deepEqual(kinds(await look()), [`key-orphan ${key}`]);
     assert.equal((await countBacklog(test.database, clock.now() + TEST_TIMES.graceMs, async () => true)).keys, 0);
@@ -261,13 +261,13 @@ forEachDatabase("doctor", (create, dialect) => {
     assert.ok(await content.blobs.find(push, id, layer.digest));
   });
 
-  it("goes on behind a blob, and is no faster than its pace", async () => {
+  it("goes on behind a blob, and is no faster than its rateLimiter", async () => {
     change(layer, flip);
     let last = 0;
     for await (const row of blobIds()) last = row;
     assert.deepEqual(kinds(await look({ isDeep: true, fromId: last })), []);
     const paced: number[] = [];
-    const result = await look({ isDeep: true, pace: async (bytes) => void paced.push(bytes) });
+    const result = await look({ isDeep: true, rateLimiter: async (bytes) => void paced.push(bytes) });
     // The bytes of blobs, then those of the manifest.
     assert.ok(paced.reduce((sum, bytes) => sum + bytes, 0) > result.readBytes);
     async function* blobIds() {

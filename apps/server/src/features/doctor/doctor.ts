@@ -5,7 +5,7 @@ import type { LeaseTimes } from "../../content/blobs.ts";
 import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
-import type { Pace } from "../../platform/pace.ts";
+import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 import { checkBlobs } from "./check-blobs.ts";
 import { checkEdges, checkManifests } from "./check-edges.ts";
@@ -78,7 +78,7 @@ export interface DoctorParts {
   /** Reads every byte and every manifest. */
   readonly isDeep: boolean;
   /** How fast bytes are read in a deep check. */
-  readonly pace: Pace;
+  readonly rateLimiter: RateLimiter;
   /** The blob's id behind which to begin; other checks run whole. */
   readonly fromId: number;
   /** Bytes without a row are left alone until they are older: an upload may still become a blob. */
@@ -94,8 +94,8 @@ export interface DoctorResult {
   readonly readBytes: number;
   readonly keys: number;
   readonly keyBytes: number;
-  /** Bytes without a row that are too young to be judged. */
-  readonly youngKeys: number;
+  /** Bytes without a row that are too recent to be judged. */
+  readonly recentKeys: number;
   readonly links: number;
   /** Repositories and projects whose usage was recounted, and the registry's. */
   readonly usages: number;

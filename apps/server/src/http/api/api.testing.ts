@@ -15,7 +15,7 @@ import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
 import { createRefuseOtherSites } from "../browsers.ts";
 import { sendError } from "../error-response.ts";
-import { createPace } from "../pace.ts";
+import { createTransfer } from "../transfer-rate.ts";
 import { createRequestRecord } from "../request-log.ts";
 import { createApi } from "./api.ts";
 
@@ -53,13 +53,13 @@ export async function startTestApi(database: Database, clock: Clock): Promise<Te
       publicUrl: undefined,
     }),
     addressOf: (request) => ({ remoteAddress: request.socket.remoteAddress ?? "" }),
-    paceOf: (kind) => createPace({ kind, bytesPerSecond: 0, windowMs: 1 }),
+    transferOf: (kind) => createTransfer({ kind, bytesPerSecond: 0, windowMs: 1 }),
   });
   const listener = (request: IncomingMessage, response: ServerResponse): void =>
     void handler(request, response, {
       id: "test-request",
       record: createRequestRecord(),
-      party: { source: "test", isAnonymous: false, pace: undefined },
+      party: { source: "test", isAnonymous: false, transfer: undefined },
     }).catch((error: unknown) => sendError(request, response, error));
   // As the real server: Node would ask for every body.
   const server = createServer(listener).on("checkContinue", listener);

@@ -28,9 +28,9 @@ import type { RequestSpan } from "../../platform/tracing.ts";
 import { VERSION } from "../../platform/version.ts";
 import type { RefuseOtherSites } from "../browsers.ts";
 import { sendError } from "../error-response.ts";
-import type { Pace } from "../pace.ts";
+import type { Transfer } from "../transfer-rate.ts";
 import { createRequestRecord, type RequestRecord } from "../request-log.ts";
-import type { Party } from "../room.ts";
+import type { Party } from "../preemption.ts";
 import { checkMethod, createMethodTable } from "../allowed-methods.ts";
 import { registerApi } from "./register-api.ts";
 
@@ -48,8 +48,8 @@ export interface ApiOptions {
   readonly refuseOtherSites: RefuseOtherSites;
   readonly places: ListPlaces;
   readonly addressOf: (request: IncomingMessage) => { readonly remoteAddress: string };
-  /** Makes the pace of one body, so that who drips it gives way while others wait. */
-  readonly paceOf: (kind: Pace["kind"]) => Pace;
+  /** Makes the transfer of one body, so that who drips it gives way while others wait. */
+  readonly transferOf: (kind: Transfer["kind"]) => Transfer;
   /** Administrators only where it is not given. */
   readonly projectCreation?: ProjectCreation;
   /** `BODY_TIMEOUT_MS` where it is not given. */
@@ -89,7 +89,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     logger,
     addressOf,
     refuseOtherSites,
-    paceOf,
+    transferOf,
     places,
     repositories,
   } = options;
@@ -135,10 +135,10 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     awaitBody: ({ raw }, reply) => {
       const party = contexts.get(raw)?.party;
       if (party === undefined || raw.complete) return;
-      const pace = paceOf("upload");
-      party.pace = pace;
-      pace.wait(performance.now(), () => refuseLate(raw, reply.raw));
-      raw.once("end", () => pace.moved(performance.now(), 0));
+      const transfer = transferOf("upload");
+      party.transfer = transfer;
+      transfer.wait(performance.now(), () => refuseLate(raw, reply.raw));
+      raw.once("end", () => transfer.moved(performance.now(), 0));
     },
     version: VERSION,
   });

@@ -6,7 +6,7 @@ import { parseRange, type ByteRange } from "@berth/oci/range";
 import type { BlobRow } from "../../content/blobs.ts";
 import type { BlobReader } from "../../distribution/open-blob.ts";
 import { ClientGoneError } from "../client-gone.ts";
-import type { Pace } from "../pace.ts";
+import type { Transfer } from "../transfer-rate.ts";
 
 const OCTET_STREAM = "application/octet-stream";
 
@@ -20,7 +20,7 @@ export interface BlobSend {
   /** A client that takes no byte for so long is cut off: it would keep its place among the requests in flight for ever. */
   readonly stallMs: number;
   /** How the client comes along, for who waits for its place. */
-  readonly pace?: Pace | undefined;
+  readonly transfer?: Transfer | undefined;
 }
 
 /** Answers with a blob. Errors: RANGE_INVALID, BLOB_DAMAGED before the answer has begun; after that the connection breaks. */
@@ -104,7 +104,7 @@ async function sendMultipart(
 async function stream(
   reader: BlobReader,
   response: ServerResponse,
-  { blob, stallMs, pace }: BlobSend,
+  { blob, stallMs, transfer }: BlobSend,
   range: ByteRange,
   begin: () => unknown,
 ): Promise<void> {
@@ -113,11 +113,11 @@ async function stream(
     if (!isBegun) begin();
     isBegun = true;
     // The piece's memory is used again for the next one: wait until the kernel has it.
-    await written(response, piece, stallMs, pace);
+    await written(response, piece, stallMs, transfer);
   }
 }
 
-function written(response: ServerResponse, piece: Uint8Array, stallMs: number, pace: Pace | undefined): Promise<void> {
+function written(response: ServerResponse, piece: Uint8Array, stallMs: number, transfer: Transfer | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const gone = (): void => reject(new ClientGoneError());
     const { socket } = response;
@@ -126,11 +126,11 @@ function written(response: ServerResponse, piece: Uint8Array, stallMs: number, p
     // The socket's own timer, and only while it is the client that is waited for: what a slow store takes is not the client's fault. Node
     // sets it anew for what follows the answer.
     socket.setTimeout(stallMs);
-    pace?.wait(performance.now(), () => response.destroy());
+    transfer?.wait(performance.now(), () => response.destroy());
     response.write(piece, (error) => {
       response.off("close", gone);
       socket.setTimeout(0);
-      pace?.moved(performance.now(), piece.length);
+      transfer?.moved(performance.now(), piece.length);
       if (error) gone();
       else resolve();
     });

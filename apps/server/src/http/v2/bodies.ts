@@ -3,17 +3,17 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { PieceSource } from "../../platform/pieces.ts";
-import type { Pace } from "../pace.ts";
+import type { Transfer } from "../transfer-rate.ts";
 import { bodyOf, inviteBody } from "../request-body.ts";
-import type { Party } from "../room.ts";
+import type { Party } from "../preemption.ts";
 import { contentLength } from "./headers.ts";
 
 /** What bodies are held to. */
 export interface BodySettings {
   readonly maxManifestBytes: number;
   readonly bodyIdleTimeoutMs: number;
-  /** Makes the pace of one body or answer. */
-  readonly paceOf: (kind: Pace["kind"]) => Pace;
+  /** Makes the transfer of one body or answer. */
+  readonly transferOf: (kind: Transfer["kind"]) => Transfer;
 }
 
 /** A request whose body is to be read. */
@@ -27,9 +27,9 @@ export interface BodyExchange {
 export function invitedBody({ request, response, party }: BodyExchange, settings: BodySettings): PieceSource {
   // Only now: a client that waits to be asked has sent no byte of a push that was refused.
   inviteBody(request, response);
-  const pace = settings.paceOf("upload");
-  party.pace = pace;
-  return bodyOf(request, { idleTimeoutMs: settings.bodyIdleTimeoutMs, pace });
+  const transfer = settings.transferOf("upload");
+  party.transfer = transfer;
+  return bodyOf(request, { idleTimeoutMs: settings.bodyIdleTimeoutMs, transfer });
 }
 
 /** How long a manifest says that it is. Errors: MANIFEST_TOO_LARGE. */

@@ -11,7 +11,7 @@ import { isSafe, type RefuseOtherSites } from "../browsers.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { API_VERSION_HEADER, isServerFault, sendError } from "../error-response.ts";
 import { recordError, type RequestRecord } from "../request-log.ts";
-import type { Party } from "../room.ts";
+import type { Party } from "../preemption.ts";
 import { parseRequest, type V2Kind, type V2Request } from "./parse-request.ts";
 import type { V2Exchange, V2Routes } from "./routes.ts";
 

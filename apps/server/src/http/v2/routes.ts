@@ -18,7 +18,7 @@ import type { Chunk } from "../../distribution/small-uploads.ts";
 import type { SessionState, UploadSessions } from "../../distribution/upload-session.ts";
 import { CONTENT, NOT_CONTENT } from "../browsers.ts";
 import type { Places } from "../limits.ts";
-import type { Party } from "../room.ts";
+import type { Party } from "../preemption.ts";
 import { API_VERSION_HEADER } from "../error-response.ts";
 import { endWith, sendBlob } from "./blob-response.ts";
 import { type BodyExchange, type BodySettings, invitedBody, manifestLength, readManifestBody } from "./bodies.ts";
@@ -223,15 +223,15 @@ export function createV2Routes(parts: V2Parts): V2Routes {
           return;
         }
       }
-      const pace = settings.paceOf("download");
-      party.pace = pace;
+      const transfer = settings.transferOf("download");
+      party.transfer = transfer;
       await sendBlob(reader, response, {
         blob,
         head: parsed.head,
         rangeHeader: request.headers.range,
         headers,
         stallMs: settings.bodyIdleTimeoutMs,
-        pace,
+        transfer,
       });
     },
 

@@ -27,14 +27,14 @@ export function createCheckpoints(
     worker.unref();
     const current = worker;
     await new Promise<void>((resolve, reject) => {
-      const onMessage = (answer: { error?: string }): void => settle(answer.error === undefined ? undefined : new Error(answer.error));
-      const onExit = (): void => settle(new Error("the checkpoint thread ended"));
-      function settle(error: Error | undefined): void {
-        current.off("message", onMessage).off("error", settle).off("exit", onExit);
+      const onMessage = (answer: { error?: string }): void => finish(answer.error === undefined ? undefined : new Error(answer.error));
+      const onExit = (): void => finish(new Error("the checkpoint thread ended"));
+      function finish(error: Error | undefined): void {
+        current.off("message", onMessage).off("error", finish).off("exit", onExit);
         if (error === undefined) resolve();
         else reject(error);
       }
-      current.on("message", onMessage).on("error", settle).on("exit", onExit);
+      current.on("message", onMessage).on("error", finish).on("exit", onExit);
       current.postMessage("checkpoint");
     });
   }

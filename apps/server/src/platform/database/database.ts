@@ -22,7 +22,7 @@ export interface Executor {
   /** Runs for effect and gives how many rows it changed, which the caller looks at. */
   change<P extends Row, R>(statement: Statement<P, R>, parameters: P): Promise<number>;
   /** In a transaction, where somebody may hear it (topics.ts): after the commit, and not without one, whoever hears this topic is called. */
-  tell?(topic: string): void;
+  notify?(topic: string): void;
 }
 
 /** How a write is to be kept. */
@@ -43,8 +43,8 @@ export interface WriteOptions {
 export const ON_FULL_DISK: WriteOptions = { usesReserve: true };
 
 /** What a statement throws that names a table, a column or an index which the database does not have: it is another program's. */
-export function databaseVersionError(cause: unknown, isTold = false): RegistryError {
-  return new RegistryError("DATABASE_VERSION", { cause, isTold, headers: { "retry-after": "10" } });
+export function databaseVersionError(cause: unknown, isReported = false): RegistryError {
+  return new RegistryError("DATABASE_VERSION", { cause, isReported, headers: { "retry-after": "10" } });
 }
 
 /** Runs one statement of plain SQL and gives its rows. */
@@ -87,10 +87,10 @@ export interface Database extends Executor {
   snapshotNumber?(): number;
   /** Where the database's work shows in traces; undefined where there are none. */
   readonly tracing?: Tracing;
-  /** Calls back for what transactions tell, here or in other processes; gives how to end that. Word may get lost: look now and then as well. */
-  hear?(topic: string, onTold: () => void): () => void;
+  /** Calls back for the topics that transactions notify, here or in other processes; gives how to end that. Word may get lost: look now and then as well. */
+  subscribe?(topic: string, onTold: () => void): () => void;
   /** Where several processes may work on the database: sends a word to all of them, this one too. */
-  tellOthers?(word: string): Promise<void>;
+  broadcast?(message: string): Promise<void>;
   /** Hears such words, and undefined where some may have been missed; gives how to end that. */
-  hearOthers?(onWord: (word: string | undefined) => void): () => Promise<void>;
+  listen?(onMessage: (message: string | undefined) => void): () => Promise<void>;
 }

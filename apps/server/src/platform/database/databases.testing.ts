@@ -16,7 +16,7 @@ import { openSqlite, openSqliteReader } from "./sqlite.ts";
 import type { DialectName } from "./statement.ts";
 import { guardTransactions } from "./transaction-guard.testing.ts";
 
-/** A fresh database of a suite, and how to end it. */
+/** A new database of a suite, and how to end it. */
 export interface TestDatabase {
   readonly database: Database;
   /** Another connection pool (another replica) on the same database; on SQLite the same object. */
@@ -30,7 +30,7 @@ function onBackgroundError(error: unknown): void {
   throw error;
 }
 
-/** Makes a fresh, migrated SQLite database in a folder of its own. */
+/** Makes a new, migrated SQLite database in a folder of its own. */
 export async function createSqliteForTest(options: { migrated?: boolean } = {}): Promise<TestDatabase & { walBytes(): number }> {
   const folder = await mkdtemp(join(tmpdir(), "berth-db-"));
   const database = guardTransactions(await openSqlite({ path: join(folder, "berth.db"), onBackgroundError }));
@@ -47,7 +47,7 @@ export async function createSqliteForTest(options: { migrated?: boolean } = {}):
   };
 }
 
-/** Makes a fresh, migrated PostgreSQL database on the server at `serverUrl`. */
+/** Makes a new, migrated PostgreSQL database on the server at `serverUrl`. */
 export async function createPostgresForTest(serverUrl: string, options: { migrated?: boolean } = {}): Promise<TestDatabase> {
   const name = `berth_${randomBytes(8).toString("hex")}`;
   const admin = new pg.Client({ connectionString: serverUrl });

@@ -19,7 +19,7 @@ export interface MigrationStep {
 export async function takeStep(database: Database, step: MigrationStep): Promise<boolean> {
   const isShared = database.dialect === "postgres";
   return database.session(async (run) => {
-    if (isShared) await takeTurn(run);
+    if (isShared) await waitForLock(run);
     // Looked at again: another replica may just have done it.
     const [latest] = await run("select max(id) as id from migration");
     if (Number(latest?.["id"] ?? 0) !== step.from) return false;
@@ -44,7 +44,7 @@ const TURN = 0x62657274; // "bert"
 const TURN_MS = 250;
 
 /** Waits until no other replica migrates. It asks again and again, since the build of an index waits for whoever waits inside the database. */
-async function takeTurn(run: RunSql): Promise<void> {
+async function waitForLock(run: RunSql): Promise<void> {
   while ((await run(`select pg_try_advisory_lock(${TURN}) as is_ours`))[0]?.["is_ours"] !== true) await sleep(TURN_MS);
 }
 

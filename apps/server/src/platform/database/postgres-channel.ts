@@ -8,7 +8,7 @@ export interface PostgresChannelParts {
   readonly connect: () => Promise<pg.Client>;
   readonly name: string;
   /** Called with each word; with undefined whenever it begins to listen, and may have missed some. */
-  readonly onWord: (word: string | undefined) => void;
+  readonly onNotice: (word: string | undefined) => void;
   /** Called once each time that it breaks, however often it is tried again. */
   readonly onError: (error: unknown) => void;
 }
@@ -19,7 +19,7 @@ const MAX_RETRY_MS = 15_000;
 const LOOK_EVERY_MS = 30_000;
 
 /** Listens until it is stopped. */
-export function openPostgresChannel({ connect, name, onWord, onError }: PostgresChannelParts): { stop(): Promise<void> } {
+export function openPostgresChannel({ connect, name, onNotice, onError }: PostgresChannelParts): { stop(): Promise<void> } {
   let isStopped = false;
   let wake: (() => void) | undefined;
 
@@ -46,7 +46,7 @@ export function openPostgresChannel({ connect, name, onWord, onError }: Postgres
     };
     client.on("error", isBroken);
     client.on("end", () => isBroken());
-    client.on("notification", ({ payload }) => onWord(payload ?? ""));
+    client.on("notification", ({ payload }) => onNotice(payload ?? ""));
     try {
       await client.query(`listen ${name}`);
       onListening();
@@ -68,7 +68,7 @@ export function openPostgresChannel({ connect, name, onWord, onError }: Postgres
     while (!isStopped) {
       try {
         await listen(() => {
-          onWord(undefined);
+          onNotice(undefined);
           delayMs = FIRST_RETRY_MS;
         });
       } catch (error) {

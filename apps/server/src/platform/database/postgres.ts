@@ -252,18 +252,18 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
         client.release(true);
       }
     },
-    async tellOthers(word) {
+    async broadcast(word) {
       try {
-        await pool.read({ name: "berth-tell", text: `select pg_notify('${CHANNEL}', $1)`, values: [word] });
+        await pool.read({ name: "berth-notify", text: `select pg_notify('${CHANNEL}', $1)`, values: [word] });
       } catch (error) {
         throw translate(error);
       }
     },
-    hearOthers(onWord) {
+    listen(onNotice) {
       const { stop } = openPostgresChannel({
         connect: pool.connectApart,
         name: CHANNEL,
-        onWord,
+        onNotice,
         onError: (error) => options.onBackgroundError(new Error("no word of other processes' commits is heard for now", { cause: error })),
       });
       return stop;

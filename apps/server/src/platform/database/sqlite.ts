@@ -14,7 +14,7 @@ import { shownBytes } from "../report.ts";
 import { createCheckpoints, type Checkpoints } from "./checkpoints.ts";
 import type { Database, Executor, WriteOptions } from "./database.ts";
 import type { DatabaseReader } from "./database-reader.ts";
-import { createGathering } from "./gathered-transactions.ts";
+import { createTransactionBatches } from "./batched-transactions.ts";
 import { createGroupSync } from "./group-sync.ts";
 import { createDiskReserve, giveUpReserve, NO_RESERVE, roomWantedFor } from "./disk-reserve.ts";
 import { sqliteOpenError, translateSqliteError } from "./sqlite-errors.ts";
@@ -165,7 +165,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     }
   }
 
-  const runSoon = createGathering<Executor>({ exclusively, run: runTransaction });
+  const runSoon = createTransactionBatches<Executor>({ exclusively, run: runTransaction });
 
   let isCheckpointOverdue = false;
   function checkpointNow(): void {

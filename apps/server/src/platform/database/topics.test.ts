@@ -1,4 +1,4 @@
-// What transactions tell is heard after their commit, here and in other processes, also after the connection that listens was cut.
+// Notices of transactions arrive after their commit, here and in other processes, also after the connection that listens was cut.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,7 +16,7 @@ const cutListeners = statement<Record<never, never>>()("test.topics.cut", (db) =
 
 const tell = (database: Database, ...topics: string[]): Promise<void> =>
   database.transaction(async (tx) => {
-    for (const topic of topics) tx.tell!(topic);
+    for (const topic of topics) tx.notify!(topic);
   });
 
 forEachDatabase("topics", (create, dialect) => {
@@ -24,15 +24,15 @@ forEachDatabase("topics", (create, dialect) => {
     const test = await create();
     try {
       // Alone: nothing is left that listens.
-      const { hearOthers: _, tellOthers: __, ...alone } = test.database;
+      const { listen: _, broadcast: __, ...alone } = test.database;
       const database = withTopics(alone, (error) => assert.fail(String(error)));
       const heard: string[] = [];
-      const stop = database.hear!("one", () => heard.push("one"));
-      database.hear!("two", () => heard.push("two"));
+      const stop = database.subscribe!("one", () => heard.push("one"));
+      database.subscribe!("two", () => heard.push("two"));
       await tell(database, "one", "one", "three");
       await assert.rejects(
         database.transaction(async (tx) => {
-          tx.tell!("two");
+          tx.notify!("two");
           throw new Error("undone");
         }),
         /undone/,
@@ -56,7 +56,7 @@ forEachDatabase("topics", (create, dialect) => {
     const opened = await test.open({ onBackgroundError: (error) => cuts.push((error as Error).message) });
     const other = withTopics(opened, (error) => assert.fail(String(error)));
     let count = 0;
-    other.hear!("jobs", () => count++);
+    other.subscribe!("jobs", () => count++);
     async function untilHeard(): Promise<void> {
       const before = count;
       // The other may not listen yet: it is told until it has heard.

@@ -13,8 +13,8 @@ const isVersionError = (error: unknown): error is RegistryError => error instanc
 /** How often somebody looks where no probe does. What is written in between goes where nobody looks for it. */
 const LOOK_EVERY_MS = 1000;
 
-const foreign = (what: string, isTold = false): RegistryError =>
-  new RegistryError("STORAGE_FOREIGN", { cause: new Error(what), isTold, headers: { "retry-after": "10" } });
+const foreign = (what: string, isReported = false): RegistryError =>
+  new RegistryError("STORAGE_FOREIGN", { cause: new Error(what), isReported, headers: { "retry-after": "10" } });
 
 /** A database that is looked at, until it is closed. */
 export interface WatchedDatabase extends Database {
@@ -84,7 +84,7 @@ export function watchDatabase(database: Database): WatchedDatabase {
       await database.probe();
     },
     async explain(error) {
-      if (!isVersionError(error) || error.isTold) return error;
+      if (!isVersionError(error) || error.isReported) return error;
       // A database that is out of reach by now says less than the error that there is.
       await look().catch(() => undefined);
       return problem ?? error;
@@ -144,8 +144,8 @@ export function watchStore(store: BlobStore, id: string, isKnown: boolean): Blob
       return own(() => store.append(uploadId, record, body, options));
     },
     finish: (...args) => own(() => store.finish(...args)),
-    retract: (...args) => own(() => store.retract(...args)),
-    settle: (...args) => own(() => store.settle(...args)),
+    undoAppend: (...args) => own(() => store.undoAppend(...args)),
+    removeLeftovers: (...args) => own(() => store.removeLeftovers(...args)),
     abort: (...args) => own(() => store.abort(...args)),
     stat: (key) => own(() => store.stat(key)),
     async *read(...args) {

@@ -1,13 +1,13 @@
 // Answers that nobody takes: the bytes of all together are bounded, and who holds most gives way.
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { createUntaken } from "./untaken.ts";
+import { createUnreadAnswers } from "./unread-answers.ts";
 
 function holder() {
-  const untaken = createUntaken(100);
+  const unreadAnswers = createUnreadAnswers(100);
   const gone: string[] = [];
   const hold = (name: string, source: string, sizeBytes: number): (() => void) =>
-    untaken.hold({ source, isAnonymous: false, pace: undefined }, { destroy: () => void gone.push(name) as never }, sizeBytes);
+    unreadAnswers.hold({ source, isAnonymous: false, transfer: undefined }, { destroy: () => void gone.push(name) as never }, sizeBytes);
   return { gone, hold };
 }
 

@@ -4,16 +4,16 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../platform/clock.ts";
 
 /** How much, how long, and where from. */
-export interface FreshCacheOptions<K, V> {
+export interface TtlCacheOptions<K, V> {
   readonly maxEntries: number;
   /** Age, counted from when the look-up began, after which a value is looked up anew. */
-  readonly freshMs: number;
+  readonly ttlMs: number;
   readonly clock: Clock;
   load(key: K): Promise<V>;
 }
 
 /** Looked-up values. */
-export interface FreshCache<K, V> {
+export interface TtlCache<K, V> {
   /** The value, at hand or looked up; callers that ask together share one look-up. */
   get(key: K): V | Promise<V>;
   forget(key: K): void;
@@ -28,15 +28,15 @@ interface Entry<V> {
 }
 
 /** Makes an empty cache. */
-export function createFreshCache<K extends string | number, V>(options: FreshCacheOptions<K, V>): FreshCache<K, V> {
-  const { clock, freshMs, load } = options;
+export function createTtlCache<K extends string | number, V>(options: TtlCacheOptions<K, V>): TtlCache<K, V> {
+  const { clock, ttlMs, load } = options;
   const entries = new LRUCache<K, Entry<V>>({ max: options.maxEntries });
 
   function get(key: K): V | Promise<V> {
     const now = clock.now();
     const found = entries.get(key);
-    // A look-up that itself takes longer than `freshMs` is not joined either, so that nobody gets an older answer. The clock may step back.
-    if (found !== undefined && now >= found.startedAt && now - found.startedAt < freshMs) return found.pending ?? (found.value as V);
+    // A look-up that itself takes longer than `ttlMs` is not joined either, so that nobody gets an older answer. The clock may step back.
+    if (found !== undefined && now >= found.startedAt && now - found.startedAt < ttlMs) return found.pending ?? (found.value as V);
     const entry: Entry<V> = { startedAt: now, pending: undefined, value: undefined };
     entry.pending = load(key).then(
       (value) => {

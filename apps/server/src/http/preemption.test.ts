@@ -1,20 +1,20 @@
 // Who is broken off for those that wait, case by case.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createPace, type Pace } from "./pace.ts";
-import { findVictims, type Party, SHARE_WAIT_MS } from "./room.ts";
+import { createTransfer, type Transfer } from "./transfer-rate.ts";
+import { findVictims, type Party, SHARE_WAIT_MS } from "./preemption.ts";
 
 const NOW = 1_000_000;
 
 /** A client that has been waited for since `waitedMs`, after it moved `bytes` in a second before. */
-function client(source: string, kind: Pace["kind"], waitedMs: number, bytes: number, isAnonymous = false): Party {
-  const pace = createPace({ kind, bytesPerSecond: 100, windowMs: 10_000 });
-  pace.wait(NOW - waitedMs - 1000, () => undefined);
-  pace.moved(NOW - waitedMs, bytes);
-  pace.wait(NOW - waitedMs, () => undefined);
-  return { source, isAnonymous, pace };
+function client(source: string, kind: Transfer["kind"], waitedMs: number, bytes: number, isAnonymous = false): Party {
+  const transfer = createTransfer({ kind, bytesPerSecond: 100, windowMs: 10_000 });
+  transfer.wait(NOW - waitedMs - 1000, () => undefined);
+  transfer.moved(NOW - waitedMs, bytes);
+  transfer.wait(NOW - waitedMs, () => undefined);
+  return { source, isAnonymous, transfer };
 }
-const working = (source: string): Party => ({ source, isAnonymous: false, pace: undefined });
+const working = (source: string): Party => ({ source, isAnonymous: false, transfer: undefined });
 
 function victims(holders: readonly Party[], waiter: Party, more: { waitedMs?: number; limit?: number; anonymousLimit?: number } = {}) {
   const held = new Map<string, number>([[waiter.source, 0]]);

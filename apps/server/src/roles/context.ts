@@ -2,7 +2,7 @@
 // and closed behind it, whatever becomes of it. Not here: the roles, and what they are built of (compose.ts).
 import { join } from "node:path";
 import { loadOrCreateMasterKey, parseMasterKey } from "../access/master-key.ts";
-import type { Surroundings } from "../compose/foundation.ts";
+import type { RoleContext } from "../compose/foundation.ts";
 import { openTracing } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
 import { openDataDirectory, type DataDirectory } from "../platform/data-directory.ts";
@@ -41,10 +41,10 @@ export function commandLog(config: Config): LogOptions {
 }
 
 /** Opens what a role that works on the registry needs, plays it, and closes in the opposite order. */
-export async function withSurroundings<T>(
+export async function withRoleContext<T>(
   config: Config,
   logOptions: LogOptions,
-  play: (surroundings: Surroundings, directory: DataDirectory) => Promise<T>,
+  play: (roleContext: RoleContext, directory: DataDirectory) => Promise<T>,
 ): Promise<T> {
   const directory = await openDataDirectory(config.data);
   try {

@@ -1,7 +1,7 @@
 // Who is broken off so that others get a place: pure. First who is too slow, of the address that holds most; then, for who has waited a while,
 // the slowest of an address that holds more than its share, or of callers without an account where these hold more than theirs. Not here: when
-// it is asked (limits.ts), how slow a client is (pace.ts).
-import type { BreakReason, Pace } from "./pace.ts";
+// it is asked (limits.ts), how slow a client is (transfer-rate.ts).
+import type { BreakReason, Transfer } from "./transfer-rate.ts";
 
 /** A request as the limits see it. */
 export interface Party {
@@ -10,7 +10,7 @@ export interface Party {
   /** Nobody is known behind it. */
   isAnonymous: boolean;
   /** How its client comes along; undefined while it is not the client that is waited for. */
-  pace: Pace | undefined;
+  transfer: Transfer | undefined;
   /** What it holds, a chain: written and read by the limits alone. */
   held?: Holding | undefined;
 }
@@ -56,8 +56,8 @@ export function findVictims({ limit, anonymousLimit, anonymousHeld, holdings, he
   const heldBy = (party: Party): number => left.get(party.source) ?? 0;
   const fairShare = Math.max(1, limit / Math.max(1, held.size));
   const candidates = holdings
-    .filter(({ party: { pace } }) => pace?.waitsSince !== undefined)
-    .map(({ party, weight }) => ({ party, weight, isUpload: party.pace!.kind === "upload", rate: party.pace!.rate(now) }))
+    .filter(({ party: { transfer } }) => transfer?.waitsSince !== undefined)
+    .map(({ party, weight }) => ({ party, weight, isUpload: party.transfer!.kind === "upload", rate: party.transfer!.rate(now) }))
     // A download can be gone on with by range; what was pushed of a chunk is lost.
     .toSorted(
       (one, other) => heldBy(other.party) - heldBy(one.party) || Number(one.isUpload) - Number(other.isUpload) || one.rate - other.rate,
@@ -65,7 +65,7 @@ export function findVictims({ limit, anonymousLimit, anonymousHeld, holdings, he
   const victims: Victim[] = [];
   for (const { party: waiter, since } of waiting.slice(0, MAX_VICTIMS)) {
     let reason: BreakReason = "slow";
-    let index = candidates.findIndex(({ party }) => party.pace!.isTooSlow(now));
+    let index = candidates.findIndex(({ party }) => party.transfer!.isTooSlow(now));
     if (index === -1 && now - since >= SHARE_WAIT_MS) {
       reason = "share";
       index = candidates.findIndex(({ party, weight }) => {

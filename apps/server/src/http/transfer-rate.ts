@@ -1,11 +1,11 @@
-// How fast a client gives a body or takes an answer, and how it is broken off. Not here: when that is done (room.ts), how long it may pause
+// How fast a client gives a body or takes an answer, and how it is broken off. Not here: when that is done (preemption.ts), how long it may pause
 // (request-body.ts, v2/blob-response.ts).
 
 /** Why a client is broken off: it is too slow, or others wait and its address holds more than its share. */
 export type BreakReason = "slow" | "share";
 
 /** How one client comes along. */
-export interface Pace {
+export interface Transfer {
   readonly kind: "download" | "upload";
   /** Since when the client is waited for; undefined while it is not, since what takes time then is not its fault. */
   readonly waitsSince: number | undefined;
@@ -22,16 +22,16 @@ export interface Pace {
 }
 
 /** What a client is held to while others wait. */
-export interface PaceOptions {
-  readonly kind: Pace["kind"];
+export interface TransferOptions {
+  readonly kind: Transfer["kind"];
   /** 0: it may be as slow as it likes. */
   readonly bytesPerSecond: number;
   /** Over how long of waiting for a client its rate is taken. Nobody is too slow before. */
   readonly windowMs: number;
 }
 
-/** Makes a pace. */
-export function createPace({ kind, bytesPerSecond, windowMs }: PaceOptions): Pace {
+/** Makes a transfer. */
+export function createTransfer({ kind, bytesPerSecond, windowMs }: TransferOptions): Transfer {
   // Drains at the least rate while the client is waited for, and is filled by what it moves, to what a window needs: bytes that moved at once
   // at the beginning are no credit for a pause of hours.
   const full = (bytesPerSecond * windowMs) / 1000;

@@ -2,13 +2,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** Waits until so many bytes may be read without exceeding the rate; all who share it are counted together. */
-export type Pace = (bytes: number) => Promise<void>;
+export type RateLimiter = (bytes: number) => Promise<void>;
 
 /** Time that may be saved up: bursts up to this long go unhindered. */
 const BURST_MS = 250;
 
-/** Makes a pace of so many bytes a second; 0 is no limit. */
-export function createPace(bytesPerSecond: number): Pace {
+/** Makes a rateLimiter of so many bytes a second; 0 is no limit. */
+export function createRateLimiter(bytesPerSecond: number): RateLimiter {
   if (bytesPerSecond === 0) return async () => undefined;
   /** When everything taken so far is paid for. */
   let paidAt = performance.now();

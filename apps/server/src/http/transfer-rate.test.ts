@@ -1,21 +1,22 @@
-// Who is slower than the least rate is known. Not here: when anybody is broken off for it (limits.test.ts, room.test.ts).
+// Who is slower than the least rate is known. Not here: when anybody is broken off for it (limits.test.ts, preemption.test.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createPace, type Pace } from "./pace.ts";
+import { createTransfer, type Transfer } from "./transfer-rate.ts";
 
 describe("least rate", () => {
   const WINDOW_MS = 10_000;
-  const watch = (kind: "upload" | "download" = "upload", bytesPerSecond = 100) => createPace({ kind, bytesPerSecond, windowMs: WINDOW_MS });
+  const watch = (kind: "upload" | "download" = "upload", bytesPerSecond = 100) =>
+    createTransfer({ kind, bytesPerSecond, windowMs: WINDOW_MS });
   const nothing = (): void => undefined;
   /** Moves so much after so long a wait, from a time on; gives the time after it. */
-  function move(pace: Pace, from: number, waitedMs: number, sizeBytes: number): number {
-    pace.wait(from, nothing);
-    pace.moved(from + waitedMs, sizeBytes);
+  function move(transfer: Transfer, from: number, waitedMs: number, sizeBytes: number): number {
+    transfer.wait(from, nothing);
+    transfer.moved(from + waitedMs, sizeBytes);
     return from + waitedMs;
   }
-  function isTooSlowAfter(pace: Pace, from: number, waitingMs: number): boolean {
-    pace.wait(from, nothing);
-    return pace.isTooSlow(from + waitingMs);
+  function isTooSlowAfter(transfer: Transfer, from: number, waitingMs: number): boolean {
+    transfer.wait(from, nothing);
+    return transfer.isTooSlow(from + waitingMs);
   }
 
   it("counts only while the client is waited for, and only after its window", () => {
@@ -28,11 +29,11 @@ describe("least rate", () => {
   });
 
   it("leaves alone who is fast enough, whose time the reader took, and who makes up for a pause", () => {
-    const pace = watch();
+    const transfer = watch();
     let now = 0;
     for (let second = 0; second < 60; second++) {
-      now = move(pace, now, 1000, 101);
-      assert.equal(isTooSlowAfter(pace, now, 0), false);
+      now = move(transfer, now, 1000, 101);
+      assert.equal(isTooSlowAfter(transfer, now, 0), false);
     }
     // Bytes that were there at once: the reader was the slow one.
     const read = watch();
@@ -43,23 +44,23 @@ describe("least rate", () => {
   });
 
   it("gives no credit for what was long ago, or came at once", () => {
-    const pace = watch();
-    let now = move(pace, 0, 10, 1_000_000);
-    for (let second = 0; second < 10; second++) now = move(pace, now, 1000, 1);
-    assert.equal(isTooSlowAfter(pace, now, 0), false);
-    for (let second = 0; second < 10; second++) now = move(pace, now, 1000, 1);
-    assert.equal(isTooSlowAfter(pace, now, 0), true);
+    const transfer = watch();
+    let now = move(transfer, 0, 10, 1_000_000);
+    for (let second = 0; second < 10; second++) now = move(transfer, now, 1000, 1);
+    assert.equal(isTooSlowAfter(transfer, now, 0), false);
+    for (let second = 0; second < 10; second++) now = move(transfer, now, 1000, 1);
+    assert.equal(isTooSlowAfter(transfer, now, 0), true);
     const burst = watch("download");
     assert.equal(isTooSlowAfter(burst, move(burst, 0, 1, 1e9), WINDOW_MS), true);
   });
 
   it("is broken off once, and only while it is waited for", () => {
-    const pace = watch();
+    const transfer = watch();
     const broken: string[] = [];
-    pace.breakOff("slow");
-    pace.wait(0, (reason) => broken.push(reason));
-    pace.breakOff("share");
-    pace.breakOff("slow");
-    assert.deepEqual([broken, pace.waitsSince], [["share"], undefined]);
+    transfer.breakOff("slow");
+    transfer.wait(0, (reason) => broken.push(reason));
+    transfer.breakOff("share");
+    transfer.breakOff("slow");
+    assert.deepEqual([broken, transfer.waitsSince], [["share"], undefined]);
   });
 });

@@ -1,10 +1,10 @@
 // Answers that lie in memory since their clients do not take them: how many bytes of them there may be at a time, and whose go when there are
 // more. Not here: how long one may lie (server.ts), and places of requests (limits.ts), which bound how many there are and not how large.
 import type { ServerResponse } from "node:http";
-import type { Party } from "./room.ts";
+import type { Party } from "./preemption.ts";
 
 /** A quarter of what a small machine has; usual manifests and pages are a few kilobytes, and the kernel takes them at once. */
-export const MAX_UNTAKEN_BYTES = 128 * 1024 * 1024;
+export const MAX_UNREAD_BYTES = 128 * 1024 * 1024;
 
 /** What is known of an answer that lies there. */
 interface Lying {
@@ -14,7 +14,7 @@ interface Lying {
 }
 
 /** Keeps count of them. */
-export interface Untaken {
+export interface UnreadAnswers {
   /**
    * Counts an answer until the function that it gives is called. Breaks off others, or this one, where there is too much: first of the address
    * that holds most, and there who came first.
@@ -23,7 +23,7 @@ export interface Untaken {
 }
 
 /** Makes the count. */
-export function createUntaken(maxBytes: number = MAX_UNTAKEN_BYTES): Untaken {
+export function createUnreadAnswers(maxBytes: number = MAX_UNREAD_BYTES): UnreadAnswers {
   const lying = new Set<Lying>();
   const bySource = new Map<string, number>();
   let total = 0;

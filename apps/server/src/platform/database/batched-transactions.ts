@@ -3,7 +3,7 @@
 import { setImmediate } from "node:timers/promises";
 
 /** Transactions that share a commit: a failure costs all of them a second run, and the event loop waits for them together. */
-const MAX_GATHERED = 32;
+const MAX_BATCHED = 32;
 
 type Work<X> = (tx: X) => Promise<unknown>;
 
@@ -13,7 +13,7 @@ interface Waiting<X> {
 }
 
 /** How one transaction runs, and what keeps others off meanwhile. */
-export interface GatheringParts<X> {
+export interface TransactionBatchesParts<X> {
   /** Runs `work` when all that was given before has ended. */
   exclusively(work: () => Promise<void>): Promise<void>;
   /** Runs a transaction: all of it or nothing. */
@@ -24,8 +24,11 @@ export interface GatheringParts<X> {
  * Makes what runs a transaction soon, with those that come until the present turn of the event loop ends. Where one of them fails, nothing of any
  * has happened, and each runs again by itself: so `work` must change nothing but the database. Answers come when the commit has been made.
  */
-export function createGathering<X>({ exclusively, run }: GatheringParts<X>): <T>(work: (tx: X) => Promise<T>) => Promise<T> {
-  let gathering: Waiting<X>[] | undefined;
+export function createTransactionBatches<X>({
+  exclusively,
+  run,
+}: TransactionBatchesParts<X>): <T>(work: (tx: X) => Promise<T>) => Promise<T> {
+  let open: Waiting<X>[] | undefined;
 
   async function runTogether(batch: readonly Waiting<X>[]): Promise<void> {
     const results = await run(async (tx) => {
@@ -49,17 +52,17 @@ export function createGathering<X>({ exclusively, run }: GatheringParts<X>): <T>
 
   return <T>(work: (tx: X) => Promise<T>) => {
     const answer = Promise.withResolvers<unknown>();
-    if (gathering === undefined || gathering.length === MAX_GATHERED) {
+    if (open === undefined || open.length === MAX_BATCHED) {
       const batch: Waiting<X>[] = [];
-      gathering = batch;
+      open = batch;
       void exclusively(async () => {
         // After all that this turn read from its sockets.
         await setImmediate();
-        if (gathering === batch) gathering = undefined;
+        if (open === batch) open = undefined;
         await runAll(batch);
       });
     }
-    gathering.push({ work, answer });
+    open.push({ work, answer });
     return answer.promise as Promise<T>;
   };
 }

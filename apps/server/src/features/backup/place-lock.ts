@@ -9,8 +9,8 @@ import type { BackupPlace } from "./backup-place.ts";
 /** What somebody does in a place. */
 export type Work = "backup" | "prune";
 
-/** Somebody's turn. */
-export interface Turn {
+/** Somebody's lock. */
+export interface PlaceLock {
   /** Errors: `StartupError` where it was taken away, since nothing had been heard for long: what was done may have been undone since. */
   check(): Promise<void>;
   end(): Promise<void>;
@@ -22,10 +22,10 @@ const WORD_MS = 30_000;
 const GONE_AFTER_MS = 20 * WORD_MS;
 
 /**
- * Takes a turn, which lasts until `end`. A pruning takes over from one that was cut off.
+ * Takes a lock, which lasts until `end`. A pruning takes over from one that was cut off.
  * Errors: `StartupError` where the other kind of work goes on.
  */
-export async function takeTurn(place: BackupPlace, work: Work, clock: Clock): Promise<Turn> {
+export async function takePlaceLock(place: BackupPlace, work: Work, clock: Clock): Promise<PlaceLock> {
   const own = `${FOLDER}${work}-${randomBytes(8).toString("hex")}`;
   let isEnded = false;
   async function say(): Promise<void> {
