@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
+import { checkCuts } from "./check-cuts.ts";
 import { checkImports } from "./check-imports.ts";
 import { checkLockOf } from "./check-lock.ts";
 import { checkRowCounts } from "./check-row-counts.ts";
@@ -22,6 +23,7 @@ const checks: readonly Check[] = [
   { name: "format", run: () => runTool("oxfmt", "oxfmt", ["--check", "."]) },
   { name: "imports", run: async () => checkImports(ROOT).join("\n") },
   { name: "lock", run: async () => checkLockOf(ROOT).join("\n") },
+  { name: "cuts", run: async () => checkCuts(ROOT).join("\n") },
   { name: "row counts", run: async () => checkRowCounts(ROOT).join("\n") },
   { name: "unused", run: () => runTool("knip", "knip", ["--no-progress"]) },
   { name: "generated", run: async () => (await findStale()).join("\n") },
