@@ -4,7 +4,7 @@ import { globSync, readFileSync } from "node:fs";
 import { join, posix } from "node:path";
 
 /** The server's folders from the outside in: each may import from itself and from those after it, and all from packages/. */
-export const LAYERS = ["http", "features", "distribution", "events", "content", "access", "platform"] as const;
+export const LAYERS = ["http", "features", "commands", "distribution", "events", "content", "access", "platform"] as const;
 
 const SERVER = "apps/server/src/";
 /** They tie everything together. */

@@ -1,5 +1,5 @@
 // A backup to a bucket and a pruning of it are killed in the middle: every moment that is listed can be restored all along, they keep out of
-// each other's way, and the next pruning takes away what both left. Not here: every step (features/backup), a full place (disk-full.test.ts).
+// each other's way, and the next pruning takes away what both left. Not here: every step (commands/backup), a full place (disk-full.test.ts).
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";

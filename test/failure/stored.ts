@@ -7,7 +7,7 @@ import { leaseTimes } from "../../apps/server/src/compose/foundation.ts";
 import { openDatabase, openReader, openStore } from "../../apps/server/src/compose/openers.ts";
 import { loadConfig, takeConfigFlags } from "../../apps/server/src/config-load.ts";
 import type { Config } from "../../apps/server/src/config.ts";
-import { examine, type DoctorResult, type Problem } from "../../apps/server/src/features/doctor/doctor.ts";
+import { examine, type DoctorResult, type Problem } from "../../apps/server/src/commands/doctor/doctor.ts";
 import { systemClock } from "../../apps/server/src/platform/clock.ts";
 import { statement } from "../../apps/server/src/platform/database/statement.ts";
 import { createLog } from "../../apps/server/src/platform/log.ts";

@@ -1,6 +1,6 @@
 // The commands backup, restore and doctor as an operator runs them, beside a registry that serves: exit codes, what they print, and a
 // registry that comes up again elsewhere with the same content, accounts and answers. The way from SQLite and a directory to PostgreSQL and
-// S3 and back runs where forEachDatabase and forEachBlobStore have their servers. Not here: every case (features/backup, features/doctor).
+// S3 and back runs where forEachDatabase and forEachBlobStore have their servers. Not here: every case (commands/backup, commands/doctor).
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";

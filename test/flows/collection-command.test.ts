@@ -1,5 +1,5 @@
 // `gc --dry-run` as an operator runs it, beside a registry that serves: what it says is what the server's own collection then does. Not here:
-// every case (features/collection/explain.test.ts).
+// every case (commands/collection/explain.test.ts).
 import assert from "node:assert/strict";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";

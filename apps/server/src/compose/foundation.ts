@@ -7,7 +7,7 @@ import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { meterStore, STORE_OPERATIONS } from "../content/blobs/metered-store.ts";
 import { bindStore, findBinding, refuseForNewDatabase } from "../content/store-binding.ts";
 import { createGarbage, type Garbage } from "../content/garbage.ts";
-import { refuseHalfRestored } from "../features/backup/restore-store.ts";
+import { refuseHalfRestored } from "../commands/backup/restore-store.ts";
 import { V2_OPERATIONS } from "../http/v2/handler.ts";
 import { type Clock, createSteadyClock, SECOND_MS, systemClock } from "../platform/clock.ts";
 import { startDatabaseClock } from "../platform/database/database-clock.ts";

@@ -22,7 +22,7 @@ export async function explainCollection(
   config: Config,
   options: { readonly json?: boolean | undefined; readonly limit?: string | undefined; readonly digest?: string | undefined },
 ): Promise<number> {
-  const { runExplain } = await import("../features/collection/explain-command.ts");
+  const { runExplain } = await import("../commands/collection/explain-command.ts");
   const { limit, digest } = options;
   return maintain(config, "gc", options.json === true, (parts) => runExplain({ ...parts, config, openReader }, { limit, digest }));
 }

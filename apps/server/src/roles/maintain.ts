@@ -49,8 +49,8 @@ export async function maintain(
 /** Plays one of backup, backup list, backup prune, restore and doctor. Exit codes: those of `maintain`. */
 export async function runMaintenance(config: Config, role: RoleName, place: string, options: Options): Promise<number> {
   // Loaded only where they are used.
-  const { runBackup, runBackupList, runBackupPrune, runRestore } = await import("../features/backup/backup-command.ts");
-  const { runDoctor } = await import("../features/doctor/doctor-command.ts");
+  const { runBackup, runBackupList, runBackupPrune, runRestore } = await import("../commands/backup/backup-command.ts");
+  const { runDoctor } = await import("../commands/doctor/doctor-command.ts");
   return maintain(config, role, options.json === true, async (parts) => {
     const common = { ...OPENERS, ...parts, config, keyFile: KEY_FILE, program: `berth ${VERSION}` };
     const { snapshot, at, keep } = options;

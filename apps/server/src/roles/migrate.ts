@@ -3,7 +3,7 @@
 import { awaitDatabase } from "../compose/await-database.ts";
 import { nameDatabase, openDatabase, requireDatabase } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
-import { refuseHalfRestored } from "../features/backup/restore-store.ts";
+import { refuseHalfRestored } from "../commands/backup/restore-store.ts";
 import { systemClock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { countOtherConnections, findLosses } from "../platform/database/losses.ts";

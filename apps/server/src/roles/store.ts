@@ -4,7 +4,7 @@ import { awaitDatabase } from "../compose/await-database.ts";
 import { nameDatabase, nameStore, openDatabase, openStore, requireDatabase } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
 import { adoptStore, describeBinding } from "../content/store-binding.ts";
-import { refuseHalfRestored } from "../features/backup/restore-store.ts";
+import { refuseHalfRestored } from "../commands/backup/restore-store.ts";
 import { systemClock } from "../platform/clock.ts";
 import { findMigrationVersion } from "../platform/database/migrate.ts";
 import { StartupError } from "../platform/startup-error.ts";

@@ -79,7 +79,7 @@ const RULES: readonly Rule[] = [
 ];
 
 const ERROR = "row_is_not_valid";
-/** The mark of a restore that is under way (features/backup/restore-store.ts). */
+/** The mark of a restore that is under way (commands/backup/restore-store.ts). */
 const RESTORING = "exists (select 1 from job_lease where name = 'restore')";
 
 const triggerOf = ({ table, name }: Rule): string => `check_${table}_${name}`;
