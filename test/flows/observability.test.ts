@@ -31,7 +31,7 @@ function readPage(page: string): Map<string, { type: string; labels: Set<string>
 
 /** What a server has only with PostgreSQL, TLS and traces, from the code that serves it. */
 async function conditionalPage(): Promise<string> {
-  const metrics = createMetrics({ operations: [], storeOperations: [], databaseOperations: [] });
+  const metrics = createMetrics();
   const slots = { active: 0, waiting: 0, refused: 0, brokenOff: 0 };
   const parts = {
     config: { storage: { kind: "s3" }, http: {}, limits: {}, database: { maxConnections: 10 } },

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { link, open, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { syncDirectory } from "../platform/directory-sync.ts";
 import { MASTER_KEY_BYTES } from "./seal.ts";
 
 /** Reads a master key as 64 hexadecimal or 43-44 base64 characters; throws where it is neither. The message never holds the text. */
@@ -38,12 +39,7 @@ export async function loadOrCreateMasterKey(path: string): Promise<Uint8Array> {
   } finally {
     await rm(temporary, { force: true });
   }
-  const directory = await open(dirname(path), "r");
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
+  await syncDirectory(dirname(path));
   return parseMasterKey(await readFile(path, "utf8"));
 }
 

@@ -4,6 +4,7 @@ import { argon2, createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
 import { RegistryError } from "@berth/oci/errors";
+import { createSemaphore } from "../platform/semaphore.ts";
 
 const argon2Async = promisify(argon2);
 
@@ -52,28 +53,12 @@ export const DEFAULT_PASSWORD_HASHER: PasswordHasherOptions = { concurrency: 2, 
 export function createPasswordHasher(options: PasswordHasherOptions = DEFAULT_PASSWORD_HASHER): PasswordHasher {
   // A tag of random bytes: no password has it.
   const fitsNothing = formatPhc(randomBytes(SALT_BYTES), randomBytes(TAG_BYTES));
-  const waiting: (() => void)[] = [];
-  let running = 0;
+  const queue = createSemaphore({
+    permits: options.concurrency,
+    maxWaiting: options.maxWaiting,
+    refusal: () => new RegistryError("TOOMANYREQUESTS", { message: "too many logins at once", headers: { "retry-after": "2" } }),
+  });
   let runs = 0;
-
-  async function queued<T>(work: () => Promise<T>): Promise<T> {
-    if (running >= options.concurrency) {
-      if (waiting.length >= options.maxWaiting) {
-        throw new RegistryError("TOOMANYREQUESTS", { message: "too many logins at once", headers: { "retry-after": "2" } });
-      }
-      // The one that ends hands its place over, so that `running` does not change here.
-      await new Promise<void>((resolve) => waiting.push(resolve));
-    } else {
-      running++;
-    }
-    try {
-      return await work();
-    } finally {
-      const next = waiting.shift();
-      if (next === undefined) running--;
-      else next();
-    }
-  }
 
   async function compute(
     password: string,
@@ -97,11 +82,11 @@ export function createPasswordHasher(options: PasswordHasherOptions = DEFAULT_PA
   return {
     async hash(password) {
       const salt = randomBytes(SALT_BYTES);
-      return formatPhc(salt, await queued(() => compute(password, salt, MEMORY_KIB, PASSES, LANES, TAG_BYTES)));
+      return formatPhc(salt, await queue.run(() => compute(password, salt, MEMORY_KIB, PASSES, LANES, TAG_BYTES)));
     },
     async verify(password, phc, beforeRun) {
       const parsed = parsePhc(phc ?? fitsNothing);
-      return queued(async () => {
+      return queue.run(async () => {
         await beforeRun?.();
         const tag = await compute(password, parsed.salt, parsed.memoryKib, parsed.passes, parsed.lanes, parsed.tag.length);
         return timingSafeEqual(tag, parsed.tag);

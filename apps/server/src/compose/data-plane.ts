@@ -17,10 +17,11 @@ import { createPull } from "../distribution/pull.ts";
 import { createPush } from "../distribution/push.ts";
 import { createRefuseOtherSites } from "../http/browsers.ts";
 import { createPlaces, type Places } from "../http/limits.ts";
+import { createOperationMeters, type OperationMeters } from "../http/operation-metrics.ts";
 import { createTransfer, type Transfer } from "../http/transfer-rate.ts";
 import { createForwardingWatch } from "../http/forwarding-watch.ts";
 import { createTrust, originOf, originOfSocket, type ClientAddress, type ProxiedRequest } from "../http/trusted-proxies.ts";
-import { createV2Handler, type V2Handler } from "../http/v2/handler.ts";
+import { createV2Handler, V2_OPERATIONS, type V2Handler } from "../http/v2/handler.ts";
 import { createV2Routes } from "../http/v2/routes.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import { carriesAuthorization } from "../platform/host-names.ts";
@@ -37,6 +38,7 @@ export interface DataPlane {
   readonly handler: V2Handler;
   readonly places: DataPlanePlaces;
   readonly pulls: PullCounter;
+  readonly operationMeters: OperationMeters;
 }
 
 /** Dragonfly keeps a redirect for ten minutes and may begin a large download then. */
@@ -92,6 +94,9 @@ export function createTransfers({ http }: Config): (kind: Transfer["kind"]) => T
   return (kind) => createTransfer({ kind, bytesPerSecond: rates[kind], windowMs: RATE_WINDOW_MS });
 }
 
+/** What is counted beside the operations of the distribution API. */
+export const OTHER_OPERATIONS = ["token", "api"] as const;
+
 /** Builds it. */
 export function composeDataPlane(
   roleContext: RoleContext,
@@ -115,6 +120,7 @@ export function composeDataPlane(
   );
   const referrers = createReferrers(database);
   const places = createDataPlanePlaces(config);
+  const operationMeters = createOperationMeters(metrics, [...V2_OPERATIONS, ...OTHER_OPERATIONS]);
   const routes = createV2Routes({
     pull: createPull({ authorizer, repositories, manifests, blobs, ports }),
     push: createPush({
@@ -149,7 +155,7 @@ export function composeDataPlane(
   const handler = createV2Handler({
     authenticator,
     routes,
-    metrics,
+    operationMeters,
     logger,
     service: config.auth.service,
     refuseOtherSites: createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl }),
@@ -167,7 +173,7 @@ export function composeDataPlane(
       return `${originOf(addressOf(request), config.http.publicUrl) ?? originOfSocket(request.socket)}/token`;
     },
   });
-  return { handler, places, pulls };
+  return { handler, operationMeters, places, pulls };
 }
 
 /** Reads blobs through the cache, counts what it saves, and tells of damage. */

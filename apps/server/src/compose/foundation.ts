@@ -4,16 +4,15 @@ import { parseProjectName, type ProjectName } from "@berth/oci/reference";
 import type { Config } from "../config.ts";
 import type { LeaseTimes } from "../content/blobs.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
-import { meterStore, STORE_OPERATIONS } from "../content/blobs/metered-store.ts";
+import { meterStore } from "../content/blobs/metered-store.ts";
 import { bindStore, findBinding, refuseForNewDatabase } from "../content/store-binding.ts";
 import { createGarbage, type Garbage } from "../content/garbage.ts";
 import { refuseHalfRestored } from "../commands/backup/restore-store.ts";
-import { V2_OPERATIONS } from "../http/v2/handler.ts";
 import { type Clock, createSteadyClock, SECOND_MS, systemClock } from "../platform/clock.ts";
 import { startDatabaseClock } from "../platform/database/database-clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { findMigrationVersion, migrate } from "../platform/database/migrate.ts";
-import { DATABASE_OPERATIONS, observeDatabase } from "../platform/database/observed-database.ts";
+import { createDatabaseMeter, observeDatabase } from "../platform/database/observed-database.ts";
 import { withTopics } from "../platform/database/topics.ts";
 import { openInOrder } from "../platform/disposable.ts";
 import type { Logger } from "../platform/log.ts";
@@ -46,9 +45,6 @@ export interface Foundation {
   close(): Promise<void>;
 }
 
-/** What is counted outside the data plane: the token service and the control plane. */
-export const OTHER_OPERATIONS = ["token", "api"] as const;
-
 /** The times of the collector, in milliseconds. */
 export function leaseTimes(config: Config): LeaseTimes {
   return { leaseMs: config.gc.leaseSeconds * SECOND_MS, graceMs: config.gc.graceSeconds * SECOND_MS };
@@ -62,16 +58,12 @@ export function defaultProjectOf({ projects }: Config): ProjectName | undefined 
 /** Opens database and store, and brings the database to this program's version. Where it fails, nothing stays open. */
 export async function openFoundation(roleContext: RoleContext): Promise<Foundation> {
   const { config, logger, tracing } = roleContext;
-  const metrics = createMetrics({
-    operations: [...V2_OPERATIONS, ...OTHER_OPERATIONS],
-    storeOperations: STORE_OPERATIONS,
-    databaseOperations: DATABASE_OPERATIONS,
-    tag: config.metrics.tag,
-  });
+  const metrics = createMetrics({ tag: config.metrics.tag });
+  const meter = createDatabaseMeter(metrics);
   return openParts(roleContext, async (opened) => {
-    const plain = await openDatabase(config, logger, (isGood, seconds) => metrics.database.end("sync", isGood, seconds));
+    const plain = await openDatabase(config, logger, (isGood, seconds) => meter.end("sync", isGood, seconds));
     const watched = watchDatabase(plain);
-    const observed = observeDatabase(watched, metrics.database, tracing, watched.explain);
+    const observed = observeDatabase(watched, meter, tracing, watched.explain);
     const database = withTopics(observed, (error) =>
       logger.warn({ err: error }, "other processes were not told of a commit; they find it by themselves"),
     );

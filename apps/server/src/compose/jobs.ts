@@ -119,6 +119,14 @@ function composeCollector(
   metrics.addCounter("collection_failed_rounds_total", "Rounds of collection that ended with an error.", () => failedRounds);
   let unlinked = 0;
   metrics.addCounter("collection_unlinked_total", "Blobs taken out of a repository in which nothing held them.", () => unlinked);
+  let reclaimed = 0;
+  metrics.addCounter("collection_reclaimed_blobs_total", "Blobs whose bytes were reclaimed.", () => reclaimed);
+  let reclaimedBytes = 0;
+  metrics.addCounter("collection_reclaimed_bytes_total", "Bytes that were reclaimed.", () => reclaimedBytes);
+  let waiting = 0;
+  metrics.addGauge("collection_backlog_blobs", "Blobs without a reference that wait to be reclaimed.", () => waiting);
+  let oldestSeconds = 0;
+  metrics.addGauge("collection_backlog_oldest_seconds", "How long the oldest of them has waited.", () => oldestSeconds);
   let backlogBytes = 0;
   metrics.addGauge("collection_backlog_bytes", "Bytes that become free when what waits now is reclaimed.", () => backlogBytes);
   return createCollector({
@@ -133,11 +141,14 @@ function composeCollector(
     onUnlinked: (links) => {
       unlinked += links;
     },
-    onReclaimed: (keys, bytes) => metrics.addReclaimed(keys, bytes),
+    onReclaimed: (keys, bytes) => {
+      reclaimed += keys;
+      reclaimedBytes += bytes;
+    },
     onBacklog: (backlog) => {
       backlogBytes = backlog.linkBytes + backlog.keyBytes;
-      const oldest = backlog.oldestDueAt === undefined ? 0 : (clock.now() - backlog.oldestDueAt) / SECOND_MS;
-      metrics.setCollectionBacklog(backlog.links + backlog.keys, oldest);
+      waiting = backlog.links + backlog.keys;
+      oldestSeconds = backlog.oldestDueAt === undefined ? 0 : (clock.now() - backlog.oldestDueAt) / SECOND_MS;
     },
     onError: (error) => {
       failedRounds++;

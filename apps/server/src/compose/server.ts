@@ -23,9 +23,9 @@ import { VERSION } from "../platform/version.ts";
 import type { Config } from "../config.ts";
 import type { Access } from "./access.ts";
 import type { Content } from "./content.ts";
-import { createTransfers, type DataPlane } from "./data-plane.ts";
+import { createTransfers, type DataPlane, OTHER_OPERATIONS } from "./data-plane.ts";
 import { openMetricsPort } from "./metrics-port.ts";
-import { openParts, OTHER_OPERATIONS, type Foundation, type RoleContext } from "./foundation.ts";
+import { openParts, type Foundation, type RoleContext } from "./foundation.ts";
 
 /** What the servers hand requests to. */
 export interface ServerParts {
@@ -72,7 +72,7 @@ async function openServers(
   const health = createHealth({ database, store, sightings, clock, metrics, logger });
   const requestIds = createRequestIds();
   const partyOf = createPartyReader();
-  const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => metrics.operation(kind));
+  const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => dataPlane.operationMeters(kind));
   const maxConnections = await findMaxConnections(config, logger);
   // It starts last, when all numbers are there, and stops after the server, of which it tells to the end.
   let metricsServer: MetricsServer | undefined;

@@ -62,7 +62,7 @@ forEachDatabase("readiness", (create) => {
       // What is told in the background is awaited here, so that each case goes one way.
       sightings: isAlone ? undefined : { ...sightings, note: (at) => (telling = sightings.note(at)) },
       clock: ownClock,
-      metrics: createMetrics({ operations: [], storeOperations: [], databaseOperations: [] }),
+      metrics: createMetrics(),
       logger,
       probeHoldsMs: 0,
     });

@@ -7,7 +7,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { DEFAULT_CIPHERS } from "node:tls";
 import { RegistryError } from "@berth/oci/errors";
 import type { Logger } from "../platform/log.ts";
-import type { OperationMeter } from "../platform/metrics.ts";
+import type { OperationMeter } from "./operation-metrics.ts";
 import type { ReloadingKeyPair } from "../platform/tls.ts";
 import type { RequestSpan } from "../platform/tracing.ts";
 import { checkMethod, methodNotAllowed, READ_ONLY } from "./allowed-methods.ts";

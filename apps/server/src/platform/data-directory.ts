@@ -7,6 +7,7 @@ import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { roomWanted } from "./database/disk-reserve.ts";
+import { syncDirectory } from "./directory-sync.ts";
 import { makePrivate, makePrivateFile } from "./private-files.ts";
 import { StartupError } from "./startup-error.ts";
 
@@ -117,13 +118,6 @@ function ownerOf(file: string): string {
     // An older program holds the lock, or it is another user's: that it is held is said in any case.
     return "";
   }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  // Windows cannot open a directory; its rename is already on the journal.
-  if (process.platform === "win32") return;
-  await using directory = await open(path, "r");
-  await directory.sync();
 }
 
 function messageOf(error: unknown): string {

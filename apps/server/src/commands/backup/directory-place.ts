@@ -4,6 +4,7 @@ import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { RegistryError } from "@berth/oci/errors";
+import { syncDirectory } from "../../platform/directory-sync.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 import type { BackupPlace } from "./backup-place.ts";
 
@@ -146,24 +147,19 @@ export function openDirectoryPlace(path: string): BackupPlace {
     async sync() {
       for (const directory of unsynced) {
         unsynced.delete(directory);
-        await syncDirectory(directory);
+        await syncIfThere(directory);
       }
     },
     close: async () => undefined,
   };
 }
 
-async function syncDirectory(path: string): Promise<void> {
-  // Windows cannot open a directory.
-  if (process.platform === "win32") return;
+/** Syncs a directory of the place; one that was never made, since only names were deleted there, needs none. */
+async function syncIfThere(path: string): Promise<void> {
   try {
-    await using directory = await open(path, "r");
-    await directory.sync();
+    await syncDirectory(path);
   } catch (error) {
-    // Only names were deleted there, and the directory never made.
-    if (codeOf(error) === "ENOENT") return;
-    // Some network file systems cannot; there a rename is as durable as the server makes it.
-    if (!["EINVAL", "ENOTSUP", "EOPNOTSUPP"].includes(codeOf(error) ?? "")) throw translate(error);
+    if (codeOf(error) !== "ENOENT") throw translate(error);
   }
 }
 

@@ -9,7 +9,7 @@ import { digestOf } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { BlobStore, StorageKey } from "./blob-store.ts";
 import { listFiles } from "./blob-stores.testing.ts";
-import { createDirectorySync } from "./directory-sync.ts";
+import { createDirectorySync } from "./directory-syncs.ts";
 import { machineFileSystem, type FileSystemPort } from "./file-system-port.ts";
 import { createFilesystemStore } from "./filesystem.ts";
 import { PartialDeletion } from "./partial-deletion.ts";

@@ -6,7 +6,7 @@ import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { AppendOptions, Appended, BlobStore, FinishOptions, Stored, StorageKey, UploadRecord } from "./blob-store.ts";
 import { createBufferPool } from "./buffer-pool.ts";
-import { createDirectorySync } from "./directory-sync.ts";
+import { createDirectorySync } from "./directory-syncs.ts";
 import { emptyRecord, foldOf, recordOf, segmentsBetween, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
 import { listFiles } from "./file-lister.ts";
 import { createFileReader } from "./file-reader.ts";

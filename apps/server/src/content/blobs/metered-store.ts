@@ -1,12 +1,12 @@
 // A store that counts: how often each operation runs, how long, and how often it fails; and shows them as spans where traces are on.
 // Not here: what is done with the numbers.
 import { RegistryError } from "@berth/oci/errors";
-import type { Metrics } from "../../platform/metrics.ts";
+import { ACCESS_BUCKETS, type Metrics } from "../../platform/metrics.ts";
 import type { Tracing } from "../../platform/tracing.ts";
 import type { BlobStore } from "./blob-store.ts";
 
 /** The operations that are counted. */
-export const STORE_OPERATIONS = [
+const STORE_OPERATIONS = [
   "append",
   "finish",
   "undoAppend",
@@ -25,7 +25,23 @@ type Operation = (typeof STORE_OPERATIONS)[number];
 /** Wraps a store. A client that breaks off its own upload or download is not a failure of the store. */
 export function meterStore(store: BlobStore, metrics: Metrics, tracing?: Tracing): BlobStore {
   const attributes = { "berth.store.kind": store.kind };
-  async function count<T>(operation: Operation, run: () => Promise<T>): Promise<T> {
+  const durations = metrics.addHistogram({
+    name: "store_duration_seconds",
+    help: "Accesses to the blob store, good and failed.",
+    kinds: STORE_OPERATIONS,
+    buckets: ACCESS_BUCKETS,
+  });
+  const failures = Object.fromEntries(STORE_OPERATIONS.map((kind) => [kind, 0])) as Record<Operation, number>;
+  metrics.addCounters("store_failures_total", "Accesses to the blob store that failed.", () =>
+    STORE_OPERATIONS.map((kind) => ({ labels: { kind }, value: failures[kind] })),
+  );
+
+  function count(operation: Operation, isGood: boolean, startedAt: number): void {
+    durations[operation]((performance.now() - startedAt) / 1000);
+    if (!isGood) failures[operation]++;
+  }
+
+  async function metered<T>(operation: Operation, run: () => Promise<T>): Promise<T> {
     const startedAt = performance.now();
     let isGood = true;
     try {
@@ -35,20 +51,20 @@ export function meterStore(store: BlobStore, metrics: Metrics, tracing?: Tracing
       isGood = !isStoreFailure(error);
       throw error;
     } finally {
-      metrics.store(operation).end(isGood, (performance.now() - startedAt) / 1000);
+      count(operation, isGood, startedAt);
     }
   }
 
   return {
     kind: store.kind,
     begin: (uploadId) => store.begin(uploadId),
-    append: (...rest) => count("append", () => store.append(...rest)),
-    finish: (...rest) => count("finish", () => store.finish(...rest)),
-    undoAppend: (...rest) => count("undoAppend", () => store.undoAppend(...rest)),
-    removeLeftovers: (...rest) => count("removeLeftovers", () => store.removeLeftovers(...rest)),
+    append: (...rest) => metered("append", () => store.append(...rest)),
+    finish: (...rest) => metered("finish", () => store.finish(...rest)),
+    undoAppend: (...rest) => metered("undoAppend", () => store.undoAppend(...rest)),
+    removeLeftovers: (...rest) => metered("removeLeftovers", () => store.removeLeftovers(...rest)),
     isAlone: (...rest) => store.isAlone(...rest),
-    abort: (...rest) => count("abort", () => store.abort(...rest)),
-    stat: (key) => count("stat", () => store.stat(key)),
+    abort: (...rest) => metered("abort", () => store.abort(...rest)),
+    stat: (key) => metered("stat", () => store.stat(key)),
     async *read(key, start, end, sizeBytes) {
       const startedAt = performance.now();
       const endSpan = tracing?.begin("store read", "client", { ...attributes, "berth.store.bytes": end - start + 1 });
@@ -62,15 +78,15 @@ export function meterStore(store: BlobStore, metrics: Metrics, tracing?: Tracing
         throw error;
       } finally {
         endSpan?.(failure);
-        metrics.store("read").end(isGood, (performance.now() - startedAt) / 1000);
+        count("read", isGood, startedAt);
       }
     },
-    signedUrl: (...rest) => count("sign", () => store.signedUrl(...rest)),
-    delete: (keys) => count("delete", () => store.delete(keys)),
-    sweep: (olderThan) => count("sweep", () => store.sweep(olderThan)),
+    signedUrl: (...rest) => metered("sign", () => store.signedUrl(...rest)),
+    delete: (keys) => metered("delete", () => store.delete(keys)),
+    sweep: (olderThan) => metered("sweep", () => store.sweep(olderThan)),
     readMark: () => store.readMark(),
     putMark: (...rest) => store.putMark(...rest),
-    probe: () => count("probe", () => store.probe()),
+    probe: () => metered("probe", () => store.probe()),
     close: () => store.close(),
   };
 }

@@ -48,15 +48,15 @@ function rulesOf(memory: UploadMemory, mayDiffer = true): PartRules {
 function watched(memory: UploadMemory): UploadMemory & { mostBytes(): number } {
   let most = 0;
   const note = <T>(value: T): T => {
-    most = Math.max(most, memory.takenBytes);
+    most = Math.max(most, memory.taken);
     return value;
   };
   return {
     tryTake: (bytes) => note(memory.tryTake(bytes)),
     take: async (bytes) => note(await memory.take(bytes)),
     give: (bytes) => memory.give(bytes),
-    get takenBytes() {
-      return memory.takenBytes;
+    get taken() {
+      return memory.taken;
     },
     mostBytes: () => most,
   };
@@ -80,7 +80,7 @@ describe("upload memory", () => {
     await Promise.all([large, small]);
     assert.deepEqual(order, ["large refused", "small"]);
     memory.give(9);
-    assert.equal(memory.takenBytes, 0);
+    assert.equal(memory.taken, 0);
     assert.throws(() => memory.give(1), /more was given back/);
   });
 
@@ -95,7 +95,7 @@ describe("upload memory", () => {
         ),
       );
       assert.ok(sizes.every((size) => size === 2 * PART + 1000));
-      assert.equal(memory.takenBytes, 0);
+      assert.equal(memory.taken, 0);
       assert.ok(memory.mostBytes() <= 3 * PART, String(memory.mostBytes()));
       const whole = parts.filter((size) => size > 1000);
       if (mayDiffer) assert.ok(whole.some((size) => size === MIN_PART_BYTES) && whole.every((size) => size >= MIN_PART_BYTES));
@@ -114,7 +114,7 @@ describe("upload memory", () => {
         writeObject(createSink(), "one", broken(size), rulesOf(memory), () => undefined),
         /the client left/,
       );
-      assert.equal(memory.takenBytes, 0, `${size} bytes`);
+      assert.equal(memory.taken, 0, `${size} bytes`);
     }
     const failing = createSink(() => {
       throw new RegistryError("STORAGE_FULL");
@@ -124,13 +124,13 @@ describe("upload memory", () => {
         writeObject(failing, "one", slowly(size), rulesOf(memory), () => undefined),
         { code: "STORAGE_FULL" },
       );
-      assert.equal(memory.takenBytes, 0, `${size} bytes`);
+      assert.equal(memory.taken, 0, `${size} bytes`);
     }
     await memory.take(4 * PART);
     await assert.rejects(
       writeObject(createSink(), "one", slowly(PART), rulesOf(memory), () => undefined),
       { code: "UNAVAILABLE" },
     );
-    assert.equal(memory.takenBytes, 4 * PART);
+    assert.equal(memory.taken, 4 * PART);
   });
 });

@@ -5,7 +5,7 @@ import type { ProjectName } from "@berth/oci/reference";
 import type { Authenticator } from "../../access/authenticate.ts";
 import { challenge, respell, UnauthorizedError } from "../../access/challenge.ts";
 import type { Logger } from "../../platform/log.ts";
-import type { Metrics, OperationMeter } from "../../platform/metrics.ts";
+import type { OperationMeter, OperationMeters } from "../operation-metrics.ts";
 import type { RequestSpan, SpanAttributes } from "../../platform/tracing.ts";
 import { isSafe, type RefuseOtherSites } from "../browsers.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
@@ -19,7 +19,7 @@ import type { V2Exchange, V2Routes } from "./routes.ts";
 export interface V2HandlerParts {
   readonly authenticator: Authenticator;
   readonly routes: V2Routes;
-  readonly metrics: Metrics;
+  readonly operationMeters: OperationMeters;
   readonly logger: Logger;
   /** Absolute address of the token endpoint for a request. */
   readonly realmOf: (request: IncomingMessage) => string;
@@ -107,9 +107,19 @@ const NOBODY = new UnauthorizedError();
 
 /** Makes the handler. */
 export function createV2Handler(parts: V2HandlerParts): V2Handler {
-  const { authenticator, routes, metrics, logger, realmOf, service, forwardingProblem, defaultProject, noteAnonymous, refuseOtherSites } =
-    parts;
-  const meters = new Map<string, OperationMeter>(V2_OPERATIONS.map((kind) => [kind, metrics.operation(kind)]));
+  const {
+    authenticator,
+    routes,
+    operationMeters,
+    logger,
+    realmOf,
+    service,
+    forwardingProblem,
+    defaultProject,
+    noteAnonymous,
+    refuseOtherSites,
+  } = parts;
+  const meters = new Map<string, OperationMeter>(V2_OPERATIONS.map((kind) => [kind, operationMeters(kind)]));
   const unparsed = meters.get("unparsed")!;
 
   function answerError(request: IncomingMessage, response: ServerResponse, context: RequestContext, kind: string, error: unknown): void {

@@ -1,16 +1,59 @@
 // A database that is watched: how long its work takes and how often it fails, by kind and by statement, and spans where traces are on.
 // Not here: what is done with the numbers (../metrics.ts), connections (sqlite.ts, postgres.ts).
 import { RegistryError } from "@berth/oci/errors";
-import type { DatabaseMeter } from "../metrics.ts";
+import { ACCESS_BUCKETS, type Metrics } from "../metrics.ts";
 import type { Tracing } from "../tracing.ts";
 import type { Database, Executor } from "./database.ts";
 import type { Statement } from "./statement.ts";
 
 /** What is counted apart: reads outside transactions, transactions and writes with their wait for the disk, and waits for the log alone. */
-export const DATABASE_OPERATIONS = ["read", "transaction", "sync"] as const;
+const OPERATIONS = ["read", "transaction", "sync"] as const;
 
-type Operation = (typeof DATABASE_OPERATIONS)[number];
+type Operation = (typeof OPERATIONS)[number];
 type AnyStatement = Statement<never, unknown>;
+
+/** Counts what the database does. */
+export interface DatabaseMeter {
+  end(operation: Operation, isGood: boolean, seconds: number): void;
+  /** The count of one statement, by its id: get it once. Ids come from the program's own text, so they are bounded. */
+  statement(id: string): (seconds: number) => void;
+}
+
+/** Declares the database's metrics. */
+export function createDatabaseMeter(metrics: Metrics): DatabaseMeter {
+  const durations = metrics.addHistogram({
+    name: "database_duration_seconds",
+    help: "Reads, transactions with their wait for the disk, and waits for the disk alone; good and failed.",
+    kinds: OPERATIONS,
+    buckets: ACCESS_BUCKETS,
+  });
+  const failures: Record<Operation, number> = { read: 0, transaction: 0, sync: 0 };
+  const statements = new Map<string, { runs: number; seconds: number }>();
+  metrics.addCounters("database_failures_total", "Those of them that failed, rules that said no left aside.", () =>
+    OPERATIONS.map((kind) => ({ labels: { kind }, value: failures[kind] })),
+  );
+  metrics.addCounters("database_statements_total", "Statements that were run, by name.", () =>
+    [...statements].map(([statement, { runs }]) => ({ labels: { statement }, value: runs })),
+  );
+  metrics.addCounters("database_statement_seconds_total", "Time that statements took, by name.", () =>
+    [...statements].map(([statement, { seconds }]) => ({ labels: { statement }, value: seconds })),
+  );
+  return {
+    end(operation, isGood, seconds) {
+      durations[operation](seconds);
+      if (!isGood) failures[operation]++;
+    },
+    statement(id) {
+      let found = statements.get(id);
+      if (found === undefined) statements.set(id, (found = { runs: 0, seconds: 0 }));
+      const numbers = found;
+      return (seconds) => {
+        numbers.runs++;
+        numbers.seconds += seconds;
+      };
+    },
+  };
+}
 
 /** Watches a database. `explain` may put another error in the place of one that an operation ended with. */
 export function observeDatabase(

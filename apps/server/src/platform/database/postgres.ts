@@ -3,7 +3,7 @@
 import { RegistryError } from "@berth/oci/errors";
 import pg from "pg";
 import { databaseVersionError, type Database, type Executor, type RunSql, type WriteOptions } from "./database.ts";
-import { createGroupSync } from "./group-sync.ts";
+import { createGroupSync } from "../group-sync.ts";
 import { openPostgresChannel } from "./postgres-channel.ts";
 import { isSilent, openPostgresPool } from "./postgres-pool.ts";
 import { checkRows } from "./row-counts.ts";

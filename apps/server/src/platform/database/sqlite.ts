@@ -15,7 +15,7 @@ import { createCheckpoints, type Checkpoints } from "./checkpoints.ts";
 import type { Database, Executor, WriteOptions } from "./database.ts";
 import type { DatabaseReader } from "./database-reader.ts";
 import { createTransactionBatches } from "./batched-transactions.ts";
-import { createGroupSync } from "./group-sync.ts";
+import { createGroupSync } from "../group-sync.ts";
 import { createDiskReserve, giveUpReserve, NO_RESERVE, roomWantedFor } from "./disk-reserve.ts";
 import { sqliteOpenError, translateSqliteError } from "./sqlite-errors.ts";
 import { executorOf } from "./sqlite-executor.ts";
