@@ -8,7 +8,7 @@ export const LAYERS = ["http", "features", "commands", "distribution", "events",
 
 const SERVER = "apps/server/src/";
 /** They tie everything together. */
-const FREE = /^apps\/server\/src\/(?:main|roles\/[a-z-]+|compose|compose\/[a-z-]+|reactions)\.ts$/;
+const FREE = /^apps\/server\/src\/(?:main|roles\/[a-z-]+|compose|compose\/[a-z-]+|reactions|tables)\.ts$/;
 /** Settings know no registry word, so everything may read them, and they may read what the platform may. */
 const CONFIG = /^apps\/server\/src\/config(?:-[a-z-]+)?\.ts$/;
 /** Tests and what only tests use may reach anywhere. */
@@ -64,7 +64,7 @@ function judgeLayers(file: string, target: string): string | undefined {
   const from = layerOf(file);
   const to = layerOf(target);
   if (from === undefined) return `${file} is in no layer: ${LAYERS.join(", ")}`;
-  if (FREE.test(target)) return "main, roles/, compose, compose/ and reactions are imported by nobody else";
+  if (FREE.test(target)) return "main, roles/, compose, compose/, reactions and tables are imported by nobody else";
   if (to === undefined) return `its folder is no layer: ${LAYERS.join(", ")}`;
   if (LAYERS.indexOf(to) < LAYERS.indexOf(from)) return `${from} may not import ${to}; the order is ${LAYERS.join(" -> ")}`;
   return to === "features" ? judgeFeature(file, target) : undefined;

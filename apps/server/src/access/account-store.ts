@@ -1,7 +1,7 @@
 // The account table: users and robots. Not here: the cache in front of it (accounts.ts), rules (features/accounts, features/robots).
 import type { Selectable } from "kysely";
 import type { Executor } from "../platform/database/database.ts";
-import type { AccountTable } from "../platform/database/schema.ts";
+import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 
 /** An account as the database has it. */
@@ -32,7 +32,7 @@ const COLUMNS = [
   "epoch",
   "expires_at",
   "created_at",
-] as const satisfies readonly (keyof AccountTable)[];
+] as const satisfies readonly (keyof Schema["account"])[];
 
 const findById = statement<{ id: number }>()("account.by_id", (db, p) => db.selectFrom("account").select(COLUMNS).where("id", "=", p.id));
 const findByName = statement<{ name: string }>()("account.by_name", (db, p) =>
@@ -113,7 +113,7 @@ const deleteOfProject = statement<{ projectId: number }>()("account.delete_of_pr
   db.deleteFrom("account").where("project_id", "=", p.projectId),
 );
 
-function toAccount(row: Selectable<AccountTable>): Account {
+function toAccount(row: Selectable<Schema["account"]>): Account {
   return {
     id: row.id,
     kind: row.kind,

@@ -9,7 +9,8 @@ import type { ColumnTypes, Migration } from "./migrations/migration.ts";
 import { StartupError } from "../startup-error.ts";
 import { statement, type DialectName } from "./statement.ts";
 
-const TYPES: Readonly<Record<DialectName, ColumnTypes>> = {
+/** How each engine spells the types. */
+export const TYPES: Readonly<Record<DialectName, ColumnTypes>> = {
   sqlite: {
     dialect: "sqlite",
     id: "integer primary key autoincrement",

@@ -1,0 +1,115 @@
+// The tables of who may what: projects with their members, accounts with their robots' scopes, keys that sign tokens, sign-ins.
+// Not here: the statements (*-store.ts, signing-keys.ts, login-*.ts).
+import { defineTables, id, integer, looseText, nullable, refersTo, text, withStandard, type RowsOf } from "../platform/database/table.ts";
+
+export const accessTables = defineTables({
+  project: {
+    columns: {
+      id: id(),
+      name: text(),
+      /** `name/`: sorts projects exactly as their repositories sort, since "/" is not the smallest character of a name. */
+      sort_key: text(),
+      is_public: integer(),
+      created_at: integer(),
+    },
+    key: ["id"],
+    unique: [["name"], ["sort_key"]],
+    indexes: { project_public_in_order: "(sort_key) where is_public = 1" },
+    backup: "kept",
+  },
+  account: {
+    columns: {
+      id: id(),
+      kind: looseText<"user" | "robot">(),
+      name: text(),
+      /** Robots of a project; null for users and for robots of the whole registry. */
+      project_id: nullable(refersTo("project", "deleted")),
+      /** argon2id in PHC form for users, sha256 of a random secret for robots. */
+      secret_hash: looseText(),
+      is_admin: integer(),
+      is_disabled: integer(),
+      /** Raised when a secret, a disablement or an expiry changes: tokens made before are refused. */
+      epoch: integer(),
+      expires_at: nullable(integer()),
+      created_at: integer(),
+    },
+    key: ["id"],
+    unique: [["name"]],
+    indexes: {
+      account_by_project: "(project_id, name) where project_id is not null",
+      account_of_registry: "(kind, name) where project_id is null",
+    },
+    backup: "kept",
+  },
+  member: {
+    columns: {
+      project_id: refersTo("project", "deleted"),
+      account_id: refersTo("account", "deleted"),
+      role: looseText<"guest" | "developer" | "maintainer" | "owner">(),
+      /** The project's own, for lists in order. */
+      project_sort_key: withStandard(text(), ""),
+    },
+    key: ["project_id", "account_id"],
+    isClustered: true,
+    indexes: {
+      member_by_account: "(account_id, project_id)",
+      member_by_project_and_role: "(project_id, role)",
+      member_by_account_in_order: "(account_id, project_sort_key)",
+    },
+    backup: "kept",
+  },
+  robot_scope: {
+    columns: {
+      account_id: refersTo("account", "deleted"),
+      /** A repository name, or a pattern with `*` at the end of a segment. */
+      repository_pattern: text(),
+      /** Comma-separated actions. */
+      actions: looseText(),
+    },
+    key: ["account_id", "repository_pattern"],
+    isClustered: true,
+    backup: "kept",
+  },
+  signing_key: {
+    columns: {
+      id: text(),
+      algorithm: looseText(),
+      /** PKCS #8 PEM, encrypted with the secret key. */
+      private_key: looseText(),
+      /** JWK as JSON. */
+      public_key: looseText(),
+      created_at: integer(),
+      /** Signs until then; verifies a token's lifetime longer. */
+      signs_until: integer(),
+      verifies_until: integer(),
+    },
+    key: ["id"],
+    // Made anew where there is none.
+    backup: "sealed",
+  },
+  login_failure: {
+    columns: {
+      /** Who is guessed at, and from where: `pair:NAME ADDRESS`, `address:ADDRESS`, `fresh:NAME`, `account:NAME`; or a guess, `secret:NAME ADDRESS MARK`. */
+      subject: text(),
+      failures: integer(),
+      window_started_at: integer(),
+      locked_until: nullable(integer()),
+    },
+    key: ["subject"],
+    indexes: { login_failure_by_age: "(window_started_at)" },
+    // Guesses of the last minutes.
+    backup: "left out",
+  },
+  /** Where an account logged in: a keyed hash of its name and the address. */
+  login_place: {
+    columns: { place: text(), account_id: refersTo("account", "cascade"), seen_at: integer() },
+    key: ["place"],
+    isClustered: true,
+    indexes: { login_place_of_account: "(account_id, seen_at)", login_place_by_age: "(seen_at)" },
+    backup: "kept",
+  },
+});
+
+declare module "../platform/database/schema.ts" {
+  interface Schema extends RowsOf<typeof accessTables> {}
+}

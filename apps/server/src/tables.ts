@@ -1,0 +1,9 @@
+// All tables of the database, as their owners declare them. Not here: the steps that make them (migrations), and how a column is said
+// (platform/database/table.ts).
+import { accessTables } from "./access/access-tables.ts";
+import { contentTables } from "./content/content-tables.ts";
+import { eventTables } from "./events/event-tables.ts";
+import { platformTables } from "./platform/database/schema.ts";
+import type { Tables } from "./platform/database/table.ts";
+
+export const TABLES: Tables = { ...platformTables, ...accessTables, ...contentTables, ...eventTables };
