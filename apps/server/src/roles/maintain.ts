@@ -8,6 +8,7 @@ import type { Config } from "../config.ts";
 import type { Logger } from "../platform/log.ts";
 import { createReport, type Report } from "../platform/report.ts";
 import { EXIT_USAGE, StartupError, UsageError } from "../platform/startup-error.ts";
+import { TABLES } from "../tables.ts";
 import { VERSION } from "../platform/version.ts";
 import type { Options, RoleName } from "./command-line.ts";
 import { confirm } from "./confirm.ts";
@@ -52,7 +53,7 @@ export async function runMaintenance(config: Config, role: RoleName, place: stri
   const { runBackup, runBackupList, runBackupPrune, runRestore } = await import("../commands/backup/backup-command.ts");
   const { runDoctor } = await import("../commands/doctor/doctor-command.ts");
   return maintain(config, role, options.json === true, async (parts) => {
-    const common = { ...OPENERS, ...parts, config, keyFile: KEY_FILE, program: `berth ${VERSION}` };
+    const common = { ...OPENERS, ...parts, config, keyFile: KEY_FILE, tables: TABLES, program: `berth ${VERSION}` };
     const { snapshot, at, keep } = options;
     if (role === "backup") return runBackup(common, place);
     if (role === "backup list") return runBackupList(common, place);

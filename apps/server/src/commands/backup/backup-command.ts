@@ -10,6 +10,7 @@ import { systemClock } from "../../platform/clock.ts";
 import { openDataDirectory } from "../../platform/data-directory.ts";
 import type { Database } from "../../platform/database/database.ts";
 import type { DatabaseReader } from "../../platform/database/database-reader.ts";
+import type { Tables } from "../../platform/database/table.ts";
 import { disposable } from "../../platform/disposable.ts";
 import type { Logger } from "../../platform/log.ts";
 import { shownBytes, type Report } from "../../platform/report.ts";
@@ -40,6 +41,7 @@ export interface PlaceParts {
 export interface CommandParts extends PlaceParts {
   readonly logger: Logger;
   readonly program: string;
+  readonly tables: Tables;
   openDatabase(config: Config, logger: Logger): Promise<Database>;
   openReader(config: Config, logger: Logger): Promise<DatabaseReader>;
   openStore(config: Config): Promise<BlobStore>;
@@ -77,6 +79,7 @@ export async function runBackup(parts: CommandParts, placeText: string): Promise
   // From another one nearly every blob would be missing, and the next pruning would forget those that the older snapshots have.
   await requireOwnStore(reader.it.live, store.it, parts.nameStore(config));
   const result = await takeBackup({
+    tables: parts.tables,
     reader: reader.it,
     store: store.it,
     place: place.it,
@@ -248,6 +251,7 @@ export async function runRestore(
     await using database = disposable(await parts.openDatabase(config, logger));
     await using store = disposable(await parts.openStore(config));
     const target = {
+      tables: parts.tables,
       database: database.it,
       store: store.it,
       shown: parts.nameStore(config),

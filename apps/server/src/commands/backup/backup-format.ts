@@ -6,35 +6,20 @@
 //   turns/<work>-<id>                          says that a backup or a pruning is under way (place-lock.ts)
 import { createHash, hkdfSync } from "node:crypto";
 import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
+import type { BackupRule, Tables } from "../../platform/database/table.ts";
 import type { Column } from "../../platform/database/tables.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 
 /** Read by `restore`; raised when an older program could not read what a newer one wrote. */
 const FORMAT = 1;
 
-/** Tables that mean something to one installation at one moment only. Every other table is part of a backup, also one made later. */
-export const LEFT_OUT: ReadonlySet<string> = new Set([
-  // Sessions in progress: their bytes lie in the store's temporary places.
-  "upload",
-  // Keys of the store that was backed up; a restore makes its own.
-  "reclaim",
-  // Who works on what now.
-  "job_lease",
-  "job",
-  "job_line",
-  // What was to follow from changes that are undone: who restores has the state itself.
-  "outbox",
-  // The manifest's `migrationVersion`.
-  "migration",
-  // Counted anew by triggers while the rest is restored.
-  "usage",
-  "usage_change",
-  // Guesses of the last minutes.
-  "login_failure",
-]);
-
-/** Tables that are of no use without the master key, and that the server makes anew where they are empty. */
-export const SEALED_TABLES: ReadonlySet<string> = new Set(["signing_key"]);
+/**
+ * The names of tables that declare such a rule. A table of the database that nobody here declares, as one of a newer program, is kept: nothing is
+ * lost for want of a word.
+ */
+export function tablesWith(rule: BackupRule, tables: Tables): ReadonlySet<string> {
+  return new Set(Object.keys(tables).filter((name) => tables[name]?.backup === rule));
+}
 
 /** Blobs that a backup may lack. More mean that the store is in a state that doctor should see first. */
 export const MAX_LOST_BLOBS = 10_000;

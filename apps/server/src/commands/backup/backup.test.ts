@@ -14,9 +14,10 @@ import { systemClock } from "../../platform/clock.ts";
 import { createSqliteForTest, forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { LATEST_MIGRATION, migrate } from "../../platform/database/migrate.ts";
 import { StartupError } from "../../platform/startup-error.ts";
+import { TABLES } from "../../tables.ts";
 import { backUp, createFolder, createSite, dumpOf, grantsOf, restoreTo, TEST_KEY, TRUSTED, type TestSite } from "./backup.testing.ts";
 import { openDirectoryPlace } from "./directory-place.ts";
-import { checkBackup, listSnapshots } from "./restore.ts";
+import { checkBackup, listSnapshots, readSnapshot } from "./restore.ts";
 import { refuseHalfRestored } from "./restore-store.ts";
 
 const says =
@@ -120,6 +121,21 @@ forEachDatabase("backup", (create) => {
       const ids = (dump: typeof one) => dump[table]!.map((row) => (row as { id: number }).id);
       assert.deepEqual(ids(other), ids(one), table);
     }
+  });
+
+  it("leaves out what its table says, and keeps a table that nobody here declares", async () => {
+    const source = await site();
+    await fill(source);
+    await source.test.database.script("create table of_a_newer_program (id bigint primary key); insert into of_a_newer_program values (7)");
+    const place = openDirectoryPlace(newPath());
+    const tables = { ...TABLES, tag_history: { ...TABLES["tag_history"]!, backup: "left out" as const } };
+    const { snapshot } = await backUp(source, place, { tables });
+    const { manifest } = await readSnapshot(place, snapshot);
+    const names = manifest.tables.map(({ name }) => name);
+    assert.ok(!names.includes("tag_history"));
+    assert.ok(!names.includes("upload"));
+    assert.ok(names.includes("tag"));
+    assert.equal(manifest.tables.find(({ name }) => name === "of_a_newer_program")?.rows, 1);
   });
 
   it("copies each blob once, and lets any snapshot be restored", async () => {

@@ -12,7 +12,8 @@ import type { DatabaseReader } from "../../platform/database/database-reader.ts"
 import type { TestDatabase } from "../../platform/database/databases.testing.ts";
 import { listPages, listTables } from "../../platform/database/tables.ts";
 import { takeBackup, type BackupParts, type BackupResult } from "./backup.ts";
-import { LEFT_OUT } from "./backup-format.ts";
+import { TABLES } from "../../tables.ts";
+import { tablesWith } from "./backup-format.ts";
 import type { BackupPlace } from "./backup-place.ts";
 import { restoreBackup, type CheckParts, type RestoreParts, type RestoreResult } from "./restore.ts";
 
@@ -64,6 +65,7 @@ export async function backUp(
   const opened = await site.test.openReader();
   try {
     return await takeBackup({
+      tables: TABLES,
       reader: changes.wrapReader?.(opened) ?? opened,
       store: site.store,
       place,
@@ -82,6 +84,7 @@ export async function backUp(
 /** Restores into a registry. */
 export function restoreTo(site: TestSite, place: BackupPlace, changes: Partial<RestoreParts> = {}): Promise<RestoreResult> {
   return restoreBackup({
+    tables: TABLES,
     shown: "the store",
     place,
     snapshot: undefined,
@@ -101,8 +104,9 @@ export function restoreTo(site: TestSite, place: BackupPlace, changes: Partial<R
 /** Every row of every table that a backup holds; storage keys, which differ from store to store, only by whether there is one. */
 export async function dumpOf(database: Database): Promise<Record<string, unknown[]>> {
   const dump: Record<string, unknown[]> = {};
+  const leftOut = tablesWith("left out", TABLES);
   for (const table of await listTables(database)) {
-    if (LEFT_OUT.has(table.name)) continue;
+    if (leftOut.has(table.name)) continue;
     const rows: unknown[] = [];
     for await (const page of listPages(database, table)) {
       for (const row of page) {

@@ -7,6 +7,7 @@ import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { DatabaseReader } from "../../platform/database/database-reader.ts";
 import { statement } from "../../platform/database/statement.ts";
+import type { Tables } from "../../platform/database/table.ts";
 import { listIdCounters, listTables } from "../../platform/database/tables.ts";
 import { forEachParallel } from "../../platform/parallel.ts";
 import { StartupError } from "../../platform/startup-error.ts";
@@ -14,11 +15,11 @@ import {
   blobName,
   encodeManifest,
   fingerprintOf,
-  LEFT_OUT,
   manifestName,
   MAX_LOST_BLOBS,
   snapshotNameOf,
   tableName,
+  tablesWith,
   type SnapshotManifest,
   type TableFile,
 } from "./backup-format.ts";
@@ -40,6 +41,8 @@ export interface BackupProgress {
 
 /** What a backup needs. */
 export interface BackupParts {
+  /** All that are declared: which of them a backup leaves out stands there. */
+  readonly tables: Tables;
   readonly reader: DatabaseReader;
   readonly store: BlobStore;
   readonly place: BackupPlace;
@@ -195,7 +198,8 @@ async function takeBackupUnderLock(parts: BackupParts, lock: PlaceLock): Promise
         const migrationVersion = (await executor.first(findVersion, {}))?.version ?? 0;
         const idCounters = await listIdCounters(executor);
         const files: TableFile[] = [];
-        for (const table of all.filter(({ name }) => !LEFT_OUT.has(name))) {
+        const leftOut = tablesWith("left out", parts.tables);
+        for (const table of all.filter(({ name }) => !leftOut.has(name))) {
           const name = tableName(snapshot, table.name);
           written.push(name);
           files.push(await writeTableFile(place, name, executor, table, advance));

@@ -8,6 +8,7 @@ import { bindStore } from "../../content/store-binding.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
 import { findMigrationVersion, LATEST_MIGRATION, migrate } from "../../platform/database/migrate.ts";
+import type { Tables } from "../../platform/database/table.ts";
 import { createInsert, type Row } from "../../platform/database/tables.ts";
 import { forEachParallel } from "../../platform/parallel.ts";
 import { StartupError } from "../../platform/startup-error.ts";
@@ -16,11 +17,11 @@ import {
   decodeManifest,
   fingerprintOf,
   manifestName,
-  SEALED_TABLES,
   snapshotsAmong,
   tableName,
   timeOfSnapshot,
   type SnapshotManifest,
+  tablesWith,
 } from "./backup-format.ts";
 import type { BackupPlace } from "./backup-place.ts";
 import { columnAt, isDamage, readBlobEntries, tableFileOf, verified, type BlobEntry } from "./blob-entries.ts";
@@ -56,6 +57,8 @@ export interface CheckParts {
 
 /** What a restore needs. */
 export interface RestoreParts extends CheckParts {
+  /** All that are declared: which of them are of no use without the secret key stands there. */
+  readonly tables: Tables;
   readonly database: Database;
   readonly store: BlobStore;
   /** The store for people. */
@@ -379,9 +382,8 @@ async function restoreBlobs(parts: RestoreParts, snapshot: string, manifest: Sna
 
 async function fillTables(parts: RestoreParts, snapshot: string, manifest: SnapshotManifest, bytes: number): Promise<void> {
   const isWithoutKey = parts.withNewKey && manifest.keyFingerprint !== fingerprintOf(parts.masterKey);
-  const files = manifest.tables.filter(
-    ({ name }) => name !== "blob" && name !== "blob_inline" && !(isWithoutKey && SEALED_TABLES.has(name)),
-  );
+  const sealed = tablesWith("sealed", parts.tables);
+  const files = manifest.tables.filter(({ name }) => name !== "blob" && name !== "blob_inline" && !(isWithoutKey && sealed.has(name)));
   const total = files.reduce((sum, file) => sum + file.rows, 0);
   const onRows = (done: number): void => parts.onProgress({ phase: "tables", done, total, bytes });
   await restoreTables({ ...parts, snapshot, manifest, files, onRows });

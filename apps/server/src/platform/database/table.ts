@@ -46,8 +46,8 @@ export interface ColumnDeclaration<T> {
 type Columns = Readonly<Record<string, ColumnDeclaration<unknown>>>;
 
 /**
- * What a backup does with the rows: it keeps them; keeps them with secrets in them, which the secret key seals or which are hashes; or leaves
- * them out, since they say nothing about a registry that is restored.
+ * What a backup does with the rows: it keeps them; keeps them for a restore with the same secret key, which seals them and without which they are
+ * of no use; or leaves them out, since they mean something to one installation at one moment only.
  */
 export type BackupRule = "kept" | "sealed" | "left out";
 
