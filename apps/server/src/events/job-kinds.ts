@@ -41,9 +41,30 @@ export interface JobKind {
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
   readonly schedule?: JobSchedule;
-  /** Does the work. What it throws is kept as the job's error. */
-  run(job: RunningJob): Promise<JobOutcome | void>;
+  /**
+   * Of a kind that repeats: its job runs at once after commits that notified this topic, beside its schedule. A message may get lost with a
+   * process or a connection, so that the schedule is still needed; a job that failed keeps to its delays.
+   */
+  readonly topic?: string;
+  /** The heavy part of the work, in a thread of its own, before `run`. */
+  readonly thread?: JobThread;
+  /** Does the work, with what the thread gave where there is one. What it throws is kept as the job's error. */
+  run(job: RunningJob, fromThread?: unknown): Promise<JobOutcome | void>;
 }
+
+/**
+ * Work that computes for seconds or reads large inputs. It has no database: it gives a result, and `run` writes it down. A thread that dies, or
+ * wants more memory, costs the job one attempt and nobody else anything.
+ */
+export interface JobThread {
+  /** A file that exports `run`, a `ThreadWork`. */
+  readonly module: URL;
+  /** Of JavaScript's heap; buffers count apart. */
+  readonly memoryMb: number;
+}
+
+/** A thread's work. What it gives is copied, so that it holds no functions. */
+export type ThreadWork = (job: Omit<RunningJob, "holdIn" | "endIn">) => Promise<unknown>;
 
 /** What a run may say besides that it ended: `more` runs the job again soon, after other jobs ran. */
 export type JobOutcome = "more";
@@ -68,6 +89,11 @@ export interface RunningJob {
    * its successor's work.
    */
   holdIn(tx: Executor): Promise<void>;
+  /**
+   * Ends the job in a transaction of its work, so that the work is done exactly once, wherever the process ends; throws as `holdIn` does. Not for
+   * kinds that repeat.
+   */
+  endIn(tx: Executor): Promise<void>;
 }
 
 /** A job to be done. */

@@ -1,9 +1,10 @@
-// Runs jobs for as long as the process lives: takes what is ready, a project after the other, renews the leases of what runs, and gives work
-// back that others have let go. Any number of processes may do so on one database. Not here: the table (job-store.ts), the kinds.
+// Finds jobs for as long as the process lives: takes what is ready, a project after the other, and gives work back that others have let go. Any
+// number of processes may do so on one database. Not here: a job's run (job-runs.ts), the table (job-store.ts), the kinds.
 import type { Clock } from "../platform/clock.ts";
-import { parseCron } from "./cron.ts";
-import { JobLostError, type JobKind, type JobSchedule, type RunningJob } from "./job-kinds.ts";
+import type { JobKind } from "./job-kinds.ts";
+import { createJobRuns, LEASE_MS, type JobResult } from "./job-runs.ts";
 import type { JobStore, TakenJob } from "./job-store.ts";
+import { createJobTimetable } from "./job-timetables.ts";
 
 /** What the runner needs. */
 export interface JobRunnerParts {
@@ -22,11 +23,9 @@ export interface JobRunnerParts {
   readonly pollMs?: number;
   /** Shows runs in traces. */
   readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
+  /** How long a run that was told to end is waited for; for tests. */
+  readonly abandonMs?: number;
 }
-
-/** What became of a run. `retried`: it is tried again. `lost`: another process has the job. */
-export const JOB_RESULTS = ["succeeded", "failed", "retried", "cancelled", "lost"] as const;
-export type JobResult = (typeof JOB_RESULTS)[number];
 
 /** The runner. */
 export interface JobRunner {
@@ -38,9 +37,6 @@ export interface JobRunner {
   wake(): void;
 }
 
-/** A holder that says nothing for so long has lost its jobs. */
-export const LEASE_MS = 30_000;
-const RENEW_EVERY_MS = 10_000;
 /** What nobody told of is found within this time. */
 const POLL_MS = 1_000;
 /** What is due at nearly the same time is taken at once. */
@@ -48,34 +44,27 @@ const MIN_POLL_MS = 5;
 const MAX_POLL_MS = 60_000;
 /** Ended jobs are forgotten, and those that repeat are looked for, this often. */
 const FORGET_EVERY_MS = 60_000;
-/** A job that says that there is more rests this many times as long as it took. */
-const REST_FACTOR = 3;
-/** What stops with the process is begun again without delay. */
-const STOPPED = "the process stops";
 
 /** Makes the runner; nothing runs before `start`. */
 export function createJobRunner(parts: JobRunnerParts): JobRunner {
-  const { store, clock, holder, onError, onEnd, traced, pollMs = POLL_MS } = parts;
+  const { store, clock, holder, onError, onEnd, traced, abandonMs, pollMs = POLL_MS } = parts;
   const kinds = new Map(parts.kinds.map((kind) => [kind.kind, kind]));
   /** Of kinds that repeat. */
   const timetables = new Map(
-    parts.kinds.flatMap(({ kind, schedule }) => (schedule === undefined ? [] : [[kind, createTimetable(schedule)] as const])),
+    parts.kinds.flatMap(({ kind, schedule }) => (schedule === undefined ? [] : [[kind, createJobTimetable(schedule)] as const])),
   );
-  const running = new Map<
-    number,
-    { readonly job: TakenJob; readonly abort: AbortController; progress: { done?: number; total?: number } }
-  >();
-  const runs = new Set<Promise<void>>();
+  const runs = createJobRuns({ store, clock, timetableOf: (kind) => timetables.get(kind), onError, onEnd, traced, abandonMs });
   const countOf = new Map<string, number>();
   /** The project that was served last, for each kind. */
   const turns = new Map<string, number>();
+  /** Kinds whose topics were notified while none of them ran here. */
+  const notified = new Set<string>();
+  const unsubscribe: (() => void)[] = [];
   let isStopping = false;
   let looping: Promise<void> | undefined;
-  let renewing: NodeJS.Timeout | undefined;
   let wakeUp: (() => void) | undefined;
   let wasWoken = false;
   let forgotAt = -Infinity;
-  let stopHearing: (() => void) | undefined;
 
   function wake(): void {
     wasWoken = true;
@@ -122,109 +111,10 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
 
   function begin(kind: JobKind, job: TakenJob): void {
     countOf.set(kind.kind, (countOf.get(kind.kind) ?? 0) + 1);
-    const run = runOne(kind, job)
-      .catch((error: unknown) => onError(error, job))
-      .finally(() => {
-        runs.delete(run);
-        running.delete(job.id);
-        countOf.set(kind.kind, countOf.get(kind.kind)! - 1);
-        wake();
-      });
-    runs.add(run);
-  }
-
-  async function runOne(kind: JobKind, job: TakenJob): Promise<void> {
-    const abort = new AbortController();
-    const entry = { job, abort, progress: {} as { done?: number; total?: number } };
-    running.set(job.id, entry);
-    const startedAt = performance.now();
-    const timer = setTimeout(() => abort.abort(new Error(`it took longer than ${kind.timeoutMs} ms`)), kind.timeoutMs);
-    const lines: Promise<void>[] = [];
-    const view: RunningJob = {
-      id: job.id,
-      subject: job.subject,
-      projectId: job.projectId,
-      payload: JSON.parse(job.payload) as unknown,
-      attempt: job.attempt,
-      signal: abort.signal,
-      report(done, total) {
-        entry.progress = total === undefined ? { done } : { done, total };
-      },
-      log(line) {
-        lines.push(store.addLine(job, line, clock.now()).catch((error: unknown) => onError(error, job)));
-      },
-      async holdIn(tx) {
-        if (!(await store.holds(tx, job))) throw new JobLostError(job.id);
-      },
-    };
-    let outcome: "more" | undefined;
-    let failure: unknown;
-    try {
-      const run = (): Promise<"more" | undefined> => kind.run(view).then((result) => result ?? undefined);
-      outcome = await (traced === undefined ? run() : traced(`job ${kind.kind}`, run));
-    } catch (error) {
-      failure = error ?? new Error("it failed without an error");
-    } finally {
-      clearTimeout(timer);
-      await Promise.all(lines);
-    }
-    const tookMs = performance.now() - startedAt;
-    const result = await recordResult(kind, job, abort.signal, { outcome, failure, tookMs });
-    onEnd?.(kind.kind, result, tookMs / 1000);
-  }
-
-  /** Writes down what became of a run. */
-  async function recordResult(
-    kind: JobKind,
-    job: TakenJob,
-    signal: AbortSignal,
-    { outcome, failure, tookMs }: { readonly outcome: "more" | undefined; readonly failure: unknown; readonly tookMs: number },
-  ): Promise<JobResult> {
-    const now = clock.now();
-    if (signal.reason === LOST || failure instanceof JobLostError) return "lost";
-    if (signal.reason === CANCELLED && kind.schedule === undefined) {
-      return (await store.end(job, "cancelled", undefined, now)) ? "cancelled" : "lost";
-    }
-    if (failure === undefined || (signal.aborted && signal.reason === STOPPED)) {
-      const next = failure !== undefined ? now : nextOf(kind, outcome, now, tookMs);
-      // An attempt that the process's end cut short is none.
-      const attempt = failure !== undefined ? job.attempt - 1 : 0;
-      if (next !== undefined && (await store.putBack(job, next, attempt, undefined))) {
-        return failure === undefined ? "succeeded" : "retried";
-      }
-      return (await store.end(job, "succeeded", undefined, now)) ? "succeeded" : "lost";
-    }
-    const error = signal.aborted && signal.reason instanceof Error ? signal.reason : failure;
-    return giveBack(kind, job, error, now);
-  }
-
-  /** When it runs next, where it does. */
-  function nextOf(kind: JobKind, outcome: "more" | undefined, now: number, tookMs: number): number | undefined {
-    // So that a job that goes on and on has a quarter of anything at most, whatever is slow here.
-    if (outcome === "more") return now + Math.ceil(tookMs * REST_FACTOR);
-    return timetables.get(kind.kind)?.next(now);
-  }
-
-  async function giveBack(kind: JobKind, job: TakenJob, error: unknown, now: number): Promise<"failed" | "retried" | "lost"> {
-    const { attempts, firstDelayMs, maxDelayMs } = kind.retry;
-    const text = error instanceof Error ? error.message : String(error);
-    const { schedule } = kind;
-    const isLast = job.attempt >= attempts;
-    // What repeats never ends: it is tried again for ever, or at its next time.
-    if (isLast && schedule !== undefined && "cron" in schedule) {
-      if (!(await store.putBack(job, timetables.get(kind.kind)!.next(now), 0, text))) return "lost";
-      onError(error, job);
-      return "failed";
-    }
-    if (!isLast || schedule !== undefined) {
-      const most = Math.min(maxDelayMs, firstDelayMs * 2 ** Math.min(job.attempt - 1, 30));
-      const delayMs = most / 2 + Math.random() * (most / 2);
-      if (schedule !== undefined) onError(error, job);
-      if (await store.putBack(job, now + Math.ceil(delayMs), job.attempt, text)) return "retried";
-    }
-    if (!(await store.end(job, "failed", text, now))) return "lost";
-    onError(error, job);
-    return "failed";
+    void runs.run(kind, job).finally(() => {
+      countOf.set(kind.kind, countOf.get(kind.kind)! - 1);
+      wake();
+    });
   }
 
   /** What processes that died or hang had. */
@@ -234,7 +124,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
       const kind = kinds.get(job.kind);
       // A kind of another version: its own processes look after it.
       if (kind === undefined) continue;
-      await giveBack(kind, job, new Error("the process that had it died, hung, or was cut off"), now);
+      await runs.giveBack(kind, job, new Error("the process that had it died, hung, or was cut off"), now);
     }
   }
 
@@ -242,6 +132,14 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
   async function cycle(): Promise<number> {
     wasWoken = false;
     const now = clock.now();
+    for (const kind of notified) {
+      // Before the look: what is notified meanwhile needs another one.
+      notified.delete(kind);
+      await store.awaken(kind, now).catch((error: unknown) => {
+        notified.add(kind);
+        throw error;
+      });
+    }
     if (performance.now() - forgotAt > FORGET_EVERY_MS) {
       forgotAt = performance.now();
       while ((await store.forget(now)) > 0 && !isStopping);
@@ -258,26 +156,6 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     if (readyAt !== undefined || promoted > 0) for (const kind of kinds.values()) await takeOf(kind);
     const nextAt = waitingUntil > now ? waitingUntil : Infinity;
     return Math.min(Math.max(nextAt - clock.now(), MIN_POLL_MS), pollMs);
-  }
-
-  async function renewAll(): Promise<void> {
-    for (const entry of running.values()) {
-      try {
-        const state = await store.renew(entry.job, clock.now() + LEASE_MS, entry.progress);
-        if (state === "lost") entry.abort.abort(LOST);
-        else if (state === "cancelled") entry.abort.abort(CANCELLED);
-      } catch (error) {
-        onError(error, entry.job);
-      }
-    }
-  }
-
-  function scheduleRenewal(): void {
-    renewing = setTimeout(() => {
-      void renewAll().finally(() => {
-        if (renewing !== undefined) scheduleRenewal();
-      });
-    }, RENEW_EVERY_MS);
   }
 
   /** One job of each kind that repeats: made where it is not there, and not later than its timetable, which may have changed, has it. */
@@ -316,43 +194,28 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     }
   }
 
+  /** A kind's topic was notified: a run that is under way is followed by another one, and one that waits begins. */
+  function hear(kind: string): void {
+    if (runs.followUp(kind)) return;
+    notified.add(kind);
+    wake();
+  }
+
   return {
     wake,
     start() {
       if (looping !== undefined) return;
-      stopHearing = store.onAsked(wake);
-      scheduleRenewal();
+      unsubscribe.push(store.onAsked(wake), store.onCancelled(runs.look));
+      for (const { kind, topic } of kinds.values()) if (topic !== undefined) unsubscribe.push(store.onTopic(topic, () => hear(kind)));
+      runs.start();
       looping = loop();
     },
     async stop() {
       isStopping = true;
-      stopHearing?.();
+      for (const end of unsubscribe) end();
       wake();
       await looping;
-      for (const { abort } of running.values()) abort.abort(STOPPED);
-      await Promise.all(runs);
-      clearTimeout(renewing);
-      renewing = undefined;
+      await runs.stop();
     },
   };
 }
-
-interface Timetable {
-  /** When the first job is due where there was none. */
-  first(now: number): number;
-  next(now: number): number;
-  readonly jitterMs: number;
-}
-
-/** Errors: `RangeError` for times that are none. */
-function createTimetable(schedule: JobSchedule): Timetable {
-  const { jitterMs } = schedule;
-  const late = (): number => Math.floor(Math.random() * jitterMs);
-  if ("everyMs" in schedule) return { first: (now) => now, next: (now) => now + schedule.everyMs + late(), jitterMs };
-  const cron = parseCron(schedule.cron, schedule.timeZone);
-  const next = (now: number): number => cron.next(now) + late();
-  return { first: next, next, jitterMs };
-}
-
-const LOST = "given to another process";
-const CANCELLED = "cancelled";

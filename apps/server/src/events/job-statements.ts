@@ -68,6 +68,17 @@ export const bringForward = statement<{ id: number; latest: number }>()("jobs.br
     .where("due_at", ">", p.latest),
 );
 
+export const awaken = statement<{ kind: string; now: number }>()("jobs.awaken", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ state: "ready", due_at: p.now })
+    .where("kind", "=", p.kind)
+    .where("subject", "=", "")
+    .where("state", "=", sql.lit("waiting"))
+    .where("attempt", "=", 0)
+    .returning("id"),
+);
+
 export const findRunning = statement<{ kind: string }>()("jobs.findRunning", (db, p) =>
   db.selectFrom("job").select("id").where("kind", "=", p.kind).where("subject", "=", "").where("state", "=", sql.lit("running")),
 );
@@ -294,6 +305,26 @@ export const cancelOpen = statement<{ id: number; now: number; keptUntil: number
     .set({ state: "cancelled", due_at: p.keptUntil, ended_at: p.now })
     .where("id", "=", p.id)
     .where("state", "in", ["waiting", "ready"])
+    .returning("id"),
+);
+
+export const retry = statement<{ id: number; now: number }>()("jobs.retry", (db, p) =>
+  db
+    .updateTable("job")
+    .set({ state: "ready", due_at: p.now, attempt: 0, ended_at: null, is_cancelled: 0, done: null, total: null })
+    .where("id", "=", p.id)
+    .where("state", "in", ["failed", "cancelled"])
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom("job as other")
+            .select("other.id")
+            .whereRef("other.kind", "=", "job.kind")
+            .whereRef("other.subject", "=", "job.subject")
+            .where(sql<boolean>`other.state in ('waiting', 'ready')`),
+        ),
+      ),
+    )
     .returning("id"),
 );
 

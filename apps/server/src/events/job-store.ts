@@ -4,6 +4,7 @@ import { type Executor, ON_FULL_DISK, type Database } from "../platform/database
 import type { JobState, NewJob } from "./job-kinds.ts";
 import {
   addLine,
+  awaken,
   bringForward,
   cancelOpen,
   cancelRunning,
@@ -24,6 +25,7 @@ import {
   put,
   putBack,
   renew,
+  retry,
   take,
 } from "./job-statements.ts";
 
@@ -98,6 +100,12 @@ export interface JobStore {
   ensureRepeating(kind: string, dueAt: number, latest: number, now: number): Promise<void>;
   /** Calls back after commits that asked for jobs, in any process; gives how to end that. Some may be missed. */
   onAsked(wake: () => void): () => void;
+  /** The same after commits that cancelled jobs that run. */
+  onCancelled(look: () => void): () => void;
+  /** The same after commits that notified a topic. */
+  onTopic(topic: string, wake: () => void): () => void;
+  /** Makes the one job of a kind that repeats ready where it waits, and not after a failure. */
+  awaken(kind: string, now: number): Promise<void>;
   outlook(): Promise<JobOutlook>;
   /** The first project after one, in the order of ids, that has a ready job of the kind. */
   nextProject(kind: string, after: number): Promise<number | undefined>;
@@ -108,6 +116,8 @@ export interface JobStore {
   holds(tx: Executor, job: TakenJob): Promise<boolean>;
   /** False where it is no longer held. */
   end(job: TakenJob, state: "succeeded" | "failed" | "cancelled", error: string | undefined, now: number): Promise<boolean>;
+  /** The same as `end` with success, in a transaction of its work. */
+  endIn(tx: Executor, job: TakenJob, now: number): Promise<boolean>;
   /** Lets it wait until a time. False where it is no longer held, or another one of its subject waits. */
   putBack(job: TakenJob, dueAt: number, attempt: number, error: string | undefined): Promise<boolean>;
   /** Makes ready what is due; gives how many, of which there may be more. */
@@ -119,14 +129,44 @@ export interface JobStore {
   /** Ends all leases: for a database that only this process works on. */
   endLeases(now: number): Promise<void>;
   addLine(job: TakenJob, line: string, now: number): Promise<void>;
-  listLines(id: number): Promise<{ at: number; line: string }[]>;
   find(id: number): Promise<JobView | undefined>;
-  /** A waiting job is cancelled at once, a running one is told to end. False where it has ended. */
-  cancel(id: number, now: number): Promise<boolean>;
+}
+
+/** Cancels a job that waits at once, and has one that runs end; `by` is kept among its lines. False where it has ended, or is not there. */
+export async function cancelJob(tx: Executor, id: number, by: string, now: number): Promise<boolean> {
+  if ((await tx.first(cancelOpen, { id, now, keptUntil: now + KEPT_MS.cancelled })) === undefined) {
+    if ((await tx.first(cancelRunning, { id })) === undefined) return false;
+    tx.notify?.(CANCELLED_TOPIC);
+  }
+  await writeLine(tx, id, `cancelled by ${by}`, now);
+  return true;
+}
+
+/**
+ * Makes a failed or cancelled job ready for its first attempt again; `by` is kept among its lines. False where it is neither, or another job of
+ * its kind waits for the same subject.
+ */
+export async function retryJob(tx: Executor, id: number, by: string, now: number): Promise<boolean> {
+  if ((await tx.first(retry, { id, now })) === undefined) return false;
+  await writeLine(tx, id, `asked for again by ${by}`, now);
+  tx.notify?.(TOPIC);
+  return true;
+}
+
+/** What a job said, oldest first. */
+export function listJobLines(executor: Executor, jobId: number): Promise<{ at: number; line: string }[]> {
+  return executor.all(listLines, { jobId });
+}
+
+async function writeLine(tx: Executor, jobId: number, line: string, now: number): Promise<void> {
+  await tx.run(addLine, { jobId, at: now, line: line.slice(0, MAX_TEXT) }, { any: "none where the job is gone" });
+  await tx.run(dropLines, { jobId }, { any: "none as long as there are few" });
 }
 
 /** What is told after the commit of a transaction that asked for jobs. */
 const TOPIC = "jobs";
+/** What is notified after the commit of a transaction that cancelled jobs that run. */
+const CANCELLED_TOPIC = "jobs.cancelled";
 
 /** Jobs are taken again where a power cut undoes what was written of them: their leases need no sync. */
 const LOSABLE = { durable: false } as const;
@@ -135,6 +175,12 @@ const LOSABLE = { durable: false } as const;
 export function createJobStore(database: Database): JobStore {
   return {
     onAsked: (wake) => database.subscribe?.(TOPIC, wake) ?? (() => undefined),
+    onCancelled: (look) => database.subscribe?.(CANCELLED_TOPIC, look) ?? (() => undefined),
+    onTopic: (topic, wake) => database.subscribe?.(topic, wake) ?? (() => undefined),
+    async awaken(kind, now) {
+      // None where it runs, is ready, or waits after a failure.
+      await database.write(awaken, { kind, now }, { ...LOSABLE, ...ON_FULL_DISK });
+    },
     async outlook() {
       const row = await database.first(outlook, {});
       return {
@@ -180,6 +226,8 @@ export function createJobStore(database: Database): JobStore {
       );
       return rows.length > 0;
     },
+    endIn: async (tx, { id, fence }, now) =>
+      (await tx.all(end, { id, fence, state: "succeeded", keptUntil: now + KEPT_MS.succeeded, error: null, now })).length > 0,
     async putBack({ id, fence }, dueAt, attempt, error) {
       const rows = await database.write(putBack, { id, fence, dueAt, attempt, error: textOf(error) }, { ...LOSABLE, ...ON_FULL_DISK });
       return rows.length > 0;
@@ -197,24 +245,11 @@ export function createJobStore(database: Database): JobStore {
       // As many as there happen to be.
       await database.write(endLeases, { now }, ON_FULL_DISK);
     },
-    addLine: ({ id: jobId }, line, now) =>
-      database.transaction(
-        async (tx) => {
-          await tx.run(addLine, { jobId, at: now, line: line.slice(0, MAX_TEXT) }, { any: "none where the job is gone" });
-          await tx.run(dropLines, { jobId }, { any: "none as long as there are few" });
-        },
-        { ...LOSABLE, ...ON_FULL_DISK },
-      ),
-    listLines: (jobId) => database.all(listLines, { jobId }),
+    addLine: ({ id }, line, now) => database.transaction((tx) => writeLine(tx, id, line, now), { ...LOSABLE, ...ON_FULL_DISK }),
     find: async (id) => {
       const row = await database.first(find, { id });
       return row === undefined ? undefined : { ...row, projectId: row.project_id, dueAt: row.due_at };
     },
-    cancel: (id, now) =>
-      database.transaction(async (tx) => {
-        if ((await tx.first(cancelOpen, { id, now, keptUntil: now + KEPT_MS.cancelled })) !== undefined) return true;
-        return (await tx.first(cancelRunning, { id })) !== undefined;
-      }, ON_FULL_DISK),
   };
 }
 

@@ -3,51 +3,13 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createTestClock } from "../access/access.testing.ts";
-import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { forEachDatabase } from "../platform/database/databases.testing.ts";
 import { withTopics } from "../platform/database/topics.ts";
-import { JobLostError, type JobKind, type NewJob, type RunningJob } from "./job-kinds.ts";
-import { createJobRunner, LEASE_MS, type JobRunner } from "./job-runner.ts";
-import { createJobStore, putJob } from "./job-store.ts";
-
-const RETRY = { attempts: 3, firstDelayMs: 1000, maxDelayMs: 60_000 };
-
-function kindOf(kind: string, run: JobKind["run"], more: Partial<JobKind> = {}): JobKind {
-  return { kind, concurrency: 2, timeoutMs: 60_000, retry: RETRY, run, ...more };
-}
-
-interface Site {
-  readonly runner: JobRunner;
-  readonly ends: string[];
-  readonly errors: string[];
-}
-
-function runnerOf(
-  database: Database,
-  clock: Clock,
-  kinds: readonly JobKind[],
-  options: { holder?: string; isAlone?: boolean; pollMs?: number } = {},
-): Site {
-  const ends: string[] = [];
-  const errors: string[] = [];
-  const runner = createJobRunner({
-    store: createJobStore(database),
-    kinds,
-    clock,
-    holder: options.holder ?? "one",
-    isAlone: options.isAlone ?? false,
-    ...(options.pollMs === undefined ? {} : { pollMs: options.pollMs }),
-    onError: (error) => errors.push((error as Error).message),
-    onEnd: (kind, result) => ends.push(`${kind} ${result}`),
-  });
-  return { runner, ends, errors };
-}
-
-/** Waits until something holds: jobs take their own time. */
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(5);
-}
+import { JobLostError, type NewJob, type RunningJob } from "./job-kinds.ts";
+import { LEASE_MS } from "./job-runs.ts";
+import { cancelJob, createJobStore, listJobLines, putJob } from "./job-store.ts";
+import { kindOf, RETRY, runnerOf, until } from "./jobs.testing.ts";
 
 forEachDatabase("jobs", (create, dialect) => {
   async function withJobs(
@@ -280,14 +242,15 @@ forEachDatabase("jobs", (create, dialect) => {
   it("are cancelled at once while they wait, and told to end while they run", () =>
     withJobs(async ({ database, clock, ask }) => {
       const store = createJobStore(database);
+      const cancel = (id: number): Promise<boolean> => database.transaction((tx) => cancelJob(tx, id, "admin", clock.now()));
       await ask({ kind: "scan", subject: "later", dueAt: clock.now() + 1000 });
       const job = await store.find(1);
-      assert.equal(await store.cancel(job!.id, clock.now()), true);
+      assert.equal(await cancel(job!.id), true);
       assert.equal((await store.find(job!.id))?.state, "cancelled");
-      assert.equal(await store.cancel(job!.id, clock.now()), false);
+      assert.equal(await cancel(job!.id), false);
       await ask({ kind: "scan", subject: "now" });
       const [taken] = await store.take("scan", 0, 1, { holder: "one", until: clock.now() + LEASE_MS, now: clock.now() });
-      assert.equal(await store.cancel(taken!.id, clock.now()), true);
+      assert.equal(await cancel(taken!.id), true);
       assert.equal(await store.renew(taken!, clock.now() + LEASE_MS, { done: 3, total: 9 }), "cancelled");
       assert.deepEqual([(await store.find(taken!.id))?.done, (await store.find(taken!.id))?.total], [3, 9]);
     }));
@@ -385,13 +348,13 @@ forEachDatabase("jobs", (create, dialect) => {
       await ask({ kind: "scan", subject: "image" });
       runner.start();
       await until(() => ends.length === 1);
-      const lines = await store.listLines(id);
+      const lines = await listJobLines(database, id);
       assert.equal(lines.length, 200);
       assert.equal(lines.at(-1)?.line, "the last");
       await runner.stop();
       assert.equal(await store.forget(clock.now()), 0);
       clock.advance(31 * 24 * 3_600_000);
       assert.equal(await store.forget(clock.now()), 1);
-      assert.deepEqual([await store.find(id), await store.listLines(id)], [undefined, []]);
+      assert.deepEqual([await store.find(id), await listJobLines(database, id)], [undefined, []]);
     }));
 });

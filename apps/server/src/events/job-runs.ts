@@ -1,0 +1,258 @@
+// The jobs that this process runs: each with its limit of time, its lease renewed, its progress kept, and what became of it written down.
+// Not here: which jobs are taken and when (job-runner.ts), the table (job-store.ts), how a thread runs one (job-thread.ts).
+import type { Clock } from "../platform/clock.ts";
+import { JobLostError, type JobKind, type RunningJob } from "./job-kinds.ts";
+import type { JobStore, TakenJob } from "./job-store.ts";
+import { runInThread } from "./job-thread.ts";
+import type { JobTimetable } from "./job-timetables.ts";
+
+/** What became of a run. `retried`: it is tried again. `lost`: another process has the job. */
+export const JOB_RESULTS = ["succeeded", "failed", "retried", "cancelled", "lost"] as const;
+export type JobResult = (typeof JOB_RESULTS)[number];
+
+/** A holder that says nothing for so long has lost its jobs. */
+export const LEASE_MS = 30_000;
+const RENEW_EVERY_MS = 10_000;
+/** A job that says that there is more rests this many times as long as it took. */
+const REST_FACTOR = 3;
+/** So soon after a run another one follows for what its topic notified meanwhile: what comes thickly is done together. */
+const TOPIC_REST_MS = 100;
+/** A run that was told to end and goes on for so long is given up: the job, and its place among those that run here, go on without it. */
+const ABANDON_MS = 10_000;
+
+const STOPPED = "the process stops";
+const LOST = "given to another process";
+const CANCELLED = "cancelled";
+
+/** What runs need. */
+export interface JobRunsParts {
+  readonly store: JobStore;
+  readonly clock: Clock;
+  readonly timetableOf: (kind: string) => JobTimetable | undefined;
+  /** A job that failed for good, or something of the runs' own. */
+  readonly onError: (error: unknown, job: TakenJob | undefined) => void;
+  /** A job that ended, for metrics; seconds that the run took. */
+  readonly onEnd?: ((kind: string, result: JobResult, seconds: number) => void) | undefined;
+  /** Shows runs in traces. */
+  readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
+  /** For tests. */
+  readonly abandonMs?: number | undefined;
+}
+
+/** The runs of this process. */
+export interface JobRuns {
+  /** Runs a job; resolves when what became of it is written. */
+  run(kind: JobKind, job: TakenJob): Promise<void>;
+  /** Whether a run of the kind is under way that began before this call: it is followed by another one soon. */
+  followUp(kind: string): boolean;
+  /** Begins to renew leases. */
+  start(): void;
+  /** Looks at once which jobs were cancelled. */
+  look(): void;
+  /** Tells what runs to end, and resolves when it has. */
+  stop(): Promise<void>;
+  /** Writes down that an attempt failed: another one follows, or it was the last. */
+  giveBack(kind: JobKind, job: TakenJob, error: unknown, now: number): Promise<"failed" | "retried" | "lost">;
+}
+
+interface Run {
+  readonly job: TakenJob;
+  readonly abort: AbortController;
+  progress: { done?: number; total?: number };
+  /** The job's end is part of a transaction of its work. */
+  hasEnded: boolean;
+  /** Its topic was notified since it began. */
+  hasMore: boolean;
+}
+
+interface Ending {
+  readonly outcome: "more" | undefined;
+  readonly failure: unknown;
+  readonly tookMs: number;
+}
+
+/** Makes them; nothing is renewed before `start`. */
+export function createJobRuns(parts: JobRunsParts): JobRuns {
+  const { store, clock, timetableOf, onError, onEnd, traced, abandonMs = ABANDON_MS } = parts;
+  const running = new Map<number, Run>();
+  const ends = new Set<Promise<void>>();
+  let renewing: NodeJS.Timeout | undefined;
+  let looking: Promise<void> | undefined;
+
+  function viewOf(run: Run, lines: Promise<void>[]): RunningJob {
+    const { job, abort } = run;
+    return {
+      id: job.id,
+      subject: job.subject,
+      projectId: job.projectId,
+      payload: JSON.parse(job.payload) as unknown,
+      attempt: job.attempt,
+      signal: abort.signal,
+      report(done, total) {
+        run.progress = total === undefined ? { done } : { done, total };
+      },
+      log(line) {
+        lines.push(store.addLine(job, line, clock.now()).catch((error: unknown) => onError(error, job)));
+      },
+      async holdIn(tx) {
+        if (!(await store.holds(tx, job))) throw new JobLostError(job.id);
+      },
+      async endIn(tx) {
+        if (!(await store.endIn(tx, job, clock.now()))) throw new JobLostError(job.id);
+        run.hasEnded = true;
+      },
+    };
+  }
+
+  async function work(kind: JobKind, view: RunningJob): Promise<"more" | undefined> {
+    const fromThread = kind.thread === undefined ? undefined : await runInThread(kind.thread, view);
+    return (await kind.run(view, fromThread)) ?? undefined;
+  }
+
+  /** Rejects when a run was told to end long ago and has not: nobody can end it, but everybody can go on without it. */
+  function abandoned(signal: AbortSignal): { readonly promise: Promise<never>; readonly clear: () => void } {
+    const { promise, reject } = Promise.withResolvers<never>();
+    // Raced against the run, which may come first.
+    promise.catch(() => undefined);
+    let timer: NodeJS.Timeout | undefined;
+    signal.addEventListener("abort", () => {
+      timer = setTimeout(() => reject(new Error("it did not end when it was told to")), abandonMs);
+    });
+    return { promise, clear: () => clearTimeout(timer) };
+  }
+
+  async function runOne(kind: JobKind, job: TakenJob): Promise<void> {
+    const abort = new AbortController();
+    const run: Run = { job, abort, progress: {}, hasEnded: false, hasMore: false };
+    running.set(job.id, run);
+    const startedAt = performance.now();
+    const timer = setTimeout(() => abort.abort(new Error(`it took longer than ${kind.timeoutMs} ms`)), kind.timeoutMs);
+    const limit = abandoned(abort.signal);
+    const lines: Promise<void>[] = [];
+    let outcome: "more" | undefined;
+    let failure: unknown;
+    try {
+      const view = viewOf(run, lines);
+      const begin = (): Promise<"more" | undefined> => work(kind, view);
+      const whole = traced === undefined ? begin() : traced(`job ${kind.kind}`, begin);
+      outcome = await Promise.race([whole, limit.promise]);
+    } catch (error) {
+      failure = error ?? new Error("it failed without an error");
+    } finally {
+      clearTimeout(timer);
+      limit.clear();
+      await Promise.all(lines);
+    }
+    const tookMs = performance.now() - startedAt;
+    const result = await recordResult(kind, run, { outcome, failure, tookMs });
+    onEnd?.(kind.kind, result, tookMs / 1000);
+  }
+
+  /** Writes down what became of a run. */
+  async function recordResult(kind: JobKind, run: Run, { outcome, failure, tookMs }: Ending): Promise<JobResult> {
+    const { job, abort } = run;
+    const { signal } = abort;
+    const now = clock.now();
+    if (run.hasEnded && failure === undefined) return "succeeded";
+    if (signal.reason === LOST || failure instanceof JobLostError) return "lost";
+    if (signal.reason === CANCELLED && kind.schedule === undefined) {
+      return (await store.end(job, "cancelled", undefined, now)) ? "cancelled" : "lost";
+    }
+    const isCutShort = failure !== undefined && signal.aborted && (signal.reason === STOPPED || signal.reason === CANCELLED);
+    if (failure === undefined || isCutShort) {
+      // What the process's end cut short begins again without delay, and was no attempt; what repeats and was cancelled comes at its next time.
+      const isBegunAgain = isCutShort && signal.reason === STOPPED;
+      const next = isBegunAgain ? now : nextOf(kind, run, outcome, now, tookMs);
+      if (next !== undefined && (await store.putBack(job, next, isBegunAgain ? job.attempt - 1 : 0, undefined))) {
+        return isBegunAgain ? "retried" : isCutShort ? "cancelled" : "succeeded";
+      }
+      return (await store.end(job, "succeeded", undefined, now)) ? "succeeded" : "lost";
+    }
+    const error = signal.aborted && signal.reason instanceof Error ? signal.reason : failure;
+    return giveBack(kind, job, error, now);
+  }
+
+  /** When it runs next, where it does. */
+  function nextOf(kind: JobKind, run: Run, outcome: "more" | undefined, now: number, tookMs: number): number | undefined {
+    if (run.hasMore) return now + TOPIC_REST_MS;
+    // So that a job that goes on and on has a quarter of anything at most, whatever is slow here.
+    if (outcome === "more") return now + Math.ceil(tookMs * REST_FACTOR);
+    return timetableOf(kind.kind)?.next(now);
+  }
+
+  async function giveBack(kind: JobKind, job: TakenJob, error: unknown, now: number): Promise<"failed" | "retried" | "lost"> {
+    const { attempts, firstDelayMs, maxDelayMs } = kind.retry;
+    const text = error instanceof Error ? error.message : String(error);
+    const { schedule } = kind;
+    const isLast = job.attempt >= attempts;
+    // What repeats never ends: it is tried again for ever, or at its next time.
+    if (isLast && schedule !== undefined && "cron" in schedule) {
+      if (!(await store.putBack(job, timetableOf(kind.kind)!.next(now), 0, text))) return "lost";
+      onError(error, job);
+      return "failed";
+    }
+    if (!isLast || schedule !== undefined) {
+      const most = Math.min(maxDelayMs, firstDelayMs * 2 ** Math.min(job.attempt - 1, 30));
+      const delayMs = most / 2 + Math.random() * (most / 2);
+      if (schedule !== undefined) onError(error, job);
+      if (await store.putBack(job, now + Math.ceil(delayMs), job.attempt, text)) return "retried";
+    }
+    if (!(await store.end(job, "failed", text, now))) return "lost";
+    onError(error, job);
+    return "failed";
+  }
+
+  async function renewAll(): Promise<void> {
+    for (const { job, abort, progress } of running.values()) {
+      try {
+        const state = await store.renew(job, clock.now() + LEASE_MS, progress);
+        if (state === "lost") abort.abort(LOST);
+        else if (state === "cancelled") abort.abort(CANCELLED);
+      } catch (error) {
+        onError(error, job);
+      }
+    }
+  }
+
+  function scheduleRenewal(): void {
+    renewing = setTimeout(() => {
+      void renewAll().finally(() => {
+        if (renewing !== undefined) scheduleRenewal();
+      });
+    }, RENEW_EVERY_MS);
+  }
+
+  return {
+    giveBack,
+    run(kind, job) {
+      const end = runOne(kind, job)
+        .catch((error: unknown) => onError(error, job))
+        .finally(() => {
+          ends.delete(end);
+          running.delete(job.id);
+        });
+      ends.add(end);
+      return end;
+    },
+    followUp(kind) {
+      let isRunning = false;
+      for (const run of running.values()) {
+        if (run.job.kind !== kind) continue;
+        run.hasMore = true;
+        isRunning = true;
+      }
+      return isRunning;
+    },
+    start: scheduleRenewal,
+    look() {
+      // One look for however many were cancelled; one that was cancelled during a look needs another.
+      if (running.size > 0) looking = (looking ?? Promise.resolve()).then(renewAll);
+    },
+    async stop() {
+      for (const { abort } of running.values()) abort.abort(STOPPED);
+      await Promise.all([...ends, looking]);
+      clearTimeout(renewing);
+      renewing = undefined;
+    },
+  };
+}
