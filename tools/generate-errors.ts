@@ -67,6 +67,10 @@ export const ADVICE: Readonly<Record<string, string>> = {
   PASSWORD_WRONG: "Type the current password again; an administrator can set a new one.",
   ROBOT_UNKNOWN: "Check the robot's name and its project.",
   ROBOT_EXISTS: "Choose another name, or give the robot that is there a new secret.",
+  JOB_UNKNOWN: "Check the number. Jobs that succeeded are forgotten after a day, cancelled ones after a week, failed ones after 30 days.",
+  JOB_ENDED: "There is nothing to cancel; read the job to see how it ended.",
+  JOB_NOT_FAILED: "Read the job: it waits, runs, or has succeeded.",
+  JOB_EXISTS: "Nothing is to be done: the one that waits does the work. `detail` has its number.",
 };
 
 /** The text of docs/errors.md. Throws when a code has no advice, or advice has no code. */

@@ -481,6 +481,10 @@ describe("access matrix", () => {
     rotateRegistryRobotSecret: "administrator",
     deleteRegistryRobot: "administrator",
     getUsage: "administrator",
+    listJobs: "administrator",
+    getJob: "administrator",
+    cancelJob: "administrator",
+    retryJob: "administrator",
   };
   /** Bodies that are right in form and change nothing: what they name does not exist, or is there already. */
   const BODIES: Record<string, (project: string) => unknown> = {
@@ -538,6 +542,7 @@ describe("access matrix", () => {
         .replace("{project}", NAMES[project])
         .replace("{user}", "nobody")
         .replace("{robot}", "nobody")
+        .replace("{job}", "999999999")
         .replace("{repository}", "nobody")
     );
   }

@@ -24,6 +24,10 @@ export const API_ERROR_ROWS = {
   PASSWORD_WRONG: { status: 403, message: "the current password is wrong", spec: "Berth" },
   ROBOT_UNKNOWN: { status: 404, message: "robot not known to registry", spec: "Berth" },
   ROBOT_EXISTS: { status: 409, message: "a robot of that name exists", spec: "Berth" },
+  JOB_UNKNOWN: { status: 404, message: "job not known to registry", spec: "Berth" },
+  JOB_ENDED: { status: 409, message: "the job has ended", spec: "Berth" },
+  JOB_NOT_FAILED: { status: 409, message: "only a job that failed or was cancelled can be tried again", spec: "Berth" },
+  JOB_EXISTS: { status: 409, message: "another job of the kind waits for the same subject", spec: "Berth" },
 } as const satisfies Record<string, ErrorRow>;
 
 /** A code that only the control plane has. */

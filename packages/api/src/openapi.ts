@@ -2,6 +2,7 @@
 import { ERROR_ROWS, type ErrorCode } from "@berth/oci/errors";
 import { API_ERROR_ROWS, type ApiErrorCode } from "./errors.ts";
 import { BODY_ERRORS, COMMON_ERRORS, type Operation } from "./operation.ts";
+import { Job, JobWithLines } from "./jobs.ts";
 import { whoMay } from "./permissions.ts";
 import { Member, Project } from "./projects.ts";
 import { Robot, RobotScope, RobotWithSecret } from "./robots.ts";
@@ -13,7 +14,7 @@ export const API_PREFIX = "/api/v1";
 type Json = Record<string, unknown>;
 
 // Schemas with a name of their own; wherever one of them stands, the document refers to it.
-const NAMED: Readonly<Record<string, object>> = { Project, Member, User, Me, Robot, RobotScope, RobotWithSecret };
+const NAMED: Readonly<Record<string, object>> = { Project, Member, User, Me, Robot, RobotScope, RobotWithSecret, Job, JobWithLines };
 
 const ERROR_BODY: Json = {
   type: "object",

@@ -1,4 +1,5 @@
 // The list of all operations: what the OpenAPI document shows and the server must answer. Not here: the operations themselves.
+import * as jobs from "./jobs.ts";
 import type { Operation } from "./operation.ts";
 import * as projects from "./projects.ts";
 import { projectRobots, registryRobots } from "./robots.ts";
@@ -28,4 +29,8 @@ export const OPERATIONS: readonly Operation[] = [
   users.deleteUser,
   ...Object.values(projectRobots),
   ...Object.values(registryRobots),
+  jobs.listJobs,
+  jobs.getJob,
+  jobs.cancelJob,
+  jobs.retryJob,
 ];

@@ -14,6 +14,8 @@ import type { ListPlaces } from "../../distribution/list-places.ts";
 import { accountRoutes } from "../../features/accounts/account-routes.ts";
 import { createProve, type ProjectCreation } from "../../features/api-route.ts";
 import { createUsers } from "../../features/accounts/accounts.ts";
+import { jobRoutes } from "../../features/jobs/job-routes.ts";
+import { createJobs } from "../../features/jobs/jobs.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
 import { createProjects } from "../../features/projects/projects.ts";
 import { createProjectRepositories } from "../../features/repositories/repositories.ts";
@@ -123,6 +125,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...repositoryRoutes(createProjectRepositories({ database, authorizer, repositories, places })),
     ...accountRoutes(createUsers({ database, clock, accounts, passwords, loginFailures })),
     ...robotRoutes(createRobots({ database, clock, accounts })),
+    ...jobRoutes(createJobs({ database, clock, authorizer })),
   ];
   await registerApi(app, {
     routes,

@@ -22,7 +22,7 @@ const shapeOf = (schema: TSchema): Shape => schema;
 
 /** A value that the schema takes. */
 export function validValue(schema: TSchema): unknown {
-  const { type, enum: values, anyOf, properties = {}, items, format, minLength = 1, minimum = 0 } = shapeOf(schema);
+  const { type, enum: values, anyOf, properties = {}, items, format, pattern = "", minLength = 1, minimum = 0 } = shapeOf(schema);
   if (values !== undefined) return values[0];
   if (anyOf !== undefined) return validValue(anyOf[0]!);
   switch (type) {
@@ -31,7 +31,9 @@ export function validValue(schema: TSchema): unknown {
     case "array":
       return [validValue(items!)];
     case "string":
-      return format === "date-time" ? "2999-01-31T12:00:00Z" : "a".repeat(Math.max(1, minLength));
+      return format === "date-time"
+        ? "2999-01-31T12:00:00Z"
+        : (new RegExp(pattern, "u").test("a") ? "a" : "1").repeat(Math.max(1, minLength));
     case "integer":
       return minimum;
     case "boolean":

@@ -1,0 +1,155 @@
+// Jobs on the control plane, on every engine: lists by kind, state and project in pages, one with what it said, cancelled, tried again.
+// Not here: how runs end (events/job-runs.test.ts), roles one by one (test/flows/access-matrix.test.ts).
+import assert from "node:assert/strict";
+import { after, before, it } from "node:test";
+import { addProject, addUser, createTestClock, TEST_PASSWORD, type TestClock } from "../../access/access.testing.ts";
+import { createJobStore, putJob, type TakenJob } from "../../events/job-store.ts";
+import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
+import { startTestApi, type TestApi } from "./api.testing.ts";
+
+const ADMIN = ["admin", TEST_PASSWORD] as const;
+/** More than one request looks at. */
+const MANY = 10_500;
+
+forEachDatabase("jobs on the control plane", (create) => {
+  let test: TestDatabase;
+  let api: TestApi;
+  let clock: TestClock;
+  let projectId: number;
+
+  before(async () => {
+    test = await create();
+    clock = createTestClock();
+    api = await startTestApi(test.database, clock);
+    await addUser(test.database, "admin", { isAdmin: true });
+    projectId = await addProject(test.database, "shop");
+  });
+  after(async () => {
+    await api.end();
+    await test.end();
+  });
+
+  async function ask(kind: string, ...subjects: string[]): Promise<void> {
+    await test.database.transaction(async (tx) => {
+      for (const subject of subjects) await putJob(tx, { kind, subject, projectId: kind === "scan" ? projectId : 0 }, clock.now());
+    });
+  }
+  async function take(kind: string): Promise<TakenJob> {
+    const lease = { holder: "one", until: clock.now() + 30_000, now: clock.now() };
+    const [taken] = await createJobStore(test.database).take(kind, kind === "scan" ? projectId : 0, 1, lease);
+    return taken!;
+  }
+  async function everyPage(query: string): Promise<{ subjects: string[]; pages: number }> {
+    const subjects: string[] = [];
+    let after = "";
+    for (let pages = 1; ; pages++) {
+      const { status, body } = await api.call(ADMIN, "GET", `/jobs?${query}${after}`);
+      assert.equal(status, 200);
+      subjects.push(...(body.items as { subject: string }[]).map(({ subject }) => subject));
+      if (body.next === null) return { subjects, pages };
+      after = `&after=${encodeURIComponent(body.next)}`;
+    }
+  }
+
+  it("are listed newest first, by kind, state and project, in pages that lead to each once", async () => {
+    await ask("scan", "a", "b", "c");
+    await ask("send", "d", "e");
+    assert.deepEqual(await everyPage("limit=2"), { subjects: ["e", "d", "c", "b", "a"], pages: 3 });
+    assert.deepEqual((await everyPage("limit=2&kind=scan")).subjects, ["c", "b", "a"]);
+    assert.deepEqual((await everyPage("project=shop")).subjects, ["c", "b", "a"]);
+    const job = await take("send");
+    await createJobStore(test.database).end(job, "failed", "no answer", clock.now());
+    assert.deepEqual((await everyPage("limit=1&state=ready")).subjects, ["e", "c", "b", "a"]);
+    assert.deepEqual((await everyPage("limit=1&state=ready&kind=scan")).subjects, ["c", "b", "a"]);
+    assert.deepEqual((await everyPage("state=failed")).subjects, ["d"]);
+    assert.deepEqual((await everyPage("state=failed&project=shop")).subjects, []);
+    for (const [query, code] of [
+      ["project=none", "PROJECT_UNKNOWN"],
+      ["state=broken", "FIELD_INVALID"],
+      ["kind=No", "FIELD_INVALID"],
+      ["after=x", "PAGE_INVALID"],
+      ["after=12.3", "PAGE_INVALID"],
+      ["state=ready&after=12", "PAGE_INVALID"],
+    ] as const) {
+      assert.equal((await api.call(ADMIN, "GET", `/jobs?${query}`)).code, code, query);
+    }
+  });
+
+  it("are shown with their progress, attempts, error and lines", async () => {
+    await ask("build", "image");
+    const job = await take("build");
+    const store = createJobStore(test.database);
+    await store.renew(job, clock.now() + 30_000, { done: 3, total: 9 });
+    await store.addLine(job, "layer 3 of 9", clock.now());
+    const at = new Date(clock.now()).toISOString();
+    const shown = await api.call(ADMIN, "GET", `/jobs/${job.id}`);
+    const running = {
+      id: String(job.id),
+      kind: "build",
+      subject: "image",
+      project: null,
+      state: "running",
+      attempt: 1,
+      progress: { done: 3, total: 9 },
+      error: null,
+      isCancelled: false,
+      createdAt: at,
+      dueAt: null,
+      startedAt: at,
+      endedAt: null,
+    };
+    assert.deepEqual(shown.body, { ...running, lines: [{ at, line: "layer 3 of 9" }] });
+    await store.end(job, "failed", "no disk", clock.now());
+    const { lines: _, ...ended } = (await api.call(ADMIN, "GET", `/jobs/${job.id}`)).body;
+    assert.deepEqual(ended, { ...running, state: "failed", error: "no disk", endedAt: at });
+    for (const [path, code] of [
+      ["/jobs/999999", "JOB_UNKNOWN"],
+      ["/jobs/0", "FIELD_INVALID"],
+      ["/jobs/9999999999999999", "FIELD_INVALID"],
+    ] as const) {
+      assert.equal((await api.call(ADMIN, "GET", path)).code, code, path);
+    }
+  });
+
+  it("are cancelled while they wait or run, and say by whom; what has ended is not", async () => {
+    await ask("prune", "waits", "runs");
+    const running = await take("prune");
+    await ask("prune", "waits");
+    const waiting = (await api.call(ADMIN, "GET", "/jobs?kind=prune&state=ready")).body.items[0].id;
+    const cancelled = await api.call(ADMIN, "POST", `/jobs/${waiting}/cancel`);
+    assert.deepEqual([cancelled.body.state, cancelled.body.isCancelled], ["cancelled", true]);
+    const told = await api.call(ADMIN, "POST", `/jobs/${running.id}/cancel`);
+    assert.deepEqual([told.body.state, told.body.isCancelled], ["running", true]);
+    const { lines } = (await api.call(ADMIN, "GET", `/jobs/${running.id}`)).body;
+    assert.deepEqual(lines.at(-1).line, "cancelled by admin");
+    assert.equal((await api.call(ADMIN, "POST", `/jobs/${waiting}/cancel`)).code, "JOB_ENDED");
+    assert.equal((await api.call(ADMIN, "POST", "/jobs/999999/cancel")).code, "JOB_UNKNOWN");
+  });
+
+  it("that failed are tried again from the first attempt, unless another one waits for the same subject", async () => {
+    await ask("copy", "image");
+    const job = await take("copy");
+    const path = `/jobs/${job.id}/retry`;
+    assert.equal((await api.call(ADMIN, "POST", path)).code, "JOB_NOT_FAILED");
+    await createJobStore(test.database).end(job, "failed", "no route", clock.now());
+    await ask("copy", "image");
+    assert.equal((await api.call(ADMIN, "POST", path)).code, "JOB_EXISTS");
+    const other = await take("copy");
+    await createJobStore(test.database).end(other, "succeeded", undefined, clock.now());
+    const again = await api.call(ADMIN, "POST", path);
+    assert.deepEqual([again.body.state, again.body.attempt, again.body.endedAt], ["ready", 0, null]);
+    assert.equal((await api.call(ADMIN, "POST", path)).code, "JOB_NOT_FAILED");
+    assert.equal((await take("copy")).attempt, 1);
+    assert.equal((await api.call(ADMIN, "POST", "/jobs/999999/retry")).code, "JOB_UNKNOWN");
+  });
+
+  it("are looked at in bounded number by one request, whose short page leads on", async () => {
+    await ask("rare", "first");
+    for (let at = 0; at < MANY; at += 500) await ask("flood", ...Array.from({ length: 500 }, (_, i) => `${at + i}`));
+    const first = await api.call(ADMIN, "GET", "/jobs?kind=rare");
+    assert.deepEqual(first.body.items, []);
+    assert.notEqual(first.body.next, null);
+    assert.deepEqual((await everyPage("kind=rare")).subjects, ["first"]);
+    assert.deepEqual((await everyPage("kind=rare&state=ready")).subjects, ["first"]);
+  });
+});
