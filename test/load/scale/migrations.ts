@@ -2,7 +2,8 @@
 // that it changes as the registry does. SQLite has one process, which migrates before it serves. Not here: what is seeded (seeds.ts).
 import { systemClock } from "../../../apps/server/src/platform/clock.ts";
 import type { Database } from "../../../apps/server/src/platform/database/database.ts";
-import { LATEST_MIGRATION, migrate } from "../../../apps/server/src/platform/database/migrate.ts";
+import { migrate } from "../../../apps/server/src/platform/database/migrate.ts";
+import { migrations } from "../../../apps/server/src/platform/database/migrations/all.ts";
 
 /** The first version's tables, each with a write that touches one row. */
 const writes: readonly (readonly [table: string, column: string])[] = [
@@ -24,7 +25,8 @@ export async function measureMigrations(label: string, open: () => Promise<Datab
   try {
     progress(`${label}: migrating back`);
     await migrate(database, systemClock, 1);
-    for (let version = 2; version <= LATEST_MIGRATION; version++) {
+    for (const version of migrations.map(({ id }) => id).toSorted((one, other) => one - other)) {
+      if (version === 1) continue;
       progress(`${label}: migrating to ${version}`);
       const ends = new AbortController();
       const writing = database.dialect === "postgres" ? writeUntil(others, ends.signal) : undefined;

@@ -39,7 +39,7 @@ export async function runMigrate(config: Config, options: Options): Promise<numb
 
 /** A release's version, this program's, or 0, which is no database at all. Errors: `UsageError`. */
 function parseVersion(text: string): number {
-  const version = /^\d{1,6}$/.test(text) ? Number(text) : undefined;
+  const version = /^\d{1,15}$/.test(text) ? Number(text) : undefined;
   const known = [...RELEASED, { release: `${VERSION}, this program`, version: LATEST_MIGRATION }];
   if (version === 0 || known.some((each) => each.version === version)) return version!;
   throw new UsageError(

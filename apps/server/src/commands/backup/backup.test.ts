@@ -126,7 +126,9 @@ forEachDatabase("backup", (create) => {
   it("leaves out what its table says, and keeps a table that nobody here declares", async () => {
     const source = await site();
     await fill(source);
-    await source.test.database.script("create table of_a_newer_program (id integer primary key); insert into of_a_newer_program values (7)");
+    await source.test.database.script(
+      "create table of_a_newer_program (id integer primary key); insert into of_a_newer_program values (7)",
+    );
     const place = openDirectoryPlace(newPath());
     const tables = { ...TABLES, tag_history: { ...TABLES["tag_history"]!, backup: "left out" as const } };
     const { snapshot } = await backUp(source, place, { tables });

@@ -1,6 +1,7 @@
 // What a way back over steps would take away, found out before anything is: in words for every step, and whether content is there that
 // nothing can make anew. Not here: going (migrate.ts), who is asked (roles/migrate.ts).
 import type { Database } from "./database.ts";
+import { listAppliedSteps } from "./migrate.ts";
 import { migrations } from "./migrations/all.ts";
 import type { Migration } from "./migrations/migration.ts";
 
@@ -21,7 +22,9 @@ export async function findLosses(
   steps: readonly Migration[] = migrations,
 ): Promise<readonly StepLoss[]> {
   const losses: StepLoss[] = [];
-  for (const { id, name, loses } of steps.slice(to, from).toReversed()) {
+  const applied = new Set(await listAppliedSteps(database));
+  const back = steps.filter(({ id }) => id > to && id <= from && applied.has(id)).toSorted((one, other) => other.id - one.id);
+  for (const { id, name, loses } of back) {
     const destroyed: string[] = [];
     for (const place of loses.content) if (await hasContent(database, place)) destroyed.push(place);
     losses.push({ id, name, what: loses.what, destroyed });

@@ -1,11 +1,14 @@
 // Programs of several versions on one database, of whatever engine: which may start, which refuse and say why, and that a database which 0.1.0
-// made takes part. Not here: processes that are killed in the middle of a step (test/versions).
+// made takes part; that ids cannot collide. Not here: processes that are killed in the middle of a step (test/versions).
 import assert from "node:assert/strict";
-import { after, before, it } from "node:test";
+import { globSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
 import { systemClock } from "../clock.ts";
 import { StartupError } from "../startup-error.ts";
 import { forEachDatabase, type TestDatabase } from "./databases.testing.ts";
-import { findMigrationVersion, migrate } from "./migrate.ts";
+import { findMigrationVersion, listAppliedSteps, migrate } from "./migrate.ts";
+import { migrations } from "./migrations/all.ts";
 import type { Migration } from "./migrations/migration.ts";
 
 function step(id: number, oldestProgram: number): Migration {
@@ -55,6 +58,49 @@ forEachDatabase("programs of several versions", (create) => {
     assert.deepEqual(await migrate(test.database, systemClock, 1, program(4)), ["down 4 step4", "down 3 step3", "down 2 step2"]);
   });
 
+  it("runs a step that was merged late, beside those that another program has had, and takes back what it knows alone", async () => {
+    const fresh = await create({ migrated: false });
+    try {
+      const [one, two] = [step(20260102030405, 2), step(20260203040506, 2)];
+      const late = { ...step(20260101000000, 2), name: "quota/late" };
+      await migrate(fresh.database, systemClock, undefined, [...program(2), two]);
+      // The list's order says nothing.
+      const both = [one, ...program(2), late];
+      assert.deepEqual(await migrate(fresh.database, systemClock, undefined, both), [
+        "up 20260101000000 quota/late",
+        "up 20260102030405 step20260102030405",
+      ]);
+      assert.deepEqual(await migrate(fresh.database, systemClock, undefined, both), []);
+      // Nothing goes where not all of it can.
+      await assert.rejects(migrate(fresh.database, systemClock, 2, both), /only the program that brought it there/);
+      assert.deepEqual(await listAppliedSteps(fresh.database), [1, 2, late.id, one.id, two.id]);
+      assert.equal((await migrate(fresh.database, systemClock, 2, [...both, two])).length, 3);
+      // What a program older than these ids asks: the largest id, and the oldest program of all that it does not know.
+      await migrate(fresh.database, systemClock, undefined, [...both, two]);
+      const [row] = await fresh.database.session((run) =>
+        run("select max(coalesce(oldest_program, id)) as oldest from migration where id > 2"),
+      );
+      assert.equal(Number(row?.["oldest"]), 2);
+    } finally {
+      await fresh.end();
+    }
+  });
+
+  it("refuses a database on which the same id is another step", async () => {
+    const fresh = await create({ migrated: false });
+    try {
+      await migrate(fresh.database, systemClock, undefined, [step(1, 1), step(20260102030405, 1)]);
+      const other = { ...step(20260102030405, 1), name: "other" };
+      await assert.rejects(migrate(fresh.database, systemClock, undefined, [step(1, 1), other]), (error) => {
+        assert.ok(error instanceof StartupError);
+        assert.match(error.message, /Step 20260102030405 of the database is step20260102030405, and this program's is other/);
+        return true;
+      });
+    } finally {
+      await fresh.end();
+    }
+  });
+
   it("goes on where 0.1.0 left the database, and steps without a word take only programs that know them", async () => {
     const fresh = await create({ migrated: false });
     try {
@@ -81,5 +127,24 @@ forEachDatabase("programs of several versions", (create) => {
     } finally {
       await fresh.end();
     }
+  });
+});
+
+describe("the list of steps", () => {
+  it("has an id once only: counted up to 15, since then the moment at which the step was begun, with its owner", () => {
+    const ids = migrations.map(({ id }) => id);
+    assert.equal(new Set(ids).size, ids.length);
+    for (const { id, name } of migrations.filter((each) => each.id > 15)) {
+      const [, year, month, day, hour, minute, second] = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)$/.exec(String(id)) ?? [];
+      const at = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+      assert.ok(at.getTime() > Date.UTC(2026, 0), `${id} is no moment`);
+      assert.match(name, /^[a-z]+\/[a-z-]+$/, `${id} does not say whose it is`);
+    }
+  });
+
+  it("has every file of the folder, named like its step", () => {
+    const files = globSync("[0-9]*.ts", { cwd: join(import.meta.dirname, "migrations") });
+    const names = migrations.map(({ id, name }) => `${String(id).padStart(4, "0")}-${name.replace("/", "-")}.ts`);
+    assert.deepEqual(files.toSorted(), names.toSorted());
   });
 });

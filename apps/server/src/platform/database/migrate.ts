@@ -29,8 +29,12 @@ export const TYPES: Readonly<Record<DialectName, ColumnTypes>> = {
   },
 };
 
-/** The version that this program needs. */
-export const LATEST_MIGRATION = migrations.length;
+/** A database's version is the highest step that it has had; this program needs this one. */
+export const LATEST_MIGRATION = latestOf(migrations);
+
+function latestOf(steps: readonly Migration[]): number {
+  return Math.max(0, ...steps.map(({ id }) => id));
+}
 
 const findVersion = statement<Record<never, never>>()("migrate.version", (db) =>
   db.selectFrom("migration").select("id").orderBy("id", "desc").limit(1),
@@ -45,6 +49,22 @@ export async function findMigrationVersion(database: Database): Promise<number> 
   return (await database.first(findVersion, {}))?.id ?? 0;
 }
 
+/** A step that a database has had. */
+interface AppliedStep {
+  readonly id: number;
+  readonly name: string;
+  readonly oldest_program: number | null;
+}
+
+/** The ids of the steps that a database has had, in their order. */
+export async function listAppliedSteps(database: Database): Promise<number[]> {
+  return (await database.all(listApplied, {})).map(({ id }) => id);
+}
+
+const listApplied = statement<Record<never, never>>()("migrate.applied", (db) =>
+  db.selectFrom("migration").select(["id", "name", "oldest_program"]).orderBy("id"),
+);
+
 // Release 0.1.0 made the table without this column and inserts rows without it, so it may be absent, and null in a row.
 const findColumn = statement<Record<never, never>>()<{ one: number }>("migrate.column", (db, _, { name }) => ({
   compile: () =>
@@ -55,26 +75,43 @@ const findColumn = statement<Record<never, never>>()<{ one: number }>("migrate.c
     ).compile(db),
 }));
 
-const findOldestProgram = statement<{ after: number }>()("migrate.oldestProgram", (db, p) =>
-  db
-    .selectFrom("migration")
-    .select(({ fn, ref }) => fn.max(fn.coalesce(ref("oldest_program"), ref("id"))).as("oldest"))
-    .where("id", ">", p.after),
-);
+/**
+ * Which program has to be known by whoever runs on a database with a step that he does not know himself. A step that says nothing, as those of
+ * 0.1.0, wants to be known itself.
+ */
+const wantedBy = ({ id, oldest_program }: AppliedStep): number => oldest_program ?? id;
+
+/** The first step of the database that keeps a program with `steps` from it, and what that step wants. */
+function findRefusal(
+  applied: readonly AppliedStep[],
+  steps: readonly Migration[],
+): { readonly step: AppliedStep; readonly wants: number } | undefined {
+  const known = new Map(steps.map((step) => [step.id, step]));
+  const strangers = applied.filter(({ id, name }) => known.get(id)?.name !== name);
+  const refusing = strangers.filter((step) => known.has(step.id) || !known.has(wantedBy(step)));
+  const step = refusing.toSorted((one, other) => wantedBy(other) - wantedBy(one))[0];
+  return step === undefined ? undefined : { step, wants: wantedBy(step) };
+}
+
+function pendingOf(applied: readonly AppliedStep[], steps: readonly Migration[]): Migration[] {
+  const done = new Set(applied.map(({ id }) => id));
+  return steps.filter(({ id }) => !done.has(id)).toSorted((one, other) => one.id - other.id);
+}
 
 /**
  * Why this program may not write to a database that may have been taken to another version under it; undefined where it may, and where the
  * database is empty. Changes nothing.
  */
 export async function findVersionProblem(database: Database): Promise<string | undefined> {
-  const version = (await database.first(findVersion, {}))?.id ?? 0;
-  if (version === LATEST_MIGRATION || version === 0) return undefined;
-  if (version < LATEST_MIGRATION) {
-    return `the database is at version ${version}, and this program needs version ${LATEST_MIGRATION}: start the programs of the release that it was taken back for, or run \`migrate\``;
-  }
-  const oldest = Number((await database.first(findOldestProgram, { after: LATEST_MIGRATION }))?.oldest ?? version);
-  if (oldest <= LATEST_MIGRATION) return undefined;
-  return `the database is at version ${version} and takes programs from version ${oldest}; this program's is ${LATEST_MIGRATION}: start the newer one in its place`;
+  const applied = await database.all(listApplied, {});
+  if (applied.length === 0) return undefined;
+  const version = applied.at(-1)!.id;
+  const refusal = findRefusal(applied, migrations);
+  if (refusal !== undefined)
+    return `the database is at version ${version} and takes programs from version ${refusal.wants}; this program's is ${LATEST_MIGRATION}: start the newer one in its place`;
+  const [missing] = pendingOf(applied, migrations);
+  if (missing === undefined) return undefined;
+  return `the database is at version ${version} and lacks step ${missing.id} (${missing.name}), which this program needs: start the programs of the release that it was taken back for, or run \`migrate\``;
 }
 
 async function addColumn(database: Database): Promise<void> {
@@ -88,23 +125,47 @@ async function addColumn(database: Database): Promise<void> {
   }
 }
 
-/**
- * Whether a program that knows `known` steps may run on a database at `version`. A newer database says so itself, by what each of its steps
- * wrote down. Errors: `StartupError` where it may not.
- */
-async function checkNewer(database: Database, version: number, known: number): Promise<void> {
-  const oldest = Number((await database.first(findOldestProgram, { after: known }))?.oldest ?? version);
-  if (oldest <= known) return;
+/** Whether a program with `steps` may run on the database, which says so itself by what each of its steps wrote down. Errors: `StartupError`. */
+function checkRefusal(applied: readonly AppliedStep[], steps: readonly Migration[]): void {
+  const refusal = findRefusal(applied, steps);
+  if (refusal === undefined) return;
+  const { step, wants } = refusal;
+  const own = steps.find(({ id }) => id === step.id);
+  if (own !== undefined)
+    throw new StartupError(
+      `Step ${step.id} of the database is ${step.name}, and this program's is ${own.name}: it belongs to another program.`,
+    );
+  const known = latestOf(steps);
   throw new StartupError(
-    `The database is at version ${version} and takes programs from version ${oldest}; this program's is ${known}. ` +
+    `The database is at version ${applied.at(-1)!.id} and takes programs from version ${wants}; this program's is ${known}. ` +
       `Start a newer program, or take the database back with \`migrate --to ${known}\` of the program that brought it there.`,
   );
 }
 
+/** The next step on the way to `target`; undefined where the database is there. Errors: `StartupError` where only another program can go on. */
+function nextStep(
+  applied: readonly AppliedStep[],
+  target: number | undefined,
+  steps: readonly Migration[],
+): { readonly step: Migration; readonly isUp: boolean } | undefined {
+  const known = latestOf(steps);
+  const behind = target === undefined || target >= known ? [] : applied.filter(({ id }) => id > target);
+  // All of them before the first goes.
+  if (behind.some(({ id }) => !steps.some((step) => step.id === id))) {
+    throw new StartupError(
+      `The database is at version ${applied.at(-1)!.id}, and this program knows ${known}: only the program that brought it there can take it back.`,
+    );
+  }
+  const last = steps.find(({ id }) => id === behind.at(-1)?.id);
+  if (last !== undefined) return { step: last, isUp: false };
+  const [step] = pendingOf(applied, steps).filter(({ id }) => target === undefined || id <= target);
+  return step === undefined ? undefined : { step, isUp: true };
+}
+
 /**
- * Runs the steps from where the database is to `target`. Replicas that start together take turns; what was cut off goes on when it is run
- * again. Gives the steps' names. A database that is newer than `steps` and says that this program may run on it stays as it is.
- * Errors: `StartupError` where it says that this program may not, or where a newer one is to be taken back.
+ * Runs the steps that the database has not had, or takes back those behind `target`. Replicas that start together take turns; what was cut off
+ * goes on when it is run again. Gives the steps' names. Steps of a newer program stay as they are where they say that this program may run.
+ * Errors: `StartupError` where they say that it may not, or where they are to be taken back.
  */
 export async function migrate(
   database: Database,
@@ -116,29 +177,24 @@ export async function migrate(
   const done: string[] = [];
   let isNew: boolean | undefined;
   for (;;) {
-    const version = await findMigrationVersion(database);
+    await findMigrationVersion(database);
     await addColumn(database);
-    if (version > steps.length) {
-      await checkNewer(database, version, steps.length);
-      if (target === undefined || target === steps.length) return done;
-      throw new StartupError(
-        `The database is at version ${version}, and this program knows ${steps.length}: only the program that brought it there can take it back.`,
-      );
-    }
-    const goal = target ?? steps.length;
-    if (version === goal) return done;
-    const isUp = version < goal;
-    const step = steps[isUp ? version : version - 1]!;
+    const applied = await database.all(listApplied, {});
+    checkRefusal(applied, steps);
+    const next = nextStep(applied, target, steps);
+    if (next === undefined) return done;
+    const { step, isUp } = next;
     const record = isUp
       ? `insert into migration (id, name, applied_at, oldest_program) values (${step.id}, '${step.name}', ${clock.now()}, ${step.oldestProgram})`
       : `delete from migration where id = ${step.id}`;
     const statements = [record, ...(isUp ? step.up(types) : step.down(types))];
-    isNew ??= version === 0;
+    isNew ??= applied.length === 0;
+    const from = applied.map(({ id }) => id);
     try {
-      const isDone = await takeStep(database, { from: version, indexes: (isUp && step.indexes) || [], statements, isNew });
+      const isDone = await takeStep(database, { from, indexes: (isUp && step.indexes) || [], statements, isNew });
       if (isDone) done.push(`${isUp ? "up" : "down"} ${step.id} ${step.name}`);
     } catch (error) {
-      if ((await findMigrationVersion(database)) === version) throw error;
+      if ((await listAppliedSteps(database)).join() === from.join()) throw error;
     }
   }
 }

@@ -6,8 +6,8 @@ import type { OnlineIndex } from "./migrations/migration.ts";
 
 /** What is to be done. */
 export interface MigrationStep {
-  /** The version that the database must have. */
-  readonly from: number;
+  /** The steps that the database must have had, in the order of their ids. */
+  readonly from: readonly number[];
   readonly indexes: readonly OnlineIndex[];
   /** The record first, so that of two programs that do the same step at once all but one fail on it. */
   readonly statements: readonly string[];
@@ -15,14 +15,14 @@ export interface MigrationStep {
   readonly isNew: boolean;
 }
 
-/** Does the step when it is this replica's turn; false where the database has another version by then. */
+/** Does the step when it is this replica's turn; false where the database has had other steps by then. */
 export async function takeStep(database: Database, step: MigrationStep): Promise<boolean> {
   const isShared = database.dialect === "postgres";
   return database.session(async (run) => {
     if (isShared) await waitForLock(run);
     // Looked at again: another replica may just have done it.
-    const [latest] = await run("select max(id) as id from migration");
-    if (Number(latest?.["id"] ?? 0) !== step.from) return false;
+    const present = (await run("select id from migration order by id")).map((row) => Number(row["id"]));
+    if (present.join() !== step.from.join()) return false;
     const statements = [...step.statements];
     for (const index of step.indexes) {
       const isAhead = isShared && !step.isNew;

@@ -1,4 +1,4 @@
-// The list of migrations, in order. A step that was released is never changed: add another.
+// The list of migrations. A step that was released is never changed: add another. They run in the order of their ids, whatever theirs here.
 import type { Migration } from "./migration.ts";
 import { core } from "./0001-core.ts";
 import { access } from "./0002-access.ts";

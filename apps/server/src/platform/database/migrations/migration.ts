@@ -35,11 +35,15 @@ export interface Loss {
 
 /** One step. Each list of statements runs in one transaction. */
 export interface Migration {
-  /** Counts up from 1 without gaps. */
+  /**
+   * When the step was begun, as YYYYMMDDhhmmss in UTC, so that two who work at the same time do not take the same; the steps up to 15 were counted.
+   * Steps run in this order, and what ran is recorded by it: one that is merged late runs late.
+   */
   readonly id: number;
+  /** `owner/what`: whose tables they are, and what happens to them. Under one id another name is another step. */
   readonly name: string;
   /**
-   * The oldest program, named by the last step that it knows, that may run on a database that has this step: at least the release before, so
+   * The oldest program, named by the last step that it must know, that may run on a database that has this step: at least the release before, so
    * that both serve at once. A step that only adds says an older one; one that takes away what a program still uses says the first that no
    * longer does, and comes a release later. Adding a column breaks programs that select `*` from the table on a kept connection.
    */
