@@ -46,6 +46,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
     "The log says which: tables that were taken away or replaced, a database file that was moved, or a store without the mark of this registry. Nothing is written until it is back; then all goes on by itself. docs/guide/operations.md, Nothing by a mistyped name.",
   DATABASE_VERSION:
     "The log says which version was found. Most often the database was taken back for an older release while this program ran: start that release's programs, or run `berth-server migrate` of this one. Nothing is written until then; then all goes on by itself. docs/guide/operations.md, Upgrade.",
+  PROJECT_NEWER:
+    "Update all replicas to the release that made the project's settings. Until then nothing is read or written in the project by the older ones, since what they do not know may forbid it; the log names the settings.",
   UNAVAILABLE:
     "Wait as long as Retry-After says. If it lasts, look at the log and /readyz: the database or the store is out of reach, or there is too much load.",
   STORAGE_FULL: "Free or add space. Deletions and collection go on and may free enough.",

@@ -81,7 +81,7 @@ before(async () => {
       return STATEMENTS.test(found.url) && context.parentURL !== recorder ? { ...found, url: recorder } : found;
     },
   });
-  for (const file of globSync("{access,content,features,events,distribution,platform}/**/*.ts", { cwd: import.meta.dirname })) {
+  for (const file of globSync("{access,commands,content,features,events,distribution,platform}/**/*.ts", { cwd: import.meta.dirname })) {
     if (/\.(?:test|testing|contract)\.ts$|-worker\.ts$/.test(file)) continue;
     await import(pathToFileURL(join(import.meta.dirname, file)).href);
   }

@@ -59,6 +59,11 @@ export const ERROR_ROWS = {
     message: "the registry's database is not at the version that this program needs; try again, or ask its operator",
     spec: BERTH,
   },
+  PROJECT_NEWER: {
+    status: 503,
+    message: "the project has settings that this program does not know; a newer release made them",
+    spec: BERTH,
+  },
   UNAVAILABLE: { status: 503, message: "the registry cannot serve this now; try again", spec: BERTH },
   STORAGE_FULL: { status: 507, message: "the registry's storage is full", spec: BERTH },
   UNKNOWN: { status: 500, message: "unknown error; the request id names it in the log", spec: "distribution-spec, older versions" },

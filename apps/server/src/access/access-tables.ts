@@ -1,6 +1,17 @@
 // The tables of who may what: projects with their members, accounts with their robots' scopes, keys that sign tokens, sign-ins.
 // Not here: the statements (*-store.ts, signing-keys.ts, login-*.ts).
-import { defineTables, id, integer, looseText, nullable, refersTo, text, withStandard, type RowsOf } from "../platform/database/table.ts";
+import {
+  defineTables,
+  id,
+  integer,
+  integerOr,
+  looseText,
+  nullable,
+  refersTo,
+  text,
+  withStandard,
+  type RowsOf,
+} from "../platform/database/table.ts";
 
 export const accessTables = defineTables({
   project: {
@@ -11,6 +22,10 @@ export const accessTables = defineTables({
       sort_key: text(),
       is_public: integer(),
       created_at: integer(),
+      /** What it has beyond its members, as a JSON object by the traits' names (project-traits.ts); null where that is nothing. */
+      traits: nullable(looseText()),
+      /** Rises with each change of `traits`, also when they become null. */
+      traits_revision: integerOr(0),
     },
     key: ["id"],
     unique: [["name"], ["sort_key"]],

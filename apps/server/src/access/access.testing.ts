@@ -10,6 +10,7 @@ import type { AccountCaller, Action } from "./caller.ts";
 import { createLoginFailures, type LoginFailures } from "./login-failures.ts";
 import { createLoginPlaces } from "./login-places.ts";
 import { putMember } from "./member-store.ts";
+import type { ProjectTrait } from "./project-traits.ts";
 import { putRobotScopes } from "./robot-store.ts";
 import type { Role } from "./roles.ts";
 import { createPasswordHasher, generateRobotSecret, hashRobotSecret, type PasswordHasher } from "./secrets.ts";
@@ -51,8 +52,8 @@ export const TEST_PASSWORD = "correct horse battery staple";
 export const TEST_ADDRESS = "192.0.2.1";
 
 /** Builds a replica. */
-export function createTestAccess(database: Database, clock: Clock): TestAccess {
-  const accounts = createAccounts({ database, clock });
+export function createTestAccess(database: Database, clock: Clock, traits: readonly ProjectTrait[] = []): TestAccess {
+  const accounts = createAccounts({ database, clock, traits });
   const authorizer = createAuthorizer({ accounts, database, clock });
   const signingKeys = createSigningKeys({ database, clock, masterKey: TEST_MASTER_KEY });
   const tokens = createTokens({

@@ -6,6 +6,7 @@ import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { findAccount, findAccountByName, type Account } from "./account-store.ts";
 import { createTtlCache } from "./ttl-cache.ts";
+import { createReadTraits, type ProjectTrait, type ProjectTraits, type ReadTraits } from "./project-traits.ts";
 import { listRobotScopes } from "./robot-store.ts";
 import type { RobotScope } from "./robot-scopes.ts";
 import { parseRole, type Role } from "./roles.ts";
@@ -17,6 +18,8 @@ export interface ProjectStanding {
   readonly isPublic: boolean;
   /** Undefined for who is no member. */
   readonly role: Role | undefined;
+  /** Undefined where it has nothing beyond its members. */
+  readonly traits: ProjectTraits | undefined;
 }
 
 /** What decisions are made of. */
@@ -32,6 +35,8 @@ export interface Rights {
 /** Rights that are at most half a second old on every replica, and current on the one that made a change. */
 export interface Accounts extends Rights {
   findByName(name: string): Account | undefined | Promise<Account | undefined>;
+  /** Rights as a transaction sees them. */
+  seenBy(tx: Executor): Rights;
   /** To be called after every committed change of an account, a membership, a scope or a project. */
   forget(): void;
   /** How often that was: what was looked up under another number may not be so any more. */
@@ -49,28 +54,32 @@ const standing = statement<{ accountId: number; name: string }>()("access.standi
   db
     .selectFrom("project")
     .leftJoin("member", (join) => join.onRef("member.project_id", "=", "project.id").on("member.account_id", "=", p.accountId))
-    .select(["project.id", "project.name", "project.is_public", "member.role"])
+    .select(["project.id", "project.name", "project.is_public", "project.traits", "project.traits_revision", "member.role"])
     .where("project.name", "=", p.name),
 );
 const projectName = statement<{ id: number }>()("access.project_name", (db, p) =>
   db.selectFrom("project").select("name").where("id", "=", p.id),
 );
 
-async function findStanding(executor: Executor, accountId: number, name: string): Promise<ProjectStanding | undefined> {
+async function findStanding(
+  executor: Executor,
+  readTraits: ReadTraits,
+  accountId: number,
+  name: string,
+): Promise<ProjectStanding | undefined> {
   const row = await executor.first(standing, { accountId, name });
   if (row === undefined) return undefined;
-  return { projectId: row.id, name: row.name, isPublic: row.is_public === 1, role: parseRole(row.role) };
+  return { projectId: row.id, name: row.name, isPublic: row.is_public === 1, role: parseRole(row.role), traits: readTraits(row) };
 }
 
 async function findName(executor: Executor, id: number): Promise<string | undefined> {
   return (await executor.first(projectName, { id }))?.name;
 }
 
-/** Rights as a transaction sees them. */
-export function rightsSeenBy(tx: Executor): Rights {
+function rightsSeenBy(tx: Executor, readTraits: ReadTraits): Rights {
   return {
     find: (id) => findAccount(tx, id),
-    findStanding: (accountId, name) => findStanding(tx, accountId ?? NOBODY, name),
+    findStanding: (accountId, name) => findStanding(tx, readTraits, accountId ?? NOBODY, name),
     findProjectName: (id) => findName(tx, id),
     findScopes: (id) => listRobotScopes(tx, id),
   };
@@ -80,6 +89,8 @@ export function rightsSeenBy(tx: Executor): Rights {
 export interface AccountsParts {
   readonly database: Database;
   readonly clock: Clock;
+  /** What projects may have that this program knows; none where it is not given. */
+  readonly traits?: readonly ProjectTrait[] | undefined;
   /**
    * Told once of an account in use whose tokens have ended since it was last looked up, though nobody changed it here: its password was changed
    * by another replica, or on the machine.
@@ -93,7 +104,14 @@ export interface AccountsParts {
 const WRITE_DELAY_MS = 2_000;
 
 /** Makes the look-ups. */
-export function createAccounts({ database, clock, onChangedElsewhere, writeDelayMs = WRITE_DELAY_MS }: AccountsParts): Accounts {
+export function createAccounts({
+  database,
+  clock,
+  traits = [],
+  onChangedElsewhere,
+  writeDelayMs = WRITE_DELAY_MS,
+}: AccountsParts): Accounts {
+  const readTraits = createReadTraits(traits);
   let changes = 0;
   /** The epoch that each account was last seen with, as long as nobody changed one here. */
   const seen = new LRUCache<number, number>({ max: MAX_ENTRIES });
@@ -124,7 +142,7 @@ export function createAccounts({ database, clock, onChangedElsewhere, writeDelay
     ...common,
     load(key) {
       const colon = key.indexOf(":");
-      return findStanding(database, Number(key.slice(0, colon)), key.slice(colon + 1));
+      return findStanding(database, readTraits, Number(key.slice(0, colon)), key.slice(colon + 1));
     },
   });
   return {
@@ -133,6 +151,7 @@ export function createAccounts({ database, clock, onChangedElsewhere, writeDelay
     findStanding: (accountId, name) => standings.get(`${accountId ?? NOBODY}:${name}`),
     findProjectName: names.get,
     findScopes: scopes.get,
+    seenBy: (tx) => rightsSeenBy(tx, readTraits),
     changes: () => changes,
     forget() {
       changes++;

@@ -9,9 +9,10 @@ import type { Database, Executor } from "../platform/database/database.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
 import { type Actor, actorOf } from "./actor.ts";
-import { isUsable, rightsSeenBy, type Accounts, type ProjectStanding, type Rights } from "./accounts.ts";
+import { isUsable, type Accounts, type ProjectStanding, type Rights } from "./accounts.ts";
 import type { AccountCaller, Action, Caller, Grant, Renewable } from "./caller.ts";
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
+import { refuseUnknownTraits } from "./project-traits.ts";
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scopes.ts";
 import { INVALID_TOKEN, notLoggedIn, projectMissing, rightMissing } from "./refusals.ts";
@@ -37,7 +38,8 @@ export interface AccountGrant extends Renewable<AccountGrant> {
 export interface Authorizer {
   /**
    * Proof that the caller may do the action. Errors: UNAUTHORIZED (anonymous, or a token that is bounded more than its account),
-   * NAME_UNKNOWN (an account that may not pull, whether the repository exists or not), DENIED (it may not push or delete).
+   * NAME_UNKNOWN (an account that may not pull, whether the repository exists or not), DENIED (it may not push or delete), PROJECT_NEWER (it
+   * may, in a project of which something is not known).
    * At once where the caller's rights are at hand.
    */
   authorize<A extends Action>(caller: Caller, action: A, repository: RepositoryName): Grant<A> | Promise<Grant<A>>;
@@ -79,7 +81,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
 
   /** A question, to what is at hand or to a transaction. */
   function ask(caller: Caller, tx?: Executor): Asking {
-    const rights = tx === undefined ? accounts : rightsSeenBy(tx);
+    const rights = tx === undefined ? accounts : accounts.seenBy(tx);
     return { caller, rights, changes: accounts.changes(), askedAt: clock.now() };
   }
 
@@ -179,10 +181,12 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     const bound = caller.access?.get(repository);
     const isWithinBound = caller.access === undefined || bound?.has(action) === true;
     if (standing !== undefined && isWithinBound && rights.has(action)) {
+      if (standing.traits !== undefined) refuseUnknownTraits(standing.projectId, standing.traits);
       const grant = {
         action,
         repository,
         projectId: standing.projectId,
+        traits: standing.traits,
         actor: actorOf(account, caller.origin),
         renew: (tx?: Executor) => (isCurrent(asking) ? grant : authorize(ask(caller, tx), action, repository)),
       } as Grant<A>;

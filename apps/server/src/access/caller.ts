@@ -3,6 +3,7 @@
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Executor } from "../platform/database/database.ts";
 import type { Actor, Origin } from "./actor.ts";
+import type { ProjectTraits } from "./project-traits.ts";
 
 /** What can be done to a repository's content. */
 export type Action = "pull" | "push" | "delete";
@@ -60,6 +61,8 @@ export interface Grant<A extends Action = Action> extends Renewable<Grant<A>> {
   readonly action: A;
   readonly repository: RepositoryName;
   readonly projectId: number;
+  /** What the project has beyond its members; undefined where that is nothing. */
+  readonly traits: ProjectTraits | undefined;
   /** Who acts, for the records. */
   readonly actor: Actor;
   readonly [proof]: A;

@@ -1,5 +1,6 @@
 // Makes a blob that the caller may read elsewhere part of another repository, without a byte moved. Not here: uploads, the fallback.
 import type { Digest } from "@berth/oci/digest";
+import { RegistryError } from "@berth/oci/errors";
 import { projectOf, type RepositoryName } from "@berth/oci/reference";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Caller, Grant } from "../access/caller.ts";
@@ -50,10 +51,21 @@ export function createMount({ authorizer, repositories, blobs }: MountParts): Mo
       }
       return false;
     }
-    const source = await authorizer.authorize(caller, "pull", from);
+    const source = await sourceGrant(caller, from);
+    if (source === undefined) return false;
     const sourceId = await repositories.findId(source);
     if (sourceId === undefined) return false;
     return repositories.writing(grant, (repositoryId) => blobs.mount(grant, repositoryId, source, sourceId, digest));
+  }
+
+  /** Undefined where something is not known of the source that may forbid it. */
+  async function sourceGrant(caller: Caller, from: RepositoryName): Promise<Grant<"pull"> | undefined> {
+    try {
+      return await authorizer.authorize(caller, "pull", from);
+    } catch (error) {
+      if (error instanceof RegistryError && error.code === "PROJECT_NEWER") return undefined;
+      throw error;
+    }
   }
 
   /**

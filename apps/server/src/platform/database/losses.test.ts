@@ -54,7 +54,7 @@ forEachDatabase("losses", (create) => {
         (await findLosses(test.database, 2, 1, all)).map(({ destroyed }) => destroyed),
         [["blob.damaged_at"]],
       );
-      // Of the real ones, only the first loses anything yet.
+      // Nothing has traits yet, so that of the real ones only the first loses anything.
       await test.database.script(
         "insert into job (kind, subject, project_id, priority, payload, state, due_at, attempt, fence, is_cancelled, created_at) " +
           "values ('usage-folding', '', 0, 0, '', 'waiting', 1, 0, 0, 0, 1)",

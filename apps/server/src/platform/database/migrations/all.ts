@@ -14,6 +14,7 @@ import { edgesVersion } from "./0011-edges-version.ts";
 import { olderManifests } from "./0012-older-manifests.ts";
 import { outbox } from "./0013-outbox.ts";
 import { pulls } from "./0014-pulls.ts";
+import { projectTraits } from "./0015-project-traits.ts";
 
 export const migrations: readonly Migration[] = [
   core,
@@ -30,6 +31,7 @@ export const migrations: readonly Migration[] = [
   olderManifests,
   outbox,
   pulls,
+  projectTraits,
 ];
 
 /**
