@@ -30,7 +30,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   RANGE_INVALID: "Ask the upload for its offset (GET on its address) and go on from there; for a pull, ask within the blob's size.",
   MANIFEST_TOO_LARGE: "Make the manifest smaller, or raise `limits.manifestBytes`.",
   BLOB_TOO_LARGE: "Split the layer, or raise `limits.uploadBytes`.",
-  PRECONDITION_FAILED: "The tag has changed since it was read. Read it again and decide anew.",
+  PRECONDITION_FAILED: "The tag, or the resource of the API, has changed since it was read. Read it again and decide anew.",
   UPLOADS_EXCEEDED:
     "Cancel (`DELETE`) the sessions that the detail names, or wait until `limits.uploadAgeSeconds` have ended what was left alone. An operator raises the setting that the message names.",
   URI_TOO_LONG: "Shorten the address: most often a page token or filter that was not copied whole.",
@@ -56,6 +56,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
   BODY_INVALID: "Send JSON; `detail` says where it breaks.",
   BODY_TOO_LARGE: "Send less at a time.",
   MEDIA_TYPE_UNSUPPORTED: "Send `Content-Type: application/json`.",
+  NOT_ACCEPTABLE: "Send an `Accept` header with one of the media types in `detail.offered`, or none.",
+  PRECONDITION_UNSUPPORTED: "Leave `If-Match` away, or use it where the API's document says that the operation takes it.",
   OPERATION_UNKNOWN: "Check the address and method against the API's description (docs/api/openapi.json).",
   PROJECT_UNKNOWN: "Check the name. A project that you may not read looks the same as one that does not exist.",
   PROJECT_EXISTS: "Choose another name, or use the project that is there.",

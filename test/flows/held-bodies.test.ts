@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, it } from "node:test";
-import { API_PREFIX } from "@berth/api/openapi";
+import { API_PREFIX } from "@berth/api/operation";
 import { OPERATIONS } from "@berth/api/operations";
 import { V2_OPERATIONS } from "../../apps/server/src/http/v2/handler.ts";
 import { openRawClient, requestHead, type RawAnswer } from "./raw-client.testing.ts";

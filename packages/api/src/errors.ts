@@ -7,6 +7,8 @@ export const API_ERROR_ROWS = {
   BODY_INVALID: { status: 400, message: "the request body is not valid JSON", spec: "Berth" },
   BODY_TOO_LARGE: { status: 413, message: "the request body is larger than the limit", spec: "Berth" },
   MEDIA_TYPE_UNSUPPORTED: { status: 415, message: "the request body is not application/json", spec: "Berth" },
+  NOT_ACCEPTABLE: { status: 406, message: "the answer cannot be given in a media type that the request accepts", spec: "Berth" },
+  PRECONDITION_UNSUPPORTED: { status: 400, message: "this operation takes no If-Match: nothing was changed", spec: "Berth" },
   OPERATION_UNKNOWN: { status: 404, message: "the API has no such operation", spec: "Berth" },
   PROJECT_UNKNOWN: { status: 404, message: "project not known to registry", spec: "Berth" },
   PROJECT_EXISTS: { status: 409, message: "a project of that name exists", spec: "Berth" },

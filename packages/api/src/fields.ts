@@ -1,12 +1,6 @@
 // Fields that several operations share, each with its limits. Not here: the operations.
 import Type, { type Static, type TProperties, type TSchema } from "typebox";
-
-/** Longest page; as long as one query answers in a few milliseconds. */
-export const MAX_PAGE_SIZE = 200;
-/** Page where nothing is said. */
-export const DEFAULT_PAGE_SIZE = 50;
-/** Largest body of the control plane: a robot with the most scopes takes about 40 KiB. */
-export const MAX_BODY_BYTES = 128 * 1024;
+import { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from "./limits.ts";
 
 const SEGMENT = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
 

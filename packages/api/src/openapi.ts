@@ -1,15 +1,12 @@
 // The OpenAPI 3.1 document, made from the operations. Pure. Not here: where it is written (tools/generate-openapi.ts) and served (the server).
 import { ERROR_ROWS, type ErrorCode } from "@berth/oci/errors";
 import { API_ERROR_ROWS, type ApiErrorCode } from "./errors.ts";
-import { BODY_ERRORS, COMMON_ERRORS, type Operation } from "./operation.ts";
+import { API_PREFIX, BODY_ERRORS, COMMON_ERRORS, type Operation, REVISION_ERRORS, STREAM_TYPES } from "./operation.ts";
 import { Job, JobWithLines } from "./jobs.ts";
 import { whoMay } from "./permissions.ts";
 import { Member, Project } from "./projects.ts";
 import { Robot, RobotScope, RobotWithSecret } from "./robots.ts";
 import { Me, User } from "./users.ts";
-
-/** The API's path. */
-export const API_PREFIX = "/api/v1";
 
 type Json = Record<string, unknown>;
 
@@ -67,24 +64,62 @@ export function buildOpenApi(operations: readonly Operation[], version: string):
 
 function describe(operation: Operation): Json {
   const codes: (ApiErrorCode | ErrorCode)[] = [...operation.errors, ...COMMON_ERRORS, ...(operation.body === undefined ? [] : BODY_ERRORS)];
-  if (operation.method !== "GET") codes.push("CROSS_SITE_REFUSED");
+  if (operation.method !== "GET")
+    codes.push("CROSS_SITE_REFUSED", operation.revision === "write" ? REVISION_ERRORS[0] : "PRECONDITION_UNSUPPORTED");
+  if (operation.stream !== undefined) codes.push("NOT_ACCEPTABLE");
   return {
     operationId: operation.id,
     tags: [operation.tag],
     summary: operation.summary,
     description: `For ${whoMay(operation.permission)}.`,
-    parameters: [...parameters(operation.params, "path"), ...parameters(operation.query, "query")],
+    parameters: [...parameters(operation.params, "path"), ...parameters(operation.query, "query"), ...headerParameters(operation)],
     ...(operation.body === undefined
       ? {}
       : { requestBody: { required: true, content: { "application/json": { schema: refer(operation.body) } } } }),
     responses: {
       [operation.status]: {
         description: operation.summary,
-        ...(operation.answer === undefined ? {} : { content: { "application/json": { schema: refer(operation.answer) } } }),
+        ...describeHeaders(operation),
+        ...(operation.answer === undefined ? {} : { content: describeContent(operation.answer, operation.stream) }),
       },
+      ...(operation.revision === "read" ? { 304: { description: "The resource is still at the revision of If-None-Match." } } : {}),
       ...errorAnswers(codes),
     },
   };
+}
+
+function describeContent(answer: unknown, stream: Operation["stream"]): Json {
+  if (stream === undefined) return { "application/json": { schema: refer(answer) } };
+  // OpenAPI 3.1 has no word for one item of a stream; the schema is that of one line, record or event's data.
+  return Object.fromEntries(STREAM_TYPES[stream].map((type) => [type, type === "text/csv" ? {} : { schema: refer(answer) }]));
+}
+
+function describeHeaders({ revision, headers = {}, answer }: Operation): Json {
+  const all = {
+    ...(revision !== undefined && answer !== undefined ? { ETag: "The resource's revision, for If-Match and If-None-Match." } : {}),
+    ...headers,
+  };
+  if (Object.keys(all).length === 0) return {};
+  return {
+    headers: Object.fromEntries(Object.entries(all).map(([name, description]) => [name, { description, schema: { type: "string" } }])),
+  };
+}
+
+function headerParameters({ revision, stream }: Operation): Json[] {
+  const header = (name: string, description: string): Json => ({
+    name,
+    in: "header",
+    required: false,
+    description,
+    schema: { type: "string" },
+  });
+  return [
+    ...(revision === "read" ? [header("If-None-Match", "The revision that the client has: 304 where it is still the present one.")] : []),
+    ...(revision === "write"
+      ? [header("If-Match", "The revision that the client saw: 412, and no change, where it is not the present one.")]
+      : []),
+    ...(stream === "events" ? [header("Last-Event-ID", "The last event that the client has: the stream goes on after it.")] : []),
+  ];
 }
 
 function parameters(schema: Operation["params"], place: "path" | "query"): Json[] {

@@ -5,6 +5,12 @@ import type { Static, TObject, TSchema } from "typebox";
 import type { ApiErrorCode } from "./errors.ts";
 import type { Permission } from "./permissions.ts";
 
+/**
+ * An answer of many items, sent as they are found. `records`: as JSON Lines, or as CSV where the client asks for that. `events`: as server-sent
+ * events; each item has an `id`, after which a client that comes again goes on, and a `kind`.
+ */
+export type StreamKind = "records" | "events";
+
 /** One operation. Paths are below `/api/v1`, with `{name}` for each field of `params`. */
 export interface Operation<
   P extends TObject = TObject,
@@ -12,6 +18,7 @@ export interface Operation<
   B extends TSchema | undefined = TSchema | undefined,
   A extends TSchema | undefined = TSchema | undefined,
   M extends Permission = Permission,
+  S extends StreamKind | undefined = StreamKind | undefined,
 > {
   /** Unique; the client's method. */
   readonly id: string;
@@ -25,11 +32,34 @@ export interface Operation<
   readonly query: Q;
   /** Undefined: no body. */
   readonly body: B;
-  readonly status: 200 | 201 | 204;
-  /** Undefined with 204 only. */
+  /** 202: what was asked for is done later, by a job that the answer names. */
+  readonly status: 200 | 201 | 202 | 204;
+  /** Of a stream, one item of it. Undefined with 204 only. */
   readonly answer: A;
+  /** Undefined: the answer is one JSON value. */
+  readonly stream?: S;
+  /**
+   * Whether the resource has a revision, told as `ETag`: a read gives it, and answers 304 to an `If-None-Match` that has it; a write that is sent
+   * with `If-Match` is done only to that revision. Undefined: it has none, and a write with `If-Match` is refused.
+   */
+  readonly revision?: "read" | "write";
+  /** Headers of a good answer besides those that every one has, by name, each with what it says. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Largest body; `MAX_BODY_BYTES` where it is not given. */
+  readonly maxBodyBytes?: number;
   /** Besides those that every operation has: see `COMMON_ERRORS`. */
   readonly errors: readonly (ApiErrorCode | ErrorCode)[];
+}
+
+/** The API's path. */
+export const API_PREFIX = "/api/v1";
+
+/** The header of answers that made something. */
+export const LOCATION = { Location: "The address of what was made." } as const;
+
+/** The address at which an operation reads something, from the server's root. */
+export function addressOf(operation: Operation, params: Readonly<Record<string, string>>): string {
+  return API_PREFIX + operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(params[name] ?? ""));
 }
 
 /** Errors that every operation can have. */
@@ -37,6 +67,13 @@ export const COMMON_ERRORS = ["FIELD_INVALID", "UNAUTHORIZED", "TOOMANYREQUESTS"
   | ApiErrorCode
   | ErrorCode
 )[];
+/** Errors that every operation has besides whose resource has a revision. */
+export const REVISION_ERRORS = ["PRECONDITION_FAILED"] as const satisfies readonly ErrorCode[];
+/** Media types of streams, the one first that who asks for none gets. */
+export const STREAM_TYPES = {
+  records: ["application/jsonl", "text/csv"],
+  events: ["text/event-stream"],
+} as const satisfies Record<StreamKind, readonly string[]>;
 /** Errors that every operation with a body can have besides. */
 export const BODY_ERRORS = ["BODY_INVALID", "BODY_TOO_LARGE", "MEDIA_TYPE_UNSUPPORTED"] as const satisfies readonly ApiErrorCode[];
 
@@ -47,7 +84,8 @@ export function operation<
   B extends TSchema | undefined,
   A extends TSchema | undefined,
   const M extends Permission,
->(definition: Operation<P, Q, B, A, M>): Operation<P, Q, B, A, M> {
+  const S extends StreamKind | undefined = undefined,
+>(definition: Operation<P, Q, B, A, M, S>): Operation<P, Q, B, A, M, S> {
   return definition;
 }
 
@@ -61,4 +99,6 @@ export interface Input<O extends Operation> {
 }
 
 /** What a handler of an operation gives. */
-export type Answer<O extends Operation> = StaticOf<O["answer"]>;
+export type Answer<O extends Operation> = [NonNullable<O["stream"]>] extends [never]
+  ? StaticOf<O["answer"]>
+  : AsyncIterable<StaticOf<O["answer"]>>;

@@ -17,6 +17,7 @@ export const OPERATIONS: readonly Operation[] = [
   projects.putMember,
   projects.deleteMember,
   repositories.listRepositories,
+  repositories.exportRepositories,
   repositories.getRepository,
   repositories.deleteRepository,
   repositories.getUsage,

@@ -12,7 +12,7 @@ import {
   UserNameField,
   VisibilityField,
 } from "./fields.ts";
-import { operation } from "./operation.ts";
+import { LOCATION, operation } from "./operation.ts";
 
 export const Project = closed(
   {
@@ -70,6 +70,7 @@ export const createProject = operation({
   body: closed({ name: ProjectNameField, visibility: Type.Optional(VisibilityField) }),
   status: 201,
   answer: Project,
+  headers: LOCATION,
   errors: ["DENIED", "PROJECT_EXISTS"],
 });
 

@@ -64,6 +64,22 @@ export const listRepositories = operation({
   errors: ["PAGE_INVALID", "PROJECT_UNKNOWN"],
 });
 
+export const exportRepositories = operation({
+  id: "exportRepositories",
+  tag: "repositories",
+  method: "GET",
+  path: "/projects/{project}/usage",
+  summary: "Export what each repository of a project holds, of those that the caller may pull from, by name",
+  permission: { kind: "project", may: "project.read" },
+  params: OfProject,
+  query: Nothing,
+  body: undefined,
+  status: 200,
+  answer: Repository,
+  stream: "records",
+  errors: ["PROJECT_UNKNOWN"],
+});
+
 export const getRepository = operation({
   id: "getRepository",
   tag: "repositories",

@@ -1,7 +1,7 @@
 // Operations on users. Not here: their rules (the server's features/accounts).
 import Type, { type Static } from "typebox";
 import { closed, NewPasswordField, Nothing, page, PageQuery, PasswordField, TimeField, UserNameField } from "./fields.ts";
-import { operation } from "./operation.ts";
+import { LOCATION, operation } from "./operation.ts";
 
 export const User = closed({
   name: UserNameField,
@@ -47,6 +47,7 @@ export const createUser = operation({
   body: closed({ name: UserNameField, password: NewPasswordField, isAdmin: Type.Optional(Type.Boolean()) }),
   status: 201,
   answer: User,
+  headers: LOCATION,
   errors: ["DENIED", "USER_EXISTS"],
 });
 
@@ -92,6 +93,7 @@ export const getUser = operation({
   body: undefined,
   status: 200,
   answer: User,
+  revision: "read",
   errors: ["DENIED", "USER_UNKNOWN"],
 });
 
@@ -111,6 +113,7 @@ export const updateUser = operation({
   }),
   status: 200,
   answer: User,
+  revision: "write",
   errors: ["DENIED", "USER_UNKNOWN", "LAST_ADMINISTRATOR"],
 });
 
@@ -126,5 +129,6 @@ export const deleteUser = operation({
   body: undefined,
   status: 204,
   answer: undefined,
+  revision: "write",
   errors: ["DENIED", "USER_UNKNOWN", "LAST_ADMINISTRATOR", "LAST_OWNER"],
 });

@@ -4,15 +4,17 @@ import { isReported } from "@berth/oci/errors";
 import { countDamagedBlobs } from "../content/blobs.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
+import { createFeatures } from "../features/features.ts";
+import type { ApiOptions } from "../http/api/api.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
-import { createRefuseOtherSites, type RefuseOtherSites } from "../http/browsers.ts";
+import { createRefuseOtherSites } from "../http/browsers.ts";
 import { createGuardedMetrics, createHealth } from "../http/health.ts";
 import type { MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
 import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
 import { createPartyReader } from "../http/parties.ts";
 import type { Party } from "../http/preemption.ts";
-import { startServer, type Entrance, type Handler } from "../http/server.ts";
+import { startServer, type Handler } from "../http/server.ts";
 import { answerToken, TOKEN_METHODS } from "../http/token.ts";
 import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
 import { SECOND_MS } from "../platform/clock.ts";
@@ -69,6 +71,8 @@ async function openServers(
       : createStoreSightings(database, clock, (error) => {
           if (!isReported(error)) logger.warn({ err: error }, "other replicas could not be told that the store can be used");
         });
+  const stallMs = config.http.bodyIdleTimeoutSeconds * SECOND_MS;
+  const stopping = new AbortController();
   const health = createHealth({ database, store, sightings, clock, metrics, logger });
   const requestIds = createRequestIds();
   const partyOf = createPartyReader();
@@ -83,7 +87,7 @@ async function openServers(
       port: config.http.listen.port,
       keyPair,
       headerTimeoutMs: config.http.headerTimeoutSeconds * SECOND_MS,
-      stallMs: config.http.bodyIdleTimeoutSeconds * SECOND_MS,
+      stallMs,
       keepAliveMs: config.http.keepAliveSeconds * SECOND_MS,
       maxConnections,
       logger,
@@ -103,7 +107,23 @@ async function openServers(
         ["/readyz", { methods: READ_ONLY, answer: health.ready }],
         ["/metrics", { methods: READ_ONLY, answer: createGuardedMetrics(health, { authenticator, authorizer }) }],
       ]),
-      rest: composeControlPlane(roleContext, foundation, { access, content, addressOf, refuseOtherSites, transferOf }),
+      rest: composeControlPlane({
+        features: createFeatures({
+          ...access,
+          database,
+          clock,
+          repositories: content.repositories,
+          places: createListPlaces(roleContext.masterKey),
+        }),
+        authenticator,
+        authorizer,
+        logger,
+        addressOf,
+        refuseOtherSites,
+        transferOf,
+        stallMs,
+        stopping: stopping.signal,
+      }),
       meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
     },
     {
@@ -142,42 +162,18 @@ async function openServers(
     version: VERSION,
   });
   if (config.metrics.listen !== undefined) metricsServer = await openMetricsPort(config.metrics.listen, logger, health);
-  opened.defer(() => health.drain());
+  opened.defer(() => {
+    health.drain();
+    stopping.abort();
+  });
   return { port: server.port, stop: () => opened.disposeAsync() };
 }
 
-/** The control plane. Its framework and schemas take 40 MB and 200 ms, which a registry that only serves images never needs: it loads at its first request. */
-function composeControlPlane(
-  { logger, masterKey }: RoleContext,
-  { database, clock }: Foundation,
-  {
-    access: { accounts, authorizer, authenticator, passwords, loginFailures },
-    content: { repositories },
-    addressOf,
-    refuseOtherSites,
-    transferOf,
-  }: Omit<ServerParts, "dataPlane" | "keyPair"> & {
-    readonly refuseOtherSites: RefuseOtherSites;
-    readonly transferOf: Entrance["transferOf"];
-  },
-): Handler {
+/** The control plane. Its framework and schemas take 40 MB and 200 ms, which a registry that only serves images never needs: they load at its first request. */
+function composeControlPlane(options: ApiOptions): Handler {
   const api = onFirstUse(async () => {
     const { createApi } = await import("../http/api/api.ts");
-    return createApi({
-      database,
-      clock,
-      repositories,
-      accounts,
-      authorizer,
-      authenticator,
-      passwords,
-      loginFailures,
-      logger,
-      addressOf,
-      refuseOtherSites,
-      transferOf,
-      places: createListPlaces(masterKey),
-    });
+    return createApi(options);
   });
   return async (request, response, context) => (await api())(request, response, context);
 }

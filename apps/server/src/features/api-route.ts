@@ -31,18 +31,55 @@ export interface ApiContext<M extends Permission = Permission> {
   readonly grant: Proof<M>;
   readonly caller: Caller;
   readonly remoteAddress: string;
+  /** What a write demands of the resource that it changes. */
+  readonly precondition: Precondition;
+  /** Of a stream of events: the last one that the client has. */
+  readonly lastEventId: string | undefined;
+  /** Says that the client has left, or that the server stops: a stream that has no end ends then. */
+  readonly signal: AbortSignal;
+}
+
+/** What a request demands of the present revision of its resource: a handler of a `revision: "write"` asks inside the transaction that writes. */
+export interface Precondition {
+  /** Takes the resource as a read of it answers. Errors: PRECONDITION_FAILED. */
+  check(present: object): void;
+}
+
+const HEADERS = Symbol("headers of the answer");
+
+/** An answer with the headers that its operation names. */
+export interface AnswerWithHeaders<T> {
+  readonly body: T;
+  readonly [HEADERS]: Readonly<Record<string, string>>;
+}
+
+/** Adds headers to an answer. */
+export function withHeaders<T>(body: T, headers: Readonly<Record<string, string>>): AnswerWithHeaders<T> {
+  return { body, [HEADERS]: headers };
+}
+
+/** Takes apart what a handler gave. */
+export function partsOfAnswer(given: unknown): { readonly body: unknown; readonly headers: Readonly<Record<string, string>> } {
+  if (typeof given !== "object" || given === null || !(HEADERS in given)) return { body: given, headers: {} };
+  const { body, [HEADERS]: headers } = given as AnswerWithHeaders<unknown>;
+  return { body, headers };
 }
 
 /** An operation with its handler. */
 export interface ApiRoute {
   readonly operation: Operation;
-  handle(input: { params: unknown; query: unknown; body: unknown }, context: ApiContext): Promise<unknown>;
+  handle(input: { params: unknown; query: unknown; body: unknown }, context: ApiContext): Promise<unknown> | AsyncIterable<unknown>;
 }
+
+/** What handlers give: a stream at once, since nothing of it is looked up before it is read. */
+type Given<O extends Operation> = [NonNullable<O["stream"]>] extends [never]
+  ? Promise<Answer<O> | AnswerWithHeaders<Answer<O>>>
+  : Answer<O>;
 
 /** Joins an operation and its handler. The server checks the input and the permission before it calls. */
 export function route<O extends Operation>(
   operation: O,
-  handle: (input: Input<O>, context: ApiContext<O["permission"]>) => Promise<Answer<O>>,
+  handle: (input: Input<O>, context: ApiContext<O["permission"]>) => Given<O>,
 ): ApiRoute {
   return { operation, handle: (input, context) => handle(input as Input<O>, context) };
 }

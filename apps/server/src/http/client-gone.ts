@@ -1,5 +1,5 @@
 // Clients that leave before their request or its answer is whole: nobody's fault, and nobody is left to tell.
-// Not here: noticing it while bytes are sent (v2/blob-response.ts).
+// Not here: noticing it while bytes are sent (write-piece.ts).
 import type { IncomingMessage, ServerResponse } from "node:http";
 
 /** What their requests are counted as: a class of its own, so that no alarm takes them for faults. nginx and HAProxy's peers write the same. */

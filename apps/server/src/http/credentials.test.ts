@@ -22,6 +22,7 @@ import {
 } from "../access/access.testing.ts";
 import { NOBODY_WANTS } from "../content/content.testing.ts";
 import { createRepositories } from "../content/repositories.ts";
+import { createFeatures } from "../features/features.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
 import { challenge, UnauthorizedError } from "../access/challenge.ts";
 import { ALL_ACTIONS } from "../access/roles.ts";
@@ -118,13 +119,18 @@ forEachDatabase("credentials", (create) => {
     const transferOf = (kind: Transfer["kind"]): Transfer => createTransfer({ kind, bytesPerSecond: 0, windowMs: 1 });
     const api = await createApi({
       ...access,
-      database: test.database,
-      clock,
-      repositories: createRepositories(test.database, clock, NOBODY_WANTS),
+      features: createFeatures({
+        ...access,
+        database: test.database,
+        clock,
+        repositories: createRepositories(test.database, clock, NOBODY_WANTS),
+        places: createListPlaces(TEST_MASTER_KEY),
+      }),
       logger: pino({ level: "silent" }),
       bodyTimeoutMs: 100,
       refuseOtherSites,
-      places: createListPlaces(TEST_MASTER_KEY),
+      stallMs: 5_000,
+      stopping: new AbortController().signal,
       addressOf: () => ({ remoteAddress: TEST_ADDRESS }),
       transferOf,
     });

@@ -1,7 +1,7 @@
 // Users: what administrators do to them, and what users do to themselves. The registry always has an administrator who can log in.
 // Not here: rows (access/account-store.ts), recognising callers (access/authenticate.ts).
 import { ApiError } from "@berth/api/errors";
-import { DEFAULT_PAGE_SIZE } from "@berth/api/fields";
+import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { UserView } from "@berth/api/users";
 import { RegistryError } from "@berth/oci/errors";
 import type { Accounts } from "../../access/accounts.ts";
@@ -22,6 +22,7 @@ import { deleteMembershipsOfAccount, hasOtherOwner, lockOwnedProjects } from "..
 import type { PasswordHasher } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
+import type { Precondition } from "../api-route.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
 
@@ -46,8 +47,8 @@ export interface Users {
   list(grant: AccountGrant, page: PageRequest): Promise<Listed<UserView>>;
   create(grant: AccountGrant, user: { name: string; password: string; isAdmin?: boolean }): Promise<UserView>;
   get(grant: AccountGrant, name: string): Promise<UserView>;
-  update(grant: AccountGrant, name: string, change: UserChange): Promise<UserView>;
-  delete(grant: AccountGrant, name: string): Promise<void>;
+  update(grant: AccountGrant, name: string, change: UserChange, precondition: Precondition): Promise<UserView>;
+  delete(grant: AccountGrant, name: string, precondition: Precondition): Promise<void>;
   getMe(grant: AccountGrant): Promise<{ name: string; kind: "user" | "robot"; isAdmin: boolean }>;
   /** Errors: PASSWORD_WRONG, TOOMANYREQUESTS, CONFLICT. */
   changeMyPassword(grant: AccountGrant, remoteAddress: string, currentPassword: string, newPassword: string): Promise<void>;
@@ -98,10 +99,11 @@ export function createUsers(parts: UsersParts): Users {
     async get(_grant, name) {
       return toView(await getUser(database, name));
     },
-    async update(grant, name, { password, isDisabled, isAdmin }) {
+    async update(grant, name, { password, isDisabled, isAdmin }, precondition) {
       const secretHash = password === undefined ? undefined : await passwords.hash(password);
       return change(grant, async (tx) => {
         const account = await lockUser(tx, name, isDisabled === true || isAdmin === false);
+        precondition.check(toView(account));
         const next: Account = {
           ...account,
           secretHash: secretHash ?? account.secretHash,
@@ -113,9 +115,11 @@ export function createUsers(parts: UsersParts): Users {
         return toView(next);
       });
     },
-    async delete(grant, name) {
+    async delete(grant, name, precondition) {
       await change(grant, async (tx) => {
-        const { id } = await lockUser(tx, name, true);
+        const account = await lockUser(tx, name, true);
+        precondition.check(toView(account));
+        const { id } = account;
         const orphans: string[] = [];
         for (const project of await lockOwnedProjects(tx, id)) {
           if (!(await hasOtherOwner(tx, project.id, id))) orphans.push(project.name);

@@ -1,7 +1,7 @@
 // Background jobs as administrators see them: lists by kind, state and project, one with what it said, cancelled, tried again.
 // Not here: rows (job-list-store.ts), running them (events/job-runner.ts), kinds of jobs (compose/jobs.ts).
 import { ApiError } from "@berth/api/errors";
-import { DEFAULT_PAGE_SIZE } from "@berth/api/fields";
+import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { JobDetailView, JobSummaryView } from "@berth/api/jobs";
 import { RegistryError } from "@berth/oci/errors";
 import type { AccountGrant, Authorizer } from "../../access/authorize.ts";

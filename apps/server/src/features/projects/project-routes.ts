@@ -1,13 +1,17 @@
 // The project operations, joined to their rules. Not here: the rules (projects.ts).
 import * as operations from "@berth/api/projects";
-import { type ApiRoute, route } from "../api-route.ts";
+import { addressOf } from "@berth/api/operation";
+import { type ApiRoute, route, withHeaders } from "../api-route.ts";
 import type { Projects } from "./projects.ts";
 
 /** The routes of projects and members. */
 export function projectRoutes(projects: Projects): ApiRoute[] {
   return [
     route(operations.listProjects, ({ query }, { caller }) => projects.list(caller, query)),
-    route(operations.createProject, ({ body }, { grant }) => projects.create(grant, body)),
+    route(operations.createProject, async ({ body }, { grant }) => {
+      const project = await projects.create(grant, body);
+      return withHeaders(project, { location: addressOf(operations.getProject, { project: project.name }) });
+    }),
     route(operations.getProject, (_, { grant }) => projects.get(grant)),
     route(operations.updateProject, ({ body }, { grant }) => projects.update(grant, body)),
     route(operations.deleteProject, async (_, { grant }) => {

@@ -1,7 +1,7 @@
 // Projects and their members: what may be done to them, and what must stay true. A project always has an owner.
 // Not here: routes (project-routes.ts), rows (project-store.ts, access/member-store.ts).
 import { ApiError } from "@berth/api/errors";
-import { DEFAULT_PAGE_SIZE } from "@berth/api/fields";
+import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { MemberView, ProjectView } from "@berth/api/projects";
 import type { AccountGrant, Authorizer, ProjectGrant } from "../../access/authorize.ts";
 import type { Accounts } from "../../access/accounts.ts";

@@ -1,7 +1,7 @@
 // Repositories on the control plane: lists of them, what they hold, their deletion.
 // Not here: routes (repository-routes.ts), rows (repository-store.ts), what a deletion is (content/repositories.ts).
 import { ApiError } from "@berth/api/errors";
-import { DEFAULT_PAGE_SIZE } from "@berth/api/fields";
+import { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from "@berth/api/limits";
 import type { RegistryUsageView, RepositoryView } from "@berth/api/repositories";
 import { RegistryError } from "@berth/oci/errors";
 import type { Authorizer, ProjectGrant } from "../../access/authorize.ts";
@@ -26,6 +26,8 @@ export interface ProjectRepositoriesParts {
 export interface ProjectRepositories {
   /** Those that the caller may pull from. */
   list(caller: Caller, grant: ProjectGrant, page: PageRequest): Promise<Listed<RepositoryView>>;
+  /** The same one after the other, as long as the caller may. */
+  listAll(caller: Caller, grant: ProjectGrant): AsyncIterable<RepositoryView>;
   get(grant: Grant<"pull">): Promise<RepositoryView>;
   delete(grant: Grant<"delete">): Promise<void>;
   getUsage(): Promise<RegistryUsageView>;
@@ -33,7 +35,7 @@ export interface ProjectRepositories {
 
 /** Makes the rules. */
 export function createProjectRepositories({ database, authorizer, repositories, places }: ProjectRepositoriesParts): ProjectRepositories {
-  return {
+  const rules: ProjectRepositories = {
     async list(caller, { projectId, projectName }, { after = "", limit = DEFAULT_PAGE_SIZE }) {
       const key = `${projectName}/`;
       const [project] = await authorizer.listReadableProjects(caller, beforeKey(key), 1);
@@ -46,6 +48,14 @@ export function createProjectRepositories({ database, authorizer, repositories, 
       };
       const { items, next } = await listed(names, limit, toViews, (name) => name);
       return { items, next: next ?? (stoppedAt === undefined ? null : places.hide(stoppedAt)) };
+    },
+    async *listAll(caller, grant) {
+      let after: string | null = "";
+      while (after !== null) {
+        const page: Listed<RepositoryView> = await rules.list(caller, grant, { after, limit: MAX_PAGE_SIZE });
+        yield* page.items;
+        after = page.next;
+      }
     },
     async get({ repository }) {
       const [row] = await listRepositoryRows(database, [repository]);
@@ -65,6 +75,7 @@ export function createProjectRepositories({ database, authorizer, repositories, 
       return { blobs, sizeBytes: bytes };
     },
   };
+  return rules;
 }
 
 function toView({ name, manifests, tags, blobs, bytes, createdAt, pushedAt, pulls, pulledAt }: RepositoryRow): RepositoryView {

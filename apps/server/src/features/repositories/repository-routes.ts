@@ -7,6 +7,7 @@ import type { ProjectRepositories } from "./repositories.ts";
 export function repositoryRoutes(repositories: ProjectRepositories): ApiRoute[] {
   return [
     route(operations.listRepositories, ({ query }, { caller, grant }) => repositories.list(caller, grant, query)),
+    route(operations.exportRepositories, (_, { caller, grant }) => repositories.listAll(caller, grant)),
     route(operations.getRepository, (_, { grant }) => repositories.get(grant)),
     route(operations.deleteRepository, async (_, { grant }) => {
       await repositories.delete(grant);

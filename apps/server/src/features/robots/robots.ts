@@ -1,7 +1,7 @@
 // Robots: accounts of programs, of a project (kept by its owners) or of the registry (kept by administrators).
 // Not here: rows (access/account-store.ts, access/robot-store.ts), what scopes reach (access/robot-scopes.ts).
 import { ApiError } from "@berth/api/errors";
-import { DEFAULT_PAGE_SIZE } from "@berth/api/fields";
+import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { CreateRobotBody, RobotScopeView, RobotView, RobotWithSecretView, UpdateRobotBody } from "@berth/api/robots";
 import {
   deleteAccount,

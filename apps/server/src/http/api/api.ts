@@ -1,30 +1,19 @@
-// The control plane as one handler of raw requests: builds the features and puts their routes on a Fastify of its own.
+// The control plane as one handler of raw requests: puts the routes of the features on a Fastify of its own.
 // Not here: what routes have in common (register-api.ts), their rules (features/).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ApiError } from "@berth/api/errors";
-import { API_PREFIX } from "@berth/api/openapi";
+import { API_PREFIX } from "@berth/api/operation";
 import { RegistryError } from "@berth/oci/errors";
 import { fastify } from "fastify";
-import type { Accounts } from "../../access/accounts.ts";
 import type { Authenticator } from "../../access/authenticate.ts";
 import type { Authorizer } from "../../access/authorize.ts";
-import type { LoginFailures } from "../../access/login-failures.ts";
-import type { PasswordHasher } from "../../access/secrets.ts";
-import type { ListPlaces } from "../../distribution/list-places.ts";
 import { accountRoutes } from "../../features/accounts/account-routes.ts";
 import { createProve, type ProjectCreation } from "../../features/api-route.ts";
-import { createUsers } from "../../features/accounts/accounts.ts";
+import type { Features } from "../../features/features.ts";
 import { jobRoutes } from "../../features/jobs/job-routes.ts";
-import { createJobs } from "../../features/jobs/jobs.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
-import { createProjects } from "../../features/projects/projects.ts";
-import { createProjectRepositories } from "../../features/repositories/repositories.ts";
 import { repositoryRoutes } from "../../features/repositories/repository-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
-import { createRobots } from "../../features/robots/robots.ts";
-import type { Clock } from "../../platform/clock.ts";
-import type { Repositories } from "../../content/repositories.ts";
-import type { Database } from "../../platform/database/database.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { RequestSpan } from "../../platform/tracing.ts";
 import { VERSION } from "../../platform/version.ts";
@@ -38,20 +27,18 @@ import { registerApi } from "./register-api.ts";
 
 /** What the control plane is made of. */
 export interface ApiOptions {
-  readonly database: Database;
-  readonly clock: Clock;
-  readonly repositories: Repositories;
-  readonly accounts: Accounts;
+  readonly features: Features;
   readonly authorizer: Authorizer;
   readonly authenticator: Authenticator;
-  readonly passwords: PasswordHasher;
-  readonly loginFailures: LoginFailures;
   readonly logger: Logger;
   readonly refuseOtherSites: RefuseOtherSites;
-  readonly places: ListPlaces;
   readonly addressOf: (request: IncomingMessage) => { readonly remoteAddress: string };
   /** Makes the transfer of one body, so that who drips it gives way while others wait. */
   readonly transferOf: (kind: Transfer["kind"]) => Transfer;
+  /** How long a client of a stream may take nothing. */
+  readonly stallMs: number;
+  /** Says that the server is to stop. */
+  readonly stopping: AbortSignal;
   /** Administrators only where it is not given. */
   readonly projectCreation?: ProjectCreation;
   /** `BODY_TIMEOUT_MS` where it is not given. */
@@ -80,21 +67,7 @@ const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PAT
 
 /** Builds the control plane. */
 export async function createApi(options: ApiOptions): Promise<ApiHandler> {
-  const {
-    database,
-    clock,
-    accounts,
-    authorizer,
-    authenticator,
-    passwords,
-    loginFailures,
-    logger,
-    addressOf,
-    refuseOtherSites,
-    transferOf,
-    places,
-    repositories,
-  } = options;
+  const { features, authorizer, authenticator, logger, addressOf, refuseOtherSites, transferOf } = options;
   const bodyTimeoutMs = options.bodyTimeoutMs ?? BODY_TIMEOUT_MS;
   const projectCreation = options.projectCreation ?? "administrators";
   const contexts = new WeakMap<IncomingMessage, ApiRequestContext>();
@@ -121,11 +94,11 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     return reply;
   });
   const routes = [
-    ...projectRoutes(createProjects({ database, clock, accounts, authorizer })),
-    ...repositoryRoutes(createProjectRepositories({ database, authorizer, repositories, places })),
-    ...accountRoutes(createUsers({ database, clock, accounts, passwords, loginFailures })),
-    ...robotRoutes(createRobots({ database, clock, accounts })),
-    ...jobRoutes(createJobs({ database, clock, authorizer })),
+    ...projectRoutes(features.projects),
+    ...repositoryRoutes(features.projectRepositories),
+    ...accountRoutes(features.users),
+    ...robotRoutes(features.robots),
+    ...jobRoutes(features.jobs),
   ];
   await registerApi(app, {
     routes,
@@ -143,6 +116,13 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
       transfer.wait(performance.now(), () => refuseLate(raw, reply.raw));
       raw.once("end", () => transfer.moved(performance.now(), 0));
     },
+    writeRulesOf: ({ raw }) => {
+      const party = contexts.get(raw)?.party;
+      const transfer = transferOf("download");
+      if (party !== undefined) party.transfer = transfer;
+      return { stallMs: options.stallMs, transfer };
+    },
+    stopping: options.stopping,
     version: VERSION,
   });
   await app.ready();

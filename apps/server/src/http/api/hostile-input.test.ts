@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { after, before, describe, it } from "node:test";
 import { ApiError } from "@berth/api/errors";
-import { MAX_BODY_BYTES } from "@berth/api/fields";
+import { MAX_BODY_BYTES } from "@berth/api/limits";
 import type { Operation } from "@berth/api/operation";
 import { OPERATIONS } from "@berth/api/operations";
 import type { TObject } from "typebox";

@@ -1,6 +1,6 @@
 // Input that nobody means well with, made from an operation's own schemas: as large as a body may be, and wrong in every way that a schema
 // can be missed. Not here: what must come of it (hostile-input.test.ts).
-import { MAX_BODY_BYTES } from "@berth/api/fields";
+import { MAX_BODY_BYTES } from "@berth/api/limits";
 import type { Operation } from "@berth/api/operation";
 import type { TSchema } from "typebox";
 

@@ -1,22 +1,25 @@
 // The control plane on Fastify: recognises the caller, checks the input, runs the route, answers errors. Not here: the routes (features/).
 import { ApiError } from "@berth/api/errors";
-import { MAX_BODY_BYTES } from "@berth/api/fields";
-import { API_PREFIX, buildOpenApi } from "@berth/api/openapi";
-import type { Operation } from "@berth/api/operation";
+import { MAX_BODY_BYTES } from "@berth/api/limits";
+import { buildOpenApi } from "@berth/api/openapi";
+import { API_PREFIX, type Operation } from "@berth/api/operation";
 import { isForAnonymous } from "@berth/api/permissions";
 import { RegistryError } from "@berth/oci/errors";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Authenticator } from "../../access/authenticate.ts";
 import type { Caller } from "../../access/caller.ts";
 import { UnauthorizedError } from "../../access/challenge.ts";
-import type { ApiRoute, Prove } from "../../features/api-route.ts";
+import { type ApiRoute, partsOfAnswer, type Prove } from "../../features/api-route.ts";
 import type { Logger } from "../../platform/log.ts";
 import { basicChallenge, isSafe, type RefuseOtherSites } from "../browsers.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { isServerFault, sendError as sendErrorAnswer } from "../error-response.ts";
 import { inviteBody } from "../request-body.ts";
 import { recordError, type RequestRecord } from "../request-log.ts";
+import type { WriteRules } from "../write-piece.ts";
 import { readJson } from "./read-json.ts";
+import { entityTag, isKnown, readPrecondition } from "./revisions.ts";
+import { chooseStreamType, sendStream } from "./stream-answer.ts";
 import { createInputCheck } from "./validate.ts";
 
 /** What the control plane needs. */
@@ -31,6 +34,10 @@ export interface ApiParts {
   readonly remoteAddressOf: (request: FastifyRequest) => string;
   /** The client is waited for until it has sent its body. */
   readonly awaitBody: (request: FastifyRequest, reply: FastifyReply) => void;
+  /** How the client of a stream is waited for. */
+  readonly writeRulesOf: (request: FastifyRequest) => WriteRules;
+  /** Ends streams that have no end, when the server is to stop. */
+  readonly stopping: AbortSignal;
   /** What the log is to say of a request. */
   readonly recordOf: (request: FastifyRequest) => RequestRecord;
   /** The program's version, for the OpenAPI document. */
@@ -68,6 +75,7 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
         const check = createInputCheck(operation);
         api.route({
           method: operation.method,
+          bodyLimit: operation.maxBodyBytes ?? MAX_BODY_BYTES,
           url: operation.path.replaceAll(/\{(\w+)\}/g, ":$1"),
           // Before a byte of the body is read.
           onRequest: async (request) => void callers.set(request, await recognise(parts, operation, request)),
@@ -79,9 +87,37 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
             if (typeof name === "string") record.target = { ...record.target, name };
             const recognised = callers.get(request)!;
             const grant = await parts.prove(operation.permission, recognised.caller, input.params);
-            const answer = await handle(input, { ...recognised, grant });
-            reply.code(operation.status);
-            return operation.answer === undefined ? reply.send() : reply.send(answer);
+            const precondition = readPrecondition(request.raw, operation);
+            const { stream } = operation;
+            const type = stream === undefined ? undefined : chooseStreamType(request.raw, stream);
+            const gone = new AbortController();
+            reply.raw.once("close", () => gone.abort());
+            const given = handle(input, {
+              ...recognised,
+              grant,
+              precondition,
+              lastEventId: stream === "events" ? lastEventIdOf(request) : undefined,
+              signal: AbortSignal.any([gone.signal, parts.stopping]),
+            });
+            if (stream !== undefined && type !== undefined) {
+              reply.hijack();
+              const answer = { kind: stream, item: operation.answer!, items: given as AsyncIterable<unknown>, status: operation.status };
+              await sendStream(reply.raw, type, answer, parts.writeRulesOf(request)).catch((error: unknown) =>
+                sendError(parts, error, request, reply),
+              );
+              return reply;
+            }
+            const { body, headers } = partsOfAnswer(await given);
+            precondition.assertChecked();
+            assertDeclared(operation, headers);
+            reply.code(operation.status).headers(headers);
+            if (body === undefined || operation.answer === undefined) return reply.send();
+            if (operation.revision !== undefined && body !== null) {
+              const tag = entityTag(body);
+              reply.header("etag", tag);
+              if (operation.revision === "read" && isKnown(request.raw, tag)) return reply.code(304).send();
+            }
+            return reply.send(body);
           },
         });
       }
@@ -96,6 +132,23 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
     },
     { prefix: API_PREFIX },
   );
+}
+
+/** Throws for headers that the document does not know: that would be a defect. */
+function assertDeclared({ id, headers: declared = {} }: Operation, headers: Readonly<Record<string, string>>): void {
+  const known = new Set(Object.keys(declared).map((name) => name.toLowerCase()));
+  for (const name of Object.keys(headers)) if (!known.has(name)) throw new Error(`${id} does not declare the header ${name}`);
+}
+
+/** As long as an id that anybody gave out. */
+const MAX_EVENT_ID_LENGTH = 64;
+
+/** Where a client that lost its connection goes on. Errors: FIELD_INVALID. */
+function lastEventIdOf({ headers }: FastifyRequest): string | undefined {
+  const id = headers["last-event-id"];
+  if (id === undefined || id === "") return undefined;
+  if (typeof id === "string" && id.length <= MAX_EVENT_ID_LENGTH && /^[\w.:-]+$/.test(id)) return id;
+  throw new ApiError("FIELD_INVALID", { detail: [{ field: "Last-Event-ID", reason: "is not the id of an event" }] });
 }
 
 /** Who asks, and from where. */

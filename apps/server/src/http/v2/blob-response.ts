@@ -5,8 +5,8 @@ import type { ServerResponse } from "node:http";
 import { parseRange, type ByteRange } from "@berth/oci/range";
 import type { BlobRow } from "../../content/blobs.ts";
 import type { BlobReader } from "../../distribution/open-blob.ts";
-import { ClientGoneError } from "../client-gone.ts";
 import type { Transfer } from "../transfer-rate.ts";
+import { writePiece } from "../write-piece.ts";
 
 const OCTET_STREAM = "application/octet-stream";
 
@@ -113,26 +113,6 @@ async function stream(
     if (!isBegun) begin();
     isBegun = true;
     // The piece's memory is used again for the next one: wait until the kernel has it.
-    await written(response, piece, stallMs, transfer);
+    await writePiece(response, piece, { stallMs, transfer });
   }
-}
-
-function written(response: ServerResponse, piece: Uint8Array, stallMs: number, transfer: Transfer | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const gone = (): void => reject(new ClientGoneError());
-    const { socket } = response;
-    if (response.destroyed || socket === null) return gone();
-    response.once("close", gone);
-    // The socket's own timer, and only while it is the client that is waited for: what a slow store takes is not the client's fault. Node
-    // sets it anew for what follows the answer.
-    socket.setTimeout(stallMs);
-    transfer?.wait(performance.now(), () => response.destroy());
-    response.write(piece, (error) => {
-      response.off("close", gone);
-      socket.setTimeout(0);
-      transfer?.moved(performance.now(), piece.length);
-      if (error) gone();
-      else resolve();
-    });
-  });
 }

@@ -1,0 +1,46 @@
+// The control plane's features: their rules, which every role that needs them has from the start. Not here: the rules, their routes (http/api).
+import type { Accounts } from "../access/accounts.ts";
+import type { Authorizer } from "../access/authorize.ts";
+import type { LoginFailures } from "../access/login-failures.ts";
+import type { PasswordHasher } from "../access/secrets.ts";
+import type { Repositories } from "../content/repositories.ts";
+import type { ListPlaces } from "../distribution/list-places.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Database } from "../platform/database/database.ts";
+import { createUsers, type Users } from "./accounts/accounts.ts";
+import { createJobs, type Jobs } from "./jobs/jobs.ts";
+import { createProjects, type Projects } from "./projects/projects.ts";
+import { createProjectRepositories, type ProjectRepositories } from "./repositories/repositories.ts";
+import { createRobots, type Robots } from "./robots/robots.ts";
+
+/** What they rest on. */
+export interface FeatureParts {
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly accounts: Accounts;
+  readonly authorizer: Authorizer;
+  readonly passwords: PasswordHasher;
+  readonly loginFailures: LoginFailures;
+  readonly repositories: Repositories;
+  readonly places: ListPlaces;
+}
+
+/** All of them. */
+export interface Features {
+  readonly projects: Projects;
+  readonly projectRepositories: ProjectRepositories;
+  readonly users: Users;
+  readonly robots: Robots;
+  readonly jobs: Jobs;
+}
+
+/** Makes them. */
+export function createFeatures(parts: FeatureParts): Features {
+  return {
+    projects: createProjects(parts),
+    projectRepositories: createProjectRepositories(parts),
+    users: createUsers(parts),
+    robots: createRobots(parts),
+    jobs: createJobs(parts),
+  };
+}

@@ -1,0 +1,149 @@
+// Answers of many items, each sent when it is found and none kept: JSON Lines, CSV, server-sent events.
+// Not here: the items (features/), how fast a client takes them (write-piece.ts).
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { ApiError } from "@berth/api/errors";
+import { STREAM_TYPES, type StreamKind } from "@berth/api/operation";
+import type { TSchema } from "typebox";
+import { type WriteRules, writePiece } from "../write-piece.ts";
+
+/** What a stream is. */
+export interface StreamAnswer {
+  readonly kind: StreamKind;
+  /** The schema of an item: its fields are the columns of CSV. */
+  readonly item: TSchema;
+  readonly items: AsyncIterable<unknown>;
+  readonly status: number;
+}
+
+/** Pieces are about this large: a system call for each line would cost more than the line. */
+const PIECE_BYTES = 16 * 1024;
+/** Proxies close a connection on which nothing came for a minute; a comment is no event. */
+const HEARTBEAT_MS = 15_000;
+const HEARTBEAT = ": still here\n\n";
+
+/** The media type that a request gets of those that there are. Errors: NOT_ACCEPTABLE. */
+export function chooseStreamType(request: IncomingMessage, kind: StreamKind): string {
+  const offered: readonly string[] = STREAM_TYPES[kind];
+  const accepted = (request.headers.accept ?? "*/*").split(",").map(readRange);
+  const qualityOf = (type: string): number => {
+    // The most exact range that fits decides. Source: RFC 9110, section 12.5.1.
+    const fitting = [type, type.replace(/\/.*/, "/*"), "*/*"].map((range) => accepted.find((each) => each.range === range));
+    return fitting.find((each) => each !== undefined)?.quality ?? 0;
+  };
+  const [best] = offered.map((type) => ({ type, quality: qualityOf(type) })).toSorted((one, other) => other.quality - one.quality);
+  if (best === undefined || best.quality === 0) throw new ApiError("NOT_ACCEPTABLE", { detail: { offered } });
+  return best.type;
+}
+
+function readRange(text: string): { readonly range: string; readonly quality: number } {
+  const [range = "", ...parameters] = text.split(";").map((part) => part.trim().toLowerCase());
+  const quality = Number(parameters.find((each) => each.startsWith("q="))?.slice(2) ?? 1);
+  return { range, quality: quality >= 0 && quality <= 1 ? quality : 0 };
+}
+
+/**
+ * Sends a stream. What fails before its first item is thrown, and can still be answered with an error; what fails after it is thrown too, and
+ * breaks the connection, so that no client takes a part for the whole. Errors: those of the items, `ClientGoneError`.
+ */
+export async function sendStream(
+  response: ServerResponse,
+  type: string,
+  { kind, item, items, status }: StreamAnswer,
+  rules: WriteRules,
+): Promise<void> {
+  const iterator = items[Symbol.asyncIterator]();
+  const format = kind === "events" ? formatEvent : type === "text/csv" ? createCsvFormat(item) : formatLine;
+  const begin = (): void => {
+    response.writeHead(status, {
+      "content-type": type === "text/csv" ? "text/csv; charset=utf-8; header=present" : type,
+      // nginx collects answers in a buffer unless it is told that each piece counts.
+      ...(kind === "events" ? { "x-accel-buffering": "no" } : {}),
+    });
+    response.flushHeaders();
+  };
+  let isBegun = false;
+  let text =
+    kind === "records" && type === "text/csv"
+      ? columnsOf(item)
+          .map(({ title }) => csvCell(title))
+          .join(",") + "\r\n"
+      : "";
+  try {
+    // Who waits for events wants to know at once that it waits; there is nothing to read that could fail.
+    if (kind === "events") {
+      begin();
+      isBegun = true;
+    }
+    for (;;) {
+      const next = kind === "events" ? await nextOrHeartbeat(iterator, response, rules) : await iterator.next();
+      if (!isBegun) begin();
+      isBegun = true;
+      if (next.done === true) break;
+      text += format(next.value);
+      if (kind === "events" || text.length >= PIECE_BYTES) {
+        await writePiece(response, Buffer.from(text), rules);
+        text = "";
+      }
+    }
+    response.end(text);
+  } finally {
+    // Where it ends early, what the items hold is given back.
+    await iterator.return?.();
+  }
+}
+
+async function nextOrHeartbeat(
+  iterator: AsyncIterator<unknown>,
+  response: ServerResponse,
+  rules: WriteRules,
+): Promise<IteratorResult<unknown>> {
+  const next = iterator.next();
+  for (;;) {
+    let timer: NodeJS.Timeout | undefined;
+    const quiet = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve(undefined), HEARTBEAT_MS);
+    });
+    const found = await Promise.race([next, quiet]).finally(() => clearTimeout(timer));
+    if (found !== undefined) return found;
+    await writePiece(response, Buffer.from(HEARTBEAT), rules);
+  }
+}
+
+const formatLine = (item: unknown): string => `${JSON.stringify(item)}\n`;
+
+/** Source: HTML Living Standard, "Server-sent events". */
+function formatEvent(item: unknown): string {
+  const { id, kind } = item as { readonly id: string; readonly kind: string };
+  // JSON holds no line break, which would end a field.
+  return `id: ${id}\nevent: ${kind}\ndata: ${JSON.stringify(item)}\n\n`;
+}
+
+interface Column {
+  readonly title: string;
+  readonly path: readonly string[];
+}
+
+/** The fields of an object that are no objects themselves, and those of its objects, by their path. */
+function columnsOf(schema: TSchema, path: readonly string[] = []): Column[] {
+  const { properties } = schema as unknown as { readonly properties?: Readonly<Record<string, TSchema>> };
+  if (properties === undefined) return [{ title: path.join("."), path }];
+  return Object.entries(properties).flatMap(([name, field]) => columnsOf(field, [...path, name]));
+}
+
+function createCsvFormat(schema: TSchema): (item: unknown) => string {
+  const columns = columnsOf(schema);
+  return (item) => `${columns.map(({ path }) => csvCell(valueAt(item, path))).join(",")}\r\n`;
+}
+
+function valueAt(item: unknown, path: readonly string[]): unknown {
+  let value = item;
+  for (const name of path) value = (value as Readonly<Record<string, unknown>> | null | undefined)?.[name];
+  return value;
+}
+
+/** Source: RFC 4180. Text that a spreadsheet would take for a formula is told apart by an apostrophe before it. */
+function csvCell(value: unknown): string {
+  if (value === undefined || value === null) return "";
+  const text = typeof value === "string" ? value.replace(/^(?=[=+\-@\t\r])/, "'") : JSON.stringify(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
