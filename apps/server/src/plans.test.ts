@@ -85,6 +85,7 @@ before(async () => {
     if (/\.(?:test|testing|contract)\.ts$|-worker\.ts$/.test(file)) continue;
     await import(pathToFileURL(join(import.meta.dirname, file)).href);
   }
+  await import("./tables.ts");
   hooks.deregister();
 });
 

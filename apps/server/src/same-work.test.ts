@@ -31,6 +31,7 @@ import { createMemoryBlobs, createMemoryStore } from "./content/blobs/memory.ts"
 import { blobOf, createContent, putOf, upload, type Content } from "./content/content.testing.ts";
 import { interceptDatabase } from "./content/intercept.testing.ts";
 import { createReferrers } from "./content/referrers.ts";
+import { DELETIONS } from "./tables.ts";
 import { createListPlaces } from "./distribution/list-places.ts";
 import { createLists, type Lists } from "./distribution/lists.ts";
 import { createMount, type Mount } from "./distribution/mount.ts";
@@ -88,7 +89,13 @@ forEachDatabase("work", (create) => {
     const database = interceptDatabase(test.database, hook, true);
     const access = createTestAccess(database, clock);
     const content = createContent(database, createMemoryStore({ processId: "p", memory }), clock);
-    const parts = { ...access, ...content, referrers: createReferrers(database), places: createListPlaces(TEST_MASTER_KEY) };
+    const parts = {
+      ...access,
+      ...content,
+      referrers: createReferrers(database),
+      places: createListPlaces(TEST_MASTER_KEY),
+      deletions: DELETIONS,
+    };
     return {
       ...access,
       content,

@@ -109,10 +109,6 @@ const listRegistryRobots = statement<{ after: string; limit: number }>()("accoun
 const listProjectRobots = statement<{ projectId: number; after: string; limit: number }>()("account.list_project_robots", (db, p) =>
   db.selectFrom("account").select(COLUMNS).where("project_id", "=", p.projectId).where("name", ">", p.after).orderBy("name").limit(p.limit),
 );
-const deleteOfProject = statement<{ projectId: number }>()("account.delete_of_project", (db, p) =>
-  db.deleteFrom("account").where("project_id", "=", p.projectId),
-);
-
 function toAccount(row: Selectable<Schema["account"]>): Account {
   return {
     id: row.id,
@@ -192,7 +188,7 @@ export async function updateAccount(tx: Executor, account: Account, endsTokens: 
   );
 }
 
-/** Deletes an account that is locked; memberships and scopes go first. */
+/** Deletes an account that is locked, and that nothing refers to any more. */
 export async function deleteAccount(tx: Executor, id: number): Promise<void> {
   await tx.run(remove, { id }, 1);
 }
@@ -219,9 +215,4 @@ export async function listRobotAccounts(
       ? await executor.all(listRegistryRobots, { after, limit })
       : await executor.all(listProjectRobots, { projectId, after, limit });
   return rows.map(toAccount);
-}
-
-/** Deletes the robots of a project; their scopes go first. */
-export async function deleteRobotsOfProject(tx: Executor, projectId: number): Promise<void> {
-  await tx.run(deleteOfProject, { projectId }, { any: "as many as there are" });
 }

@@ -44,12 +44,6 @@ const put = statement<{ projectId: number; accountId: number; role: Role }>()("m
 const remove = statement<{ projectId: number; accountId: number }>()("member.delete", (db, p) =>
   db.deleteFrom("member").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId),
 );
-const removeOfProject = statement<{ projectId: number }>()("member.delete_of_project", (db, p) =>
-  db.deleteFrom("member").where("project_id", "=", p.projectId),
-);
-const removeOfAccount = statement<{ accountId: number }>()("member.delete_of_account", (db, p) =>
-  db.deleteFrom("member").where("account_id", "=", p.accountId),
-);
 const otherOwner = statement<{ projectId: number; accountId: number }>()("member.other_owner", (db, p) =>
   db
     .selectFrom("member")
@@ -89,16 +83,6 @@ export async function putMember(tx: Executor, projectId: number, accountId: numb
 /** Ends a membership that was just seen. */
 export async function deleteMember(tx: Executor, projectId: number, accountId: number): Promise<void> {
   await tx.run(remove, { projectId, accountId }, 1);
-}
-
-/** Ends all memberships of a project. */
-export async function deleteMembersOfProject(tx: Executor, projectId: number): Promise<void> {
-  await tx.run(removeOfProject, { projectId }, { any: "as many as there are" });
-}
-
-/** Ends all memberships of an account. */
-export async function deleteMembershipsOfAccount(tx: Executor, accountId: number): Promise<void> {
-  await tx.run(removeOfAccount, { accountId }, { any: "as many as there are" });
 }
 
 /** Whether a project has an owner besides the account. The caller holds a lock on the project. */

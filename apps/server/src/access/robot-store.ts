@@ -27,10 +27,6 @@ const insert = statement<{ accountId: number; pattern: string; actions: string }
 const removeAll = statement<{ accountId: number }>()("robot_scope.delete", (db, p) =>
   db.deleteFrom("robot_scope").where("account_id", "=", p.accountId),
 );
-const removeOfProject = statement<{ projectId: number }>()("robot_scope.delete_of_project", (db, p) =>
-  db.deleteFrom("robot_scope").where("account_id", "in", db.selectFrom("account").select("id").where("project_id", "=", p.projectId)),
-);
-
 function toScope(row: { repository_pattern: string; actions: string }): RobotScope {
   const actions = row.actions.split(",").filter((action): action is Action => ALL_ACTIONS.has(action as Action));
   return { repositoryPattern: row.repository_pattern, actions: new Set(actions) };
@@ -55,9 +51,4 @@ export async function putRobotScopes(tx: Executor, accountId: number, scopes: re
     const actions = [...scope.actions].toSorted().join(",");
     await tx.run(insert, { accountId, pattern: scope.repositoryPattern, actions }, 1);
   }
-}
-
-/** Deletes the scopes of all robots of a project. */
-export async function deleteScopesOfProject(tx: Executor, projectId: number): Promise<void> {
-  await tx.run(removeOfProject, { projectId }, { any: "as many as there are" });
 }

@@ -16,6 +16,7 @@ import { JOB_RESULTS } from "../events/job-runs.ts";
 import { createJobStore } from "../events/job-store.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { REPOSITORY_REMOVAL } from "../reactions.ts";
+import { DELETIONS } from "../tables.ts";
 import type { Content } from "./content.ts";
 import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
@@ -37,7 +38,7 @@ export function composeJobs(roleContext: RoleContext, foundation: Foundation, { 
   const { config } = roleContext;
   const { database, clock } = foundation;
   const collector = composeCollector(roleContext, foundation, sessions);
-  const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config));
+  const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config), DELETIONS.repository);
   const runner = composeRunner(roleContext, foundation, [
     upkeepKind("usage-folding", async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH),
     upkeepKind(REPOSITORY_REMOVAL, removeDeleted, RARE_UPKEEP),

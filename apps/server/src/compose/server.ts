@@ -23,6 +23,7 @@ import { connectionsWithin, openFilesLimit } from "../platform/open-files.ts";
 import { openKeyPair, type ReloadingKeyPair } from "../platform/tls.ts";
 import { VERSION } from "../platform/version.ts";
 import type { Config } from "../config.ts";
+import { DELETIONS } from "../tables.ts";
 import type { Access } from "./access.ts";
 import type { Content } from "./content.ts";
 import { createTransfers, type DataPlane, OTHER_OPERATIONS } from "./data-plane.ts";
@@ -109,6 +110,7 @@ async function openServers(
       ]),
       rest: composeControlPlane({
         features: createFeatures({
+          deletions: DELETIONS,
           ...access,
           database,
           clock,

@@ -20,6 +20,7 @@ import {
   type Content,
 } from "../content/content.testing.ts";
 import { createRepositoryRemoval } from "../content/repository-removal.ts";
+import { DELETIONS } from "../tables.ts";
 import { createRandom } from "../content/schedule.testing.ts";
 import { findProjectUsages } from "../content/usage.ts";
 import { checkUsage } from "../content/usage.testing.ts";
@@ -95,7 +96,7 @@ forEachDatabase("deletion of a repository", (create) => {
 
   async function removeAll(database: Database): Promise<number> {
     let rounds = 0;
-    const removeSome = createRepositoryRemoval(database, clock, TEST_TIMES);
+    const removeSome = createRepositoryRemoval(database, clock, TEST_TIMES, DELETIONS.repository);
     for (; rounds < 10_000; rounds++) {
       if (await removeSome()) continue;
       // What is left are sessions: the collector's.
@@ -205,7 +206,7 @@ forEachDatabase("deletion of a repository", (create) => {
       bytes: layers[0]!.bytes.length,
     });
     // Cut off after two batches, and gone on with elsewhere.
-    for (let i = 0; i < 2; i++) await createRepositoryRemoval(test.database, clock, TEST_TIMES)();
+    for (let i = 0; i < 2; i++) await createRepositoryRemoval(test.database, clock, TEST_TIMES, DELETIONS.repository)();
     const left = (await countContent(test.database)).tag!;
     assert.ok(left > 0 && left < 1701, `${left} tags are left`);
     const replicas = [test.database, await test.open()];
@@ -226,7 +227,7 @@ forEachDatabase("deletion of a repository", (create) => {
     }
     await pushImage(one, "v1", [0], "behind them");
     await remove(one);
-    const removeSome = createRepositoryRemoval(test.database, clock, TEST_TIMES);
+    const removeSome = createRepositoryRemoval(test.database, clock, TEST_TIMES, DELETIONS.repository);
     let steps = 0;
     while (await removeSome()) assert.ok(++steps < 100, "no end while they wait");
     assert.equal((await countContent(test.database)).tag, 0);
@@ -265,7 +266,7 @@ forEachDatabase("deletion of a repository", (create) => {
             if (!isCode("NAME_UNKNOWN")(error)) throw error;
           });
           lastDeletionEndedAt = ++time;
-          await createRepositoryRemoval(random.pick(replicas).content.database, clock, TEST_TIMES)();
+          await createRepositoryRemoval(random.pick(replicas).content.database, clock, TEST_TIMES, DELETIONS.repository)();
           await checkUsage(test.database);
         }
       }

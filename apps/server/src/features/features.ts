@@ -7,6 +7,7 @@ import type { Repositories } from "../content/repositories.ts";
 import type { ListPlaces } from "../distribution/list-places.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
+import type { Deletion } from "../platform/database/deletion.ts";
 import { createUsers, type Users } from "./accounts/accounts.ts";
 import { createJobs, type Jobs } from "./jobs/jobs.ts";
 import { createProjects, type Projects } from "./projects/projects.ts";
@@ -23,6 +24,8 @@ export interface FeatureParts {
   readonly loginFailures: LoginFailures;
   readonly repositories: Repositories;
   readonly places: ListPlaces;
+  /** Of what refers to a project and to an account. */
+  readonly deletions: Readonly<Record<"project" | "account", Deletion>>;
 }
 
 /** All of them. */

@@ -35,6 +35,7 @@ import { createTransfer, type Transfer } from "./transfer-rate.ts";
 import { createRequestRecord } from "./request-log.ts";
 import { answerToken } from "./token.ts";
 import { createClientAddressReader } from "./trusted-proxies.ts";
+import { DELETIONS } from "../tables.ts";
 
 forEachDatabase("credentials", (create) => {
   it("of any form are somebody's, or refused as such", async (t) => {
@@ -120,6 +121,7 @@ forEachDatabase("credentials", (create) => {
     const api = await createApi({
       ...access,
       features: createFeatures({
+        deletions: DELETIONS,
         ...access,
         database: test.database,
         clock,

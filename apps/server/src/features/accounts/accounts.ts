@@ -18,11 +18,12 @@ import {
 } from "../../access/account-store.ts";
 import type { AccountGrant } from "../../access/authorize.ts";
 import type { LoginFailures } from "../../access/login-failures.ts";
-import { deleteMembershipsOfAccount, hasOtherOwner, lockOwnedProjects } from "../../access/member-store.ts";
+import { hasOtherOwner, lockOwnedProjects } from "../../access/member-store.ts";
 import type { PasswordHasher } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import type { Precondition } from "../api-route.ts";
+import type { Deletion } from "../../platform/database/deletion.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
 
@@ -33,6 +34,8 @@ export interface UsersParts {
   readonly accounts: Accounts;
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
+  /** Of what refers to an account. */
+  readonly deletions: Readonly<Record<"account", Deletion>>;
 }
 
 /** What can be changed of a user. */
@@ -59,7 +62,7 @@ const MAX_NAMED_PROJECTS = 10;
 
 /** Makes the rules. */
 export function createUsers(parts: UsersParts): Users {
-  const { database, clock, accounts, passwords, loginFailures } = parts;
+  const { database, clock, accounts, passwords, loginFailures, deletions } = parts;
   const change = createRightsChange(database, accounts);
 
   async function getUser(executor: Executor, name: string): Promise<Account> {
@@ -125,7 +128,7 @@ export function createUsers(parts: UsersParts): Users {
           if (!(await hasOtherOwner(tx, project.id, id))) orphans.push(project.name);
         }
         if (orphans.length > 0) throw new ApiError("LAST_OWNER", { detail: { projects: orphans.slice(0, MAX_NAMED_PROJECTS) } });
-        await deleteMembershipsOfAccount(tx, id);
+        await deletions.account.takeAll(tx, id);
         await deleteAccount(tx, id);
       });
     },

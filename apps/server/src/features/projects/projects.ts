@@ -5,14 +5,14 @@ import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { MemberView, ProjectView } from "@berth/api/projects";
 import type { AccountGrant, Authorizer, ProjectGrant } from "../../access/authorize.ts";
 import type { Accounts } from "../../access/accounts.ts";
-import { deleteRobotsOfProject, findAccountByName } from "../../access/account-store.ts";
+import { findAccountByName } from "../../access/account-store.ts";
 import type { Caller } from "../../access/caller.ts";
-import { deleteMember, deleteMembersOfProject, findRole, hasOtherOwner, listMembers, putMember } from "../../access/member-store.ts";
-import { deleteScopesOfProject } from "../../access/robot-store.ts";
+import { deleteMember, findRole, hasOtherOwner, listMembers, putMember } from "../../access/member-store.ts";
 import type { Role } from "../../access/roles.ts";
 import { findProjectUsages, type ProjectUsage } from "../../content/usage.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
+import type { Deletion } from "../../platform/database/deletion.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
 import {
@@ -31,6 +31,8 @@ export interface ProjectsParts {
   readonly clock: Clock;
   readonly accounts: Accounts;
   readonly authorizer: Authorizer;
+  /** Of what refers to a project. */
+  readonly deletions: Readonly<Record<"project", Deletion>>;
 }
 
 /** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
@@ -53,7 +55,7 @@ const NOBODY = 0;
 
 /** Makes the rules. */
 export function createProjects(parts: ProjectsParts): Projects {
-  const { database, clock, accounts, authorizer } = parts;
+  const { database, clock, accounts, authorizer, deletions } = parts;
   const change = createRightsChange(database, accounts);
 
   async function lockOrUnknown(tx: Executor, projectId: number): Promise<void> {
@@ -106,9 +108,7 @@ export function createProjects(parts: ProjectsParts): Projects {
           const repositories = (await findProjectUsages(tx, [projectId])).get(projectId)?.repositories ?? left.length;
           throw new ApiError("PROJECT_NOT_EMPTY", { detail: { repositories, some: left } });
         }
-        await deleteMembersOfProject(tx, projectId);
-        await deleteScopesOfProject(tx, projectId);
-        await deleteRobotsOfProject(tx, projectId);
+        await deletions.project.takeAll(tx, projectId);
         await deleteProjectRow(tx, projectId);
       });
     },

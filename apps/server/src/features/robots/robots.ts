@@ -22,6 +22,7 @@ import { robotLoginName } from "../../access/roles.ts";
 import { generateRobotSecret, hashRobotSecret } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
+import type { Deletion } from "../../platform/database/deletion.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
 
@@ -30,6 +31,8 @@ export interface RobotsParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly accounts: Accounts;
+  /** Of what refers to an account. */
+  readonly deletions: Readonly<Record<"account", Deletion>>;
 }
 
 /** Robots whose scopes are read at a time: 2,000 at most. */
@@ -56,7 +59,7 @@ interface Home extends Renewable<Home> {
 
 /** Makes the rules. */
 export function createRobots(parts: RobotsParts): Robots {
-  const { database, clock, accounts } = parts;
+  const { database, clock, accounts, deletions } = parts;
   const change = createRightsChange(database, accounts);
 
   function homeOf(grant: RobotsGrant): Home {
@@ -168,7 +171,7 @@ export function createRobots(parts: RobotsParts): Robots {
       const home = homeOf(grant);
       await change(home, async (tx) => {
         const { id } = await lockRobot(tx, home, name);
-        await putRobotScopes(tx, id, []);
+        await deletions.account.takeAll(tx, id);
         await deleteAccount(tx, id);
       });
     },

@@ -19,6 +19,7 @@ import { sendError } from "../error-response.ts";
 import { createTransfer } from "../transfer-rate.ts";
 import { createRequestRecord } from "../request-log.ts";
 import { createApi } from "./api.ts";
+import { DELETIONS } from "../../tables.ts";
 
 /** An answer, as a test looks at it. */
 export interface TestAnswer {
@@ -51,6 +52,7 @@ export async function startTestApi(database: Database, clock: Clock): Promise<Te
   const handler = await createApi({
     ...access,
     features: createFeatures({
+      deletions: DELETIONS,
       ...access,
       database,
       clock,

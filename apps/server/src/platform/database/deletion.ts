@@ -1,0 +1,186 @@
+// Deleting what refers to a row, as the tables declare it: which rows go before it and in which order, a batch at a time, and which are in the
+// way. A new table says with its column what becomes of its rows, and is found here. Not here: deleting the row itself, and its lock (its owner).
+import type { Executor } from "./database.ts";
+import { statement, type Statement } from "./statement.ts";
+import type { Reference, TableDeclaration, Tables } from "./table.ts";
+
+/** Deletes what refers to rows of one table. The caller has locked the row, so that nothing more comes to refer to it. */
+export interface Deletion {
+  /** Takes a batch of one table's rows away, or frees them; false when none is left that goes. */
+  takeSome(tx: Executor, id: number): Promise<boolean>;
+  /** All of them: for rows that few refer to. */
+  takeAll(tx: Executor, id: number): Promise<void>;
+  /** The first column, as `table.column`, in which a row refuses the deletion or waits for its owner to take it; undefined where none does. */
+  findObstacle(tx: Executor, id: number): Promise<string | undefined>;
+}
+
+/** Rows that a transaction takes. */
+const BATCH = 500;
+/** Of a table with bytes in it, whose rows may have megabytes and thousands of others that refer to them. */
+const BATCH_WITH_BYTES = 50;
+const GONE = { any: "as many as are there: some may be gone by themselves" };
+
+interface Referrer extends Reference {
+  /** The table whose column it is. */
+  readonly from: string;
+  readonly column: string;
+  readonly declared: TableDeclaration;
+}
+
+/** Columns that name rows of `table`; those of tables that refer to others of the list come before those. */
+function referrersOf(tables: Tables, table: string): Referrer[] {
+  const found = Object.entries(tables).flatMap(([from, declared]) =>
+    Object.entries(declared.columns).flatMap(([column, { reference }]) =>
+      reference?.table === table ? [{ ...reference, from, column, declared }] : [],
+    ),
+  );
+  const ordered: Referrer[] = [];
+  while (found.length > ordered.length) {
+    const open = found.filter((each) => !ordered.includes(each));
+    const isNamed = (each: Referrer): boolean =>
+      open.some(
+        ({ from, declared }) =>
+          from !== each.from && Object.values(declared.columns).some(({ reference }) => reference?.table === each.from),
+      );
+    const free = open.filter((each) => !isNamed(each));
+    if (free.length === 0) throw new Error(`tables refer to each other in a ring: ${open.map(({ from }) => from).join(", ")}`);
+    ordered.push(...free);
+  }
+  return ordered;
+}
+
+const goes = ({ fate }: Reference): boolean => fate === "deleted" || fate === "cleared";
+
+// The queries know the tables by type, and these come to know them by their declarations.
+type AnyTable = "tag";
+type AnyColumn = "repository_id";
+
+/** Makes it for one table. Throws where a table's key does not let its rows be taken in batches. */
+export function createDeletion(tables: Tables, table: string): Deletion {
+  const referrers = referrersOf(tables, table);
+  const steps = referrers.filter(goes).map((referrer) => takeSomeOf(tables, referrer));
+  const obstacles = referrers
+    .filter(({ fate }) => fate === "refuses" || fate === "waits")
+    .map(({ from, column }) => ({
+      place: `${from}.${column}`,
+      any: statement<{ id: number }>()(nameOf({ table, from, column }, "any"), (db, p) =>
+        db
+          .selectFrom(from as AnyTable)
+          .select(column as AnyColumn)
+          .where(column as AnyColumn, "=", p.id)
+          .limit(1),
+      ),
+    }));
+  async function takeSome(tx: Executor, id: number): Promise<boolean> {
+    for (const step of steps) if (await step(tx, id)) return true;
+    return false;
+  }
+  return {
+    takeSome,
+    async takeAll(tx, id) {
+      while (await takeSome(tx, id));
+    },
+    async findObstacle(tx, id) {
+      for (const { place, any } of obstacles) if ((await tx.first(any, { id })) !== undefined) return place;
+      return undefined;
+    },
+  };
+}
+
+/** Names a statement, shortly: PostgreSQL takes 63 characters. */
+function nameOf({ table, from, column }: Pick<Referrer, "table" | "from" | "column">, what: string): string {
+  return `deletion.${table}.${column === `${table}_id` ? from : `${from}.${column}`}.${what}`;
+}
+
+type TakeSome = (tx: Executor, id: number) => Promise<boolean>;
+type TakeOfMany = (tx: Executor, ids: number[]) => Promise<void>;
+
+/** Takes a batch of the rows that name one row. */
+function takeSomeOf(tables: Tables, referrer: Referrer): TakeSome {
+  const { from, column, declared, fate } = referrer;
+  const others = declared.key.filter((name) => name !== column);
+  const [other] = others;
+  if (others.length > 1 || other === undefined)
+    throw new Error(`the rows of ${from} cannot be taken in batches by ${column}: one more column of its key must tell them apart`);
+  const hasBytes = Object.values(declared.columns).some(({ kind }) => kind === "bytes");
+  const limit = hasBytes ? BATCH_WITH_BYTES : BATCH;
+  const named = <T>(what: string, build: Parameters<ReturnType<typeof statement<{ id: number }>>>[1]): Statement<{ id: number }, T> =>
+    statement<{ id: number }>()(nameOf(referrer, what), build) as Statement<{ id: number }, T>;
+  if (declared.key.length === 1 && fate === "deleted") {
+    const list = named<{ id: number }>("list", (db, p) =>
+      db
+        .selectFrom(from as "manifest")
+        .select(`${other} as id` as "id")
+        .where(column as AnyColumn, "=", p.id)
+        .limit(limit),
+    );
+    const takeRows = takeRowsOf(tables, from, other, referrer);
+    return async (tx, id) => {
+      const ids = (await tx.all(list, { id })).map((row) => row.id);
+      if (ids.length > 0) await takeRows(tx, ids);
+      return ids.length > 0;
+    };
+  }
+  if (referrersOf(tables, from).some(goes)) throw new Error(`${from} has rows that refer to it, and no key of one column`);
+  const take = named("take", (db, p) => {
+    const some = db
+      .selectFrom(from as AnyTable)
+      .select(other as "name")
+      .where(column as AnyColumn, "=", p.id)
+      .orderBy(other as "name")
+      .limit(limit);
+    return fate === "cleared"
+      ? db
+          .updateTable(from as AnyTable)
+          .set({ [column]: null })
+          .where(column as AnyColumn, "=", p.id)
+          .where(other as "name", "in", some)
+      : db
+          .deleteFrom(from as AnyTable)
+          .where(column as AnyColumn, "=", p.id)
+          .where(other as "name", "in", some);
+  });
+  return async (tx, id) => (await tx.change(take, { id })) > 0;
+}
+
+/** Deletes rows of a table by their ids, and before them whatever refers to them. */
+function takeRowsOf(tables: Tables, table: string, key: string, by: Referrer): TakeOfMany {
+  const referrers = referrersOf(tables, table).filter(goes);
+  const steps = referrers.map((referrer) => takeOfMany(tables, referrer));
+  const remove = statement<{ ids: number[] }>()(nameOf(by, "delete"), (db, p, tools) =>
+    db.deleteFrom(table as "manifest").where(({ ref }) => tools.inList(ref(key as "id"), p.ids, "bigint")),
+  );
+  return async (tx, ids) => {
+    for (const step of steps) await step(tx, ids);
+    await tx.run(remove, { ids }, GONE);
+  };
+}
+
+/** Takes all rows that name one of a batch of rows. */
+function takeOfMany(tables: Tables, referrer: Referrer): TakeOfMany {
+  const { from, column, declared, fate } = referrer;
+  const [key] = declared.key;
+  if (fate === "deleted" && referrersOf(tables, from).some(goes)) {
+    if (key === undefined || declared.key.length > 1) throw new Error(`${from} has rows that refer to it, and no key of one column`);
+    const list = statement<{ ids: number[] }>()(nameOf(referrer, "listOfMany"), (db, p, tools) =>
+      db
+        .selectFrom(from as "manifest")
+        .select(`${key} as id` as "id")
+        .where(({ ref }) => tools.inList(ref(column as AnyColumn), p.ids, "bigint")),
+    );
+    const takeRows = takeRowsOf(tables, from, key, referrer);
+    return async (tx, ids) => {
+      const rows = (await tx.all(list, { ids })).map((row) => row.id);
+      if (rows.length > 0) await takeRows(tx, rows);
+    };
+  }
+  const take = statement<{ ids: number[] }>()(nameOf(referrer, "takeOfMany"), (db, p, tools) =>
+    fate === "cleared"
+      ? db
+          .updateTable(from as AnyTable)
+          .set({ [column]: null })
+          .where(({ ref }) => tools.inList(ref(column as AnyColumn), p.ids, "bigint"))
+      : db.deleteFrom(from as AnyTable).where(({ ref }) => tools.inList(ref(column as AnyColumn), p.ids, "bigint")),
+  );
+  return (tx, ids) => tx.run(take, { ids }, GONE);
+}
