@@ -65,7 +65,7 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     const content = composeContent(roleContext, foundation);
     const jobs = composeJobs(roleContext, foundation, content);
     opened.defer(() => jobs.stop());
-    const access = await openAccess(roleContext, foundation, options.keepAdminPassword);
+    const access = await openAccess(roleContext, foundation, content.outbox, options.keepAdminPassword);
     const { database } = foundation;
     opened.defer(
       watchFirstPassword({

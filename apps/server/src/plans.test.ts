@@ -20,6 +20,7 @@ const bounded: Readonly<Record<string, string>> = {
   "binding.reclaims": "once, where a store bears no mark yet and none of its newest keys is a blob's",
   "blobs.countDamaged": "counts what its limit gave",
   "collection.untagged": "looks at one page of manifests, which its limit bounds",
+  "jobs.countFailed": "counts what its limit gave",
   "jobs.endLeases": "the jobs that one process ran when it died",
   "member.list": "sorts the members of one project",
   "member.owned_projects": "sorts what one account owns, when that account goes",

@@ -28,7 +28,7 @@ import { actorOf } from "./access/actor.ts";
 import type { Caller, Grant, TokenAccess } from "./access/caller.ts";
 import { createPasswordHasher, generateRobotSecret } from "./access/secrets.ts";
 import { createMemoryBlobs, createMemoryStore } from "./content/blobs/memory.ts";
-import { blobOf, createContent, putOf, upload, type Content } from "./content/content.testing.ts";
+import { blobOf, createContent, NOBODY_WANTS, putOf, upload, type Content } from "./content/content.testing.ts";
 import { interceptDatabase } from "./content/intercept.testing.ts";
 import { createReferrers } from "./content/referrers.ts";
 import { DELETIONS } from "./tables.ts";
@@ -95,6 +95,7 @@ forEachDatabase("work", (create) => {
       referrers: createReferrers(database),
       places: createListPlaces(TEST_MASTER_KEY),
       deletions: DELETIONS,
+      changes: NOBODY_WANTS,
     };
     return {
       ...access,

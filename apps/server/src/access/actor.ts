@@ -11,10 +11,10 @@ export interface Origin {
 
 /** Who acts. Its name is kept beside its id: accounts are deleted, and what they did is still to be read. */
 export interface Actor {
-  readonly kind: "user" | "robot" | "anonymous";
-  /** Null for anonymous. */
+  readonly kind: "user" | "robot" | "anonymous" | "system";
+  /** Null for anonymous and for the system. */
   readonly accountId: number | null;
-  /** The login name; empty for anonymous. */
+  /** The login name; empty for anonymous. Of the system: what acted, such as a command and who ran it. */
   readonly name: string;
   /** Undefined where no request changes anything by it: a pull's. */
   readonly origin: Origin | undefined;

@@ -7,8 +7,15 @@ import { describe, it } from "node:test";
 import { parseProjectName } from "@berth/oci/reference";
 import { forEachDatabase } from "../platform/database/databases.testing.ts";
 import { basic, createTestAccess, createTestClock, TEST_ADDRESS } from "./access.testing.ts";
+import type { AccountChange } from "./account-changes.ts";
 import { bootstrap } from "./bootstrap.ts";
+import type { ChangeSink } from "./changes.ts";
 import { loadOrCreateMasterKey, parseMasterKey } from "./master-key.ts";
+
+/** Keeps what it is told. */
+function sinkOf(said: string[]): ChangeSink<AccountChange> {
+  return { wants: () => true, record: async (_, actor, changes) => void said.push(...changes.map(({ kind }) => `${actor.kind} ${kind}`)) };
+}
 
 forEachDatabase("bootstrap", (create) => {
   it("creates the administrator and the library once, for replicas that start together", async () => {
@@ -17,13 +24,16 @@ forEachDatabase("bootstrap", (create) => {
       const clock = createTestClock();
       const databases = [test.database, await test.open(), await test.open()];
       const replicas = databases.map((database) => ({ database, access: createTestAccess(database, clock) }));
+      const said: string[] = [];
+      const changes = sinkOf(said);
       const results = await Promise.all(
         replicas.map(({ database, access }) =>
-          bootstrap({ database, clock, passwords: access.passwords, administratorPassword: undefined, defaultProject: undefined }),
+          bootstrap({ database, clock, passwords: access.passwords, administratorPassword: undefined, defaultProject: undefined, changes }),
         ),
       );
       const created = results.filter((result) => result.created);
       assert.equal(created.length, 1);
+      assert.deepEqual(said, ["system user.created", "system project.created", "system member.changed"]);
       const password = created[0]!.generatedPassword!;
       assert.ok(password.length >= 24);
       const { access } = replicas[1]!;
@@ -42,6 +52,7 @@ forEachDatabase("bootstrap", (create) => {
           passwords: access.passwords,
           administratorPassword: "another password",
           defaultProject: undefined,
+          changes,
         }),
         { created: false },
       );
@@ -55,7 +66,7 @@ forEachDatabase("bootstrap", (create) => {
     try {
       const clock = createTestClock();
       const { passwords, authenticator, authorizer } = createTestAccess(test.database, clock);
-      const options = { database: test.database, clock, passwords, defaultProject: parseProjectName("apps") };
+      const options = { database: test.database, clock, passwords, defaultProject: parseProjectName("apps"), changes: sinkOf([]) };
       await assert.rejects(bootstrap({ ...options, administratorPassword: "short" }), { code: "REQUEST_INVALID" });
       assert.deepEqual(await bootstrap({ ...options, administratorPassword: "long enough" }), {
         created: true,

@@ -5,6 +5,9 @@ import type { ProjectName } from "@berth/oci/reference";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
+import type { AccountChange } from "./account-changes.ts";
+import type { Actor } from "./actor.ts";
+import type { ChangeSink } from "./changes.ts";
 import { hasUsers, insertAccount } from "./account-store.ts";
 import { putMember } from "./member-store.ts";
 import { generatePassword, MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, type PasswordHasher } from "./secrets.ts";
@@ -13,6 +16,8 @@ import { generatePassword, MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, type Passwo
 export const ADMINISTRATOR_NAME = "admin";
 /** The project that exists from the start where the configuration names none for names of one segment. */
 const LIBRARY_PROJECT = "library";
+/** Nobody is there yet who could do it. */
+const FIRST_START: Actor = { kind: "system", accountId: null, name: "first start", origin: undefined };
 
 /** What the first start did. */
 export type BootstrapResult =
@@ -37,8 +42,9 @@ export async function bootstrap(options: {
   administratorPassword: string | undefined;
   /** The project that exists from the start; `library` where undefined. */
   defaultProject: ProjectName | undefined;
+  readonly changes: ChangeSink<AccountChange>;
 }): Promise<BootstrapResult> {
-  const { database, clock, passwords, administratorPassword } = options;
+  const { database, clock, passwords, administratorPassword, changes } = options;
   const projectName = options.defaultProject ?? LIBRARY_PROJECT;
   if (await hasUsers(database)) return { created: false };
   if (
@@ -57,7 +63,16 @@ export async function bootstrap(options: {
     const accountId = await insertAccount(tx, { kind: "user", name: ADMINISTRATOR_NAME, secretHash, isAdmin: true }, clock.now());
     if (accountId === undefined) return false;
     const project = await tx.first(insertLibrary, { name: projectName, sortKey: `${projectName}/`, now: clock.now() });
-    if (project !== undefined) await putMember(tx, project.id, accountId, "owner");
+    const account = { account: ADMINISTRATOR_NAME, accountId };
+    await changes.record(tx, FIRST_START, [{ kind: "user.created", ...account, isAdmin: true }]);
+    if (project !== undefined) {
+      await putMember(tx, project.id, accountId, "owner");
+      const made = { project: projectName, projectId: project.id };
+      await changes.record(tx, FIRST_START, [
+        { kind: "project.created", ...made, isPublic: true },
+        { kind: "member.changed", ...made, ...account, from: undefined, to: "owner" },
+      ]);
+    }
     return true;
   });
   return created ? { created, generatedPassword } : { created };

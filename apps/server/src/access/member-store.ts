@@ -44,6 +44,15 @@ const put = statement<{ projectId: number; accountId: number; role: Role }>()("m
 const remove = statement<{ projectId: number; accountId: number }>()("member.delete", (db, p) =>
   db.deleteFrom("member").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId),
 );
+const listOfAccount = statement<{ accountId: number; after: number; limit: number }>()("member.list_of_account", (db, p) =>
+  db
+    .selectFrom("member")
+    .select(["project_id", "project_sort_key"])
+    .where("account_id", "=", p.accountId)
+    .where("project_id", ">", p.after)
+    .orderBy("project_id")
+    .limit(p.limit),
+);
 const otherOwner = statement<{ projectId: number; accountId: number }>()("member.other_owner", (db, p) =>
   db
     .selectFrom("member")
@@ -73,6 +82,18 @@ export async function findRole(executor: Executor, projectId: number, accountId:
 export async function listMembers(executor: Executor, projectId: number, after: string, limit: number): Promise<Member[]> {
   const rows = await executor.all(list, { projectId, after, limit });
   return rows.map((row) => ({ accountId: row.account_id, accountName: row.name, role: row.role }));
+}
+
+/** Projects of which an account is a member, by their ids. */
+export async function listMemberships(
+  executor: Executor,
+  accountId: number,
+  after: number,
+  limit: number,
+): Promise<{ projectId: number; project: string }[]> {
+  const rows = await executor.all(listOfAccount, { accountId, after, limit });
+  // A project's key is its name with a slash behind it.
+  return rows.map((row) => ({ projectId: row.project_id, project: row.project_sort_key.slice(0, -1) }));
 }
 
 /** Makes an account a member of a project that is locked, or changes its role. */

@@ -1,10 +1,12 @@
 // Who may: accounts, tokens, passwords, and the two questions that requests ask, who is it and may it. Opening it proves the secret key and
 // makes the administrator at the very first start. Not here: the rules (access/), who asks (data-plane.ts, server.ts).
 import { isReported, RegistryError } from "@berth/oci/errors";
+import type { AccountChange } from "../access/account-changes.ts";
 import { createAccounts, type Accounts } from "../access/accounts.ts";
 import { createAuthenticator, type Authenticator } from "../access/authenticate.ts";
 import { createAuthorizer, type Authorizer } from "../access/authorize.ts";
 import { bootstrap } from "../access/bootstrap.ts";
+import type { ChangeSink } from "../access/changes.ts";
 import { createLoginFailures, type LoginFailures, type LoginLock } from "../access/login-failures.ts";
 import { createLoginPlaces } from "../access/login-places.ts";
 import { createPasswordHasher, type PasswordHasher } from "../access/secrets.ts";
@@ -41,6 +43,7 @@ export type KeepAdminPassword = (password: string) => Promise<void>;
 export async function openAccess(
   { config, masterKey, tracing, logger }: RoleContext,
   { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,
+  changes: ChangeSink<AccountChange>,
   keepAdminPassword?: KeepAdminPassword,
 ): Promise<Access> {
   const defaultProject = defaultProjectOf(config);
@@ -105,7 +108,7 @@ export async function openAccess(
   );
   const plainAuthenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
   const authenticator = tracing === undefined ? plainAuthenticator : traceAuthenticator(plainAuthenticator, tracing);
-  const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword, defaultProject });
+  const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword, defaultProject, changes });
   // At once: where a later part of the start fails, the next start finds the administrator and makes no password.
   if (first.created && first.generatedPassword !== undefined) await keepAdminPassword?.(first.generatedPassword);
   return { accounts, authenticator, authorizer, tokens, passwords, loginFailures };

@@ -3,12 +3,11 @@
 import { createBlobs, type Blobs } from "../content/blobs.ts";
 import { createRepositories, type Repositories } from "../content/repositories.ts";
 import { createUploadLimits } from "../content/upload-limits.ts";
-import type { ContentChange } from "../content/changes.ts";
 import { createUploads, type Uploads } from "../content/uploads.ts";
 import { createUploadSessions, type UploadSessions } from "../distribution/upload-session.ts";
 import { createOutbox, type Outbox } from "../events/outbox.ts";
 import { SECOND_MS } from "../platform/clock.ts";
-import { reactions } from "../reactions.ts";
+import { reactions, type RegistryChange } from "../reactions.ts";
 import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
 /** What lies at rest, and what is coming. */
@@ -20,12 +19,14 @@ export interface Content {
   /** The sessions themselves, which put bytes into the store. */
   readonly sessions: UploadSessions;
   /** Where changes are recorded, and go on to what follows from them. */
-  readonly outbox: Outbox<ContentChange>;
+  readonly outbox: Outbox<RegistryChange>;
 }
 
 /** Builds it. */
 export function composeContent({ config, logger }: RoleContext, { database, store, clock, steadyClock }: Foundation): Content {
-  const outbox = createOutbox(database, clock, reactions);
+  const outbox = createOutbox(database, clock, reactions, (error, change) =>
+    logger.error({ err: error, change }, "nothing could be made to follow from a change with the others: a job of its own tries again"),
+  );
   const repositories = createRepositories(database, clock, outbox);
   const blobs = createBlobs(database, clock, leaseTimes(config));
   const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND_MS, steadyClock);

@@ -14,6 +14,7 @@ import type { JobKind, JobOutcome, JobSchedule } from "../events/job-kinds.ts";
 import { createJobRunner, type JobRunner } from "../events/job-runner.ts";
 import { JOB_RESULTS } from "../events/job-runs.ts";
 import { createJobStore } from "../events/job-store.ts";
+import { CHANGES_TOPIC, REACTION } from "../events/outbox.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { REPOSITORY_REMOVAL } from "../reactions.ts";
 import { DELETIONS } from "../tables.ts";
@@ -29,9 +30,17 @@ const UPKEEP_RETRY = { attempts: 1, firstDelayMs: SECOND_MS, maxDelayMs: 60 * SE
 /** A batch takes milliseconds, and on a database that is overloaded some seconds. */
 const BATCH_TIMEOUT_MS = 60 * SECOND_MS;
 
+/** So long at a time, so that others get their turn. */
+const DISPATCH_MS = SECOND_MS;
+/** A reaction that fails is most often a fault of the program: long enough for another version that runs already, and not for ever. */
+const REACTION_RETRY = { attempts: 10, firstDelayMs: 2 * SECOND_MS, maxDelayMs: 600 * SECOND_MS };
+
 /** Long before the newest key ends (a tenth of its life, two hours at least), and so seldom that nobody notices. */
 const KEY_ROTATION = { cron: "17 * * * *", timeZone: "UTC", jitterMs: 600 * SECOND_MS };
 const KEY_ROTATION_RETRY = { attempts: 3, firstDelayMs: 10 * SECOND_MS, maxDelayMs: 60 * SECOND_MS };
+
+/** That more than this many failed says no more. */
+const FAILED_BOUND = 1000;
 
 /** Builds the background work; nothing runs before its `start` or `runOnce`. */
 export function composeJobs(roleContext: RoleContext, foundation: Foundation, { sessions, outbox }: Content): Collector {
@@ -42,7 +51,8 @@ export function composeJobs(roleContext: RoleContext, foundation: Foundation, { 
   const runner = composeRunner(roleContext, foundation, [
     upkeepKind("usage-folding", async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH),
     upkeepKind(REPOSITORY_REMOVAL, removeDeleted, RARE_UPKEEP),
-    upkeepKind("dispatch", () => outbox.dispatch()),
+    dispatchKind(outbox),
+    { kind: REACTION, concurrency: 1, timeoutMs: BATCH_TIMEOUT_MS, retry: REACTION_RETRY, run: (job) => outbox.react(job) },
     upkeepKind("older-manifests", () => readOlderManifests(database), RARE_UPKEEP),
     keyRotationKind(roleContext, foundation),
   ]);
@@ -76,6 +86,22 @@ function upkeepKind(kind: string, step: () => Promise<boolean>, schedule: JobSch
   };
 }
 
+/** Begun by the commits that record changes; its own looks are for what nobody heard of. */
+function dispatchKind(outbox: Pick<Content["outbox"], "dispatch">): JobKind {
+  return {
+    kind: "dispatch",
+    concurrency: 1,
+    timeoutMs: BATCH_TIMEOUT_MS,
+    retry: UPKEEP_RETRY,
+    schedule: RARE_UPKEEP,
+    topic: CHANGES_TOPIC,
+    async run({ signal }): Promise<JobOutcome | void> {
+      const until = performance.now() + DISPATCH_MS;
+      while (await outbox.dispatch()) if (signal.aborted || performance.now() > until) return "more";
+    },
+  };
+}
+
 /** So that no login has to wait for a key. Where nobody does the background work, the login that needs one makes it all the same. */
 function keyRotationKind({ config, masterKey }: RoleContext, { database, clock }: Foundation): JobKind {
   const keys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
@@ -95,8 +121,18 @@ function composeRunner({ logger, tracing }: RoleContext, { database, clock, metr
   const seconds = new Map(kinds.map(({ kind }) => [kind, { labels: { kind }, value: 0 }]));
   metrics.addCounters("jobs_ended_total", "Runs of jobs that ended here, by kind and by what became of them.", () => endings);
   metrics.addCounters("jobs_seconds_total", "Time that runs of jobs took, by kind.", () => [...seconds.values()]);
+  const store = createJobStore(database);
+  let failed = 0;
+  metrics.addRefresh(async () => {
+    failed = await store.countFailed(FAILED_BOUND);
+  });
+  metrics.addGauge(
+    "jobs_failed",
+    `Jobs of all replicas whose attempts all failed and that wait for somebody to look at them, up to ${FAILED_BOUND}.`,
+    () => failed,
+  );
   return createJobRunner({
-    store: createJobStore(database),
+    store,
     kinds,
     clock,
     holder: `${hostname()} ${process.pid} ${randomBytes(4).toString("hex")}`,

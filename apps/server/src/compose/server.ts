@@ -115,6 +115,7 @@ async function openServers(
           database,
           clock,
           repositories: content.repositories,
+          changes: content.outbox,
           places: createListPlaces(roleContext.masterKey),
         }),
         authenticator,

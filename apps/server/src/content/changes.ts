@@ -13,11 +13,11 @@ interface InRepository {
 export type ContentChange =
   /** Also where the same manifest was there. */
   | (InRepository & { readonly kind: "manifest.pushed"; readonly digest: Digest; readonly mediaType: string })
-  /** With all its tags, of which nothing is said one by one. */
+  /** After its tags, each of which is said to be deleted. */
   | (InRepository & { readonly kind: "manifest.deleted"; readonly digest: Digest })
   /** `from`: what it named before; undefined where the tag is new. */
   | (InRepository & { readonly kind: "tag.moved"; readonly tag: Tag; readonly from: Digest | undefined; readonly to: Digest })
-  /** Alone: what it named stays. */
+  /** Alone, where what it named stays; or with its manifest. */
   | (InRepository & { readonly kind: "tag.deleted"; readonly tag: Tag })
   | (InRepository & { readonly kind: "repository.created" })
   | (InRepository & { readonly kind: "repository.deleted" });

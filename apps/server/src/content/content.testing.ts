@@ -7,7 +7,7 @@ import type { Action, Grant } from "../access/caller.ts";
 import { createUploadSessions, type UploadSessions } from "../distribution/upload-session.ts";
 import type { Clock } from "../platform/clock.ts";
 import { actorOf } from "../access/actor.ts";
-import type { ChangeSink } from "../access/changes.ts";
+import type { Change, ChangeSink } from "../access/changes.ts";
 import type { ContentChange } from "./changes.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
@@ -41,7 +41,7 @@ export interface Content {
 }
 
 /** A sink of which nobody wants anything. */
-export const NOBODY_WANTS: ChangeSink<ContentChange> = { wants: () => false, record: async () => undefined };
+export const NOBODY_WANTS: ChangeSink<Change> = { wants: () => false, record: async () => undefined };
 
 function fail(error: unknown): never {
   throw error;

@@ -387,7 +387,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         const row = await tx.first(lockByDigest, { repositoryId, digest });
         if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest } });
         const manifestId = row.id;
-        await deleteTagsOf(tx, grant, repositoryId, manifestId, clock);
+        await deleteTagsOf(tx, grant, repositoryId, manifestId, { clock, changes });
         const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
         for (const dropEdges of [dropBlobEdges, dropSparse, dropChildEdges]) await tx.run(dropEdges, { manifestId }, ALL_THERE_ARE);
         await tx.run(drop, { manifestId }, 1);

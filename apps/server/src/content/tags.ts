@@ -214,7 +214,7 @@ export async function deleteTagsOf(
   grant: Grant<"delete">,
   repositoryId: number,
   manifestId: number,
-  clock: Clock,
+  { clock, changes }: TagWriting,
 ): Promise<void> {
   for (;;) {
     const gone = await tx.all(dropSomeOf, { repositoryId, manifestId });
@@ -223,6 +223,13 @@ export async function deleteTagsOf(
       recordGone,
       { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.actor.accountId, now: clock.now() },
       gone.length,
+    );
+    const place = placeOf(grant, repositoryId);
+    const tags = gone.map(({ name }) => name as Tag).toSorted();
+    await changes.record(
+      tx,
+      grant.actor,
+      tags.map((tag) => ({ kind: "tag.deleted", ...place, tag })),
     );
   }
 }

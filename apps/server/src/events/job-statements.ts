@@ -221,6 +221,12 @@ export const promote = statement<{ now: number }>()("jobs.promote", (db, p, tool
     .returning("id"),
 );
 
+export const countFailed = statement<{ limit: number }>()("jobs.countFailed", (db, p) =>
+  db
+    .selectFrom(db.selectFrom("job").select("id").where("state", "=", sql.lit("failed")).limit(p.limit).as("failed"))
+    .select(({ fn }) => fn.countAll<number>().as("count")),
+);
+
 export const listExpired = statement<{ now: number }>()("jobs.listExpired", (db, p) =>
   db
     .selectFrom("job")

@@ -8,6 +8,7 @@ import {
   bringForward,
   cancelOpen,
   cancelRunning,
+  countFailed,
   dropLines,
   end,
   endLeases,
@@ -122,6 +123,8 @@ export interface JobStore {
   putBack(job: TakenJob, dueAt: number, attempt: number, error: string | undefined): Promise<boolean>;
   /** Makes ready what is due; gives how many, of which there may be more. */
   promote(now: number): Promise<number>;
+  /** Jobs that failed for good, counted up to a limit. */
+  countFailed(limit: number): Promise<number>;
   /** Jobs whose holder has not renewed its lease. */
   listExpired(now: number): Promise<TakenJob[]>;
   /** Forgets what ended long ago; gives how many. */
@@ -233,6 +236,7 @@ export function createJobStore(database: Database): JobStore {
       return rows.length > 0;
     },
     promote: async (now) => (await database.write(promote, { now }, { ...LOSABLE, ...ON_FULL_DISK })).length,
+    countFailed: async (limit) => (await database.first(countFailed, { limit }))!.count,
     listExpired: async (now) => (await database.all(listExpired, { now })).map(takenOf),
     async forget(now) {
       let count = 0;

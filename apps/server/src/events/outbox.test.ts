@@ -2,6 +2,8 @@
 // and wherever one ends. Not here: processes that are killed (test/failure).
 import assert from "node:assert/strict";
 import { it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { RegistryError } from "@berth/oci/errors";
 import type { RepositoryName, Tag } from "@berth/oci/reference";
 import { createTestClock } from "../access/access.testing.ts";
 import type { Actor } from "../access/actor.ts";
@@ -11,10 +13,24 @@ import { createMemoryBlobs, createMemoryStore } from "../content/blobs/memory.ts
 import type { Database } from "../platform/database/database.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { statement } from "../platform/database/statement.ts";
-import { createOutbox, type Event, type Outbox, type Reactions } from "./outbox.ts";
+import { createJobStore, retryJob } from "./job-store.ts";
+import { kindOf, runnerOf, until } from "./jobs.testing.ts";
+import { createOutbox, REACTION, type Event, type Outbox, type Reactions } from "./outbox.ts";
 
 const ALICE: Actor = { kind: "user", accountId: 7, name: "alice", origin: { requestId: "r1", address: "192.0.2.1" } };
-const allJobs = statement<Record<never, never>>()("test.jobs", (db) => db.selectFrom("job").select(["kind", "subject"]).orderBy("id"));
+const allJobs = statement<Record<never, never>>()("test.jobs", (db) =>
+  db.selectFrom("job").select(["id", "kind", "subject"]).orderBy("id"),
+);
+const allChanges = statement<Record<never, never>>()("test.changes", (db) => db.selectFrom("outbox").select("id"));
+/** The newest of four changes. */
+const spoil = statement<{ text: string }>()("test.spoil", (db, p) =>
+  db
+    .updateTable("outbox")
+    .set({ change: p.text })
+    .where("id", "=", (eb) => eb.selectFrom("outbox as newest").select(({ fn }) => fn.max("newest.id").as("id"))),
+);
+const reactionOf = (outbox: Outbox<ContentChange>) =>
+  kindOf(REACTION, (job) => outbox.react(job), { retry: { attempts: 2, firstDelayMs: 1000, maxDelayMs: 1000 } });
 const created = (repositoryId: number): ContentChange => ({
   kind: "repository.created",
   repository: `p/r${repositoryId}` as RepositoryName,
@@ -67,6 +83,8 @@ forEachDatabase("the outbox", (create, dialect) => {
       await content.manifests.put(push, id, second);
       await content.tags.delete(grants("delete", "test/app"), id, "v2" as Tag);
       await content.manifests.delete(grants("delete", "test/app"), id, first.digest);
+      await content.manifests.put(push, id, putOf(other, ["v3"]));
+      await content.manifests.delete(grants("delete", "test/app"), id, second.digest);
       await content.repositories.delete(grants("delete", "test/app"));
       assert.equal(imageOf(one).digest, first.digest);
 
@@ -87,6 +105,11 @@ forEachDatabase("the outbox", (create, dialect) => {
           { kind: "manifest.pushed", digest: second.digest, mediaType: second.parsed.mediaType },
           { kind: "tag.deleted", tag: "v2" },
           { kind: "manifest.deleted", digest: first.digest },
+          { kind: "manifest.pushed", digest: second.digest, mediaType: second.parsed.mediaType },
+          { kind: "tag.moved", tag: "v3", to: second.digest },
+          { kind: "tag.deleted", tag: "latest" },
+          { kind: "tag.deleted", tag: "v3" },
+          { kind: "manifest.deleted", digest: second.digest },
           { kind: "repository.deleted" },
         ],
       );
@@ -119,15 +142,79 @@ forEachDatabase("the outbox", (create, dialect) => {
       assert.deepEqual(seen[2]?.actor, ALICE);
     }));
 
-  it("leaves out what nobody wants, and lets go of what another version wanted", () =>
-    withOutbox(async ({ test: { database }, outbox }) => {
+  it("leaves out what nobody wants, and sets aside what another version wants, until that one comes to it", () =>
+    withOutbox(async ({ test: { database }, outbox, seen }) => {
       const indifferent = createOutbox<ContentChange>(database, createTestClock(), {});
       assert.equal(indifferent.wants("tag.moved"), false);
       await database.transaction((tx) => indifferent.record(tx, ALICE, [created(1)]));
       await database.transaction((tx) => outbox.record(tx, ALICE, [created(2)]));
       assert.equal(await indifferent.dispatch(), false);
-      assert.equal(await outbox.dispatch(), false);
-      assert.deepEqual(await database.all(allJobs, {}), []);
+      assert.deepEqual(
+        (await database.all(allJobs, {})).map(({ kind }) => kind),
+        [REACTION],
+      );
+      const clock = createTestClock();
+      clock.advance(60_000);
+      const { runner, ends } = runnerOf(database, clock, [reactionOf(outbox)], { pollMs: 10 });
+      runner.start();
+      await until(() => ends.length === 1);
+      await runner.stop();
+      assert.deepEqual([ends, seen.map(({ change, actor }) => [change, actor])], [["reaction succeeded"], [[created(2), ALICE]]]);
+      assert.deepEqual(
+        (await database.all(allJobs, {})).map(({ kind }) => kind),
+        [REACTION, "repository.created"],
+      );
+    }));
+
+  it("sets aside what nothing can follow from, tries it again less and less often, and keeps it to be seen and tried again", () =>
+    withOutbox(async ({ test: { database } }) => {
+      const clock = createTestClock();
+      const setAside: unknown[] = [];
+      let isMended = false;
+      const reactions: Reactions<ContentChange> = {
+        "repository.created": ({ id, change }) => {
+          if (change.repositoryId === 2 && !isMended) throw new Error("a fault of the program");
+          // What no database takes as a job counts as well.
+          if (change.repositoryId === 3 && !isMended) return [{ kind: "follow", subject: "x", priority: Number.NaN }];
+          return [{ kind: "follow", subject: String(id) }];
+        },
+      };
+      const outbox = createOutbox(database, clock, reactions, (error) => setAside.push((error as Error).message));
+      await database.transaction((tx) => outbox.record(tx, ALICE, [created(1), created(2), created(3), created(4)]));
+      await database.transaction((tx) => tx.run(spoil, { text: "{no JSON" }, 1));
+      await database.transaction((tx) => outbox.record(tx, ALICE, [created(5)]));
+      while (await outbox.dispatch());
+      const kinds = async (): Promise<string[]> => (await database.all(allJobs, {})).map(({ kind }) => kind);
+      assert.deepEqual(await kinds(), ["follow", REACTION, REACTION, REACTION, "follow"]);
+      assert.equal(setAside.length, 3);
+      assert.equal((await database.all(allChanges, {})).length, 0);
+
+      const { runner, ends, errors } = runnerOf(database, clock, [reactionOf(outbox)], { pollMs: 10 });
+      runner.start();
+      // Two attempts each.
+      await until(async () => {
+        clock.advance(60_000);
+        runner.wake();
+        await sleep(10);
+        return ends.length === 6;
+      });
+      assert.deepEqual(ends.filter((end) => end === "reaction failed").length, 3);
+      assert.ok(errors.includes("a fault of the program"), errors.join("; "));
+      const store = createJobStore(database);
+      assert.equal(await store.countFailed(100), 3);
+      isMended = true;
+      const failed = (await database.all(allJobs, {})).filter(({ kind }) => kind === REACTION);
+      for (const { id } of failed) assert.ok(await database.transaction((tx) => retryJob(tx, id, "admin", clock.now())));
+      // The one that is no JSON fails again.
+      await until(async () => {
+        clock.advance(60_000);
+        runner.wake();
+        await sleep(10);
+        return ends.length === 10;
+      });
+      await runner.stop();
+      assert.deepEqual(await kinds(), ["follow", REACTION, REACTION, REACTION, "follow", "follow", "follow"]);
+      assert.equal(await store.countFailed(100), 1);
     }));
 
   it("asks for each job once where several dispatch at once and some fail on the way", () =>
@@ -141,7 +228,7 @@ forEachDatabase("the outbox", (create, dialect) => {
       const failing = outboxOf(await test.open());
       const reactions: Reactions<ContentChange> = {
         "repository.created": ({ id, change }) => {
-          if (change.repositoryId === 120 && left-- > 0) throw new Error("it ended here");
+          if (change.repositoryId === 120 && left-- > 0) throw new RegistryError("UNAVAILABLE", { message: "it ended here" });
           return [{ kind: change.kind, subject: String(id), payload: change }];
         },
       };
@@ -160,5 +247,6 @@ forEachDatabase("the outbox", (create, dialect) => {
       const jobs = await test.database.all(allJobs, {});
       assert.equal(jobs.length, COUNT, dialect);
       assert.equal(new Set(jobs.map(({ subject }) => subject)).size, COUNT);
+      assert.deepEqual([...new Set(jobs.map(({ kind }) => kind))], ["repository.created"]);
     }));
 });

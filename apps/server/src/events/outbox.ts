@@ -1,12 +1,14 @@
 // The outbox: changes lie in it from the commit that made them until the jobs that follow from them have been asked for, which is one
-// transaction as well, so that a process that ends anywhere loses none and doubles none. Not here: which job follows from what (reactions.ts),
-// what can happen (content/changes.ts), who runs jobs (job-runner.ts).
+// transaction as well, so that a process that ends anywhere loses none and doubles none. A change from which nothing can be made to follow now
+// becomes a job of its own, which tries again and holds up no other. Not here: which job follows from what (reactions.ts), what can happen
+// (content/changes.ts, access/account-changes.ts), who runs jobs (job-runner.ts).
+import { RegistryError } from "@berth/oci/errors";
 import type { Actor } from "../access/actor.ts";
 import type { Change, ChangeSink } from "../access/changes.ts";
 import type { Clock } from "../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
-import type { NewJob } from "./job-kinds.ts";
+import type { NewJob, RunningJob } from "./job-kinds.ts";
 import { putJob } from "./job-store.ts";
 
 /** A change as those who react get it. */
@@ -26,10 +28,26 @@ export type Reactions<C extends Change> = { readonly [K in C["kind"]]?: (event: 
 export interface Outbox<C extends Change> extends ChangeSink<C> {
   /** Asks for the jobs of the oldest changes; true where there may be more. Of several processes one works, and the others wait for it. */
   dispatch(): Promise<boolean>;
+  /** Runs a job of the kind `REACTION`: asks for the jobs of one change that was set aside. */
+  react(job: RunningJob): Promise<void>;
 }
+
+/** What is notified after commits that recorded changes. */
+export const CHANGES_TOPIC = "changes";
+/** The kind of jobs that changes become which were set aside. */
+export const REACTION = "reaction";
 
 /** Changes that one transaction dispatches: long enough for thousands a second, short enough that nobody waits for it. */
 const BATCH = 200;
+/** The reaction has just failed. */
+const REACTION_DELAY_MS = 1000;
+
+interface Row {
+  readonly id: number;
+  readonly at: number;
+  readonly actor: string;
+  readonly change: string;
+}
 
 const insert = statement<{ at: number; actor: string; changes: string[] }>()("outbox.insert", (db, p, tools) =>
   db
@@ -57,31 +75,17 @@ const lockOldest = statement<{ limit: number }>()("outbox.lockOldest", (db, p, t
     .modifyEnd(tools.lock("update")),
 );
 
+const lockOne = statement<{ id: number }>()("outbox.lockOne", (db, p, tools) =>
+  db.selectFrom("outbox").select(["id", "at", "actor", "change"]).where("id", "=", p.id).modifyEnd(tools.lock("update")),
+);
+
 const remove = statement<{ ids: number[] }>()("outbox.remove", (db, p, tools) =>
   db.deleteFrom("outbox").where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
 );
 
-/** Makes the outbox of a database. */
-export function createOutbox<C extends Change>(database: Database, clock: Clock, reactions: Reactions<C>): Outbox<C> {
+/** A sink alone, for commands that dispatch nothing. */
+export function createChangeRecorder<C extends Change>(clock: Clock, reactions: Reactions<C>): ChangeSink<C> {
   const wants = (kind: C["kind"]): boolean => Object.hasOwn(reactions, kind);
-
-  function jobsOf(event: Event<C>): readonly NewJob[] {
-    // What another version of this program wanted, and this one does not know, is let go.
-    const reaction = reactions[event.change.kind as C["kind"]] as ((event: Event<C>) => readonly NewJob[]) | undefined;
-    return reaction === undefined ? [] : reaction(event);
-  }
-
-  async function dispatchIn(tx: Executor): Promise<boolean> {
-    const rows = await tx.all(lockOldest, { limit: BATCH });
-    if (rows.length === 0) return false;
-    const now = clock.now();
-    for (const { id, at, actor, change } of rows) {
-      for (const job of jobsOf({ id, at, actor: JSON.parse(actor) as Actor, change: JSON.parse(change) as C })) await putJob(tx, job, now);
-    }
-    await tx.run(remove, { ids: rows.map(({ id }) => id) }, rows.length);
-    return rows.length === BATCH;
-  }
-
   return {
     wants,
     async record(tx, actor, changes) {
@@ -92,7 +96,105 @@ export function createOutbox<C extends Change>(database: Database, clock: Clock,
         { at: clock.now(), actor: JSON.stringify(actor), changes: wanted.map((change) => JSON.stringify(change)) },
         wanted.length,
       );
+      tx.notify?.(CHANGES_TOPIC);
     },
-    dispatch: () => database.transaction(dispatchIn, ON_FULL_DISK),
   };
+}
+
+/** Makes the outbox of a database. `onSetAside` hears why a change could not be dispatched with the others. */
+export function createOutbox<C extends Change>(
+  database: Database,
+  clock: Clock,
+  reactions: Reactions<C>,
+  onSetAside: (error: unknown, changeId: number) => void = () => undefined,
+): Outbox<C> {
+  function jobsOf({ id, at, actor, change }: Row): readonly NewJob[] {
+    const event: Event<C> = { id, at, actor: JSON.parse(actor) as Actor, change: JSON.parse(change) as C };
+    const { kind } = event.change;
+    // Another version of this program wanted it, and perhaps runs beside this one: it is set aside for that one.
+    if (!Object.hasOwn(reactions, kind)) throw new Error(`nothing is known to follow from ${JSON.stringify(kind)}`);
+    return (reactions[kind as C["kind"]] as (event: Event<C>) => readonly NewJob[])(event);
+  }
+
+  async function askFor(tx: Executor, rows: readonly Row[]): Promise<void> {
+    const now = clock.now();
+    for (const row of rows) for (const job of jobsOf(row)) await putJob(tx, job, now);
+  }
+
+  async function dispatchOldest(limit: number, onLocked: (rows: readonly Row[]) => void = () => undefined): Promise<number> {
+    return database.transaction(async (tx) => {
+      const rows = await tx.all(lockOldest, { limit });
+      onLocked(rows);
+      if (rows.length === 0) return 0;
+      await askFor(tx, rows);
+      await tx.run(remove, { ids: rows.map(({ id }) => id) }, rows.length);
+      return rows.length;
+    }, ON_FULL_DISK);
+  }
+
+  /** Makes a job of a change that cannot be dispatched, unless another process dispatched it meanwhile. */
+  async function setAside(id: number, error: unknown): Promise<void> {
+    const isDone = await database.transaction(async (tx) => {
+      const row = await tx.first(lockOne, { id });
+      if (row === undefined) return false;
+      const now = clock.now();
+      await putJob(
+        tx,
+        { kind: REACTION, subject: `change ${id}`, projectId: projectOf(row), payload: row, dueAt: now + REACTION_DELAY_MS },
+        now,
+      );
+      await tx.run(remove, { ids: [id] }, 1);
+      return true;
+    }, ON_FULL_DISK);
+    if (isDone) onSetAside(error, id);
+  }
+
+  /** One at a time, so that those that cannot be dispatched hold up no other. */
+  async function dispatchOneByOne(): Promise<boolean> {
+    for (let done = 0; done < BATCH; done++) {
+      let oldest: Row | undefined;
+      try {
+        if ((await dispatchOldest(1, ([row]) => (oldest = row))) === 0) return false;
+      } catch (error) {
+        if (isOfDatabase(error) || oldest === undefined) throw error;
+        await setAside(oldest.id, error);
+      }
+    }
+    return true;
+  }
+
+  return {
+    ...createChangeRecorder(clock, reactions),
+    async dispatch() {
+      try {
+        return (await dispatchOldest(BATCH)) === BATCH;
+      } catch (error) {
+        if (isOfDatabase(error)) throw error;
+        return dispatchOneByOne();
+      }
+    },
+    async react(job) {
+      // Exactly once as well: the job ends with what it asks for.
+      await database.transaction(async (tx) => {
+        await job.endIn(tx);
+        await askFor(tx, [job.payload as Row]);
+      }, ON_FULL_DISK);
+    },
+  };
+}
+
+/** That the database is out of reach, full, or foreign is no change's fault. */
+function isOfDatabase(error: unknown): boolean {
+  return error instanceof RegistryError;
+}
+
+/** Whose share of the workers its job uses, where the change says it. */
+function projectOf({ change }: Row): number {
+  try {
+    const { projectId } = JSON.parse(change) as { readonly projectId?: unknown };
+    return Number.isSafeInteger(projectId) ? (projectId as number) : 0;
+  } catch {
+    // It is no JSON, which is why it is set aside.
+    return 0;
+  }
 }

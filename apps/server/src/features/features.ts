@@ -1,6 +1,8 @@
 // The control plane's features: their rules, which every role that needs them has from the start. Not here: the rules, their routes (http/api).
+import type { AccountChange } from "../access/account-changes.ts";
 import type { Accounts } from "../access/accounts.ts";
 import type { Authorizer } from "../access/authorize.ts";
+import type { ChangeSink } from "../access/changes.ts";
 import type { LoginFailures } from "../access/login-failures.ts";
 import type { PasswordHasher } from "../access/secrets.ts";
 import type { Repositories } from "../content/repositories.ts";
@@ -24,6 +26,8 @@ export interface FeatureParts {
   readonly loginFailures: LoginFailures;
   readonly repositories: Repositories;
   readonly places: ListPlaces;
+  /** Who learns what becomes of accounts, memberships and projects. */
+  readonly changes: ChangeSink<AccountChange>;
   /** Of what refers to a project and to an account. */
   readonly deletions: Readonly<Record<"project" | "account", Deletion>>;
 }

@@ -44,3 +44,21 @@ export async function listed<T, V>(
   const last = rows.at(-1);
   return { items, next: found.length > limit && last !== undefined ? keyOf(last) : null };
 }
+
+/** Rows that are read at a time where all are wanted. */
+export const LIST_BATCH = 500;
+
+/** All of a list that is read in batches of a length, each behind the one before it: for what is written down row by row anyway. */
+export async function listEvery<T, K>(
+  first: K,
+  list: (after: K) => Promise<readonly T[]>,
+  length: number,
+  keyOf: (row: T) => K,
+): Promise<T[]> {
+  const all: T[] = [];
+  for (let after = first; ; after = keyOf(all.at(-1)!)) {
+    const rows = await list(after);
+    all.push(...rows);
+    if (rows.length < length) return all;
+  }
+}

@@ -126,6 +126,7 @@ forEachDatabase("credentials", (create) => {
         database: test.database,
         clock,
         repositories: createRepositories(test.database, clock, NOBODY_WANTS),
+        changes: NOBODY_WANTS,
         places: createListPlaces(TEST_MASTER_KEY),
       }),
       logger: pino({ level: "silent" }),

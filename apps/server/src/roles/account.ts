@@ -8,9 +8,12 @@ import { createPasswordHasher, generatePassword } from "../access/secrets.ts";
 import { awaitDatabase } from "../compose/await-database.ts";
 import { nameDatabase, openDatabase, requireDatabase, transactBeside } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
-import { resetAccount } from "../features/accounts/reset.ts";
+import { createChangeRecorder } from "../events/outbox.ts";
+import { resetAccount, type ResetOptions } from "../features/accounts/reset.ts";
 import { findMigrationVersion } from "../platform/database/migrate.ts";
+import { systemClock } from "../platform/clock.ts";
 import { StartupError } from "../platform/startup-error.ts";
+import { reactions } from "../reactions.ts";
 import type { Options } from "./command-line.ts";
 import { commandLog, PASSWORD_FILE, withLog } from "./context.ts";
 
@@ -22,7 +25,11 @@ export async function runAccountReset(config: Config, name: string, options: Opt
     const user = name === "" ? ADMINISTRATOR_NAME : name;
     const password = generatePassword();
     const secretHash = await createPasswordHasher().hash(password);
-    const reset = { makesAdministrator: options.admin === true };
+    const reset: ResetOptions = {
+      makesAdministrator: options.admin === true,
+      actor: { kind: "system", accountId: null, name: `account reset by ${userInfo().username}`, origin: undefined },
+      changes: createChangeRecorder(systemClock, reactions),
+    };
     let done: Awaited<ReturnType<typeof resetAccount>>;
     if (config.database.url === undefined) done = await transactBeside(config, (tx) => resetAccount(tx, user, secretHash, reset));
     else {

@@ -1,6 +1,6 @@
 // Doctor: compares database and store while everything goes on, says what differs, and repairs what can be repaired without a guess.
 // Every finding is looked at a second time before it is told, because content comes and goes meanwhile.
-// Not here: SQL (doctor-store.ts), the checks one by one (check-blobs.ts, check-store.ts, check-edges.ts, check-usage.ts).
+// Not here: SQL (doctor-store.ts), the checks one by one (check-blobs.ts, check-store.ts, check-edges.ts, check-usage.ts, check-changes.ts).
 import type { LeaseTimes } from "../../content/blobs.ts";
 import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
 import type { Clock } from "../../platform/clock.ts";
@@ -8,6 +8,7 @@ import type { Database, Executor } from "../../platform/database/database.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 import { checkBlobs } from "./check-blobs.ts";
+import { checkChanges } from "./check-changes.ts";
 import { checkEdges, checkManifests } from "./check-edges.ts";
 import { checkStore } from "./check-store.ts";
 import { checkUsage } from "./check-usage.ts";
@@ -28,6 +29,7 @@ import { listBlobs } from "./doctor-store.ts";
  * - `manifest-refused`: a manifest was taken by an earlier release and would be refused today, for instance as one that two clients read as
  *   two images. Look at it, and push it anew or delete it.
  * - `usage-wrong`: usage that is shown is not what a recount gives. Repair: what is missing is added.
+ * - `change-set-aside`: nothing could be made to follow from a change, however often it was tried.
  * - `engine`: the database engine's own findings.
  */
 export type ProblemKind =
@@ -46,6 +48,7 @@ export type ProblemKind =
   | "manifest-rotten"
   | "manifest-refused"
   | "usage-wrong"
+  | "change-set-aside"
   | "engine";
 
 /** Something that is wrong. */
@@ -124,6 +127,7 @@ export async function examine(parts: DoctorParts): Promise<DoctorResult> {
   const store = await checkStore(counting);
   const links = await checkEdges(counting);
   const usages = await checkUsage(counting);
+  await checkChanges(counting);
   const manifests = parts.isDeep ? await checkManifests(counting) : 0;
   return { ...blobs, ...store, links, usages, manifests, problems, found, repaired };
 }

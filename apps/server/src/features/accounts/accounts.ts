@@ -4,6 +4,7 @@ import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { UserView } from "@berth/api/users";
 import { RegistryError } from "@berth/oci/errors";
+import { recordUserUpdate, type AccountChange } from "../../access/account-changes.ts";
 import type { Accounts } from "../../access/accounts.ts";
 import {
   deleteAccount,
@@ -17,14 +18,15 @@ import {
   type Account,
 } from "../../access/account-store.ts";
 import type { AccountGrant } from "../../access/authorize.ts";
+import type { ChangeSink } from "../../access/changes.ts";
 import type { LoginFailures } from "../../access/login-failures.ts";
-import { hasOtherOwner, lockOwnedProjects } from "../../access/member-store.ts";
+import { hasOtherOwner, listMemberships, lockOwnedProjects } from "../../access/member-store.ts";
 import type { PasswordHasher } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import type { Precondition } from "../api-route.ts";
 import type { Deletion } from "../../platform/database/deletion.ts";
-import { listed, type Listed, type PageRequest } from "../paging.ts";
+import { LIST_BATCH, listed, listEvery, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
 
 /** What the rules need. */
@@ -36,6 +38,7 @@ export interface UsersParts {
   readonly loginFailures: LoginFailures;
   /** Of what refers to an account. */
   readonly deletions: Readonly<Record<"account", Deletion>>;
+  readonly changes: ChangeSink<AccountChange>;
 }
 
 /** What can be changed of a user. */
@@ -62,7 +65,7 @@ const MAX_NAMED_PROJECTS = 10;
 
 /** Makes the rules. */
 export function createUsers(parts: UsersParts): Users {
-  const { database, clock, accounts, passwords, loginFailures, deletions } = parts;
+  const { database, clock, accounts, passwords, loginFailures, deletions, changes } = parts;
   const change = createRightsChange(database, accounts);
 
   async function getUser(executor: Executor, name: string): Promise<Account> {
@@ -93,8 +96,12 @@ export function createUsers(parts: UsersParts): Users {
     },
     async create(grant, { name, password, isAdmin }) {
       const secretHash = await passwords.hash(password);
-      const insert = (tx: Executor): Promise<number | undefined> =>
-        insertAccount(tx, { kind: "user", name, secretHash, isAdmin: isAdmin === true }, clock.now());
+      const insert = async (tx: Executor, { actor }: AccountGrant): Promise<number | undefined> => {
+        const id = await insertAccount(tx, { kind: "user", name, secretHash, isAdmin: isAdmin === true }, clock.now());
+        if (id === undefined) return undefined;
+        await changes.record(tx, actor, [{ kind: "user.created", account: name, accountId: id, isAdmin: isAdmin === true }]);
+        return id;
+      };
       const id = await change(grant, insert, {});
       if (id === undefined) throw new ApiError("USER_EXISTS", { detail: { name } });
       return toView((await findAccount(database, id))!);
@@ -104,7 +111,7 @@ export function createUsers(parts: UsersParts): Users {
     },
     async update(grant, name, { password, isDisabled, isAdmin }, precondition) {
       const secretHash = password === undefined ? undefined : await passwords.hash(password);
-      return change(grant, async (tx) => {
+      return change(grant, async (tx, { actor }) => {
         const account = await lockUser(tx, name, isDisabled === true || isAdmin === false);
         precondition.check(toView(account));
         const next: Account = {
@@ -115,11 +122,12 @@ export function createUsers(parts: UsersParts): Users {
         };
         // Rights are looked up each time; a secret and a disablement are not, once a token is out.
         await updateAccount(tx, next, secretHash !== undefined || next.isDisabled !== account.isDisabled);
+        await recordUserUpdate(tx, actor, changes, account, next);
         return toView(next);
       });
     },
     async delete(grant, name, precondition) {
-      await change(grant, async (tx) => {
+      await change(grant, async (tx, { actor }) => {
         const account = await lockUser(tx, name, true);
         precondition.check(toView(account));
         const { id } = account;
@@ -128,8 +136,21 @@ export function createUsers(parts: UsersParts): Users {
           if (!(await hasOtherOwner(tx, project.id, id))) orphans.push(project.name);
         }
         if (orphans.length > 0) throw new ApiError("LAST_OWNER", { detail: { projects: orphans.slice(0, MAX_NAMED_PROJECTS) } });
+        const left = changes.wants("member.removed")
+          ? await listEvery(
+              0,
+              (after) => listMemberships(tx, id, after, LIST_BATCH),
+              LIST_BATCH,
+              ({ projectId }) => projectId,
+            )
+          : [];
         await deletions.account.takeAll(tx, id);
         await deleteAccount(tx, id);
+        const gone = { account: name, accountId: id };
+        await changes.record(tx, actor, [
+          ...left.map((project) => ({ kind: "member.removed" as const, ...project, ...gone })),
+          { kind: "user.deleted", ...gone },
+        ]);
       });
     },
     async getMe(grant) {
@@ -146,11 +167,13 @@ export function createUsers(parts: UsersParts): Users {
         throw new ApiError("PASSWORD_WRONG");
       }
       const secretHash = await passwords.hash(newPassword);
-      await change(grant, async (tx) => {
+      await change(grant, async (tx, { actor }) => {
         const present = await lockAccount(tx, account.id);
         // Changed by someone else meanwhile: what was checked above is no longer the password.
         if (present === undefined || present.epoch !== account.epoch) throw new RegistryError("CONFLICT");
-        await updateAccount(tx, { ...present, secretHash }, true);
+        const next = { ...present, secretHash };
+        await updateAccount(tx, next, true);
+        await recordUserUpdate(tx, actor, changes, present, next);
       });
     },
   };

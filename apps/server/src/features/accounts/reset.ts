@@ -1,6 +1,9 @@
 // A new password from the machine itself, for when nobody can sign in any more. Who may run it may read the database's file or its address.
 // Not here: changes by those who can sign in (accounts.ts), who is told (roles/account.ts).
 import { findAccountByName, lockAccount, updateAccount } from "../../access/account-store.ts";
+import { recordUserUpdate, type AccountChange } from "../../access/account-changes.ts";
+import type { Actor } from "../../access/actor.ts";
+import type { ChangeSink } from "../../access/changes.ts";
 import type { Executor } from "../../platform/database/database.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 
@@ -8,6 +11,9 @@ import { StartupError } from "../../platform/startup-error.ts";
 export interface ResetOptions {
   /** Gives it an administrator's rights. */
   readonly makesAdministrator: boolean;
+  /** Who did it, and who is told. */
+  readonly actor: Actor;
+  readonly changes: ChangeSink<AccountChange>;
 }
 
 /**
@@ -18,13 +24,15 @@ export async function resetAccount(
   tx: Executor,
   name: string,
   secretHash: string,
-  { makesAdministrator }: ResetOptions,
+  { makesAdministrator, actor, changes }: ResetOptions,
 ): Promise<{ readonly isAdmin: boolean; readonly wasDisabled: boolean }> {
   const found = await findAccountByName(tx, name);
   const account = found === undefined ? undefined : await lockAccount(tx, found.id);
   if (account === undefined || account.kind !== "user")
     throw new StartupError(`There is no user ${JSON.stringify(name)}. Nothing was changed.`);
   const isAdmin = account.isAdmin || makesAdministrator;
-  await updateAccount(tx, { ...account, secretHash, isAdmin, isDisabled: false }, true);
+  const next = { ...account, secretHash, isAdmin, isDisabled: false };
+  await updateAccount(tx, next, true);
+  await recordUserUpdate(tx, actor, changes, account, next);
   return { isAdmin, wasDisabled: account.isDisabled };
 }

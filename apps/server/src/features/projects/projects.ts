@@ -4,16 +4,18 @@ import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { MemberView, ProjectView } from "@berth/api/projects";
 import type { AccountGrant, Authorizer, ProjectGrant } from "../../access/authorize.ts";
+import type { AccountChange } from "../../access/account-changes.ts";
 import type { Accounts } from "../../access/accounts.ts";
-import { findAccountByName } from "../../access/account-store.ts";
+import { findAccountByName, listRobotAccounts } from "../../access/account-store.ts";
 import type { Caller } from "../../access/caller.ts";
+import type { ChangeSink } from "../../access/changes.ts";
 import { deleteMember, findRole, hasOtherOwner, listMembers, putMember } from "../../access/member-store.ts";
 import type { Role } from "../../access/roles.ts";
 import { findProjectUsages, type ProjectUsage } from "../../content/usage.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import type { Deletion } from "../../platform/database/deletion.ts";
-import { listed, type Listed, type PageRequest } from "../paging.ts";
+import { LIST_BATCH, listed, listEvery, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
 import {
   deleteProjectRow,
@@ -33,6 +35,7 @@ export interface ProjectsParts {
   readonly authorizer: Authorizer;
   /** Of what refers to a project. */
   readonly deletions: Readonly<Record<"project", Deletion>>;
+  readonly changes: ChangeSink<AccountChange>;
 }
 
 /** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
@@ -55,7 +58,7 @@ const NOBODY = 0;
 
 /** Makes the rules. */
 export function createProjects(parts: ProjectsParts): Projects {
-  const { database, clock, accounts, authorizer, deletions } = parts;
+  const { database, clock, accounts, authorizer, deletions, changes } = parts;
   const change = createRightsChange(database, accounts);
 
   async function lockOrUnknown(tx: Executor, projectId: number): Promise<void> {
@@ -81,10 +84,16 @@ export function createProjects(parts: ProjectsParts): Projects {
       return listed(found, limit, toViews, (project) => project.name);
     },
     async create(grant, { name, visibility }) {
-      const create = async (tx: Executor, { account }: AccountGrant): Promise<number> => {
-        const id = await insertProject(tx, name, visibility === "public", clock.now());
+      const create = async (tx: Executor, { account, actor }: AccountGrant): Promise<number> => {
+        const isPublic = visibility === "public";
+        const id = await insertProject(tx, name, isPublic, clock.now());
         if (id === undefined) throw new ApiError("PROJECT_EXISTS", { detail: { name } });
         await putMember(tx, id, account.id, "owner");
+        const project = { project: name, projectId: id };
+        await changes.record(tx, actor, [
+          { kind: "project.created", ...project, isPublic },
+          { kind: "member.changed", ...project, account: account.name, accountId: account.id, from: undefined, to: "owner" },
+        ]);
         return id;
       };
       return view(await change(grant, create, {}), grant.account.id);
@@ -94,13 +103,16 @@ export function createProjects(parts: ProjectsParts): Projects {
     },
     async update(grant, { visibility }) {
       if (visibility !== undefined) {
-        const isThere = await change(grant, (tx, { projectId }) => setProjectPublic(tx, projectId, visibility === "public"));
-        if (!isThere) throw new ApiError("PROJECT_UNKNOWN");
+        const isPublic = visibility === "public";
+        await change(grant, async (tx, { projectId, projectName, actor }) => {
+          if (!(await setProjectPublic(tx, projectId, isPublic))) throw new ApiError("PROJECT_UNKNOWN");
+          await changes.record(tx, actor, [{ kind: "project.updated", project: projectName, projectId, isPublic }]);
+        });
       }
       return view(grant.projectId, grant.actor.accountId);
     },
     async delete(grant) {
-      await change(grant, async (tx, { projectId }) => {
+      await change(grant, async (tx, { projectId, projectName, actor }) => {
         // A push that would make its first repository waits for this lock, and then finds no project.
         await lockOrUnknown(tx, projectId);
         const left = await listSomeRepositories(tx, projectId, SHOWN_REPOSITORIES);
@@ -108,8 +120,35 @@ export function createProjects(parts: ProjectsParts): Projects {
           const repositories = (await findProjectUsages(tx, [projectId])).get(projectId)?.repositories ?? left.length;
           throw new ApiError("PROJECT_NOT_EMPTY", { detail: { repositories, some: left } });
         }
+        const members = changes.wants("member.removed")
+          ? await listEvery(
+              "",
+              (after) => listMembers(tx, projectId, after, LIST_BATCH),
+              LIST_BATCH,
+              ({ accountName }) => accountName,
+            )
+          : [];
+        const robots = changes.wants("robot.deleted")
+          ? await listEvery(
+              "",
+              (after) => listRobotAccounts(tx, projectId, after, LIST_BATCH),
+              LIST_BATCH,
+              ({ name }) => name,
+            )
+          : [];
         await deletions.project.takeAll(tx, projectId);
         await deleteProjectRow(tx, projectId);
+        const project = { project: projectName, projectId };
+        await changes.record(tx, actor, [
+          ...members.map(({ accountName, accountId }) => ({
+            kind: "member.removed" as const,
+            ...project,
+            account: accountName,
+            accountId,
+          })),
+          ...robots.map(({ id, name }) => ({ kind: "robot.deleted" as const, ...project, account: name, accountId: id })),
+          { kind: "project.deleted", ...project },
+        ]);
       });
     },
     async listMembers({ projectId }, { after = "", limit = DEFAULT_PAGE_SIZE }) {
@@ -122,17 +161,20 @@ export function createProjects(parts: ProjectsParts): Projects {
       );
     },
     async putMember(grant, userName, role) {
-      await change(grant, async (tx, { projectId }) => {
+      await change(grant, async (tx, { projectId, projectName, actor }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);
         if (user === undefined || user.kind !== "user") throw new ApiError("USER_UNKNOWN");
         if (role !== "owner") await keepOwner(tx, projectId, user.id);
+        const from = changes.wants("member.changed") ? await findRole(tx, projectId, user.id) : undefined;
         await putMember(tx, projectId, user.id, role);
+        const member = { project: projectName, projectId, account: user.name, accountId: user.id };
+        if (from !== role) await changes.record(tx, actor, [{ kind: "member.changed", ...member, from, to: role }]);
       });
       return { user: userName, role };
     },
     async deleteMember(grant, userName) {
-      await change(grant, async (tx, { projectId }) => {
+      await change(grant, async (tx, { projectId, projectName, actor }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);
         // Looked for whether there is such a user or not: the answer does not tell which it is, so that its time must not either.
@@ -140,6 +182,8 @@ export function createProjects(parts: ProjectsParts): Projects {
         if (user === undefined || role === undefined) throw new ApiError("MEMBER_UNKNOWN");
         await keepOwner(tx, projectId, user.id);
         await deleteMember(tx, projectId, user.id);
+        const member = { project: projectName, projectId, account: user.name, accountId: user.id };
+        await changes.record(tx, actor, [{ kind: "member.removed", ...member }]);
       });
     },
   };

@@ -13,9 +13,12 @@ import {
   updateAccount,
   type Account,
 } from "../../access/account-store.ts";
+import { changedScopes, type AccountChange } from "../../access/account-changes.ts";
 import type { Accounts } from "../../access/accounts.ts";
+import type { Actor } from "../../access/actor.ts";
 import type { AccountGrant, ProjectGrant } from "../../access/authorize.ts";
 import type { Renewable } from "../../access/caller.ts";
+import type { ChangeSink } from "../../access/changes.ts";
 import { isRepositoryPattern, type RobotScope } from "../../access/robot-scopes.ts";
 import { listRobotScopes, listScopesOfRobots, putRobotScopes } from "../../access/robot-store.ts";
 import { robotLoginName } from "../../access/roles.ts";
@@ -33,6 +36,7 @@ export interface RobotsParts {
   readonly accounts: Accounts;
   /** Of what refers to an account. */
   readonly deletions: Readonly<Record<"account", Deletion>>;
+  readonly changes: ChangeSink<AccountChange>;
 }
 
 /** Robots whose scopes are read at a time: 2,000 at most. */
@@ -55,11 +59,12 @@ export interface Robots {
 interface Home extends Renewable<Home> {
   readonly projectId: number | undefined;
   readonly projectName: string | undefined;
+  readonly actor: Actor;
 }
 
 /** Makes the rules. */
 export function createRobots(parts: RobotsParts): Robots {
-  const { database, clock, accounts, deletions } = parts;
+  const { database, clock, accounts, deletions, changes } = parts;
   const change = createRightsChange(database, accounts);
 
   function homeOf(grant: RobotsGrant): Home {
@@ -67,6 +72,7 @@ export function createRobots(parts: RobotsParts): Robots {
     return {
       projectId,
       projectName,
+      actor: grant.actor,
       renew(tx) {
         const renewed: RobotsGrant | Promise<RobotsGrant> = grant.renew(tx);
         if (renewed === grant) return this;
@@ -117,7 +123,7 @@ export function createRobots(parts: RobotsParts): Robots {
       const secret = generateRobotSecret();
       const account = await change(
         home,
-        async (tx) => {
+        async (tx, { actor }) => {
           const id = await insertAccount(
             tx,
             {
@@ -131,7 +137,11 @@ export function createRobots(parts: RobotsParts): Robots {
           );
           if (id === undefined) throw new ApiError("ROBOT_EXISTS", { detail: { name } });
           await putRobotScopes(tx, id, parsed);
-          return (await findAccount(tx, id))!;
+          const made = (await findAccount(tx, id))!;
+          await changes.record(tx, actor, [
+            { kind: "robot.created", ...changedRobot(home, made), scopes: changedScopes(parsed), expiresAt: timeOf(made.expiresAt) },
+          ]);
+          return made;
         },
         {},
       );
@@ -145,7 +155,7 @@ export function createRobots(parts: RobotsParts): Robots {
       const home = homeOf(grant);
       const parsed = scopes === undefined ? undefined : parseScopeViews(scopes, home.projectName);
       const expiry = parseExpiry(expiresAt);
-      return change(home, async (tx) => {
+      return change(home, async (tx, { actor }) => {
         const account = await lockRobot(tx, home, name);
         const next: Account = {
           ...account,
@@ -154,25 +164,36 @@ export function createRobots(parts: RobotsParts): Robots {
         };
         await updateAccount(tx, next, next.isDisabled !== account.isDisabled || next.expiresAt?.getTime() !== account.expiresAt?.getTime());
         if (parsed !== undefined) await putRobotScopes(tx, account.id, parsed);
+        await changes.record(tx, actor, [
+          {
+            kind: "robot.updated",
+            ...changedRobot(home, account),
+            isDisabled: next.isDisabled,
+            expiresAt: timeOf(next.expiresAt),
+            ...(parsed === undefined ? {} : { scopes: changedScopes(parsed) }),
+          },
+        ]);
         return toView(next, await listRobotScopes(tx, account.id));
       });
     },
     async rotateSecret(grant, name) {
       const home = homeOf(grant);
       const secret = generateRobotSecret();
-      const view = await change(home, async (tx) => {
+      const view = await change(home, async (tx, { actor }) => {
         const account = await lockRobot(tx, home, name);
         await updateAccount(tx, { ...account, secretHash: hashRobotSecret(secret) }, true);
+        await changes.record(tx, actor, [{ kind: "robot.secret-rotated", ...changedRobot(home, account) }]);
         return toView(account, await listRobotScopes(tx, account.id));
       });
       return { ...view, secret };
     },
     async delete(grant, name) {
       const home = homeOf(grant);
-      await change(home, async (tx) => {
-        const { id } = await lockRobot(tx, home, name);
-        await deletions.account.takeAll(tx, id);
-        await deleteAccount(tx, id);
+      await change(home, async (tx, { actor }) => {
+        const account = await lockRobot(tx, home, name);
+        await deletions.account.takeAll(tx, account.id);
+        await deleteAccount(tx, account.id);
+        await changes.record(tx, actor, [{ kind: "robot.deleted", ...changedRobot(home, account) }]);
       });
     },
   };
@@ -192,6 +213,14 @@ function parseScopeViews(views: readonly RobotScopeView[], projectName: string |
   });
 }
 
+function changedRobot({ projectId, projectName }: Home, { id, name }: Account) {
+  return { account: name, accountId: id, project: projectName ?? null, projectId: projectId ?? null };
+}
+
+function timeOf(at: Date | undefined): string | null {
+  return at?.toISOString() ?? null;
+}
+
 function suffixOf(account: Account): string {
   return account.name.slice(account.name.indexOf("+") + 1);
 }
@@ -202,7 +231,7 @@ function toView(account: Account, scopes: readonly RobotScope[]): RobotView {
     login: account.name,
     scopes: scopes.map(({ repositoryPattern, actions }) => ({ repositories: repositoryPattern, actions: [...actions].toSorted() })),
     isDisabled: account.isDisabled,
-    expiresAt: account.expiresAt?.toISOString() ?? null,
+    expiresAt: timeOf(account.expiresAt),
     createdAt: account.createdAt.toISOString(),
   };
 }

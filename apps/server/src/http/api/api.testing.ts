@@ -8,6 +8,8 @@ import { OPERATIONS } from "@berth/api/operations";
 import { pino } from "pino";
 import { Compile } from "typebox/compile";
 import { basic, createTestAccess, type TestAccess, TEST_MASTER_KEY } from "../../access/access.testing.ts";
+import type { AccountChange } from "../../access/account-changes.ts";
+import type { ChangeSink } from "../../access/changes.ts";
 import { NOBODY_WANTS } from "../../content/content.testing.ts";
 import { createRepositories } from "../../content/repositories.ts";
 import { createListPlaces } from "../../distribution/list-places.ts";
@@ -47,7 +49,7 @@ export interface TestApi {
 }
 
 /** Starts one replica's control plane. */
-export async function startTestApi(database: Database, clock: Clock): Promise<TestApi> {
+export async function startTestApi(database: Database, clock: Clock, changes: ChangeSink<AccountChange> = NOBODY_WANTS): Promise<TestApi> {
   const access = createTestAccess(database, clock);
   const handler = await createApi({
     ...access,
@@ -58,6 +60,7 @@ export async function startTestApi(database: Database, clock: Clock): Promise<Te
       clock,
       repositories: createRepositories(database, clock, NOBODY_WANTS),
       places: createListPlaces(TEST_MASTER_KEY),
+      changes,
     }),
     logger: pino({ level: "silent" }),
     stallMs: 5_000,

@@ -1,0 +1,82 @@
+// What can happen to accounts, memberships and projects, in the words of those who react to it. No secret is in it.
+// Not here: how it is recorded (changes.ts, events/outbox.ts), what can happen to content (content/changes.ts).
+import type { Executor } from "../platform/database/database.ts";
+import type { Account } from "./account-store.ts";
+import type { Actor } from "./actor.ts";
+import type { ChangeSink } from "./changes.ts";
+import type { RobotScope } from "./robot-scopes.ts";
+import type { Role } from "./roles.ts";
+
+interface OfProject {
+  /** Its name. */
+  readonly project: string;
+  readonly projectId: number;
+}
+
+interface OfAccount {
+  /** Its login name. */
+  readonly account: string;
+  readonly accountId: number;
+}
+
+/** A robot, and whose it is: null for the registry's. */
+interface OfRobot extends OfAccount {
+  readonly project: string | null;
+  readonly projectId: number | null;
+}
+
+/** What a robot reaches. */
+interface ChangedScope {
+  readonly repositories: string;
+  readonly actions: readonly string[];
+}
+
+/** One change of who may do what. */
+export type AccountChange =
+  | (OfProject & { readonly kind: "project.created"; readonly isPublic: boolean })
+  | (OfProject & { readonly kind: "project.updated"; readonly isPublic: boolean })
+  /** After its members and robots, each of which is said to be gone. */
+  | (OfProject & { readonly kind: "project.deleted" })
+  /** `from`: undefined for a new member. */
+  | (OfProject & OfAccount & { readonly kind: "member.changed"; readonly from: Role | undefined; readonly to: Role })
+  /** Alone, with its account, or with its project. */
+  | (OfProject & OfAccount & { readonly kind: "member.removed" })
+  | (OfAccount & { readonly kind: "user.created"; readonly isAdmin: boolean })
+  /** What it is now. */
+  | (OfAccount & { readonly kind: "user.updated"; readonly isAdmin: boolean; readonly isDisabled: boolean })
+  /** By the user, by an administrator, or on the machine: the actor says which. */
+  | (OfAccount & { readonly kind: "user.password-changed" })
+  /** After its memberships, each of which is said to be gone. */
+  | (OfAccount & { readonly kind: "user.deleted" })
+  | (OfRobot & { readonly kind: "robot.created"; readonly scopes: readonly ChangedScope[]; readonly expiresAt: string | null })
+  /** What it is now; `scopes` where they were set. */
+  | (OfRobot & {
+      readonly kind: "robot.updated";
+      readonly isDisabled: boolean;
+      readonly expiresAt: string | null;
+      readonly scopes?: readonly ChangedScope[];
+    })
+  | (OfRobot & { readonly kind: "robot.secret-rotated" })
+  /** Alone or with its project. */
+  | (OfRobot & { readonly kind: "robot.deleted" });
+
+/** Scopes as changes say them. */
+export function changedScopes(scopes: readonly RobotScope[]): ChangedScope[] {
+  return scopes.map(({ repositoryPattern, actions }) => ({ repositories: repositoryPattern, actions: [...actions].toSorted() }));
+}
+
+/** Records what became of a user: nothing where nothing did. */
+export async function recordUserUpdate(
+  tx: Executor,
+  actor: Actor,
+  changes: ChangeSink<AccountChange>,
+  before: Account,
+  { id: accountId, name: account, isAdmin, isDisabled, secretHash }: Account,
+): Promise<void> {
+  const found: AccountChange[] = [];
+  if (secretHash !== before.secretHash) found.push({ kind: "user.password-changed", account, accountId });
+  if (isAdmin !== before.isAdmin || isDisabled !== before.isDisabled) {
+    found.push({ kind: "user.updated", account, accountId, isAdmin, isDisabled });
+  }
+  await changes.record(tx, actor, found);
+}
