@@ -104,7 +104,7 @@ for (const full of ["both", "the database", "the blobs"] as const) {
         for (const what of full === "the blobs" ? ["chunk", "blob in one request"] : answers.keys())
           assert.equal(answers.get(what)!.code, "STORAGE_FULL", `${what}: ${answers.get(what)!.text}`);
 
-        // Reads and sign-in go on, and readiness tells what is wrong without taking them away.
+        // Reads and sign-in go on, and readiness says what is wrong without taking them away.
         await server.pull(kept);
         await server.pull(deleted);
         assert.equal((await server.send("GET", "/v2/full/app/tags/list")).status, 200);
@@ -113,7 +113,7 @@ for (const full of ["both", "the database", "the blobs"] as const) {
         disk.fill();
         const told = { database: full === "the blobs" ? "ok" : "STORAGE_FULL", store: full === "the database" ? "ok" : "STORAGE_FULL" };
         // A busy machine may be too slow for one probe.
-        await server.until(`readiness tells ${JSON.stringify(told)}`, async () => {
+        await server.until(`readiness says ${JSON.stringify(told)}`, async () => {
           const { status, state, checks } = await server.readiness();
           return status === 200 && state === "full" && checks["database"] === told.database && checks["store"] === told.store;
         });

@@ -29,7 +29,7 @@ async function untilReady(server: AuditedServer): Promise<void> {
 
 /** Waits until readiness says that the store is away. That is 200 with the embedded database: no other replica would serve better. */
 async function untilStoreIsAway(server: AuditedServer): Promise<void> {
-  await server.until("readiness tells that the store is away", async () => {
+  await server.until("readiness says that the store is away", async () => {
     const { status, checks } = await server.readiness();
     return status === 200 && checks["database"] === "ok" && checks["store"] === "UNAVAILABLE";
   });
@@ -37,7 +37,7 @@ async function untilStoreIsAway(server: AuditedServer): Promise<void> {
 
 /** Waits until readiness says this and nothing else: a busy machine's healthy half may be too slow for one probe. */
 async function untilUnready(server: AuditedServer, checks: Readonly<Record<string, string>>): Promise<void> {
-  await server.until(`readiness tells ${JSON.stringify(checks)}`, async () => {
+  await server.until(`readiness says ${JSON.stringify(checks)}`, async () => {
     const ready = await server.readiness();
     return ready.status === 503 && Object.entries(checks).every(([part, state]) => ready.checks[part] === state);
   });

@@ -63,7 +63,7 @@ async function expectDrained(settings: Settings): Promise<void> {
   }
 }
 
-async function killRounds(more: Settings, tell: (line: string) => void): Promise<void> {
+async function killRounds(more: Settings, report: (line: string) => void): Promise<void> {
   const folder = await temporaryFolder("kill");
   const options = { settings: { data: join(folder, "berth"), ...EAGER, ...more } };
   const load = createRegistryLoad({ clients: 4, leaseMs: 2000 });
@@ -97,7 +97,7 @@ async function killRounds(more: Settings, tell: (line: string) => void): Promise
       } finally {
         await quiet.kill();
       }
-      tell(`${round} kills, ${load.acknowledged} changes acknowledged, ${last.images} images of ${last.blobs} blobs are there`);
+      report(`${round} kills, ${load.acknowledged} changes acknowledged, ${last.images} images of ${last.blobs} blobs are there`);
     }
   } catch (error) {
     // What the servers had to say of it: 40 is a warning.
@@ -105,12 +105,12 @@ async function killRounds(more: Settings, tell: (line: string) => void): Promise
       .flat()
       .filter((text) => Number(/"level":(\d+)/.exec(text)?.[1] ?? 40) >= 40)
       .slice(-30))
-      tell(line);
+      report(line);
     throw error;
   } finally {
     await rm(folder, { recursive: true, force: true, maxRetries: 3 });
   }
-  tell([...load.counts].map(([kind, times]) => `${kind}: ${times}`).join(", "));
+  report([...load.counts].map(([kind, times]) => `${kind}: ${times}`).join(", "));
   // Fewer would mean that the load never got going.
   assert.ok(load.acknowledged > rounds, `only ${load.acknowledged} changes were acknowledged`);
 }

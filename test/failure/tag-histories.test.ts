@@ -58,7 +58,7 @@ async function disturb(nodes: readonly Node[], round: number, random: Random): P
   }
 }
 
-async function checkHistories({ nodes, settings }: Site, tell: (line: string) => void): Promise<void> {
+async function checkHistories({ nodes, settings }: Site, report: (line: string) => void): Promise<void> {
   const client = createClient(`Basic ${Buffer.from(`${ADMIN.name}:${ADMIN.password}`).toString("base64")}`);
   const image = makeImage(200);
   for (const blob of image.blobs) await pushBlob(nodes[0]!.origin, REPOSITORY, blob);
@@ -93,7 +93,7 @@ async function checkHistories({ nodes, settings }: Site, tell: (line: string) =>
   } finally {
     client.close();
   }
-  tell(
+  report(
     `${histories} histories: ${[...counts]
       .map(([kind, count]) => `${count} ${kind}`)
       .toSorted()

@@ -53,7 +53,7 @@ it("gives every answer the id of its request, the client's own where it sent a f
   }
 });
 
-it("tells that it lives, that it is ready, and what it counted", async () => {
+it("reports that it lives, that it is ready, and what it counted", async () => {
   const port = await freePort();
   const registry = await startTestRegistry({ "metrics.listen": `127.0.0.1:${port}`, "metrics.tag": "test" });
   try {

@@ -495,12 +495,12 @@ export const CUTS: readonly Cut[] = [
   },
   {
     invariant: 9,
-    what: "a place in a list tells no name that was passed over",
+    what: "a place in a list gives away no name that was passed over",
     file: `${SERVER}/distribution/lists.ts`,
     from: "next: places.hide(stoppedAt) }",
     to: "next: stoppedAt }",
     test: `${SERVER}/distribution/catalog.test.ts`,
-    name: "tells no name that the reader may not see",
+    name: "gives away no name that the reader may not see",
   },
   {
     invariant: 12,

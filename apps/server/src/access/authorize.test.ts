@@ -142,7 +142,7 @@ forEachDatabase("authorize", (create) => {
     }
   });
 
-  it("tells an administrator how to create a project, and clients which token would do", async () => {
+  it("reports an administrator how to create a project, and clients which token would do", async () => {
     const unknown = await refusal(callers.get("admin")!, "push", "unknown/app");
     assert.match(String(unknown), /project unknown does not exist; create it first/);
     const error = await refusal(bounded(callers.get("developer")!, [["own/app", ["pull"]]]), "push", "own/app");

@@ -176,7 +176,7 @@ export function composeDataPlane(
   return { handler, operationMeters, places, pulls };
 }
 
-/** Reads blobs through the cache, counts what it saves, and tells of damage. */
+/** Reads blobs through the cache, counts what it saves, and reports damage. */
 function composeReader({ config, logger }: RoleContext, metrics: Metrics, blobs: Blobs, store: BlobStore): BlobReader {
   const cache = createHotCache({ store, maxBytes: config.storage.hotCacheBytes });
   let damagedReads = 0;

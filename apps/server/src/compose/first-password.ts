@@ -60,15 +60,15 @@ export function watchFirstPassword({ database, passwords, logger, configured, fi
     );
   }
 
-  const tell = (error: unknown): void => {
+  const report = (error: unknown): void => {
     if (!isOver) logger.warn({ err: error }, "the administrator's first password could not be looked at");
   };
-  let running: Promise<void> = reportIgnored().catch(tell);
+  let running: Promise<void> = reportIgnored().catch(report);
   const timer = setInterval(() => {
     running = running.then(async () => {
       if (!isOver && (await look())) clearInterval(timer);
     });
-    running = running.catch(tell);
+    running = running.catch(report);
   }, LOOK_EVERY_MS);
   timer.unref();
   return async () => {

@@ -79,7 +79,7 @@ async function openServers(
   const partyOf = createPartyReader();
   const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => dataPlane.operationMeters(kind));
   const maxConnections = await findMaxConnections(config, logger);
-  // It starts last, when all numbers are there, and stops after the server, of which it tells to the end.
+  // It starts last, when all numbers are there, and stops after the server, which it reports to the end.
   let metricsServer: MetricsServer | undefined;
   opened.defer(() => metricsServer?.stop());
   const server = await startServer(

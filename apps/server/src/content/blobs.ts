@@ -291,7 +291,7 @@ const findByKey = statement<{ key: string }>()("blobs.findByKey", (db, p) =>
   db.selectFrom("blob").select("id").where("storage_key", "=", p.key).limit(1),
 );
 
-/** Keeps the leases of links of which no manifest is left, and tells the collector about blobs that may have lost their last link. */
+/** Keeps the leases of links of which no manifest is left, and leaves a note for the collector about blobs that may have lost their last link. */
 export interface LeaseTimes {
   /** How long content that nothing holds stays, counted from when somebody was told that it exists. */
   readonly leaseMs: number;

@@ -1,4 +1,4 @@
-// Clients of a content layer under random schedules: pushers, deleters, collectors, each telling the model what it was answered.
+// Clients of a content layer under random schedules: pushers, deleters, collectors, each reporting to the model what it was answered.
 // Not here: the schedules and their clock (distribution/schedules.test.ts).
 import assert from "node:assert/strict";
 import { RegistryError, type ErrorCode } from "@berth/oci/errors";

@@ -95,7 +95,7 @@ export async function readOlderManifests(database: Database): Promise<boolean> {
     const manifestIds: number[] = [];
     for (const row of await tx.all(listBytes, { ids })) {
       const own = digestOfId.get(row.id)!;
-      // Of damaged bytes nothing is known: the push that heals them brings the edges. `doctor --deep` tells of them.
+      // Of damaged bytes nothing is known: the push that heals them brings the edges. `doctor --deep` finds them.
       if (digestOf(row.bytes, algorithmOf(own)) !== own) continue;
       for (const digest of namedDigests(JSON.parse(Buffer.from(row.bytes).toString("utf8")))) {
         digests.push(digest);

@@ -4,7 +4,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 
-/** What replicas tell each other of the store. */
+/** What replicas report to each other about the store. */
 export interface StoreSightings {
   /** The store answered to what was begun at `at`, and whoever asked may send requests here. Writes at most every few seconds; never rejects. */
   note(at: number): Promise<void>;

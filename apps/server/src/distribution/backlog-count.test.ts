@@ -12,7 +12,7 @@ import { createCollector } from "./collector.ts";
 
 const none: Backlog = { links: 0, linkBytes: 0, keys: 0, keyBytes: 0, oldestDueAt: undefined };
 
-it("tells the backlog before a round and after it", async () => {
+it("reports the backlog before a round and after it", async () => {
   const test = await createSqliteForTest();
   try {
     const clock = createTestClock();

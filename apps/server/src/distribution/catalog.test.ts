@@ -144,7 +144,7 @@ forEachDatabase("catalog", (create) => {
     }
   });
 
-  it("gives the same where pages end by what was examined, and tells no name that the reader may not see", async () => {
+  it("gives the same where pages end by what was examined, and gives away no name that the reader may not see", async () => {
     for (const [who, caller] of callers) {
       const expected = await namesFor(caller);
       for (const [how, hurried] of hasty) {

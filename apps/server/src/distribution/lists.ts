@@ -103,7 +103,7 @@ export function createLists(parts: ListParts): Lists {
         items.push(...page.rows.map(descriptorOf));
         if (page.hasMore) return { items, next: String(page.rows.at(-1)!.id) };
         left -= page.rows.reduce((sum, row) => sum + DESCRIPTOR_BYTES + Buffer.byteLength(row.annotations ?? ""), 0);
-        // No room for what the tag may add, of which the next page tells.
+        // No room for what the tag may add, which the next page has.
         if (items.length === limit || left <= 0) {
           return { items, next: (await findReferrersTag(manifests, grant, repositoryId, subject)) && TAG_PLACE };
         }

@@ -99,7 +99,7 @@ forEachDatabase("a mount from wherever it is", (create) => {
     assert.equal(await isMounted("+wide", "oth/allowed/base", 55), true);
   });
 
-  it("tells a token that does not name the source which one would do", async () => {
+  it("reports a token that does not name the source which one would do", async () => {
     const blob = blobOf(`blob ${++count} `);
     await upload(content, granted("mine/base"), blob);
     const target = parseRepositoryName("own/t/target");

@@ -100,7 +100,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     try {
       return await work(claimed, repositoryId);
     } catch (error) {
-      // Where this fails too, the claim runs out by itself; the first error is the one to tell.
+      // Where this fails too, the claim runs out by itself; the first error is the one to report.
       await uploads.release(claimed).catch(() => undefined);
       // The session was the deleted repository's. One of the same name that came after it has not asked for this.
       if (isRepositoryDeleted(error)) throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { cause: error });

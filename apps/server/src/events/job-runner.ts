@@ -31,7 +31,7 @@ export interface JobRunnerParts {
 export interface JobRunner {
   /** Begins. A database that is away is tried again. */
   start(): void;
-  /** Takes nothing more, tells what runs to end, and resolves when it has. */
+  /** Takes nothing more, has what runs end, and resolves when it has. */
   stop(): Promise<void>;
   /** There may be something to do. What transactions ask for it hears of by itself. */
   wake(): void;

@@ -28,7 +28,7 @@ function watch(trusted: readonly string[], hasAddress = false) {
 
 const BY_TLS = { "x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.7" };
 
-it("tells of a proxy that ends TLS and is not trusted, once in the log and to every client", () => {
+it("reports a proxy that ends TLS and is not trusted, once in the log and to every client", () => {
   const { lines, ask } = watch([]);
   for (let i = 0; i < 3; i++) {
     assert.match(
@@ -84,7 +84,7 @@ it("says nothing where all is well: no proxy, a trusted one, a configured addres
   assert.equal(watch([]).ask("10.0.0.5", { "x-forwarded-proto": "https" }, true), undefined);
 });
 
-it("tells of a trusted proxy that hides the registry's name, or does not say the scheme", () => {
+it("reports a trusted proxy that hides the registry's name, or does not say the scheme", () => {
   const hidden = watch(["127.0.0.1"]);
   assert.match(hidden.ask("127.0.0.1", { ...BY_TLS, host: "127.0.0.1:5000" }) ?? "", /hides its name.*https:\/\/127\.0\.0\.1:5000/);
   assert.match(hidden.lines[0]!.msg, /keep Host/);

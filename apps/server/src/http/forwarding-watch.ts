@@ -27,7 +27,7 @@ export function createForwardingWatch(parts: ForwardingWatchParts): (request: Pr
   const { addressOf, isTrusted, hasAddress, logger } = parts;
   const told = new Set<string>();
 
-  function tell(proxy: string, fields: Readonly<Record<string, unknown>>, message: string): void {
+  function report(proxy: string, fields: Readonly<Record<string, unknown>>, message: string): void {
     const key = `${proxy} ${message}`;
     if (told.has(key) || told.size >= MAX_TOLD) return;
     told.add(key);
@@ -42,7 +42,7 @@ export function createForwardingWatch(parts: ForwardingWatchParts): (request: Pr
     const realmOrigin = `${address.scheme}://${address.host ?? ""}`;
     if (!isTrusted(proxy)) {
       const misleads = !hasAddress && namesAnother(request.headers, address);
-      tell(
+      report(
         proxy,
         { headers, ...(misleads ? { realmOrigin } : {}) },
         misleads
@@ -55,7 +55,7 @@ export function createForwardingWatch(parts: ForwardingWatchParts): (request: Pr
     }
     if (hasAddress || isLoopback(address.remoteAddress)) return undefined;
     if (isLoopback(hostName(address.host))) {
-      tell(
+      report(
         proxy,
         { realmOrigin },
         "a proxy hides the registry's name: clients are sent to realmOrigin for their tokens, which is not theirs; let it keep Host or send X-Forwarded-Host, or set http.publicUrl",
@@ -63,7 +63,7 @@ export function createForwardingWatch(parts: ForwardingWatchParts): (request: Pr
       return `the proxy in front of the registry hides its name, so that clients are sent to ${realmOrigin} for their tokens: its operator has to let it keep Host or send X-Forwarded-Host, or set http.publicUrl`;
     }
     if (request.headers["x-forwarded-proto"] === undefined && address.scheme === "http") {
-      tell(
+      report(
         proxy,
         { realmOrigin },
         "a proxy does not say by which scheme clients come: they are sent to realmOrigin for their tokens; where they come by https let it send X-Forwarded-Proto, or set http.publicUrl",

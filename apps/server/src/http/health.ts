@@ -16,7 +16,7 @@ import type { Handler } from "./server.ts";
 export interface HealthParts {
   readonly database: Database;
   readonly store: BlobStore;
-  /** What other replicas tell of the store; undefined where there can be none. */
+  /** What other replicas report about the store; undefined where there can be none. */
   readonly sightings: StoreSightings | undefined;
   /** The registry's time, by which all replicas go. */
   readonly clock: Clock;
@@ -78,7 +78,7 @@ export function createHealth(parts: HealthParts): Health {
 
   // Only changes are worth a line: probes come every few seconds.
   const told = new Map<string, string>();
-  function tell(part: string, outcome: string, error?: unknown): string {
+  function report(part: string, outcome: string, error?: unknown): string {
     if (outcome !== (told.get(part) ?? "ok")) {
       if (outcome === "ok") logger.info({ part }, "can be used again");
       else if (!isReported(error)) logger.error({ part, outcome, err: error }, "cannot be used as it should");
@@ -90,9 +90,9 @@ export function createHealth(parts: HealthParts): Health {
   async function outcomeOf(part: string, probe: () => Promise<void>): Promise<string> {
     try {
       await withTimeout(probe());
-      return tell(part, "ok");
+      return report(part, "ok");
     } catch (error) {
-      return tell(part, codeOf(error), error);
+      return report(part, codeOf(error), error);
     }
   }
 
@@ -114,7 +114,7 @@ export function createHealth(parts: HealthParts): Health {
       const isBeaten = canServe(databaseState) && (await sightings?.wasSeenSince(failedAt)) === true;
       return { at, database: databaseState, store: storeState, isBeaten };
     } catch (error) {
-      return { at, database: tell("database", codeOf(error), error), store: storeState, isBeaten: false };
+      return { at, database: report("database", codeOf(error), error), store: storeState, isBeaten: false };
     }
   }
 

@@ -38,7 +38,7 @@ it("holds a database that is private from its first byte, with its log and index
   for (const name of names) assert.equal((await stat(join(path, name))).mode & 0o777, 0o600, name);
 });
 
-it("tells of nothing that it makes itself", async (t) => {
+it("reports nothing that it makes itself", async (t) => {
   const path = await temporary(t);
   const open = join(path, "open");
   await mkdir(open);

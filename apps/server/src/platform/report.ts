@@ -1,7 +1,7 @@
-// What a long-running command tells: its findings and its result on standard output, as text or as JSON lines, and how far it is on
-// standard error. Not here: what there is to tell.
+// What a long-running command reports: its findings and its result on standard output, as text or as JSON lines, and how far it is on
+// standard error. Not here: what there is to report.
 
-/** Where a command tells things. `event` names the kind of line in JSON, and `text` is the same for people. */
+/** Where a command reports. `event` names the kind of line in JSON, and `text` is the same for people. */
 export interface Report {
   /** Something found, or the result. Plain values only. */
   line(event: string, values: object, text: string): void;

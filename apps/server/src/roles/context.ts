@@ -35,7 +35,7 @@ export async function withLog<T>(
   }
 }
 
-/** The log of a command: beside standard output, which is for what the command tells. */
+/** The log of a command: beside standard output, which is for what the command reports. */
 export function commandLog(config: Config): LogOptions {
   return { ...config.log, stream: process.stderr };
 }

@@ -37,7 +37,7 @@ export interface PlaceParts {
   readonly keyFile: string;
 }
 
-/** What the commands are given: how to open what the configuration names, and where to tell things. */
+/** What the commands are given: how to open what the configuration names, and where to report. */
 export interface CommandParts extends PlaceParts {
   readonly logger: Logger;
   readonly program: string;
@@ -230,7 +230,7 @@ export async function runRestore(
     onProgress: (state: RestoreProgress) =>
       report.progress("progress", state, () => `${state.phase}: ${state.done} of ${state.total}, ${shownBytes(state.bytes)}`),
   };
-  const tell = (result: RestoreResult, verb: string): boolean => {
+  const reportResult = (result: RestoreResult, verb: string): boolean => {
     for (const digest of result.damagedBlobs) report.line("damaged", { digest }, `${digest} is not whole in the backup`);
     report.line(
       options.isCheck ? "checked" : "restored",
@@ -240,7 +240,7 @@ export async function runRestore(
     );
     return result.damagedCount === 0;
   };
-  if (options.isCheck) return tell(await checkBackup({ ...common, masterKey: await findKey(parts) }), "verified");
+  if (options.isCheck) return reportResult(await checkBackup({ ...common, masterKey: await findKey(parts) }), "verified");
   // Before anything is made for it.
   await openSnapshot(place.it, options.snapshot, at);
   const directory = await openDataDirectory(config.data);
@@ -257,7 +257,10 @@ export async function runRestore(
       shown: parts.nameStore(config),
       inlineMaxBytes: config.storage.inlineMaxBytes,
     };
-    return tell(await restoreBackup({ ...common, ...target, clock: systemClock, masterKey, withNewKey: options.withNewKey }), "restored");
+    return reportResult(
+      await restoreBackup({ ...common, ...target, clock: systemClock, masterKey, withNewKey: options.withNewKey }),
+      "restored",
+    );
   } finally {
     directory.close();
   }

@@ -424,7 +424,7 @@ forEachDatabase("backup", (create) => {
     await assert.rejects(restoreTo(target, place), says(/database is not empty/));
   });
 
-  it("tells a backup that was damaged where it lies, and restores what is whole", async () => {
+  it("reports a backup that was damaged where it lies, and restores what is whole", async () => {
     const source = await site();
     const blobs = await fill(source, 6);
     const path = newPath();
@@ -509,7 +509,7 @@ forEachDatabase("backup", (create) => {
     }
   });
 
-  it("tells the fingerprint of the master key and not the key", async () => {
+  it("reports the fingerprint of the master key and not the key", async () => {
     const source = await site();
     const path = newPath();
     const { snapshot } = await backUp(source, openDirectoryPlace(path));

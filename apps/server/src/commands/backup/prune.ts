@@ -30,7 +30,7 @@ export interface PruneParts {
   readonly place: BackupPlace;
   readonly clock: Clock;
   readonly keep: KeepRule;
-  /** Only tells what would go. */
+  /** Only reports what would go. */
   readonly isDryRun: boolean;
   readonly onProgress: (progress: PruneProgress) => void;
 }

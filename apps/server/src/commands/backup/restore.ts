@@ -100,7 +100,7 @@ export async function listSnapshots(place: BackupPlace): Promise<string[]> {
   return snapshotsAmong(names);
 }
 
-/** A snapshot's name, its manifest and what tells it from others. */
+/** A snapshot's name, its manifest and what distinguishes it. */
 export interface OpenedSnapshot extends SignedSnapshot {
   /** Tells this snapshot from one of another place that was taken in the same millisecond. */
   readonly mark: string;

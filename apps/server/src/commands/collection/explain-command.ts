@@ -15,7 +15,7 @@ import { explain, type Explained, type ExplainedLink } from "./explain.ts";
 /** With `--limit` somebody wants an answer soon: as many manifests are looked at in a second or two. */
 const LOOKED_AT_SOON = 50_000;
 
-/** What the command is given: how to open what the configuration names, and where to tell things. */
+/** What the command is given: how to open what the configuration names, and where to report. */
 export interface ExplainCommandParts {
   readonly config: Config;
   readonly logger: Logger;

@@ -95,7 +95,7 @@ forEachDatabase("explanations of collection", (create) => {
     assert.deepEqual(await verdicts(), ["kept blob: lease", "kept blob: lease"]);
   });
 
-  it("tells what other repositories have, and lists one blob in all of them", async () => {
+  it("reports what other repositories have, and lists one blob in all of them", async () => {
     await upload(content, one, layer);
     clock.advance(TEST_TIMES.leaseMs + 1);
     await upload(content, two, layer);
@@ -112,7 +112,7 @@ forEachDatabase("explanations of collection", (create) => {
     assert.equal((await all(undefined, 2)).length, 2);
   });
 
-  it("tells open, written and expired uploads apart", async () => {
+  it("reports open, written and expired uploads apart", async () => {
     const begin = () => content.uploads.begin(one, id, { algorithm: "sha256", record: (upload) => content.store.begin(upload) });
     const open = await begin();
     assert.deepEqual(await verdicts(), ["kept upload: open"]);

@@ -15,7 +15,7 @@ import { shownBytes, type Report } from "../../platform/report.ts";
 import { UsageError } from "../../platform/startup-error.ts";
 import { examine } from "./doctor.ts";
 
-/** What the command is given: how to open what the configuration names, and where to tell things. */
+/** What the command is given: how to open what the configuration names, and where to report. */
 export interface DoctorCommandParts {
   readonly config: Config;
   readonly logger: Logger;

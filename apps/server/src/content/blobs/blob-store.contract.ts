@@ -468,7 +468,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       }
     });
 
-    it("tells a size that is not the blob's before the first byte, where it is asked to", async () => {
+    it("reports a size that is not the blob's before the first byte, where it is asked to", async () => {
       const size = 3 * MIB;
       const content = randomBytes(size);
       const { key } = await put(content);

@@ -52,7 +52,7 @@ export async function multipart(
       throw new RegistryError("UNAVAILABLE", { cause: new Error(`${name} has ${stored} bytes after ${sizeBytes()} were sent`) });
     }
   } catch (error) {
-    // The first failure is the one to tell; an upload that stays is found by `abort` and `sweep`.
+    // The first failure is the one to report; an upload that stays is found by `abort` and `sweep`.
     const enough = Promise.withResolvers<void>();
     const timer = setTimeout(enough.resolve, ABORT_WAIT_MS);
     await Promise.race([bucket.abortMultipart(name, id).catch(() => undefined), enough.promise]);

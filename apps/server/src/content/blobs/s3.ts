@@ -56,7 +56,7 @@ const MIN_PROBE_BYTES = 32;
  */
 const MAX_PROBE_BYTES = MIN_PART_BYTES;
 
-/** The same bucket, telling of the size of writes that found no room. */
+/** The same bucket, reporting the size of writes that found no room. */
 function notingRefusals(bucket: S3Bucket, note: (sizeBytes: number) => void): S3Bucket {
   async function noting<T>(sizeBytes: number, request: Promise<T>): Promise<T> {
     try {

@@ -1,4 +1,4 @@
-// What is wrong with one field of a request, in words, and how many of them an answer tells. Not here: the checks (read-json.ts, check-value.ts).
+// What is wrong with one field of a request, in words, and how many of them an answer lists. Not here: the checks (read-json.ts, check-value.ts).
 
 /** One thing wrong with a request. */
 export interface Problem {
@@ -7,7 +7,7 @@ export interface Problem {
   readonly reason: string;
 }
 
-/** Most problems that one answer tells; the checks stop there, so that what they do is bounded by it as well. */
+/** Most problems that one answer lists; the checks stop there, so that what they do is bounded by it as well. */
 export const MAX_PROBLEMS = 10;
 
 /** Most characters of a name that the client chose, in an answer. */

@@ -68,7 +68,7 @@ const FULL_HOLDS_MS = 60_000;
 /** Tries of a transaction that PostgreSQL chose as a deadlock's victim. */
 const MAX_TRIES = 5;
 const INT8_OID = 20;
-/** On which processes tell each other what was committed. A database has channels of its own. */
+/** On which processes notify each other of what was committed. A database has channels of its own. */
 const CHANNEL = "berth";
 
 /** A PostgreSQL database. */

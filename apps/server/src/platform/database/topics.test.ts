@@ -14,7 +14,7 @@ const cutListeners = statement<Record<never, never>>()("test.topics.cut", (db) =
       where datname = current_database() and query = 'listen berth'`.compile(db),
 }));
 
-const tell = (database: Database, ...topics: string[]): Promise<void> =>
+const notify = (database: Database, ...topics: string[]): Promise<void> =>
   database.transaction(async (tx) => {
     for (const topic of topics) tx.notify!(topic);
   });
@@ -29,7 +29,7 @@ forEachDatabase("topics", (create, dialect) => {
       const heard: string[] = [];
       const stop = database.subscribe!("one", () => heard.push("one"));
       database.subscribe!("two", () => heard.push("two"));
-      await tell(database, "one", "one", "three");
+      await notify(database, "one", "one", "three");
       await assert.rejects(
         database.transaction(async (tx) => {
           tx.notify!("two");
@@ -39,7 +39,7 @@ forEachDatabase("topics", (create, dialect) => {
       );
       assert.deepEqual(heard, ["one"]);
       stop();
-      await tell(database, "one", "two");
+      await notify(database, "one", "two");
       assert.deepEqual(heard, ["one", "two"]);
     } finally {
       await test.end();
@@ -61,7 +61,7 @@ forEachDatabase("topics", (create, dialect) => {
       const before = count;
       // The other may not listen yet: it is told until it has heard.
       for (let i = 0; count === before; i++) {
-        if (i % 20 === 0) await tell(one, "jobs");
+        if (i % 20 === 0) await notify(one, "jobs");
         await sleep(10);
       }
     }
