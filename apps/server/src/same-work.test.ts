@@ -24,6 +24,7 @@ import {
   type TestAccess,
   TEST_MASTER_KEY,
 } from "./access/access.testing.ts";
+import { insertAccount } from "./access/account-store.ts";
 import { actorOf } from "./access/actor.ts";
 import type { Caller, Grant, TokenAccess } from "./access/caller.ts";
 import { createPasswordHasher, generateRobotSecret } from "./access/secrets.ts";
@@ -354,8 +355,10 @@ forEachDatabase("work", (create) => {
     ]);
   });
 
-  it("of a login that is refused is the same for an unknown name, a wrong password and a disabled user", async () => {
+  it("of a login that is refused is the same for an unknown name, a wrong password, a disabled user and one without a password", async () => {
     let address = 0;
+    for (const name of ["federated", "federated-too"])
+      await test.database.transaction((tx) => insertAccount(tx, { kind: "user", name, secretHash: undefined }, clock.now()));
     const login = (name: string, secret: string): Request => {
       // Each from a place of its own, so that none is locked by those before it.
       const from = `198.51.100.${++address}`;
@@ -367,6 +370,8 @@ forEachDatabase("work", (create) => {
       login("unknown-two", TEST_PASSWORD),
       login("disabled", "a wrong password"),
       login("disabled", TEST_PASSWORD),
+      login("federated", "a wrong password"),
+      login("federated", TEST_PASSWORD),
     ]);
     // Until it is locked, and then: what is counted is the same as well.
     const guess = async (name: string, secrets: (n: number) => string): Promise<string[][]> => {
@@ -380,6 +385,7 @@ forEachDatabase("work", (create) => {
     const expected = await guess("unknown-three", wrong);
     assert.match(expected.at(-1)!.join(" "), /TOOMANYREQUESTS/);
     assert.deepEqual(await guess("guest", wrong), expected);
+    assert.deepEqual(await guess("federated-too", wrong), expected);
     const disabled = await addUser(test.database, "disabled-too");
     await changeAccount(test.database, disabled, { isDisabled: true }, true);
     assert.deepEqual(await guess("disabled-too", (n) => (n === 0 ? TEST_PASSWORD : wrong(n))), expected);

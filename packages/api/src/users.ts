@@ -7,6 +7,7 @@ export const User = closed({
   name: UserNameField,
   isAdmin: Type.Boolean({ description: "Whether the user may do everything." }),
   isDisabled: Type.Boolean({ description: "Whether the user is kept from logging in." }),
+  hasPassword: Type.Boolean({ description: "Whether the user has a password here; who has none cannot sign in with one." }),
   createdAt: TimeField,
 });
 /** A user, without anything secret. */
@@ -16,6 +17,10 @@ export const Me = closed({
   name: Type.String({ description: "The login name." }),
   kind: Type.Enum(["user", "robot"]),
   isAdmin: Type.Boolean(),
+});
+
+const PasswordOrNone = Type.Union([NewPasswordField, Type.Null()], {
+  description: "A password, or null for a user who has none here and cannot sign in with one.",
 });
 
 const OfUser = closed({ user: UserNameField });
@@ -44,7 +49,7 @@ export const createUser = operation({
   permission: { kind: "administrator" },
   params: Nothing,
   query: Nothing,
-  body: closed({ name: UserNameField, password: NewPasswordField, isAdmin: Type.Optional(Type.Boolean()) }),
+  body: closed({ name: UserNameField, password: PasswordOrNone, isAdmin: Type.Optional(Type.Boolean()) }),
   status: 201,
   answer: User,
   headers: LOCATION,
@@ -107,7 +112,7 @@ export const updateUser = operation({
   params: OfUser,
   query: Nothing,
   body: closed({
-    password: Type.Optional(NewPasswordField),
+    password: Type.Optional(PasswordOrNone),
     isDisabled: Type.Optional(Type.Boolean()),
     isAdmin: Type.Optional(Type.Boolean()),
   }),

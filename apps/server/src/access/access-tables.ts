@@ -39,8 +39,8 @@ export const accessTables = defineTables({
       name: text(),
       /** Robots of a project; null for users and for robots of the whole registry. */
       project_id: nullable(refersTo("project", "deleted")),
-      /** argon2id in PHC form for users, sha256 of a random secret for robots. */
-      secret_hash: looseText(),
+      /** argon2id in PHC form for users, sha256 of a random secret for robots; null for who has none of his own and signs in elsewhere. */
+      secret_hash: nullable(looseText()),
       is_admin: integer(),
       is_disabled: integer(),
       /** Raised when a secret, a disablement or an expiry changes: tokens made before are refused. */

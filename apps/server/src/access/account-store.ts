@@ -11,8 +11,8 @@ export interface Account {
   readonly name: string;
   /** A robot's project; undefined for users and for robots of the whole registry. */
   readonly projectId: number | undefined;
-  /** Of the password or the robot's secret. Never leaves the server. */
-  readonly secretHash: string;
+  /** Of the password or the robot's secret; undefined where there is none. Never leaves the server. */
+  readonly secretHash: string | undefined;
   readonly isAdmin: boolean;
   readonly isDisabled: boolean;
   readonly epoch: number;
@@ -48,7 +48,7 @@ const insert = statement<{
   kind: "user" | "robot";
   name: string;
   projectId: number | null;
-  secretHash: string;
+  secretHash: string | null;
   isAdmin: number;
   expiresAt: number | null;
   now: number;
@@ -71,7 +71,7 @@ const insert = statement<{
 );
 const update = statement<{
   id: number;
-  secretHash: string;
+  secretHash: string | null;
   isAdmin: number;
   isDisabled: number;
   epoch: number;
@@ -90,6 +90,7 @@ const lockAdmins = statement<Record<never, never>>()("account.lock_admins", (db,
     .select("id")
     .where("is_admin", "=", 1)
     .where("is_disabled", "=", 0)
+    .where("secret_hash", "is not", null)
     .orderBy("id")
     .modifyEnd(tools.lock("update")),
 );
@@ -115,7 +116,7 @@ function toAccount(row: Selectable<Schema["account"]>): Account {
     kind: row.kind,
     name: row.name,
     projectId: row.project_id ?? undefined,
-    secretHash: row.secret_hash,
+    secretHash: row.secret_hash ?? undefined,
     isAdmin: row.is_admin === 1,
     // What is neither yes nor no keeps out.
     isDisabled: row.is_disabled !== 0,
@@ -153,7 +154,8 @@ export interface NewAccount {
   readonly kind: "user" | "robot";
   readonly name: string;
   readonly projectId?: number;
-  readonly secretHash: string;
+  /** Undefined: it has no password of its own. */
+  readonly secretHash: string | undefined;
   readonly isAdmin?: boolean;
   readonly expiresAt?: Date;
 }
@@ -164,7 +166,7 @@ export async function insertAccount(tx: Executor, account: NewAccount, now: numb
     kind: account.kind,
     name: account.name,
     projectId: account.projectId ?? null,
-    secretHash: account.secretHash,
+    secretHash: account.secretHash ?? null,
     isAdmin: account.isAdmin === true ? 1 : 0,
     expiresAt: account.expiresAt?.getTime() ?? null,
     now,
@@ -178,7 +180,7 @@ export async function updateAccount(tx: Executor, account: Account, endsTokens: 
     update,
     {
       id: account.id,
-      secretHash: account.secretHash,
+      secretHash: account.secretHash ?? null,
       isAdmin: account.isAdmin ? 1 : 0,
       isDisabled: account.isDisabled ? 1 : 0,
       epoch: endsTokens ? account.epoch + 1 : account.epoch,
@@ -193,7 +195,7 @@ export async function deleteAccount(tx: Executor, id: number): Promise<void> {
   await tx.run(remove, { id }, 1);
 }
 
-/** Ids of the administrators that are not disabled, locked until the transaction's end. */
+/** Ids of the administrators that can sign in with a password of their own, locked until the transaction's end. */
 export async function lockAdministrators(tx: Executor): Promise<number[]> {
   return (await tx.all(lockAdmins, {})).map((row) => row.id);
 }

@@ -43,7 +43,8 @@ export interface UsersParts {
 
 /** What can be changed of a user. */
 export interface UserChange {
-  readonly password?: string;
+  /** Null takes it away: the user cannot sign in with one any more. */
+  readonly password?: string | null;
   readonly isDisabled?: boolean;
   readonly isAdmin?: boolean;
 }
@@ -51,7 +52,7 @@ export interface UserChange {
 /** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
 export interface Users {
   list(grant: AccountGrant, page: PageRequest): Promise<Listed<UserView>>;
-  create(grant: AccountGrant, user: { name: string; password: string; isAdmin?: boolean }): Promise<UserView>;
+  create(grant: AccountGrant, user: { name: string; password: string | null; isAdmin?: boolean }): Promise<UserView>;
   get(grant: AccountGrant, name: string): Promise<UserView>;
   update(grant: AccountGrant, name: string, change: UserChange, precondition: Precondition): Promise<UserView>;
   delete(grant: AccountGrant, name: string, precondition: Precondition): Promise<void>;
@@ -95,7 +96,7 @@ export function createUsers(parts: UsersParts): Users {
       );
     },
     async create(grant, { name, password, isAdmin }) {
-      const secretHash = await passwords.hash(password);
+      const secretHash = password === null ? undefined : await passwords.hash(password);
       const insert = async (tx: Executor, { actor }: AccountGrant): Promise<number | undefined> => {
         const id = await insertAccount(tx, { kind: "user", name, secretHash, isAdmin: isAdmin === true }, clock.now());
         if (id === undefined) return undefined;
@@ -110,18 +111,18 @@ export function createUsers(parts: UsersParts): Users {
       return toView(await getUser(database, name));
     },
     async update(grant, name, { password, isDisabled, isAdmin }, precondition) {
-      const secretHash = password === undefined ? undefined : await passwords.hash(password);
+      const secretHash = typeof password === "string" ? await passwords.hash(password) : undefined;
       return change(grant, async (tx, { actor }) => {
-        const account = await lockUser(tx, name, isDisabled === true || isAdmin === false);
+        const account = await lockUser(tx, name, isDisabled === true || isAdmin === false || password === null);
         precondition.check(toView(account));
         const next: Account = {
           ...account,
-          secretHash: secretHash ?? account.secretHash,
+          secretHash: password === undefined ? account.secretHash : secretHash,
           isDisabled: isDisabled ?? account.isDisabled,
           isAdmin: isAdmin ?? account.isAdmin,
         };
         // Rights are looked up each time; a secret and a disablement are not, once a token is out.
-        await updateAccount(tx, next, secretHash !== undefined || next.isDisabled !== account.isDisabled);
+        await updateAccount(tx, next, password !== undefined || next.isDisabled !== account.isDisabled);
         await recordUserUpdate(tx, actor, changes, account, next);
         return toView(next);
       });
@@ -180,5 +181,11 @@ export function createUsers(parts: UsersParts): Users {
 }
 
 function toView(account: Account): UserView {
-  return { name: account.name, isAdmin: account.isAdmin, isDisabled: account.isDisabled, createdAt: account.createdAt.toISOString() };
+  return {
+    name: account.name,
+    isAdmin: account.isAdmin,
+    isDisabled: account.isDisabled,
+    hasPassword: account.secretHash !== undefined,
+    createdAt: account.createdAt.toISOString(),
+  };
 }

@@ -143,7 +143,13 @@ forEachDatabase("control plane", (create) => {
       assert.equal((await api.call(undefined, method, path, body)).code, "UNAUTHORIZED", `${method} ${path}`);
     }
     const created = await api.call(admin, "POST", "/users", { name, password: "first password" });
-    assert.deepEqual(created.body, { name, isAdmin: false, isDisabled: false, createdAt: new Date(clock.now()).toISOString() });
+    assert.deepEqual(created.body, {
+      name,
+      isAdmin: false,
+      isDisabled: false,
+      hasPassword: true,
+      createdAt: new Date(clock.now()).toISOString(),
+    });
     assert.equal((await api.call(admin, "POST", "/users", { name, password: "first password" })).code, "USER_EXISTS");
     assert.deepEqual((await api.call([name, "first password"], "GET", "/users/me")).body, { name, kind: "user", isAdmin: false });
     assert.equal((await other.call([name, "first password"], "GET", "/users/me")).status, 200);
@@ -165,6 +171,7 @@ forEachDatabase("control plane", (create) => {
     for (const [method, body] of [
       ["PATCH", { isAdmin: false }],
       ["PATCH", { isDisabled: true }],
+      ["PATCH", { password: null }],
       ["DELETE", undefined],
     ] as const) {
       assert.equal((await api.call(admin, method, "/users/admin", body)).code, "LAST_ADMINISTRATOR");
@@ -180,6 +187,22 @@ forEachDatabase("control plane", (create) => {
     const left = both[0].status === 200 ? admin : ([name, TEST_PASSWORD] as const);
     clock.advance(1000);
     assert.equal((await api.call(left, "PATCH", "/users/admin", { isAdmin: true })).status, 200);
+    assert.equal((await api.call(admin, "DELETE", `/users/${name}`)).status, 204);
+  });
+
+  it("makes users without a password, takes one away, and lets neither sign in with one", async () => {
+    const name = `federated${count}`;
+    assert.equal((await api.call(admin, "POST", "/users", { name })).code, "FIELD_INVALID");
+    const created = await api.call(admin, "POST", "/users", { name, password: null, isAdmin: true });
+    assert.deepEqual([created.status, created.body.hasPassword], [201, false]);
+    for (const password of ["null", TEST_PASSWORD])
+      assert.equal((await api.call([name, password], "GET", "/users/me")).code, "UNAUTHORIZED");
+    // Nobody could sign in to put things right.
+    assert.equal((await api.call(admin, "PATCH", "/users/admin", { isAdmin: false })).code, "LAST_ADMINISTRATOR");
+    assert.equal((await api.call(admin, "PATCH", `/users/${name}`, { password: "first password" })).body.hasPassword, true);
+    assert.equal((await api.call([name, "first password"], "GET", "/users/me")).status, 200);
+    assert.equal((await api.call(admin, "PATCH", `/users/${name}`, { password: null })).body.hasPassword, false);
+    assert.equal((await api.call([name, "first password"], "GET", "/users/me")).code, "UNAUTHORIZED");
     assert.equal((await api.call(admin, "DELETE", `/users/${name}`)).status, 204);
   });
 
