@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { checkCuts } from "./check-cuts.ts";
 import { checkImports } from "./check-imports.ts";
 import { checkLockOf } from "./check-lock.ts";
+import { checkReferences } from "./check-references.ts";
 import { checkRowCounts } from "./check-row-counts.ts";
 import { findStale } from "./generate.ts";
 
@@ -24,6 +25,7 @@ const checks: readonly Check[] = [
   { name: "imports", run: async () => checkImports(ROOT).join("\n") },
   { name: "lock", run: async () => checkLockOf(ROOT).join("\n") },
   { name: "cuts", run: async () => checkCuts(ROOT).join("\n") },
+  { name: "references", run: async () => checkReferences(ROOT).join("\n") },
   { name: "row counts", run: async () => checkRowCounts(ROOT).join("\n") },
   { name: "unused", run: () => runTool("knip", "knip", ["--no-progress"]) },
   { name: "generated", run: async () => (await findStale()).join("\n") },

@@ -1,5 +1,5 @@
-// Builds everything, top to bottom: the order in which the parts are made, started and stopped. What each is made of is in compose/, the only
-// folder that constructs stores and services. Not here: roles and signals (roles/).
+// Builds everything, top to bottom: the order in which the parts are made, started and stopped. What each is made of is in compose/,
+// where stores and services are constructed; only the features construct their own (features/features.ts). Not here: roles and signals (roles/).
 import type { Collector } from "./distribution/collector.ts";
 import { createClientAddressReader } from "./http/trusted-proxies.ts";
 import { openAccess, type KeepAdminPassword } from "./compose/access.ts";

@@ -1,5 +1,5 @@
 // Safety lines, each with the edit that takes it out and the test that must then fail. Not here: trying them (run.ts), what was seen
-// (docs/decisions/0013-each-invariant-broken-once.md).
+// (docs/decisions/0016-each-invariant-broken-once.md).
 
 /** One safety line. */
 export interface Cut {

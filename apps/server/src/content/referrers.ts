@@ -1,4 +1,4 @@
-// Which manifests name a subject: pages in the order of their arrival. Not here: the index that is made of them (distribution/referrers.ts).
+// Which manifests name a subject: pages in the order of their arrival. Not here: the index that is made of them (distribution/lists.ts).
 import type { Digest } from "@berth/oci/digest";
 import { sql } from "kysely";
 import type { Grant } from "../access/caller.ts";

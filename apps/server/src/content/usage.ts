@@ -1,6 +1,6 @@
 // Usage: how much repositories, projects and the registry hold. Triggers keep the numbers (migrations/0004-usage.ts); here they are read, and
 // pending changes are folded into them. A number is always folded plus pending, of one moment. Not here: comparing them with what they count
-// (commands/doctor), when folding runs (distribution/upkeep.ts).
+// (commands/doctor), when folding runs (compose/jobs.ts).
 import { sql, type RawBuilder } from "kysely";
 import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";

@@ -1,5 +1,5 @@
-// Lists that clients page through: tags, the catalog, referrers. Every page is one bounded look-up behind a place, never a count or a sort
-// of everything. Not here: HTTP links (http/v2).
+// Lists that clients page through: tags, the catalog, referrers. Every page takes a bounded number of look-ups behind a place, and never
+// counts or sorts everything. Not here: HTTP links (http/v2).
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { RepositoryName, Tag } from "@berth/oci/reference";

@@ -1,0 +1,66 @@
+// That a file which a comment or a page names is there: what was moved or renamed is found in the words about it, too. A name is looked for from
+// its own folder, the server's sources, and the repository's root; one without a folder may be anywhere in the repository.
+// Not here: links of pages (docs), files that exist only while something runs.
+import { globSync, readFileSync } from "node:fs";
+import { basename, join, posix } from "node:path";
+
+/** Where sources begin. */
+const ROOTS = [
+  "",
+  "apps/server/src",
+  "apps/server/src/http",
+  "apps/server/src/platform/database",
+  "apps/server",
+  "packages/oci/src",
+  "packages/api/src",
+  "packages",
+  "test",
+  "docs",
+];
+const COMMENT = /^\s*(?:\/\/|\*|\/\*\*?)(.*)$|\s\/\/ (.*)$/;
+/** A path of a source or a page, without a place for a name in it. */
+const NAME = /(?<![\w/.*{}<>@:…-])((?:[\w-]+\/)*[\w.-]+\.(?:ts|mjs|md))(?![\w/{}*-])/g;
+
+/** Names that stand for any file, and pages of the specifications. */
+const OTHERS = /^(?:name\.|file\.ts$)|^(?:descriptor|layer|config|manifest|image-index)\.md$/;
+
+/** The files that a line names. */
+export function namesIn(line: string): string[] {
+  return [...line.matchAll(NAME)].map((match) => match[1]!).filter((name) => !OTHERS.test(name));
+}
+
+/** Gives `file:line: what is missing` for files given as path and text; `known` are all files of the repository. */
+export function findMissing(files: Iterable<readonly [string, string]>, known: ReadonlySet<string>): string[] {
+  const names = new Set([...known].map((path) => basename(path)));
+  const problems: string[] = [];
+  for (const [file, text] of files) {
+    const isPage = file.endsWith(".md");
+    for (const [at, line] of text.split("\n").entries()) {
+      const comment = isPage
+        ? line
+        : COMMENT.exec(line)
+            ?.slice(1)
+            .find((part) => part !== undefined);
+      for (const name of namesIn(comment ?? "")) {
+        const places = [posix.dirname(file), ...ROOTS].map((root) => posix.join(root, name));
+        const isThere = name.includes("/") ? places.some((place) => known.has(place)) : names.has(name);
+        if (!isThere) problems.push(`${file}:${at + 1}: there is no ${name}`);
+      }
+    }
+  }
+  return problems;
+}
+
+/** Checks the sources and pages below `root`. */
+export function checkReferences(root: string): string[] {
+  const known = new Set(
+    globSync(["*", "{apps,packages,test,tools,docs,deploy,.ci}/**/*"], { cwd: root, exclude: ["**/node_modules/**"] }).map((path) =>
+      path.replaceAll("\\", "/"),
+    ),
+  );
+  const files = [...known].filter((path) => /\.(?:ts|mjs|md)$/.test(path) && !path.startsWith("CHANGELOG"));
+  return findMissing(
+    files.map((path) => [path, readFileSync(join(root, path), "utf8")] as const),
+    known,
+  );
+}
