@@ -5,7 +5,7 @@ import { findImportProblems, importsOf, LAYERS } from "./check-imports.ts";
 
 const check = (file: string, specifier: string) => findImportProblems([[file, `import { x } from "${specifier}";\n`]]);
 
-it("lets each layer import itself and those further in, and nothing further out", () => {
+it("check imports: lets each layer import itself and those further in, and nothing further out", () => {
   for (const [i, from] of LAYERS.entries()) {
     for (const [j, to] of LAYERS.entries()) {
       if (to === "features") continue;
@@ -24,7 +24,7 @@ it("lets each layer import itself and those further in, and nothing further out"
   assert.equal(check("apps/server/src/config-load.ts", "./access/b.ts").length, 1);
 });
 
-it("opens a feature only at its door, and its routes to http", () => {
+it("check imports: opens a feature only at its door, and its routes to http", () => {
   const retention = "apps/server/src/features/retention/retention.ts";
   assert.deepEqual(check(retention, "./retention-store.ts"), []);
   assert.deepEqual(check(retention, "../projects/projects.ts"), []);
@@ -35,7 +35,7 @@ it("opens a feature only at its door, and its routes to http", () => {
   assert.equal(check("apps/server/src/distribution/pull.ts", "../features/projects/projects.ts").length, 1);
 });
 
-it("keeps apps and packages apart, and test code out of the product", () => {
+it("check imports: keeps apps and packages apart, and test code out of the product", () => {
   assert.equal(check("packages/oci/src/a.ts", "../../../apps/server/src/config.ts").length, 1);
   assert.equal(check("packages/oci/src/a.ts", "@berth/api/errors").length, 1);
   assert.deepEqual(check("packages/api/src/a.ts", "@berth/oci/errors"), []);
@@ -45,12 +45,12 @@ it("keeps apps and packages apart, and test code out of the product", () => {
   assert.deepEqual(check("apps/server/src/platform/a.test.ts", "../http/server.ts"), []);
 });
 
-it("refuses folders that are in no layer", () => {
+it("check imports: refuses folders that are in no layer", () => {
   assert.equal(check("apps/server/src/utils/a.ts", "../platform/clock.ts").length, 1);
   assert.equal(check("apps/server/src/http/a.ts", "../utils/b.ts").length, 1);
 });
 
-it("finds imports in every form, and none in comments", () => {
+it("check imports: finds imports in every form, and none in comments", () => {
   const source = [
     'import "./effect.ts";',
     'import a, { type B } from "./a.ts";',

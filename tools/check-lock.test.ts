@@ -6,7 +6,7 @@ import { checkLock, checkLockOf } from "./check-lock.ts";
 
 const lockOf = (packages: Readonly<Record<string, object>>): string => JSON.stringify({ packages });
 
-it("finds packages without a hash, with a weak one, and from elsewhere", () => {
+it("check lock: finds packages without a hash, with a weak one, and from elsewhere", () => {
   const good = { version: "1.0.0", integrity: "sha512-AAAA" };
   assert.deepEqual(checkLock(lockOf({ "": {}, "apps/server": {}, "node_modules/@berth/oci": { link: true }, "node_modules/a": good })), []);
   const bad = {
@@ -17,4 +17,4 @@ it("finds packages without a hash, with a weak one, and from elsewhere", () => {
   assert.equal(checkLock(lockOf(bad)).length, 3);
 });
 
-it("finds nothing in this repository's", () => assert.deepEqual(checkLockOf(dirname(import.meta.dirname)), []));
+it("check lock: finds nothing in this repository's", () => assert.deepEqual(checkLockOf(dirname(import.meta.dirname)), []));

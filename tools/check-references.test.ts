@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { findMissing, namesIn } from "./check-references.ts";
 
-it("finds the names in a line, and not what only looks like one", () => {
+it("check references: finds the names in a line, and not what only looks like one", () => {
   assert.deepEqual(namesIn("Not here: rows (access/member-store.ts), v2/routes.ts and README.md."), [
     "access/member-store.ts",
     "v2/routes.ts",
@@ -12,7 +12,7 @@ it("finds the names in a line, and not what only looks like one", () => {
   assert.deepEqual(namesIn("`features/*/…-routes.ts`, https://example.org/a.md, name.test.ts, paths.tsx"), []);
 });
 
-it("looks for them from the file's own folder, the sources and the root, and without a folder anywhere", () => {
+it("check references: looks for them from the file's own folder, the sources and the root, and without a folder anywhere", () => {
   const known = new Set(["apps/server/src/access/tokens.ts", "apps/server/src/access/seal.ts", "docs/glossary.md"]);
   const check = (text: string) => findMissing([["apps/server/src/access/tokens.ts", text]], known);
   assert.deepEqual(check("// Not here: sealing (seal.ts), words (docs/glossary.md), access/seal.ts."), []);

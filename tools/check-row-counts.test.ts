@@ -4,7 +4,7 @@ import { findIgnoredCounts } from "./check-row-counts.ts";
 
 const problemsOf = (...lines: string[]): number => findIgnoredCounts([["a.ts", lines.join("\n")]]).length;
 
-it("finds writes whose number of rows nobody looks at", () => {
+it("check row counts: finds writes whose number of rows nobody looks at", () => {
   assert.equal(problemsOf("  await tx.change(update, { id });"), 1);
   assert.equal(problemsOf("  void (await tx.change(update, { id }));"), 1);
   assert.equal(problemsOf("  await database.write(update, { id });"), 1);
@@ -16,7 +16,7 @@ it("finds writes whose number of rows nobody looks at", () => {
   assert.equal(problemsOf("", "  await database.write(", "    update,", "  );"), 1);
 });
 
-it("passes those that are looked at, or said to matter to nobody", () => {
+it("check row counts: passes those that are looked at, or said to matter to nobody", () => {
   assert.equal(problemsOf("  if ((await tx.change(update, { id })) === 0) return;"), 0);
   assert.equal(problemsOf("  return tx.change(update, { id });"), 0);
   assert.equal(problemsOf("  const rows = await database.write(update, { id });"), 0);

@@ -10,7 +10,7 @@ const ROOT = dirname(import.meta.dirname);
 const page = readFileSync(join(ROOT, "docs/guide/limits.md"), "utf8");
 const [settable = "", fixed = ""] = page.split("## That are fixed");
 
-it("has every setting that is a limit of what clients do, with its default", () => {
+it("limits page: has every setting that is a limit of what clients do, with its default", () => {
   const settings = new Map(listSettings());
   const rows = new Map([...settable.matchAll(/^\| `([\w.]+)` \| (\S+) \|/gm)].map(([, path, value]) => [path!, value!]));
   for (const [path, value] of rows) assert.equal(settings.get(path)?.standard, value, path);
@@ -21,7 +21,7 @@ it("has every setting that is a limit of what clients do, with its default", () 
   );
 });
 
-it("has the numbers that stand in the code", () => {
+it("limits page: has the numbers that stand in the code", () => {
   const rows = [...fixed.matchAll(/^\| `(\w+)` \| ([^|]+) \| (\S+) \|/gm)];
   assert.ok(rows.length > 5);
   for (const [, name, value, file] of rows) {
@@ -30,7 +30,7 @@ it("has the numbers that stand in the code", () => {
   }
 });
 
-it("offers every dialect of S3 that the code has", () => {
+it("limits page: offers every dialect of S3 that the code has", () => {
   const { kind } = new Map(listSettings()).get("storage.s3.dialect")!;
   assert.deepEqual(kind.replace("one of ", "").split(", ").toSorted(), Object.keys(S3_DIALECTS).toSorted());
 });

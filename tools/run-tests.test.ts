@@ -29,7 +29,7 @@ async function countsOf(text: string): Promise<TestCounts> {
 
 const preamble = 'import test, { before, describe } from "node:test";\n';
 
-test("passes, failures, skips with their reasons, and todos are counted apart", async () => {
+test("run tests: passes, failures, skips with their reasons, and todos are counted apart", async () => {
   const counts = await countsOf(`${preamble}
     test("one", async (t) => { await t.test("inner", () => {}); });
     test("two", () => { throw new Error("broken"); });
@@ -62,7 +62,7 @@ test("a runner that wrote no counts failed", () => {
   assert.equal(parseCounts("").failed, 1);
 });
 
-test("only a skip that this machine or this suite could not help is excused", () => {
+test("run tests: only a skip that this machine or this suite could not help is excused", () => {
   const unexcused = (reason: string) => unexcusedSkips({ skips: [{ name: "x", reason }], provided: ["BERTH_TEST_S3"] }).length;
   assert.equal(unexcused("flaky"), 1);
   assert.equal(unexcused(""), 1);

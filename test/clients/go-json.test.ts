@@ -149,7 +149,7 @@ const ELSEWHERE = / elsewhere$/;
 const names = (all: readonly (Descriptor | undefined)[]): string[] =>
   all.flatMap((each) => (each === undefined ? [] : [`${each.digest} ${each.sizeBytes} ${each.mediaType}`]));
 
-it("sees in each manifest that Berth takes what Berth sees", { timeout: 300_000 }, async (t) => {
+it("go json: sees in each manifest that Berth takes what Berth sees", { timeout: 300_000 }, async (t) => {
   const go = findInPath("go") ?? ["/usr/local/go/bin/go"].find((path) => existsSync(path));
   if (go === undefined) {
     skipOrThrow(t, new ToolUnavailable("go", "it is not installed", true));

@@ -14,14 +14,14 @@ import { expressions, RULE_TESTS, RULES } from "./monitoring.ts";
 
 const run = promisify(execFile);
 
-it("has rules that promtool takes and whose tests pass", async (t) => {
+it("alarms: has rules that promtool takes and whose tests pass", async (t) => {
   const promtool = await requireTool(t, "promtool");
   if (promtool === undefined) return;
   await run(promtool, ["check", "rules", RULES]);
   await run(promtool, ["test", "rules", RULE_TESTS]);
 });
 
-it("raises an alarm in a real Prometheus when a real registry loses its store, and clears it again", async (t) => {
+it("alarms: raises an alarm in a real Prometheus when a real registry loses its store, and clears it again", async (t) => {
   const prometheus = await requireTool(t, "prometheus");
   if (prometheus === undefined) return;
   const folder = await temporaryFolder();

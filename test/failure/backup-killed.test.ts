@@ -19,7 +19,7 @@ const MIB = 1024 * 1024;
 const LAUNCHER = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
 const PREFIX = "kept/";
 
-it("leaves every moment whole when a backup to a bucket, or its pruning, is killed", async (t) => {
+it("backup killed: leaves every moment whole when a backup to a bucket, or its pruning, is killed", async (t) => {
   const s3 = await startVersitygw().catch((error: unknown) => skipOrThrow(t, error));
   if (s3 === undefined) return;
   const link = await openFaultyLink(s3.target.endpoint);

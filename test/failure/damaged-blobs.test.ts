@@ -140,7 +140,7 @@ async function damageBlobs(t: TestContext, settings: Readonly<Record<string, str
   }
 }
 
-it("reports damaged blobs in a directory, and heals them", async (t) => {
+it("damaged blobs: reports damaged blobs in a directory, and heals them", async (t) => {
   const folder = await temporaryFolder("damage");
   try {
     const content = join(folder, "content");
@@ -150,7 +150,7 @@ it("reports damaged blobs in a directory, and heals them", async (t) => {
   }
 });
 
-it("reports damaged blobs in Ceph, and heals them", async (t) => {
+it("damaged blobs: reports damaged blobs in Ceph, and heals them", async (t) => {
   const ceph = await startCephRgw().catch((error: unknown) => skipOrThrow(t, error));
   if (ceph === undefined) return;
   const folder = await temporaryFolder("damage");
@@ -170,7 +170,7 @@ it("reports damaged blobs in Ceph, and heals them", async (t) => {
   }
 });
 
-it("reports damaged blobs and manifests in the database, and heals them", async (t) => {
+it("damaged blobs: reports damaged blobs and manifests in the database, and heals them", async (t) => {
   const folder = await temporaryFolder("damage");
   const settings = { data: join(folder, "data") };
   const flip = (table: string, where: string, value: string): void => {

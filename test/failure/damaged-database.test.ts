@@ -17,7 +17,7 @@ async function overwrite(path: string, position: number, length: number): Promis
   await file.write(Buffer.alloc(length, 0xa5), 0, length, position);
 }
 
-it("refuses to start on a damaged file, or answers DATABASE_DAMAGED and writes nothing more", async (t) => {
+it("damaged database: refuses to start on a damaged file, or answers DATABASE_DAMAGED and writes nothing more", async (t) => {
   const folder = await temporaryFolder("damage");
   const data = join(folder, "data");
   const content = join(folder, "content");
@@ -79,7 +79,7 @@ it("refuses to start on a damaged file, or answers DATABASE_DAMAGED and writes n
   }
 });
 
-it("takes a log that lost its end, or whose middle rotted, for an older state that is whole", async () => {
+it("damaged database: takes a log that lost its end, or whose middle rotted, for an older state that is whole", async () => {
   const folder = await temporaryFolder("damage");
   const data = join(folder, "data");
   const settings = { data, "storage.filesystem.directory": join(folder, "content") };

@@ -86,7 +86,7 @@ async function withFullDatabase(t: TestContext, small: "filesIn" | "logIn", run:
   }
 }
 
-it("goes on reading while the disk of PostgreSQL's tables is full, and writing once it is not", (t) =>
+it("database disk: goes on reading while the disk of PostgreSQL's tables is full, and writing once it is not", (t) =>
   withFullDatabase(t, "filesIn", async ({ server, disk }) => {
     const kept: SmallImage[] = [];
     const first = makeImage("library/app", "first", 300_000);
@@ -117,7 +117,7 @@ it("goes on reading while the disk of PostgreSQL's tables is full, and writing o
     for (const image of [...kept, later]) await server.pull(image);
   }));
 
-it("says that PostgreSQL is away when its log's disk is full, and loses nothing that it acknowledged", (t) =>
+it("database disk: says that PostgreSQL is away when its log's disk is full, and loses nothing that it acknowledged", (t) =>
   withFullDatabase(t, "logIn", async ({ server, disk, postgres }) => {
     const kept: SmallImage[] = [];
     const first = makeImage("library/app", "first", 300_000);

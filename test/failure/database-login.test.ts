@@ -9,7 +9,7 @@ import { temporaryFolder } from "../tools/processes.ts";
 import { startPostgres, type PostgresServer } from "../tools/servers.ts";
 import { runRole } from "./server-process.ts";
 
-it("says in one sentence that PostgreSQL does not take the password, and does not wait", async (t) => {
+it("database login: says in one sentence that PostgreSQL does not take the password, and does not wait", async (t) => {
   const folder = await temporaryFolder("database-login");
   t.after(() => rm(folder, { recursive: true, force: true }));
   const rules = join(folder, "pg_hba.conf");

@@ -23,7 +23,7 @@ const listNames = statement<Record<never, never>>()("failure.names", (db) => db.
 
 const isUnavailable = (error: unknown): boolean => error instanceof RegistryError && error.code === "UNAVAILABLE";
 
-it("acknowledges nothing on SQLite after a sync of the log failed, until the file is opened anew", async () => {
+it("database: acknowledges nothing on SQLite after a sync of the log failed, until the file is opened anew", async () => {
   const folder = await temporaryFolder("sync");
   const { fdatasync } = fs;
   try {
@@ -59,7 +59,7 @@ it("acknowledges nothing on SQLite after a sync of the log failed, until the fil
   }
 });
 
-it("keeps through a crash of PostgreSQL what did not wait for the disk but was synced since", async (context) => {
+it("database: keeps through a crash of PostgreSQL what did not wait for the disk but was synced since", async (context) => {
   const server = await startPostgres().catch((error: unknown) => {
     if (!(error instanceof ToolUnavailable)) throw error;
     context.skip(error.machineLacks ? cannotRunHere + error.message : error.message);

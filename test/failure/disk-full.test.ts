@@ -159,7 +159,7 @@ for (const full of ["both", "the database", "the blobs"] as const) {
     }));
 }
 
-it("says why it does not start, or migrate, on a full disk, and does so once there is room", (t) =>
+it("disk full: says why it does not start, or migrate, on a full disk, and does so once there is room", (t) =>
   withDisk(t, async (disk) => {
     const data = join(disk.path, "berth");
     const settings = { data };
@@ -188,7 +188,7 @@ it("says why it does not start, or migrate, on a full disk, and does so once the
     }
   }));
 
-it("leaves a backup whole or not there at all when its place is full", (t) =>
+it("disk full: leaves a backup whole or not there at all when its place is full", (t) =>
   withDisk(t, async (disk, elsewhere) => {
     const settings = { data: join(elsewhere, "berth") };
     const server = await startAudited({ settings });

@@ -92,7 +92,7 @@ async function withServer(
   }
 }
 
-it("serves on from a store that turned read-only, and writes again when it is writable", async (t) => {
+it("disk lost: serves on from a store that turned read-only, and writes again when it is writable", async (t) => {
   const disk = await mountSmallDisk(40).catch((error: unknown) => skipOrThrow(t, error));
   if (disk === undefined) return;
   const folder = await temporaryFolder("readonly");
@@ -116,7 +116,7 @@ it("serves on from a store that turned read-only, and writes again when it is wr
   }
 });
 
-it("serves on from a database whose disk turned read-only under it, acknowledges nothing, and loses nothing", async (t) => {
+it("disk lost: serves on from a database whose disk turned read-only under it, acknowledges nothing, and loses nothing", async (t) => {
   const disk = await mountExt4(64).catch((error: unknown) => skipOrThrow(t, error));
   if (disk === undefined) return;
   const folder = await temporaryFolder("readonly");
@@ -145,7 +145,7 @@ it("serves on from a database whose disk turned read-only under it, acknowledges
   }
 });
 
-it("takes nothing for lost while the store is not mounted, be it before the start or after", async (t) => {
+it("disk lost: takes nothing for lost while the store is not mounted, be it before the start or after", async (t) => {
   const folder = await temporaryFolder("unmounted");
   const blobs = join(folder, "content");
   const away = join(folder, "away");
@@ -192,7 +192,7 @@ it("takes nothing for lost while the store is not mounted, be it before the star
   }
 });
 
-it("says UNAVAILABLE of what it may not read or write, and takes nothing for damaged", async (t) => {
+it("disk lost: says UNAVAILABLE of what it may not read or write, and takes nothing for damaged", async (t) => {
   const setpriv = findInPath("setpriv");
   if (process.getuid?.() !== 0 || setpriv === undefined) return t.skip(`${cannotRunHere}needs root and setpriv(1)`);
   const folder = await temporaryFolder("permissions");
@@ -240,7 +240,7 @@ it("says UNAVAILABLE of what it may not read or write, and takes nothing for dam
   }
 });
 
-it("outlives the lack of descriptors", async (t) => {
+it("disk lost: outlives the lack of descriptors", async (t) => {
   const prlimit = findInPath("prlimit");
   if (prlimit === undefined) return t.skip(`${cannotRunHere}needs prlimit(1)`);
   const folder = await temporaryFolder("descriptors");

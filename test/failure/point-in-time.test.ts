@@ -40,7 +40,7 @@ async function archiveLog({ postgres, archive }: Archived): Promise<void> {
   await until("the log is archived", async () => (await readdir(archive)).includes(String(row!["name"])));
 }
 
-it("brings back what was deleted, as far as the bytes were kept", async (t) => {
+it("point in time: brings back what was deleted, as far as the bytes were kept", async (t) => {
   const archived = await startArchived(t);
   if (archived === undefined) return;
   const { postgres, archive } = archived;

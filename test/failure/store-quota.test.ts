@@ -28,7 +28,7 @@ function assertRefused(what: string, answer: Answer): void {
   assert.match(answer.headers.get("retry-after") ?? "", /^\d+$/);
 }
 
-it("refuses uploads while a quota of Ceph is used up, loses and leaves nothing, and goes on when it is raised", async (t) => {
+it("store quota: refuses uploads while a quota of Ceph is used up, loses and leaves nothing, and goes on when it is raised", async (t) => {
   const ceph = await startCephRgw().catch((error: unknown) => skipOrThrow(t, error));
   if (ceph === undefined) return;
   const user = await createCephUser(ceph);

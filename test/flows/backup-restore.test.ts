@@ -33,7 +33,7 @@ async function assertServes(registry: TestRegistry, repository: string, tag: str
   assert.equal(sha256(new Uint8Array(await layer.arrayBuffer())), image.layerDigest);
 }
 
-it("backs up beside a registry that serves and collects, and brings it up again elsewhere", async () => {
+it("backup restore: backs up beside a registry that serves and collects, and brings it up again elsewhere", async () => {
   const data = join(folder.path, "data");
   const place = join(folder.path, "backup");
   const registry = await startTestRegistry({ data, "gc.graceSeconds": "0s", "gc.leaseSeconds": "1s" });
@@ -96,7 +96,7 @@ it("backs up beside a registry that serves and collects, and brings it up again 
   }
 });
 
-it("examines beside a registry that serves, and repairs when it has stopped", async () => {
+it("backup restore: examines beside a registry that serves, and repairs when it has stopped", async () => {
   const data = join(folder.path, "sick");
   // As main.ts does for a server.
   const lock = await openDataDirectory(data);
@@ -143,7 +143,7 @@ it("examines beside a registry that serves, and repairs when it has stopped", as
   }
 });
 
-it("keeps every program but restore from a database that is half restored", async () => {
+it("backup restore: keeps every program but restore from a database that is half restored", async () => {
   const data = join(folder.path, "half");
   await expectCode(0, ["migrate", "--data", data, ...KEY]);
   const database = new DatabaseSync(join(data, "berth.db"));
@@ -154,7 +154,7 @@ it("keeps every program but restore from a database that is half restored", asyn
   }
 });
 
-it("says what is wrong with the command, and looks at nothing", async () => {
+it("backup restore: says what is wrong with the command, and looks at nothing", async () => {
   const none = join(folder.path, "none");
   for (const [code, args, words] of [
     [64, ["backup"], /needs a place/],
@@ -250,7 +250,7 @@ it(
   },
 );
 
-it("says that a place is not there, or is none, and makes nothing for it", async () => {
+it("backup restore: says that a place is not there, or is none, and makes nothing for it", async () => {
   const data = join(folder.path, "nothing");
   const none = join(folder.path, "no-such-place");
   const file = join(folder.path, "plain-file");

@@ -10,7 +10,7 @@ before(async () => {
 });
 after(() => registry.stop());
 
-it("challenges who shows nothing, and gives an anonymous token the public repositories only", async () => {
+it("catalog: challenges who shows nothing, and gives an anonymous token the public repositories only", async () => {
   const project = JSON.stringify({ name: "vault", visibility: "private" });
   await expectStatus(
     await registry.send("POST", "/api/v1/projects", { body: project, headers: { "content-type": "application/json" } }),

@@ -23,13 +23,13 @@ async function endOf(program: ChildProcess): Promise<number | null> {
   return code;
 }
 
-it("ends a command quietly", async (t) => {
+it("closed output: ends a command quietly", async (t) => {
   const { ended, errors } = run(t, ["config", "check"]);
   assert.equal(await ended, 141);
   assert.equal(await errors, "");
 });
 
-it("does not end a server, which stops as asked", async (t) => {
+it("closed output: does not end a server, which stops as asked", async (t) => {
   const folder = await temporaryFolder();
   t.after(() => folder.end());
   const port = await freePort();

@@ -13,7 +13,7 @@ before(async () => {
 });
 after(() => folder.end());
 
-it("explains a serving registry's candidates, and one blob", async () => {
+it("collection command: explains a serving registry's candidates, and one blob", async () => {
   const data = join(folder.path, "data");
   const registry = await startTestRegistry({ data, "gc.leaseSeconds": "1h" });
   try {
@@ -52,7 +52,7 @@ it("explains a serving registry's candidates, and one blob", async () => {
   }
 });
 
-it("says what the next round would take, which then takes it", async () => {
+it("collection command: says what the next round would take, which then takes it", async () => {
   const data = join(folder.path, "taken");
   const registry = await startTestRegistry({ data, "gc.leaseSeconds": "1s", "gc.graceSeconds": "0s", "gc.intervalSeconds": "1h" });
   let image: PushedImage;

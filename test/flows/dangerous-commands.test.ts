@@ -108,7 +108,7 @@ for (const { name: engine, prepare, skip } of ENGINES) {
   });
 }
 
-it("makes no database where there is none to work on", async (t) => {
+it("dangerous commands: makes no database where there is none to work on", async (t) => {
   const folder = await temporaryFolder();
   t.after(() => folder.end());
   const data = join(folder.path, "mistyped");
@@ -120,7 +120,7 @@ it("makes no database where there is none to work on", async (t) => {
   assert.ok(!existsSync(join(data, "berth.db")));
 });
 
-it("prunes a backup only when told", async (t) => {
+it("dangerous commands: prunes a backup only when told", async (t) => {
   const folder = await temporaryFolder();
   t.after(() => folder.end());
   const place = join(folder.path, "backup");
@@ -134,7 +134,7 @@ it("prunes a backup only when told", async (t) => {
   assert.match((await expectCode(0, ["backup", "prune", place, "--keep", "1", "--yes"])).stdout, /deleted 1 snapshots/);
 });
 
-it("asks a person on a terminal", async (t) => {
+it("dangerous commands: asks a person on a terminal", async (t) => {
   const { spawn } = await import("node:child_process");
   const { findInPath } = await import("../tools/install.ts");
   const script = findInPath("script");

@@ -158,7 +158,7 @@ describe("says in one sentence what is wrong, and with which setting", () => {
 
 const noPostgres = process.env["BERTH_TEST_POSTGRES_URL"] === undefined ? "BERTH_TEST_POSTGRES_URL is not set" : false;
 
-it("waits for a database that comes later, and says so", { skip: noPostgres }, async (t) => {
+it("failed start: waits for a database that comes later, and says so", { skip: noPostgres }, async (t) => {
   const url = new URL(process.env["BERTH_TEST_POSTGRES_URL"]!);
   const port = await freePort();
   const settings = {
@@ -192,7 +192,7 @@ it("waits for a database that comes later, and says so", { skip: noPostgres }, a
   assert.match(stderr, /no database of that name/);
 });
 
-it("says who has the data directory", async (t) => {
+it("failed start: says who has the data directory", async (t) => {
   const first = await startServerProcess();
   t.after(() => first.clean());
   const data = first.log.find((line) => line.msg.includes("a new registry is made"))?.["database"];
@@ -201,7 +201,7 @@ it("says who has the data directory", async (t) => {
   assert.match(ended.stderr, new RegExp(`is in use by another running server \\(process ${first.pid} on .+, since \\d{4}-`));
 });
 
-it("keeps the first password of a start that fails late; the next start finds the password that the first one made", async (t) => {
+it("failed start: keeps the first password of a start that fails late; the next start finds the password that the first one made", async (t) => {
   const folder = await temporaryFolder();
   t.after(() => folder.end());
   const port = await freePort();

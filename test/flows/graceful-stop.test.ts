@@ -135,7 +135,7 @@ describe("a stop", () => {
   });
 });
 
-it("under npm, outside a terminal, a SIGTERM to npm stops the server as well", async (t) => {
+it("graceful stop: under npm, outside a terminal, a SIGTERM to npm stops the server as well", async (t) => {
   const folder = await temporaryFolder();
   t.after(() => folder.end());
   const root = join(import.meta.dirname, "../..");

@@ -80,7 +80,7 @@ for (const [engine, prepare] of Object.entries({ sqlite, postgres })) {
   });
 }
 
-it("removes the file of the first password when that is changed, and not before", async (t) => {
+it("lost password: removes the file of the first password when that is changed, and not before", async (t) => {
   const settings = await sqlite(t);
   const server = await startServerProcess({ ...settings, "auth.adminPassword": "" });
   t.after(() => server.clean());

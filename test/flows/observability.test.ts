@@ -63,7 +63,7 @@ async function servedPages(): Promise<Map<string, { type: string; labels: Set<st
   }
 }
 
-it("serves the metrics that the guide lists, and no others", async () => {
+it("observability: serves the metrics that the guide lists, and no others", async () => {
   const served = await servedPages();
   const listed = [
     ...readFileSync(join(ROOT, "docs/guide/metrics.md"), "utf8").matchAll(/^\| `(berth_\w+)` \| (\w+) \| ([^|]*) \| (.+) \|$/gm),
@@ -78,7 +78,7 @@ it("serves the metrics that the guide lists, and no others", async () => {
   }
 });
 
-it("names in dashboard and alarms only what is served", async () => {
+it("observability: names in dashboard and alarms only what is served", async () => {
   const served = new Set((await servedPages()).keys());
   for (const [where, expression] of expressions) {
     const names = expression.replaceAll(/"[^"]*"/g, "").match(/\b(?:berth|process|nodejs)_\w+/g) ?? [];
@@ -89,7 +89,7 @@ it("names in dashboard and alarms only what is served", async () => {
   }
 });
 
-it("has a page for each alarm, and an alarm for each page", () => {
+it("observability: has a page for each alarm, and an alarm for each page", () => {
   const pages = globSync("docs/runbook/Berth*.md", { cwd: ROOT }).map((path) => basename(path, ".md"));
   assert.deepEqual(pages.toSorted(), rules.map(({ alert }) => alert).toSorted());
   for (const { alert, labels, annotations } of rules) {
@@ -111,7 +111,7 @@ it("has a page for each alarm, and an alarm for each page", () => {
   assert.deepEqual(tested.toSorted(), pages.toSorted(), "each alarm has its test");
 });
 
-it("has a dashboard whose panels stand apart, each with a data source that is asked for", () => {
+it("observability: has a dashboard whose panels stand apart, each with a data source that is asked for", () => {
   assert.ok(dashboard.schemaVersion >= 36);
   assert.deepEqual(
     dashboard.templating.list.map(({ name, type }) => `${name} ${type}`),

@@ -4,7 +4,7 @@ import { it } from "node:test";
 import { freePort } from "../tools/processes.ts";
 import { startTestRegistry } from "./registry.testing.ts";
 
-it("gives every answer the id of its request, the client's own where it sent a fair one", async () => {
+it("operations: gives every answer the id of its request, the client's own where it sent a fair one", async () => {
   const registry = await startTestRegistry();
   try {
     const { layerDigest, digest: manifestDigest } = await registry.pushImage("library/counted", "v1", 100_000);
@@ -53,7 +53,7 @@ it("gives every answer the id of its request, the client's own where it sent a f
   }
 });
 
-it("reports that it lives, that it is ready, and what it counted", async () => {
+it("operations: reports that it lives, that it is ready, and what it counted", async () => {
   const port = await freePort();
   const registry = await startTestRegistry({ "metrics.listen": `127.0.0.1:${port}`, "metrics.tag": "test" });
   try {

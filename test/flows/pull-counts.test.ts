@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { temporaryFolder, startTestRegistry } from "./registry.testing.ts";
 
-it("counts manifests that were given away, or asked for anew by who has them, and shows it after a restart", async () => {
+it("pull counts: counts manifests that were given away, or asked for anew by who has them, and shows it after a restart", async () => {
   const folder = await temporaryFolder();
   try {
     const first = await startTestRegistry({ data: folder.path });

@@ -13,7 +13,7 @@ const AUTHORIZATION = `Basic ${Buffer.from(`admin:${ADMIN_PASSWORD}`).toString("
 const CLIENT_TRACE = "0af7651916cd43dd8448eb211c80319c";
 const CLIENT_SPAN = "b7ad6b7169203331";
 
-it("shows requests with what they did, continues the client's trace, ties the log to it, and tells no secret", async () => {
+it("tracing: shows requests with what they did, continues the client's trace, ties the log to it, and tells no secret", async () => {
   const folder = await temporaryFolder();
   const receiver = await startOtlpReceiver();
   const server = await startServerProcess({ data: folder.path, "tracing.endpoint": receiver.endpoint, "tracing.sampleRatio": "1" });

@@ -133,7 +133,7 @@ for (const engine of ENGINES) {
   });
 }
 
-it("refuses a place of backups that is a store", async (t) => {
+it("wrong store: refuses a place of backups that is a store", async (t) => {
   const one = await makeSqlite(t);
   await during(one.settings, (registry) => registry.pushImage("library/app", "v1"));
   for (const args of [
@@ -143,7 +143,7 @@ it("refuses a place of backups that is a store", async (t) => {
     assert.match((await expectCode(2, [...args, ...flagsOf(one.settings)])).stderr, /is the blob store of a registry/);
 });
 
-it("keeps a second replica from a directory that is not the one that the first uses", { skip: ENGINES[1].skip }, async (t) => {
+it("wrong store: keeps a second replica from a directory that is not the one that the first uses", { skip: ENGINES[1].skip }, async (t) => {
   const [one, apart] = [await makePostgres(t), await makeSqlite(t)];
   const second = { ...one.settings, data: apart.settings["data"], "storage.filesystem.directory": apart.content };
   await during(one.settings, async (registry) => {
@@ -191,7 +191,7 @@ it(
   },
 );
 
-it("acknowledges nothing that would lie in a database file without a name", async (t) => {
+it("wrong store: acknowledges nothing that would lie in a database file without a name", async (t) => {
   const one = await makeSqlite(t);
   const file = join(one.settings.data, "berth.db");
   await during(one.settings, async (registry) => {

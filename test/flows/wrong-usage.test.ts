@@ -40,7 +40,7 @@ const WRONG: readonly (readonly [readonly string[], RegExp])[] = [
   [["serve", "here"], /role/],
 ];
 
-it("ends with 64 for what cannot be meant, in one sentence, and makes nothing", async (t) => {
+it("wrong usage: ends with 64 for what cannot be meant, in one sentence, and makes nothing", async (t) => {
   const folder = await temporaryFolder();
   t.after(() => folder.end());
   for (const [args, named] of WRONG) {

@@ -23,19 +23,19 @@ async function authorizerFor(t: TestContext, listener: RequestListener): Promise
   return createAuthorizer(agent, base, credentials);
 }
 
-test("sends nothing to a registry that asks for nothing", async (t) => {
+test("http exchange: sends nothing to a registry that asks for nothing", async (t) => {
   const authorize = await authorizerFor(t, (_request, response) => response.end());
   assert.equal(await authorize("repository:a/b:pull"), undefined);
 });
 
-test("answers a Basic challenge with the credentials", async (t) => {
+test("http exchange: answers a Basic challenge with the credentials", async (t) => {
   const authorize = await authorizerFor(t, (_request, response) => {
     response.writeHead(401, { "www-authenticate": 'Basic realm="here"' }).end();
   });
   assert.equal(await authorize("repository:a/b:pull"), basic);
 });
 
-test("fetches one Bearer token a scope and another when it has aged", async (t) => {
+test("http exchange: fetches one Bearer token a scope and another when it has aged", async (t) => {
   const asked: { scope: string | null; service: string | null; authorization: string | undefined }[] = [];
   // One token that is good for an hour, and for the other scope one that has expired when it comes.
   const authorize = await authorizerFor(t, (request, response) => {

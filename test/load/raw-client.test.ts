@@ -19,7 +19,7 @@ async function serve(t: TestContext, answer: (socket: Socket, request: string) =
 
 const once = { method: "GET", once: true, headers: {}, connections: 1, seconds: 30 } as const satisfies Partial<RawRun>;
 
-test("counts a body that comes byte by byte, the blank line cut in two", async (t) => {
+test("raw client: counts a body that comes byte by byte, the blank line cut in two", async (t) => {
   const origin = await serve(t, async (socket) => {
     const bytes = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n\r\n\r\nabcde";
     socket.setNoDelay(true);
@@ -34,7 +34,7 @@ test("counts a body that comes byte by byte, the blank line cut in two", async (
   assert.equal(outcome.errors, 0);
 });
 
-test("asks for each path once, with its headers", async (t) => {
+test("raw client: asks for each path once, with its headers", async (t) => {
   const requests: string[] = [];
   const origin = await serve(t, (socket, request) => {
     requests.push(request);
@@ -51,7 +51,7 @@ test("asks for each path once, with its headers", async (t) => {
   assert.ok(requests.every((request) => request.includes("\r\nauthorization: Bearer x\r\n")));
 });
 
-test("takes no body after HEAD and counts other statuses than 2xx as errors", async (t) => {
+test("raw client: takes no body after HEAD and counts other statuses than 2xx as errors", async (t) => {
   let turn = 0;
   const origin = await serve(t, (socket) => {
     const status = turn++ === 0 ? "200 OK" : "404 Not Found";
@@ -63,12 +63,12 @@ test("takes no body after HEAD and counts other statuses than 2xx as errors", as
   assert.equal(outcome.firstError, "HEAD /b answered 404");
 });
 
-test("refuses to count an answer without a length", async (t) => {
+test("raw client: refuses to count an answer without a length", async (t) => {
   const origin = await serve(t, (socket) => socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"));
   await assert.rejects(runRaw({ ...once, origin, paths: ["/a"] }), /without a length/);
 });
 
-test("fails when the server goes away in the middle of a body", async (t) => {
+test("raw client: fails when the server goes away in the middle of a body", async (t) => {
   const origin = await serve(t, (socket) => socket.end("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"));
   await assert.rejects(runRaw({ ...once, origin, paths: ["/a"] }), /closed the connection/);
 });

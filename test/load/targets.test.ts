@@ -13,7 +13,7 @@ function row(caseName: string, subject: string, ...samples: MeasuredSample[]): R
   return { caseName, unit: "GB", subject, samples };
 }
 
-test("takes medians of rates and of CPU for one unit, and the largest peak", () => {
+test("targets: takes medians of rates and of CPU for one unit, and the largest peak", () => {
   const figures = figuresOf(row("a", "berth", sample(10, 5, 1), sample(30, 3, 9), sample(20, 2, 4)));
   assert.equal(figures?.rate, 20);
   assert.equal(figures?.cpuPerUnit, 0.1);
@@ -22,7 +22,7 @@ test("takes medians of rates and of CPU for one unit, and the largest peak", () 
   assert.equal(figuresOf(row("a", "berth")), undefined);
 });
 
-test("judges rate, CPU and limit of the hot 100 MiB blob", () => {
+test("targets: judges rate, CPU and limit of the hot 100 MiB blob", () => {
   const name = "blob/get-100MiB/hot";
   const verdicts = judge([
     row(name, "berth", sample(2.6, 1.3)),
@@ -40,7 +40,7 @@ test("judges rate, CPU and limit of the hot 100 MiB blob", () => {
   );
 });
 
-test("compares manifests with bare node:http by the core used, not by the rate", () => {
+test("targets: compares manifests with bare node:http by the core used, not by the rate", () => {
   const name = "manifest/get-tag/token";
   const verdicts = judge([row(name, "berth", sample(20_800, 0.8)), row(name, "machine: bare node:http GET", sample(60_000, 1.5))]);
   // 26,000 for a core-second against 40,000.
@@ -49,7 +49,7 @@ test("compares manifests with bare node:http by the core used, not by the rate",
   assert.equal(verdicts[0]?.met, undefined);
 });
 
-test("finds the peak under the whole load in any case of the run", () => {
+test("targets: finds the peak under the whole load in any case of the run", () => {
   const verdicts = judge([row("push/monolithic-1KiB", "berth", sample(1, 1, 400e6)), row("start/loaded", "berth", sample(1, 1, 90e6))]);
   assert.deepEqual(verdicts, [
     {

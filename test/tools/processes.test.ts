@@ -59,7 +59,7 @@ test("a program that cannot be started throws", async () => {
   await assert.rejects(starting, /did not come up/);
 });
 
-test("stop ends the program, and may be called twice", { skip }, async () => {
+test("processes: stop ends the program, and may be called twice", { skip }, async () => {
   const folder = await temporaryFolder("stop");
   const args = ["-e", "setInterval(() => {}, 1000)"];
   const program = await startProgram({ command: process.execPath, args, folder, ready });
@@ -90,7 +90,7 @@ test("a lock is free again after its body threw", async () => {
   await withLock(name, () => Promise.resolve());
 });
 
-test("in CI a tool that the machine could have had fails the test instead of skipping it", (t) => {
+test("processes: in CI a tool that the machine could have had fails the test instead of skipping it", (t) => {
   const before = process.env["CI"];
   t.after(() => {
     if (before === undefined) delete process.env["CI"];

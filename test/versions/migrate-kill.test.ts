@@ -91,7 +91,7 @@ async function killMigrations(
   await expectDone(version, ["doctor", "--deep", ...command]);
 }
 
-it("goes on after a kill on SQLite", async (t) => {
+it("migrate kill: goes on after a kill on SQLite", async (t) => {
   const data = await temporaryFolder("migrate-kill");
   t.after(() => rm(data, { recursive: true, force: true, maxRetries: 3 }));
   const log = join(data, "berth.db-wal");
@@ -114,7 +114,7 @@ it("goes on after a kill on SQLite", async (t) => {
   await killMigrations(t, settings, readSchema, disturbances);
 });
 
-it("goes on after a kill on PostgreSQL", async (t) => {
+it("migrate kill: goes on after a kill on PostgreSQL", async (t) => {
   let postgres: Awaited<ReturnType<typeof startPostgres>>;
   try {
     postgres = await startPostgres();

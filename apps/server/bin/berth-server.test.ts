@@ -52,7 +52,7 @@ async function lineOf(child: ChildProcessWithoutNullStreams): Promise<string> {
   return data.toString().trim();
 }
 
-it("runs main on a new enough Node.js and exits with its code", async (t) => {
+it("berth-server: runs main on a new enough Node.js and exits with its code", async (t) => {
   const launcher = await setUp(t);
   const good = spawnSync(process.execPath, [launcher, "show", "--x"], { encoding: "utf8" });
   assert.deepEqual(JSON.parse(good.stdout), { major: Number.parseInt(process.versions.node, 10), argv: ["show", "--x"], names: "" });

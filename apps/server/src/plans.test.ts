@@ -90,7 +90,7 @@ before(async () => {
   hooks.deregister();
 });
 
-it("finds the statements of every store", () => {
+it("plans: finds the statements of every store", () => {
   for (const id of ["manifests.findByTag", "garbage.lockDue", "tags.list", "access.projects_all", "account.by_name"])
     assert.ok(recorded.has(id), id);
   for (const id of [...Object.keys(bounded), ...Object.keys(mustUse)]) assert.ok(recorded.has(id), `${id} is named here and nowhere else`);

@@ -72,6 +72,6 @@ function undeclared(tables: Tables): string[] {
   );
 }
 
-it("says of every column that names a row of another table what becomes of its rows", () => {
+it("tables: says of every column that names a row of another table what becomes of its rows", () => {
   assert.deepEqual(undeclared(TABLES), []);
 });

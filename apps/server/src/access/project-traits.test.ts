@@ -128,6 +128,6 @@ forEachDatabase("traits of projects", (create) => {
   });
 });
 
-it("have names of their own", () => {
+it("project traits: have names of their own", () => {
   assert.throws(() => createReadTraits([limit, { name: "limit", read: String }]), TypeError);
 });

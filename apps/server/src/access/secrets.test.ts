@@ -11,7 +11,7 @@ import {
   verifyRobotSecret,
 } from "./secrets.ts";
 
-it("hashes to PHC form with a salt of its own, and checks it", async () => {
+it("secrets: hashes to PHC form with a salt of its own, and checks it", async () => {
   const hasher = createPasswordHasher();
   const [one, two] = await Promise.all([hasher.hash("pass word"), hasher.hash("pass word")]);
   assert.match(one, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/);
@@ -23,25 +23,25 @@ it("hashes to PHC form with a salt of its own, and checks it", async () => {
   assert.equal(await hasher.verify("cafe\u0301 au lait", accented), true);
 });
 
-it("checks hashes of another program with other parameters", async () => {
+it("secrets: checks hashes of another program with other parameters", async () => {
   // Source: the argon2 reference implementation's test.c, version 0x13, argon2id, t=2 m=8 (KiB 256) p=1.
   const reference = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
   assert.equal(await createPasswordHasher().verify("password", reference), true);
 });
 
-it("runs as much for an account that does not exist, and never says yes", async () => {
+it("secrets: runs as much for an account that does not exist, and never says yes", async () => {
   const hasher = createPasswordHasher();
   assert.equal(await hasher.verify("anything", undefined), false);
   assert.equal(hasher.runs(), 1);
 });
 
-it("refuses stored hashes that would take all memory", async () => {
+it("secrets: refuses stored hashes that would take all memory", async () => {
   for (const phc of ["$argon2id$v=19$m=9999999,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4", "plain", ""]) {
     await assert.rejects(createPasswordHasher().verify("password", phc), /not argon2id/);
   }
 });
 
-it("lets a few wait and refuses the rest with 429, then serves again", async () => {
+it("secrets: lets a few wait and refuses the rest with 429, then serves again", async () => {
   const hasher = createPasswordHasher({ concurrency: 1, maxWaiting: 2 });
   const attempts = await Promise.allSettled(Array.from({ length: 5 }, () => hasher.hash("p")));
   const refused = attempts.filter((attempt) => attempt.status === "rejected").map((attempt) => attempt.reason as RegistryError);
@@ -61,7 +61,7 @@ it("lets a few wait and refuses the rest with 429, then serves again", async () 
   assert.equal(hasher.runs(), 4);
 });
 
-it("makes robot secrets that are recognised, unlike each other, and like nothing else", () => {
+it("secrets: makes robot secrets that are recognised, unlike each other, and like nothing else", () => {
   const secret = generateRobotSecret();
   assert.ok(isRobotSecret(secret));
   assert.notEqual(secret, generateRobotSecret());

@@ -12,7 +12,7 @@ import { createCollector } from "./collector.ts";
 
 const none: Backlog = { links: 0, linkBytes: 0, keys: 0, keyBytes: 0, oldestDueAt: undefined };
 
-it("reports the backlog before a round and after it", async () => {
+it("backlog count: reports the backlog before a round and after it", async () => {
   const test = await createSqliteForTest();
   try {
     const clock = createTestClock();
@@ -57,7 +57,7 @@ it("reports the backlog before a round and after it", async () => {
   }
 });
 
-it("lessens what it counted, and counts again when that is old or was too little", async () => {
+it("backlog count: lessens what it counted, and counts again when that is old or was too little", async () => {
   const clock = createTestClock();
   let counts = 0;
   let tookMs = 10;

@@ -28,7 +28,7 @@ function watch(trusted: readonly string[], hasAddress = false) {
 
 const BY_TLS = { "x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.7" };
 
-it("reports a proxy that ends TLS and is not trusted, once in the log and to every client", () => {
+it("forwarding watch: reports a proxy that ends TLS and is not trusted, once in the log and to every client", () => {
   const { lines, ask } = watch([]);
   for (let i = 0; i < 3; i++) {
     assert.match(
@@ -43,7 +43,7 @@ it("reports a proxy that ends TLS and is not trusted, once in the log and to eve
   assert.equal(lines.length, 2);
 });
 
-it("knows it by any sign: the scheme, another name, Forwarded, or a loopback name for somebody from elsewhere", () => {
+it("forwarding watch: knows it by any sign: the scheme, another name, Forwarded, or a loopback name for somebody from elsewhere", () => {
   for (const [headers, isReported] of [
     [{ "x-forwarded-proto": "HTTPS" }, true],
     [{ "x-forwarded-proto": "http, https" }, true],
@@ -65,7 +65,7 @@ it("knows it by any sign: the scheme, another name, Forwarded, or a loopback nam
   }
 });
 
-it("says nothing where all is well: no proxy, a trusted one, a configured address, or TLS of our own", () => {
+it("forwarding watch: says nothing where all is well: no proxy, a trusted one, a configured address, or TLS of our own", () => {
   for (const [trusted, hasAddress, headers] of [
     [[], false, {}],
     [[], false, { host: "127.0.0.1:5000" }],
@@ -84,7 +84,7 @@ it("says nothing where all is well: no proxy, a trusted one, a configured addres
   assert.equal(watch([]).ask("10.0.0.5", { "x-forwarded-proto": "https" }, true), undefined);
 });
 
-it("reports a trusted proxy that hides the registry's name, or does not say the scheme", () => {
+it("forwarding watch: reports a trusted proxy that hides the registry's name, or does not say the scheme", () => {
   const hidden = watch(["127.0.0.1"]);
   assert.match(hidden.ask("127.0.0.1", { ...BY_TLS, host: "127.0.0.1:5000" }) ?? "", /hides its name.*https:\/\/127\.0\.0\.1:5000/);
   assert.match(hidden.lines[0]!.msg, /keep Host/);
@@ -94,7 +94,7 @@ it("reports a trusted proxy that hides the registry's name, or does not say the 
   assert.match(silent.lines[0]!.msg, /X-Forwarded-Proto/);
 });
 
-it("does not let anybody fill the log", () => {
+it("forwarding watch: does not let anybody fill the log", () => {
   const { lines, ask } = watch([]);
   for (let i = 1; i < 200; i++) ask(`192.0.2.${i}`, BY_TLS);
   assert.equal(lines.length, 8);

@@ -4,7 +4,7 @@ import { it } from "node:test";
 import { createMetrics } from "../platform/metrics.ts";
 import { createOperationMeters } from "./operation-metrics.ts";
 
-it("counts operations by kind and status, bytes, and what is in flight", async () => {
+it("operation metrics: counts operations by kind and status, bytes, and what is in flight", async () => {
   const metrics = createMetrics();
   const pull = createOperationMeters(metrics, ["pull-manifest", "push-blob"])("pull-manifest");
   for (let i = 0; i < 4; i++) pull.begin();
@@ -25,6 +25,6 @@ it("counts operations by kind and status, bytes, and what is in flight", async (
     assert.ok(page.includes(`\n${series} ${value}\n`), `${series} is not ${value}:\n${page}`);
 });
 
-it("refuses a kind that was not declared", () => {
+it("operation metrics: refuses a kind that was not declared", () => {
   assert.throws(() => createOperationMeters(createMetrics(), ["pull-manifest"])("pull"), /not a kind/);
 });

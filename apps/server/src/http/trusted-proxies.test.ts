@@ -16,7 +16,7 @@ const forwarded = (chain: string) => ({
   "x-forwarded-host": "r.example.com",
 });
 
-it("ignores forwarded headers from anybody else", () => {
+it("trusted proxies: ignores forwarded headers from anybody else", () => {
   for (const trusted of [[], ["10.0.0.0/8"]]) {
     const read = createClientAddressReader(trusted);
     assert.deepEqual(read(request("192.0.2.1", forwarded("1.1.1.1"))), { remoteAddress: "192.0.2.1", scheme: "http", host: "inner:5000" });
@@ -26,7 +26,7 @@ it("ignores forwarded headers from anybody else", () => {
   assert.equal(read(request("192.0.2.1", {}, true)).scheme, "https");
 });
 
-it("walks through trusted hops and stops at the first other one", () => {
+it("trusted proxies: walks through trusted hops and stops at the first other one", () => {
   const read = createClientAddressReader(["10.0.0.0/8", "fd00::/8", "::1"]);
   const client = (peer: string, chain: string) => read(request(peer, forwarded(chain))).remoteAddress;
   assert.equal(client("10.0.0.1", "203.0.113.7"), "203.0.113.7");
@@ -40,7 +40,7 @@ it("walks through trusted hops and stops at the first other one", () => {
   assert.equal(client("10.0.0.1", `6.6.6.6${", 10.0.0.2".repeat(100)}`), "10.0.0.2");
 });
 
-it("takes scheme and host from the nearest proxy, and drops malformed hosts", () => {
+it("trusted proxies: takes scheme and host from the nearest proxy, and drops malformed hosts", () => {
   const read = createClientAddressReader(["10.0.0.1"]);
   assert.deepEqual(read(request("10.0.0.1", forwarded("203.0.113.7"))), {
     remoteAddress: "203.0.113.7",
@@ -58,13 +58,13 @@ it("takes scheme and host from the nearest proxy, and drops malformed hosts", ()
   assert.equal(read(request("192.0.2.1", { host: "[::1]:5000" })).host, "[::1]:5000");
 });
 
-it("makes the origin from the configuration, else from the request", () => {
+it("trusted proxies: makes the origin from the configuration, else from the request", () => {
   assert.equal(originOf({ remoteAddress: "", scheme: "https", host: "h:1" }, undefined), "https://h:1");
   assert.equal(originOf({ remoteAddress: "", scheme: "http", host: "h" }, "https://r.example.com"), "https://r.example.com");
   assert.equal(originOf({ remoteAddress: "", scheme: "http", host: undefined }, undefined), undefined);
 });
 
-it("gives an address, a scheme and a clean host for any headers", () => {
+it("trusted proxies: gives an address, a scheme and a clean host for any headers", () => {
   const read = createClientAddressReader(["0.0.0.0/0", "::/0"]);
   const header = fc.oneof(
     fc.string(),

@@ -11,7 +11,7 @@ function holder() {
   return { gone, hold };
 }
 
-it("up to the bound nobody is broken off, and what is taken makes room", () => {
+it("unread answers: up to the bound nobody is broken off, and what is taken makes room", () => {
   const { gone, hold } = holder();
   const first = hold("a", "one", 60);
   hold("b", "two", 40);
@@ -21,7 +21,7 @@ it("up to the bound nobody is broken off, and what is taken makes room", () => {
   assert.deepEqual(gone, []);
 });
 
-it("beyond it the address that holds most gives way, whoever came last", () => {
+it("unread answers: beyond it the address that holds most gives way, whoever came last", () => {
   const { gone, hold } = holder();
   hold("a1", "one", 40);
   hold("a2", "one", 40);

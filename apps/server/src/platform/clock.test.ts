@@ -28,7 +28,7 @@ function createClocks() {
   };
 }
 
-it("goes with a clock that nobody sets, also through small corrections", () => {
+it("clock: goes with a clock that nobody sets, also through small corrections", () => {
   const { read, pass, set } = createClocks();
   pass(5_000);
   assert.equal(read(), 5_000);
@@ -39,7 +39,7 @@ it("goes with a clock that nobody sets, also through small corrections", () => {
   assert.equal(read(), 6_000);
 });
 
-it("believes a step forward after its delay, each one by itself", () => {
+it("clock: believes a step forward after its delay, each one by itself", () => {
   const { read, pass, set } = createClocks();
   set(HOUR_MS);
   pass(1_000);
@@ -52,7 +52,7 @@ it("believes a step forward after its delay, each one by itself", () => {
   assert.equal(read(), 3 * HOUR_MS + 1_000 + STEP_DELAY_MS);
 });
 
-it("forgets a step that is taken back, whole or in part", () => {
+it("clock: forgets a step that is taken back, whole or in part", () => {
   const { read, pass, set } = createClocks();
   set(2 * HOUR_MS);
   assert.equal(read(), 0);
@@ -66,7 +66,7 @@ it("forgets a step that is taken back, whole or in part", () => {
   assert.equal(read(), 1_000 + STEP_DELAY_MS);
 });
 
-it("follows a step back at once", () => {
+it("clock: follows a step back at once", () => {
   const { read, pass, set } = createClocks();
   pass(5_000);
   set(-HOUR_MS);
@@ -76,7 +76,7 @@ it("follows a step back at once", () => {
   assert.equal(read(), 5_000 - HOUR_MS + STEP_DELAY_MS + 1);
 });
 
-it("keeps a promise that was made by a clock which was behind between two looks", () => {
+it("clock: keeps a promise that was made by a clock which was behind between two looks", () => {
   const { read, write, pass, set } = createClocks();
   assert.equal(read(), 0);
   set(-24 * HOUR_MS);

@@ -19,7 +19,7 @@ async function temporary(t: TestContext): Promise<string> {
 const isRefused = (path: string) => (error: unknown) =>
   error instanceof StartupError && error.message.includes(path) && error.message.includes("in use by another running server");
 
-it("is made with its parents, private to the user", async (t) => {
+it("data directory: is made with its parents, private to the user", async (t) => {
   const path = join(await temporary(t), "a", "b");
   using cleanup = new DisposableStack();
   const directory = await openDataDirectory(path);
@@ -29,7 +29,7 @@ it("is made with its parents, private to the user", async (t) => {
   assert.deepEqual(directory.madePrivate, []);
 });
 
-it("holds a database that is private from its first byte, with its log and index", async (t) => {
+it("data directory: holds a database that is private from its first byte, with its log and index", async (t) => {
   const path = await temporary(t);
   const database = await openSqlite({ path: join(path, "berth.db"), onBackgroundError: (error) => assert.fail(String(error)) });
   t.after(() => database.close());
@@ -38,7 +38,7 @@ it("holds a database that is private from its first byte, with its log and index
   for (const name of names) assert.equal((await stat(join(path, name))).mode & 0o777, 0o600, name);
 });
 
-it("reports nothing that it makes itself", async (t) => {
+it("data directory: reports nothing that it makes itself", async (t) => {
   const path = await temporary(t);
   const open = join(path, "open");
   await mkdir(open);
@@ -48,7 +48,7 @@ it("reports nothing that it makes itself", async (t) => {
   assert.deepEqual(directory.madePrivate, [open]);
 });
 
-it("takes the rights of others off what was there before", async (t) => {
+it("data directory: takes the rights of others off what was there before", async (t) => {
   const path = await temporary(t);
   await chmod(path, 0o755);
   for (const name of ["berth.db", "berth.db-wal", "berth.db-shm", "secret-key", "admin-password"]) {
@@ -64,7 +64,7 @@ it("takes the rights of others off what was there before", async (t) => {
   assert.ok(directory.madePrivate.includes(path) && directory.madePrivate.includes(join(path, "berth.db")));
 });
 
-it("says nothing of files that a private directory kept from others", async (t) => {
+it("data directory: says nothing of files that a private directory kept from others", async (t) => {
   const path = await temporary(t);
   await chmod(path, 0o700);
   await writeFile(join(path, "berth.db"), "");
@@ -75,7 +75,7 @@ it("says nothing of files that a private directory kept from others", async (t) 
   assert.deepEqual(directory.madePrivate, []);
 });
 
-it("takes nothing from the owners of other things that lie in the directory", async (t) => {
+it("data directory: takes nothing from the owners of other things that lie in the directory", async (t) => {
   const path = await temporary(t);
   await chmod(path, 0o755);
   for (const name of ["passwd", "berth.yaml", "lock.db-notes.txt", "berth.db"]) {
@@ -92,7 +92,7 @@ it("takes nothing from the owners of other things that lie in the directory", as
   assert.deepEqual(directory.madePrivate, [join(path, "berth.db")]);
 });
 
-it("leaves a volume to the group that it was handed over by", async (t) => {
+it("data directory: leaves a volume to the group that it was handed over by", async (t) => {
   const path = await temporary(t);
   await writeFile(join(path, "berth.db"), "");
   await chmod(path, 0o2775);
@@ -103,20 +103,24 @@ it("leaves a volume to the group that it was handed over by", async (t) => {
   assert.equal((await stat(join(path, "berth.db"))).mode & 0o777, 0o660);
 });
 
-it("is refused where others may read it and that cannot be changed", { skip: process.getuid?.() !== 0 && "needs root" }, async (t) => {
-  const path = await temporary(t);
-  await chmod(path, 0o777);
-  await writeFile(join(path, "berth.db"), "");
-  await chmod(join(path, "berth.db"), 0o644);
-  // As another user, who may write there and own nothing.
-  const code = `process.setuid(65534); const { openDataDirectory } = await import(${JSON.stringify(new URL("data-directory.ts", import.meta.url).href)});
+it(
+  "data directory: is refused where others may read it and that cannot be changed",
+  { skip: process.getuid?.() !== 0 && "needs root" },
+  async (t) => {
+    const path = await temporary(t);
+    await chmod(path, 0o777);
+    await writeFile(join(path, "berth.db"), "");
+    await chmod(join(path, "berth.db"), 0o644);
+    // As another user, who may write there and own nothing.
+    const code = `process.setuid(65534); const { openDataDirectory } = await import(${JSON.stringify(new URL("data-directory.ts", import.meta.url).href)});
     await openDataDirectory(${JSON.stringify(path)}).then(() => console.log("opened"), (error) => console.log(error.name + ": " + error.message));`;
-  const other = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: ["ignore", "pipe", "inherit"] });
-  const [said] = (await once(other.stdout, "data")) as [Buffer];
-  assert.match(said.toString(), /StartupError: Other users of this machine may read .*berth\.db/);
-});
+    const other = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: ["ignore", "pipe", "inherit"] });
+    const [said] = (await once(other.stdout, "data")) as [Buffer];
+    assert.match(said.toString(), /StartupError: Other users of this machine may read .*berth\.db/);
+  },
+);
 
-it("is refused a second time in the same process, and free after close", async (t) => {
+it("data directory: is refused a second time in the same process, and free after close", async (t) => {
   const path = await temporary(t);
   const first = await openDataDirectory(path);
   await assert.rejects(openDataDirectory(path), isRefused(path));
@@ -124,7 +128,7 @@ it("is refused a second time in the same process, and free after close", async (
   (await openDataDirectory(path)).close();
 });
 
-it("is held against other processes, and freed when the holder is killed", async (t) => {
+it("data directory: is held against other processes, and freed when the holder is killed", async (t) => {
   const path = await temporary(t);
   const code = `const { openDataDirectory } = await import(${JSON.stringify(new URL("data-directory.ts", import.meta.url).href)});
     globalThis.held = await openDataDirectory(${JSON.stringify(path)}); console.log("held"); setInterval(() => {}, 1000);`;
@@ -137,7 +141,7 @@ it("is held against other processes, and freed when the holder is killed", async
   (await openDataDirectory(path)).close();
 });
 
-it("says what is wrong with a path that cannot be a directory or a lock", async (t) => {
+it("data directory: says what is wrong with a path that cannot be a directory or a lock", async (t) => {
   const directory = await temporary(t);
   const file = join(directory, "file");
   await writeFile(file, "");
@@ -146,7 +150,7 @@ it("says what is wrong with a path that cannot be a directory or a lock", async 
   await assert.rejects(openDataDirectory(join(directory, "other")), /Cannot use the data directory .*other: /);
 });
 
-it("keeps secrets in private whole files", async (t) => {
+it("data directory: keeps secrets in private whole files", async (t) => {
   const path = await temporary(t);
   const directory = await openDataDirectory(path);
   t.after(() => directory.close());
@@ -161,7 +165,7 @@ it("keeps secrets in private whole files", async (t) => {
   for (const name of ["../x", "a/b", "", ".x", "lock.db"]) await assert.rejects(directory.putSecret(name, "x"), /not a secret file's name/);
 });
 
-it("leaves the old secret and no scraps when writing fails", async (t) => {
+it("data directory: leaves the old secret and no scraps when writing fails", async (t) => {
   const path = await temporary(t);
   const directory = await openDataDirectory(path);
   t.after(() => directory.close());

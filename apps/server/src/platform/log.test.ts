@@ -49,7 +49,7 @@ describe("masking", () => {
   });
 });
 
-it("writes an error's type, message, code, stack and causes, and not what hangs on it", () => {
+it("log: writes an error's type, message, code, stack and causes, and not what hangs on it", () => {
   const { logger, text } = capture();
   const error = Object.assign(new TypeError("outer", { cause: new Error("inner") }), { code: "E1", request: { body: "private" } });
   logger.error({ err: error }, "failed");
@@ -59,7 +59,7 @@ it("writes an error's type, message, code, stack and causes, and not what hangs 
   assert.ok(!text().includes("private"));
 });
 
-it("ends with a ring of causes", () => {
+it("log: ends with a ring of causes", () => {
   const { logger, text } = capture();
   const error = new Error("ring");
   error.cause = error;
@@ -67,7 +67,7 @@ it("ends with a ring of causes", () => {
   assert.match(text(), /"ring"/);
 });
 
-it("keeps to the level, and is readable when pretty", () => {
+it("log: keeps to the level, and is readable when pretty", () => {
   const { logger, text } = capture({ level: "warn", format: "pretty" });
   logger.info("hidden");
   logger.warn({ count: 3, err: new Error("broke") }, "shown");
@@ -76,14 +76,14 @@ it("keeps to the level, and is readable when pretty", () => {
   assert.match(text().replaceAll(/\u001b\[\d+m/g, ""), /^\d\d:\d\d:\d\d\.\d{3} WARN {2}shown count=3\n {2}Error: broke\n/);
 });
 
-it("makes request ids that differ, and takes only harmless ones from clients", () => {
+it("log: makes request ids that differ, and takes only harmless ones from clients", () => {
   const [one, other] = [createRequestIds(), createRequestIds()];
   assert.equal(new Set([one(undefined), one(undefined), other(undefined), other(undefined)]).size, 4);
   assert.equal(one("abc-1.2_3"), "abc-1.2_3");
   for (const bad of ["", "a b", "a\nb", "x".repeat(65), ["a", "b"], '"']) assert.notEqual(one(bad), bad);
 });
 
-it("writes a line at once, those that follow together and in their order, and what is left when asked", (t) => {
+it("log: writes a line at once, those that follow together and in their order, and what is left when asked", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const written: string[] = [];
   const stream = batchLines({ write: (text) => void written.push(text) });
@@ -99,7 +99,7 @@ it("writes a line at once, those that follow together and in their order, and wh
   assert.equal(written.length, 3);
 });
 
-it("writes what a quiet time follows, and then at once again", async () => {
+it("log: writes what a quiet time follows, and then at once again", async () => {
   const written: string[] = [];
   const stream = batchLines({ write: (text) => void written.push(text) });
   for (const line of ["1\n", "2\n", "3\n"]) stream.write(line);

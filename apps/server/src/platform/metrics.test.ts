@@ -9,7 +9,7 @@ const valueOf = (page: string, series: string) => {
   return Number(line.slice(series.length + 1));
 };
 
-it("counts what falls into each bucket of each kind, and leaves kinds out that never ran", async () => {
+it("metrics: counts what falls into each bucket of each kind, and leaves kinds out that never ran", async () => {
   const metrics = createMetrics();
   const { read } = metrics.addHistogram({
     name: "store_seconds",
@@ -30,7 +30,7 @@ it("counts what falls into each bucket of each kind, and leaves kinds out that n
   assert.doesNotMatch(page, /kind="write"/);
 });
 
-it("reads added numbers when the page is read, puts the tag on all, and knows the process", async () => {
+it("metrics: reads added numbers when the page is read, puts the tag on all, and knows the process", async () => {
   const metrics = createMetrics({ tag: "eu/one" });
   let size = 1;
   metrics.addGauge("hot_cache_bytes", "What the cache holds.", () => size);
@@ -44,7 +44,7 @@ it("reads added numbers when the page is read, puts the tag on all, and knows th
   assert.equal((await metrics.render()).page.match(/^# TYPE berth_failures_total counter$/gm)?.length, 1);
 });
 
-it("refuses names that it has already or that are none", () => {
+it("metrics: refuses names that it has already or that are none", () => {
   const metrics = createMetrics();
   metrics.addGauge("connections", "", () => 0);
   assert.throws(() => metrics.addGauge("connections", "", () => 0), /not a new metric/);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { connectionsWithin, openFilesLimit, parseOpenFilesLimit } from "./open-files.ts";
 
-it("reads the soft limit", async () => {
+it("open files: reads the soft limit", async () => {
   const head = "Limit                     Soft Limit           Hard Limit           Units\n";
   assert.equal(parseOpenFilesLimit(`${head}Max open files            1024                 524288               files\n`), 1024);
   assert.equal(parseOpenFilesLimit(`${head}Max open files            unlimited            unlimited            files\n`), undefined);
@@ -12,7 +12,7 @@ it("reads the soft limit", async () => {
   assert.ok(own === undefined || own > 0);
 });
 
-it("leaves a quarter for files, and never less than some", () => {
+it("open files: leaves a quarter for files, and never less than some", () => {
   assert.equal(connectionsWithin(undefined, 10_000), 10_000);
   assert.equal(connectionsWithin(65_536, 10_000), 10_000);
   assert.equal(connectionsWithin(4_096, 10_000), 3_072);

@@ -6,7 +6,7 @@ import { isPrivateHost } from "./private-hosts.ts";
 
 const finding = (...addresses: string[]) => (async () => addresses.map((address) => ({ address, family: 4 }))) as unknown as typeof lookup;
 
-it("knows private addresses and names, and what others stand for", async () => {
+it("private hosts: knows private addresses and names, and what others stand for", async () => {
   for (const host of [
     "10.1.2.3",
     "172.31.0.1",

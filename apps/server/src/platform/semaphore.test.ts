@@ -6,7 +6,7 @@ import { createSemaphore } from "./semaphore.ts";
 
 const refusal = (): Error => new Error("refused");
 
-it("serves those that wait in order, and lets nobody overtake", async () => {
+it("semaphore: serves those that wait in order, and lets nobody overtake", async () => {
   const semaphore = createSemaphore({ permits: 3, refusal });
   assert.equal(semaphore.tryTake(2), true);
   const order: string[] = [];
@@ -23,7 +23,7 @@ it("serves those that wait in order, and lets nobody overtake", async () => {
   assert.equal(semaphore.taken, 1);
 });
 
-it("refuses who would be one too many in the queue, and gives back after work that fails", async () => {
+it("semaphore: refuses who would be one too many in the queue, and gives back after work that fails", async () => {
   const semaphore = createSemaphore({ permits: 1, maxWaiting: 1, refusal });
   const gate = Promise.withResolvers<void>();
   const first = semaphore.run(() => gate.promise);
@@ -38,7 +38,7 @@ it("refuses who would be one too many in the queue, and gives back after work th
   assert.equal(semaphore.taken, 0);
 });
 
-it("refuses who waited too long, and admits the next, who may want less", async (t) => {
+it("semaphore: refuses who waited too long, and admits the next, who may want less", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const semaphore = createSemaphore({ permits: 2, waitMs: 100, refusal });
   semaphore.tryTake(1);

@@ -13,7 +13,7 @@ function createResolver() {
 
 const failed = (): NodeJS.ErrnoException => Object.assign(new Error("getaddrinfo EAI_AGAIN a.test"), { code: "EAI_AGAIN" });
 
-it("asks once for those who come while the answer is out, and again for those who come later", () => {
+it("shared lookup: asks once for those who come while the answer is out, and again for those who come later", () => {
   const { asked, shared } = createResolver();
   const heard: string[] = [];
   const listen =
@@ -37,7 +37,7 @@ it("asks once for those who come while the answer is out, and again for those wh
   assert.deepEqual(heard.slice(2), ['late "192.0.2.2"', "other name EAI_AGAIN"]);
 });
 
-it("waits for a name that has no address yet, and for none where it is an address", async () => {
+it("shared lookup: waits for a name that has no address yet, and for none where it is an address", async () => {
   const { asked, shared } = createResolver();
   await untilNamed(shared, "192.0.2.1");
   await untilNamed(shared, "[2001:db8::1]");

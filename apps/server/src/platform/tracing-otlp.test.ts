@@ -15,7 +15,7 @@ const optionsFor = (endpoint: string, more: Partial<TracingOptions> = {}): Traci
   ...more,
 });
 
-it("sends spans below each other, with kinds, failures and the headers that the collector wants", async () => {
+it("tracing otlp: sends spans below each other, with kinds, failures and the headers that the collector wants", async () => {
   const receiver = await startOtlpReceiver();
   const tracing = openTracing(optionsFor(`${receiver.endpoint}/prefix`, { headers: "authorization=Bearer%20abc,x-team=a" }));
   try {
@@ -53,7 +53,7 @@ it("sends spans below each other, with kinds, failures and the headers that the 
   }
 });
 
-it("keeps the part that was asked for, and nothing below what is not kept", async () => {
+it("tracing otlp: keeps the part that was asked for, and nothing below what is not kept", async () => {
   const receiver = await startOtlpReceiver();
   const none = openTracing(optionsFor(receiver.endpoint, { sampleRatio: 0 }));
   const some = openTracing(optionsFor(receiver.endpoint, { sampleRatio: 0.5 }));
@@ -78,7 +78,7 @@ it("keeps the part that was asked for, and nothing below what is not kept", asyn
   }
 });
 
-it("ends a trace that grows without end", async () => {
+it("tracing otlp: ends a trace that grows without end", async () => {
   const receiver = await startOtlpReceiver();
   const tracing = openTracing(optionsFor(receiver.endpoint));
   try {
@@ -94,7 +94,7 @@ it("ends a trace that grows without end", async () => {
   }
 });
 
-it("drops spans, and holds nobody up, while the collector does not answer; then goes on", async () => {
+it("tracing otlp: drops spans, and holds nobody up, while the collector does not answer; then goes on", async () => {
   const { promise: released, resolve: release } = Promise.withResolvers<void>();
   const receiver = await startOtlpReceiver(() => released);
   const tracing = openTracing(optionsFor(receiver.endpoint));
@@ -114,7 +114,7 @@ it("drops spans, and holds nobody up, while the collector does not answer; then 
   }
 });
 
-it("says once that the collector refuses, and ends without it", async () => {
+it("tracing otlp: says once that the collector refuses, and ends without it", async () => {
   const failures: unknown[] = [];
   const receiver = await startOtlpReceiver(async (response) => void response.writeHead(400).end());
   const tracing = openTracing(optionsFor(receiver.endpoint, { onFailure: (error) => failures.push(error) }));

@@ -13,7 +13,7 @@ interface PackageFile {
   readonly packages?: Readonly<Record<string, { readonly version?: string }>>;
 }
 
-it("is the same in every package, in the lock and in the program", async () => {
+it("version: is the same in every package, in the lock and in the program", async () => {
   const folders = ["", "apps/server", "packages/api", "packages/oci"];
   const lock = JSON.parse(await read("package-lock.json")) as PackageFile;
   for (const folder of folders) {
@@ -24,7 +24,7 @@ it("is the same in every package, in the lock and in the program", async () => {
   }
 });
 
-it("comes after the changelog's newest release, unless it is that release", async () => {
+it("version: comes after the changelog's newest release, unless it is that release", async () => {
   const changelog = await read("CHANGELOG.md");
   const newest = /^## \[(\d+\.\d+\.\d+)\]/m.exec(changelog)![1]!;
   if (VERSION === newest) return assert.doesNotMatch(changelog, /^## \[Unreleased\]/m);

@@ -98,7 +98,7 @@ else {
   describePlace(`s3 (${s3.dialect})`, () => openPlace({ kind: "s3", bucket: s3.bucket, prefix: `backup-${randomUUID()}/`, access }));
 }
 
-it("keeps a directory to its owner", async () => {
+it("backup place: keeps a directory to its owner", async () => {
   const path = join(folder.path, "private");
   const place = await openPlace({ kind: "directory", path });
   await place.write("snapshots/a/tables/account", inPieces(Buffer.from("hash")));
@@ -106,7 +106,7 @@ it("keeps a directory to its owner", async () => {
   assert.deepEqual(modes, [0o700, 0o600]);
 });
 
-it("reads addresses", () => {
+it("backup place: reads addresses", () => {
   const parse = (text: string): PlaceAddress => parsePlace(text, SETTINGS, DIALECTS);
   assert.deepEqual(parse("/var/backups"), { kind: "directory", path: "/var/backups" });
   assert.deepEqual(parse("s3://bucket/a/b"), { kind: "s3", bucket: "bucket", prefix: "a/b/", access: SETTINGS });

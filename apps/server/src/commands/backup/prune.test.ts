@@ -80,7 +80,7 @@ async function days(place: BackupPlace, count: number): Promise<{ readonly snaps
   return taken;
 }
 
-it("keeps the newest, or those of some days, or both, and never none", () => {
+it("prune: keeps the newest, or those of some days, or both, and never none", () => {
   const names = [1, 2, 3, 4, 5].map((day) => snapshotNameOf(new Date(day * DAY_MS)));
   assert.deepEqual(keptOf(names, { newest: 2 }), names.slice(3));
   assert.deepEqual(keptOf(names, { newest: 9 }), names);
@@ -291,7 +291,7 @@ else {
 }
 
 // What does not hang on the kind of place.
-it("makes no snapshot under a pruning that took it for gone", async () => {
+it("prune: makes no snapshot under a pruning that took it for gone", async () => {
   for (const moment of ["before the manifest", "after the manifest"]) {
     const place = await newDirectory();
     const [first] = await days(place, 1);
@@ -317,7 +317,7 @@ it("makes no snapshot under a pruning that took it for gone", async () => {
   }
 });
 
-it("deletes nothing while a snapshot that is to stay cannot be read", async () => {
+it("prune: deletes nothing while a snapshot that is to stay cannot be read", async () => {
   const place = await newDirectory();
   const taken = await days(place, 2);
   const newest = taken[1]!.snapshot;

@@ -11,7 +11,7 @@ const read = async (buffer: Uint8Array, length: number, position: number): Promi
   return length;
 };
 
-it("gives the streams that come on top of many small pieces, and the same bytes, until others have ended", async () => {
+it("file pieces: gives the streams that come on top of many small pieces, and the same bytes, until others have ended", async () => {
   const pool = createBufferPool(4);
   const open = () => readPieces(read, pool, 0, SIZE_BYTES - 1);
   const early = Array.from({ length: 64 }, open);

@@ -25,7 +25,7 @@ async function serve(t: TestContext, answer: (response: ServerResponse) => Promi
 const send = (response: ServerResponse, type: string, answer: Pick<StreamAnswer, "kind" | "items">): Promise<void> =>
   sendStream(response, type, { item: Item, status: 200, ...answer }, { stallMs: 5_000 });
 
-it("are JSON Lines, or CSV with a column for each plain field, in which no text is a formula", async (t) => {
+it("stream answers: are JSON Lines, or CSV with a column for each plain field, in which no text is a formula", async (t) => {
   async function* items() {
     yield itemOf("1", 'says "yes", twice');
     yield itemOf("2", "=cmd()");
@@ -40,7 +40,7 @@ it("are JSON Lines, or CSV with a column for each plain field, in which no text 
   }
 });
 
-it("are begun before the first event comes, and each event is sent at once with its id", async (t) => {
+it("stream answers: are begun before the first event comes, and each event is sent at once with its id", async (t) => {
   const gate = Promise.withResolvers<void>();
   async function* items() {
     yield itemOf("9", "two\nlines");
@@ -56,7 +56,7 @@ it("are begun before the first event comes, and each event is sent at once with 
   assert.equal((await reader.read()).done, true);
 });
 
-it("break off where an item fails after the first, so that nobody takes a part for the whole, and are an error where the first does", async (t) => {
+it("stream answers: break off where an item fails after the first, so that nobody takes a part for the whole, and are an error where the first does", async (t) => {
   const failing = (after: number) =>
     (async function* () {
       for (let i = 0; i < after; i++) yield itemOf(String(i), "x".repeat(20_000));
@@ -74,7 +74,7 @@ it("break off where an item fails after the first, so that nobody takes a part f
   assert.equal((await fetch(refused)).status, 503);
 });
 
-it("give back what their items hold when the client leaves", async (t) => {
+it("stream answers: give back what their items hold when the client leaves", async (t) => {
   const ended = Promise.withResolvers<void>();
   async function* items() {
     try {
@@ -88,7 +88,7 @@ it("give back what their items hold when the client leaves", async (t) => {
   await ended.promise;
 });
 
-it("have the media type that the client wants most of those that there are", () => {
+it("stream answers: have the media type that the client wants most of those that there are", () => {
   const choose = (accept: string | undefined, kind: "records" | "events" = "records") =>
     chooseStreamType({ headers: accept === undefined ? {} : { accept } } as IncomingMessage, kind);
   assert.equal(choose(undefined), "application/jsonl");

@@ -118,7 +118,7 @@ forEachDatabase("deletion", (create, dialect) => {
   });
 });
 
-it("refuses tables whose rows cannot be taken in batches, and such as refer to each other in a ring", () => {
+it("deletion: refuses tables whose rows cannot be taken in batches, and such as refer to each other in a ring", () => {
   const wide: Tables = {
     house: tables["house"]!,
     dot: {

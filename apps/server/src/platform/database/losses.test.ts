@@ -21,7 +21,7 @@ it("every step whose way back drops a table or a column names what is lost with 
   }
 });
 
-it("knows the version of every release", () => {
+it("losses: knows the version of every release", () => {
   const changelog = readFileSync(join(import.meta.dirname, "../../../../../CHANGELOG.md"), "utf8");
   const releases = [...changelog.matchAll(/^## \[(\d+\.\d+\.\d+)\]/gm)].map((match) => match[1]);
   assert.deepEqual(
