@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pino from "pino";
 import { startRegistry, type RunningRegistry } from "../../apps/server/src/compose.ts";
+import type { FeaturePorts } from "../../apps/server/src/compose/ports.ts";
 import { loadConfig } from "../../apps/server/src/config-load.ts";
 
 /** The administrator's password in tests. */
@@ -53,11 +54,11 @@ export async function temporaryFolder(): Promise<{ readonly path: string; end():
 
 /**
  * Starts a registry in this process. `settings` are flags by name, such as `gc.leaseSeconds`; `data` defaults to a new folder. `onLog`: gets
- * every line of its log. `jobs`: it does the background work as well.
+ * every line of its log. `jobs`: it does the background work as well. `ports`: what features bring to the data plane.
  */
 export async function startTestRegistry(
   settings: Readonly<Record<string, string>> = {},
-  { jobs = false, onLog }: { readonly jobs?: boolean; readonly onLog?: (line: string) => void } = {},
+  { jobs = false, onLog, ports }: { readonly jobs?: boolean; readonly onLog?: (line: string) => void; readonly ports?: FeaturePorts } = {},
 ): Promise<TestRegistry> {
   const folder = settings["data"] === undefined ? await temporaryFolder() : undefined;
   const all = { data: folder?.path ?? settings["data"]!, "http.listen": "127.0.0.1:0", "auth.adminPassword": ADMIN_PASSWORD, ...settings };
@@ -69,7 +70,7 @@ export async function startTestRegistry(
   if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
   const logger =
     onLog === undefined ? pino({ level: process.env["BERTH_TEST_LOG"] ?? "fatal" }) : pino({ level: "info" }, { write: onLog });
-  const running = await startRegistry({ config: loaded.config, logger, masterKey: MASTER_KEY }, { jobs });
+  const running = await startRegistry({ config: loaded.config, logger, masterKey: MASTER_KEY }, { jobs, ...(ports && { ports }) });
   return clientOf(running, async () => folder?.end());
 }
 

@@ -9,6 +9,7 @@ import { watchFirstPassword } from "./compose/first-password.ts";
 import { openFoundation, openParts, type Foundation, type RoleContext } from "./compose/foundation.ts";
 import { composeJobs } from "./compose/jobs.ts";
 import { openWorkersMetrics } from "./compose/metrics-port.ts";
+import { NO_PORTS, type FeaturePorts } from "./compose/ports.ts";
 import { refuseFileAsStore } from "./compose/openers.ts";
 import { tryAddress } from "./compose/start-errors.ts";
 import { openConfiguredKeyPair, startServers } from "./compose/server.ts";
@@ -47,6 +48,8 @@ export interface StartOptions {
   readonly keepAdminPassword?: KeepAdminPassword;
   /** Where that one is kept until it is changed. */
   readonly adminPasswordFile?: string;
+  /** What features bring to the data plane. */
+  readonly ports?: FeaturePorts;
 }
 
 /** Builds and starts the registry. What is opened is closed in the opposite order: by `stop`, or where a later part fails to start. */
@@ -65,7 +68,8 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     const content = composeContent(roleContext, foundation);
     const jobs = composeJobs(roleContext, foundation, content);
     opened.defer(() => jobs.stop());
-    const access = await openAccess(roleContext, foundation, content.outbox, options.keepAdminPassword);
+    const { ports = NO_PORTS, keepAdminPassword } = options;
+    const access = await openAccess(roleContext, foundation, { traits: ports.traits, changes: content.outbox, keepAdminPassword });
     const { database } = foundation;
     opened.defer(
       watchFirstPassword({
@@ -77,7 +81,7 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
       }),
     );
     const addressOf = createClientAddressReader(config.http.trustedProxies);
-    const dataPlane = composeDataPlane(roleContext, foundation, access, content, addressOf);
+    const dataPlane = composeDataPlane(roleContext, foundation, { access, content, addressOf, ports: ports.open(foundation) });
     const servers = await startServers(roleContext, foundation, { access, dataPlane, content, addressOf, keyPair });
     // Stopped behind the servers, so that the last pulls are written too.
     opened.defer(() => dataPlane.pulls.stop());

@@ -58,6 +58,8 @@ const mustUse: Readonly<Record<string, RegExp>> = {
   "collection.keys": /reclaim_by_due \(due_at>\?/,
   "collection.uploads": /upload .*\(\(expires_at,id\)>/,
   "garbage.dropLinks": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
+  "holders.byEdge": /manifest_blob .*\(repository_id=\? AND blob_id=\? AND manifest_id<\?\)/,
+  "holders.byName": /manifest_sparse_blob .*\(repository_id=\? AND digest=\? AND manifest_id<\?\)/,
   "referrers.listSubjects": /manifest .*\(repository_id=\? AND digest=\?\)/,
   "referrers.listOfType": /manifest .*\(repository_id=\? AND subject_digest=\? AND artifact_type=\? AND <expr>>\?\)/,
   "referrers.list": /manifest .*\(repository_id=\? AND subject_digest=\? AND <expr>>\?\)/,

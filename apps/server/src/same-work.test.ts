@@ -234,7 +234,7 @@ forEachDatabase("work", (create) => {
       const caller = callers.get(who)!;
       const process = start();
       const grant = await process.authorizer.authorize(caller, "push", parseRepositoryName("own/new"));
-      assert.equal(await process.mount.mount(caller, grant, shared.digest, undefined), true, who);
+      assert.equal((await process.mount.mount(caller, grant, shared.digest, undefined)).isMounted, true, who);
     }
   });
 

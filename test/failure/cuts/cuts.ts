@@ -1,6 +1,8 @@
 // Safety lines, each with the edit that takes it out and the test that must then fail. Not here: trying them (run.ts), what was seen
 // (docs/decisions/0016-each-invariant-broken-once.md).
 
+import { PORT_CUTS } from "./port-cuts.ts";
+
 /** One safety line. */
 export interface Cut {
   /** Of ARCHITECTURE.md's table. */
@@ -700,4 +702,5 @@ export const CUTS: readonly Cut[] = [
     test: "test/flows/browsers.test.ts",
     name: "run nothing of an answer",
   },
+  ...PORT_CUTS,
 ];

@@ -9,6 +9,7 @@ import { bootstrap } from "../access/bootstrap.ts";
 import type { ChangeSink } from "../access/changes.ts";
 import { createLoginFailures, type LoginFailures, type LoginLock } from "../access/login-failures.ts";
 import { createLoginPlaces } from "../access/login-places.ts";
+import type { ProjectTrait } from "../access/project-traits.ts";
 import { createPasswordHasher, type PasswordHasher } from "../access/secrets.ts";
 import { createSigningKeys } from "../access/signing-keys.ts";
 import { createTokens, type Tokens } from "../access/tokens.ts";
@@ -39,17 +40,25 @@ export interface Access {
 /** Called at the very first start where the configuration gave the administrator no password: with the one that was made up. */
 export type KeepAdminPassword = (password: string) => Promise<void>;
 
+/** What it is built of besides the foundation. */
+interface AccessParts {
+  /** What projects may have beyond their members. */
+  readonly traits: readonly ProjectTrait[];
+  readonly changes: ChangeSink<AccountChange>;
+  readonly keepAdminPassword?: KeepAdminPassword | undefined;
+}
+
 /** Builds it. Errors: `StartupError` where the secret key is not this database's; REQUEST_INVALID for a configured password that is none. */
 export async function openAccess(
   { config, masterKey, tracing, logger }: RoleContext,
   { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,
-  changes: ChangeSink<AccountChange>,
-  keepAdminPassword?: KeepAdminPassword,
+  { traits, changes, keepAdminPassword }: AccessParts,
 ): Promise<Access> {
   const defaultProject = defaultProjectOf(config);
   const accounts = createAccounts({
     database,
     clock,
+    traits,
     onChangedElsewhere: ({ name }) =>
       logger.info({ account: name }, "an account's password or state was changed by another process, and its tokens have ended"),
   });

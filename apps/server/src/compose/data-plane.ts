@@ -5,9 +5,11 @@ import type { Blobs } from "../content/blobs.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { createHotCache } from "../content/blobs/hot-cache.ts";
 import { createManifests } from "../content/manifests.ts";
+import { createHolders } from "../content/holders.ts";
 import { createReferrers } from "../content/referrers.ts";
 import { createPullCounter, type PullCounter } from "../content/pulls.ts";
 import { createTags } from "../content/tags.ts";
+import { createGatekeeper } from "../distribution/gatekeeper.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
 import { createLists } from "../distribution/lists.ts";
 import { createMount } from "../distribution/mount.ts";
@@ -97,17 +99,24 @@ export function createTransfers({ http }: Config): (kind: Transfer["kind"]) => T
 /** What is counted beside the operations of the distribution API. */
 export const OTHER_OPERATIONS = ["token", "api"] as const;
 
+/** What it is built of besides the foundation. */
+interface DataPlaneParts {
+  readonly access: Access;
+  readonly content: Content;
+  readonly addressOf: (request: ProxiedRequest) => ClientAddress;
+  readonly ports: Ports;
+}
+
 /** Builds it. */
 export function composeDataPlane(
   roleContext: RoleContext,
   { database, store, metrics, clock }: Foundation,
-  { authenticator, authorizer }: Access,
-  { repositories, blobs, sessions, outbox }: Content,
-  addressOf: (request: ProxiedRequest) => ClientAddress,
+  { access, content, addressOf, ports }: DataPlaneParts,
 ): DataPlane {
   const { config, logger } = roleContext;
-  // No port is handed in yet.
-  const ports: Ports = {};
+  const { authenticator, authorizer } = access;
+  const { repositories, blobs, sessions, outbox } = content;
+  const gatekeeper = createGatekeeper({ gates: ports.gates ?? [], holders: createHolders(database) });
   const manifests = createManifests(database, clock, leaseTimes(config), outbox);
   const tags = createTags(database, clock, outbox);
   const pulls = createPullCounter(database, clock, (error) =>
@@ -122,7 +131,7 @@ export function composeDataPlane(
   const places = createDataPlanePlaces(config);
   const operationMeters = createOperationMeters(metrics, [...V2_OPERATIONS, ...OTHER_OPERATIONS]);
   const routes = createV2Routes({
-    pull: createPull({ authorizer, repositories, manifests, blobs, ports }),
+    pull: createPull({ authorizer, repositories, manifests, blobs, ports: { gatekeeper } }),
     push: createPush({
       authorizer,
       repositories,
@@ -132,7 +141,13 @@ export function composeDataPlane(
       ports,
       acceptSparseImages: config.push.sparseImages === "accept",
     }),
-    mount: createMount({ authorizer, repositories, blobs }),
+    mount: createMount({
+      authorizer,
+      repositories,
+      blobs,
+      gatekeeper,
+      onUndecided: (error) => logger.error({ err: error }, "a gate could not decide whether a blob may be mounted: it is not"),
+    }),
     lists: createLists({ authorizer, repositories, manifests, tags, referrers, places: createListPlaces(roleContext.masterKey) }),
     uploads: sessions,
     manifests,

@@ -83,7 +83,7 @@ forEachDatabase("a mount from wherever it is", (create) => {
     for (let i = 0; i < others; i++) await upload(content, granted(`oth/before${i}`), blob);
     await upload(content, granted(where), blob);
     const grant = await access.authorizer.authorize(caller, "push", parseRepositoryName(`own/t/target${count}`));
-    const isTrue = await mount.mount(caller, grant, blob.digest, undefined);
+    const { isMounted: isTrue } = await mount.mount(caller, grant, blob.digest, undefined);
     const id = await content.repositories.findId(grant);
     assert.equal(id !== undefined && (await content.blobs.find(grant, id, blob.digest)) !== undefined, isTrue);
     return isTrue;
@@ -112,6 +112,6 @@ forEachDatabase("a mount from wherever it is", (create) => {
       return true;
     });
     const better = { ...caller, access: new Map([...caller.access!, [parseRepositoryName("mine/base"), actions]]) } as Caller;
-    assert.equal(await mount.mount(better, grant, blob.digest, undefined), true);
+    assert.equal((await mount.mount(better, grant, blob.digest, undefined)).isMounted, true);
   });
 });

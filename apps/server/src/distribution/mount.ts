@@ -9,15 +9,23 @@ import { WHOLE, type Reach, type ReadableProject } from "../access/readable-proj
 import type { NameRange } from "../access/robot-scopes.ts";
 import type { Blobs } from "../content/blobs.ts";
 import type { Repositories } from "../content/repositories.ts";
+import type { Gatekeeper } from "./gatekeeper.ts";
 import { beforeKey, LAST_CHARACTER } from "./readable-names.ts";
 
 /** Mounts blobs. */
 export interface Mount {
   /**
-   * True when the blob is now part of the grant's repository. False, whatever the reason, when it has to be uploaded.
+   * Whether the blob is now part of the grant's repository; where it is not, whatever the reason, it has to be uploaded.
    * Errors: UNAUTHORIZED where the caller's account may read the source and its token does not say so: the challenge names both repositories.
    */
-  mount(caller: Caller, grant: Grant<"push">, digest: Digest, from: RepositoryName | undefined): Promise<boolean>;
+  mount(caller: Caller, grant: Grant<"push">, digest: Digest, from: RepositoryName | undefined): Promise<Mounted>;
+}
+
+/** What became of it. */
+export interface Mounted {
+  readonly isMounted: boolean;
+  /** Why the source does not give it, where a gate refuses. */
+  readonly warnings?: readonly string[];
 }
 
 /** What mounting needs. */
@@ -25,6 +33,10 @@ export interface MountParts {
   readonly authorizer: Authorizer;
   readonly repositories: Repositories;
   readonly blobs: Blobs;
+  /** Undefined: nothing is forbidden. */
+  readonly gatekeeper?: Gatekeeper | undefined;
+  /** Told where a gate could not decide: the blob is uploaded then, so that nobody else hears of it. */
+  readonly onUndecided?: (error: unknown) => void;
 }
 
 /** Repositories that are tried when the client does not say from where: a base layer may be in a hundred thousand. */
@@ -37,9 +49,11 @@ const MAX_LOOKED = 500;
 const MAX_PARTS = 10;
 const MAX_NAMES_OF_PART = 100;
 
+const NOT_MOUNTED: Mounted = { isMounted: false };
+
 /** Makes the mount operation. */
-export function createMount({ authorizer, repositories, blobs }: MountParts): Mount {
-  async function mountFrom(caller: Caller, grant: Grant<"push">, digest: Digest, from: RepositoryName): Promise<boolean> {
+export function createMount({ authorizer, repositories, blobs, gatekeeper, onUndecided }: MountParts): Mount {
+  async function mountFrom(caller: Caller, grant: Grant<"push">, digest: Digest, from: RepositoryName): Promise<Mounted> {
     if (!(await authorizer.allowed(caller, from)).has("pull")) {
       // The token is an upper bound. Where the account itself may read the source, a better token is worth a second request to the client;
       // where it may not, the source is answered like one that does not exist.
@@ -49,13 +63,30 @@ export function createMount({ authorizer, repositories, blobs }: MountParts): Mo
           reason: "insufficient_scope",
         });
       }
-      return false;
+      return NOT_MOUNTED;
     }
     const source = await sourceGrant(caller, from);
-    if (source === undefined) return false;
+    if (source === undefined) return NOT_MOUNTED;
     const sourceId = await repositories.findId(source);
-    if (sourceId === undefined) return false;
-    return repositories.writing(grant, (repositoryId) => blobs.mount(grant, repositoryId, source, sourceId, digest));
+    if (sourceId === undefined) return NOT_MOUNTED;
+    if (source.traits !== undefined) {
+      const refused = await refusalOf(source, sourceId, digest);
+      if (refused !== undefined) return { isMounted: false, warnings: [refused] };
+    }
+    return { isMounted: await repositories.writing(grant, (repositoryId) => blobs.mount(grant, repositoryId, source, sourceId, digest)) };
+  }
+
+  /** Why the source's gates do not give the blob: who mounts it could pull it from the target. */
+  async function refusalOf(source: Grant<"pull">, sourceId: number, digest: Digest): Promise<string | undefined> {
+    try {
+      await gatekeeper?.admitBlob(source, sourceId, digest, "mount");
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof RegistryError)) throw error;
+      // An upload is the answer to both: who has the bytes needs no permission, and who has not does not get them.
+      if (error.code !== "DENIED") onUndecided?.(error);
+      return error.message;
+    }
   }
 
   /** Undefined where something is not known of the source that may forbid it. */
@@ -112,7 +143,8 @@ export function createMount({ authorizer, repositories, blobs }: MountParts): Mo
       let unnamed: UnauthorizedError | undefined;
       for await (const name of findSources(caller, grant, digest)) {
         try {
-          if (await mountFrom(caller, grant, digest, name)) return true;
+          const mounted = await mountFrom(caller, grant, digest, name);
+          if (mounted.isMounted) return mounted;
         } catch (error) {
           // The token does not name this source; another may do.
           if (!(error instanceof UnauthorizedError)) throw error;
@@ -120,7 +152,7 @@ export function createMount({ authorizer, repositories, blobs }: MountParts): Mo
         }
       }
       if (unnamed !== undefined) throw unnamed;
-      return false;
+      return NOT_MOUNTED;
     },
   };
 }

@@ -8,17 +8,30 @@ import type { Caller, Grant } from "../access/caller.ts";
 import type { BlobRow, Blobs } from "../content/blobs.ts";
 import type { ManifestRow, Manifests } from "../content/manifests.ts";
 import type { Repositories } from "../content/repositories.ts";
-import type { Ports } from "./ports.ts";
+import type { Gatekeeper, Warnings } from "./gatekeeper.ts";
 
 /** Reads of a repository's content. */
 export interface Pull {
   /**
    * At once where all that it takes is at hand: most requests are of this kind, and each promise on their way costs a hundredth of them.
-   * Errors: UNAUTHORIZED, NAME_UNKNOWN, MANIFEST_UNKNOWN, DENIED by a gate.
+   * Errors: UNAUTHORIZED, NAME_UNKNOWN, MANIFEST_UNKNOWN, DENIED by a gate, UNAVAILABLE where a gate cannot decide.
    */
-  resolveManifest(caller: Caller, repository: RepositoryName, reference: Reference): ManifestRow | Promise<ManifestRow>;
-  /** At once as well. Errors: UNAUTHORIZED, NAME_UNKNOWN, BLOB_UNKNOWN. */
-  resolveBlob(caller: Caller, repository: RepositoryName, digest: Digest): BlobRow | Promise<BlobRow>;
+  resolveManifest(caller: Caller, repository: RepositoryName, reference: Reference): PulledManifest | Promise<PulledManifest>;
+  /**
+   * At once as well. `isHead`: nothing of it is given out. Errors: UNAUTHORIZED, NAME_UNKNOWN, BLOB_UNKNOWN, DENIED by a gate, UNAVAILABLE where
+   * a gate cannot decide.
+   */
+  resolveBlob(caller: Caller, repository: RepositoryName, digest: Digest, isHead?: boolean): PulledBlob | Promise<PulledBlob>;
+}
+
+/** A manifest that may be pulled, and what is said beside it. */
+export type PulledManifest = ManifestRow & Warned;
+/** The same of a blob. */
+export type PulledBlob = BlobRow & Warned;
+
+/** What is told of content that is given out. */
+interface Warned {
+  readonly warnings?: Warnings;
 }
 
 /** What pulling needs. */
@@ -27,13 +40,27 @@ export interface PullParts {
   readonly repositories: Repositories;
   readonly manifests: Manifests;
   readonly blobs: Blobs;
-  readonly ports: Ports;
+  /** What projects with traits are asked about; a port that is not handed in asks nothing. */
+  readonly ports: PullPorts;
+}
+
+/** The ports of reading. */
+export interface PullPorts {
+  readonly gatekeeper?: Gatekeeper | undefined;
 }
 
 type Found<T> = T | undefined | Promise<T | undefined>;
 
+/** A blob, and the repository that it was found in. */
+interface FoundBlob {
+  readonly repositoryId: number;
+  readonly blob: BlobRow;
+}
+
 /** Makes the pull operations. */
 export function createPull({ authorizer, repositories, manifests, blobs, ports }: PullParts): Pull {
+  const { gatekeeper } = ports;
+
   /** Finds something by the repository's remembered id, and where it is not there, by the present one: the repository may be a new one. */
   function findIn<T>(grant: Grant<"pull">, find: (repositoryId: number) => Found<T>): Found<T> {
     const recalled = repositories.recallId(grant);
@@ -61,41 +88,82 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
         : manifests.findByDigest(grant, repositoryId, reference.digest),
     );
 
-  async function admit(grant: Grant<"pull">, reference: Reference, finding: Found<ManifestRow>): Promise<ManifestRow> {
-    const manifest = (await finding) ?? (await ports.upstream?.fetchManifest(grant, reference));
-    if (manifest === undefined) {
-      throw new RegistryError("MANIFEST_UNKNOWN", {
-        detail: { repository: grant.repository, reference: reference.kind === "tag" ? reference.tag : reference.digest },
-      });
-    }
-    await ports.gate?.verdict(grant, manifest);
-    return manifest;
-  }
-
-  async function fetchBlob(grant: Grant<"pull">, digest: Digest, finding: Found<BlobRow>): Promise<BlobRow> {
-    let blob = await finding;
-    if (blob === undefined && (await ports.upstream?.fetchBlob(grant, digest)) === true) blob = await findBlob(grant, digest);
-    if (blob === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: { repository: grant.repository, digest } });
-    return blob;
-  }
-
   const findBlob = (grant: Grant<"pull">, digest: Digest): Found<BlobRow> =>
     findIn(grant, (repositoryId) => blobs.find(grant, repositoryId, digest));
+
+  function existingManifest(grant: Grant<"pull">, reference: Reference, found: ManifestRow | undefined): ManifestRow {
+    if (found !== undefined) return found;
+    throw new RegistryError("MANIFEST_UNKNOWN", {
+      detail: { repository: grant.repository, reference: reference.kind === "tag" ? reference.tag : reference.digest },
+    });
+  }
+
+  function existingBlob<T>(grant: Grant<"pull">, digest: Digest, found: T | undefined): T {
+    if (found !== undefined) return found;
+    throw new RegistryError("BLOB_UNKNOWN", { detail: { repository: grant.repository, digest } });
+  }
+
+  function readManifest(grant: Grant<"pull">, reference: Reference): PulledManifest | Promise<PulledManifest> {
+    const found = findManifest(grant, reference);
+    if (grant.traits !== undefined) return admitManifest(grant, reference, found);
+    if (found !== undefined && !(found instanceof Promise)) return found;
+    return found === undefined ? existingManifest(grant, reference, found) : found.then((row) => existingManifest(grant, reference, row));
+  }
+
+  function readBlob(caller: Caller, grant: Grant<"pull">, digest: Digest, isHead: boolean): PulledBlob | Promise<PulledBlob> {
+    if (grant.traits !== undefined) return admitBlob(caller, grant, digest, isHead);
+    const found = findBlob(grant, digest);
+    if (found !== undefined && !(found instanceof Promise)) return found;
+    return found === undefined ? existingBlob<BlobRow>(grant, digest, found) : found.then((row) => existingBlob(grant, digest, row));
+  }
+
+  // From here on: projects that have something which may forbid it.
+
+  function admitManifest(
+    grant: Grant<"pull">,
+    reference: Reference,
+    finding: Found<ManifestRow>,
+  ): PulledManifest | Promise<PulledManifest> {
+    if (finding instanceof Promise) return finding.then((found) => admitManifest(grant, reference, found));
+    const manifest = existingManifest(grant, reference, finding);
+    const warnings = gatekeeper?.admitManifest(grant, reference, manifest);
+    return warnings instanceof Promise ? warnings.then((given) => withWarnings(manifest, given)) : withWarnings(manifest, warnings);
+  }
+
+  async function admitBlob(caller: Caller, grant: Grant<"pull">, digest: Digest, isHead: boolean): Promise<PulledBlob> {
+    const found = await findIn<FoundBlob>(grant, (repositoryId) => {
+      const finding = blobs.find(grant, repositoryId, digest);
+      const inRepository = (blob: BlobRow | undefined): FoundBlob | undefined => blob && { repositoryId, blob };
+      return finding instanceof Promise ? finding.then(inRepository) : inRepository(finding);
+    });
+    const { repositoryId, blob } = existingBlob(grant, digest, found);
+    try {
+      return withWarnings(blob, await gatekeeper?.admitBlob(grant, repositoryId, digest, "blob"));
+    } catch (error) {
+      // Who pushes asks what need not be sent: the image that mends another shares most of its layers.
+      if (isHead && isRefusal(error) && (await authorizer.allowed(caller, grant.repository)).has("push")) return blob;
+      throw error;
+    }
+  }
 
   return {
     resolveManifest(caller, repository, reference) {
       const grant = authorizer.authorize(caller, "pull", repository);
-      if (grant instanceof Promise) return grant.then((given) => admit(given, reference, findManifest(given, reference)));
-      const found = findManifest(grant, reference);
-      const isAtHand = found !== undefined && !(found instanceof Promise) && ports.gate === undefined;
-      return isAtHand ? found : admit(grant, reference, found);
+      return grant instanceof Promise ? grant.then((given) => readManifest(given, reference)) : readManifest(grant, reference);
     },
 
-    resolveBlob(caller, repository, digest) {
+    resolveBlob(caller, repository, digest, isHead = false) {
       const grant = authorizer.authorize(caller, "pull", repository);
-      if (grant instanceof Promise) return grant.then((given) => fetchBlob(given, digest, findBlob(given, digest)));
-      const found = findBlob(grant, digest);
-      return found === undefined || found instanceof Promise ? fetchBlob(grant, digest, found) : found;
+      if (grant instanceof Promise) return grant.then((given) => readBlob(caller, given, digest, isHead));
+      return readBlob(caller, grant, digest, isHead);
     },
   };
+}
+
+function withWarnings<T extends object>(content: T, warnings: Warnings): T & Warned {
+  return warnings === undefined ? content : { ...content, warnings };
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof RegistryError && error.code === "DENIED";
 }

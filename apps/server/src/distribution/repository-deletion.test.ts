@@ -124,7 +124,7 @@ forEachDatabase("deletion of a repository", (create) => {
       await assert.rejects(replica.push.deleteManifest(NOBODY, NAME, { kind: "tag", tag: "v1" as Tag }), isCode("NAME_UNKNOWN"));
       assert.deepEqual(await replica.content.repositories.listAllNames("", 10), []);
       assert.deepEqual(await replica.content.repositories.listHolding(layers[0]!.digest, 10), []);
-      assert.equal(await replica.mount.mount(NOBODY, grants("push", "test/two"), layers[0]!.digest, NAME), false);
+      assert.equal((await replica.mount.mount(NOBODY, grants("push", "test/two"), layers[0]!.digest, NAME)).isMounted, false);
     }
     await assert.rejects(remove(other), isCode("NAME_UNKNOWN"));
     await pushImage(other, "latest", [2]);

@@ -5,6 +5,7 @@ import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { OCI_ARTIFACT, OCI_INDEX } from "@berth/oci/media-types";
 import { parseContentRange } from "@berth/oci/range";
+import { warningValues } from "@berth/oci/warnings";
 import type { Caller } from "../../access/caller.ts";
 import type { BlobStore } from "../../content/blobs/blob-store.ts";
 import type { Manifests } from "../../content/manifests.ts";
@@ -152,6 +153,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       // Who asks whether what he has is still right uses it, and so has pulled it.
       if (!parsed.head) pulls.note(manifest.id);
       const headers = contentHeaders(id, manifest.digest, caller);
+      if (manifest.warnings !== undefined) pushWarnings(headers, manifest.warnings);
       if (manifest.mediaType === OCI_ARTIFACT) headers.push("warning", WITHDRAWN_WARNING);
       if (isNotModified(request.headers["if-none-match"], manifest.digest)) {
         response.writeHead(304, headers);
@@ -201,9 +203,10 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     },
 
     async "blob-get"({ caller, parsed, request, response, id, party }) {
-      const resolved = pull.resolveBlob(caller, parsed.repository, parsed.digest);
+      const resolved = pull.resolveBlob(caller, parsed.repository, parsed.digest, parsed.head);
       const blob = resolved instanceof Promise ? await resolved : resolved;
       const headers = contentHeaders(id, blob.digest, caller);
+      if (blob.warnings !== undefined) pushWarnings(headers, blob.warnings);
       if (isNotModified(request.headers["if-none-match"], blob.digest)) {
         response.writeHead(304, headers);
         response.end();
@@ -260,11 +263,15 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 
     async mount({ caller, parsed, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
-      if (await mount.mount(caller, grant, parsed.digest, parsed.from?.repository)) {
+      const { isMounted, warnings: refused = [] } = await mount.mount(caller, grant, parsed.digest, parsed.from?.repository);
+      if (isMounted) {
         sendCreated(response, id, parsed.spelling, parsed.digest);
         return;
       }
-      response.writeHead(202, sessionHeaders(id, parsed.spelling, await uploads.begin(grant, parsed.algorithm)));
+      response.writeHead(202, {
+        ...sessionHeaders(id, parsed.spelling, await uploads.begin(grant, parsed.algorithm)),
+        ...warningHeader(refused),
+      });
       response.end();
     },
 
@@ -325,6 +332,14 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 
 // Source: distribution-spec, Warnings: warn-code 299, agent "-", a quoted text.
 const WITHDRAWN_WARNING = `299 - "${OCI_ARTIFACT} was withdrawn from the OCI specification: push an image manifest with artifactType instead"`;
+
+function warningHeader(texts: readonly string[]): Record<string, string[]> {
+  return texts.length === 0 ? {} : { warning: warningValues(texts) };
+}
+
+function pushWarnings(headers: string[], texts: readonly string[]): void {
+  for (const value of warningValues(texts)) headers.push("warning", value);
+}
 
 function warnings(type: string | undefined, absentLayers: number): Record<string, string[]> {
   const texts = [
