@@ -41,8 +41,10 @@ const findByName = statement<{ name: string }>()("account.by_name", (db, p) =>
 const lockById = statement<{ id: number }>()("account.lock", (db, p, tools) =>
   db.selectFrom("account").select(COLUMNS).where("id", "=", p.id).modifyEnd(tools.lock("update")),
 );
-const anyUser = statement<Record<never, never>>()("account.any_user", (db) =>
-  db.selectFrom("account").select("id").where("kind", "=", "user").limit(1),
+const anyUser = statement<Record<never, never>>()(
+  "account.any_user",
+  (db) => db.selectFrom("account").select("id").where("kind", "=", "user").limit(1),
+  { bounded: "ends at the first user, and the first account of all is one" },
 );
 const insert = statement<{
   kind: "user" | "robot";
@@ -84,15 +86,18 @@ const update = statement<{
 );
 const remove = statement<{ id: number }>()("account.delete", (db, p) => db.deleteFrom("account").where("id", "=", p.id));
 // Locked in the order of their ids, so that two who take administrators' rights away do not wait for each other.
-const lockAdmins = statement<Record<never, never>>()("account.lock_admins", (db, _, tools) =>
-  db
-    .selectFrom("account")
-    .select("id")
-    .where("is_admin", "=", 1)
-    .where("is_disabled", "=", 0)
-    .where("secret_hash", "is not", null)
-    .orderBy("id")
-    .modifyEnd(tools.lock("update")),
+const lockAdmins = statement<Record<never, never>>()(
+  "account.lock_admins",
+  (db, _, tools) =>
+    db
+      .selectFrom("account")
+      .select("id")
+      .where("is_admin", "=", 1)
+      .where("is_disabled", "=", 0)
+      .where("secret_hash", "is not", null)
+      .orderBy("id")
+      .modifyEnd(tools.lock("update")),
+  { bounded: "a rare act of an administrator, over the accounts of people" },
 );
 const listUsers = statement<{ after: string; limit: number }>()("account.list_users", (db, p) =>
   db.selectFrom("account").select(COLUMNS).where("kind", "=", "user").where("name", ">", p.after).orderBy("name").limit(p.limit),

@@ -13,16 +13,19 @@ export interface Member {
 const find = statement<{ projectId: number; accountId: number }>()("member.find", (db, p) =>
   db.selectFrom("member").select("role").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId),
 );
-const list = statement<{ projectId: number; after: string; limit: number }>()("member.list", (db, p) =>
-  db
-    .selectFrom("member")
-    .innerJoin("account", "account.id", "member.account_id")
-    .select(["member.account_id", "account.name", "member.role"])
-    .where("member.project_id", "=", p.projectId)
-    .where("account.name", ">", p.after)
-    .where("member.role", "in", ROLES)
-    .orderBy("account.name")
-    .limit(p.limit),
+const list = statement<{ projectId: number; after: string; limit: number }>()(
+  "member.list",
+  (db, p) =>
+    db
+      .selectFrom("member")
+      .innerJoin("account", "account.id", "member.account_id")
+      .select(["member.account_id", "account.name", "member.role"])
+      .where("member.project_id", "=", p.projectId)
+      .where("account.name", ">", p.after)
+      .where("member.role", "in", ROLES)
+      .orderBy("account.name")
+      .limit(p.limit),
+  { bounded: "sorts the members of one project" },
 );
 const put = statement<{ projectId: number; accountId: number; role: Role }>()("member.put", (db, p) =>
   db
@@ -62,15 +65,18 @@ const otherOwner = statement<{ projectId: number; accountId: number }>()("member
     .where("account_id", "<>", p.accountId)
     .limit(1),
 );
-const ownedProjects = statement<{ accountId: number }>()("member.owned_projects", (db, p, tools) =>
-  db
-    .selectFrom("project")
-    .innerJoin("member", "member.project_id", "project.id")
-    .select(["project.id", "project.name"])
-    .where("member.account_id", "=", p.accountId)
-    .where("member.role", "=", "owner")
-    .orderBy("project.id")
-    .modifyEnd(tools.lock("update")),
+const ownedProjects = statement<{ accountId: number }>()(
+  "member.owned_projects",
+  (db, p, tools) =>
+    db
+      .selectFrom("project")
+      .innerJoin("member", "member.project_id", "project.id")
+      .select(["project.id", "project.name"])
+      .where("member.account_id", "=", p.accountId)
+      .where("member.role", "=", "owner")
+      .orderBy("project.id")
+      .modifyEnd(tools.lock("update")),
+  { bounded: "sorts what one account owns, when that account goes" },
 );
 
 /** An account's role; undefined for who is no member, and for a role that this program does not know. */

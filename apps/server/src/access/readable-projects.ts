@@ -57,14 +57,17 @@ const listOfMember = statement<{ accountId: number; after: string; limit: number
     .orderBy("member.project_sort_key")
     .limit(p.limit),
 );
-const listNamed = statement<{ names: string[]; after: string; limit: number }>()("access.projects_named", (db, p, tools) =>
-  db
-    .selectFrom("project")
-    .select(columns)
-    .where(({ ref }) => tools.inList(ref("name"), p.names, "text"))
-    .where("sort_key", ">", p.after)
-    .orderBy("sort_key")
-    .limit(p.limit),
+const listNamed = statement<{ names: string[]; after: string; limit: number }>()(
+  "access.projects_named",
+  (db, p, tools) =>
+    db
+      .selectFrom("project")
+      .select(columns)
+      .where(({ ref }) => tools.inList(ref("name"), p.names, "text"))
+      .where("sort_key", ">", p.after)
+      .orderBy("sort_key")
+      .limit(p.limit),
+  { bounded: "a robot's scopes name a hundred projects at most" },
 );
 
 interface Row {

@@ -61,14 +61,17 @@ const RELOAD_AFTER_MS = 10_000;
 /** Keys are few: one a month, and those of the last hour. The limit bounds what a defect could do. */
 const MAX_KEYS = 100;
 
-const list = statement<{ now: number }>()("signing_key.list", (db, p) =>
-  db
-    .selectFrom("signing_key")
-    .select(["id", "algorithm", "private_key", "public_key", "created_at", "signs_until", "verifies_until"])
-    .where("verifies_until", ">", p.now)
-    .orderBy("created_at", "desc")
-    .orderBy("id")
-    .limit(MAX_KEYS),
+const list = statement<{ now: number }>()(
+  "signing_key.list",
+  (db, p) =>
+    db
+      .selectFrom("signing_key")
+      .select(["id", "algorithm", "private_key", "public_key", "created_at", "signs_until", "verifies_until"])
+      .where("verifies_until", ">", p.now)
+      .orderBy("created_at", "desc")
+      .orderBy("id")
+      .limit(MAX_KEYS),
+  { bounded: "a handful of keys" },
 );
 // Serialises replicas that make a key at once on PostgreSQL: the one that comes second sees the first one's key.
 const lockSigning = statement<{ now: number }>()("signing_key.lock", (db, p) =>
@@ -77,16 +80,21 @@ const lockSigning = statement<{ now: number }>()("signing_key.lock", (db, p) =>
     .values({ name: "signing-key", holder: "", fence: 0, expires_at: p.now })
     .onConflict((conflict) => conflict.column("name").doUpdateSet({ expires_at: p.now })),
 );
-const newest = statement<{ now: number }>()("signing_key.newest", (db, p) =>
-  db
-    .selectFrom("signing_key")
-    .select(["id", "signs_until", "created_at"])
-    .where("signs_until", ">", p.now)
-    .orderBy("created_at", "desc")
-    .limit(1),
+const newest = statement<{ now: number }>()(
+  "signing_key.newest",
+  (db, p) =>
+    db
+      .selectFrom("signing_key")
+      .select(["id", "signs_until", "created_at"])
+      .where("signs_until", ">", p.now)
+      .orderBy("created_at", "desc")
+      .limit(1),
+  { bounded: "a handful of keys" },
 );
-const endOthers = statement<{ now: number; verifiesUntil: number }>()("signing_key.end_others", (db, p) =>
-  db.updateTable("signing_key").set({ signs_until: p.now, verifies_until: p.verifiesUntil }).where("signs_until", ">", p.now),
+const endOthers = statement<{ now: number; verifiesUntil: number }>()(
+  "signing_key.end_others",
+  (db, p) => db.updateTable("signing_key").set({ signs_until: p.now, verifies_until: p.verifiesUntil }).where("signs_until", ">", p.now),
+  { bounded: "a handful of keys" },
 );
 const insert = statement<{
   id: string;
@@ -107,8 +115,10 @@ const insert = statement<{
     verifies_until: p.verifiesUntil,
   }),
 );
-const removeEnded = statement<{ now: number }>()("signing_key.delete_ended", (db, p) =>
-  db.deleteFrom("signing_key").where("verifies_until", "<=", p.now),
+const removeEnded = statement<{ now: number }>()(
+  "signing_key.delete_ended",
+  (db, p) => db.deleteFrom("signing_key").where("verifies_until", "<=", p.now),
+  { bounded: "a handful of keys" },
 );
 
 interface LoadedKey {

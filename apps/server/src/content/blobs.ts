@@ -276,10 +276,13 @@ const markDamaged = statement<{ blobId: number; key: string; now: number }>()("b
     .returning("id"),
 );
 
-const countDamagedRows = statement<{ limit: number }>()("blobs.countDamaged", (db, p) =>
-  db
-    .selectFrom(db.selectFrom("blob").select("id").where("damaged_at", ">", 0).limit(p.limit).as("damaged"))
-    .select(({ fn }) => fn.countAll<number>().as("count")),
+const countDamagedRows = statement<{ limit: number }>()(
+  "blobs.countDamaged",
+  (db, p) =>
+    db
+      .selectFrom(db.selectFrom("blob").select("id").where("damaged_at", ">", 0).limit(p.limit).as("damaged"))
+      .select(({ fn }) => fn.countAll<number>().as("count")),
+  { bounded: "counts what its limit gave" },
 );
 
 /** Blobs that are known to be damaged, and not healed since. Counted up to `limit`. */

@@ -13,23 +13,28 @@ export const EDGES_VERSION = 1;
 const BATCH = 100;
 const BATCH_BYTES = 4 * 1024 * 1024;
 
-const findAny = statement<Record<never, never>>()("older.findAny", (db) =>
-  db.selectFrom("manifest").select("id").where("edges_version", "=", 0).limit(1),
+const findAny = statement<Record<never, never>>()(
+  "older.findAny",
+  (db) => db.selectFrom("manifest").select("id").where("edges_version", "=", 0).limit(1),
+  { bounded: "the index holds what waits to be read again, and ends at the first" },
 );
 
 const findIn = statement<{ repositoryId: number }>()("older.findIn", (db, p) =>
   db.selectFrom("manifest").select("id").where("repository_id", "=", p.repositoryId).where("edges_version", "=", 0).limit(1),
 );
 
-const lockSome = statement<{ limit: number }>()("older.lock", (db, p, tools) =>
-  db
-    .selectFrom("manifest")
-    .select(["id", "digest", "size_bytes"])
-    .where("edges_version", "=", 0)
-    .orderBy("repository_id")
-    .orderBy("id")
-    .limit(p.limit)
-    .modifyEnd(tools.lock("update skip locked")),
+const lockSome = statement<{ limit: number }>()(
+  "older.lock",
+  (db, p, tools) =>
+    db
+      .selectFrom("manifest")
+      .select(["id", "digest", "size_bytes"])
+      .where("edges_version", "=", 0)
+      .orderBy("repository_id")
+      .orderBy("id")
+      .limit(p.limit)
+      .modifyEnd(tools.lock("update skip locked")),
+  { bounded: "one batch of the same index, in its order" },
 );
 
 const listBytes = statement<{ ids: number[] }>()("older.bytes", (db, p, tools) =>

@@ -42,42 +42,48 @@ const listRepositories = statement<{ ids: number[] }>()("pulls.listRepositories"
 );
 
 // What is gone by now is left out. In the order of the list, so that of two processes none waits for the other in a ring.
-const addToManifests = statement<Batch>()("pulls.addToManifests", (db, p, tools) =>
-  db
-    .insertInto("manifest_pull")
-    .columns(["manifest_id", "pulls", "pulled_at"])
-    .expression((eb) =>
-      eb
-        .selectFrom(tools.numberPairs(p.ids, p.pulls).as("counted"))
-        .innerJoin("manifest", "manifest.id", "counted.a")
-        .select(({ cast, val }) => ["manifest.id", "counted.b as pulls", cast<number>(val(p.at), "bigint").as("pulled_at")])
-        .where(({ lit }) => lit(true)),
-    )
-    .onConflict((conflict) =>
-      conflict.column("manifest_id").doUpdateSet((eb) => ({
-        pulls: eb("manifest_pull.pulls", "+", eb.ref("excluded.pulls")),
-        pulled_at: tools.greatest(eb.ref("manifest_pull.pulled_at"), eb.ref("excluded.pulled_at")),
-      })),
-    ),
+const addToManifests = statement<Batch>()(
+  "pulls.addToManifests",
+  (db, p, tools) =>
+    db
+      .insertInto("manifest_pull")
+      .columns(["manifest_id", "pulls", "pulled_at"])
+      .expression((eb) =>
+        eb
+          .selectFrom(tools.numberPairs(p.ids, p.pulls).as("counted"))
+          .innerJoin("manifest", "manifest.id", "counted.a")
+          .select(({ cast, val }) => ["manifest.id", "counted.b as pulls", cast<number>(val(p.at), "bigint").as("pulled_at")])
+          .where(({ lit }) => lit(true)),
+      )
+      .onConflict((conflict) =>
+        conflict.column("manifest_id").doUpdateSet((eb) => ({
+          pulls: eb("manifest_pull.pulls", "+", eb.ref("excluded.pulls")),
+          pulled_at: tools.greatest(eb.ref("manifest_pull.pulled_at"), eb.ref("excluded.pulled_at")),
+        })),
+      ),
+  { bounded: "one batch of numbers, joined to each other in memory" },
 );
 
-const addToRepositories = statement<Batch>()("pulls.addToRepositories", (db, p, tools) =>
-  db
-    .insertInto("repository_pull")
-    .columns(["repository_id", "pulls", "pulled_at"])
-    .expression((eb) =>
-      eb
-        .selectFrom(tools.numberPairs(p.ids, p.pulls).as("counted"))
-        .innerJoin("repository", "repository.id", "counted.a")
-        .select(({ cast, val }) => ["repository.id", "counted.b as pulls", cast<number>(val(p.at), "bigint").as("pulled_at")])
-        .where(({ lit }) => lit(true)),
-    )
-    .onConflict((conflict) =>
-      conflict.column("repository_id").doUpdateSet((eb) => ({
-        pulls: eb("repository_pull.pulls", "+", eb.ref("excluded.pulls")),
-        pulled_at: tools.greatest(eb.ref("repository_pull.pulled_at"), eb.ref("excluded.pulled_at")),
-      })),
-    ),
+const addToRepositories = statement<Batch>()(
+  "pulls.addToRepositories",
+  (db, p, tools) =>
+    db
+      .insertInto("repository_pull")
+      .columns(["repository_id", "pulls", "pulled_at"])
+      .expression((eb) =>
+        eb
+          .selectFrom(tools.numberPairs(p.ids, p.pulls).as("counted"))
+          .innerJoin("repository", "repository.id", "counted.a")
+          .select(({ cast, val }) => ["repository.id", "counted.b as pulls", cast<number>(val(p.at), "bigint").as("pulled_at")])
+          .where(({ lit }) => lit(true)),
+      )
+      .onConflict((conflict) =>
+        conflict.column("repository_id").doUpdateSet((eb) => ({
+          pulls: eb("repository_pull.pulls", "+", eb.ref("excluded.pulls")),
+          pulled_at: tools.greatest(eb.ref("repository_pull.pulled_at"), eb.ref("excluded.pulled_at")),
+        })),
+      ),
+  { bounded: "one batch of numbers, joined to each other in memory" },
 );
 
 /** Entries in batches that are written with one time each: none is off by more than the pause between two writes. */

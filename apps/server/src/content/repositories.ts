@@ -147,6 +147,7 @@ const holdingIn = statement<{ digest: string; projectIds: number[]; looked: numb
       .select("candidate.name")
       .where(({ ref }) => holds(ref("candidate.id"), p.digest))
       .limit(p.limit),
+  { bounded: "looks at as many repositories as its limit says" },
 );
 
 const holdingAmong = statement<{ digest: string; names: string[]; limit: number }>()("repositories.holdingAmong", (db, p, tools) =>

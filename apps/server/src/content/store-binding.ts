@@ -30,15 +30,20 @@ const propose = statement<{ id: string; fence: number; now: number }>()("binding
 const confirm = statement<{ id: string }>()("binding.confirm", (db, p) =>
   db.updateTable("job_lease").set({ fence: MARKED }).where("name", "=", ROW).where("holder", "=", p.id),
 );
-const sampleKeys = statement<{ limit: number }>()("binding.sample", (db, p) =>
-  db.selectFrom("blob").select("storage_key").where("storage_key", "is not", null).orderBy("id", "desc").limit(p.limit),
+const sampleKeys = statement<{ limit: number }>()(
+  "binding.sample",
+  (db, p) => db.selectFrom("blob").select("storage_key").where("storage_key", "is not", null).orderBy("id", "desc").limit(p.limit),
+  { bounded: "once, where a store bears no mark yet: its newest blobs" },
 );
-const knownReclaims = statement<{ keys: string[] }>()("binding.reclaims", (db, p, tools) =>
-  db
-    .selectFrom("reclaim")
-    .select("id")
-    .where(({ ref }) => tools.inList(ref("storage_key"), p.keys, "text"))
-    .limit(1),
+const knownReclaims = statement<{ keys: string[] }>()(
+  "binding.reclaims",
+  (db, p, tools) =>
+    db
+      .selectFrom("reclaim")
+      .select("id")
+      .where(({ ref }) => tools.inList(ref("storage_key"), p.keys, "text"))
+      .limit(1),
+  { bounded: "once, where a store bears no mark yet and none of its newest keys is a blob's" },
 );
 const knownUploads = statement<{ ids: string[] }>()("binding.uploads", (db, p, tools) =>
   db

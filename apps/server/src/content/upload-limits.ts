@@ -46,34 +46,42 @@ const SETTINGS: Readonly<Record<Subject, string>> = {
   registry: "limits.openUploads",
 };
 
-const countOfAccount = statement<{ accountId: number; now: number; limit: number }>()("uploadLimits.account", (db, p) =>
-  db.selectFrom("upload").select("id").where("account_id", "=", p.accountId).where("expires_at", ">", p.now).limit(p.limit),
+const countOfAccount = statement<{ accountId: number; now: number; limit: number }>()(
+  "uploadLimits.account",
+  (db, p) => db.selectFrom("upload").select("id").where("account_id", "=", p.accountId).where("expires_at", ">", p.now).limit(p.limit),
+  { bounded: "looks at open sessions, as many as limits.openUploads, after each tenth of a limit" },
 );
 
-const countOfProject = statement<{ projectId: number; now: number; limit: number }>()("uploadLimits.project", (db, p) =>
-  db
-    .selectFrom("upload")
-    .innerJoin("repository", "repository.id", "upload.repository_id")
-    .select("upload.id")
-    .where("repository.project_id", "=", p.projectId)
-    .where("upload.expires_at", ">", p.now)
-    .limit(p.limit),
+const countOfProject = statement<{ projectId: number; now: number; limit: number }>()(
+  "uploadLimits.project",
+  (db, p) =>
+    db
+      .selectFrom("upload")
+      .innerJoin("repository", "repository.id", "upload.repository_id")
+      .select("upload.id")
+      .where("repository.project_id", "=", p.projectId)
+      .where("upload.expires_at", ">", p.now)
+      .limit(p.limit),
+  { bounded: "looks at open sessions, as many as limits.openUploads, after each tenth of a limit" },
 );
 
 const countOfAll = statement<{ now: number; limit: number }>()("uploadLimits.all", (db, p) =>
   db.selectFrom("upload").select("id").where("expires_at", ">", p.now).orderBy("expires_at").limit(p.limit),
 );
 
-const listOldest = statement<{ accountId: number; now: number; limit: number }>()("uploadLimits.oldest", (db, p) =>
-  db
-    .selectFrom("upload")
-    .innerJoin("repository", "repository.id", "upload.repository_id")
-    .select(["upload.id", "repository.name", "upload.started_at"])
-    .where("upload.account_id", "=", p.accountId)
-    .where("upload.expires_at", ">", p.now)
-    .where(isLive)
-    .orderBy("upload.started_at")
-    .limit(p.limit),
+const listOldest = statement<{ accountId: number; now: number; limit: number }>()(
+  "uploadLimits.oldest",
+  (db, p) =>
+    db
+      .selectFrom("upload")
+      .innerJoin("repository", "repository.id", "upload.repository_id")
+      .select(["upload.id", "repository.name", "upload.started_at"])
+      .where("upload.account_id", "=", p.accountId)
+      .where("upload.expires_at", ">", p.now)
+      .where(isLive)
+      .orderBy("upload.started_at")
+      .limit(p.limit),
+  { bounded: "looks at open sessions, as many as limits.openUploads, once for who is refused" },
 );
 
 /** Makes it. */

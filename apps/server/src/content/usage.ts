@@ -88,9 +88,11 @@ const COLUMNS = sql.raw("project_id, repository_id, repositories, manifests, tag
 const SUMS = sql.raw("sum(repositories), sum(manifests), sum(tags), sum(blobs), sum(bytes), max(updated_at)");
 
 // PostgreSQL only. The order is that of all who fold, so that none waits for the other in a ring.
-const foldSome = statement<{ limit: number }>()<{ project_id: number; repository_id: number; taken: number }>("usage.fold", (db, p) => ({
-  compile: () =>
-    sql<never>`with taken as (
+const foldSome = statement<{ limit: number }>()<{ project_id: number; repository_id: number; taken: number }>(
+  "usage.fold",
+  (db, p) => ({
+    compile: () =>
+      sql<never>`with taken as (
         delete from usage_change where ctid = any (array(
           select ctid from usage_change order by project_id, repository_id, id limit ${p.limit} for update skip locked))
         returning ${COLUMNS})
@@ -103,7 +105,9 @@ const foldSome = statement<{ limit: number }>()<{ project_id: number; repository
         tags = u.tags + excluded.tags, blobs = u.blobs + excluded.blobs, bytes = u.bytes + excluded.bytes,
         updated_at = greatest(u.updated_at, excluded.updated_at)
       returning project_id, repository_id, (select count(*) from taken) as taken`.compile(db),
-}));
+  }),
+  { bounded: "sorts one batch" },
+);
 
 const dropEmpty = statement<{ projectIds: number[]; repositoryIds: number[] }>()("usage.dropEmpty", (db, p, tools) =>
   db

@@ -221,10 +221,13 @@ export const promote = statement<{ now: number }>()("jobs.promote", (db, p, tool
     .returning("id"),
 );
 
-export const countFailed = statement<{ limit: number }>()("jobs.countFailed", (db, p) =>
-  db
-    .selectFrom(db.selectFrom("job").select("id").where("state", "=", sql.lit("failed")).limit(p.limit).as("failed"))
-    .select(({ fn }) => fn.countAll<number>().as("count")),
+export const countFailed = statement<{ limit: number }>()(
+  "jobs.countFailed",
+  (db, p) =>
+    db
+      .selectFrom(db.selectFrom("job").select("id").where("state", "=", sql.lit("failed")).limit(p.limit).as("failed"))
+      .select(({ fn }) => fn.countAll<number>().as("count")),
+  { bounded: "counts what its limit gave" },
 );
 
 export const listExpired = statement<{ now: number }>()("jobs.listExpired", (db, p) =>
@@ -253,8 +256,10 @@ export const forget = statement<{ state: string; now: number }>()("jobs.forget",
     .returning("id"),
 );
 
-export const endLeases = statement<{ now: number }>()("jobs.endLeases", (db, p) =>
-  db.updateTable("job").set({ due_at: p.now }).where("state", "=", "running"),
+export const endLeases = statement<{ now: number }>()(
+  "jobs.endLeases",
+  (db, p) => db.updateTable("job").set({ due_at: p.now }).where("state", "=", "running"),
+  { bounded: "the jobs that one process ran when it died" },
 );
 
 export const addLine = statement<{ jobId: number; at: number; line: string }>()("jobs.addLine", (db, p) =>

@@ -40,10 +40,12 @@ const countPage = statement<{ after: number; limit: number }>()<{
   looked: number;
   manifests: number;
   bytes: number;
-}>("collection.untagged", (db, p) => ({
-  compile: () =>
-    // A blob counts with the first of the manifests that hold it, and not at all where one to which a tag leads does.
-    sql<{ last: number | null; looked: number; manifests: number; bytes: number }>`
+}>(
+  "collection.untagged",
+  (db, p) => ({
+    compile: () =>
+      // A blob counts with the first of the manifests that hold it, and not at all where one to which a tag leads does.
+      sql<{ last: number | null; looked: number; manifests: number; bytes: number }>`
       select max(page.id) as last, count(*) as looked,
         cast(coalesce(sum(case when ${isUntagged("page")} then 1 else 0 end), 0) as bigint) as manifests,
         cast(coalesce(sum(case when ${isUntagged("page")} then page.size_bytes + coalesce((
@@ -56,7 +58,9 @@ const countPage = statement<{ after: number; limit: number }>()<{
               and (same.manifest_id < page.id or not ${isUntagged("other")}))), 0) else 0 end), 0) as bigint) as bytes
       from (select id, repository_id, digest, subject_digest, size_bytes from manifest where id > ${p.after} order by id limit ${p.limit}) as page
     `.compile(db),
-}));
+  }),
+  { bounded: "looks at one page of manifests, which its limit bounds" },
+);
 
 /** Counts, looking at so many manifests at most. */
 export async function countUntagged(executor: Executor, most: number): Promise<Untagged> {

@@ -2,7 +2,7 @@
 // so both sides are of one moment, and what is missing can be added whoever writes meanwhile. Not here: how usage is kept (content/usage.ts).
 import { sql, type RawBuilder } from "kysely";
 import { usageKeyOfProject, usageKeyOfRepository, usageOf, type UsageColumn } from "../../content/usage.ts";
-import { statement } from "../../platform/database/statement.ts";
+import { statement, type Effort } from "../../platform/database/statement.ts";
 import type { DoctorParts } from "./doctor.ts";
 
 const NUMBERS = ["repositories", "manifests", "tags", "blobs", "bytes"] as const satisfies readonly UsageColumn[];
@@ -84,32 +84,46 @@ const numbers = sql.raw(NUMBERS.join(", "));
 const differs = sql.raw(NUMBERS.map((name) => `counted_${name} <> kept_${name}`).join(" or "));
 const missing = sql.raw(NUMBERS.map((name) => `counted_${name} - kept_${name}`).join(", "));
 
-function check(id: string, word: string, comparison: Comparison) {
+const WHOLE = { analytical: "a recount of all there is" };
+
+function check(id: string, word: string, comparison: Comparison, effort?: Effort) {
   return {
     word,
-    list: statement<{ after: number }>()<Compared>(`doctor.usage.${id}`, (db, p) => ({
-      compile: () => sql<Compared>`${comparison(sql`id > ${p.after}`)} order by id limit ${sql.lit(PAGE)}`.compile(db),
-    })),
-    correct: statement<{ id: number }>()<never>(`doctor.usage.${id}.correct`, (db, p) => ({
-      compile: () =>
-        sql<never>`insert into usage_change (project_id, repository_id, ${numbers}, updated_at)
+    list: statement<{ after: number }>()<Compared>(
+      `doctor.usage.${id}`,
+      (db, p) => ({
+        compile: () => sql<Compared>`${comparison(sql`id > ${p.after}`)} order by id limit ${sql.lit(PAGE)}`.compile(db),
+      }),
+      effort,
+    ),
+    correct: statement<{ id: number }>()<never>(
+      `doctor.usage.${id}.correct`,
+      (db, p) => ({
+        compile: () =>
+          sql<never>`insert into usage_change (project_id, repository_id, ${numbers}, updated_at)
           select project_id, repository_id, ${missing}, 0 from (${comparison(sql`id = ${p.id}`)}) as compared where ${differs}`.compile(db),
-    })),
+      }),
+      effort,
+    ),
   };
 }
 
 // In this order: what is put right of a repository changes its project.
 const CHECKS = [
   check("repositories", "repository", repositories),
-  check("strays", "repository that is gone, number", strays),
+  check("strays", "repository that is gone, number", strays, WHOLE),
   check("projects", "project", projects),
-  check("registry", "the whole", registry),
+  check("registry", "the whole", registry, WHOLE),
 ];
 
 // Two that repair at once would add what is missing twice. Writers of content do not wait for this lock.
-const lockChanges = statement<Record<never, never>>()<never>("doctor.usage.lock", (db) => ({
-  compile: () => sql<never>`lock table usage_change in share update exclusive mode`.compile(db),
-}));
+const lockChanges = statement<Record<never, never>>()<never>(
+  "doctor.usage.lock",
+  (db) => ({
+    compile: () => sql<never>`lock table usage_change in share update exclusive mode`.compile(db),
+  }),
+  { bounded: "locks a table, and looks at nothing of it" },
+);
 
 /** Compares all usage that is kept with what it counts; gives how many keys were compared. */
 export async function checkUsage(parts: DoctorParts): Promise<number> {

@@ -30,29 +30,35 @@ export const readInline = statement<{ id: number }>()("doctor.readInline", (db, 
 );
 
 /** The first repositories that have a blob. */
-export const listRepositoriesOf = statement<{ blobId: number }>()("doctor.repositoriesOf", (db, p) =>
-  db
-    .selectFrom("repository_blob")
-    .innerJoin("repository", "repository.id", "repository_blob.repository_id")
-    .select("repository.name")
-    .where("repository_blob.blob_id", "=", p.blobId)
-    .orderBy("repository.name")
-    .limit(5),
+export const listRepositoriesOf = statement<{ blobId: number }>()(
+  "doctor.repositoriesOf",
+  (db, p) =>
+    db
+      .selectFrom("repository_blob")
+      .innerJoin("repository", "repository.id", "repository_blob.repository_id")
+      .select("repository.name")
+      .where("repository_blob.blob_id", "=", p.blobId)
+      .orderBy("repository.name")
+      .limit(5),
+  { analytical: "sorts all repositories that have one blob" },
 );
 
 /** Those of the keys that a blob has or that wait to be deleted. */
-export const listKnownKeys = statement<{ keys: string[] }>()("doctor.knownKeys", (db, p, tools) =>
-  db
-    .selectFrom("blob")
-    .select("storage_key")
-    .where("storage_key", "is not", null)
-    .where(({ ref }) => tools.inList(ref("storage_key"), p.keys, "text"))
-    .unionAll(
-      db
-        .selectFrom("reclaim")
-        .select("storage_key")
-        .where(({ ref }) => tools.inList(ref("storage_key"), p.keys, "text")),
-    ),
+export const listKnownKeys = statement<{ keys: string[] }>()(
+  "doctor.knownKeys",
+  (db, p, tools) =>
+    db
+      .selectFrom("blob")
+      .select("storage_key")
+      .where("storage_key", "is not", null)
+      .where(({ ref }) => tools.inList(ref("storage_key"), p.keys, "text"))
+      .unionAll(
+        db
+          .selectFrom("reclaim")
+          .select("storage_key")
+          .where(({ ref }) => tools.inList(ref("storage_key"), p.keys, "text")),
+      ),
+  { analytical: "keys that wait to be deleted have no index by key: all of them are looked at for a page of the store" },
 );
 
 /** Those of the ids that are of upload sessions. */
@@ -83,9 +89,11 @@ export const listLinks = statement<{ repositoryId: number; blobId: number }>()("
 );
 
 /** Edges and tags whose manifest is of another repository than they are. */
-export const listCrossed = statement<None>()("doctor.crossed", (db) => ({
-  compile: () =>
-    sql<{ kind: string; manifest_id: number; detail: string }>`
+export const listCrossed = statement<None>()(
+  "doctor.crossed",
+  (db) => ({
+    compile: () =>
+      sql<{ kind: string; manifest_id: number; detail: string }>`
       select 'tag' as kind, tag.manifest_id, tag.name as detail from tag join manifest on manifest.id = tag.manifest_id
         where manifest.repository_id <> tag.repository_id
       union all select 'blob edge', e.manifest_id, blob.digest from manifest_blob as e join manifest on manifest.id = e.manifest_id
@@ -95,7 +103,9 @@ export const listCrossed = statement<None>()("doctor.crossed", (db) => ({
       union all select 'child edge', e.manifest_id, e.child_digest from manifest_child as e join manifest on manifest.id = e.manifest_id
         where manifest.repository_id <> e.repository_id
       limit ${sql.lit(1000)}`.compile(db),
-}));
+  }),
+  { analytical: "looks at every edge and tag" },
+);
 
 export const countStuck = statement<{ before: number }>()("doctor.stuck", (db, p) =>
   db
@@ -104,14 +114,22 @@ export const countStuck = statement<{ before: number }>()("doctor.stuck", (db, p
     .where("due_at", "<", p.before),
 );
 
-const foreignKeys = statement<None>()("doctor.foreignKeys", (db) => ({
-  compile: () =>
-    sql<{ detail: string }>`select distinct "table" || ' -> ' || parent as detail from pragma_foreign_key_check limit 100`.compile(db),
-}));
+const foreignKeys = statement<None>()(
+  "doctor.foreignKeys",
+  (db) => ({
+    compile: () =>
+      sql<{ detail: string }>`select distinct "table" || ' -> ' || parent as detail from pragma_foreign_key_check limit 100`.compile(db),
+  }),
+  { analytical: "the engine looks at every row of its file" },
+);
 
-const integrity = statement<None>()("doctor.integrity", (db) => ({
-  compile: () => sql<{ detail: string }>`select integrity_check as detail from pragma_integrity_check`.compile(db),
-}));
+const integrity = statement<None>()(
+  "doctor.integrity",
+  (db) => ({
+    compile: () => sql<{ detail: string }>`select integrity_check as detail from pragma_integrity_check`.compile(db),
+  }),
+  { analytical: "the engine looks at every row of its file" },
+);
 
 /** What SQLite says of its own file and references. PostgreSQL enforces references itself and checks its pages with tools of its own. */
 export async function listEngineFaults(executor: Executor, isDeep: boolean): Promise<string[]> {

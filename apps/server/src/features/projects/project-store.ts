@@ -19,13 +19,16 @@ const insert = statement<{ name: string; sortKey: string; isPublic: number; now:
     .onConflict((conflict) => conflict.column("name").doNothing())
     .returning("id"),
 );
-const listByIds = statement<{ ids: number[]; accountId: number }>()("project.by_ids", (db, p, tools) =>
-  db
-    .selectFrom("project")
-    .leftJoin("member", (join) => join.onRef("member.project_id", "=", "project.id").on("member.account_id", "=", p.accountId))
-    .select(["project.id", "project.name", "project.is_public", "project.created_at", "member.role"])
-    .where(({ ref }) => tools.inList(ref("project.id"), p.ids, "bigint"))
-    .orderBy("project.sort_key"),
+const listByIds = statement<{ ids: number[]; accountId: number }>()(
+  "project.by_ids",
+  (db, p, tools) =>
+    db
+      .selectFrom("project")
+      .leftJoin("member", (join) => join.onRef("member.project_id", "=", "project.id").on("member.account_id", "=", p.accountId))
+      .select(["project.id", "project.name", "project.is_public", "project.created_at", "member.role"])
+      .where(({ ref }) => tools.inList(ref("project.id"), p.ids, "bigint"))
+      .orderBy("project.sort_key"),
+  { bounded: "sorts one page" },
 );
 const lock = statement<{ id: number }>()("project.lock", (db, p, tools) =>
   db.selectFrom("project").select("id").where("id", "=", p.id).modifyEnd(tools.lock("update")),

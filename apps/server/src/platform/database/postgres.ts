@@ -5,6 +5,7 @@ import pg from "pg";
 import { databaseVersionError, type Database, type Executor, type RunSql, type WriteOptions } from "./database.ts";
 import { createGroupSync } from "../group-sync.ts";
 import { openPostgresChannel } from "./postgres-channel.ts";
+import { analyseApart, analyseIn, isAnalytical, type Query } from "./postgres-analysis.ts";
 import { isSilent, openPostgresPool } from "./postgres-pool.ts";
 import { checkRows } from "./row-counts.ts";
 import { bind, type Statement } from "./statement.ts";
@@ -22,7 +23,7 @@ export interface PostgresOptions {
 }
 
 /**
- * Every statement is made to walk an index (plans.test.ts). The planner, which keeps one plan for all values, would rather read a whole table
+ * Every statement of a request is made to walk an index (plans.test.ts); those that read as much as there is say so (postgres-analysis.ts). The planner, which keeps one plan for all values, would rather read a whole table
  * where statistics say that most rows fit, as they do when a million manifests share one config: for the others that is a second and more.
  * What is forbidden makes a plan look dear, and for a dear plan PostgreSQL would compile code, for a second each time.
  */
@@ -119,8 +120,10 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
     },
     onBackgroundError: options.onBackgroundError,
   });
-  const outside = executorOf(pool.read);
-  const writing = executorOf((config) => withClient((client) => confirmed(client, client.query(config)), false));
+  /** A quarter of the connections, so that requests have the others. */
+  const analyse = analyseApart((work) => withClient(work, true), Math.max(1, Math.floor(options.maxConnections / 4)));
+  const outside = executorOf(pool.read, analyse);
+  const writing = executorOf((config) => withClient((client) => confirmed(client, client.query(config)), false), analyse);
 
   /**
    * Waits for a commit. A server with synchronous standbys whose wait is cancelled, also by its own limit for statements, says that it has
@@ -160,7 +163,7 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
   const once = <T>(work: (tx: Executor) => Promise<T>, durable: boolean): Promise<T> =>
     withClient(async (client) => {
       await client.query(durable ? "begin" : "begin; set local synchronous_commit = off");
-      const result = await work(executorOf((config) => client.query(config)));
+      const result = await work(executorIn(client));
       await confirmed(client, client.query("commit"));
       return result;
     }, true);
@@ -215,7 +218,7 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
       try {
         return await withClient(async (client) => {
           await client.query(BEGIN_SNAPSHOT);
-          const result = await read(executorOf((config) => client.query(config)));
+          const result = await read(executorIn(client));
           await client.query("commit");
           return result;
         }, true);
@@ -276,16 +279,19 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
   return database;
 }
 
-type Query = (config: pg.QueryConfig) => Promise<pg.QueryResult>;
+/** Runs the statements of a transaction. */
+function executorIn(client: pg.ClientBase): Executor {
+  return executorOf((config) => client.query(config), analyseIn(client, STATEMENT_TIMEOUT_MS));
+}
 
-function executorOf(query: Query): Executor {
+function executorOf(query: Query, analyse: Query): Executor {
   async function execute(statement: Statement<never, unknown>, parameters: Readonly<Record<string, unknown>>): Promise<pg.QueryResult> {
     const compiled = statement.compiled("postgres");
     const values = bind(compiled, parameters).map((value) =>
       value instanceof Uint8Array && !Buffer.isBuffer(value) ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value,
     );
     try {
-      return await query({ name: compiled.id, text: compiled.text, values });
+      return await (isAnalytical(statement) ? analyse : query)({ name: compiled.id, text: compiled.text, values });
     } catch (error) {
       // Here and not for sessions: a migration looks at the code, and tries again.
       if (causeCode(error) === LOCK_NOT_AVAILABLE) throw new RegistryError("UNAVAILABLE", { cause: error, headers: RETRY_AFTER });

@@ -47,8 +47,16 @@ export interface CompiledStatement {
   readonly id: string;
 }
 
+/**
+ * What a statement costs, where it does not go by an index to just what it gives (plans.test.ts holds every other one to that).
+ * - `bounded`: it sorts or scans, and this bounds what.
+ * - `analytical`: it reads as much as there is, for this reason. PostgreSQL plans it freely, on few connections at a time and for as long as it takes.
+ */
+export type Effort = { readonly bounded: string } | { readonly analytical: string };
+
 /** A query with parameters `P` that gives rows `R`. */
 export interface Statement<P, R> {
+  readonly effort?: Effort | undefined;
   compiled(dialect: DialectName): CompiledStatement;
   /** Types only. */
   readonly __types?: (parameters: P) => R;
@@ -70,10 +78,12 @@ type Parameters<P> = { readonly [K in keyof P]-?: P[K] };
 export function statement<P extends Readonly<Record<string, ParameterValue>>>(): <R>(
   id: string,
   build: (db: Kysely<Schema>, parameters: Parameters<P>, tools: DialectTools) => Compilable<R>,
+  effort?: Effort,
 ) => Statement<P, R> {
-  return (id, build) => {
+  return (id, build, effort) => {
     const compiled = new Map<DialectName, CompiledStatement>();
     return {
+      effort,
       compiled(dialect) {
         let found = compiled.get(dialect);
         if (found === undefined) {

@@ -51,8 +51,10 @@ const KINDS: Readonly<Record<string, ColumnKind>> = {
 
 type None = Record<never, never>;
 
+const CATALOGUE = { bounded: "the engine's own catalogue, and a handful of tables in it" };
+
 function raw<R>(id: string, build: Record<"sqlite" | "postgres", RawBuilder<R>>): Statement<None, R> {
-  return statement<None>()<R>(id, (db, _parameters, tools) => ({ compile: () => build[tools.name].compile(db) }));
+  return statement<None>()<R>(id, (db, _parameters, tools) => ({ compile: () => build[tools.name].compile(db) }), CATALOGUE);
 }
 
 // Tables whose names begin so are the engine's own; the marker is the SQLite connection's.
@@ -202,17 +204,29 @@ export async function listIdCounters(executor: Executor): Promise<Record<string,
   return Object.fromEntries(rows.filter((row) => row.value !== null).map((row) => [row.name, Number(row.value)]));
 }
 
-const raiseSqlite = statement<{ name: string; value: number }>()("tables.raiseCounter", (db, p) => ({
-  compile: () => sql<never>`update sqlite_sequence set seq = max(seq, ${p.value}) where name = ${p.name}`.compile(db),
-}));
+const raiseSqlite = statement<{ name: string; value: number }>()(
+  "tables.raiseCounter",
+  (db, p) => ({
+    compile: () => sql<never>`update sqlite_sequence set seq = max(seq, ${p.value}) where name = ${p.name}`.compile(db),
+  }),
+  CATALOGUE,
+);
 
-const addSqlite = statement<{ name: string; value: number }>()("tables.addCounter", (db, p) => ({
-  compile: () => sql<never>`insert into sqlite_sequence (name, seq) values (${p.name}, ${p.value})`.compile(db),
-}));
+const addSqlite = statement<{ name: string; value: number }>()(
+  "tables.addCounter",
+  (db, p) => ({
+    compile: () => sql<never>`insert into sqlite_sequence (name, seq) values (${p.name}, ${p.value})`.compile(db),
+  }),
+  CATALOGUE,
+);
 
-const setPostgres = statement<{ name: string; value: number }>()("tables.setCounter", (db, p) => ({
-  compile: () => sql<never>`select setval(pg_get_serial_sequence(quote_ident(${p.name}::text), 'id'), ${p.value}::bigint)`.compile(db),
-}));
+const setPostgres = statement<{ name: string; value: number }>()(
+  "tables.setCounter",
+  (db, p) => ({
+    compile: () => sql<never>`select setval(pg_get_serial_sequence(quote_ident(${p.name}::text), 'id'), ${p.value}::bigint)`.compile(db),
+  }),
+  CATALOGUE,
+);
 
 /** Lets a table's ids go on after `value`, which no row's id may exceed. The column is `id`. */
 export async function setIdCounter(tx: Executor, name: string, value: number): Promise<void> {
