@@ -20,8 +20,6 @@ export interface HotCache {
    * for. Errors: those of the store's `read`.
    */
   read(key: StorageKey, sizeBytes: number, start: number, end: number): AsyncIterable<Uint8Array>;
-  /** Forgets a blob, for example one found damaged or deleted. */
-  drop(key: StorageKey): void;
   /**
    * Bytes held, those being filled included. Never above `maxBytes`. Pieces that readers still hold after eviction do not count, nor the few
    * MiB of memory that wait to be used again.
@@ -61,7 +59,6 @@ interface CachedBlob {
   readonly key: StorageKey;
   readonly slices: Map<number, Slice>;
   readonly filling: Map<number, Filling>;
-  isDropped: boolean;
 }
 
 /**
@@ -123,7 +120,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
       if (seenOnce.size > REMEMBERED_KEYS) seenOnce.delete(seenOnce.values().next().value as StorageKey);
       return undefined;
     }
-    const blob: CachedBlob = { key, slices: new Map(), filling: new Map(), isDropped: false };
+    const blob: CachedBlob = { key, slices: new Map(), filling: new Map() };
     blobs.set(key, blob);
     return blob;
   }
@@ -142,7 +139,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     const { owner, index, bytes } = slice;
     fillingBytes -= bytes.length;
     owner.filling.delete(index);
-    if (isGood && !owner.isDropped) {
+    if (isGood) {
       slice.isHeld = true;
       owner.slices.set(index, slice);
       order.add(slice);
@@ -152,11 +149,10 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     forgetIfEmpty(owner);
   }
 
-  /** Begins to fill a slice, or joins who does; undefined where there is no room now, or no use. */
+  /** Begins to fill a slice, or joins who does; undefined where there is no room now. */
   function fill(blob: CachedBlob, index: number, sizeBytes: number): Filling | undefined {
     const joined = blob.filling.get(index);
     if (joined !== undefined) return joined;
-    if (blob.isDropped) return undefined;
     const start = index * SLICE_BYTES;
     const length = Math.min(SLICE_BYTES, sizeBytes - start);
     if (!reserve(length)) return undefined;
@@ -193,7 +189,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
       const from = Math.max(start, sliceStart) - sliceStart;
       const to = Math.min(end + 1, sliceStart + SLICE_BYTES) - sliceStart;
       // Forgotten for want of room and begun again by somebody else meanwhile: their entry counts.
-      if (!blob.isDropped) blob = blobs.get(blob.key) ?? blob;
+      blob = blobs.get(blob.key) ?? blob;
       const held = blob.slices.get(index);
       if (held !== undefined) markUsed(held);
       const filling = held === undefined ? fill(blob, index, sizeBytes) : undefined;
@@ -229,14 +225,6 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
       if (blob !== undefined) return readThrough(blob, sizeBytes, start, end);
       missBytes += end - start + 1;
       return store.read(key, start, end, sizeBytes);
-    },
-    drop: (key) => {
-      seenOnce.delete(key);
-      const blob = blobs.get(key);
-      if (blob === undefined) return;
-      blob.isDropped = true;
-      blobs.delete(key);
-      for (const slice of blob.slices.values()) evict(slice);
     },
     get sizeBytes() {
       return heldBytes + fillingBytes;
