@@ -1,9 +1,12 @@
-// A process that asks for jobs and runs them, to be killed at any moment: `job-worker.ts NAME DATABASE`, a file or a PostgreSQL url. It says
-// which jobs were asked for once they are committed, and `idle` as long as none is left. Not here: who kills it (jobs-killed.test.ts).
+// A process that asks for jobs and runs them, to be killed at any moment: `job-worker.ts NAME DATABASE jobs|changes`, a file or a PostgreSQL url.
+// It says which jobs were asked for once they are committed, by itself or by changes from which they follow, and `idle` as long as none is left.
+// Not here: who kills it (jobs-killed.test.ts).
 import { setTimeout as sleep } from "node:timers/promises";
 import type { JobKind, RunningJob } from "../../apps/server/src/events/job-kinds.ts";
+import type { Change } from "../../apps/server/src/access/changes.ts";
 import { createJobRunner } from "../../apps/server/src/events/job-runner.ts";
 import { createJobStore, putJob } from "../../apps/server/src/events/job-store.ts";
+import { CHANGES_TOPIC, createOutbox } from "../../apps/server/src/events/outbox.ts";
 import { systemClock } from "../../apps/server/src/platform/clock.ts";
 import type { Database } from "../../apps/server/src/platform/database/database.ts";
 import { migrate } from "../../apps/server/src/platform/database/migrate.ts";
@@ -12,7 +15,7 @@ import { openSqlite } from "../../apps/server/src/platform/database/sqlite.ts";
 import { statement } from "../../apps/server/src/platform/database/statement.ts";
 import { withTopics } from "../../apps/server/src/platform/database/topics.ts";
 
-const [name = "", address = ""] = process.argv.slice(2);
+const [name = "", address = "", by = "jobs"] = process.argv.slice(2);
 const isPostgres = address.startsWith("postgres");
 const JOBS = 20;
 
@@ -49,9 +52,37 @@ const kind: JobKind = {
   },
 };
 
+interface Named extends Change {
+  readonly kind: "named";
+  readonly name: string;
+}
+const outbox = createOutbox<Named>(
+  database,
+  systemClock,
+  { named: ({ change }) => [{ kind: "leave", subject: change.name }] },
+  onBackgroundError,
+);
+const dispatch: JobKind = {
+  kind: "dispatch",
+  concurrency: 1,
+  timeoutMs: 60_000,
+  retry: { attempts: 1, firstDelayMs: 10, maxDelayMs: 100 },
+  schedule: { everyMs: 200, jitterMs: 0 },
+  topic: CHANGES_TOPIC,
+  async run() {
+    while (await outbox.dispatch());
+  },
+};
+
+/** What is not done yet. */
+const jobsLeft = statement<Record<never, never>>()("test.jobs.left", (db) =>
+  db.selectFrom("job").select("id").where("kind", "=", "leave").where("state", "in", ["waiting", "ready", "running"]).limit(1),
+);
+const changesLeft = statement<Record<never, never>>()("test.changes.left", (db) => db.selectFrom("outbox").select("id").limit(1));
+
 const runner = createJobRunner({
   store,
-  kinds: [kind],
+  kinds: by === "jobs" ? [kind] : [kind, dispatch],
   clock: systemClock,
   holder: `${name} ${process.pid}`,
   isAlone: !isPostgres,
@@ -61,11 +92,16 @@ runner.start();
 
 const subjects = Array.from({ length: JOBS }, (_, i) => `${name}-${i}`);
 for (const subject of subjects) {
-  await database.transaction((tx) => putJob(tx, { kind: "leave", subject }, systemClock.now()));
+  await database.transaction((tx) =>
+    by === "jobs"
+      ? putJob(tx, { kind: "leave", subject }, systemClock.now())
+      : outbox.record(tx, { kind: "system", accountId: null, name, origin: undefined }, [{ kind: "named", name: subject }]),
+  );
   console.log(`asked ${subject}`);
 }
 for (;;) {
-  const { readyAt, waitingUntil, leasedUntil } = await store.outlook();
-  if (readyAt === undefined && waitingUntil === undefined && leasedUntil === undefined) console.log("idle");
+  // Changes first: what is dispatched in between is a job by then.
+  const isDispatched = (await database.first(changesLeft, {})) === undefined;
+  if (isDispatched && (await database.first(jobsLeft, {})) === undefined) console.log("idle");
   await sleep(50);
 }

@@ -1,4 +1,5 @@
-// Kills processes with SIGKILL while they ask for jobs and run them: what was asked for is done, and no job is stuck or there twice.
+// Kills processes with SIGKILL while they ask for jobs and run them, and while they record changes and dispatch them: what was asked for is done,
+// what follows from a change is there once, and no job is stuck or there twice.
 // Not here: the processes (job-worker.ts), one process's runner (apps/server/src/events/jobs.test.ts).
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -24,8 +25,11 @@ interface Worker {
   kill(): Promise<void>;
 }
 
-function startWorker(name: string, address: string): Worker {
-  const child: ChildProcess = spawn(process.execPath, [join(import.meta.dirname, "job-worker.ts"), name, address], {
+/** How jobs are asked for: at once, or by changes from which they follow. */
+type AskedBy = "jobs" | "changes";
+
+function startWorker(name: string, address: string, by: AskedBy): Worker {
+  const child: ChildProcess = spawn(process.execPath, [join(import.meta.dirname, "job-worker.ts"), name, address, by], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const callOff = atOurEnd(() => child.kill("SIGKILL"));
@@ -60,11 +64,11 @@ interface Row {
 }
 
 /** Kills one of so many workers each round, and gives what was asked for. */
-async function killRounds(t: TestContext, address: string, count: number): Promise<string[]> {
+async function killRounds(t: TestContext, address: string, count: number, by: AskedBy): Promise<string[]> {
   const asked: string[] = [];
   const workers: Worker[] = [];
   let number = 0;
-  const start = (): Worker => startWorker(`w${number++}`, address);
+  const start = (): Worker => startWorker(`w${number++}`, address, by);
   try {
     for (let i = 0; i < count; i++) workers.push(start());
     for (let round = 0; round < rounds; round++) {
@@ -108,41 +112,47 @@ function check(asked: readonly string[], jobs: readonly Row[], left: readonly st
 const JOBS = "select subject, state from job where kind = 'leave'";
 const LEFT = "select name from project";
 
-describe("jobs of killed processes", () => {
-  it(`are neither lost nor stuck on SQLite (${rounds} rounds)`, async (t) => {
-    const folder = await temporaryFolder("jobs");
-    t.after(() => rm(folder, { recursive: true }));
-    const file = join(folder, "berth.db");
-    const asked = await killRounds(t, file, 1);
-    const database = new DatabaseSync(file);
-    try {
-      check(
-        asked,
-        database.prepare(JOBS).all() as unknown as Row[],
-        (database.prepare(LEFT).all() as { name: string }[]).map(({ name }) => name),
-      );
-    } finally {
-      database.close();
-    }
-  });
+for (const [by, subject] of [
+  ["jobs", "jobs of killed processes"],
+  ["changes", "jobs that follow from changes of killed processes"],
+] as const) {
+  describe(subject, () => {
+    it(`are neither lost, doubled nor stuck on SQLite (${rounds} rounds)`, async (t) => {
+      const folder = await temporaryFolder("jobs");
+      t.after(() => rm(folder, { recursive: true }));
+      const file = join(folder, "berth.db");
+      const asked = await killRounds(t, file, 1, by);
+      const database = new DatabaseSync(file);
+      try {
+        const left = database.prepare(LEFT).all() as { name: string }[];
+        check(
+          asked,
+          database.prepare(JOBS).all() as unknown as Row[],
+          left.map(({ name }) => name),
+        );
+      } finally {
+        database.close();
+      }
+    });
 
-  it(`are neither lost nor stuck on PostgreSQL, where others take over (${rounds} rounds)`, async (t) => {
-    const server = await startPostgres().catch((error: unknown) => skipOrThrow(t, error));
-    if (server === undefined) return;
-    t.after(() => server.stop());
-    const url = await server.createDatabase();
-    const asked = await killRounds(t, url, 2);
-    const client = new pg.Client({ connectionString: url });
-    await client.connect();
-    try {
-      const { rows } = await client.query<{ name: string }>(LEFT);
-      check(
-        asked,
-        (await client.query<Row>(JOBS)).rows,
-        rows.map(({ name }) => name),
-      );
-    } finally {
-      await client.end();
-    }
+    it(`are neither lost, doubled nor stuck on PostgreSQL, where others take over (${rounds} rounds)`, async (t) => {
+      const server = await startPostgres().catch((error: unknown) => skipOrThrow(t, error));
+      if (server === undefined) return;
+      t.after(() => server.stop());
+      const url = await server.createDatabase();
+      const asked = await killRounds(t, url, 2, by);
+      const client = new pg.Client({ connectionString: url });
+      await client.connect();
+      try {
+        const { rows } = await client.query<{ name: string }>(LEFT);
+        check(
+          asked,
+          (await client.query<Row>(JOBS)).rows,
+          rows.map(({ name }) => name),
+        );
+      } finally {
+        await client.end();
+      }
+    });
   });
-});
+}

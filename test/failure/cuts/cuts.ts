@@ -1,6 +1,7 @@
 // Safety lines, each with the edit that takes it out and the test that must then fail. Not here: trying them (run.ts), what was seen
 // (docs/decisions/0016-each-invariant-broken-once.md).
 
+import { JOB_CUTS } from "./job-cuts.ts";
 import { PORT_CUTS } from "./port-cuts.ts";
 
 /** One safety line. */
@@ -703,4 +704,5 @@ export const CUTS: readonly Cut[] = [
     name: "run nothing of an answer",
   },
   ...PORT_CUTS,
+  ...JOB_CUTS,
 ];

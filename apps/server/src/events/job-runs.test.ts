@@ -104,6 +104,25 @@ forEachDatabase("runs of jobs", (create) => {
       await runner.stop();
     }));
 
+  it("that were taken over while they ran touch nothing of their successor's run, whatever they try", () =>
+    withTwo(async ({ here, clock }) => {
+      const store = createJobStore(here);
+      await ask(here, "scan", "image", clock.now());
+      const lease = { holder: "first", until: clock.now() + 1, now: clock.now() };
+      const [first] = await store.take("scan", 0, 1, lease);
+      assert.ok(await store.putBack(first!, clock.now(), 1, "the process that had it died"));
+      await store.promote(clock.now());
+      const [second] = await store.take("scan", 0, 1, { ...lease, holder: "second" });
+      assert.deepEqual([second?.id, second?.attempt], [first!.id, 2]);
+      assert.equal(await here.transaction((tx) => store.holds(tx, first!)), false);
+      assert.equal(await here.transaction((tx) => store.endIn(tx, first!, clock.now())), false);
+      assert.equal(await store.end(first!, "succeeded", undefined, clock.now()), false);
+      assert.equal(await store.putBack(first!, clock.now(), 0, undefined), false);
+      assert.equal(await store.renew(first!, clock.now(), {}), "lost");
+      assert.equal(await store.renew(second!, clock.now() + 9, {}), "held");
+      assert.equal((await store.find(first!.id))?.state, "running");
+    }));
+
   it("that end in a transaction of their work have ended if and only if it is committed", () =>
     withTwo(async ({ here, clock }) => {
       const store = createJobStore(here);

@@ -1,5 +1,6 @@
 // What is asked of the table of jobs, statement by statement; each is bounded by a limit or a key. Not here: what they make together (job-store.ts).
-import { sql } from "kysely";
+import { type OnConflictBuilder, sql } from "kysely";
+import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 
 /** Lines that a job keeps; older ones go. */
@@ -22,6 +23,16 @@ interface PutParameters extends Record<string, string | number> {
 const isOpen = sql<boolean>`state in ('waiting', 'ready')`;
 
 // One that waits is the same job: due when the sooner of the two wants it, with what the later one brings.
+function mergeIntoOpen(conflict: OnConflictBuilder<Schema, "job">) {
+  return conflict
+    .columns(["kind", "subject"])
+    .where(isOpen)
+    .doUpdateSet((eb) => ({
+      payload: eb.ref("excluded.payload"),
+      due_at: eb.case().when("excluded.due_at", "<", eb.ref("job.due_at")).then(eb.ref("excluded.due_at")).else(eb.ref("job.due_at")).end(),
+    }));
+}
+
 export const put = statement<PutParameters>()("jobs.put", (db, p) =>
   db
     .insertInto("job")
@@ -38,21 +49,38 @@ export const put = statement<PutParameters>()("jobs.put", (db, p) =>
       is_cancelled: 0,
       created_at: p.now,
     })
-    .onConflict((conflict) =>
-      conflict
-        .columns(["kind", "subject"])
-        .where(isOpen)
-        .doUpdateSet((eb) => ({
-          payload: eb.ref("excluded.payload"),
-          due_at: eb
-            .case()
-            .when("excluded.due_at", "<", eb.ref("job.due_at"))
-            .then(eb.ref("excluded.due_at"))
-            .else(eb.ref("job.due_at"))
-            .end(),
-        })),
-    ),
+    .onConflict(mergeIntoOpen),
 );
+
+/** Many at once, each as JSON with the columns' names; no two of one kind and subject. */
+export const putMany = statement<{ jobs: string[]; now: number }>()("jobs.putMany", (db, p, tools) => {
+  const value = sql.raw(tools.name === "postgres" ? "asked.value::json" : "asked.value");
+  const text = (name: string) => sql<string>`${value} ->> ${sql.lit(name)}`;
+  const number = (name: string) => sql<number>`cast(${value} ->> ${sql.lit(name)} as bigint)`;
+  return db
+    .insertInto("job")
+    .columns(["kind", "subject", "project_id", "priority", "payload", "state", "due_at", "attempt", "fence", "is_cancelled", "created_at"])
+    .expression(
+      db
+        .selectFrom(tools.rows(p.jobs, "text").as("asked"))
+        .select(({ cast, val }) => [
+          text("kind").as("kind"),
+          text("subject").as("subject"),
+          number("project_id").as("project_id"),
+          number("priority").as("priority"),
+          text("payload").as("payload"),
+          text("state").as("state") as never,
+          number("due_at").as("due_at"),
+          sql.lit(0).as("attempt"),
+          sql.lit(0).as("fence"),
+          sql.lit(0).as("is_cancelled"),
+          cast<number>(val(p.now), "bigint").as("created_at"),
+        ])
+        // SQLite takes what follows for a join otherwise.
+        .where(sql<boolean>`true`),
+    )
+    .onConflict(mergeIntoOpen);
+});
 
 export const findOpen = statement<{ kind: string }>()("jobs.findOpen", (db, p) =>
   db.selectFrom("job").select(["id", "due_at"]).where("kind", "=", p.kind).where("subject", "=", "").where(isOpen),
@@ -106,47 +134,59 @@ export const nextProject = statement<{ kind: string; after: number }>()("jobs.ne
     .limit(1),
 );
 
-export const lockReady = statement<{ kind: string; projectId: number; limit: number }>()("jobs.lockReady", (db, p, tools) =>
-  db
-    .selectFrom("job")
-    .select("id")
-    .where("kind", "=", p.kind)
-    .where("state", "=", sql.lit("ready"))
-    .where("project_id", "=", p.projectId)
+interface TakeParameters extends Record<string, string | number> {
+  kind: string;
+  projectId: number;
+  limit: number;
+  holder: string;
+  leaseUntil: number;
+  now: number;
+}
+
+// One statement and not a transaction: thousands of small jobs cost the database a few round trips each.
+export const take = statement<TakeParameters>()("jobs.take", (db, p, tools) => {
+  const ready = db
+    .selectFrom("job as next")
+    .select("next.id")
+    .where("next.kind", "=", p.kind)
+    .where("next.state", "=", sql.lit("ready"))
+    .where("next.project_id", "=", p.projectId)
     .where(({ not, exists, selectFrom }) =>
       not(
         exists(
           selectFrom("job as other")
             .select("other.id")
-            .whereRef("other.kind", "=", "job.kind")
-            .whereRef("other.subject", "=", "job.subject")
+            .whereRef("other.kind", "=", "next.kind")
+            .whereRef("other.subject", "=", "next.subject")
             .where("other.state", "=", sql.lit("running")),
         ),
       ),
     )
-    .orderBy("priority")
-    .orderBy("id")
+    .orderBy("next.priority")
+    .orderBy("next.id")
     .limit(p.limit)
-    .modifyEnd(tools.lock("update skip locked")),
-);
-
-export const take = statement<{ ids: number[]; holder: string; leaseUntil: number; now: number }>()("jobs.take", (db, p, tools) =>
-  db
-    .updateTable("job")
-    .set((eb) => ({
-      state: "running",
-      holder: p.holder,
-      fence: eb("fence", "+", eb.lit(1)),
-      attempt: eb("attempt", "+", eb.lit(1)),
-      due_at: p.leaseUntil,
-      started_at: p.now,
-      done: null,
-      total: null,
-    }))
-    .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint"))
-    .where("state", "=", "ready")
-    .returning(["id", "kind", "subject", "project_id", "payload", "attempt", "fence"]),
-);
+    .modifyEnd(tools.lock("update skip locked"));
+  return (
+    db
+      .updateTable("job")
+      .set((eb) => ({
+        state: "running",
+        holder: p.holder,
+        fence: eb("fence", "+", eb.lit(1)),
+        attempt: eb("attempt", "+", eb.lit(1)),
+        due_at: p.leaseUntil,
+        started_at: p.now,
+        done: null,
+        total: null,
+      }))
+      // An array, so that PostgreSQL looks for them once: a plan that looks again would pass over those that it has locked, and take more.
+      .where(({ ref }) =>
+        tools.name === "postgres" ? sql<boolean>`${ref("id")} = any(array(${ready}))` : sql<boolean>`${ref("id")} in (${ready})`,
+      )
+      .where("state", "=", "ready")
+      .returning(["id", "kind", "subject", "project_id", "payload", "attempt", "fence"])
+  );
+});
 
 type Held = { id: number; fence: number };
 

@@ -19,12 +19,12 @@ import {
   hold,
   listExpired,
   listLines,
-  lockReady,
   nextProject,
   outlook,
   promote,
   put,
   putBack,
+  putMany,
   renew,
   retry,
   take,
@@ -82,6 +82,33 @@ export async function putJob(tx: Executor, job: NewJob, now: number): Promise<vo
     },
     1,
   );
+  tx.notify?.(TOPIC);
+}
+
+/** Asks for many jobs in one round trip; the same as `putJob` for each in turn. */
+export async function putJobs(tx: Executor, jobs: readonly NewJob[], now: number): Promise<void> {
+  if (jobs.length === 0) return;
+  const merged = new Map<string, NewJob>();
+  for (const job of jobs) {
+    const key = JSON.stringify([job.kind, job.subject]);
+    const before = merged.get(key);
+    // As the table would have it: what was asked for first, with what the later one brings, when the sooner of the two wants it.
+    const dueAt = Math.min(before?.dueAt ?? (before === undefined ? Infinity : now), job.dueAt ?? now);
+    merged.set(key, before === undefined ? job : { ...before, payload: job.payload, dueAt });
+  }
+  const rows = [...merged.values()].map((job) => {
+    const dueAt = job.dueAt ?? now;
+    return JSON.stringify({
+      kind: job.kind,
+      subject: job.subject,
+      project_id: job.projectId ?? 0,
+      priority: job.priority ?? USUAL_PRIORITY,
+      payload: JSON.stringify(job.payload ?? null),
+      state: dueAt <= now ? "ready" : "waiting",
+      due_at: dueAt,
+    });
+  });
+  await tx.run(putMany, { jobs: rows, now }, rows.length);
   tx.notify?.(TOPIC);
 }
 
@@ -202,16 +229,10 @@ export function createJobStore(database: Database): JobStore {
         }
       }, ON_FULL_DISK),
     nextProject: async (kind, after) => (await database.first(nextProject, { kind, after }))?.project_id,
-    take: (kind, projectId, limit, lease) =>
-      database.transaction(
-        async (tx) => {
-          const ids = (await tx.all(lockReady, { kind, projectId, limit })).map(({ id }) => id);
-          if (ids.length === 0) return [];
-          const rows = await tx.all(take, { ids, holder: lease.holder, leaseUntil: lease.until, now: lease.now });
-          return rows.map(takenOf);
-        },
-        { ...LOSABLE, ...ON_FULL_DISK },
-      ),
+    async take(kind, projectId, limit, { holder, until, now }) {
+      const parameters = { kind, projectId, limit, holder, leaseUntil: until, now };
+      return (await database.write(take, parameters, { ...LOSABLE, ...ON_FULL_DISK })).map(takenOf);
+    },
     async renew({ id, fence }, leaseUntil, { done, total }) {
       const rows = await database.write(
         renew,

@@ -9,7 +9,7 @@ import type { Clock } from "../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { NewJob, RunningJob } from "./job-kinds.ts";
-import { putJob } from "./job-store.ts";
+import { putJob, putJobs } from "./job-store.ts";
 
 /** A change as those who react get it. */
 export interface Event<C extends Change = Change> {
@@ -118,7 +118,7 @@ export function createOutbox<C extends Change>(
 
   async function askFor(tx: Executor, rows: readonly Row[]): Promise<void> {
     const now = clock.now();
-    for (const row of rows) for (const job of jobsOf(row)) await putJob(tx, job, now);
+    await putJobs(tx, rows.flatMap(jobsOf), now);
   }
 
   async function dispatchOldest(limit: number, onLocked: (rows: readonly Row[]) => void = () => undefined): Promise<number> {
