@@ -23,6 +23,7 @@ import type { Registry } from "./registries.ts";
 import { renderTable, writeJson } from "./report.ts";
 import { limitSubject } from "./results.ts";
 import type { MeasuredSample, Row } from "./results.ts";
+import { measureJobs } from "./jobs/jobs.ts";
 import { parseSizes, runScale } from "./scale/scale.ts";
 import type { ScalePlan } from "./scale/scale.ts";
 import { judge } from "./targets.ts";
@@ -41,6 +42,8 @@ const usage = `usage: npm run bench -- [options]
   --scale[=SIZES]     the same requests at 10^3, 10^5 and 10^6 tags, repositories, referrers and blobs, on SQLite and PostgreSQL, and the
                       collector among many dead blobs; SIZES such as 1k,100k, or 10m for ten million blobs. With it:
                       --databases sqlite,postgres, --dead N (as many as the largest size; 0: none), --cases, --rounds, --duration, --data
+  --jobs[=DATABASE]   jobs and changes a second, how long a job waits behind 10^5 of another project, and what an idle server costs, on both
+                      databases or on one; one figure a line
   --json FILE         where the figures are kept (results/bench-DATE.json)
   --list              names the cases`;
 
@@ -61,6 +64,10 @@ async function main(): Promise<number> {
   const options = await readOptions();
   if (options === undefined) return 2;
   // Being slow fails nothing here either.
+  if (options.jobs !== undefined) {
+    await measureJobs(options.jobs);
+    return 0;
+  }
   if (options.scale !== undefined) return (await runScale(options.scale)) ? 0 : 1;
   const { plan } = options;
   const startedAt = new Date();
@@ -173,15 +180,18 @@ interface Options {
   readonly json: string;
   /** Set when `--scale` asks for another run than the usual one. */
   readonly scale: ScalePlan | undefined;
+  /** Set when `--jobs` asks for them: one database, or both where it is empty. */
+  readonly jobs: string | undefined;
 }
 
 /** The command line; undefined after it was explained or the cases were named. */
 async function readOptions(): Promise<Options | undefined> {
   const { values } = parseArgs({
     // An option with a value that may be left out.
-    args: process.argv.slice(2).map((word) => (word === "--scale" ? "--scale=" : word)),
+    args: process.argv.slice(2).map((word) => (word === "--scale" || word === "--jobs" ? `${word}=` : word)),
     options: {
       scale: { type: "string" },
+      jobs: { type: "string" },
       databases: { type: "string", default: "sqlite,postgres" },
       dead: { type: "string" },
       quick: { type: "boolean", default: false },
@@ -208,6 +218,7 @@ async function readOptions(): Promise<Options | undefined> {
   const date = new Date().toISOString().slice(0, 19).replaceAll(/[T:]/g, "-");
   const json = values.json ?? join("results", `${values.scale === undefined ? "bench" : "scale"}-${date}.json`);
   return {
+    jobs: values.jobs,
     scale:
       values.scale === undefined
         ? undefined

@@ -1,4 +1,4 @@
-// Measures jobs and changes in one process, on both databases: `npm run bench -- --jobs [sqlite|postgres]`. How many small jobs and how many changes
+// Measures jobs and changes in one process, on both databases: `npm run bench -- --jobs[=sqlite|postgres]`. How many small jobs and how many changes
 // a second, with the processor time of each; how long one project's job waits behind 10^5 of another's; what it costs to record changes.
 // Not here: whether jobs are lost (test/failure), a whole registry (../bench.ts).
 import { rm } from "node:fs/promises";
@@ -16,7 +16,9 @@ import { migrate } from "../../../apps/server/src/platform/database/migrate.ts";
 import { openPostgres } from "../../../apps/server/src/platform/database/postgres.ts";
 import { openSqlite } from "../../../apps/server/src/platform/database/sqlite.ts";
 import { withTopics } from "../../../apps/server/src/platform/database/topics.ts";
+import { readProcessUsage } from "../process-usage.ts";
 import { temporaryFolder } from "../../tools/processes.ts";
+import { startServer } from "../../failure/server-process.ts";
 import { startPostgres } from "../../tools/servers.ts";
 
 const SMALL_JOBS = 5000;
@@ -24,6 +26,9 @@ const PROJECTS = 10;
 const FLOOD = 100_000;
 const FLOOD_PROBES = 20;
 const CHANGES = 20_000;
+/** A server is at rest so long after its start. */
+const SETTLE_MS = 10_000;
+const IDLE_MS = 30_000;
 /** Transactions that record changes at once, as a registry under load has them. */
 const WRITERS = 16;
 /** Changes of one transaction: a manifest and its tag. */
@@ -221,5 +226,30 @@ async function measure(dialect: "sqlite" | "postgres"): Promise<void> {
   }
 }
 
-const [only] = process.argv.slice(2);
-for (const dialect of ["sqlite", "postgres"] as const) if (only === undefined || only === dialect) await measure(dialect);
+/** A server that nobody asks for anything. */
+async function measureIdle(dialect: "sqlite" | "postgres"): Promise<void> {
+  const folder = await temporaryFolder("load-idle");
+  const database = dialect === "postgres" ? await startPostgres() : undefined;
+  try {
+    const settings = { data: folder, ...(database === undefined ? {} : { "database.url": await database.createDatabase() }) };
+    const server = await startServer({ settings });
+    await sleep(SETTLE_MS);
+    const before = readProcessUsage(server.pid)?.cpuSeconds ?? 0;
+    await sleep(IDLE_MS);
+    const used = (readProcessUsage(server.pid)?.cpuSeconds ?? 0) - before;
+    console.log(`${dialect}: an idle server takes ${((used / IDLE_MS) * 100_000).toFixed(2)} % of a core`);
+    await server.stop();
+  } finally {
+    await database?.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Measures on one database, or on both where it is empty, and prints a figure a line. */
+export async function measureJobs(only: string): Promise<void> {
+  for (const dialect of ["sqlite", "postgres"] as const) {
+    if (only !== "" && only !== dialect) continue;
+    await measure(dialect);
+    await measureIdle(dialect);
+  }
+}

@@ -41,6 +41,8 @@ export interface JobRunner {
 const POLL_MS = 1_000;
 /** What is due at nearly the same time is taken at once. */
 const MIN_POLL_MS = 5;
+/** Before every project, nobody's jobs, which have the number 0, among them. */
+const FIRST = -1;
 const MAX_POLL_MS = 60_000;
 /** Ended jobs are forgotten, and those that repeat are looked for, this often. */
 const FORGET_EVERY_MS = 60_000;
@@ -86,25 +88,22 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
   /** Takes jobs of a kind for its free places: one project after the other, so that a long queue of one holds up nobody else's. */
   async function takeOf(kind: JobKind): Promise<void> {
     let free = kind.concurrency - (countOf.get(kind.kind) ?? 0);
-    let after = turns.get(kind.kind) ?? -1;
-    let hasWrapped = false;
-    let tookSinceWrap = true;
+    let after = turns.get(kind.kind) ?? FIRST;
+    let tookSinceStart = true;
     while (free > 0 && !isStopping) {
-      const projectId = await store.nextProject(kind.kind, after);
-      if (projectId === undefined) {
+      const now = clock.now();
+      const job = await store.take(kind.kind, after, { holder, until: now + LEASE_MS, now });
+      if (job === undefined) {
         // Round the circle again as long as it gives something.
-        if (after === -1 || (hasWrapped && !tookSinceWrap)) return;
-        after = -1;
-        hasWrapped = true;
-        tookSinceWrap = false;
+        if (after === FIRST || !tookSinceStart) return;
+        after = FIRST;
+        tookSinceStart = false;
         continue;
       }
-      const now = clock.now();
-      const taken = await store.take(kind.kind, projectId, 1, { holder, until: now + LEASE_MS, now });
-      for (const job of taken) begin(kind, job);
-      if (taken.length > 0) tookSinceWrap = true;
-      free -= taken.length;
-      after = projectId;
+      begin(kind, job);
+      tookSinceStart = true;
+      free--;
+      after = job.projectId;
       turns.set(kind.kind, after);
     }
   }

@@ -123,34 +123,22 @@ export const outlook = statement<Record<never, never>>()("jobs.outlook", (db) =>
   return db.selectNoFrom([first("ready").as("ready_at"), first("waiting").as("waiting_until"), first("running").as("leased_until")]);
 });
 
-export const nextProject = statement<{ kind: string; after: number }>()("jobs.nextProject", (db, p) =>
-  db
-    .selectFrom("job")
-    .select("project_id")
-    .where("kind", "=", p.kind)
-    .where("state", "=", sql.lit("ready"))
-    .where("project_id", ">", p.after)
-    .orderBy("project_id")
-    .limit(1),
-);
-
 interface TakeParameters extends Record<string, string | number> {
   kind: string;
-  projectId: number;
-  limit: number;
+  after: number;
   holder: string;
   leaseUntil: number;
   now: number;
 }
 
-// One statement and not a transaction: thousands of small jobs cost the database a few round trips each.
+// The next project and its job in one statement: thousands of small jobs are to cost the database a few round trips each.
 export const take = statement<TakeParameters>()("jobs.take", (db, p, tools) => {
   const ready = db
     .selectFrom("job as next")
     .select("next.id")
     .where("next.kind", "=", p.kind)
     .where("next.state", "=", sql.lit("ready"))
-    .where("next.project_id", "=", p.projectId)
+    .where("next.project_id", ">", p.after)
     .where(({ not, exists, selectFrom }) =>
       not(
         exists(
@@ -162,9 +150,10 @@ export const take = statement<TakeParameters>()("jobs.take", (db, p, tools) => {
         ),
       ),
     )
+    .orderBy("next.project_id")
     .orderBy("next.priority")
     .orderBy("next.id")
-    .limit(p.limit)
+    .limit(1)
     .modifyEnd(tools.lock("update skip locked"));
   return (
     db

@@ -19,7 +19,6 @@ import {
   hold,
   listExpired,
   listLines,
-  nextProject,
   outlook,
   promote,
   put,
@@ -135,9 +134,8 @@ export interface JobStore {
   /** Makes the one job of a kind that repeats ready where it waits, and not after a failure. */
   awaken(kind: string, now: number): Promise<void>;
   outlook(): Promise<JobOutlook>;
-  /** The first project after one, in the order of ids, that has a ready job of the kind. */
-  nextProject(kind: string, after: number): Promise<number | undefined>;
-  take(kind: string, projectId: number, limit: number, lease: { holder: string; until: number; now: number }): Promise<TakenJob[]>;
+  /** Takes a job of the kind of the first project after one that has any ready, in the order of ids; undefined where none has. */
+  take(kind: string, after: number, lease: { holder: string; until: number; now: number }): Promise<TakenJob | undefined>;
   /** `lost` where another process has it, or it was ended. */
   renew(job: TakenJob, leaseUntil: number, progress: { done?: number; total?: number }): Promise<"held" | "cancelled" | "lost">;
   /** Whether the job is still held; inside a transaction of its work, which keeps it so until its end. */
@@ -228,10 +226,9 @@ export function createJobStore(database: Database): JobStore {
           await tx.run(bringForward, { id: open.id, latest }, { any: "none where it was taken or brought forward meanwhile" });
         }
       }, ON_FULL_DISK),
-    nextProject: async (kind, after) => (await database.first(nextProject, { kind, after }))?.project_id,
-    async take(kind, projectId, limit, { holder, until, now }) {
-      const parameters = { kind, projectId, limit, holder, leaseUntil: until, now };
-      return (await database.write(take, parameters, { ...LOSABLE, ...ON_FULL_DISK })).map(takenOf);
+    async take(kind, after, { holder, until, now }) {
+      const [row] = await database.write(take, { kind, after, holder, leaseUntil: until, now }, { ...LOSABLE, ...ON_FULL_DISK });
+      return row === undefined ? undefined : takenOf(row);
     },
     async renew({ id, fence }, leaseUntil, { done, total }) {
       const rows = await database.write(

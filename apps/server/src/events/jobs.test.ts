@@ -105,7 +105,7 @@ forEachDatabase("jobs", (create, dialect) => {
     withJobs(async ({ database, clock, ask }) => {
       const store = createJobStore(database);
       await ask({ kind: "scan", subject: "image" });
-      const [dead] = await store.take("scan", 0, 1, { holder: "dead", until: clock.now() + LEASE_MS, now: clock.now() });
+      const dead = await store.take("scan", -1, { holder: "dead", until: clock.now() + LEASE_MS, now: clock.now() });
       const ran: number[] = [];
       const { runner } = runnerOf(database, clock, [kindOf("scan", async (job) => void ran.push(job.attempt))]);
       runner.start();
@@ -249,7 +249,7 @@ forEachDatabase("jobs", (create, dialect) => {
       assert.equal((await store.find(job!.id))?.state, "cancelled");
       assert.equal(await cancel(job!.id), false);
       await ask({ kind: "scan", subject: "now" });
-      const [taken] = await store.take("scan", 0, 1, { holder: "one", until: clock.now() + LEASE_MS, now: clock.now() });
+      const taken = await store.take("scan", -1, { holder: "one", until: clock.now() + LEASE_MS, now: clock.now() });
       assert.equal(await cancel(taken!.id), true);
       assert.equal(await store.renew(taken!, clock.now() + LEASE_MS, { done: 3, total: 9 }), "cancelled");
       assert.deepEqual([(await store.find(taken!.id))?.done, (await store.find(taken!.id))?.total], [3, 9]);
@@ -270,7 +270,7 @@ forEachDatabase("jobs", (create, dialect) => {
       await first.runner.stop();
       assert.deepEqual([(await store.find(id))?.state, (await store.find(id))?.attempt], ["waiting", 0]);
       await store.promote(clock.now());
-      await store.take("scan", 0, 1, { holder: "crashed", until: clock.now() + LEASE_MS, now: clock.now() });
+      await store.take("scan", -1, { holder: "crashed", until: clock.now() + LEASE_MS, now: clock.now() });
       const alone = runnerOf(database, clock, [kindOf("scan", async () => undefined, { retry: { ...RETRY, firstDelayMs: 0 } })], {
         isAlone: true,
       });
