@@ -1,12 +1,14 @@
-// That a change of an account by another process is told of, once, and one of this process is not. Not here: how soon rights end
+// That a change of an account by another process is told of, once, and one of this process is not; that a change makes what it changed be looked up
+// anew, and nothing else. Not here: how soon rights end
 // (authenticate.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Database } from "../platform/database/database.ts";
 import { forEachDatabase } from "../platform/database/databases.testing.ts";
 import { addUser, createTestClock } from "./access.testing.ts";
-import { findAccount, updateAccount } from "./account-store.ts";
-import { createAccounts } from "./accounts.ts";
+import { findAccount, insertAccount, updateAccount } from "./account-store.ts";
+import { createAccounts, type Changed } from "./accounts.ts";
 
 /** Nothing waits for the line but this. */
 const WRITE_DELAY_MS = 10;
@@ -61,5 +63,61 @@ forEachDatabase("accounts that are changed elsewhere", (create) => {
     await change(true);
     await look();
     assert.deepEqual(told, ["mona", "mona"]);
+  });
+});
+
+forEachDatabase("accounts that are remembered", (create) => {
+  it("are looked up anew where they were changed, with what hangs on them, and nobody else is", async (t) => {
+    const test = await create();
+    t.after(() => test.end());
+    const looked: string[] = [];
+    const first: Database["first"] = (statement, parameters) => {
+      looked.push(JSON.stringify(Object.values(parameters)));
+      return test.database.first(statement, parameters);
+    };
+    const accounts = createAccounts({ database: { ...test.database, first }, clock: createTestClock() });
+    const names = ["mona", "lisa"];
+    const ids = new Map<string, number>();
+    for (const name of names) ids.set(name, await addUser(test.database, name));
+    for (const name of ["art", "music"])
+      await test.database.script(`insert into project (name, sort_key, is_public, created_at) values ('${name}', '${name}/', 0, 1)`);
+    const robot = (await test.database.transaction((tx) =>
+      insertAccount(tx, { kind: "robot", name: "art+ci", projectId: 1, secretHash: undefined }, 1),
+    ))!;
+    const lookAtAll = async (): Promise<string[]> => {
+      looked.length = 0;
+      for (const name of [...names, "art+ci", "nobody"]) await accounts.findByName(name);
+      for (const id of [...ids.values(), robot]) {
+        await accounts.find(id);
+        for (const project of ["art", "music", "none"]) await accounts.findStanding(id, project);
+      }
+      await accounts.findStanding(undefined, "art");
+      await accounts.findProjectName(1);
+      await accounts.findProjectName(2);
+      return [...looked];
+    };
+    const [mona, lisa] = [ids.get("mona")!, ids.get("lisa")!];
+    assert.equal((await lookAtAll()).length, 4 + 3 * 4 + 3);
+    assert.deepEqual(await lookAtAll(), []);
+    const of = (...values: unknown[]): string => JSON.stringify(values);
+    const expectations: readonly (readonly [Changed, readonly string[]])[] = [
+      [{ account: "mona" }, [of("mona"), of(mona), of(mona, "art"), of(mona, "music"), of(mona, "none")]],
+      [{ account: "lisa", project: "art" }, [of("lisa"), of(lisa), of(lisa, "art")]],
+      [{ project: "art" }, [of("art+ci"), of(mona, "art"), of(lisa, "art"), of(robot), of(robot, "art"), of(0, "art"), of(1)]],
+      // It may be there now; as it was not known, all that might be its own is looked up anew.
+      [
+        { account: "nobody" },
+        [of("nobody"), ...[mona, lisa, robot].flatMap((id) => ["art", "music", "none"].map((name) => of(id, name))), of(0, "art")],
+      ],
+      [{ project: "none" }, [of(mona, "none"), of(lisa, "none"), of(robot, "none")]],
+    ];
+    for (const [changed, expected] of expectations) {
+      const before = accounts.changes();
+      accounts.forget(changed);
+      assert.equal(accounts.changes(), before + 1);
+      assert.deepEqual(await lookAtAll(), expected, JSON.stringify(changed));
+    }
+    accounts.forget();
+    assert.equal((await lookAtAll()).length, 4 + 3 * 4 + 3);
   });
 });

@@ -9,7 +9,7 @@ import { createTtlCache } from "./ttl-cache.ts";
 import { createReadTraits, type ProjectTrait, type ProjectTraits, type ReadTraits } from "./project-traits.ts";
 import { listRobotScopes } from "./robot-store.ts";
 import type { RobotScope } from "./robot-scopes.ts";
-import { parseRole, type Role } from "./roles.ts";
+import { parseRole, robotLoginName, type Role } from "./roles.ts";
 
 /** A project as an account sees it. */
 export interface ProjectStanding {
@@ -32,13 +32,19 @@ export interface Rights {
   findScopes(accountId: number): readonly RobotScope[] | Promise<readonly RobotScope[]>;
 }
 
+/** What a change changed, by login name and project name: all of the one, all of the other, or the one's membership of the other where both are given. */
+export interface Changed {
+  readonly account?: string | undefined;
+  readonly project?: string | undefined;
+}
+
 /** Rights that are at most half a second old on every replica, and current on the one that made a change. */
 export interface Accounts extends Rights {
   findByName(name: string): Account | undefined | Promise<Account | undefined>;
   /** Rights as a transaction sees them. */
   seenBy(tx: Executor): Rights;
-  /** To be called after every committed change of an account, a membership, a scope or a project. */
-  forget(): void;
+  /** To be called after every committed change of an account, a membership, a scope or a project. Undefined: whatever it was. */
+  forget(changed?: Changed): void;
   /** How often that was: what was looked up under another number may not be so any more. */
   changes(): number;
 }
@@ -145,6 +151,45 @@ export function createAccounts({
       return findStanding(database, readTraits, Number(key.slice(0, colon)), key.slice(colon + 1));
     },
   });
+  /** All of an account, or its standing in one project. */
+  function forgetAccount(name: string, project: string | undefined): void {
+    let id: number | undefined;
+    byName.forgetWhere((key, account) => {
+      if (key === name) id = account?.id;
+      return key === name;
+    });
+    byId.forgetWhere((key, account) => {
+      if (account?.name === name) id = key;
+      // What is being looked up may be this one.
+      return account === undefined || account.name === name;
+    });
+    if (id === undefined) {
+      // Not of use lately, and so neither is what hangs on it; but that is not for sure.
+      seen.clear();
+      scopes.clear();
+      standings.clear();
+      return;
+    }
+    const prefix = `${id}:`;
+    seen.delete(id);
+    scopes.forget(id);
+    if (project === undefined) standings.forgetWhere((key) => key.startsWith(prefix));
+    else standings.forget(prefix + project);
+  }
+
+  /** A project, everybody's standing in it, and its robots. */
+  function forgetProject(project: string): void {
+    standings.forgetWhere((key) => key.slice(key.indexOf(":") + 1) === project);
+    names.forgetWhere((_, name) => name === undefined || name === project);
+    const robots = robotLoginName(project, "");
+    byName.forgetWhere((name) => name.startsWith(robots));
+    byId.forgetWhere((id, account) => {
+      const isIt = account === undefined || account.name.startsWith(robots);
+      if (isIt) scopes.forget(id);
+      return isIt;
+    });
+  }
+
   return {
     find: byId.get,
     findByName: byName.get,
@@ -153,15 +198,13 @@ export function createAccounts({
     findScopes: scopes.get,
     seenBy: (tx) => rightsSeenBy(tx, readTraits),
     changes: () => changes,
-    forget() {
+    forget(changed) {
       changes++;
-      seen.clear();
-      // All of it: changes are rare, and looking up anew costs less than knowing what depends on what.
-      byId.clear();
-      byName.clear();
-      scopes.clear();
-      names.clear();
-      standings.clear();
+      if (changed?.account === undefined && changed?.project === undefined) {
+        seen.clear();
+        for (const cache of [byId, byName, scopes, names, standings]) cache.clear();
+      } else if (changed.account === undefined) forgetProject(changed.project!);
+      else forgetAccount(changed.account, changed.project);
     },
   };
 }

@@ -17,6 +17,8 @@ export interface TtlCache<K, V> {
   /** The value, at hand or looked up; callers that ask together share one look-up. */
   get(key: K): V | Promise<V>;
   forget(key: K): void;
+  /** Forgets those for which it is true; the value is undefined where it is being looked up. */
+  forgetWhere(isChanged: (key: K, value: V | undefined) => boolean): void;
   /** Forgets all; a look-up under way is given to who already waits for it, and not kept. */
   clear(): void;
 }
@@ -53,5 +55,9 @@ export function createTtlCache<K extends string | number, V>(options: TtlCacheOp
     return entry.pending;
   }
 
-  return { get, forget: (key) => void entries.delete(key), clear: () => entries.clear() };
+  function forgetWhere(isChanged: (key: K, value: V | undefined) => boolean): void {
+    for (const [key, { value }] of [...entries.entries()]) if (isChanged(key, value)) entries.delete(key);
+  }
+
+  return { get, forget: (key) => void entries.delete(key), forgetWhere, clear: () => entries.clear() };
 }

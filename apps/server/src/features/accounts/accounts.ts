@@ -103,7 +103,7 @@ export function createUsers(parts: UsersParts): Users {
         await changes.record(tx, actor, [{ kind: "user.created", account: name, accountId: id, isAdmin: isAdmin === true }]);
         return id;
       };
-      const id = await change(grant, insert, {});
+      const id = await change(grant, { account: name }, insert, {});
       if (id === undefined) throw new ApiError("USER_EXISTS", { detail: { name } });
       return toView((await findAccount(database, id))!);
     },
@@ -112,7 +112,7 @@ export function createUsers(parts: UsersParts): Users {
     },
     async update(grant, name, { password, isDisabled, isAdmin }, precondition) {
       const secretHash = typeof password === "string" ? await passwords.hash(password) : undefined;
-      return change(grant, async (tx, { actor }) => {
+      return change(grant, { account: name }, async (tx, { actor }) => {
         const account = await lockUser(tx, name, isDisabled === true || isAdmin === false || password === null);
         precondition.check(toView(account));
         const next: Account = {
@@ -128,7 +128,7 @@ export function createUsers(parts: UsersParts): Users {
       });
     },
     async delete(grant, name, precondition) {
-      await change(grant, async (tx, { actor }) => {
+      await change(grant, { account: name }, async (tx, { actor }) => {
         const account = await lockUser(tx, name, true);
         precondition.check(toView(account));
         const { id } = account;
@@ -168,7 +168,7 @@ export function createUsers(parts: UsersParts): Users {
         throw new ApiError("PASSWORD_WRONG");
       }
       const secretHash = await passwords.hash(newPassword);
-      await change(grant, async (tx, { actor }) => {
+      await change(grant, { account: account.name }, async (tx, { actor }) => {
         const present = await lockAccount(tx, account.id);
         // Changed by someone else meanwhile: what was checked above is no longer the password.
         if (present === undefined || present.epoch !== account.epoch) throw new RegistryError("CONFLICT");

@@ -96,7 +96,7 @@ export function createProjects(parts: ProjectsParts): Projects {
         ]);
         return id;
       };
-      return view(await change(grant, create, {}), grant.account.id);
+      return view(await change(grant, { project: name }, create, {}), grant.account.id);
     },
     async get(grant) {
       return view(grant.projectId, grant.actor.accountId);
@@ -104,7 +104,7 @@ export function createProjects(parts: ProjectsParts): Projects {
     async update(grant, { visibility }) {
       if (visibility !== undefined) {
         const isPublic = visibility === "public";
-        await change(grant, async (tx, { projectId, projectName, actor }) => {
+        await change(grant, { project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
           if (!(await setProjectPublic(tx, projectId, isPublic))) throw new ApiError("PROJECT_UNKNOWN");
           await changes.record(tx, actor, [{ kind: "project.updated", project: projectName, projectId, isPublic }]);
         });
@@ -112,7 +112,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       return view(grant.projectId, grant.actor.accountId);
     },
     async delete(grant) {
-      await change(grant, async (tx, { projectId, projectName, actor }) => {
+      await change(grant, { project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
         // A push that would make its first repository waits for this lock, and then finds no project.
         await lockOrUnknown(tx, projectId);
         const left = await listSomeRepositories(tx, projectId, SHOWN_REPOSITORIES);
@@ -161,7 +161,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       );
     },
     async putMember(grant, userName, role) {
-      await change(grant, async (tx, { projectId, projectName, actor }) => {
+      await change(grant, { account: userName, project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);
         if (user === undefined || user.kind !== "user") throw new ApiError("USER_UNKNOWN");
@@ -174,7 +174,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       return { user: userName, role };
     },
     async deleteMember(grant, userName) {
-      await change(grant, async (tx, { projectId, projectName, actor }) => {
+      await change(grant, { account: userName, project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);
         // Looked for whether there is such a user or not: the answer does not tell which it is, so that its time must not either.

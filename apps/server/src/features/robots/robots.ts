@@ -123,6 +123,7 @@ export function createRobots(parts: RobotsParts): Robots {
       const secret = generateRobotSecret();
       const account = await change(
         home,
+        { account: robotLoginName(home.projectName, name) },
         async (tx, { actor }) => {
           const id = await insertAccount(
             tx,
@@ -155,7 +156,7 @@ export function createRobots(parts: RobotsParts): Robots {
       const home = homeOf(grant);
       const parsed = scopes === undefined ? undefined : parseScopeViews(scopes, home.projectName);
       const expiry = parseExpiry(expiresAt);
-      return change(home, async (tx, { actor }) => {
+      return change(home, { account: robotLoginName(home.projectName, name) }, async (tx, { actor }) => {
         const account = await lockRobot(tx, home, name);
         const next: Account = {
           ...account,
@@ -179,7 +180,7 @@ export function createRobots(parts: RobotsParts): Robots {
     async rotateSecret(grant, name) {
       const home = homeOf(grant);
       const secret = generateRobotSecret();
-      const view = await change(home, async (tx, { actor }) => {
+      const view = await change(home, { account: robotLoginName(home.projectName, name) }, async (tx, { actor }) => {
         const account = await lockRobot(tx, home, name);
         await updateAccount(tx, { ...account, secretHash: hashRobotSecret(secret) }, true);
         await changes.record(tx, actor, [{ kind: "robot.secret-rotated", ...changedRobot(home, account) }]);
@@ -189,7 +190,7 @@ export function createRobots(parts: RobotsParts): Robots {
     },
     async delete(grant, name) {
       const home = homeOf(grant);
-      await change(home, async (tx, { actor }) => {
+      await change(home, { account: robotLoginName(home.projectName, name) }, async (tx, { actor }) => {
         const account = await lockRobot(tx, home, name);
         await deletions.account.takeAll(tx, account.id);
         await deleteAccount(tx, account.id);
