@@ -56,7 +56,7 @@ export function createTtlCache<K extends string | number, V>(options: TtlCacheOp
   }
 
   function forgetWhere(isChanged: (key: K, value: V | undefined) => boolean): void {
-    for (const [key, { value }] of [...entries.entries()]) if (isChanged(key, value)) entries.delete(key);
+    for (const [key, { value }] of Array.from(entries.entries())) if (isChanged(key, value)) entries.delete(key);
   }
 
   return { get, forget: (key) => void entries.delete(key), forgetWhere, clear: () => entries.clear() };

@@ -38,6 +38,8 @@ describe("the command line", () => {
       "config check --json",
     ];
     for (const line of wrongs) assert.match(problemOf(line), /^`.+` has no option --/);
+    assert.equal(problemOf("serve --deep"), "`serve` has no option --deep: it is one of `doctor`");
+    assert.equal(problemOf("doctor --yes"), "`doctor` has no option --yes: it is one of `migrate`, `backup prune` and `store adopt`");
   });
 
   it("refuses to run a round of collection that was to be explained", () => {

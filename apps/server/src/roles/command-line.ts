@@ -126,7 +126,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   if (!isRole(name)) return wrong(`there is no role \`${name}\`${suggest(name, Object.keys(ROLES))}`);
   const allowed: readonly string[] = ROLES[name];
   const foreign = Object.keys(values).find((option) => !allowed.includes(option));
-  if (foreign !== undefined) return wrong(`\`${name}\` has no option --${foreign}`);
+  if (foreign !== undefined) return wrong(`\`${name}\` has no option --${foreign}: it is one of ${rolesWith(foreign)}`);
   const withoutDryRun = EXPLAIN_OPTIONS.find((option) => values[option] !== undefined);
   if (name === "gc" && values["dry-run"] !== true && withoutDryRun !== undefined)
     return wrong(`--${withoutDryRun} goes with \`gc --dry-run\` only`);
@@ -136,6 +136,12 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   if (meant !== "")
     return wrong(`\`backup ${place}\` would make a backup in a directory ./${place}${meant} If the directory is meant, say ./${place}`);
   return { ok: true, role: name, place: place ?? "", options: { ...values } };
+}
+
+/** The roles that have an option, in words. */
+function rolesWith(option: string): string {
+  const names = Object.entries(ROLES).flatMap(([name, own]) => ((own as readonly string[]).includes(option) ? [`\`${name}\``] : []));
+  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
 
 /** Node.js's own text tells of arguments that begin with a dash, which nobody has here. */
