@@ -191,7 +191,14 @@ export async function migrate(
     isNew ??= applied.length === 0;
     const from = applied.map(({ id }) => id);
     try {
-      const isDone = await takeStep(database, { from, indexes: (isUp && step.indexes) || [], statements, isNew });
+      const isDone = await takeStep(database, {
+        from,
+        indexes: (isUp && step.indexes) || [],
+        columns: (isUp && step.keptColumns) || [],
+        types,
+        statements,
+        isNew,
+      });
       if (isDone) done.push(`${isUp ? "up" : "down"} ${step.id} ${step.name}`);
     } catch (error) {
       if ((await listAppliedSteps(database)).join() === from.join()) throw error;

@@ -2,13 +2,17 @@
 // indexes are built ahead, and locks that are not to be had at once are given up and tried again. Not here: which step (migrate.ts).
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database, RunSql } from "./database.ts";
-import type { OnlineIndex } from "./migrations/migration.ts";
+import type { ColumnTypes, KeptColumn, OnlineIndex } from "./migrations/migration.ts";
+import type { DialectName } from "./statement.ts";
 
 /** What is to be done. */
 export interface MigrationStep {
   /** The steps that the database must have had, in the order of their ids. */
   readonly from: readonly number[];
   readonly indexes: readonly OnlineIndex[];
+  /** Those of them that are missing are added. */
+  readonly columns: readonly KeptColumn[];
+  readonly types: ColumnTypes;
   /** The record first, so that of two programs that do the same step at once all but one fail on it. */
   readonly statements: readonly string[];
   /** Nobody works with the database yet: there is nothing to build around. */
@@ -24,6 +28,10 @@ export async function takeStep(database: Database, step: MigrationStep): Promise
     const present = (await run("select id from migration order by id")).map((row) => Number(row["id"]));
     if (present.join() !== step.from.join()) return false;
     const statements = [...step.statements];
+    for (const { table, name, type } of step.columns) {
+      if (!(await hasColumn(run, database.dialect, table, name)))
+        statements.push(`alter table ${table} add column ${name} ${type(step.types)}`);
+    }
     for (const index of step.indexes) {
       const isAhead = isShared && !step.isNew;
       if (isAhead) await buildAhead(run, index);
@@ -36,6 +44,15 @@ export async function takeStep(database: Database, step: MigrationStep): Promise
     while (!(await commitAtOnce(run, statements))) await sleep(LOCK_RETRY_MS);
     return true;
   });
+}
+
+async function hasColumn(run: RunSql, dialect: DialectName, table: string, name: string): Promise<boolean> {
+  const rows = await run(
+    dialect === "sqlite"
+      ? `select 1 as one from pragma_table_info('${table}') where name = '${name}'`
+      : `select 1 as one from pg_attribute where attrelid = to_regclass('${table}') and attname = '${name}' and not attisdropped`,
+  );
+  return rows.length > 0;
 }
 
 /** Names the turn among PostgreSQL's advisory locks. */

@@ -6,10 +6,14 @@ export const projectTraits: Migration = {
   id: 15,
   name: "project-traits",
   oldestProgram: 3,
-  loses: { what: "what projects have beyond their members, such as policies and upstreams", content: ["project.traits"] },
-  up: ({ integer }) => [
-    `alter table project add column traits text`,
-    `alter table project add column traits_revision ${integer} not null default 0`,
+  keptColumns: [
+    { table: "project", name: "traits", type: () => "text" },
+    { table: "project", name: "traits_revision", type: ({ integer }) => `${integer} not null default 0` },
   ],
-  down: () => [`alter table project drop column traits_revision`, `alter table project drop column traits`],
+  loses: {
+    what: "nothing that is stored, but what projects have beyond their members, such as policies, has no effect meanwhile",
+    content: [],
+  },
+  up: () => [],
+  down: () => [],
 };

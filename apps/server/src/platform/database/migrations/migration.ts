@@ -25,6 +25,17 @@ export interface OnlineIndex {
   readonly on: string;
 }
 
+/**
+ * A column that pulls read: added where it is missing, and left on the way back, so that pulls go on while the tables are taken back under a
+ * server. Nullable or with a default, so that older programs need not know it; what it holds is there again when the step is taken again.
+ */
+export interface KeptColumn {
+  readonly table: string;
+  readonly name: string;
+  /** What stands behind the name. */
+  type(types: ColumnTypes): string;
+}
+
 /** What the way back over a step takes away. */
 export interface Loss {
   /** In words that follow "loses": for who decides whether to go. */
@@ -50,6 +61,7 @@ export interface Migration {
   readonly oldestProgram: number;
   /** Indexes of tables that may be large. */
   readonly indexes?: readonly OnlineIndex[];
+  readonly keptColumns?: readonly KeptColumn[];
   /** What `down` takes away. */
   readonly loses: Loss;
   up(types: ColumnTypes): readonly string[];
