@@ -11,6 +11,8 @@ const SERVER = "apps/server/src/";
 const FREE = /^apps\/server\/src\/(?:main|roles\/[a-z-]+|compose|compose\/[a-z-]+|reactions|tables)\.ts$/;
 /** Settings know no registry word, so everything may read them, and they may read what the platform may. */
 const CONFIG = /^apps\/server\/src\/config(?:-[a-z-]+)?\.ts$/;
+/** What their owners declare, which config.ts joins; they know the kinds of settings and each other, and nothing of their owners. */
+const SETTINGS = /-settings\.ts$/;
 /** Tests and what only tests use may reach anywhere. */
 const TEST = /\.(?:test|testing|contract)\.ts$/;
 
@@ -66,6 +68,8 @@ function judgeLayers(file: string, target: string): string | undefined {
   if (from === undefined) return `${file} is in no layer: ${LAYERS.join(", ")}`;
   if (FREE.test(target)) return "main, roles/, compose, compose/, reactions and tables are imported by nobody else";
   if (to === undefined) return `its folder is no layer: ${LAYERS.join(", ")}`;
+  if (SETTINGS.test(file)) return SETTINGS.test(target) || CONFIG.test(target) ? undefined : "settings know nothing of their owners";
+  if (CONFIG.test(file) && SETTINGS.test(target)) return undefined;
   if (LAYERS.indexOf(to) < LAYERS.indexOf(from)) return `${from} may not import ${to}; the order is ${LAYERS.join(" -> ")}`;
   return to === "features" ? judgeFeature(file, target) : undefined;
 }

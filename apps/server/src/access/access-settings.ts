@@ -1,0 +1,50 @@
+// Settings of who gets in: secrets, tokens, keys and locks. Not here: how settings are read (config-load.ts).
+import { httpUrl, integer, optional, secret, seconds, text } from "../config-kinds.ts";
+
+export const authSettings = {
+  adminPassword: secret({
+    alias: "adminPassword",
+    // As for every user: MIN_PASSWORD_LENGTH of access/secrets.ts.
+    minLength: 10,
+    about:
+      "The first administrator's password, at the very first start. Empty: made at first start and written to `admin-password` in the data directory.",
+  }),
+  tokenLifetimeSeconds: seconds({
+    standard: "300s",
+    min: "60s",
+    max: "1h",
+    about:
+      "How long a bearer token is valid. Clients of the token protocol expect at least 60s. Rights that are withdrawn end at once, not with the token.",
+  }),
+  signingKeyRotationDays: integer({ standard: "30", min: 1, max: 365, about: "How often a new key for signing tokens is made." }),
+  secretKey: secret({
+    // As access/master-key.ts reads it.
+    pattern: /^(?:[0-9a-fA-F]{64}|[A-Za-z0-9+/_-]{43}=?)$/,
+    wanted: "a secret of 32 bytes in hexadecimal or base64",
+    about:
+      "Encrypts secrets in the database. The same on every replica, so it is required with PostgreSQL. Empty: made at first start and kept in the data directory.",
+  }),
+  service: text({
+    standard: "berth",
+    pattern: /^[\w.:-]{1,128}$/,
+    wanted: "up to 128 letters, digits, dots, colons, dashes",
+    about: "The service's name in tokens and challenges.",
+  }),
+  realm: optional(httpUrl({ about: "The token service's address in challenges. Empty: /token at the public address." })),
+  lockout: {
+    freeFailures: integer({
+      standard: "5",
+      min: 1,
+      max: 10_000,
+      about: "Failed sign-ins of one account from one address before it is locked there. An address as a whole has ten times as many.",
+    }),
+    windowSeconds: seconds({ standard: "1h", min: "1s", max: "24h", about: "How long a failed sign-in counts." }),
+    firstLockSeconds: seconds({
+      standard: "10s",
+      min: "1s",
+      max: "1h",
+      about: "How long the first lock lasts; each further failure doubles it.",
+    }),
+    maxLockSeconds: seconds({ standard: "15m", min: "1s", max: "24h", about: "How long a lock lasts at most." }),
+  },
+};
