@@ -165,10 +165,10 @@ forEachDatabase("work", (create) => {
     const content = createContent(database, createMemoryStore({ processId: "p", memory }), clock);
     const secret = grantIn(other, SECRET);
     for (const blob of [config, layer]) await upload(content, secret, blob);
-    await content.repositories.writing(secret, (id) => content.manifests.put(secret, id, image));
+    await content.repositories.writing(secret, (repository) => content.manifests.put(repository, image));
     for (let i = 0; i < HOLDERS; i++) {
       await upload(content, grantIn(other, `oth/holder${i}`), layer);
-      await content.repositories.ensureId(grantIn(i % 2 === 0 ? own : reading, `${i % 2 === 0 ? "own" : "pub"}/holder${i}`));
+      await content.repositories.ensure(grantIn(i % 2 === 0 ? own : reading, `${i % 2 === 0 ? "own" : "pub"}/holder${i}`));
     }
     await upload(content, grantIn(own, "own/base"), shared);
 
@@ -322,7 +322,7 @@ forEachDatabase("work", (create) => {
     const before = await look();
     for (let i = 0; i < 120; i++) {
       const grant = grantIn(await addProject(test.database, `op${i}`), `op${i}/app`);
-      await process.content.repositories.ensureId(grant);
+      await process.content.repositories.ensure(grant);
     }
     assert.deepEqual(await look(), before);
   });

@@ -228,10 +228,10 @@ export const CUTS: readonly Cut[] = [
     invariant: 3,
     what: "the lease that a deletion leaves begins when it has the links",
     file: `${SERVER}/content/manifests.ts`,
-    from: `delete(given, repositoryId, digest) {
-      const work = async (tx: Executor, grant: Grant<"delete">): Promise<void> => {`,
-    to: `delete(given, repositoryId, digest, begun = clock.now()) {
-      const work = async (tx: Executor, grant: Grant<"delete">, clock = { now: () => begun }): Promise<void> => {`,
+    from: `delete(given, digest) {
+      const work = async (tx: Executor, repository: GrantedRepository<"delete">): Promise<void> => {`,
+    to: `delete(given, digest, begun = clock.now()) {
+      const work = async (tx: Executor, repository: GrantedRepository<"delete">, clock = { now: () => begun }): Promise<void> => {`,
     test: `${SERVER}/content/garbage.test.ts`,
     name: "counts a lease from when a deletion has the links",
   },

@@ -28,7 +28,7 @@ forEachDatabase("the backlog of collection", (create) => {
     const [config, shared, kept] = [blobOf("config", 1), blobOf("in both "), blobOf("kept in two ")];
     for (const blob of [config, shared, kept]) await upload(content, one, blob);
     for (const blob of [config, shared, kept]) await upload(content, two, blob);
-    await content.manifests.put(two, (await content.repositories.findId(two))!, putOf([config, kept]));
+    await content.manifests.put((await content.repositories.find(two))!, putOf([config, kept]));
     // What the second upload of the same bytes brought is needless and due at once.
     clock.advance(1);
     await content.garbage.reclaimBytes(10);
@@ -38,7 +38,7 @@ forEachDatabase("the backlog of collection", (create) => {
     // Three of the first repository and one of the second; what the second's manifest holds frees nothing in the first.
     assert.deepEqual(await count(), { links: 4, linkBytes: shared.bytes.length, keys: 0, keyBytes: 0, oldestDueAt: dueAt });
 
-    const id = (await content.repositories.findId(one))!;
+    const id = (await content.repositories.find(one))!.id;
     // More than two pages of equal leases, none of which may be lost between two pages.
     await test.database.script(`
       insert into blob (digest, size_bytes, storage_key, created_at)

@@ -2,8 +2,6 @@
 // collector. Not here: bytes (blobs/), what takes links and blobs away in the background (garbage.ts).
 import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
-import type { Grant } from "../access/caller.ts";
-import { grantedTransaction } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
@@ -11,7 +9,7 @@ import { type ExpectedRows, lostRace } from "../platform/database/row-counts.ts"
 import { statement } from "../platform/database/statement.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
 import { hasOlderManifestsIn } from "./older-manifests.ts";
-import { isLive, isTombstone, repositoryDeleted } from "./repositories.ts";
+import { type GrantedRepository, isLive, isTombstone, repositoryDeleted, repositoryTransaction } from "./repositories.ts";
 import { claimLost, type Claims, claimsAt, type ClaimedUpload, isFree, type RestingUpload } from "./uploads.ts";
 
 /** A blob of a repository. */
@@ -42,22 +40,22 @@ export interface BlobCommit {
 /** The blobs of repositories. */
 export interface Blobs {
   /**
-   * Finds a blob in the grant's repository. The answer is a promise that the collector leaves it alone for a lease: a blob that a manifest
+   * Finds a blob of a repository. The answer is a promise that the collector leaves it alone for a lease: a blob that a manifest
    * holds gets a lease when the last such manifest goes; for the others the lease is renewed here when half of it has passed. Undefined as
    * well where the repository has been deleted: its id may have been remembered.
    */
-  find(grant: Grant, repositoryId: number, digest: Digest): BlobRow | undefined | Promise<BlobRow | undefined>;
+  find(repository: GrantedRepository, digest: Digest): BlobRow | undefined | Promise<BlobRow | undefined>;
   /** Bytes of a blob that lies in the database. Errors: BLOB_DAMAGED. */
   readInline(blob: BlobRow): Promise<Uint8Array>;
   /**
    * Makes verified bytes part of the repository, durably. Bytes that another copy makes needless are left to the collector.
    * Errors: CONFLICT when the session's claim was lost, or the session is not at rest as it was given.
    */
-  commit(grant: Grant<"push">, repositoryId: number, commit: BlobCommit): Promise<void>;
+  commit(repository: GrantedRepository<"push">, commit: BlobCommit): Promise<void>;
   /** Makes a blob of one repository part of another. False where the source does not have it. */
-  mount(grant: Grant<"push">, repositoryId: number, source: Grant<"pull">, sourceId: number, digest: Digest): Promise<boolean>;
+  mount(repository: GrantedRepository<"push">, source: GrantedRepository<"pull">, digest: Digest): Promise<boolean>;
   /** Takes a blob out of a repository at once. Errors: BLOB_UNKNOWN, UNSUPPORTED while a manifest there names it, UNAVAILABLE. */
-  delete(grant: Grant<"delete">, repositoryId: number, digest: Digest): Promise<void>;
+  delete(repository: GrantedRepository<"delete">, digest: Digest): Promise<void>;
   /** Records that a blob's bytes are missing or wrong: it is answered as unknown until a push brings them again. */
   markDamaged(blob: BlobRow): Promise<void>;
   /** Whether some blob row uses a key. */
@@ -380,7 +378,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
   }
 
   return {
-    find(_grant, repositoryId, digest) {
+    find({ id: repositoryId }, digest) {
       const link = lookUp({ repositoryId, digest });
       return link instanceof Promise ? link.then((found) => leasedBlob(repositoryId, found)) : leasedBlob(repositoryId, link);
     },
@@ -396,7 +394,8 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
       return row.bytes;
     },
 
-    async commit(grant, repositoryId, commit) {
+    async commit(repository, commit) {
+      const repositoryId = repository.id;
       const { digest, sizeBytes, place, isIntact } = commit;
       const key = "key" in place ? place.key : null;
       // Asked ahead, so that the transaction waits for nothing but the database.
@@ -405,7 +404,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
         older !== undefined &&
         older.damaged_at === null &&
         (older.storage_key === null || (await isIntact(older.storage_key as StorageKey, older.size_bytes)));
-      await grantedTransaction(database, grant, async (tx) => {
+      await repositoryTransaction(database, repository, async (tx) => {
         await endUpload(tx, repositoryId, commit);
         const inserted = await tx.first(insertBlob, { digest, sizeBytes, key, now: clock.now() });
         let blobId: number;
@@ -433,18 +432,20 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
       });
     },
 
-    mount: (grant, repositoryId, source, sourceId, digest) =>
-      grantedTransaction(database, grant, async (tx) => {
+    mount: (repository, source, digest) =>
+      repositoryTransaction(database, repository, async (tx) => {
+        const repositoryId = repository.id;
         // The source may be closed to the caller as the target may.
-        await source.renew(tx);
+        await source.grant.renew(tx);
         if ((await tx.first(findLiving, { repositoryId })) === undefined) throw repositoryDeleted();
-        const found = await tx.first(sourceForMount, { repositoryId: sourceId, digest });
+        const found = await tx.first(sourceForMount, { repositoryId: source.id, digest });
         if (found === undefined) return false;
         await tx.run(putLink, { repositoryId, blobId: found.id, until: leaseEnd() }, HELD_OR_LEASED);
         return true;
       }),
 
-    delete(grant, repositoryId, digest) {
+    delete(repository, digest) {
+      const repositoryId = repository.id;
       const work = async (tx: Executor): Promise<void> => {
         const blob = await tx.first(lockLink, { repositoryId, digest });
         if (blob === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: { digest } });
@@ -465,7 +466,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
         await tx.run(dropLink, { repositoryId, blobId: blob.id }, 1);
         await takeUnlinkedBlobs(tx, [blob.id], () => clock.now() + times.graceMs);
       };
-      return grantedTransaction(database, grant, work, ON_FULL_DISK);
+      return repositoryTransaction(database, repository, work, ON_FULL_DISK);
     },
 
     async markDamaged(blob) {

@@ -1,7 +1,7 @@
 // What can happen to content, in the words of those who react to it. Not here: how it is recorded (access/changes.ts, events/outbox.ts).
 import type { Digest } from "@berth/oci/digest";
 import type { RepositoryName, Tag } from "@berth/oci/reference";
-import type { Grant } from "../access/caller.ts";
+import type { GrantedRepository } from "./repositories.ts";
 
 interface InRepository {
   readonly repository: RepositoryName;
@@ -23,6 +23,6 @@ export type ContentChange =
   | (InRepository & { readonly kind: "repository.deleted" });
 
 /** Where a change is, by the grant for it. */
-export function placeOf({ repository, projectId }: Grant, repositoryId: number): InRepository {
-  return { repository, repositoryId, projectId };
+export function placeOf({ grant, id }: GrantedRepository): InRepository {
+  return { repository: grant.repository, repositoryId: id, projectId: grant.projectId };
 }

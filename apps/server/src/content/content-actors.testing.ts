@@ -5,7 +5,7 @@ import { RegistryError, type ErrorCode } from "@berth/oci/errors";
 import type { Tag } from "@berth/oci/reference";
 import type { TestClock } from "../access/access.testing.ts";
 import type { ContentModel } from "./content-model.testing.ts";
-import { blobOf, bodyOf, putOf, TEST_TIMES, type Content, type createGrants, type TestBlob } from "./content.testing.ts";
+import { blobOf, bodyOf, putOf, TEST_TIMES, type Content, type createGrants, type TestBlob, inRepository } from "./content.testing.ts";
 import { ProcessEnded, type Random } from "./schedule.testing.ts";
 import { foldUsage } from "./usage.ts";
 
@@ -68,7 +68,7 @@ async function head(world: World, { name, id }: Repository, { digest }: TestBlob
   const found = await outcomeOf(() =>
     model.claiming(
       `${id} ${digest}`,
-      async () => world.process().blobs.find(world.grants("pull", name), id, digest),
+      async () => world.process().blobs.find(inRepository(world.grants("pull", name), id), digest),
       // A lease of which half has passed is renewed: this much is left of one that was not.
       (row) => {
         if (row !== undefined && world.failedRenewals() === failedBefore) model.promiseBlob(id, digest, askedAt + leaseMs / 2);
@@ -114,7 +114,10 @@ async function mountBlob(world: World, target: Repository, { digest }: TestBlob)
   const mounted = await outcomeOf(() =>
     model.claiming(
       `${target.id} ${digest}`,
-      () => world.process().blobs.mount(grants("push", target.name), target.id, grants("pull", source.name), source.id, digest),
+      () =>
+        world
+          .process()
+          .blobs.mount(inRepository(grants("push", target.name), target.id), inRepository(grants("pull", source.name), source.id), digest),
       (isMounted) => isMounted && model.promiseBlob(target.id, digest, askedAt + leaseMs),
     ),
   );
@@ -142,7 +145,7 @@ async function pushImage(world: World): Promise<void> {
     () =>
       model.replacing(
         tags.map((tag) => `${id} ${tag}`),
-        () => outcomeOf(() => world.process().manifests.put(world.grants("push", name), id, put), ["MANIFEST_BLOB_UNKNOWN"]),
+        () => outcomeOf(() => world.process().manifests.put(inRepository(world.grants("push", name), id), put), ["MANIFEST_BLOB_UNKNOWN"]),
         (outcome) => {
           if ("value" in outcome) for (const tag of tags) model.keepTag(id, tag, put.digest);
         },
@@ -164,15 +167,19 @@ async function deleteSomething(world: World): Promise<void> {
   if (kind === 0) {
     const { digest } = random.pick(BLOBS);
     await model.ending([`${id} ${digest}`], () =>
-      outcomeOf(() => world.process().blobs.delete(grant, id, digest), ["BLOB_UNKNOWN", "UNSUPPORTED"]),
+      outcomeOf(() => world.process().blobs.delete(inRepository(grant, id), digest), ["BLOB_UNKNOWN", "UNSUPPORTED"]),
     );
   } else if (kind === 1) {
     const tag = random.pick(TAGS);
-    await model.ending([`${id} ${tag}`], () => outcomeOf(() => world.process().tags.delete(grant, id, tag as Tag), ["MANIFEST_UNKNOWN"]));
+    await model.ending([`${id} ${tag}`], () =>
+      outcomeOf(() => world.process().tags.delete(inRepository(grant, id), tag as Tag), ["MANIFEST_UNKNOWN"]),
+    );
   } else {
     const { digest } = putOf(random.pick(IMAGES));
     const names = [digest, ...TAGS].map((each) => `${id} ${each}`);
-    await model.ending(names, () => outcomeOf(() => world.process().manifests.delete(grant, id, digest), ["MANIFEST_UNKNOWN"]));
+    await model.ending(names, () =>
+      outcomeOf(() => world.process().manifests.delete(inRepository(grant, id), digest), ["MANIFEST_UNKNOWN"]),
+    );
   }
 }
 

@@ -15,7 +15,7 @@ import { createBlobs, type BlobRow, type Blobs, type LeaseTimes } from "./blobs.
 import type { BlobStore } from "./blobs/blob-store.ts";
 import { createGarbage, type Garbage } from "./garbage.ts";
 import { createManifests, type ManifestPut, type Manifests } from "./manifests.ts";
-import { createRepositories, type Repositories } from "./repositories.ts";
+import { createRepositories, type GrantedRepository, type Repositories } from "./repositories.ts";
 import { createTags, type Tags } from "./tags.ts";
 import { createUploads, type Uploads } from "./uploads.ts";
 
@@ -106,6 +106,12 @@ export async function createGrants(database: Database): Promise<<A extends Actio
     } as Grant<A>;
     return grant;
   };
+}
+
+/** A grant with the repository of that id, which may be gone, or another one of the same name. */
+export function inRepository<A extends Action>(grant: Grant<A>, id: number): GrantedRepository<A> {
+  // Only repositories.ts puts them together; here nobody looks.
+  return { grant, id } as GrantedRepository<A>;
 }
 
 /** A blob's content and name. */

@@ -25,6 +25,7 @@ import {
   upload,
   type Content,
   type TestBlob,
+  inRepository,
 } from "./content.testing.ts";
 import { holdAt, interceptDatabase, type Hook } from "./intercept.testing.ts";
 
@@ -73,13 +74,13 @@ forEachDatabase("collection", (create, dialect) => {
     content = createContent(test.database, storeOf(), clock);
     push = grantFor("push", "test/one");
     remove = grantFor("delete", "test/one");
-    id = await content.repositories.ensureId(push);
+    id = (await content.repositories.ensure(push)).id;
     other = grantFor("push", "test/two");
-    otherId = await content.repositories.ensureId(other);
+    otherId = (await content.repositories.ensure(other)).id;
   });
 
   const storeOf = () => createMemoryStore({ processId: `p${++processes}`, memory });
-  const find = (blob: TestBlob) => content.blobs.find(push, id, blob.digest);
+  const find = (blob: TestBlob) => content.blobs.find(inRepository(push, id), blob.digest);
   /** Another replica whose steps the hook sees. */
   const replica = async (hook: Hook): Promise<Content> => createContent(interceptDatabase(await test.open(), hook, true), storeOf(), clock);
   async function collect(): Promise<{ links: number; blobs: number; keys: number }> {
@@ -90,7 +91,7 @@ forEachDatabase("collection", (create, dialect) => {
   async function pushImage(blobs: readonly TestBlob[], tags: readonly string[] = [], note = ""): Promise<ReturnType<typeof putOf>> {
     for (const blob of blobs) await upload(content, push, blob);
     const put = putOf(blobs, tags, note);
-    await content.manifests.put(push, id, put);
+    await content.manifests.put(inRepository(push, id), put);
     return put;
   }
 
@@ -99,7 +100,7 @@ forEachDatabase("collection", (create, dialect) => {
     clock.advance(1000 * leaseMs);
     assert.deepEqual(await collect(), { links: 0, blobs: 0, keys: 0 });
     assert.deepEqual(await readBlob(content, (await find(base))!), base.bytes);
-    assert.ok(await content.manifests.findByDigest(push, id, put.digest));
+    assert.ok(await content.manifests.findByDigest(inRepository(push, id), put.digest));
   });
 
   it("holds again what has an edge though its lease ended, and takes the rest of the batch", async () => {
@@ -135,24 +136,30 @@ forEachDatabase("collection", (create, dialect) => {
 
   it("keeps the bytes of a blob that another repository still has, by a mount or an upload of its own", async () => {
     await upload(content, push, base);
-    assert.equal(await content.blobs.mount(other, otherId, grantFor("pull", "test/one"), id, base.digest), true);
-    await content.manifests.put(other, otherId, putOf([base]));
+    assert.equal(
+      await content.blobs.mount(inRepository(other, otherId), inRepository(grantFor("pull", "test/one"), id), base.digest),
+      true,
+    );
+    await content.manifests.put(inRepository(other, otherId), putOf([base]));
     clock.advance(leaseMs + 1);
     assert.deepEqual(await collect(), { links: 1, blobs: 0, keys: 0 });
     assert.equal(await find(base), undefined);
-    const kept = await content.blobs.find(other, otherId, base.digest);
+    const kept = await content.blobs.find(inRepository(other, otherId), base.digest);
     assert.deepEqual(await readBlob(content, kept!), base.bytes);
-    assert.equal(await content.blobs.mount(push, id, grantFor("pull", "test/three"), 1 << 30, base.digest), false);
+    assert.equal(
+      await content.blobs.mount(inRepository(push, id), inRepository(grantFor("pull", "test/three"), 1 << 30), base.digest),
+      false,
+    );
   });
 
   it("gives a whole lease from the deletion of the last manifest that held a blob", async () => {
     const first = await pushImage([config, base], [], "1");
     const second = await pushImage([config, base], [], "2");
     clock.advance(100 * leaseMs);
-    await content.manifests.delete(remove, id, first.digest);
+    await content.manifests.delete(inRepository(remove, id), first.digest);
     clock.advance(100 * leaseMs);
     assert.equal((await collect()).links, 0);
-    await content.manifests.delete(remove, id, second.digest);
+    await content.manifests.delete(inRepository(remove, id), second.digest);
     clock.advance(leaseMs);
     assert.equal((await collect()).links, 0);
     // Half of it has passed: this look-up gives another.
@@ -161,7 +168,7 @@ forEachDatabase("collection", (create, dialect) => {
     assert.equal((await collect()).links, 1);
     assert.ok(await find(base));
     assert.equal(await find(config), undefined);
-    await content.manifests.put(push, id, putOf([base]));
+    await content.manifests.put(inRepository(push, id), putOf([base]));
   });
 
   it("renews a lease on a look-up when half of it has passed, and not before", async () => {
@@ -178,12 +185,12 @@ forEachDatabase("collection", (create, dialect) => {
 
   it("deletes a blob at once where the client asks, unless a manifest holds it", async () => {
     const put = await pushImage([config, base]);
-    assert.equal(await codeOf(content.blobs.delete(remove, id, base.digest)), "UNSUPPORTED");
-    await content.manifests.delete(remove, id, put.digest);
-    await content.blobs.delete(remove, id, base.digest);
+    assert.equal(await codeOf(content.blobs.delete(inRepository(remove, id), base.digest)), "UNSUPPORTED");
+    await content.manifests.delete(inRepository(remove, id), put.digest);
+    await content.blobs.delete(inRepository(remove, id), base.digest);
     assert.equal(await find(base), undefined);
-    assert.equal(await codeOf(content.blobs.delete(remove, id, base.digest)), "BLOB_UNKNOWN");
-    assert.equal(await codeOf(content.manifests.put(push, id, putOf([base]))), "MANIFEST_BLOB_UNKNOWN");
+    assert.equal(await codeOf(content.blobs.delete(inRepository(remove, id), base.digest)), "BLOB_UNKNOWN");
+    assert.equal(await codeOf(content.manifests.put(inRepository(push, id), putOf([base]))), "MANIFEST_BLOB_UNKNOWN");
     clock.advance(graceMs + 1);
     assert.equal((await collect()).keys, 1);
   });
@@ -246,7 +253,7 @@ forEachDatabase("collection", (create, dialect) => {
       if (isNoticed) {
         await content.blobs.markDamaged(row);
         assert.equal(await find(base), undefined);
-        assert.equal(await codeOf(content.manifests.put(push, id, putOf([base], [], "another"))), "MANIFEST_BLOB_UNKNOWN");
+        assert.equal(await codeOf(content.manifests.put(inRepository(push, id), putOf([base], [], "another"))), "MANIFEST_BLOB_UNKNOWN");
       }
       await upload(content, push, base);
       const healed = (await find(base))!;
@@ -257,7 +264,7 @@ forEachDatabase("collection", (create, dialect) => {
       clock.advance(leaseMs + graceMs + 1);
       await collect();
       assert.deepEqual([...memory.blobs.keys()], [healed.key as StorageKey]);
-      await content.manifests.delete(remove, id, put.digest);
+      await content.manifests.delete(inRepository(remove, id), put.digest);
     }
   });
 
@@ -294,7 +301,7 @@ forEachDatabase("collection", (create, dialect) => {
       upload: 0,
       reclaim: 2,
     });
-    await content.manifests.delete(remove, id, put.digest);
+    await content.manifests.delete(inRepository(remove, id), put.digest);
     clock.advance(leaseMs + 1);
     await collect();
     assert.deepEqual(await countContent(test.database), {
@@ -316,9 +323,9 @@ forEachDatabase("collection", (create, dialect) => {
       const [first, second] = [await pushImage([base], [], "1"), await pushImage([base], [], "2")];
       for (const step of ["manifests.dropBlobEdges", "manifests.lockLinks", "manifests.leaseUnheld"]) {
         const held = holdAt(step);
-        const slow = (await replica(held.hook)).manifests.delete(remove, id, first.digest);
+        const slow = (await replica(held.hook)).manifests.delete(inRepository(remove, id), first.digest);
         await held.reached;
-        const quick = content.manifests.delete(remove, id, second.digest);
+        const quick = content.manifests.delete(inRepository(remove, id), second.digest);
         await Promise.race([quick, sleep(100)]);
         held.letGo();
         await Promise.all([slow, quick]);
@@ -332,7 +339,7 @@ forEachDatabase("collection", (create, dialect) => {
       for (const step of ["manifests.dropBlobEdges", "manifests.lockLinks"]) {
         const put = await pushImage([config, base]);
         const held = holdAt(step);
-        const deleted = (await replica(held.hook)).manifests.delete(remove, id, put.digest);
+        const deleted = (await replica(held.hook)).manifests.delete(inRepository(remove, id), put.digest);
         await held.reached;
         clock.advance(2 * leaseMs);
         // Whoever asks now is told that the blob exists, and may rely on it for half a lease.
@@ -341,7 +348,7 @@ forEachDatabase("collection", (create, dialect) => {
         await deleted;
         clock.advance(leaseMs / 2);
         assert.equal((await collect()).links, 0, `held at ${step}`);
-        await content.manifests.put(push, id, put);
+        await content.manifests.put(inRepository(push, id), put);
       }
     });
 
@@ -367,7 +374,7 @@ forEachDatabase("collection", (create, dialect) => {
         await upload(content, push, base);
         clock.advance(leaseMs + 1);
         const held = holdAt(step);
-        const pushed = codeOf((await replica(held.hook)).manifests.put(push, id, putOf([base])));
+        const pushed = codeOf((await replica(held.hook)).manifests.put(inRepository(push, id), putOf([base])));
         await held.reached;
         await collect();
         held.letGo();
@@ -377,7 +384,7 @@ forEachDatabase("collection", (create, dialect) => {
         clock.advance(leaseMs + 1);
         await collect();
         assert.equal((await find(base)) !== undefined, isWhole);
-        if (isWhole) await content.manifests.delete(remove, id, putOf([base]).digest);
+        if (isWhole) await content.manifests.delete(inRepository(remove, id), putOf([base]).digest);
       }
     });
 
@@ -388,7 +395,7 @@ forEachDatabase("collection", (create, dialect) => {
         const held = holdAt(step);
         const collected = (await replica(held.hook)).garbage.collectLinks(10);
         await held.reached;
-        const put = codeOf(content.manifests.put(push, id, putOf([base])));
+        const put = codeOf(content.manifests.put(inRepository(push, id), putOf([base])));
         const looked = find(base);
         await Promise.race([Promise.all([put, looked]), sleep(100)]);
         held.letGo();
@@ -405,7 +412,7 @@ forEachDatabase("collection", (create, dialect) => {
         const held = holdAt(step, step === "commit" ? "after" : "before");
         const collected = (await replica(held.hook)).garbage.collectLinks(10);
         await held.reached;
-        const mounted = content.blobs.mount(other, otherId, grantFor("pull", "test/one"), id, base.digest);
+        const mounted = content.blobs.mount(inRepository(other, otherId), inRepository(grantFor("pull", "test/one"), id), base.digest);
         const uploaded = upload(content, push, base);
         await Promise.race([Promise.all([mounted, uploaded]), sleep(100)]);
         held.letGo();
@@ -413,9 +420,9 @@ forEachDatabase("collection", (create, dialect) => {
         clock.advance(graceMs + 1);
         await content.garbage.reclaimBytes(10);
         assert.deepEqual(await readBlob(content, (await find(base))!), base.bytes, `held at ${step}`);
-        if (await mounted) assert.ok(await content.blobs.find(other, otherId, base.digest));
+        if (await mounted) assert.ok(await content.blobs.find(inRepository(other, otherId), base.digest));
         for (const grant of [remove, grantFor("delete", "test/two")]) {
-          await codeOf(content.blobs.delete(grant, grant === remove ? id : otherId, base.digest));
+          await codeOf(content.blobs.delete(inRepository(grant, grant === remove ? id : otherId), base.digest));
         }
       }
     });

@@ -5,6 +5,7 @@ import type { Grant } from "../access/caller.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { ManifestRow } from "./manifests.ts";
+import type { GrantedRepository } from "./repositories.ts";
 
 /** What a manifest names and is named by, among the manifests of its repository. */
 export interface ManifestRelations {
@@ -25,7 +26,7 @@ const PAGE = 50;
 /** The ways to content. */
 export interface Holders {
   /** Manifests of the repository that name the blob, whether or not it is there: newest first, since those are pulled most. */
-  list(grant: Grant<"pull">, repositoryId: number, digest: Digest): AsyncGenerator<ManifestRow, void, void>;
+  list(repository: GrantedRepository<"pull">, digest: Digest): AsyncGenerator<ManifestRow, void, void>;
   relations(grant: Grant<"pull">, manifest: ManifestRow): Promise<ManifestRelations>;
 }
 
@@ -82,7 +83,7 @@ const listParents = statement<{ repositoryId: number; digest: string; limit: num
 /** Opens the ways of a database. */
 export function createHolders(database: Database): Holders {
   return {
-    async *list(_grant, repositoryId, digest) {
+    async *list({ id: repositoryId }, digest) {
       // Held by a number, or by its digest: what was not there when the manifest came.
       for (const page of [listByEdge, listByName]) {
         let beforeId = Number.MAX_SAFE_INTEGER;

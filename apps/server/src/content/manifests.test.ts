@@ -11,7 +11,7 @@ import { createTestClock } from "../access/access.testing.ts";
 import type { Grant } from "../access/caller.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { createMemoryBlobs, createMemoryStore } from "./blobs/memory.ts";
-import { blobOf, createContent, createGrants, upload, type Content } from "./content.testing.ts";
+import { blobOf, createContent, createGrants, upload, type Content, inRepository } from "./content.testing.ts";
 import type { ManifestPut } from "./manifests.ts";
 
 forEachDatabase("a manifest that is stored", (create) => {
@@ -34,7 +34,7 @@ forEachDatabase("a manifest that is stored", (create) => {
   beforeEach(async () => {
     // A repository of its own for each test.
     push = grantFor("push", `test/r${++repositories}`);
-    id = await content.repositories.ensureId(push);
+    id = (await content.repositories.ensure(push)).id;
     await upload(content, push, config);
     await upload(content, push, layer);
   });
@@ -53,11 +53,11 @@ forEachDatabase("a manifest that is stored", (create) => {
       condition: { kind: "none" },
       mayBeSparse: false,
     };
-    return content.manifests.put(grant, repositoryId, whole);
+    return content.manifests.put(inRepository(grant, repositoryId), whole);
   }
 
   const typeOf = async (bytes: Buffer, repositoryId = id): Promise<string | undefined> =>
-    (await content.manifests.findByDigest(push, repositoryId, digestOf(bytes)))?.mediaType;
+    (await content.manifests.findByDigest(inRepository(push, repositoryId), digestOf(bytes)))?.mediaType;
 
   for (const [bytes, first, second] of [
     [image, OCI_MANIFEST, DOCKER_MANIFEST],
@@ -74,10 +74,10 @@ forEachDatabase("a manifest that is stored", (create) => {
         return true;
       });
       assert.equal(await typeOf(bytes), first);
-      assert.equal(await content.manifests.findByTag(push, id, "two" as Tag), undefined);
+      assert.equal(await content.manifests.findByTag(inRepository(push, id), "two" as Tag), undefined);
       // As what it is, as often as one likes.
       await put(bytes, first, "two");
-      assert.equal((await content.manifests.findByTag(push, id, "two" as Tag))?.mediaType, first);
+      assert.equal((await content.manifests.findByTag(inRepository(push, id), "two" as Tag))?.mediaType, first);
     });
   }
 
@@ -91,12 +91,12 @@ forEachDatabase("a manifest that is stored", (create) => {
   it("is another one in another repository, and after its deletion", async () => {
     await put(image, OCI_MANIFEST, "one");
     const other = grantFor("push", `${push.repository}-other`);
-    const otherId = await content.repositories.ensureId(other);
+    const otherId = (await content.repositories.ensure(other)).id;
     await upload(content, other, config);
     await upload(content, other, layer);
     await put(image, DOCKER_MANIFEST, "one", otherId, other);
     assert.deepEqual([await typeOf(image), await typeOf(image, otherId)], [OCI_MANIFEST, DOCKER_MANIFEST]);
-    await content.manifests.delete(grantFor("delete", push.repository), id, digestOf(image));
+    await content.manifests.delete(inRepository(grantFor("delete", push.repository), id), digestOf(image));
     await put(image, DOCKER_MANIFEST, "one");
     assert.equal(await typeOf(image), DOCKER_MANIFEST);
   });
@@ -105,7 +105,8 @@ forEachDatabase("a manifest that is stored", (create) => {
     await put(image, DOCKER_MANIFEST, "one");
     const damage = test.database.dialect === "sqlite" ? "x'7b7d'" : "'\\x7b7d'::bytea";
     await test.database.script(`update manifest set bytes = ${damage} where repository_id = ${id}`);
-    const read = async (): Promise<Uint8Array> => content.manifests.readBytes((await content.manifests.findByTag(push, id, "one" as Tag))!);
+    const read = async (): Promise<Uint8Array> =>
+      content.manifests.readBytes((await content.manifests.findByTag(inRepository(push, id), "one" as Tag))!);
     const isDamaged = (error: unknown): boolean => error instanceof RegistryError && error.code === "BLOB_DAMAGED";
     await assert.rejects(read(), isDamaged);
     await assert.rejects(put(image, OCI_MANIFEST, "one"), (error) => error instanceof RegistryError && error.code === "MANIFEST_INVALID");

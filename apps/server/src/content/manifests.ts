@@ -5,9 +5,7 @@ import { RegistryError } from "@berth/oci/errors";
 import type { ParsedManifest } from "@berth/oci/manifest";
 import type { Tag } from "@berth/oci/reference";
 import { LRUCache } from "lru-cache";
-import type { Grant } from "../access/caller.ts";
 import type { ChangeSink } from "../access/changes.ts";
-import { grantedTransaction } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
@@ -16,7 +14,7 @@ import { statement } from "../platform/database/statement.ts";
 import type { LeaseTimes } from "./blobs.ts";
 import { type ContentChange, placeOf } from "./changes.ts";
 import { EDGES_VERSION } from "./older-manifests.ts";
-import { isLive, repositoryDeleted } from "./repositories.ts";
+import { type GrantedRepository, isLive, repositoryDeleted, repositoryTransaction } from "./repositories.ts";
 import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
 
 /** Manifest bytes kept in memory, so that a hot pull is one look-up in the database. */
@@ -50,9 +48,9 @@ export interface ManifestPut {
 /** The manifests of repositories. */
 export interface Manifests {
   /** Undefined as well where the repository has been deleted: its id may have been remembered. */
-  findByTag(grant: Grant, repositoryId: number, tag: Tag): ManifestRow | undefined | Promise<ManifestRow | undefined>;
+  findByTag(repository: GrantedRepository, tag: Tag): ManifestRow | undefined | Promise<ManifestRow | undefined>;
   /** Undefined as well where the repository has been deleted. */
-  findByDigest(grant: Grant, repositoryId: number, digest: Digest): ManifestRow | undefined | Promise<ManifestRow | undefined>;
+  findByDigest(repository: GrantedRepository, digest: Digest): ManifestRow | undefined | Promise<ManifestRow | undefined>;
   /** The bytes of a row that was just found. Errors: MANIFEST_UNKNOWN when it went meanwhile. */
   readBytes(manifest: ManifestRow): Promise<Uint8Array> | Uint8Array;
   /**
@@ -61,9 +59,9 @@ export interface Manifests {
    * Errors: MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID (a descriptor's size differs from the blob's; the digest has another media type here),
    * PRECONDITION_FAILED.
    */
-  put(grant: Grant<"push">, repositoryId: number, put: ManifestPut): Promise<readonly Digest[]>;
+  put(repository: GrantedRepository<"push">, put: ManifestPut): Promise<readonly Digest[]>;
   /** Deletes a manifest and all tags that name it. Errors: MANIFEST_UNKNOWN. */
-  delete(grant: Grant<"delete">, repositoryId: number, digest: Digest): Promise<void>;
+  delete(repository: GrantedRepository<"delete">, digest: Digest): Promise<void>;
 }
 
 const findByTag = statement<{ repositoryId: number; tag: string }>()("manifests.findByTag", (db, p) =>
@@ -334,14 +332,15 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
   }
 
   return {
-    findByTag: (_grant, repositoryId, tag) => lookUpTag({ repositoryId, tag }),
-    findByDigest: (_grant, repositoryId, digest) => lookUpDigest({ repositoryId, digest }),
+    findByTag: ({ id }, tag) => lookUpTag({ repositoryId: id, tag }),
+    findByDigest: ({ id }, digest) => lookUpDigest({ repositoryId: id, digest }),
 
     // Ids are never used again and bytes never change, so what is cached is right for as long as the row was just found.
     readBytes: (manifest) => cached.get(manifest.id) ?? loadBytes(manifest),
 
-    put: (given, repositoryId, put) =>
-      grantedTransaction(database, given, async (tx, grant) => {
+    put: (given, put) =>
+      repositoryTransaction(database, given, async (tx, repository) => {
+        const { grant, id: repositoryId } = repository;
         const { digest, bytes, parsed, tags, condition, mayBeSparse } = put;
         const now = clock.now();
         const { blobIds, absent } = await checkBlobs(tx, repositoryId, parsed, mayBeSparse);
@@ -373,25 +372,23 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           const children = parsed.children.map((child) => child.digest);
           await tx.run(putChildEdges, { repositoryId, manifestId, digests: children }, PUSHED_AGAIN);
         }
-        await changes.record(tx, grant.actor, [
-          { kind: "manifest.pushed", ...placeOf(grant, repositoryId), digest, mediaType: parsed.mediaType },
-        ]);
+        await changes.record(tx, grant.actor, [{ kind: "manifest.pushed", ...placeOf(repository), digest, mediaType: parsed.mediaType }]);
         // Always in this order, so that of two pushes of the same tags none waits for the other in a ring.
-        for (const tag of tags.toSorted())
-          await setTag(tx, grant, repositoryId, { tag, manifestId, digest, condition }, { clock, changes });
+        for (const tag of tags.toSorted()) await setTag(tx, repository, { tag, manifestId, digest, condition }, { clock, changes });
         return absent;
       }),
 
-    delete(given, repositoryId, digest) {
-      const work = async (tx: Executor, grant: Grant<"delete">): Promise<void> => {
+    delete(given, digest) {
+      const work = async (tx: Executor, repository: GrantedRepository<"delete">): Promise<void> => {
+        const { grant, id: repositoryId } = repository;
         const row = await tx.first(lockByDigest, { repositoryId, digest });
         if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest } });
         const manifestId = row.id;
-        await deleteTagsOf(tx, grant, repositoryId, manifestId, { clock, changes });
+        await deleteTagsOf(tx, repository, manifestId, { clock, changes });
         const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
         for (const dropEdges of [dropBlobEdges, dropSparse, dropChildEdges]) await tx.run(dropEdges, { manifestId }, ALL_THERE_ARE);
         await tx.run(drop, { manifestId }, 1);
-        await changes.record(tx, grant.actor, [{ kind: "manifest.deleted", ...placeOf(grant, repositoryId), digest }]);
+        await changes.record(tx, grant.actor, [{ kind: "manifest.deleted", ...placeOf(repository), digest }]);
         // Whoever was told that these blobs exist may be pushing an image of them: they stay for a whole lease from now.
         if (blobIds.length > 0) {
           // Of two deletions that take a blob's last two holders at once, the second waits here and then sees that none is left.
@@ -404,7 +401,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           );
         }
       };
-      return grantedTransaction(database, given, work, ON_FULL_DISK);
+      return repositoryTransaction(database, given, work, ON_FULL_DISK);
     },
   };
 }

@@ -12,7 +12,7 @@ import { createTestClock, type TestClock } from "../access/access.testing.ts";
 import type { Grant } from "../access/caller.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { createMemoryBlobs, createMemoryStore } from "./blobs/memory.ts";
-import { blobOf, createContent, createGrants, TEST_TIMES, upload, type Content, type TestBlob } from "./content.testing.ts";
+import { blobOf, createContent, createGrants, TEST_TIMES, upload, type Content, type TestBlob, inRepository } from "./content.testing.ts";
 import type { ManifestPut } from "./manifests.ts";
 import { hasOlderManifests, readOlderManifests } from "./older-manifests.ts";
 
@@ -95,7 +95,7 @@ forEachDatabase("what a manifest names", (create, dialect) => {
   async function newRepository(): Promise<Place> {
     const name = `test/r${++repositories}`;
     const push = grantFor("push", name);
-    return { push, remove: grantFor("delete", name), id: await content.repositories.ensureId(push) };
+    return { push, remove: grantFor("delete", name), id: (await content.repositories.ensure(push)).id };
   }
 
   /** What makes the manifests of a repository those of an earlier release, which held distributable layers and configs alone. */
@@ -111,11 +111,11 @@ forEachDatabase("what a manifest names", (create, dialect) => {
   }
 
   const isThere = async ({ push, id }: Place, digest: Digest): Promise<boolean> =>
-    (await content.blobs.find(push, id, digest)) !== undefined;
+    (await content.blobs.find(inRepository(push, id), digest)) !== undefined;
 
   async function codeOfDeletion({ remove, id }: Place, digest: Digest): Promise<string> {
     try {
-      await content.blobs.delete(remove, id, digest);
+      await content.blobs.delete(inRepository(remove, id), digest);
       return "deleted";
     } catch (error) {
       assert.ok(error instanceof RegistryError);
@@ -143,7 +143,7 @@ forEachDatabase("what a manifest names", (create, dialect) => {
           for (const [at, blob] of BLOBS.entries()) if (time(blob, at) === when) await upload(content, place.push, blob);
         };
         await comeAt("before");
-        await content.manifests.put(place.push, place.id, put);
+        await content.manifests.put(inRepository(place.push, place.id), put);
         if (isOlder) {
           await test.database.script(olderIn(place));
         }
@@ -158,7 +158,7 @@ forEachDatabase("what a manifest names", (create, dialect) => {
           const answer = await codeOfDeletion(place, blob.digest);
           assert.equal(answer, isNamed && hasCome ? "405 UNSUPPORTED" : "404 BLOB_UNKNOWN", text);
         }
-        await content.manifests.delete(place.remove, place.id, put.digest);
+        await content.manifests.delete(inRepository(place.remove, place.id), put.digest);
         for (const [at, blob] of BLOBS.entries()) {
           const wasThere = text.includes(blob.digest) && time(blob, at) !== "never";
           assert.equal(await isThere(place, blob.digest), wasThere, "a whole lease after the deletion");
@@ -175,7 +175,7 @@ forEachDatabase("what a manifest names", (create, dialect) => {
     const [blob] = BLOBS;
     await upload(content, place.push, blob!);
     const annotations = { "org.opencontainers.image.base.digest": blob!.digest, [blob!.digest]: "" };
-    await content.manifests.put(place.push, place.id, putOf({ schemaVersion: 2, manifests: [], annotations }, OCI_INDEX));
+    await content.manifests.put(inRepository(place.push, place.id), putOf({ schemaVersion: 2, manifests: [], annotations }, OCI_INDEX));
     await collect();
     assert.equal(await isThere(place, blob!.digest), false);
   });
@@ -186,7 +186,7 @@ forEachDatabase("what a manifest names", (create, dialect) => {
     for (const each of [blob!, other!]) await upload(content, place.push, each);
     const entry = { mediaType: "application/vnd.oci.image.layer.v1.tar", digest: blob!.digest, size: blob!.bytes.length };
     const put = putOf({ schemaVersion: 2, manifests: [entry] }, OCI_INDEX);
-    await content.manifests.put(place.push, place.id, put);
+    await content.manifests.put(inRepository(place.push, place.id), put);
     await test.database.script(olderIn(place));
     assert.equal(await codeOfDeletion(place, blob!.digest), "503 UNAVAILABLE");
     while (await readOlderManifests(test.database));
@@ -195,7 +195,7 @@ forEachDatabase("what a manifest names", (create, dialect) => {
     assert.equal(await codeOfDeletion(place, other!.digest), "deleted");
     // A push of the same manifest reads it as well.
     await test.database.script(olderIn(place));
-    await content.manifests.put(place.push, place.id, put);
+    await content.manifests.put(inRepository(place.push, place.id), put);
     assert.equal(await hasOlderManifests(test.database), false);
     assert.equal(await codeOfDeletion(place, blob!.digest), "405 UNSUPPORTED");
   });
@@ -207,7 +207,7 @@ forEachDatabase("what a manifest names", (create, dialect) => {
     const [blob] = BLOBS;
     await upload(content, place.push, blob!);
     const entry = { mediaType: "application/x", digest: blob!.digest, size: blob!.bytes.length };
-    await content.manifests.put(place.push, place.id, putOf({ schemaVersion: 2, manifests: [entry] }, OCI_INDEX));
+    await content.manifests.put(inRepository(place.push, place.id), putOf({ schemaVersion: 2, manifests: [entry] }, OCI_INDEX));
     await test.database.script(olderIn(place));
     clock.advance(10 * leaseMs);
     const other = await test.open();

@@ -7,7 +7,7 @@ import type { Database } from "../platform/database/database.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { statement } from "../platform/database/statement.ts";
 import { createMemoryBlobs, createMemoryStore } from "./blobs/memory.ts";
-import { blobOf, createContent, createGrants, putOf, upload, type Content } from "./content.testing.ts";
+import { blobOf, createContent, createGrants, putOf, upload, type Content, inRepository } from "./content.testing.ts";
 import { createPullCounter } from "./pulls.ts";
 
 const all = statement<Record<never, never>>()("test.pulls", (db) =>
@@ -50,13 +50,13 @@ forEachDatabase("pulls", (create) => {
   async function pushTwo(): Promise<{ name: string; ids: number[]; digests: ReturnType<typeof putOf>["digest"][] }> {
     const name = `test/app${++count}`;
     const grant = grants("push", name);
-    const repositoryId = await content.repositories.ensureId(grant);
+    const repositoryId = (await content.repositories.ensure(grant)).id;
     const puts = ["one", "two"].map((tag) => putOf([blobOf("config "), blobOf("layer ")], [tag], `${name} ${tag}`));
     for (const blob of [blobOf("config "), blobOf("layer ")]) await upload(content, grant, blob);
     const ids: number[] = [];
     for (const put of puts) {
-      await content.manifests.put(grant, repositoryId, put);
-      ids.push((await content.manifests.findByDigest(grant, repositoryId, put.digest))!.id);
+      await content.manifests.put(inRepository(grant, repositoryId), put);
+      ids.push((await content.manifests.findByDigest(inRepository(grant, repositoryId), put.digest))!.id);
     }
     return { name, ids, digests: puts.map(({ digest }) => digest) };
   }
@@ -87,7 +87,7 @@ forEachDatabase("pulls", (create) => {
     for (const id of ids) counter.note(id);
     await counter.flush();
     const grant = grants("delete", name);
-    await content.manifests.delete(grant, (await content.repositories.findId(grant))!, digests[0]!);
+    await content.manifests.delete((await content.repositories.find(grant))!, digests[0]!);
     for (const id of [...ids, 999_999_999]) counter.note(id);
     await counter.flush();
     const rows = await test.database.all(all, {});

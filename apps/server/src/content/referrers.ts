@@ -1,9 +1,9 @@
 // Which manifests name a subject: pages in the order of their arrival. Not here: the index that is made of them (distribution/lists.ts).
 import type { Digest } from "@berth/oci/digest";
 import { sql } from "kysely";
-import type { Grant } from "../access/caller.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
+import type { GrantedRepository } from "./repositories.ts";
 
 /** One manifest that names a subject. */
 export interface ReferrerRow {
@@ -20,9 +20,9 @@ export interface ReferrerRow {
 /** The referrers of subjects. */
 export interface Referrers {
   /** Referrers with ids after `startAfter`, of one artifact type or of all: as many as fit, one at least where there is any. */
-  list(grant: Grant, repositoryId: number, subject: Digest, page: ReferrerPage): Promise<ReferrerRows>;
+  list(repository: GrantedRepository, subject: Digest, page: ReferrerPage): Promise<ReferrerRows>;
   /** Those of the digests that are manifests here, each with the subject that it names. */
-  listSubjects(grant: Grant, repositoryId: number, digests: readonly Digest[]): Promise<Map<Digest, Digest | undefined>>;
+  listSubjects(repository: GrantedRepository, digests: readonly Digest[]): Promise<Map<Digest, Digest | undefined>>;
 }
 
 /** Which page. */
@@ -102,7 +102,7 @@ const listSubjects = statement<{ repositoryId: number; digests: string[] }>()("r
 /** Opens the referrers of a database. */
 export function createReferrers(database: Database): Referrers {
   return {
-    async list(_grant, repositoryId, subject, { artifactType, startAfter, limit, maxBytes }) {
+    async list({ id: repositoryId }, subject, { artifactType, startAfter, limit, maxBytes }) {
       const found =
         artifactType === undefined
           ? await database.all(list, { repositoryId, subject, startAfter, limit: limit + 1 })
@@ -124,7 +124,7 @@ export function createReferrers(database: Database): Referrers {
       }));
       return { rows, hasMore: found.length > rows.length };
     },
-    async listSubjects(_grant, repositoryId, digests) {
+    async listSubjects({ id: repositoryId }, digests) {
       const rows = await database.all(listSubjects, { repositoryId, digests: [...digests] });
       return new Map(rows.map((row) => [row.digest as Digest, (row.subject_digest as Digest | null) ?? undefined]));
     },

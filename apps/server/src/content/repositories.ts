@@ -4,9 +4,9 @@ import { RegistryError } from "@berth/oci/errors";
 import type { RepositoryName } from "@berth/oci/reference";
 import { expressionBuilder, type Expression, type ExpressionBuilder, type SqlBool } from "kysely";
 import { LRUCache } from "lru-cache";
-import type { Grant } from "../access/caller.ts";
+import type { Action, Grant } from "../access/caller.ts";
 import type { ChangeSink } from "../access/changes.ts";
-import { grantedTransaction } from "../access/granted-transaction.ts";
+import { grantedTransaction, type GrantedOptions } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
@@ -36,22 +36,34 @@ export function isTombstone(name: string): boolean {
 /** Of a write to a repository that is deleted each time meanwhile. */
 const MAX_TRIES = 3;
 
+declare const found: unique symbol;
+
+/**
+ * A grant with the repository that it is for, as it was found: what content is read and written by. Made only here, from the grant alone, so
+ * that no grant comes together with the id of another repository.
+ */
+export interface GrantedRepository<A extends Action = Action> {
+  readonly grant: Grant<A>;
+  readonly id: number;
+  readonly [found]: A;
+}
+
 /** Where repositories are found. */
 export interface Repositories {
-  /** Id of a repository as it is at the time of the call or later, or undefined where there is none. */
-  findId(grant: Grant): Promise<number | undefined>;
+  /** The grant's repository as it is at the time of the call or later, or undefined where there is none. */
+  find<A extends Action>(grant: Grant<A>): Promise<GrantedRepository<A> | undefined>;
   /**
-   * The same, perhaps from memory: it may be the id of a repository that was deleted since. For statements that ask whether the repository is
-   * there; those that find nothing ask again with `findId`.
+   * The same, perhaps from memory: it may be one that was deleted since. For statements that ask whether the repository is there; those that
+   * find nothing ask again with `find`.
    */
-  recallId(grant: Grant): number | Promise<number | undefined>;
-  /** Id of a repository, made now if need be; perhaps from memory. */
-  ensureId(grant: Grant<"push">): Promise<number>;
+  recall<A extends Action>(grant: Grant<A>): GrantedRepository<A> | Promise<GrantedRepository<A> | undefined>;
+  /** The grant's repository, made now if need be; perhaps from memory. */
+  ensure(grant: Grant<"push">): Promise<GrantedRepository<"push">>;
   /**
    * Runs a transaction on a repository, which is made if need be; and again on the one that is there now where it failed on one that had been
    * deleted. Errors: CONFLICT where it is deleted again and again.
    */
-  writing<T>(grant: Grant<"push">, work: (repositoryId: number) => Promise<T>): Promise<T>;
+  writing<T>(grant: Grant<"push">, work: (repository: GrantedRepository<"push">) => Promise<T>): Promise<T>;
   /** Makes a repository vanish with all that it holds, at once and for everybody. Errors: NAME_UNKNOWN. */
   delete(grant: Grant<"delete">): Promise<void>;
   /** Names of a project's repositories after `startAfter` up to `through`, in byte order. */
@@ -69,7 +81,7 @@ export interface Repositories {
   listHoldingAmong(digest: string, names: readonly string[], limit: number): Promise<string[]>;
 }
 
-const findId = statement<{ name: string }>()("repositories.find", (db, p) =>
+const findByName = statement<{ name: string }>()("repositories.find", (db, p) =>
   db.selectFrom("repository").select("id").where("name", "=", p.name),
 );
 
@@ -184,6 +196,21 @@ const markDeleted = statement<{ id: number; name: string }>()("repositories.mark
 // As the triggers say it (migrations/0004-usage.ts).
 const DELETED = "repository_deleted";
 
+function bind<A extends Action>(grant: Grant<A>, id: number): GrantedRepository<A> {
+  return { grant, id } as GrantedRepository<A>;
+}
+
+/** `grantedTransaction` on a repository: `work` gets it with the grant that holds now. */
+export function repositoryTransaction<A extends Action, T>(
+  database: Database,
+  repository: GrantedRepository<A>,
+  work: (tx: Executor, repository: GrantedRepository<A>) => Promise<T>,
+  options?: GrantedOptions,
+): Promise<T> {
+  const { grant, id } = repository;
+  return grantedTransaction(database, grant, (tx, present) => work(tx, present === grant ? repository : bind(present, id)), options);
+}
+
 /** Whether a write failed because its repository was deleted. */
 export function isRepositoryDeleted(error: unknown): boolean {
   return error instanceof Error && error.message === DELETED;
@@ -198,46 +225,54 @@ export function repositoryDeleted(): Error {
 export function createRepositories(database: Database, clock: Clock, changes: ChangeSink<ContentChange>): Repositories {
   const ids = new LRUCache<RepositoryName, number>({ max: MAX_REMEMBERED });
   const lookUp = createLookUp(database, {
-    one: findId,
+    one: findByName,
     many: findMany,
     manyOf: (keys) => ({ names: keys.map((key) => key.name) }),
     idOfKey: (key) => key.name,
     idOfRow: (row) => row.name,
     toValue: (row) => row.id,
   });
-  async function find(name: RepositoryName): Promise<number | undefined> {
+  async function findId(name: RepositoryName): Promise<number | undefined> {
     const id = await lookUp({ name });
     if (id === undefined) ids.delete(name);
     else ids.set(name, id);
     return id;
   }
-  const recall = (name: RepositoryName): number | Promise<number | undefined> => ids.get(name) ?? find(name);
-  async function ensure(grant: Grant<"push">): Promise<number> {
+  const recallId = (name: RepositoryName): number | Promise<number | undefined> => ids.get(name) ?? findId(name);
+  async function ensure(grant: Grant<"push">): Promise<GrantedRepository<"push">> {
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const known = await recall(grant.repository);
-      if (known !== undefined) return known;
+      const known = await recallId(grant.repository);
+      if (known !== undefined) return bind(grant, known);
       await grantedTransaction(database, grant, async (tx, present) => {
         const made = await tx.first(insert, { name: present.repository, projectId: present.projectId, now: clock.now() });
         // Nothing where another made it: who has it now is looked up again.
-        if (made !== undefined) await changes.record(tx, present.actor, [{ kind: "repository.created", ...placeOf(present, made.id) }]);
+        if (made !== undefined)
+          await changes.record(tx, present.actor, [{ kind: "repository.created", ...placeOf(bind(present, made.id)) }]);
       });
     }
     // Made and deleted, time after time.
     throw new RegistryError("CONFLICT", { detail: { repository: grant.repository } });
   }
   return {
-    findId: (grant) => find(grant.repository),
-    recallId: (grant) => recall(grant.repository),
-    ensureId: ensure,
+    async find(grant) {
+      const id = await findId(grant.repository);
+      return id === undefined ? undefined : bind(grant, id);
+    },
+    recall(grant) {
+      const id = recallId(grant.repository);
+      if (!(id instanceof Promise)) return bind(grant, id);
+      return id.then((known) => (known === undefined ? undefined : bind(grant, known)));
+    },
+    ensure,
     async writing(grant, work) {
       for (let tries = 1; ; tries++) {
-        const id = await ensure(grant);
+        const repository = await ensure(grant);
         try {
-          return await work(id);
+          return await work(repository);
         } catch (error) {
           // Any failure may come of it: what is not in the deleted repository may well be in the one that came after it.
-          const present = await find(grant.repository).catch(() => id);
-          if (present === id) throw error;
+          const present = await findId(grant.repository).catch(() => repository.id);
+          if (present === repository.id) throw error;
           if (tries === MAX_TRIES) throw new RegistryError("CONFLICT", { detail: { repository: grant.repository }, cause: error });
         }
       }
@@ -249,7 +284,7 @@ export function createRepositories(database: Database, clock: Clock, changes: Ch
         if (row === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { name: grant.repository } });
         await tx.run(insertGraveyard, { now: clock.now() }, { any: "it is there but for the first time" });
         await tx.run(markDeleted, { id: row.id, name: `${TOMBSTONE}${row.id}` }, 1);
-        await changes.record(tx, present.actor, [{ kind: "repository.deleted", ...placeOf(present, row.id) }]);
+        await changes.record(tx, present.actor, [{ kind: "repository.deleted", ...placeOf(bind(present, row.id)) }]);
       };
       await grantedTransaction(database, grant, work, ON_FULL_DISK);
       ids.delete(grant.repository);

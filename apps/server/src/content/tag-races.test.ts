@@ -9,7 +9,7 @@ import type { Grant } from "../access/caller.ts";
 import type { Database } from "../platform/database/database.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { createMemoryBlobs, createMemoryStore, type MemoryBlobs } from "./blobs/memory.ts";
-import { blobOf, createContent, createGrants, putOf, upload, type Content } from "./content.testing.ts";
+import { blobOf, createContent, createGrants, putOf, upload, type Content, inRepository } from "./content.testing.ts";
 import { holdAt, interceptDatabase, type Hook } from "./intercept.testing.ts";
 import type { ManifestPut } from "./manifests.ts";
 import { createRandom } from "./schedule.testing.ts";
@@ -38,10 +38,10 @@ forEachDatabase("a tag", (create, dialect) => {
     ...putOf([config, layer], tags, note),
     condition,
   });
-  const named = async (): Promise<string | undefined> => (await content.manifests.findByTag(push, id, TAG))?.digest;
+  const named = async (): Promise<string | undefined> => (await content.manifests.findByTag(inRepository(push, id), TAG))?.digest;
   /** What the tag named, newest first. */
   const history = async (): Promise<(string | undefined)[]> =>
-    (await content.tags.listHistory(push, id, TAG, undefined, 1000)).map((change) => change.digest);
+    (await content.tags.listHistory(inRepository(push, id), TAG, undefined, 1000)).map((change) => change.digest);
   /** A replica whose steps are told of: of its transactions' statements, or only that they begin and end. */
   async function intercepted(hook: Hook): Promise<Content> {
     return replicaOn(interceptDatabase(await test.open(), hook, inside));
@@ -63,10 +63,10 @@ forEachDatabase("a tag", (create, dialect) => {
     const grantFor = await createGrants(test.database);
     push = grantFor("push", REPOSITORY);
     del = grantFor("delete", REPOSITORY);
-    id = await content.repositories.ensureId(push);
+    id = (await content.repositories.ensure(push)).id;
     for (const blob of [config, layer]) await upload(content, push, blob);
     // An image holds the blobs, so that pushes that meet do not wait for each other's leases.
-    await content.manifests.put(push, id, imageNamed("before", ["before"]));
+    await content.manifests.put(inRepository(push, id), imageNamed("before", ["before"]));
   });
   afterEach(() => test.end());
 
@@ -77,8 +77,8 @@ forEachDatabase("a tag", (create, dialect) => {
       let left = times;
       const others = async (): Promise<void> => {
         if (left-- <= 0) return;
-        await content.manifests.put(push, id, other);
-        await content.tags.delete(del, id, TAG);
+        await content.manifests.put(inRepository(push, id), other);
+        await content.tags.delete(inRepository(del, id), TAG);
       };
       let made = 0;
       let deleted = 0;
@@ -88,20 +88,20 @@ forEachDatabase("a tag", (create, dialect) => {
         // Between the first look and the insertion it is made, and before the next look it is gone again.
         if (step === "tags.insert" && made < times) {
           made++;
-          await content.manifests.put(push, id, other);
+          await content.manifests.put(inRepository(push, id), other);
         }
         if (step === "tags.lock" && made > deleted) {
           deleted++;
-          await content.tags.delete(del, id, TAG);
+          await content.tags.delete(inRepository(del, id), TAG);
         }
       });
-      await replica.manifests.put(push, id, mine);
+      await replica.manifests.put(inRepository(push, id), mine);
       assert.equal(await named(), mine.digest, `${times} times`);
       if (inside) assert.equal(made, times);
       const changes = await history();
       assert.equal(changes[0], mine.digest);
       assert.equal(changes.filter((digest) => digest === mine.digest).length, 1);
-      await content.tags.delete(del, id, TAG);
+      await content.tags.delete(inRepository(del, id), TAG);
       assert.deepEqual((await history()).slice(0, 2), [undefined, mine.digest]);
       await test.database.script("delete from tag_history");
     }
@@ -114,19 +114,19 @@ forEachDatabase("a tag", (create, dialect) => {
     const replica = await intercepted(async (step, phase) => {
       if (!inside || phase !== "before") return;
       if (step === "tags.insert") {
-        await content.manifests.put(push, id, other);
+        await content.manifests.put(inRepository(push, id), other);
         isThere = true;
       }
       if (step === "tags.lock" && isThere) {
-        await content.tags.delete(del, id, TAG);
+        await content.tags.delete(inRepository(del, id), TAG);
         isThere = false;
       }
     });
     // Nobody can be in the way that often on SQLite.
     if (!inside) return;
-    await assert.rejects(replica.manifests.put(push, id, mine), { code: "UNAVAILABLE" });
+    await assert.rejects(replica.manifests.put(inRepository(push, id), mine), { code: "UNAVAILABLE" });
     assert.equal((await history()).includes(mine.digest), false);
-    assert.equal(await content.manifests.findByDigest(push, id, mine.digest), undefined);
+    assert.equal(await content.manifests.findByDigest(inRepository(push, id), mine.digest), undefined);
   });
 
   it("is judged by what it names when it is locked, and not by what it named before", async () => {
@@ -141,12 +141,12 @@ forEachDatabase("a tag", (create, dialect) => {
     ];
     for (const [condition, isSet] of conditions) {
       const shown = JSON.stringify(condition);
-      await content.manifests.put(push, id, first);
+      await content.manifests.put(inRepository(push, id), first);
       const held = holdAt(inside ? "tags.update" : "commit", "after");
       const mover = await intercepted(held.hook);
-      const moving = mover.manifests.put(push, id, second);
+      const moving = mover.manifests.put(inRepository(push, id), second);
       await held.reached;
-      const judged = content.manifests.put(push, id, { ...mine, condition }).then(
+      const judged = content.manifests.put(inRepository(push, id), { ...mine, condition }).then(
         () => true,
         (error: { code?: string }) => {
           assert.equal(error.code, "PRECONDITION_FAILED", shown);
@@ -158,7 +158,7 @@ forEachDatabase("a tag", (create, dialect) => {
       await moving;
       assert.equal(await judged, isSet, shown);
       assert.equal(await named(), isSet ? mine.digest : second.digest, shown);
-      await content.manifests.delete(del, id, mine.digest).catch(() => undefined);
+      await content.manifests.delete(inRepository(del, id), mine.digest).catch(() => undefined);
     }
   });
 
@@ -168,9 +168,9 @@ forEachDatabase("a tag", (create, dialect) => {
     const replica = await intercepted(async (step, phase) => {
       if (isMet || phase !== "before" || step !== (inside ? "tags.insert" : "begin")) return;
       isMet = true;
-      await content.manifests.put(push, id, first);
+      await content.manifests.put(inRepository(push, id), first);
     });
-    await assert.rejects(replica.manifests.put(push, id, mine), {
+    await assert.rejects(replica.manifests.put(inRepository(push, id), mine), {
       code: "PRECONDITION_FAILED",
       detail: { tag: TAG, current: first.digest },
     });
@@ -190,7 +190,7 @@ forEachDatabase("a tag", (create, dialect) => {
           for (let i = 0; i < 15; i++) {
             const kind = random.below(4);
             if (kind === 0) {
-              const isDeleted = await replica.tags.delete(del, id, TAG).then(
+              const isDeleted = await replica.tags.delete(inRepository(del, id), TAG).then(
                 () => true,
                 (error: { code?: string }) => {
                   assert.equal(error.code, "MANIFEST_UNKNOWN");
@@ -198,7 +198,7 @@ forEachDatabase("a tag", (create, dialect) => {
                 },
               );
               if (isDeleted) deletions++;
-            } else await replica.manifests.put(push, id, images[random.below(images.length)]!);
+            } else await replica.manifests.put(inRepository(push, id), images[random.below(images.length)]!);
           }
         }),
       ),
@@ -214,13 +214,13 @@ forEachDatabase("a tag", (create, dialect) => {
   it("has times in its history that go with their order, whoever had to wait", async () => {
     const held = holdAt(inside ? "tags.lock" : "begin");
     const slow = await intercepted(held.hook);
-    const late = slow.manifests.put(push, id, imageNamed("late"));
+    const late = slow.manifests.put(inRepository(push, id), imageNamed("late"));
     await held.reached;
     clock.advance(5_000);
-    await content.manifests.put(push, id, imageNamed("early"));
+    await content.manifests.put(inRepository(push, id), imageNamed("early"));
     held.letGo();
     await late;
-    const [newest, oldest] = await content.tags.listHistory(push, id, TAG, undefined, 2);
+    const [newest, oldest] = await content.tags.listHistory(inRepository(push, id), TAG, undefined, 2);
     assert.equal(newest?.digest, imageNamed("late").digest);
     assert.ok(newest.at >= oldest!.at, `${newest.at.toISOString()} follows ${oldest!.at.toISOString()}`);
   });
@@ -230,10 +230,12 @@ forEachDatabase("a tag", (create, dialect) => {
     const replicas = await Promise.all([1, 2].map(async () => replicaOn(await test.open())));
     for (let round = 0; round < 5; round++) {
       const puts = replicas.map((replica, i) =>
-        replica.manifests.put(push, id, imageNamed(`${i} in ${round}`, i === 0 ? names : names.toReversed())),
+        replica.manifests.put(inRepository(push, id), imageNamed(`${i} in ${round}`, i === 0 ? names : names.toReversed())),
       );
       await Promise.all(puts);
-      const rows = await Promise.all(names.map(async (name) => (await content.manifests.findByTag(push, id, name as Tag))?.digest));
+      const rows = await Promise.all(
+        names.map(async (name) => (await content.manifests.findByTag(inRepository(push, id), name as Tag))?.digest),
+      );
       assert.equal(new Set(rows).size, 1, "all of one push, or all of the other");
     }
   });

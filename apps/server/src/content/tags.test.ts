@@ -6,7 +6,7 @@ import type { Tag } from "@berth/oci/reference";
 import { createTestClock } from "../access/access.testing.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { createMemoryBlobs, createMemoryStore } from "./blobs/memory.ts";
-import { blobOf, createContent, createGrants, putOf, upload } from "./content.testing.ts";
+import { blobOf, createContent, createGrants, putOf, upload, inRepository } from "./content.testing.ts";
 
 /** More than two of the batches that tags go in. */
 const TAGS = 2_100;
@@ -22,19 +22,19 @@ forEachDatabase("tags", (create) => {
     const content = createContent(test.database, createMemoryStore({ processId: "p1", memory: createMemoryBlobs() }), createTestClock());
     const grantFor = await createGrants(test.database);
     const push = grantFor("push", "test/one");
-    const id = await content.repositories.ensureId(push);
+    const id = (await content.repositories.ensure(push)).id;
     const [config, layer] = [blobOf("config", 1), blobOf("layer ")];
     for (const blob of [config, layer]) await upload(content, push, blob);
     const names = Array.from({ length: TAGS }, (_, index) => `t${String(index).padStart(5, "0")}`);
     const unwanted = putOf([config, layer], names, "unwanted");
-    await content.manifests.put(push, id, unwanted);
-    await content.manifests.put(push, id, putOf([config, layer], ["kept"], "kept"));
+    await content.manifests.put(inRepository(push, id), unwanted);
+    await content.manifests.put(inRepository(push, id), putOf([config, layer], ["kept"], "kept"));
 
-    await content.manifests.delete(grantFor("delete", "test/one"), id, unwanted.digest);
+    await content.manifests.delete(inRepository(grantFor("delete", "test/one"), id), unwanted.digest);
 
-    assert.deepEqual(await content.tags.list(push, id, "", 10), ["kept"]);
+    assert.deepEqual(await content.tags.list(inRepository(push, id), "", 10), ["kept"]);
     for (const name of [names[0]!, names[1_500]!, names.at(-1)!]) {
-      const changes = await content.tags.listHistory(push, id, name as Tag, undefined, 10);
+      const changes = await content.tags.listHistory(inRepository(push, id), name as Tag, undefined, 10);
       assert.deepEqual(
         changes.map((change) => change.digest),
         [undefined, unwanted.digest],

@@ -2,14 +2,13 @@
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Tag } from "@berth/oci/reference";
-import type { Grant } from "../access/caller.ts";
 import type { ChangeSink } from "../access/changes.ts";
-import { grantedTransaction } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { lostRace } from "../platform/database/row-counts.ts";
 import { statement } from "../platform/database/statement.ts";
 import { type ContentChange, placeOf } from "./changes.ts";
+import { type GrantedRepository, repositoryTransaction } from "./repositories.ts";
 
 /** What a tag must be before it may be set. Source: RFC 9110, If-Match and If-None-Match, with digests as entity tags. */
 export type TagCondition =
@@ -30,17 +29,11 @@ export interface TagChange {
 /** The tags of repositories. */
 export interface Tags {
   /** Names after `startAfter` in byte order. */
-  list(grant: Grant, repositoryId: number, startAfter: string, limit: number): Promise<Tag[]>;
+  list(repository: GrantedRepository, startAfter: string, limit: number): Promise<Tag[]>;
   /** Deletes a tag; what it named stays. Errors: MANIFEST_UNKNOWN where there is no such tag, PRECONDITION_FAILED. */
-  delete(grant: Grant<"delete">, repositoryId: number, tag: Tag, condition?: TagCondition): Promise<void>;
+  delete(repository: GrantedRepository<"delete">, tag: Tag, condition?: TagCondition): Promise<void>;
   /** Changes of a tag, newest first, older than the change with id `before`. */
-  listHistory(
-    grant: Grant,
-    repositoryId: number,
-    tag: Tag,
-    before: number | undefined,
-    limit: number,
-  ): Promise<(TagChange & { id: number })[]>;
+  listHistory(repository: GrantedRepository, tag: Tag, before: number | undefined, limit: number): Promise<(TagChange & { id: number })[]>;
 }
 
 const list = statement<{ repositoryId: number; startAfter: string; limit: number }>()("tags.list", (db, p) =>
@@ -162,11 +155,11 @@ const MAX_LOOKS = 10;
  */
 export async function setTag(
   tx: Executor,
-  grant: Grant<"push">,
-  repositoryId: number,
+  repository: GrantedRepository<"push">,
   { tag, manifestId, digest, condition }: TagSet,
   { clock, changes }: TagWriting,
 ): Promise<void> {
+  const { grant, id: repositoryId } = repository;
   let from: Digest | undefined;
   for (let looks = 1; ; looks++) {
     const current = await tx.first(lock, { repositoryId, tag });
@@ -184,7 +177,7 @@ export async function setTag(
   }
   // The time when the tag was ours: whoever waited for it changed it later than the one that he waited for.
   await tx.run(record, { repositoryId, tag, digest, accountId: grant.actor.accountId, now: clock.now() }, 1);
-  await changes.record(tx, grant.actor, [{ kind: "tag.moved", ...placeOf(grant, repositoryId), tag, from, to: digest }]);
+  await changes.record(tx, grant.actor, [{ kind: "tag.moved", ...placeOf(repository), tag, from, to: digest }]);
 }
 
 /** The digest of a manifest that a locked tag names, and that therefore stays. */
@@ -197,25 +190,25 @@ async function digestNamed(tx: Executor, manifestId: number): Promise<Digest> {
 /** Deletes a tag inside a transaction; false where there was none. */
 async function deleteTag(
   tx: Executor,
-  grant: Grant<"delete">,
-  repositoryId: number,
+  repository: GrantedRepository<"delete">,
   tag: Tag,
   { clock, changes }: TagWriting,
 ): Promise<boolean> {
+  const { grant, id: repositoryId } = repository;
   if ((await tx.first(drop, { repositoryId, tag })) === undefined) return false;
   await tx.run(record, { repositoryId, tag, digest: null, accountId: grant.actor.accountId, now: clock.now() }, 1);
-  await changes.record(tx, grant.actor, [{ kind: "tag.deleted", ...placeOf(grant, repositoryId), tag }]);
+  await changes.record(tx, grant.actor, [{ kind: "tag.deleted", ...placeOf(repository), tag }]);
   return true;
 }
 
 /** Deletes all tags that name a manifest, inside the transaction that deletes it. */
 export async function deleteTagsOf(
   tx: Executor,
-  grant: Grant<"delete">,
-  repositoryId: number,
+  repository: GrantedRepository<"delete">,
   manifestId: number,
   { clock, changes }: TagWriting,
 ): Promise<void> {
+  const { grant, id: repositoryId } = repository;
   for (;;) {
     const gone = await tx.all(dropSomeOf, { repositoryId, manifestId });
     if (gone.length === 0) return;
@@ -224,7 +217,7 @@ export async function deleteTagsOf(
       { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.actor.accountId, now: clock.now() },
       gone.length,
     );
-    const place = placeOf(grant, repositoryId);
+    const place = placeOf(repository);
     const tags = gone.map(({ name }) => name as Tag).toSorted();
     await changes.record(
       tx,
@@ -246,23 +239,22 @@ export function checkCondition(name: Tag | Digest, current: Digest | undefined, 
 /** Opens the tags of a database. */
 export function createTags(database: Database, clock: Clock, changes: ChangeSink<ContentChange>): Tags {
   return {
-    list: async (_grant, repositoryId, startAfter, limit) =>
+    list: async ({ id: repositoryId }, startAfter, limit) =>
       (await database.all(list, { repositoryId, startAfter, limit })).map((row) => row.name as Tag),
 
-    delete(given, repositoryId, tag, condition = { kind: "none" }) {
-      const work = async (tx: Executor, grant: Grant<"delete">): Promise<void> => {
+    delete(given, tag, condition = { kind: "none" }) {
+      const work = async (tx: Executor, repository: GrantedRepository<"delete">): Promise<void> => {
         if (condition.kind !== "none") {
-          const current = await tx.first(lock, { repositoryId, tag });
+          const current = await tx.first(lock, { repositoryId: repository.id, tag });
           if (current === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
           checkCondition(tag, await digestNamed(tx, current.manifest_id), condition);
         }
-        if (!(await deleteTag(tx, grant, repositoryId, tag, { clock, changes })))
-          throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
+        if (!(await deleteTag(tx, repository, tag, { clock, changes }))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
       };
-      return grantedTransaction(database, given, work, ON_FULL_DISK);
+      return repositoryTransaction(database, given, work, ON_FULL_DISK);
     },
 
-    listHistory: async (_grant, repositoryId, tag, before, limit) =>
+    listHistory: async ({ id: repositoryId }, tag, before, limit) =>
       (await database.all(listHistory, { repositoryId, tag, before: before ?? Number.MAX_SAFE_INTEGER, limit })).map((row) => ({
         id: row.id,
         digest: (row.digest as Digest | null) ?? undefined,

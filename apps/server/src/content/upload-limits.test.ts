@@ -6,7 +6,7 @@ import { createTestClock } from "../access/access.testing.ts";
 import type { Grant } from "../access/caller.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { createMemoryBlobs, createMemoryStore } from "./blobs/memory.ts";
-import { createContent, createGrants, TEST_UPLOAD_AGE_MS, type Content } from "./content.testing.ts";
+import { createContent, createGrants, TEST_UPLOAD_AGE_MS, type Content, inRepository } from "./content.testing.ts";
 import { createUploadLimits, type OpenUploadLimits } from "./upload-limits.ts";
 
 forEachDatabase("open uploads", (create) => {
@@ -25,8 +25,8 @@ forEachDatabase("open uploads", (create) => {
 
   async function begin(limits: Partial<OpenUploadLimits>, grant: Grant<"push">, replica = open(limits)): Promise<string> {
     await replica.check(grant);
-    const id = await content.repositories.ensureId(grant);
-    return (await content.uploads.begin(grant, id, { algorithm: "sha256", record: () => ({ inline: "" }) })).id;
+    const id = (await content.repositories.ensure(grant)).id;
+    return (await content.uploads.begin(inRepository(grant, id), { algorithm: "sha256", record: () => ({ inline: "" }) })).id;
   }
   const open = (limits: Partial<OpenUploadLimits>) =>
     createUploadLimits(test.database, clock, { account: 1000, project: 1000, registry: 1000, ...limits });

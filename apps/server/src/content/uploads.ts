@@ -2,14 +2,13 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { DigestAlgorithm } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
-import type { Grant } from "../access/caller.ts";
 import type { Clock } from "../platform/clock.ts";
 import { type Database, ON_FULL_DISK, type WriteOptions } from "../platform/database/database.ts";
 import type { ExpressionBuilder } from "kysely";
 import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { UploadRecord } from "./blobs/blob-store.ts";
-import { isLive, repositoryDeleted } from "./repositories.ts";
+import { type GrantedRepository, isLive, repositoryDeleted } from "./repositories.ts";
 
 /** How long a writer holds a session without renewing: longer than any pause of a healthy process, shorter than the time that a client waits. */
 export const UPLOAD_LOCK_MS = 30_000;
@@ -43,14 +42,13 @@ export interface RestingUpload {
 /** The upload sessions of repositories. */
 export interface Uploads {
   begin(
-    grant: Grant<"push">,
-    repositoryId: number,
+    repository: GrantedRepository<"push">,
     begin: { algorithm: DigestAlgorithm; record: (id: string) => UploadRecord },
   ): Promise<Upload>;
   /** Errors: BLOB_UPLOAD_UNKNOWN. */
-  get(grant: Grant<"push">, repositoryId: number, id: string): Promise<Upload>;
+  get(repository: GrantedRepository<"push">, id: string): Promise<Upload>;
   /** Takes the session for one writer; to end it also on a full disk. Errors: BLOB_UPLOAD_UNKNOWN, CONFLICT while another writes. */
-  claim(grant: Grant<"push">, repositoryId: number, id: string, purpose?: "to write" | "to end"): Promise<ClaimedUpload>;
+  claim(repository: GrantedRepository<"push">, id: string, purpose?: "to write" | "to end"): Promise<ClaimedUpload>;
   /** Keeps a claim; false when it was lost. */
   renew(claimed: ClaimedUpload): Promise<boolean>;
   /** Records progress and frees the session. Errors: CONFLICT when the claim was lost: what was written is not part of it. */
@@ -227,7 +225,7 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
     return uploadOf(row);
   }
   return {
-    async begin(grant, repositoryId, { algorithm, record: recordOf }) {
+    async begin({ grant, id: repositoryId }, { algorithm, record: recordOf }) {
       const id = randomUUID();
       const initial = recordOf(id);
       const now = clock.now();
@@ -240,9 +238,9 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
       return { id, algorithm, record: initial, offsetBytes: 0 };
     },
 
-    get: (_grant, repositoryId, id) => get(repositoryId, id),
+    get: (repository, id) => get(repository.id, id),
 
-    async claim(_grant, repositoryId, id, purpose) {
+    async claim({ id: repositoryId }, id, purpose) {
       const claimed = await tryClaim(repositoryId, id, purpose === "to end" ? ending : eventual);
       if (claimed !== undefined) return claimed;
       await get(repositoryId, id);

@@ -8,7 +8,7 @@ import { migrate } from "../platform/database/migrate.ts";
 import { migrations } from "../platform/database/migrations/all.ts";
 import type { Migration } from "../platform/database/migrations/migration.ts";
 import { createMemoryBlobs, createMemoryStore } from "./blobs/memory.ts";
-import { blobOf, createContent, createGrants, putOf, TEST_TIMES, upload, type Content } from "./content.testing.ts";
+import { blobOf, createContent, createGrants, putOf, TEST_TIMES, upload, type Content, inRepository } from "./content.testing.ts";
 import { findProjectUsages, findRegistryUsage, foldUsage } from "./usage.ts";
 import { checkUsage } from "./usage.testing.ts";
 
@@ -45,10 +45,10 @@ forEachDatabase("usage", (create, dialect) => {
 
   async function push(repository: string, tags: readonly string[], note = ""): Promise<ReturnType<typeof putOf>> {
     const grant = grants("push", repository);
-    const id = await content.repositories.ensureId(grant);
+    const id = (await content.repositories.ensure(grant)).id;
     for (const blob of [config, layer]) await upload(content, grant, blob);
     const put = putOf([config, layer], tags, note);
-    await content.manifests.put(grant, id, put);
+    await content.manifests.put(inRepository(grant, id), put);
     return put;
   }
 
@@ -65,11 +65,7 @@ forEachDatabase("usage", (create, dialect) => {
     // Again, under a tag that moves and one that is new: only the new one counts.
     await push("test/one", ["a", "c"]);
     assert.deepEqual(await ofProject(), { ...expected, tags: 4 });
-    await content.manifests.delete(
-      grants("delete", "test/one"),
-      await content.repositories.ensureId(grants("push", "test/one")),
-      one.digest,
-    );
+    await content.manifests.delete((await content.repositories.find(grants("delete", "test/one")))!, one.digest);
     assert.deepEqual(await ofProject(), { ...expected, manifests: 1, tags: 1, bytes: expected.bytes - one.bytes.length });
     clock.advance(TEST_TIMES.leaseMs + 1);
     await content.garbage.collectLinks(100);
@@ -82,7 +78,7 @@ forEachDatabase("usage", (create, dialect) => {
 
   it("counts rows that a bulk load brings, and those that one statement takes", async () => {
     await push("test/one", []);
-    const id = await content.repositories.ensureId(grants("push", "test/one"));
+    const id = (await content.repositories.ensure(grants("push", "test/one"))).id;
     const values = Array.from({ length: 500 }, (_, i) => `(${id}, 't${i}', (select max(id) from manifest), 1)`).join(",");
     await test.database.script(`insert into tag (repository_id, name, manifest_id, updated_at) values ${values}`);
     assert.equal((await ofProject())?.tags, 500);
@@ -104,8 +100,8 @@ forEachDatabase("usage", (create, dialect) => {
         const put = await push(`test/r${i % 7}`, [`w${i % 3}`], `writer ${i}`);
         if (i % 2 === 0) {
           const grant = grants("push", `test/r${i % 7}`);
-          const id = await content.repositories.ensureId(grant);
-          await content.manifests.delete(grants("delete", grant.repository), id, put.digest);
+          const id = (await content.repositories.ensure(grant)).id;
+          await content.manifests.delete(inRepository(grants("delete", grant.repository), id), put.digest);
         }
         // On SQLite all of it is one turn of the event loop.
         await new Promise((resolve) => void setImmediate(resolve));

@@ -27,7 +27,17 @@ import { deleteMember, putMember } from "../access/member-store.ts";
 import { putRobotScopes } from "../access/robot-store.ts";
 import { createPasswordHasher } from "../access/secrets.ts";
 import { createMemoryBlobs, createMemoryStore } from "../content/blobs/memory.ts";
-import { blobOf, bodyOf, countContent, createContent, createGrants, putOf, upload, type Content } from "../content/content.testing.ts";
+import {
+  blobOf,
+  bodyOf,
+  countContent,
+  createContent,
+  createGrants,
+  putOf,
+  upload,
+  type Content,
+  inRepository,
+} from "../content/content.testing.ts";
 import type { Executor } from "../platform/database/database.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 
@@ -65,7 +75,8 @@ const chunkOf = ({ bytes }: { bytes: Buffer }) => ({ body: bodyOf(bytes), startB
 
 /** Everything that changes content for a caller. */
 const WRITES: Record<string, (stage: Stage) => Promise<unknown>> = {
-  "a manifest": ({ content, push, repositoryId }) => content.manifests.put(push, repositoryId, putOf([config, layer], ["v1"], "another")),
+  "a manifest": ({ content, push, repositoryId }) =>
+    content.manifests.put(inRepository(push, repositoryId), putOf([config, layer], ["v1"], "another")),
   "a blob in one small request": ({ content, push, small }) => content.sessions.pushWhole(push, small.digest, chunkOf(small)),
   "a blob in one large request": ({ content, push, large }) => content.sessions.pushWhole(push, large.digest, chunkOf(large)),
   "the end of a small session": async ({ content, push, begin, small }) =>
@@ -75,11 +86,13 @@ const WRITES: Record<string, (stage: Stage) => Promise<unknown>> = {
   "a stream of no known length": async ({ content, push, begin, large }) =>
     content.sessions.finish(push, await begin(), large.digest, { ...chunkOf(large), lengthBytes: undefined }),
   "a chunk": async ({ content, push, begin, large }) => content.sessions.append(push, await begin(), chunkOf(large)),
-  "a mount": ({ content, push, repositoryId, source, sourceId }) => content.blobs.mount(push, repositoryId, source, sourceId, layer.digest),
-  "a repository": ({ content, elsewhere }) => content.repositories.ensureId(elsewhere),
-  "a tag's deletion": ({ content, remove, repositoryId }) => content.tags.delete(remove, repositoryId, "v1" as Tag),
-  "a blob's deletion": ({ content, remove, repositoryId }) => content.blobs.delete(remove, repositoryId, free.digest),
-  "a manifest's deletion": ({ content, remove, repositoryId }) => content.manifests.delete(remove, repositoryId, image.digest),
+  "a mount": ({ content, push, repositoryId, source, sourceId }) =>
+    content.blobs.mount(inRepository(push, repositoryId), inRepository(source, sourceId), layer.digest),
+  "a repository": ({ content, elsewhere }) => content.repositories.ensure(elsewhere),
+  "a tag's deletion": ({ content, remove, repositoryId }) => content.tags.delete(inRepository(remove, repositoryId), "v1" as Tag),
+  "a blob's deletion": ({ content, remove, repositoryId }) => content.blobs.delete(inRepository(remove, repositoryId), free.digest),
+  "a manifest's deletion": ({ content, remove, repositoryId }) =>
+    content.manifests.delete(inRepository(remove, repositoryId), image.digest),
   "a repository's deletion": ({ content, remove }) => content.repositories.delete(remove),
 };
 
@@ -171,13 +184,13 @@ forEachDatabase("grants that have aged", (create) => {
     for (const name of ["test/app", "test/source"]) {
       const owner = grants("push", name);
       for (const blob of [config, layer, free]) await upload(content, owner, blob);
-      await content.repositories.writing(owner, (id) => content.manifests.put(owner, id, image));
+      await content.repositories.writing(owner, (repository) => content.manifests.put(repository, image));
     }
     const note = `${++count}`;
     return {
       content,
-      repositoryId: (await content.repositories.findId(grants("pull", "test/app")))!,
-      sourceId: (await content.repositories.findId(grants("pull", "test/source")))!,
+      repositoryId: (await content.repositories.find(grants("pull", "test/app")))!.id,
+      sourceId: (await content.repositories.find(grants("pull", "test/source")))!.id,
       push: await here.authorizer.authorize(caller, "push", APP),
       remove: await here.authorizer.authorize(caller, "delete", APP),
       source: await here.authorizer.authorize(caller, "pull", parseRepositoryName("test/source")),

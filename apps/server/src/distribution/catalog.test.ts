@@ -55,7 +55,7 @@ forEachDatabase("catalog", (create) => {
         action: "push",
         renew: () => grant,
       } as Grant<"push">;
-      await repositories.ensureId(grant);
+      await repositories.ensure(grant);
     }
     const times = { leaseMs: 1, graceMs: 1 };
     const parts: ListParts = {

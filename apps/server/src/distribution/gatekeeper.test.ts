@@ -7,6 +7,7 @@ import { RegistryError } from "@berth/oci/errors";
 import { parseReference, parseRepositoryName } from "@berth/oci/reference";
 import type { Grant } from "../access/caller.ts";
 import { createReadTraits, type ProjectTrait } from "../access/project-traits.ts";
+import { inRepository } from "../content/content.testing.ts";
 import type { Holders } from "../content/holders.ts";
 import type { ManifestRow } from "../content/manifests.ts";
 import type { Gate, Verdict } from "./gate.ts";
@@ -67,7 +68,7 @@ it("an answer at hand is passed on at once, and projects without traits are not 
   assert.equal(asked, 1);
   for (const traits of [[], [two]]) {
     assert.equal(gatekeeper.admitManifest(grantWith(...traits), TAG, manifest(1)), undefined);
-    assert.equal(gatekeeper.admitBlob(grantWith(...traits), 1, BLOB, "blob"), undefined);
+    assert.equal(gatekeeper.admitBlob(inRepository(grantWith(...traits), 1), BLOB, "blob"), undefined);
   }
   assert.equal(asked, 1);
 });
@@ -88,7 +89,7 @@ it("a gate that does not answer in time, or fails at once or later, is no permis
   ]) {
     const gatekeeper = createGatekeeper({ gates: [gate(one, verdict)], holders: holdersOf(1), verdictMs: 20 });
     await assert.rejects(async () => gatekeeper.admitManifest(grantWith(one), TAG, manifest(1)), isUndecided, String(verdict));
-    await assert.rejects(async () => gatekeeper.admitBlob(grantWith(one), 1, BLOB, "blob"), isUndecided, String(verdict));
+    await assert.rejects(async () => gatekeeper.admitBlob(inRepository(grantWith(one), 1), BLOB, "blob"), isUndecided, String(verdict));
   }
 });
 
@@ -112,8 +113,11 @@ it("a blob of two manifests, each refused by another gate, is not given out", as
     { trait: two, ...refuse(2) },
   ];
   const gatekeeper = createGatekeeper({ gates, holders: holdersOf(2) });
-  await assert.rejects(async () => gatekeeper.admitBlob(grantWith(one, two), 1, BLOB, "blob"), isDenied(/refused 2; refused 1/));
-  assert.equal(await gatekeeper.admitBlob(grantWith(one), 1, BLOB, "blob"), undefined);
+  await assert.rejects(
+    async () => gatekeeper.admitBlob(inRepository(grantWith(one, two), 1), BLOB, "blob"),
+    isDenied(/refused 2; refused 1/),
+  );
+  assert.equal(await gatekeeper.admitBlob(inRepository(grantWith(one), 1), BLOB, "blob"), undefined);
 });
 
 it("a gate answers for a blob itself where it can, without a look at what leads to it", async () => {
@@ -127,7 +131,7 @@ it("a gate answers for a blob itself where it can, without a look at what leads 
     },
   };
   const gatekeeper = createGatekeeper({ gates: [own], holders });
-  assert.throws(() => gatekeeper.admitBlob(grantWith(one), 1, BLOB, "mount"), isDenied(/known by its digest/));
+  assert.throws(() => gatekeeper.admitBlob(inRepository(grantWith(one), 1), BLOB, "mount"), isDenied(/known by its digest/));
   assert.deepEqual(asked, [BLOB, "mount"]);
   assert.equal(holders.looked, 0);
 });
@@ -135,11 +139,14 @@ it("a gate answers for a blob itself where it can, without a look at what leads 
 it("for a blob that very many manifests lead to, so many are asked about and no more", async () => {
   const many = holdersOf(100_000);
   const refusing = createGatekeeper({ gates: [gate(one, () => no("all of them"))], holders: many });
-  await assert.rejects(async () => refusing.admitBlob(grantWith(one), 1, BLOB, "blob"), isDenied(/all of them; the newest 200 manifests/));
+  await assert.rejects(
+    async () => refusing.admitBlob(inRepository(grantWith(one), 1), BLOB, "blob"),
+    isDenied(/all of them; the newest 200 manifests/),
+  );
   assert.ok(many.looked <= 201, String(many.looked));
   const first = holdersOf(100_000);
   const allowing = createGatekeeper({ gates: [gate(one, () => YES)], holders: first });
-  assert.equal(await allowing.admitBlob(grantWith(one), 1, BLOB, "blob"), undefined);
+  assert.equal(await allowing.admitBlob(inRepository(grantWith(one), 1), BLOB, "blob"), undefined);
   assert.equal(first.looked, 1);
 });
 

@@ -8,6 +8,7 @@ import { plainLine, warningValues } from "@berth/oci/warnings";
 import type { Grant } from "../access/caller.ts";
 import type { Holders } from "../content/holders.ts";
 import type { ManifestRow } from "../content/manifests.ts";
+import type { GrantedRepository } from "../content/repositories.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import type { Gate, GatePurpose, Verdict } from "./gate.ts";
 
@@ -16,7 +17,7 @@ export interface Gatekeeper {
   /** Warnings for who pulls it, undefined where there are none. At once where the gates answer so. Errors: DENIED, UNAVAILABLE. */
   admitManifest(grant: Grant<"pull">, reference: Reference, manifest: ManifestRow): Warnings | Promise<Warnings>;
   /** The same for a blob: one manifest that leads to it may be pulled. */
-  admitBlob(grant: Grant<"pull">, repositoryId: number, digest: Digest, purpose: "blob" | "mount"): Warnings | Promise<Warnings>;
+  admitBlob(repository: GrantedRepository<"pull">, digest: Digest, purpose: "blob" | "mount"): Warnings | Promise<Warnings>;
 }
 
 /** What is told beside content. */
@@ -82,19 +83,18 @@ export function createGatekeeper({ gates, holders, verdictMs = VERDICT_MS }: Gat
 
   async function judgeHolders(
     asked: readonly Gate[],
-    grant: Grant<"pull">,
-    repositoryId: number,
+    repository: GrantedRepository<"pull">,
     digest: Digest,
     purpose: "blob" | "mount",
   ): Promise<Verdict> {
     const reasons = new Set<string>();
     let looked = 0;
-    for await (const manifest of holders.list(grant, repositoryId, digest)) {
+    for await (const manifest of holders.list(repository, digest)) {
       if (looked++ === MAX_HOLDERS) {
         reasons.add(`the newest ${MAX_HOLDERS} manifests that lead to it were looked at`);
         break;
       }
-      const verdict = await judge(asked, grant, manifest, purpose);
+      const verdict = await judge(asked, repository.grant, manifest, purpose);
       if (verdict.allowed) return verdict;
       for (const reason of verdict.reasons) reasons.add(reason);
     }
@@ -111,16 +111,17 @@ export function createGatekeeper({ gates, holders, verdictMs = VERDICT_MS }: Gat
       return verdict instanceof Promise ? verdict.then(admit) : admit(verdict);
     },
 
-    admitBlob(grant, repositoryId, digest, purpose) {
+    admitBlob(repository, digest, purpose) {
+      const { grant } = repository;
       const asked = gatesOf(grant);
       const [gate] = asked;
       if (gate === undefined) return undefined;
-      const listHolders = () => holders.list(grant, repositoryId, digest);
+      const listHolders = () => holders.list(repository, digest);
       // Of several, each may allow it for another manifest, of which none may be pulled.
       const verdict =
         asked.length === 1 && gate.blobVerdict !== undefined
           ? verdictOf(gate, () => gate.blobVerdict!({ grant, purpose, digest, listHolders }))
-          : judgeHolders(asked, grant, repositoryId, digest, purpose);
+          : judgeHolders(asked, repository, digest, purpose);
       const admit = (judged: Verdict): Warnings => admitted(grant, digest, judged);
       return verdict instanceof Promise ? verdict.then(admit) : admit(verdict);
     },

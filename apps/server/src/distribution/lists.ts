@@ -73,10 +73,10 @@ export function createLists(parts: ListParts): Lists {
   return {
     async tags(caller, repository, last, limit) {
       const grant = await authorizer.authorize(caller, "pull", repository);
-      const repositoryId = await repositories.findId(grant);
-      if (repositoryId === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { repository } });
+      const found = await repositories.find(grant);
+      if (found === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { repository } });
       if (limit === 0) return { items: [], next: undefined };
-      return pageOf(await tags.list(grant, repositoryId, last, limit + 1), limit, (tag) => tag);
+      return pageOf(await tags.list(found, last, limit + 1), limit, (tag) => tag);
     },
 
     async catalog(caller, last, limit) {
@@ -91,24 +91,24 @@ export function createLists(parts: ListParts): Lists {
 
     async referrers(caller, repository, subject, { artifactType, last, limit }) {
       const grant = await authorizer.authorize(caller, "pull", repository);
-      const repositoryId = await repositories.findId(grant);
-      if (repositoryId === undefined) return { items: [], next: undefined };
+      const found = await repositories.find(grant);
+      if (found === undefined) return { items: [], next: undefined };
       const place = /^(?:(\d{0,15})|tag((?:sha256|sha512):[0-9a-f]{64,128})?)$/.exec(last);
       if (place === null) throw new RegistryError("PAGE_INVALID", { detail: { last: last.slice(0, 50) } });
       const [, id, digest = ""] = place;
       const items: ReferrerDescriptor[] = [];
       let left = MAX_PAGE_BYTES;
       if (id !== undefined) {
-        const page = await referrers.list(grant, repositoryId, subject, { artifactType, startAfter: Number(id), limit, maxBytes: left });
+        const page = await referrers.list(found, subject, { artifactType, startAfter: Number(id), limit, maxBytes: left });
         items.push(...page.rows.map(descriptorOf));
         if (page.hasMore) return { items, next: String(page.rows.at(-1)!.id) };
         left -= page.rows.reduce((sum, row) => sum + DESCRIPTOR_BYTES + Buffer.byteLength(row.annotations ?? ""), 0);
         // No room for what the tag may add, which the next page has.
         if (items.length === limit || left <= 0) {
-          return { items, next: (await findReferrersTag(manifests, grant, repositoryId, subject)) && TAG_PLACE };
+          return { items, next: (await findReferrersTag(manifests, found, subject)) && TAG_PLACE };
         }
       }
-      const added = await listTagEntries({ manifests, referrers }, grant, repositoryId, subject, {
+      const added = await listTagEntries({ manifests, referrers }, found, subject, {
         artifactType,
         after: digest,
         limit: limit - items.length,

@@ -84,8 +84,8 @@ forEachDatabase("a mount from wherever it is", (create) => {
     await upload(content, granted(where), blob);
     const grant = await access.authorizer.authorize(caller, "push", parseRepositoryName(`own/t/target${count}`));
     const { isMounted: isTrue } = await mount.mount(caller, grant, blob.digest, undefined);
-    const id = await content.repositories.findId(grant);
-    assert.equal(id !== undefined && (await content.blobs.find(grant, id, blob.digest)) !== undefined, isTrue);
+    const target = await content.repositories.find(grant);
+    assert.equal(target !== undefined && (await content.blobs.find(target, blob.digest)) !== undefined, isTrue);
     return isTrue;
   }
 

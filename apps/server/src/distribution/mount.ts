@@ -8,7 +8,7 @@ import { scopeOf, UnauthorizedError } from "../access/challenge.ts";
 import { WHOLE, type Reach, type ReadableProject } from "../access/readable-projects.ts";
 import type { NameRange } from "../access/robot-scopes.ts";
 import type { Blobs } from "../content/blobs.ts";
-import type { Repositories } from "../content/repositories.ts";
+import type { GrantedRepository, Repositories } from "../content/repositories.ts";
 import type { Gatekeeper } from "./gatekeeper.ts";
 import { beforeKey, LAST_CHARACTER } from "./readable-names.ts";
 
@@ -67,19 +67,19 @@ export function createMount({ authorizer, repositories, blobs, gatekeeper, onUnd
     }
     const source = await sourceGrant(caller, from);
     if (source === undefined) return NOT_MOUNTED;
-    const sourceId = await repositories.findId(source);
-    if (sourceId === undefined) return NOT_MOUNTED;
+    const held = await repositories.find(source);
+    if (held === undefined) return NOT_MOUNTED;
     if (source.traits !== undefined) {
-      const refused = await refusalOf(source, sourceId, digest);
+      const refused = await refusalOf(held, digest);
       if (refused !== undefined) return { isMounted: false, warnings: [refused] };
     }
-    return { isMounted: await repositories.writing(grant, (repositoryId) => blobs.mount(grant, repositoryId, source, sourceId, digest)) };
+    return { isMounted: await repositories.writing(grant, (repository) => blobs.mount(repository, held, digest)) };
   }
 
   /** Why the source's gates do not give the blob: who mounts it could pull it from the target. */
-  async function refusalOf(source: Grant<"pull">, sourceId: number, digest: Digest): Promise<string | undefined> {
+  async function refusalOf(source: GrantedRepository<"pull">, digest: Digest): Promise<string | undefined> {
     try {
-      await gatekeeper?.admitBlob(source, sourceId, digest, "mount");
+      await gatekeeper?.admitBlob(source, digest, "mount");
       return undefined;
     } catch (error) {
       if (!(error instanceof RegistryError)) throw error;

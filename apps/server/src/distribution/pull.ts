@@ -7,7 +7,7 @@ import type { Authorizer } from "../access/authorize.ts";
 import type { Caller, Grant } from "../access/caller.ts";
 import type { BlobRow, Blobs } from "../content/blobs.ts";
 import type { ManifestRow, Manifests } from "../content/manifests.ts";
-import type { Repositories } from "../content/repositories.ts";
+import type { GrantedRepository, Repositories } from "../content/repositories.ts";
 import type { Gatekeeper, Warnings } from "./gatekeeper.ts";
 
 /** Reads of a repository's content. */
@@ -53,7 +53,7 @@ type Found<T> = T | undefined | Promise<T | undefined>;
 
 /** A blob, and the repository that it was found in. */
 interface FoundBlob {
-  readonly repositoryId: number;
+  readonly held: GrantedRepository<"pull">;
   readonly blob: BlobRow;
 }
 
@@ -61,35 +61,31 @@ interface FoundBlob {
 export function createPull({ authorizer, repositories, manifests, blobs, ports }: PullParts): Pull {
   const { gatekeeper } = ports;
 
-  /** Finds something by the repository's remembered id, and where it is not there, by the present one: the repository may be a new one. */
-  function findIn<T>(grant: Grant<"pull">, find: (repositoryId: number) => Found<T>): Found<T> {
-    const recalled = repositories.recallId(grant);
-    if (recalled instanceof Promise) return recalled.then((id) => (id === undefined ? undefined : findAgain(grant, id, find(id), find)));
+  /** Finds something in the repository as it is remembered, and where it is not there, as it is now: the repository may be a new one. */
+  function findIn<T>(grant: Grant<"pull">, find: (held: GrantedRepository<"pull">) => Found<T>): Found<T> {
+    const recalled = repositories.recall(grant);
+    if (recalled instanceof Promise) return recalled.then((held) => (held === undefined ? undefined : findAgain(held, find(held), find)));
     const found = find(recalled);
-    return found === undefined || found instanceof Promise ? findAgain(grant, recalled, found, find) : found;
+    return found === undefined || found instanceof Promise ? findAgain(recalled, found, find) : found;
   }
 
   async function findAgain<T>(
-    grant: Grant<"pull">,
-    recalled: number,
+    recalled: GrantedRepository<"pull">,
     finding: Found<T>,
-    find: (repositoryId: number) => Found<T>,
+    find: (held: GrantedRepository<"pull">) => Found<T>,
   ): Promise<T | undefined> {
     const found = await finding;
     if (found !== undefined) return found;
-    const present = await repositories.findId(grant);
-    return present === undefined || present === recalled ? undefined : find(present);
+    const present = await repositories.find(recalled.grant);
+    return present === undefined || present.id === recalled.id ? undefined : find(present);
   }
 
   const findManifest = (grant: Grant<"pull">, reference: Reference): Found<ManifestRow> =>
-    findIn(grant, (repositoryId) =>
-      reference.kind === "tag"
-        ? manifests.findByTag(grant, repositoryId, reference.tag)
-        : manifests.findByDigest(grant, repositoryId, reference.digest),
+    findIn(grant, (held) =>
+      reference.kind === "tag" ? manifests.findByTag(held, reference.tag) : manifests.findByDigest(held, reference.digest),
     );
 
-  const findBlob = (grant: Grant<"pull">, digest: Digest): Found<BlobRow> =>
-    findIn(grant, (repositoryId) => blobs.find(grant, repositoryId, digest));
+  const findBlob = (grant: Grant<"pull">, digest: Digest): Found<BlobRow> => findIn(grant, (held) => blobs.find(held, digest));
 
   function existingManifest(grant: Grant<"pull">, reference: Reference, found: ManifestRow | undefined): ManifestRow {
     if (found !== undefined) return found;
@@ -131,14 +127,14 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
   }
 
   async function admitBlob(caller: Caller, grant: Grant<"pull">, digest: Digest, isHead: boolean): Promise<PulledBlob> {
-    const found = await findIn<FoundBlob>(grant, (repositoryId) => {
-      const finding = blobs.find(grant, repositoryId, digest);
-      const inRepository = (blob: BlobRow | undefined): FoundBlob | undefined => blob && { repositoryId, blob };
+    const found = await findIn<FoundBlob>(grant, (held) => {
+      const finding = blobs.find(held, digest);
+      const inRepository = (blob: BlobRow | undefined): FoundBlob | undefined => blob && { held, blob };
       return finding instanceof Promise ? finding.then(inRepository) : inRepository(finding);
     });
-    const { repositoryId, blob } = existingBlob(grant, digest, found);
+    const { held, blob } = existingBlob(grant, digest, found);
     try {
-      return withWarnings(blob, await gatekeeper?.admitBlob(grant, repositoryId, digest, "blob"));
+      return withWarnings(blob, await gatekeeper?.admitBlob(held, digest, "blob"));
     } catch (error) {
       // Who pushes asks what need not be sent: the image that mends another shares most of its layers.
       if (isHead && isRefusal(error) && (await authorizer.allowed(caller, grant.repository)).has("push")) return blob;

@@ -4,10 +4,10 @@ import { RegistryError } from "@berth/oci/errors";
 import { parseManifest } from "@berth/oci/manifest";
 import type { Reference, RepositoryName, Tag } from "@berth/oci/reference";
 import type { Authorizer } from "../access/authorize.ts";
-import type { Caller, Grant } from "../access/caller.ts";
+import type { Action, Caller, Grant } from "../access/caller.ts";
 import type { Blobs } from "../content/blobs.ts";
 import type { Manifests } from "../content/manifests.ts";
-import type { Repositories } from "../content/repositories.ts";
+import type { GrantedRepository, Repositories } from "../content/repositories.ts";
 import { checkCondition, type TagCondition, type Tags } from "../content/tags.ts";
 import type { Ports } from "./ports.ts";
 
@@ -63,10 +63,10 @@ export interface PushParts {
 
 /** Makes the push operations. */
 export function createPush({ authorizer, repositories, manifests, tags, blobs, ports, acceptSparseImages }: PushParts): Push {
-  async function existingId(grant: Grant): Promise<number> {
-    const id = await repositories.findId(grant);
-    if (id === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { repository: grant.repository } });
-    return id;
+  async function existing<A extends Action>(grant: Grant<A>): Promise<GrantedRepository<A>> {
+    const repository = await repositories.find(grant);
+    if (repository === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { repository: grant.repository } });
+    return repository;
   }
 
   return {
@@ -88,22 +88,20 @@ export function createPush({ authorizer, repositories, manifests, tags, blobs, p
       // 4. Manifest, edges, tags and history become durable together.
       const named = [...new Set(reference.kind === "tag" ? [reference.tag, ...push.tags] : push.tags)];
       const put = { digest, bytes, parsed, tags: named, condition: push.condition, mayBeSparse: acceptSparseImages };
-      const absent = await repositories.writing(grant, (repositoryId) => manifests.put(grant, repositoryId, put));
+      const absent = await repositories.writing(grant, (repository) => manifests.put(repository, put));
       return { digest, subject: parsed.subject?.digest, tags: push.tags, absent };
     },
 
     async deleteManifest(caller, repository, reference, condition = { kind: "none" }) {
-      const grant = await authorizer.authorize(caller, "delete", repository);
-      const repositoryId = await existingId(grant);
-      if (reference.kind === "tag") return tags.delete(grant, repositoryId, reference.tag, condition);
+      const granted = await existing(await authorizer.authorize(caller, "delete", repository));
+      if (reference.kind === "tag") return tags.delete(granted, reference.tag, condition);
       // What a digest names is itself, now and always.
       checkCondition(reference.digest, reference.digest, condition);
-      await manifests.delete(grant, repositoryId, reference.digest);
+      await manifests.delete(granted, reference.digest);
     },
 
     async deleteBlob(caller, repository, digest) {
-      const grant = await authorizer.authorize(caller, "delete", repository);
-      await blobs.delete(grant, await existingId(grant), digest);
+      await blobs.delete(await existing(await authorizer.authorize(caller, "delete", repository)), digest);
     },
   };
 }

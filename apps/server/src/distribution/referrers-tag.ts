@@ -3,9 +3,9 @@
 import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
 import { OCI_INDEX } from "@berth/oci/media-types";
 import type { Tag } from "@berth/oci/reference";
-import type { Grant } from "../access/caller.ts";
 import type { ManifestRow, Manifests } from "../content/manifests.ts";
 import type { Referrers } from "../content/referrers.ts";
+import type { GrantedRepository } from "../content/repositories.ts";
 import type { ReferrerDescriptor } from "./lists.ts";
 
 /** Entries that one request looks up, in one statement: who pushed the index chose how many it has. */
@@ -29,12 +29,11 @@ export interface TagEntries {
 /** Source: distribution-spec, Referrers Tag Schema. */
 export async function listTagEntries(
   { manifests, referrers }: { readonly manifests: Manifests; readonly referrers: Referrers },
-  grant: Grant,
-  repositoryId: number,
+  repository: GrantedRepository,
   subject: Digest,
   { artifactType, after, limit, maxBytes }: TagPage,
 ): Promise<TagEntries> {
-  const index = await findReferrersTag(manifests, grant, repositoryId, subject);
+  const index = await findReferrersTag(manifests, repository, subject);
   if (index === undefined) return { items: [], next: undefined };
   const { manifests: listed } = JSON.parse(Buffer.from(await manifests.readBytes(index)).toString("utf8")) as { manifests?: unknown };
   const entries = entriesOf(listed)
@@ -42,8 +41,7 @@ export async function listTagEntries(
     .toSorted((one, other) => (one.digest < other.digest ? -1 : 1));
   const asked = entries.slice(0, MAX_LOOKED_UP);
   const subjects = await referrers.listSubjects(
-    grant,
-    repositoryId,
+    repository,
     asked.map((entry) => entry.digest),
   );
   const items: ReferrerDescriptor[] = [];
@@ -64,11 +62,10 @@ export async function listTagEntries(
 /** The index that the tag names now. */
 export async function findReferrersTag(
   manifests: Manifests,
-  grant: Grant,
-  repositoryId: number,
+  repository: GrantedRepository,
   subject: Digest,
 ): Promise<ManifestRow | undefined> {
-  const found = await manifests.findByTag(grant, repositoryId, referrersTag(subject));
+  const found = await manifests.findByTag(repository, referrersTag(subject));
   return found?.mediaType === OCI_INDEX ? found : undefined;
 }
 

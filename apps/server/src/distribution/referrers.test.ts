@@ -10,7 +10,7 @@ import { createTestClock, TEST_MASTER_KEY } from "../access/access.testing.ts";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Caller, Grant } from "../access/caller.ts";
 import { createMemoryBlobs, createMemoryStore } from "../content/blobs/memory.ts";
-import { blobOf, createContent, createGrants, upload, type Content } from "../content/content.testing.ts";
+import { blobOf, createContent, createGrants, upload, type Content, inRepository } from "../content/content.testing.ts";
 import { createReferrers } from "../content/referrers.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { createListPlaces } from "./list-places.ts";
@@ -34,7 +34,7 @@ forEachDatabase("pages of referrers", (create) => {
     test = await create();
     content = createContent(test.database, createMemoryStore({ processId: "one", memory: createMemoryBlobs() }), createTestClock());
     push = (await createGrants(test.database))("push", "test/one");
-    id = await content.repositories.ensureId(push);
+    id = (await content.repositories.ensure(push)).id;
     await upload(content, push, config);
     const { repositories, manifests, tags } = content;
     const referrers = createReferrers(test.database);
@@ -46,9 +46,9 @@ forEachDatabase("pages of referrers", (create) => {
       places: createListPlaces(TEST_MASTER_KEY),
       referrers: {
         ...referrers,
-        listSubjects(grant, repositoryId, digests) {
+        listSubjects(repository, digests) {
           lookedUp.push(digests.length);
-          return referrers.listSubjects(grant, repositoryId, digests);
+          return referrers.listSubjects(repository, digests);
         },
       },
     });
@@ -59,7 +59,7 @@ forEachDatabase("pages of referrers", (create) => {
     const bytes = Buffer.from(JSON.stringify(document));
     const parsed = parseManifest(bytes, mediaType);
     const digest = digestOf(bytes);
-    await content.manifests.put(push, id, {
+    await content.manifests.put(inRepository(push, id), {
       digest,
       bytes,
       parsed,

@@ -192,7 +192,7 @@ forEachDatabase("deletion of a repository", (create) => {
 
   it("takes away a thousand tags in batches, on whatever replica, and what another repository shares stays", async () => {
     await pushImage(one, "latest");
-    const id = (await one.content.repositories.findId(grants("pull", NAME)))!;
+    const id = (await one.content.repositories.find(grants("pull", NAME)))!.id;
     const values = Array.from({ length: 1700 }, (_, i) => `(${id}, 't${i}', (select max(id) from manifest), 1)`).join(",");
     await test.database.script(`insert into tag (repository_id, name, manifest_id, updated_at) values ${values}`);
     const two = grants("push", "test/two");
@@ -214,7 +214,7 @@ forEachDatabase("deletion of a repository", (create) => {
     await removeAll(test.database);
     assert.equal((await countContent(test.database)).tag, 0);
     assert.equal((await countContent(test.database)).repository_blob, 1);
-    assert.ok(await one.content.blobs.find(two, (await one.content.repositories.findId(two))!, layers[0]!.digest));
+    assert.ok(await one.content.blobs.find((await one.content.repositories.find(two))!, layers[0]!.digest));
     await checkUsage(test.database);
   });
 

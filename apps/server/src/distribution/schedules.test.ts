@@ -7,7 +7,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createTestClock, type TestClock } from "../access/access.testing.ts";
 import { act, BLOBS, IMAGES, outcomeOf, REPOSITORIES, TAGS, type Repository, type World } from "../content/content-actors.testing.ts";
 import { createContentModel } from "../content/content-model.testing.ts";
-import { createContent, createGrants, putOf, readBlob, TEST_TIMES, TEST_UPLOAD_AGE_MS, type Content } from "../content/content.testing.ts";
+import {
+  createContent,
+  createGrants,
+  putOf,
+  readBlob,
+  TEST_TIMES,
+  TEST_UPLOAD_AGE_MS,
+  type Content,
+  inRepository,
+} from "../content/content.testing.ts";
 import { createMemoryBlobs, createMemoryStore, type MemoryBlobs } from "../content/blobs/memory.ts";
 import { interceptDatabase, interceptStore, type Hook } from "../content/intercept.testing.ts";
 import { foldUsage } from "../content/usage.ts";
@@ -128,7 +137,7 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
     const processes = replicas.map((_, i) => start(i));
     const first = processes[0]!.content;
     const repositories: Repository[] = [];
-    for (const name of REPOSITORIES) repositories.push({ name, id: await first.repositories.ensureId(grants("push", name)) });
+    for (const name of REPOSITORIES) repositories.push({ name, id: (await first.repositories.ensure(grants("push", name))).id });
     const world: World = {
       random,
       clock,
@@ -177,10 +186,10 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
     if (!isDisturbed) assert.equal(memory.segments.size, 0, "segments are left");
     for (const { repositoryId, digest, blobs } of model.manifests.values()) {
       const grant = grants("pull", repositories.find(({ id }) => id === repositoryId)!.name);
-      const row = await last.manifests.findByDigest(grant, repositoryId, digest);
+      const row = await last.manifests.findByDigest(inRepository(grant, repositoryId), digest);
       assert.equal(row?.digest, digest);
       for (const blob of blobs) {
-        const found = await last.blobs.find(grant, repositoryId, blob);
+        const found = await last.blobs.find(inRepository(grant, repositoryId), blob);
         assert.deepEqual(await readBlob(last, found!), BLOBS.find((each) => each.digest === blob)!.bytes);
       }
     }
@@ -189,7 +198,7 @@ forEachDatabase("random schedules of the content layer", (create, dialect) => {
         const { digest } = putOf(blobs);
         await model.ending(
           [digest, ...TAGS].map((each) => `${id} ${each}`),
-          () => outcomeOf(() => last.manifests.delete(grants("delete", name), id, digest), ["MANIFEST_UNKNOWN"]),
+          () => outcomeOf(() => last.manifests.delete(inRepository(grants("delete", name), id), digest), ["MANIFEST_UNKNOWN"]),
         );
       }
     }

@@ -5,7 +5,7 @@ import { RegistryError } from "@berth/oci/errors";
 import type { Grant } from "../access/caller.ts";
 import type { Blobs } from "../content/blobs.ts";
 import type { BlobStore, StorageKey, UploadRecord } from "../content/blobs/blob-store.ts";
-import { isRepositoryDeleted, type Repositories } from "../content/repositories.ts";
+import { type GrantedRepository, isRepositoryDeleted, type Repositories } from "../content/repositories.ts";
 import type { RestingUpload, Uploads } from "../content/uploads.ts";
 
 /** A body and where it claims to begin. */
@@ -59,15 +59,9 @@ export const UNTOUCHED: UploadRecord = { [INLINE]: "" };
 export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
   const { repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes } = parts;
 
-  function commit(
-    grant: Grant<"push">,
-    repositoryId: number,
-    digest: Digest,
-    bytes: Buffer,
-    upload: RestingUpload | undefined,
-  ): Promise<void> {
+  function commit(repository: GrantedRepository<"push">, digest: Digest, bytes: Buffer, upload: RestingUpload | undefined): Promise<void> {
     const isIntact = isIntactIn(store);
-    return blobs.commit(grant, repositoryId, { digest, sizeBytes: bytes.length, place: { bytes }, upload, isAlone: true, isIntact });
+    return blobs.commit(repository, { digest, sizeBytes: bytes.length, place: { bytes }, upload, isAlone: true, isIntact });
   }
 
   return {
@@ -89,16 +83,16 @@ export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
     },
 
     async finish(grant, id, digest, last) {
-      const repositoryId = await repositories.recallId(grant);
-      if (repositoryId === undefined) return false;
+      const repository = await repositories.recall(grant);
+      if (repository === undefined) return false;
       try {
         // Most clients send a small blob whole with the closing request; those that sent it before send nothing with that.
         const untouched = { id, record: UNTOUCHED, offsetBytes: 0 };
-        const upload = last.bytes.length > 0 ? untouched : await uploads.get(grant, repositoryId, id);
+        const upload = last.bytes.length > 0 ? untouched : await uploads.get(repository, id);
         if (!isInline(upload.record) || (last.startBytes ?? upload.offsetBytes) !== upload.offsetBytes) return false;
         const bytes = upload.offsetBytes === 0 ? last.bytes : Buffer.concat([inlineBytes(upload.record), last.bytes]);
         if (bytes.length > Math.min(inlineMaxBytes, maxBlobBytes) || digestOf(bytes, algorithmOf(digest)) !== digest) return false;
-        await commit(grant, repositoryId, digest, bytes, upload);
+        await commit(repository, digest, bytes, upload);
         return true;
       } catch (error) {
         const isNotAsIt = error instanceof RegistryError && (error.code === "CONFLICT" || error.code === "BLOB_UPLOAD_UNKNOWN");
@@ -111,7 +105,7 @@ export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
       if (startBytes !== 0) throw startsElsewhere(0, startBytes);
       if (bytes.length > maxBlobBytes) throw tooLarge(maxBlobBytes);
       verify(digest, digestOf(bytes, algorithmOf(digest)));
-      await repositories.writing(grant, (repositoryId) => commit(grant, repositoryId, digest, bytes, undefined));
+      await repositories.writing(grant, (repository) => commit(repository, digest, bytes, undefined));
     },
   };
 }

@@ -8,7 +8,15 @@ import { createTestClock, type TestClock } from "../access/access.testing.ts";
 import type { Grant } from "../access/caller.ts";
 import type { BlobStoreFixture } from "../content/blobs/blob-store.contract.ts";
 import { forEachBlobStore } from "../content/blobs/blob-stores.testing.ts";
-import { createContent, createGrants, readBlob, TEST_TIMES, TEST_UPLOAD_AGE_MS, type Content } from "../content/content.testing.ts";
+import {
+  createContent,
+  createGrants,
+  readBlob,
+  TEST_TIMES,
+  TEST_UPLOAD_AGE_MS,
+  type Content,
+  inRepository,
+} from "../content/content.testing.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { LARGE_BYTES } from "../content/blobs/segments.ts";
 import { holdAt, interceptDatabase, interceptStore, type Held, type Hook } from "../content/intercept.testing.ts";
@@ -70,7 +78,7 @@ forEachDatabase("upload sessions of several processes", (create) => {
         fixture = await createFixture();
         clock = createTestClock();
         push = (await createGrants(test.database))("push", "test/one");
-        repositoryId = await (await start()).repositories.ensureId(push);
+        repositoryId = (await (await start()).repositories.ensure(push)).id;
       });
       after(async () => {
         await test.end();
@@ -91,7 +99,7 @@ forEachDatabase("upload sessions of several processes", (create) => {
       }
 
       async function assertStored(content: Content, bytes: Uint8Array): Promise<void> {
-        const found = await content.blobs.find(push, repositoryId, digestOf(bytes));
+        const found = await content.blobs.find(inRepository(push, repositoryId), digestOf(bytes));
         assert.ok(found);
         assert.deepEqual(await readBlob(content, found), Buffer.from(bytes));
       }
@@ -271,7 +279,7 @@ forEachDatabase("upload sessions of several processes", (create) => {
         stalled.letGo();
         await other;
         await b.sessions.finish(push, elsewhere.id, digestOf(content("another writes")), undefined);
-        assert.equal(await a.blobs.find(push, repositoryId, digestOf(bytes)), undefined);
+        assert.equal(await a.blobs.find(inRepository(push, repositoryId), digestOf(bytes)), undefined);
         await assertNothingLeft(a);
       });
 
@@ -286,7 +294,7 @@ forEachDatabase("upload sessions of several processes", (create) => {
         await quick.sessions.append(push, id, chunkOf(second));
         held.letGo();
         assert.equal(await finished, "DIGEST_INVALID");
-        assert.equal(await quick.blobs.find(push, repositoryId, digestOf(first)), undefined);
+        assert.equal(await quick.blobs.find(inRepository(push, repositoryId), digestOf(first)), undefined);
         await assertNothingLeft(quick);
       });
 
@@ -302,7 +310,7 @@ forEachDatabase("upload sessions of several processes", (create) => {
         assert.equal(await codeOf(a.sessions.append(push, id, chunkOf(good))), "UNAVAILABLE");
         await b.sessions.append(push, id, chunkOf(bad));
         assert.equal(await codeOf(a.sessions.finish(push, id, digestOf(good), undefined)), "DIGEST_INVALID");
-        assert.equal(await b.blobs.find(push, repositoryId, digestOf(good)), undefined);
+        assert.equal(await b.blobs.find(inRepository(push, repositoryId), digestOf(good)), undefined);
         await assertNothingLeft(b);
       });
 
@@ -339,7 +347,7 @@ forEachDatabase("upload sessions of several processes", (create) => {
         await held.reached;
         clock.advance(UPLOAD_LOCK_MS + 1);
         // The other one ends the session without a word of the segments, as one does that dies before it clears up.
-        const claimed = await quick.uploads.claim(push, repositoryId, id);
+        const claimed = await quick.uploads.claim(inRepository(push, repositoryId), id);
         assert.equal(await quick.uploads.markEnded(claimed), true);
         await quick.uploads.drop(claimed);
         held.letGo();

@@ -8,7 +8,7 @@ import type { Grant } from "../access/caller.ts";
 import type { BlobPlace } from "../content/blobs.ts";
 import type { StorageKey, UploadRecord } from "../content/blobs/blob-store.ts";
 import { UNKNOWN_APPEND_BYTES } from "../content/blobs/segments.ts";
-import { isRepositoryDeleted } from "../content/repositories.ts";
+import { type GrantedRepository, isRepositoryDeleted } from "../content/repositories.ts";
 import type { UploadLimits } from "../content/upload-limits.ts";
 import { claimLost, UPLOAD_LOCK_MS, type ClaimedUpload, type Upload } from "../content/uploads.ts";
 import type { Database } from "../platform/database/database.ts";
@@ -85,12 +85,12 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   async function claiming<T>(
     grant: Grant<"push">,
     id: string,
-    work: (claimed: ClaimedUpload, repositoryId: number) => Promise<T>,
+    work: (claimed: ClaimedUpload, repository: GrantedRepository<"push">) => Promise<T>,
     purpose: "to write" | "to end" = "to write",
   ): Promise<T> {
-    const { claimed, repositoryId } = await inRepository(grant, async (repository) => ({
-      claimed: await uploads.claim(grant, repository, id, purpose),
-      repositoryId: repository,
+    const { claimed, repository } = await inRepository(grant, async (held) => ({
+      claimed: await uploads.claim(held, id, purpose),
+      repository: held,
     }));
     let renewal: Promise<unknown> = Promise.resolve();
     const timer = setInterval(() => {
@@ -98,7 +98,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       renewal = uploads.renew(claimed).catch(() => undefined);
     }, UPLOAD_LOCK_MS / 3);
     try {
-      return await work(claimed, repositoryId);
+      return await work(claimed, repository);
     } catch (error) {
       // Where this fails too, the claim runs out by itself; the first error is the one to report.
       await uploads.release(claimed).catch(() => undefined);
@@ -112,15 +112,15 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   }
 
   /** Looks for a session in the repository; where it is not, the repository may be another one since it was remembered. */
-  async function inRepository<T>(grant: Grant<"push">, work: (repositoryId: number) => Promise<T>): Promise<T> {
-    const recalled = await repositories.recallId(grant);
+  async function inRepository<T>(grant: Grant<"push">, work: (repository: GrantedRepository<"push">) => Promise<T>): Promise<T> {
+    const recalled = await repositories.recall(grant);
     if (recalled === undefined) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
     try {
       return await work(recalled);
     } catch (error) {
       if (!(error instanceof RegistryError) || error.code !== "BLOB_UPLOAD_UNKNOWN") throw error;
-      const present = await repositories.findId(grant);
-      if (present === undefined || present === recalled) throw error;
+      const present = await repositories.find(grant);
+      if (present === undefined || present.id === recalled.id) throw error;
       return work(present);
     }
   }
@@ -195,8 +195,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
   /** Verifies what is there against the digest and commits it. */
   async function commit(
-    grant: Grant<"push">,
-    repositoryId: number,
+    repository: GrantedRepository<"push">,
     upload: ClaimedUpload,
     digest: Digest,
     rowIsDurable: () => Promise<void>,
@@ -220,7 +219,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       place = { key: stored.key };
     }
     const isAlone = !("key" in place) || store.isAlone(upload.id, upload.record, place.key);
-    await blobs.commit(grant, repositoryId, {
+    await blobs.commit(repository, {
       digest,
       sizeBytes,
       place,
@@ -272,8 +271,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
   }
 
   async function finishClaimed(
-    grant: Grant<"push">,
-    repositoryId: number,
+    repository: GrantedRepository<"push">,
     claimed: ClaimedUpload,
     digest: Digest,
     chunk: Chunk | undefined,
@@ -296,7 +294,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       }
     }
     try {
-      await commit(grant, repositoryId, upload, digest, rowIsDurable);
+      await commit(repository, upload, digest, rowIsDurable);
     } catch (error) {
       // Content that is not what was announced cannot become so: the session ends here.
       if (error instanceof RegistryError && error.code === "DIGEST_INVALID") await discard(upload);
@@ -307,8 +305,8 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
   /** Whether a session that is not there any more may have left what it was for, durably. */
   async function isFinished(grant: Grant<"push">, digest: Digest): Promise<boolean> {
-    const repositoryId = await repositories.findId(grant);
-    if (repositoryId === undefined || (await blobs.find(grant, repositoryId, digest)) === undefined) return false;
+    const repository = await repositories.find(grant);
+    if (repository === undefined || (await blobs.find(repository, digest)) === undefined) return false;
     // What can be seen may not be on the disk yet.
     await database.sync();
     return true;
@@ -326,10 +324,10 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     async begin(grant, algorithm) {
       await uploadLimits.check(grant);
       const record = (id: string): UploadRecord => (inlineMaxBytes > 0 ? UNTOUCHED : store.begin(id));
-      return repositories.writing(grant, (repositoryId) => uploads.begin(grant, repositoryId, { algorithm, record }));
+      return repositories.writing(grant, (repository) => uploads.begin(repository, { algorithm, record }));
     },
 
-    get: (grant, id) => inRepository(grant, (repositoryId) => uploads.get(grant, repositoryId, id)),
+    get: (grant, id) => inRepository(grant, (repository) => uploads.get(repository, id)),
 
     append: (grant, id, chunk) =>
       claiming(grant, id, async (claimed) => {
@@ -355,7 +353,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       if (read !== undefined && (await small.finish(grant, id, digest, read))) return;
       const last = read === undefined || chunk === undefined ? chunk : { ...chunk, body: oneOf(read.bytes) };
       try {
-        await claiming(grant, id, (claimed, repositoryId) => finishClaimed(grant, repositoryId, claimed, digest, last));
+        await claiming(grant, id, (claimed, repository) => finishClaimed(repository, claimed, digest, last));
       } catch (error) {
         if (!(error instanceof RegistryError && error.code === "BLOB_UPLOAD_UNKNOWN") || !(await isFinished(grant, digest))) throw error;
         if (last !== undefined) await pass(last);

@@ -8,7 +8,17 @@ import type { RepositoryName, Tag } from "@berth/oci/reference";
 import { createTestClock } from "../access/access.testing.ts";
 import type { Actor } from "../access/actor.ts";
 import type { ContentChange } from "../content/changes.ts";
-import { createContent, createGrants, imageOf, blobOf, putOf, TEST_TIMES, upload, type Content } from "../content/content.testing.ts";
+import {
+  createContent,
+  createGrants,
+  imageOf,
+  blobOf,
+  putOf,
+  TEST_TIMES,
+  upload,
+  type Content,
+  inRepository,
+} from "../content/content.testing.ts";
 import { createMemoryBlobs, createMemoryStore } from "../content/blobs/memory.ts";
 import type { Database } from "../platform/database/database.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
@@ -73,18 +83,18 @@ forEachDatabase("the outbox", (create, dialect) => {
         [blobOf("config "), blobOf("another ")],
       ];
       const push = grants("push", "test/app");
-      const id = await content.repositories.ensureId(push);
+      const id = (await content.repositories.ensure(push)).id;
       for (const blob of [...one, other[1]!]) await upload(content, push, blob);
       const first = putOf(one, ["latest"]);
       const second = putOf(other, ["latest", "v2"]);
-      await content.manifests.put(push, id, first);
-      await content.manifests.put(push, id, second);
+      await content.manifests.put(inRepository(push, id), first);
+      await content.manifests.put(inRepository(push, id), second);
       // The same again moves nothing.
-      await content.manifests.put(push, id, second);
-      await content.tags.delete(grants("delete", "test/app"), id, "v2" as Tag);
-      await content.manifests.delete(grants("delete", "test/app"), id, first.digest);
-      await content.manifests.put(push, id, putOf(other, ["v3"]));
-      await content.manifests.delete(grants("delete", "test/app"), id, second.digest);
+      await content.manifests.put(inRepository(push, id), second);
+      await content.tags.delete(inRepository(grants("delete", "test/app"), id), "v2" as Tag);
+      await content.manifests.delete(inRepository(grants("delete", "test/app"), id), first.digest);
+      await content.manifests.put(inRepository(push, id), putOf(other, ["v3"]));
+      await content.manifests.delete(inRepository(grants("delete", "test/app"), id), second.digest);
       await content.repositories.delete(grants("delete", "test/app"));
       assert.equal(imageOf(one).digest, first.digest);
 

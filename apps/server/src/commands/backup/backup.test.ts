@@ -8,7 +8,7 @@ import { after, before, it } from "node:test";
 import { digestOf } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { BlobStore } from "../../content/blobs/blob-store.ts";
-import { blobOf, createContent, putOf, readBlob, upload, TEST_TIMES, type TestBlob } from "../../content/content.testing.ts";
+import { blobOf, createContent, putOf, readBlob, upload, TEST_TIMES, type TestBlob, inRepository } from "../../content/content.testing.ts";
 import { checkUsage } from "../../content/usage.testing.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { createSqliteForTest, forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
@@ -58,21 +58,21 @@ forEachDatabase("backup", (create) => {
     const strong = { bytes: Buffer.from("strong ".repeat(50)), digest: digestOf(Buffer.from("strong ".repeat(50)), "sha512") };
     for (const name of ["test/one", "test/two/deep"]) {
       const push = grants("push", name);
-      const id = await content.repositories.ensureId(push);
+      const id = (await content.repositories.ensure(push)).id;
       const config = blobOf(`config of ${name} \u{1F6A2} "quoted"\n`, 1);
       for (const blob of [...layers, strong, config]) await upload(content, push, blob);
       for (const [i, layer] of layers.entries())
-        await content.manifests.put(push, id, putOf([config, layer, strong], [`v${i}`], `image ${i} ü`));
+        await content.manifests.put(inRepository(push, id), putOf([config, layer, strong], [`v${i}`], `image ${i} ü`));
       const unwanted = putOf([config, layers[0]!], ["gone"], "gone");
-      await content.manifests.put(push, id, unwanted);
-      await content.manifests.delete(grants("delete", name), id, unwanted.digest);
+      await content.manifests.put(inRepository(push, id), unwanted);
+      await content.manifests.delete(inRepository(grants("delete", name), id), unwanted.digest);
       await content.sessions.begin(push, "sha256");
     }
     // Deleted, and not taken away yet.
     const deleted = grants("push", "test/deleted");
-    const deletedId = await content.repositories.ensureId(deleted);
+    const deletedId = (await content.repositories.ensure(deleted)).id;
     for (const blob of [strong, layers[0]!]) await upload(content, deleted, blob);
-    await content.manifests.put(deleted, deletedId, putOf([layers[0]!, strong], ["v1"]));
+    await content.manifests.put(inRepository(deleted, deletedId), putOf([layers[0]!, strong], ["v1"]));
     await content.repositories.delete(grants("delete", "test/deleted"));
     clock.advance(TEST_TIMES.leaseMs + 1);
     await content.garbage.collectLinks(1000);
@@ -83,9 +83,9 @@ forEachDatabase("backup", (create) => {
     assert.deepEqual(await dumpOf(restored.test.database), await dumpOf(source.test.database));
     await checkUsage(restored.test.database);
     const pull = (await grantsOf(restored))("pull", "test/one");
-    const id = (await restored.content.repositories.findId(pull))!;
+    const id = (await restored.content.repositories.find(pull))!.id;
     for (const blob of blobs) {
-      const row = await restored.content.blobs.find(pull, id, blob.digest);
+      const row = await restored.content.blobs.find(inRepository(pull, id), blob.digest);
       assert.ok(row !== undefined, blob.digest);
       assert.ok((await readBlob(restored.content, row)).equals(blob.bytes), blob.digest);
     }
@@ -111,9 +111,9 @@ forEachDatabase("backup", (create) => {
     const before = await dumpOf(source.test.database);
     for (const each of [source, from]) {
       const push = (await grantsOf(each))("push", "test/new");
-      const id = await each.content.repositories.ensureId(push);
+      const id = (await each.content.repositories.ensure(push)).id;
       await upload(each.content, push, blobOf("another layer "));
-      await each.content.manifests.put(push, id, putOf([blobOf("another layer ")], ["v1"]));
+      await each.content.manifests.put(inRepository(push, id), putOf([blobOf("another layer ")], ["v1"]));
     }
     const [one, other] = [await dumpOf(source.test.database), await dumpOf(from.test.database)];
     assert.notDeepEqual(one, before);
@@ -176,9 +176,11 @@ forEachDatabase("backup", (create) => {
       const sizes = [...target.memory.blobs.values()].map(({ bytes }) => digestOf(bytes));
       for (const digest of stored) if (digest.startsWith("sha256")) assert.ok(sizes.includes(digest), digest);
       const pull = (await grantsOf(target))("pull", "test/one");
-      const id = (await target.content.repositories.findId(pull))!;
+      const id = (await target.content.repositories.find(pull))!.id;
       for (const blob of blobs) {
-        assert.ok((await readBlob(target.content, (await target.content.blobs.find(pull, id, blob.digest))!)).equals(blob.bytes));
+        assert.ok(
+          (await readBlob(target.content, (await target.content.blobs.find(inRepository(pull, id), blob.digest))!)).equals(blob.bytes),
+        );
       }
     }
   });
@@ -198,16 +200,16 @@ forEachDatabase("backup", (create) => {
     const restored = await restoreTo(target, place);
     assert.deepEqual(new Set(restored.damagedBlobs), new Set([gone.digest, cut.digest]));
     const push = (await grantsOf(target))("push", "test/one");
-    const id = (await target.content.repositories.findId(push))!;
+    const id = (await target.content.repositories.find(push))!.id;
     for (const blob of [gone, cut]) {
-      assert.equal(await target.content.blobs.find(push, id, blob.digest), undefined);
+      assert.equal(await target.content.blobs.find(inRepository(push, id), blob.digest), undefined);
       await upload(target.content, push, blob);
-      const healed = await target.content.blobs.find(push, id, blob.digest);
+      const healed = await target.content.blobs.find(inRepository(push, id), blob.digest);
       assert.ok((await readBlob(target.content, healed!)).equals(blob.bytes));
     }
     // What the source knows by now, it says no more.
     for (const blob of [gone, cut]) {
-      const row = (await source.content.blobs.find(push, id, blob.digest))!;
+      const row = (await source.content.blobs.find(inRepository(push, id), blob.digest))!;
       await source.content.blobs.markDamaged(row);
     }
     const second = await backUp(source, place);
@@ -285,7 +287,7 @@ forEachDatabase("backup", (create) => {
     const busy = createContent(await source.test.open(), source.store, clock, { leaseMs: 30, graceMs: 0 });
     const grants = await grantsOf(source);
     const push = grants("push", "test/busy");
-    const id = await busy.repositories.ensureId(push);
+    const id = (await busy.repositories.ensure(push)).id;
     let isOver = false;
     let pushed = 0;
     const work = (async () => {
@@ -297,13 +299,13 @@ forEachDatabase("backup", (create) => {
         await upload(busy, push, layer);
         const put = putOf([config, layer], ["latest"], String(pushed));
         try {
-          await busy.manifests.put(push, id, put);
+          await busy.manifests.put(inRepository(push, id), put);
           live.push(put.digest);
         } catch (error) {
           // The backup moves the clock, so a lease may end between upload and manifest.
           if (!(error instanceof RegistryError && error.code === "MANIFEST_BLOB_UNKNOWN")) throw error;
         }
-        if (live.length > 3) await busy.manifests.delete(grants("delete", "test/busy"), id, live.shift() as never);
+        if (live.length > 3) await busy.manifests.delete(inRepository(grants("delete", "test/busy"), id), live.shift() as never);
         clock.advance(10);
         await busy.garbage.collectLinks(50);
         await busy.garbage.reclaimBytes(50);
@@ -440,7 +442,7 @@ forEachDatabase("backup", (create) => {
     const target = await emptySite();
     assert.deepEqual((await restoreTo(target, place)).damagedBlobs, [layer.digest]);
     const pull = (await grantsOf(target))("pull", "test/one");
-    assert.equal(await target.content.blobs.find(pull, (await target.content.repositories.findId(pull))!, layer.digest), undefined);
+    assert.equal(await target.content.blobs.find((await target.content.repositories.find(pull))!, layer.digest), undefined);
     await rm(file);
     assert.equal((await check(path)).damagedCount, 1);
     // The next backup copies what is missing or cut off here.

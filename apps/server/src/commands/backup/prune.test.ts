@@ -10,7 +10,7 @@ import { createTestClock } from "../../access/access.testing.ts";
 import { connectBucket } from "../../content/blobs/s3-client.ts";
 import { S3_DIALECTS } from "../../content/blobs/s3-dialects.ts";
 import { readS3TestSettings, TEST_PART_BYTES } from "../../content/blobs/s3.testing.ts";
-import { blobOf, putOf, upload } from "../../content/content.testing.ts";
+import { blobOf, putOf, upload, inRepository } from "../../content/content.testing.ts";
 import { createSqliteForTest } from "../../platform/database/databases.testing.ts";
 import { backUp, createFolder, createSite, dumpOf, grantsOf, restoreTo, type TestSite, TRUSTED } from "./backup.testing.ts";
 import { blobName, manifestName, snapshotNameOf, tableName } from "./backup-format.ts";
@@ -61,7 +61,7 @@ async function days(place: BackupPlace, count: number): Promise<{ readonly snaps
   const { content } = source;
   const grants = await grantsOf(source);
   const push = grants("push", "test/daily");
-  const id = await content.repositories.ensureId(push);
+  const id = (await content.repositories.ensure(push)).id;
   const taken: { snapshot: string; dump: unknown }[] = [];
   const images: ReturnType<typeof putOf>[] = [];
   const name = `${place.shown} `;
@@ -69,8 +69,8 @@ async function days(place: BackupPlace, count: number): Promise<{ readonly snaps
     const blobs = [blobOf(`${name} config ${day} `), blobOf(`${name} layer ${day} `, 3000), blobOf(`${name} layer of all `, 3000)];
     for (const blob of blobs) await upload(content, push, blob);
     images.push(putOf(blobs, [`d${day}`], `${name}${day}`));
-    await content.manifests.put(push, id, images[day]!);
-    if (day >= 2) await content.manifests.delete(grants("delete", "test/daily"), id, images[day - 2]!.digest);
+    await content.manifests.put(inRepository(push, id), images[day]!);
+    if (day >= 2) await content.manifests.delete(inRepository(grants("delete", "test/daily"), id), images[day - 2]!.digest);
     clock.advance(DAY_MS);
     await content.garbage.collectLinks(1000);
     clock.advance(DAY_MS);

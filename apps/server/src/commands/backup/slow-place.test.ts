@@ -7,7 +7,7 @@ import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { zstdCompress, zstdDecompress } from "node:zlib";
 import { RegistryError } from "@berth/oci/errors";
-import { blobOf, putOf, upload } from "../../content/content.testing.ts";
+import { blobOf, putOf, upload, inRepository } from "../../content/content.testing.ts";
 import { interceptDatabase, type Hook } from "../../content/intercept.testing.ts";
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { statement } from "../../platform/database/statement.ts";
@@ -50,10 +50,10 @@ forEachDatabase("a place", (create, dialect) => {
     place = openDirectoryPlace(join(folder.path, "place"));
     source = await site();
     const push = (await grantsOf(source))("push", "test/one");
-    const id = await source.content.repositories.ensureId(push);
+    const id = (await source.content.repositories.ensure(push)).id;
     const blobs = [blobOf("config", 1), blobOf("layer ")];
     for (const blob of blobs) await upload(source.content, push, blob);
-    await source.content.manifests.put(push, id, putOf(blobs, ["v1"]));
+    await source.content.manifests.put(inRepository(push, id), putOf(blobs, ["v1"]));
     await source.test.database.script(
       `with recursive n (i) as (select 1 union all select i + 1 from n where i < ${HISTORY})
         insert into tag_history (repository_id, name, digest, account_id, at) select ${id}, 'old', null, null, i from n`,

@@ -7,7 +7,16 @@ import { parseManifest } from "@berth/oci/manifest";
 import { createTestClock, type TestClock } from "../../access/access.testing.ts";
 import type { Grant } from "../../access/caller.ts";
 import { createMemoryBlobs, createMemoryStore } from "../../content/blobs/memory.ts";
-import { blobOf, createContent, createGrants, putOf, TEST_TIMES, upload, type Content } from "../../content/content.testing.ts";
+import {
+  blobOf,
+  createContent,
+  createGrants,
+  putOf,
+  TEST_TIMES,
+  upload,
+  type Content,
+  inRepository,
+} from "../../content/content.testing.ts";
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { explain, type Explained } from "./explain.ts";
 
@@ -37,7 +46,7 @@ forEachDatabase("explanations of collection", (create) => {
     await test.database.script(CLEAR);
     clock = createTestClock();
     content = createContent(test.database, createMemoryStore({ processId: "p", memory: createMemoryBlobs() }), clock);
-    id = await content.repositories.ensureId(one);
+    id = (await content.repositories.ensure(one)).id;
   });
 
   async function all(digest?: string, limit = 10_000): Promise<Explained[]> {
@@ -67,7 +76,7 @@ forEachDatabase("explanations of collection", (create) => {
   it("names the manifest that holds a blob, its tags, and the indexes that list it", async () => {
     for (const blob of [config, layer]) await upload(content, one, blob);
     const image = putOf([config, layer], ["v2", "v1"]);
-    await content.manifests.put(one, id, image);
+    await content.manifests.put(inRepository(one, id), image);
     assert.deepEqual(await verdicts(), [], "no lease: not a candidate");
     const index = Buffer.from(
       JSON.stringify({
@@ -78,7 +87,14 @@ forEachDatabase("explanations of collection", (create) => {
     );
     const parsed = parseManifest(index, "application/vnd.oci.image.index.v1+json");
     const condition = { kind: "none" } as const;
-    await content.manifests.put(one, id, { digest: digestOf(index), bytes: index, parsed, mayBeSparse: false, tags: [], condition });
+    await content.manifests.put(inRepository(one, id), {
+      digest: digestOf(index),
+      bytes: index,
+      parsed,
+      mayBeSparse: false,
+      tags: [],
+      condition,
+    });
     const [held] = await all(layer.digest);
     assert.ok(held?.kind === "blob");
     assert.deepEqual([held.verdict, held.reason, held.leasedUntil], ["kept", "manifest", undefined]);
@@ -91,7 +107,7 @@ forEachDatabase("explanations of collection", (create) => {
     await test.database.script(
       "delete from manifest_child; delete from manifest_sparse_blob; delete from manifest where media_type like '%index%'",
     );
-    await content.manifests.delete(remove, id, image.digest);
+    await content.manifests.delete(inRepository(remove, id), image.digest);
     assert.deepEqual(await verdicts(), ["kept blob: lease", "kept blob: lease"]);
   });
 
@@ -113,7 +129,8 @@ forEachDatabase("explanations of collection", (create) => {
   });
 
   it("reports open, written and expired uploads apart", async () => {
-    const begin = () => content.uploads.begin(one, id, { algorithm: "sha256", record: (upload) => content.store.begin(upload) });
+    const begin = () =>
+      content.uploads.begin(inRepository(one, id), { algorithm: "sha256", record: (upload) => content.store.begin(upload) });
     const open = await begin();
     assert.deepEqual(await verdicts(), ["kept upload: open"]);
     clock.advance(1_000_000);

@@ -6,7 +6,7 @@ import { parseManifest } from "@berth/oci/manifest";
 import { createTestClock } from "../../access/access.testing.ts";
 import type { Grant } from "../../access/caller.ts";
 import { createMemoryBlobs, createMemoryStore } from "../../content/blobs/memory.ts";
-import { blobOf, createContent, createGrants, putOf, upload, type Content } from "../../content/content.testing.ts";
+import { blobOf, createContent, createGrants, putOf, upload, type Content, inRepository } from "../../content/content.testing.ts";
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { countUntagged } from "./untagged.ts";
 
@@ -32,7 +32,7 @@ forEachDatabase("manifests without a tag", (create) => {
       "delete from tag; delete from manifest_child; delete from manifest_sparse_blob; delete from manifest_blob; delete from manifest",
     );
     content = createContent(test.database, createMemoryStore({ processId: "p", memory: createMemoryBlobs() }), createTestClock());
-    id = await content.repositories.ensureId(push);
+    id = (await content.repositories.ensure(push)).id;
     for (const blob of [config, base, first, second]) await upload(content, push, blob);
   });
 
@@ -45,28 +45,28 @@ forEachDatabase("manifests without a tag", (create) => {
       mayBeSparse: false,
       condition: { kind: "none" } as const,
     };
-    await content.manifests.put(push, id, { ...put, tags: (tag === undefined ? [] : [tag]) as never });
+    await content.manifests.put(inRepository(push, id), { ...put, tags: (tag === undefined ? [] : [tag]) as never });
     return { digest: put.digest, size: bytes.length, mediaType: INDEX };
   }
   const count = (most = EVERYTHING) => countUntagged(test.database, most);
 
   it("counts an image that its tag has left, with what it alone holds", async () => {
     const old = putOf([config, base, first], ["latest"]);
-    await content.manifests.put(push, id, old);
+    await content.manifests.put(inRepository(push, id), old);
     assert.deepEqual(await count(), { manifests: 0, bytes: 0, isComplete: true });
-    await content.manifests.put(push, id, putOf([config, base, second], ["latest"]));
+    await content.manifests.put(inRepository(push, id), putOf([config, base, second], ["latest"]));
     const bytes = old.bytes.length + first.bytes.length;
     assert.deepEqual(await count(), { manifests: 1, bytes, isComplete: true });
     // Two that hold the same count it once.
     const again = putOf([config, base, first], [], "again");
-    await content.manifests.put(push, id, again);
+    await content.manifests.put(inRepository(push, id), again);
     assert.deepEqual(await count(), { manifests: 2, bytes: bytes + again.bytes.length, isComplete: true });
     assert.deepEqual(await count(2), { manifests: 1, bytes, isComplete: false });
   });
 
   it("counts what an index lists as it counts the index", async () => {
     const image = putOf([config, base]);
-    await content.manifests.put(push, id, image);
+    await content.manifests.put(inRepository(push, id), image);
     const listed = { digest: image.digest, size: image.bytes.length, mediaType: MANIFEST };
     const alone = image.bytes.length + config.bytes.length + base.bytes.length;
     assert.deepEqual(await count(), { manifests: 1, bytes: alone, isComplete: true });
@@ -78,8 +78,8 @@ forEachDatabase("manifests without a tag", (create) => {
 
   it("leaves out what refers to another", async () => {
     const image = putOf([config], ["v1"]);
-    await content.manifests.put(push, id, image);
-    await content.manifests.put(push, id, putOf([config, first]));
+    await content.manifests.put(inRepository(push, id), image);
+    await content.manifests.put(inRepository(push, id), putOf([config, first]));
     await test.database.script("update manifest set subject_digest = 'sha256:1' where id not in (select manifest_id from tag)");
     assert.equal((await count()).manifests, 0);
   });

@@ -17,6 +17,7 @@ import {
   upload,
   type Content,
   type TestBlob,
+  inRepository,
 } from "../../content/content.testing.ts";
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import type { DatabaseReader } from "../../platform/database/database-reader.ts";
@@ -61,9 +62,9 @@ forEachDatabase("doctor", (create, dialect) => {
     memory = createMemoryBlobs();
     content = createContent(test.database, createMemoryStore({ processId: `doctor-${++stores}`, memory }), clock);
     push = grants("push", "test/one");
-    id = await content.repositories.ensureId(push);
+    id = (await content.repositories.ensure(push)).id;
     for (const blob of [config, layer, other]) await upload(content, push, blob);
-    await content.manifests.put(push, id, putOf([config, layer, other], ["v1"]));
+    await content.manifests.put(inRepository(push, id), putOf([config, layer, other], ["v1"]));
   });
 
   async function look(changes: Partial<DoctorParts> = {}): Promise<DoctorResult & { told: Problem[] }> {
@@ -119,12 +120,12 @@ forEachDatabase("doctor", (create, dialect) => {
     const seen = await look();
     assert.deepEqual(kinds(seen), expected);
     assert.deepEqual(seen.told[0]!.repositories, ["test/one"]);
-    assert.ok(await content.blobs.find(push, id, layer.digest), "looking changed something");
+    assert.ok(await content.blobs.find(inRepository(push, id), layer.digest), "looking changed something");
     // One that is there, or it would be the wrong store.
     await upload(content, push, blobOf("a third layer "));
     assert.deepEqual(kinds(await repair()), expected);
     for (const blob of [layer, other]) {
-      assert.equal(await content.blobs.find(push, id, blob.digest), undefined);
+      assert.equal(await content.blobs.find(inRepository(push, id), blob.digest), undefined);
     }
     assert.deepEqual(kinds(await look()), [`blob-damaged ${layer.digest}`, `blob-damaged ${other.digest}`].toSorted());
     for (const blob of [layer, other]) await upload(content, push, blob);
@@ -138,19 +139,22 @@ forEachDatabase("doctor", (create, dialect) => {
     assert.deepEqual(kinds(await look()), []);
     const expected = [`blob-rotten ${layer.digest}`, `blob-rotten ${config.digest}`].toSorted();
     assert.deepEqual(kinds(await repair({ isDeep: true })), expected);
-    assert.equal(await content.blobs.find(push, id, layer.digest), undefined);
+    assert.equal(await content.blobs.find(inRepository(push, id), layer.digest), undefined);
     memory.blobs.set(key, { uploadId: "x", bytes: layer.bytes });
     // Without reading nothing can be said for it.
     assert.equal((await repair()).problems["blob-damaged"], 2);
     assert.deepEqual(kinds(await repair({ isDeep: true })), [`blob-damaged ${config.digest}`, `blob-well ${layer.digest}`].toSorted());
-    assert.ok(await content.blobs.find(push, id, layer.digest));
+    assert.ok(await content.blobs.find(inRepository(push, id), layer.digest));
     await upload(content, push, config);
     assert.deepEqual(kinds(await look({ isDeep: true })), []);
   });
 
   it("hands old bytes without a row to the collector, and leaves recent ones and those of uploads alone", async () => {
     const orphan = blobOf("orphan ");
-    const session = await content.uploads.begin(push, id, { algorithm: "sha256", record: (upload) => content.store.begin(upload) });
+    const session = await content.uploads.begin(inRepository(push, id), {
+      algorithm: "sha256",
+      record: (upload) => content.store.begin(upload),
+    });
     async function store(uploadId: string): Promise<StorageKey> {
       const body = (async function* () {
         yield orphan.bytes;
@@ -196,7 +200,7 @@ forEachDatabase("doctor", (create, dialect) => {
 
   it("compares manifests with their edges and their digests", async () => {
     const child = putOf([config, layer], [], "child");
-    await content.manifests.put(push, id, child);
+    await content.manifests.put(inRepository(push, id), child);
     await test.database.script(
       `delete from manifest_blob where blob_id = (select id from blob where digest = '${other.digest}');` +
         `insert into manifest_child (manifest_id, repository_id, child_digest) select max(id), ${id}, '${layer.digest}' from manifest`,
@@ -206,7 +210,7 @@ forEachDatabase("doctor", (create, dialect) => {
       `update manifest set digest = '${digestOf(Buffer.from("x"))}' where digest = '${child.digest}'; delete from manifest_child`,
     );
     assert.equal((await look({ isDeep: true })).problems["manifest-rotten"], 1);
-    const two = await content.repositories.ensureId(grants("push", "test/two"));
+    const two = (await content.repositories.ensure(grants("push", "test/two"))).id;
     await test.database.script(`update tag set repository_id = ${two}`);
     assert.equal((await look()).problems["edge-crossed"], 1);
   });
@@ -258,7 +262,7 @@ forEachDatabase("doctor", (create, dialect) => {
     const wrong = createMemoryStore({ processId: "wrong", memory: createMemoryBlobs() });
     assert.equal((await look({ store: wrong })).problems["blob-missing"], 2);
     await assert.rejects(repair({ store: wrong }), StartupError);
-    assert.ok(await content.blobs.find(push, id, layer.digest));
+    assert.ok(await content.blobs.find(inRepository(push, id), layer.digest));
   });
 
   it("goes on behind a blob, and is no faster than its rateLimiter", async () => {
@@ -271,7 +275,7 @@ forEachDatabase("doctor", (create, dialect) => {
     // The bytes of blobs, then those of the manifest.
     assert.ok(paced.reduce((sum, bytes) => sum + bytes, 0) > result.readBytes);
     async function* blobIds() {
-      for (const blob of [config, layer, other]) yield (await content.blobs.find(push, id, blob.digest))!.id;
+      for (const blob of [config, layer, other]) yield (await content.blobs.find(inRepository(push, id), blob.digest))!.id;
     }
   });
 

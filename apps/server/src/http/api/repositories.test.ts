@@ -6,7 +6,7 @@ import type { RepositoryName } from "@berth/oci/reference";
 import { addUser, basic, createTestClock, TEST_PASSWORD, type TestClock } from "../../access/access.testing.ts";
 import type { Grant } from "../../access/caller.ts";
 import { createMemoryBlobs, createMemoryStore } from "../../content/blobs/memory.ts";
-import { blobOf, createContent, putOf, upload, type Content } from "../../content/content.testing.ts";
+import { blobOf, createContent, putOf, upload, type Content, inRepository } from "../../content/content.testing.ts";
 import { foldUsage } from "../../content/usage.ts";
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { startTestApi, type TestApi } from "./api.testing.ts";
@@ -47,10 +47,10 @@ forEachDatabase("repositories on the control plane", (create) => {
   async function push(path: string, tags: readonly string[] = ["latest"]): Promise<number> {
     const caller = await api.access.authenticator.authenticate(basic(...admin), "127.0.0.1");
     const grant: Grant<"push"> = await api.access.authorizer.authorize(caller, "push", `${project}/${path}` as RepositoryName);
-    const id = await content.repositories.ensureId(grant);
+    const id = (await content.repositories.ensure(grant)).id;
     for (const blob of blobs) await upload(content, grant, blob);
     const put = putOf(blobs, tags, path);
-    await content.manifests.put(grant, id, put);
+    await content.manifests.put(inRepository(grant, id), put);
     return put.bytes.length + blobs.reduce((sum, { bytes }) => sum + bytes.length, 0);
   }
   const at = (path = ""): string => `/projects/${project}/repositories${path === "" ? "" : `/${encodeURIComponent(path)}`}`;
