@@ -1,8 +1,8 @@
 // Reads the YAML file into raw values by path, with the line of each. Not here: what the values mean (config-kinds.ts).
 import { basename, resolve } from "node:path";
 import type { Node, Pair } from "yaml";
-import type { ParseContext } from "./config-kinds.ts";
-import { suggest } from "./config-names.ts";
+import type { ParseContext, Repeated, Section } from "./config-kinds.ts";
+import { isKey, isRepeated, isSetting, partAt, suggest } from "./config-names.ts";
 
 /** A value as written somewhere, before it is parsed. */
 export interface RawValue {
@@ -17,6 +17,7 @@ export async function readConfigFile(
   file: RawValue,
   context: ParseContext,
   readFile: (path: string) => Promise<string>,
+  schema: Section,
   known: ReadonlySet<string>,
   report: (source: string, message: string) => void,
 ): Promise<ReadonlyMap<string, RawValue>> {
@@ -56,16 +57,67 @@ export async function readConfigFile(
       const source = place(pair.key.range?.[0] ?? 0);
       const name = yaml.isScalar(pair.key) && typeof pair.key.value === "string" ? prefix + pair.key.value : undefined;
       if (name === undefined) report(source, "a setting's name must be text");
-      else if (sections.has(name)) readSection(pair.value, `${name}.`);
-      else if (!known.has(name)) report(source, `${name} is not a setting${suggest(name, [...known, ...sections])}`);
+      else readPart(name, pair.value, source);
+    }
+
+    function readPart(name: string, node: Node | null, source: string): void {
+      const part = partAt(schema, name);
+      const isFile = part === undefined && isSecretFile(schema, name);
+      if (part !== undefined && isRepeated(part)) readMany(part, name, node, source);
+      else if (part !== undefined && !isSetting(part)) readSection(node, `${name}.`);
+      else if (part === undefined && !isFile) report(source, `${name} is not a setting${suggest(name, [...known, ...sections])}`);
       else {
-        const raw: unknown = pair.value?.toJS(document, { maxAliasCount: 100 });
+        const raw: unknown = node?.toJS(document, { maxAliasCount: 100 });
         if (raw !== null && raw !== undefined) values.set(name, { raw, source });
       }
+    }
+
+    /** The sections of a list or a map, each under its number or name. */
+    function readMany(part: Repeated, name: string, node: Node | null, source: string): void {
+      const target = yaml.isAlias(node) ? node.resolve(document) : node;
+      if (target === null || target === undefined || (yaml.isScalar(target) && target.value === null)) return;
+      const isFitting = part.repeats === "list" ? yaml.isSeq(target) : yaml.isMap(target);
+      if (!isFitting) {
+        report(
+          source,
+          `${name} must be ${part.repeats === "list" ? "a list of sections, each behind a dash" : "sections, each under a name of its own"}`,
+        );
+        return;
+      }
+      const { items } = target as unknown as { readonly items: readonly unknown[] };
+      for (const [at, item] of items.entries()) {
+        const key = yaml.isPair(item) ? (yaml.isScalar(item.key) ? String(item.key.value) : "") : String(at);
+        const value = (yaml.isPair(item) ? item.value : item) as Node | null;
+        const range = ((yaml.isPair(item) ? item.key : item) as Node | null)?.range;
+        const itemSource = range === undefined || range === null ? source : place(range[0]);
+        if (!isKey(part, key)) {
+          const wanted =
+            part.repeats === "list" ? "a list has 100 sections at most" : "lower-case letters, digits and single dashes between them";
+          report(itemSource, `${name}: ${JSON.stringify(key.slice(0, 80))} is no name for a section: ${wanted}`);
+        } else if (isEmpty(value)) report(itemSource, `${name}.${key} holds no settings`);
+        else readSection(value, `${name}.${key}.`);
+      }
+    }
+
+    function isEmpty(node: Node | null): boolean {
+      const target = yaml.isAlias(node) ? node.resolve(document) : node;
+      return (
+        target === null ||
+        target === undefined ||
+        (yaml.isScalar(target) && target.value === null) ||
+        (yaml.isMap(target) && target.items.length === 0)
+      );
     }
   } catch (error) {
     // An alias without an anchor, or a document nested deeper than the stack.
     report(basename(path), `is not valid YAML: ${error instanceof Error ? error.message : String(error)}`);
   }
   return values;
+}
+
+/** Whether a name is that of a secret with `File` behind it. */
+function isSecretFile(schema: Section, name: string): boolean {
+  if (!name.endsWith("File")) return false;
+  const part = partAt(schema, name.slice(0, -"File".length));
+  return part !== undefined && isSetting(part) && part.isSecret;
 }

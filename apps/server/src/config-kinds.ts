@@ -27,6 +27,8 @@ export interface Setting<T> {
   readonly alias: string | undefined;
   /** A variable of a standard that says the same, such as OTEL_SERVICE_NAME; it counts where nothing else says it. */
   readonly standardVariable: string | undefined;
+  /** Has to be given: for sections that are there only where somebody wants them. */
+  readonly isRequired?: boolean;
   /** Used for a setting that nobody gave and that has no `standard`. */
   readonly absent: T | undefined;
   parse(raw: unknown, context: ParseContext): Parsed<T>;
@@ -95,6 +97,33 @@ function parseText(raw: unknown, kind: string, isSecret = false): Parsed<string>
   // oxlint-disable-next-line no-control-regex -- control characters are exactly what is refused: they forge log lines and headers
   if (/[\u0000-\u001f\u007f]/.test(value)) return bad("holds a control character");
   return good(value);
+}
+
+/** A part of the schema: settings, further parts, and sections of which there may be many. */
+export interface Section {
+  readonly [name: string]: Section | Setting<unknown> | Repeated;
+}
+
+/** Sections of one shape: a list of them, or one under each name that an operator gives it. They hold no further lists. */
+export interface Repeated<S extends Section = Section, K extends "list" | "map" = "list" | "map"> {
+  readonly repeats: K;
+  readonly about: string;
+  readonly each: S;
+}
+
+/** A list of sections. */
+export function listOf<S extends Section>(each: S, { about }: Pick<Words, "about">): Repeated<S, "list"> {
+  return { repeats: "list", about, each };
+}
+
+/** A section under each name: lower-case letters, digits and single dashes between them. */
+export function mapOf<S extends Section>(each: S, { about }: Pick<Words, "about">): Repeated<S, "map"> {
+  return { repeats: "map", about, each };
+}
+
+/** Makes a setting that has to be given. */
+export function required<T>(setting: Setting<T>): Setting<T> {
+  return { ...setting, isRequired: true };
 }
 
 /** Makes a setting that may be left out: `undefined` then. Writing it empty also means leaving it out. */

@@ -2,10 +2,10 @@
 // the settings themselves (config.ts), their kinds (config-kinds.ts), texts for people (config-document.ts).
 import { open } from "node:fs/promises";
 import { resolve } from "node:path";
-import { CONFIG_SCHEMA, type Config, findContradictions, type Section, withDerivedDefaults } from "./config.ts";
+import { CONFIG_SCHEMA, type Config, findContradictions, type ValuesOf, withDerivedDefaults } from "./config.ts";
 import { type RawValue, readConfigFile } from "./config-file.ts";
-import type { ParseContext, Setting } from "./config-kinds.ts";
-import { environmentName, isSetting, listSettings, suggest } from "./config-names.ts";
+import type { ParseContext, Section, Setting } from "./config-kinds.ts";
+import { environmentName, isRepeated, isSetting, listRepeated, listSettings, partAt, repeatedPath, suggest } from "./config-names.ts";
 
 /** Something wrong with the configuration: where it was written, and what it is. Never holds a secret. */
 export interface ConfigProblem {
@@ -61,21 +61,46 @@ const FILE_BYTES_MAX = 1024 * 1024;
 const FOREIGN_VARIABLE =
   /^BERTH_(?:TEST_.*|(?:\w+_)?SERVICE_HOST|(?:\w+_)?SERVICE_PORT(?:_\w+)?|(?:\w+_)?PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)$/;
 
-const slots: ReadonlyMap<string, Slot> = new Map(
-  listSettings().flatMap(([path, setting]): [string, Slot][] => [
-    [path, { path, setting, isFile: false }],
-    ...(setting.isSecret ? [[`${path}File`, { path, setting, isFile: true }] satisfies [string, Slot]] : []),
-  ]),
-);
+/** The names under which a schema's settings are given. */
+interface Names {
+  readonly schema: Section;
+  /** Of settings that are there once, and of the files of secrets among them. */
+  readonly slots: ReadonlyMap<string, Slot>;
+  /** Every flag without its dashes, with the slot that it fills. */
+  readonly byFlag: ReadonlyMap<string, string>;
+  readonly byVariable: ReadonlyMap<string, string>;
+}
 
-/** Every flag without its dashes, with the slot that it fills; `config` names the file. */
-const slotByFlag: ReadonlyMap<string, string> = new Map([
-  ...[...slots.keys()].map((name): [string, string] => [name, name]),
-  ...[...slots].flatMap(([name, { setting, isFile }]): [string, string][] =>
-    setting.alias === undefined ? [] : [[isFile ? `${setting.alias}File` : setting.alias, name]],
-  ),
-]);
-const slotByVariable: ReadonlyMap<string, string> = new Map([...slotByFlag].map(([flag, name]) => [environmentName(flag), name]));
+function namesOf(schema: Section): Names {
+  const slots: ReadonlyMap<string, Slot> = new Map(
+    listSettings(schema).flatMap(([path, setting]): [string, Slot][] => [
+      [path, { path, setting, isFile: false }],
+      ...(setting.isSecret ? [[`${path}File`, { path, setting, isFile: true }] satisfies [string, Slot]] : []),
+    ]),
+  );
+  const byFlag = new Map([
+    ...[...slots.keys()].map((name): [string, string] => [name, name]),
+    ...[...slots].flatMap(([name, { setting, isFile }]): [string, string][] =>
+      setting.alias === undefined ? [] : [[isFile ? `${setting.alias}File` : setting.alias, name]],
+    ),
+  ]);
+  return { schema, slots, byFlag, byVariable: new Map([...byFlag].map(([flag, name]) => [environmentName(flag), name])) };
+}
+
+const NAMES = namesOf(CONFIG_SCHEMA);
+
+/** The slot of a repeated section that a path names. */
+function repeatedSlot(schema: Section, name: string): Slot | undefined {
+  const settingAt = (path: string): Setting<unknown> | undefined => {
+    const part = partAt(schema, path);
+    return part !== undefined && isSetting(part) ? part : undefined;
+  };
+  const setting = settingAt(name);
+  if (setting !== undefined) return { path: name, setting, isFile: false };
+  const path = name.replace(/File$/, "");
+  const secret = path === name ? undefined : settingAt(path);
+  return secret?.isSecret === true ? { path, setting: secret, isFile: true } : undefined;
+}
 
 /**
  * Takes the settings' flags (`--http.listen x`, `--http.listen=x`, `--config file`) out of an argument list and gives the rest for the
@@ -87,9 +112,9 @@ export function takeConfigFlags(argv: readonly string[]): { readonly flags: read
   for (let i = 0; i < argv.length; i++) {
     const argument = argv[i] ?? "";
     if (argument === "--") return { flags, rest: [...rest, ...argv.slice(i)] };
-    const match = /^--([a-zA-Z][\w.]*)(?:=(.*))?$/s.exec(argument);
+    const match = /^--([a-zA-Z][\w.-]*)(?:=(.*))?$/s.exec(argument);
     const name = match?.[1];
-    if (name === undefined || !(name === "config" || slotByFlag.has(name) || name.includes("."))) {
+    if (name === undefined || !(name === "config" || NAMES.byFlag.has(name) || name.includes("."))) {
       rest.push(argument);
       continue;
     }
@@ -106,34 +131,78 @@ export function takeConfigFlags(argv: readonly string[]): { readonly flags: read
 
 /** Reads the whole configuration. Never rejects: what is wrong comes back as problems. */
 export async function loadConfig(sources: ConfigSources): Promise<ConfigResult> {
+  const read = await readSettings(sources, CONFIG_SCHEMA);
+  if (!read.ok) return read;
+  const config = withDerivedDefaults(read.values);
+  const problems = findContradictions(config).map(([source, message]) => ({ source, message }));
+  if (problems.length > 0) return { ok: false, problems };
+  deepFreeze(config);
+  return { ok: true, config, settings: listEffective(config, read.origins, read.settings) };
+}
+
+/** The values of a schema, with where each was written; or everything that is wrong with what was. */
+export type ReadResult<S extends Section> =
+  | {
+      readonly ok: true;
+      readonly values: ValuesOf<S>;
+      readonly origins: ReadonlyMap<string, string>;
+      /** All that there are, those of each repeated section too. */
+      readonly settings: readonly (readonly [string, Setting<unknown>])[];
+    }
+  | { readonly ok: false; readonly problems: readonly ConfigProblem[] };
+
+/** Reads the settings of a schema, each by itself. */
+export async function readSettings<const S extends Section>(sources: ConfigSources, schema: S): Promise<ReadResult<S>> {
+  const names = schema === (CONFIG_SCHEMA as Section) ? NAMES : namesOf(schema);
   const problems: ConfigProblem[] = [];
   const report = (source: string, message: string) => void problems.push({ source, message });
   const readFile = sources.readFile ?? readSmallFile;
   const context: ParseContext = { directory: sources.directory };
 
-  const flagLayer = readFlags(sources.flags, report);
-  const environmentLayer = readEnvironment(sources.environment, report);
+  const flagLayer = readFlags(names, sources.flags, report);
+  const environmentLayer = readEnvironment(names, sources.environment, report);
   const file = flagLayer.file ?? environmentLayer.file;
   const fileLayer =
-    file === undefined ? new Map<string, RawValue>() : await readConfigFile(file, context, readFile, new Set(slots.keys()), report);
+    file === undefined
+      ? new Map<string, RawValue>()
+      : await readConfigFile(file, context, readFile, schema, new Set(names.slots.keys()), report);
 
   // Highest first.
-  const layers: readonly Layer[] = [flagLayer.values, environmentLayer.values, fileLayer, readStandardVariables(sources.environment)];
+  const layers: readonly Layer[] = [
+    flagLayer.values,
+    environmentLayer.values,
+    fileLayer,
+    readStandardVariables(names, sources.environment),
+  ];
   const values = new Map<string, unknown>();
   const origins = new Map<string, string>();
-  for (const [path, setting] of listSettings()) {
+  const settings = [...listSettings(schema), ...listOfRepeated(schema, layers, report)];
+  for (const [path, setting] of settings) {
     const chosen = await chooseValue(path, setting, layers, context, readFile, report);
     values.set(path, chosen.value);
     origins.set(path, chosen.source);
   }
   if (problems.length > 0) return { ok: false, problems };
-
   // The schema made both the values and the type; the compiler cannot follow the walk from one to the other.
-  const config = withDerivedDefaults(buildSection(CONFIG_SCHEMA, "", values) as Config);
-  for (const [path, message] of findContradictions(config)) report(path, message);
-  if (problems.length > 0) return { ok: false, problems };
-  deepFreeze(config);
-  return { ok: true, config, settings: listEffective(config, origins) };
+  return { ok: true, values: buildSection(schema, "", values) as ValuesOf<S>, origins, settings };
+}
+
+/** The settings of all repeated sections that some layer gives something of. */
+function listOfRepeated(schema: Section, layers: readonly Layer[], report: Report): (readonly [string, Setting<unknown>])[] {
+  return listRepeated(schema).flatMap(([path, repeated]) => {
+    const given = new Map<string, string>();
+    for (const [name, { source }] of layers.flatMap((layer) => [...layer])) {
+      if (!name.startsWith(`${path}.`)) continue;
+      const key = name.slice(path.length + 1).split(".", 1)[0]!;
+      if (!given.has(key)) given.set(key, source);
+    }
+    const keys = [...given.keys()].toSorted(new Intl.Collator("en", { numeric: true }).compare);
+    if (repeated.repeats === "list") {
+      const at = keys.findIndex((key, index) => key !== String(index));
+      if (at !== -1) report(given.get(keys[at]!)!, `${path}.${keys[at]} is given, and ${path}.${at} is not: a list has no gaps`);
+    }
+    return keys.flatMap((key) => listSettings(repeated.each, `${path}.${key}.`));
+  });
 }
 
 type Report = (source: string, message: string) => void;
@@ -143,21 +212,22 @@ interface NamedLayer {
   readonly file: RawValue | undefined;
 }
 
-function readFlags(flags: readonly FlagValue[], report: Report): NamedLayer {
+function readFlags(names: Names, flags: readonly FlagValue[], report: Report): NamedLayer {
   const values = new Map<string, RawValue>();
   let file: RawValue | undefined;
   const seen = new Set<string>();
   for (const { name, value } of flags) {
     const source = `--${name}`;
-    const slot = name === "config" ? "config" : slotByFlag.get(name);
+    const slot = name === "config" ? "config" : (names.byFlag.get(name) ?? (repeatedSlot(names.schema, name) && name));
     if (slot === undefined) {
-      report(source, `is not a setting${suggest(name, [...slotByFlag.keys(), "config"], "--")}`);
+      report(source, `is not a setting${suggest(name, [...names.byFlag.keys(), "config"], "--")}`);
     } else if (seen.has(slot)) {
       report(source, "is given more than once");
     } else {
       seen.add(slot);
       // A switch without a value turns on, as everywhere else.
-      const raw = value ?? (slots.get(slot)?.setting.kind === "true or false" ? "true" : undefined);
+      const raw =
+        value ?? ((names.slots.get(slot) ?? repeatedSlot(names.schema, slot))?.setting.kind === "true or false" ? "true" : undefined);
       if (raw === undefined) report(source, "needs a value");
       else if (slot === "config") file = { raw, source };
       else values.set(slot, { raw, source });
@@ -166,17 +236,18 @@ function readFlags(flags: readonly FlagValue[], report: Report): NamedLayer {
   return { values, file };
 }
 
-function readEnvironment(environment: ConfigSources["environment"], report: Report): NamedLayer {
+function readEnvironment(names: Names, environment: ConfigSources["environment"], report: Report): NamedLayer {
   const values = new Map<string, RawValue>();
   let file: RawValue | undefined;
   for (const source of Object.keys(environment).toSorted()) {
     const raw = environment[source];
     // An empty variable is how a manifest or compose file says "not set".
     if (!source.startsWith("BERTH_") || raw === undefined || raw === "") continue;
-    const slot = slotByVariable.get(source);
+    const slot = names.byVariable.get(source) ?? repeatedPath(names.schema, source);
     if (source === "BERTH_CONFIG") file = { raw, source };
     else if (slot === undefined) {
-      if (!FOREIGN_VARIABLE.test(source)) report(source, `is not a setting${suggest(source, [...slotByVariable.keys(), "BERTH_CONFIG"])}`);
+      if (!FOREIGN_VARIABLE.test(source))
+        report(source, `is not a setting${suggest(source, [...names.byVariable.keys(), "BERTH_CONFIG"])}`);
     } else if (values.has(slot)) report(source, `says the same as ${values.get(slot)?.source ?? ""}: keep one`);
     else values.set(slot, { raw, source });
   }
@@ -185,14 +256,14 @@ function readEnvironment(environment: ConfigSources["environment"], report: Repo
 
 // What a cluster sets for all its programs: below everything that was said to this one. A collector that is meant for another protocol, or
 // for no traces, is none. Source: OpenTelemetry specification, Environment Variable Specification.
-function readStandardVariables(environment: ConfigSources["environment"]): Layer {
+function readStandardVariables(names: Names, environment: ConfigSources["environment"]): Layer {
   const isOff =
     environment["OTEL_SDK_DISABLED"]?.toLowerCase() === "true" ||
     environment["OTEL_TRACES_EXPORTER"] === "none" ||
     environment["OTEL_EXPORTER_OTLP_PROTOCOL"] === "grpc";
   if (isOff) return new Map();
   return new Map(
-    listSettings().flatMap(([path, { standardVariable }]): [string, RawValue][] => {
+    listSettings(names.schema).flatMap(([path, { standardVariable }]): [string, RawValue][] => {
       const raw = standardVariable === undefined ? undefined : environment[standardVariable];
       return standardVariable === undefined || raw === undefined || raw === "" ? [] : [[path, { raw, source: standardVariable }]];
     }),
@@ -224,6 +295,8 @@ async function chooseValue(
     if (!parsed.ok) report(sourceOf(found, path), parsed.problem);
     else chosen ??= { value: parsed.value, source: found.source };
   }
+  if (chosen === undefined && setting.isRequired === true && layers.every((layer) => !layer.has(path) && !layer.has(`${path}File`)))
+    report(path, "is missing");
   return chosen ?? { value: standardValue(setting, context), source: "default" };
 }
 
@@ -273,16 +346,28 @@ async function readSmallFile(path: string): Promise<string> {
 
 function buildSection(section: Section, prefix: string, values: ReadonlyMap<string, unknown>): unknown {
   return Object.fromEntries(
-    Object.entries(section).map(([name, part]) => [
-      name,
-      isSetting(part) ? values.get(prefix + name) : buildSection(part, `${prefix}${name}.`, values),
-    ]),
+    Object.entries(section).map(([name, part]) => {
+      const path = prefix + name;
+      if (isSetting(part)) return [name, values.get(path)];
+      if (!isRepeated(part)) return [name, buildSection(part, `${path}.`, values)];
+      const start = `${path}.`;
+      const keys = [
+        ...new Set([...values.keys()].filter((each) => each.startsWith(start)).map((each) => each.slice(start.length).split(".", 1)[0]!)),
+      ];
+      const sections = keys.map((key): [string, unknown] => [key, buildSection(part.each, `${start}${key}.`, values)]);
+      return [name, part.repeats === "list" ? sections.map(([, each]) => each) : Object.fromEntries(sections)];
+    }),
   );
 }
 
-function listEffective(config: Config, origins: ReadonlyMap<string, string>): readonly EffectiveSetting[] {
-  return listSettings().map(([path, setting]) => {
-    const value = path.split(".").reduce<unknown>((part, name) => (part as Record<string, unknown>)[name], config);
+/** The settings with their values as text. */
+export function listEffective(
+  values: unknown,
+  origins: ReadonlyMap<string, string>,
+  settings: readonly (readonly [string, Setting<unknown>])[],
+): readonly EffectiveSetting[] {
+  return settings.map(([path, setting]) => {
+    const value = path.split(".").reduce<unknown>((part, name) => (part as Record<string, unknown>)[name], values);
     return { path, shown: value === undefined ? "" : setting.show(value), source: origins.get(path) ?? "default" };
   });
 }

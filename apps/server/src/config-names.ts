@@ -1,17 +1,76 @@
 // Settings' paths, their names in the environment, and the nearest name to a misspelled one. Not here: their values (config-load.ts).
-import { CONFIG_SCHEMA, type Section } from "./config.ts";
-import type { Setting } from "./config-kinds.ts";
+import { CONFIG_SCHEMA } from "./config.ts";
+import type { Repeated, Section, Setting } from "./config-kinds.ts";
 
-/** All settings with their paths, in the schema's order. */
+/** A part of a schema. */
+type Part = Section[string];
+
+/** All settings with their paths, in the schema's order; those of repeated sections are not among them. */
 export function listSettings(section: Section = CONFIG_SCHEMA, prefix = ""): readonly (readonly [string, Setting<unknown>])[] {
-  return Object.entries(section).flatMap(([name, part]) =>
-    isSetting(part) ? [[prefix + name, part] as const] : listSettings(part, `${prefix}${name}.`),
-  );
+  return Object.entries(section).flatMap(([name, part]) => {
+    if (isSetting(part)) return [[prefix + name, part] as const];
+    return isRepeated(part) ? [] : listSettings(part, `${prefix}${name}.`);
+  });
 }
 
-/** Whether a part of the schema is a setting and not a section. */
-export function isSetting(part: Section | Setting<unknown>): part is Setting<unknown> {
-  return typeof part["parse"] === "function";
+/** All repeated sections with their paths. */
+export function listRepeated(section: Section, prefix = ""): readonly (readonly [string, Repeated])[] {
+  return Object.entries(section).flatMap(([name, part]) => {
+    if (isRepeated(part)) return [[prefix + name, part] as const];
+    return isSetting(part) ? [] : listRepeated(part, `${prefix}${name}.`);
+  });
+}
+
+/** Whether a part of the schema is a setting. */
+export function isSetting(part: Part): part is Setting<unknown> {
+  return typeof (part as { readonly parse?: unknown }).parse === "function";
+}
+
+/** Whether a part of the schema stands for many sections. */
+export function isRepeated(part: Part): part is Repeated {
+  return typeof (part as { readonly repeats?: unknown }).repeats === "string";
+}
+
+const KEYS: Readonly<Record<Repeated["repeats"], RegExp>> = {
+  // A hundred of anything is more than somebody keeps in a file.
+  list: /^(?:0|[1-9]\d?)$/,
+  map: /^(?=.{1,64}$)[a-z0-9]+(?:-[a-z0-9]+)*$/,
+};
+
+/** Whether a section of many can be called so. */
+export function isKey({ repeats }: Repeated, key: string): boolean {
+  return KEYS[repeats].test(key);
+}
+
+/** The part at a path, in which the sections of a list have their numbers and those of a map their names; undefined where there is none. */
+export function partAt(schema: Section, path: string): Part | undefined {
+  let part: Part | undefined = schema;
+  for (const name of path.split(".")) {
+    if (part === undefined || isSetting(part)) return undefined;
+    if (isRepeated(part)) part = isKey(part, name) ? part.each : undefined;
+    else part = Object.hasOwn(part, name) ? part[name] : undefined;
+  }
+  return part;
+}
+
+/**
+ * The path that a variable of a repeated section names: `BERTH_OIDC_0_ISSUER` is oidc.0.issuer, `BERTH_UPSTREAMS_DOCKER_HUB_URL` is
+ * upstreams.docker-hub.url. Of several ways to read it, the one whose setting has the longest name.
+ */
+export function repeatedPath(schema: Section, variable: string): string | undefined {
+  const found = listRepeated(schema).flatMap(([path, repeated]) => {
+    const start = `${environmentName(path)}_`;
+    if (!variable.startsWith(start)) return [];
+    return listSettings(repeated.each).flatMap(([leaf, { isSecret }]) =>
+      [leaf, ...(isSecret ? [`${leaf}File`] : [])].flatMap((name) => {
+        const end = environmentName(name).slice("BERTH".length);
+        if (!variable.endsWith(end) || variable.length <= start.length + end.length) return [];
+        const key = variable.slice(start.length, -end.length).toLowerCase().replaceAll("_", "-");
+        return isKey(repeated, key) ? [{ path: `${path}.${key}.${name}`, length: end.length }] : [];
+      }),
+    );
+  });
+  return found.toSorted((one, other) => other.length - one.length)[0]?.path;
 }
 
 /** The environment's name of a path: `http.publicUrl` is BERTH_HTTP_PUBLIC_URL. */

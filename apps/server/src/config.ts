@@ -2,7 +2,7 @@
 // environment's names, `config.example.yaml` and the type `Config` all come from this. Not here: how values are read (config-load.ts) and shown (config-document.ts).
 import { join } from "node:path";
 import { authSettings } from "./access/access-settings.ts";
-import { path, type Setting, showListenAddress, showSize } from "./config-kinds.ts";
+import { path, type Repeated, type Setting, showListenAddress, showSize } from "./config-kinds.ts";
 import { S3_PARTS_MAX, storageSettings } from "./content/blobs/store-settings.ts";
 import { collectionSettings } from "./content/collection-settings.ts";
 import { limitSettings, projectSettings, pushSettings } from "./distribution/distribution-settings.ts";
@@ -33,12 +33,15 @@ export const CONFIG_SCHEMA = {
   tracing: tracingSettings,
 };
 
-/** A part of the schema: settings and further parts. */
-export interface Section {
-  readonly [name: string]: Section | Setting<unknown>;
-}
-
-type ValuesOf<S> = S extends Setting<infer T> ? T : { readonly [K in keyof S]: ValuesOf<S[K]> };
+/** The values of a schema. */
+export type ValuesOf<S> =
+  S extends Setting<infer T>
+    ? T
+    : S extends Repeated<infer E, "list">
+      ? readonly ValuesOf<E>[]
+      : S extends Repeated<infer E, "map">
+        ? Readonly<Record<string, ValuesOf<E>>>
+        : { readonly [K in keyof S]: ValuesOf<S[K]> };
 
 /** The settings' values, frozen. Sizes are in bytes, times in seconds, paths absolute. */
 export type Config = ValuesOf<typeof CONFIG_SCHEMA>;
