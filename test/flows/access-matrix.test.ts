@@ -457,6 +457,12 @@ describe("access matrix", () => {
     deleteProject: "owner",
     listRepositories: "reader",
     exportRepositories: "reader",
+    listTags: "reader",
+    listTagHistory: "reader",
+    listManifests: "reader",
+    getManifest: "reader",
+    deleteTag: "keeper",
+    deleteManifest: "keeper",
     getRepository: "reader",
     deleteRepository: "keeper",
     listMembers: "member",
@@ -545,6 +551,8 @@ describe("access matrix", () => {
         .replace("{robot}", "nobody")
         .replace("{job}", "999999999")
         .replace("{repository}", "nobody")
+        .replace("{tag}", "nobody")
+        .replace("{reference}", `sha256:${"0".repeat(64)}`)
     );
   }
 

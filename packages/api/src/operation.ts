@@ -22,7 +22,7 @@ export interface Operation<
 > {
   /** Unique; the client's method. */
   readonly id: string;
-  readonly tag: "projects" | "repositories" | "members" | "users" | "robots" | "jobs" | "registry";
+  readonly tag: "projects" | "repositories" | "manifests" | "members" | "users" | "robots" | "jobs" | "registry";
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly summary: string;

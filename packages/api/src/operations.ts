@@ -1,6 +1,7 @@
 // The list of all operations: what the OpenAPI document shows and the server must answer. Not here: the operations themselves.
 import * as jobs from "./jobs.ts";
 import type { Operation } from "./operation.ts";
+import * as manifests from "./manifests.ts";
 import * as projects from "./projects.ts";
 import { projectRobots, registryRobots } from "./robots.ts";
 import * as repositories from "./repositories.ts";
@@ -21,6 +22,12 @@ export const OPERATIONS: readonly Operation[] = [
   repositories.getRepository,
   repositories.deleteRepository,
   repositories.getUsage,
+  manifests.listTags,
+  manifests.listTagHistory,
+  manifests.deleteTag,
+  manifests.listManifests,
+  manifests.getManifest,
+  manifests.deleteManifest,
   users.listUsers,
   users.createUser,
   users.getMe,

@@ -15,8 +15,8 @@ import { createLists } from "../distribution/lists.ts";
 import { createMount } from "../distribution/mount.ts";
 import { createBlobReader, type BlobReader } from "../distribution/open-blob.ts";
 import type { Ports } from "../distribution/ports.ts";
-import { createPull } from "../distribution/pull.ts";
-import { createPush } from "../distribution/push.ts";
+import { createPull, type Pull } from "../distribution/pull.ts";
+import { createPush, type Push } from "../distribution/push.ts";
 import { createRefuseOtherSites } from "../http/browsers.ts";
 import { createPlaces, type Places } from "../http/limits.ts";
 import { createOperationMeters, type OperationMeters } from "../http/operation-metrics.ts";
@@ -38,6 +38,9 @@ import { defaultProjectOf, leaseTimes, type Foundation, type RoleContext } from 
 /** What answers below /v2. */
 export interface DataPlane {
   readonly handler: V2Handler;
+  readonly pull: Pull;
+  readonly push: Push;
+  readonly reader: BlobReader;
   readonly places: DataPlanePlaces;
   readonly pulls: PullCounter;
   readonly operationMeters: OperationMeters;
@@ -130,17 +133,20 @@ export function composeDataPlane(
   const referrers = createReferrers(database);
   const places = createDataPlanePlaces(config);
   const operationMeters = createOperationMeters(metrics, [...V2_OPERATIONS, ...OTHER_OPERATIONS]);
+  const pull = createPull({ authorizer, repositories, manifests, blobs, ports: { gatekeeper } });
+  const push = createPush({
+    authorizer,
+    repositories,
+    manifests,
+    tags,
+    blobs,
+    ports,
+    acceptSparseImages: config.push.sparseImages === "accept",
+  });
+  const reader = composeReader(roleContext, metrics, blobs, store);
   const routes = createV2Routes({
-    pull: createPull({ authorizer, repositories, manifests, blobs, ports: { gatekeeper } }),
-    push: createPush({
-      authorizer,
-      repositories,
-      manifests,
-      tags,
-      blobs,
-      ports,
-      acceptSparseImages: config.push.sparseImages === "accept",
-    }),
+    pull,
+    push,
     mount: createMount({
       authorizer,
       repositories,
@@ -152,7 +158,7 @@ export function composeDataPlane(
     uploads: sessions,
     manifests,
     pulls,
-    reader: composeReader(roleContext, metrics, blobs, store),
+    reader,
     store,
     uploadSlots: places.uploads,
     manifestRoom: places.manifests,
@@ -188,7 +194,7 @@ export function composeDataPlane(
       return `${originOf(addressOf(request), config.http.publicUrl) ?? originOfSocket(request.socket)}/token`;
     },
   });
-  return { handler, operationMeters, places, pulls };
+  return { handler, operationMeters, places, pulls, pull, push, reader };
 }
 
 /** Reads blobs through the cache, counts what it saves, and reports damage. */

@@ -12,12 +12,13 @@ import type { Database } from "../platform/database/database.ts";
 import type { Deletion } from "../platform/database/deletion.ts";
 import { createUsers, type Users } from "./accounts/accounts.ts";
 import { createJobs, type Jobs } from "./jobs/jobs.ts";
+import { createRepositoryManifests, type RepositoryManifests, type RepositoryManifestsParts } from "./manifests/manifests.ts";
 import { createProjects, type Projects } from "./projects/projects.ts";
 import { createProjectRepositories, type ProjectRepositories } from "./repositories/repositories.ts";
 import { createRobots, type Robots } from "./robots/robots.ts";
 
 /** What they rest on. */
-export interface FeatureParts {
+export interface FeatureParts extends RepositoryManifestsParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly accounts: Accounts;
@@ -36,6 +37,7 @@ export interface FeatureParts {
 export interface Features {
   readonly projects: Projects;
   readonly projectRepositories: ProjectRepositories;
+  readonly manifests: RepositoryManifests;
   readonly users: Users;
   readonly robots: Robots;
   readonly jobs: Jobs;
@@ -46,6 +48,7 @@ export function createFeatures(parts: FeatureParts): Features {
   return {
     projects: createProjects(parts),
     projectRepositories: createProjectRepositories(parts),
+    manifests: createRepositoryManifests(parts),
     users: createUsers(parts),
     robots: createRobots(parts),
     jobs: createJobs(parts),

@@ -18,12 +18,8 @@ import {
   createTestClock,
   TEST_ADDRESS,
   TEST_PASSWORD,
-  TEST_MASTER_KEY,
 } from "../access/access.testing.ts";
-import { NOBODY_WANTS } from "../content/content.testing.ts";
-import { createRepositories } from "../content/repositories.ts";
-import { createFeatures } from "../features/features.ts";
-import { createListPlaces } from "../distribution/list-places.ts";
+import { createTestFeatures } from "../features/features.testing.ts";
 import { challenge, UnauthorizedError } from "../access/challenge.ts";
 import { ALL_ACTIONS } from "../access/roles.ts";
 import { MAX_SCOPES, parseScopes } from "../access/scopes.ts";
@@ -35,7 +31,6 @@ import { createTransfer, type Transfer } from "./transfer-rate.ts";
 import { createRequestRecord } from "./request-log.ts";
 import { answerToken } from "./token.ts";
 import { createClientAddressReader } from "./trusted-proxies.ts";
-import { DELETIONS } from "../tables.ts";
 
 forEachDatabase("credentials", (create) => {
   it("of any form are somebody's, or refused as such", async (t) => {
@@ -120,15 +115,7 @@ forEachDatabase("credentials", (create) => {
     const transferOf = (kind: Transfer["kind"]): Transfer => createTransfer({ kind, bytesPerSecond: 0, windowMs: 1 });
     const api = await createApi({
       ...access,
-      features: createFeatures({
-        deletions: DELETIONS,
-        ...access,
-        database: test.database,
-        clock,
-        repositories: createRepositories(test.database, clock, NOBODY_WANTS),
-        changes: NOBODY_WANTS,
-        places: createListPlaces(TEST_MASTER_KEY),
-      }),
+      features: createTestFeatures(access, test.database, clock),
       logger: pino({ level: "silent" }),
       bodyTimeoutMs: 100,
       refuseOtherSites,

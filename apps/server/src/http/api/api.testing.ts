@@ -7,13 +7,11 @@ import type { Operation } from "@berth/api/operation";
 import { OPERATIONS } from "@berth/api/operations";
 import { pino } from "pino";
 import { Compile } from "typebox/compile";
-import { basic, createTestAccess, type TestAccess, TEST_MASTER_KEY } from "../../access/access.testing.ts";
+import { basic, createTestAccess, type TestAccess } from "../../access/access.testing.ts";
 import type { AccountChange } from "../../access/account-changes.ts";
 import type { ChangeSink } from "../../access/changes.ts";
 import { NOBODY_WANTS } from "../../content/content.testing.ts";
-import { createRepositories } from "../../content/repositories.ts";
-import { createListPlaces } from "../../distribution/list-places.ts";
-import { createFeatures } from "../../features/features.ts";
+import { createTestFeatures } from "../../features/features.testing.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
 import { createRefuseOtherSites } from "../browsers.ts";
@@ -21,7 +19,6 @@ import { sendError } from "../error-response.ts";
 import { createTransfer } from "../transfer-rate.ts";
 import { createRequestRecord } from "../request-log.ts";
 import { createApi } from "./api.ts";
-import { DELETIONS } from "../../tables.ts";
 
 /** An answer, as a test looks at it. */
 export interface TestAnswer {
@@ -53,15 +50,7 @@ export async function startTestApi(database: Database, clock: Clock, changes: Ch
   const access = createTestAccess(database, clock);
   const handler = await createApi({
     ...access,
-    features: createFeatures({
-      deletions: DELETIONS,
-      ...access,
-      database,
-      clock,
-      repositories: createRepositories(database, clock, NOBODY_WANTS),
-      places: createListPlaces(TEST_MASTER_KEY),
-      changes,
-    }),
+    features: createTestFeatures(access, database, clock, changes),
     logger: pino({ level: "silent" }),
     stallMs: 5_000,
     stopping: new AbortController().signal,

@@ -11,6 +11,7 @@ import { accountRoutes } from "../../features/accounts/account-routes.ts";
 import { createProve, type ProjectCreation } from "../../features/api-route.ts";
 import type { Features } from "../../features/features.ts";
 import { jobRoutes } from "../../features/jobs/job-routes.ts";
+import { manifestRoutes } from "../../features/manifests/manifest-routes.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
 import { repositoryRoutes } from "../../features/repositories/repository-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
@@ -96,6 +97,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   const routes = [
     ...projectRoutes(features.projects),
     ...repositoryRoutes(features.projectRepositories),
+    ...manifestRoutes(features.manifests),
     ...accountRoutes(features.users),
     ...robotRoutes(features.robots),
     ...jobRoutes(features.jobs),

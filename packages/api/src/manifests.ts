@@ -1,0 +1,217 @@
+// Operations on tags and manifests: what a repository holds, by whom and when, and taking it away.
+// Not here: their rules (the server's features/manifests), pulling and pushing (the distribution API).
+import Type, { type Static } from "typebox";
+import { closed, Nothing, page, PageQuery, ProjectNameField, RepositoryPathField, TimeField } from "./fields.ts";
+import { operation } from "./operation.ts";
+
+const TAG = "[A-Za-z0-9_][A-Za-z0-9._-]{0,127}";
+const DIGEST = "sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}";
+
+const TagField = Type.String({ pattern: `^${TAG}$`, maxLength: 128, description: "A tag." });
+const DigestField = Type.String({ pattern: `^(?:${DIGEST})$`, maxLength: 135, description: "A manifest's digest." });
+const ReferenceField = Type.String({ pattern: `^(?:${TAG}|${DIGEST})$`, maxLength: 135, description: "A tag or a digest." });
+
+const TextOrNull = Type.Union([Type.String(), Type.Null()]);
+const SizeField = Type.Integer({ minimum: 0 });
+const ByField = Type.Union([Type.String(), Type.Null()], {
+  description: "The account's login name; null where nobody was known, or the account is gone.",
+});
+
+export const Platform = closed(
+  { os: Type.String(), architecture: Type.String(), variant: TextOrNull, osVersion: TextOrNull },
+  { description: "What an image runs on." },
+);
+
+export const TagInfo = closed(
+  {
+    name: Type.String(),
+    digest: Type.String(),
+    mediaType: Type.String(),
+    artifactType: Type.Union([Type.String(), Type.Null()], {
+      description: "What it is: the manifest's artifactType, else its config's media type; null for an index that says nothing.",
+    }),
+    sizeBytes: Type.Union([SizeField, Type.Null()], {
+      description: "Of the manifest and what it names itself, each once; null where it names too much to be read for a list.",
+    }),
+    platforms: Type.Array(Platform, { description: "Those that an index names; none for a single image, whose config says it." }),
+    pushedAt: Type.Unsafe<string>({ ...TimeField, description: "When the tag was last set to another manifest." }),
+    pushedBy: ByField,
+  },
+  { description: "A tag and what it names." },
+);
+/** A tag as those see it who may pull. */
+export type TagView = Static<typeof TagInfo>;
+
+export const TagChangeInfo = closed(
+  {
+    id: Type.String(),
+    digest: Type.Union([Type.String(), Type.Null()], { description: "What the tag named from then on; null: it was deleted." }),
+    at: TimeField,
+    by: ByField,
+  },
+  { description: "One change of a tag." },
+);
+/** A change of a tag as those see it who may pull. */
+export type TagChangeView = Static<typeof TagChangeInfo>;
+
+export const ManifestSummary = closed(
+  {
+    digest: Type.String(),
+    mediaType: Type.String(),
+    artifactType: TextOrNull,
+    sizeBytes: Type.Integer({ minimum: 0, description: "Of the manifest alone." }),
+    pushedAt: TimeField,
+    subject: Type.Union([Type.String(), Type.Null()], { description: "The digest of the manifest that it is about." }),
+    tags: Type.Array(Type.String(), { description: "The first ten that name it." }),
+  },
+  { description: "A manifest in a list." },
+);
+/** A manifest in a list, as those see it who may pull. */
+export type ManifestSummaryView = Static<typeof ManifestSummary>;
+
+export const ContentDescriptor = closed(
+  { digest: Type.String(), mediaType: Type.String(), sizeBytes: SizeField },
+  { description: "Content that a manifest names." },
+);
+
+export const ManifestDetail = closed(
+  {
+    digest: Type.String(),
+    mediaType: Type.String(),
+    artifactType: TextOrNull,
+    sizeBytes: Type.Integer({ minimum: 0, description: "Of the manifest alone." }),
+    contentSizeBytes: Type.Integer({ minimum: 0, description: "Of the manifest and what it names itself, each once." }),
+    pushedAt: TimeField,
+    subject: Type.Union([ContentDescriptor, Type.Null()], { description: "The manifest that it is about." }),
+    annotations: Type.Array(closed({ name: Type.String(), value: Type.String() })),
+    platform: Type.Union([Platform, Type.Null()], { description: "As the config of a single image says it." }),
+    config: Type.Union([ContentDescriptor, Type.Null()]),
+    layers: Type.Array(ContentDescriptor, { description: "In the manifest's order." }),
+    children: Type.Array(
+      closed({
+        digest: Type.String(),
+        mediaType: Type.String(),
+        sizeBytes: SizeField,
+        platform: Type.Union([Platform, Type.Null()]),
+        isPresent: Type.Boolean({ description: "Whether the repository has it." }),
+      }),
+      { description: "What an index names." },
+    ),
+    leftOut: Type.Integer({
+      minimum: 0,
+      description: "Layers, children and annotations beyond the first 1000 of each, which are not shown.",
+    }),
+    tags: Type.Array(Type.String(), { description: "The first 100 that name it." }),
+    referrers: Type.Array(closed({ digest: Type.String(), mediaType: Type.String(), artifactType: TextOrNull, sizeBytes: SizeField }), {
+      description: "The first 100 manifests that are about it: signatures, SBOMs.",
+    }),
+  },
+  { description: "A manifest." },
+);
+/** A manifest as those see it who may pull. */
+export type ManifestView = Static<typeof ManifestDetail>;
+
+const repositoryParams = { project: ProjectNameField, repository: RepositoryPathField };
+const OfRepository = closed(repositoryParams);
+const OfTag = closed({ ...repositoryParams, tag: TagField });
+const OfReference = closed({ ...repositoryParams, reference: ReferenceField });
+const OfDigest = closed({ ...repositoryParams, reference: DigestField });
+
+const BASE = "/projects/{project}/repositories/{repository}";
+
+export const listTags = operation({
+  id: "listTags",
+  tag: "manifests",
+  method: "GET",
+  path: `${BASE}/tags`,
+  summary: "List a repository's tags, by name",
+  permission: { kind: "repository", may: "pull" },
+  params: OfRepository,
+  query: closed({
+    ...PageQuery.properties,
+    prefix: Type.Optional(Type.String({ pattern: "^[A-Za-z0-9._-]{1,128}$", maxLength: 128, description: "Only tags that begin so." })),
+  }),
+  body: undefined,
+  status: 200,
+  answer: page(TagInfo),
+  errors: ["PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN"],
+});
+
+export const listTagHistory = operation({
+  id: "listTagHistory",
+  tag: "manifests",
+  method: "GET",
+  path: `${BASE}/tags/{tag}/history`,
+  summary: "List what a tag named, the newest first; of tags that are deleted too",
+  permission: { kind: "repository", may: "pull" },
+  params: OfTag,
+  query: PageQuery,
+  body: undefined,
+  status: 200,
+  answer: page(TagChangeInfo),
+  errors: ["PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN", "PAGE_INVALID"],
+});
+
+export const deleteTag = operation({
+  id: "deleteTag",
+  tag: "manifests",
+  method: "DELETE",
+  path: `${BASE}/tags/{tag}`,
+  summary: "Delete a tag; what it names stays",
+  permission: { kind: "repository", may: "delete" },
+  params: OfTag,
+  query: Nothing,
+  body: undefined,
+  status: 204,
+  answer: undefined,
+  errors: ["DENIED", "PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN", "MANIFEST_UNKNOWN"],
+});
+
+export const listManifests = operation({
+  id: "listManifests",
+  tag: "manifests",
+  method: "GET",
+  path: `${BASE}/manifests`,
+  summary: "List a repository's manifests, by digest: all, or those with or without a tag",
+  permission: { kind: "repository", may: "pull" },
+  params: OfRepository,
+  query: closed({
+    ...PageQuery.properties,
+    isTagged: Type.Optional(Type.Boolean({ description: "Only those with a tag, or only those without one." })),
+    artifactType: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: "Only those of this type." })),
+  }),
+  body: undefined,
+  status: 200,
+  answer: page(ManifestSummary),
+  errors: ["PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN"],
+});
+
+export const getManifest = operation({
+  id: "getManifest",
+  tag: "manifests",
+  method: "GET",
+  path: `${BASE}/manifests/{reference}`,
+  summary: "Read what a manifest is made of, and what is attached to it",
+  permission: { kind: "repository", may: "pull" },
+  params: OfReference,
+  query: Nothing,
+  body: undefined,
+  status: 200,
+  answer: ManifestDetail,
+  errors: ["PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN", "MANIFEST_UNKNOWN"],
+});
+
+export const deleteManifest = operation({
+  id: "deleteManifest",
+  tag: "manifests",
+  method: "DELETE",
+  path: `${BASE}/manifests/{reference}`,
+  summary: "Delete a manifest with its tags; its space is freed in the background",
+  permission: { kind: "repository", may: "delete" },
+  params: OfDigest,
+  query: Nothing,
+  body: undefined,
+  status: 204,
+  answer: undefined,
+  errors: ["DENIED", "PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN", "MANIFEST_UNKNOWN"],
+});
