@@ -1,15 +1,19 @@
 // Measures jobs and changes in one process, on both databases: `npm run bench -- --jobs[=sqlite|postgres]`. How many small jobs and how many changes
 // a second, with the processor time of each; how long one project's job waits behind 10^5 of another's; what it costs to record changes.
 // Not here: whether jobs are lost (test/failure), a whole registry (../bench.ts).
+import { randomBytes } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Actor } from "../../../apps/server/src/access/actor.ts";
 import type { Change } from "../../../apps/server/src/access/changes.ts";
+import { createMemoryBlobs, createMemoryStore } from "../../../apps/server/src/content/blobs/memory.ts";
+import type { ContentChange } from "../../../apps/server/src/content/changes.ts";
+import { blobOf, createContent, createGrants, putOf, TEST_TIMES, upload } from "../../../apps/server/src/content/content.testing.ts";
 import type { JobKind } from "../../../apps/server/src/events/job-kinds.ts";
 import { createJobRunner, type JobRunner } from "../../../apps/server/src/events/job-runner.ts";
 import { createJobStore, putJob } from "../../../apps/server/src/events/job-store.ts";
-import { CHANGES_TOPIC, createOutbox } from "../../../apps/server/src/events/outbox.ts";
+import { CHANGES_TOPIC, createOutbox, type Event, type Reactions } from "../../../apps/server/src/events/outbox.ts";
 import { systemClock } from "../../../apps/server/src/platform/clock.ts";
 import type { Database } from "../../../apps/server/src/platform/database/database.ts";
 import { migrate } from "../../../apps/server/src/platform/database/migrate.ts";
@@ -26,6 +30,8 @@ const PROJECTS = 10;
 const FLOOD = 100_000;
 const FLOOD_PROBES = 20;
 const CHANGES = 20_000;
+const PUSH_ROUNDS = 10;
+const PUSHES = 96;
 /** A server is at rest so long after its start. */
 const SETTLE_MS = 10_000;
 const IDLE_MS = 30_000;
@@ -206,11 +212,49 @@ async function measureChanges(database: Database): Promise<void> {
   console.log(`${database.dialect}: recording ${CHANGES_EACH} changes in a transaction costs ${micros} µs of a core`);
 }
 
+/** Small images without a server around them, with every change wanted and with none, in turns, so that a busy machine counts for both. */
+async function measurePushes(database: Database): Promise<void> {
+  const react = ({ change }: Event<ContentChange>) => [{ kind: "follow", subject: change.repository }];
+  const reactions: Reactions<ContentChange> = {
+    "manifest.pushed": react,
+    "tag.moved": react,
+    "repository.created": react,
+  };
+  const grants = await createGrants(database);
+  const store = createMemoryStore({ processId: "load", memory: createMemoryBlobs() });
+  const grant = grants("push", "test/load");
+  const cpu = { ignored: 0, wanted: 0 };
+  const sinks = { ignored: createOutbox<ContentChange>(database, systemClock, {}), wanted: createOutbox(database, systemClock, reactions) };
+  let count = 0;
+  for (let round = 0; round < PUSH_ROUNDS; round++) {
+    for (const which of ["ignored", "wanted"] as const) {
+      const content = createContent(database, store, systemClock, TEST_TIMES, onError, sinks[which]);
+      const id = await content.repositories.ensureId(grant);
+      const { cpuSeconds } = await timed(async () => {
+        const push = async (): Promise<void> => {
+          const blobs = [blobOf(`config ${count++}`, 1), blobOf(`layer ${count++}`, 1)];
+          for (const blob of blobs) await upload(content, grant, blob);
+          await content.manifests.put(grant, id, putOf(blobs, [`v${count % 100}`]));
+        };
+        for (let n = 0; n < PUSHES; n += WRITERS) await Promise.all(Array.from({ length: WRITERS }, push));
+      });
+      cpu[which] += cpuSeconds;
+      // What follows is done apart.
+      while (await sinks.wanted.dispatch());
+    }
+  }
+  const micros = (seconds: number): number => Math.round((seconds / (PUSH_ROUNDS * Math.ceil(PUSHES / WRITERS) * WRITERS)) * 1e6);
+  const more = ((cpu.wanted / cpu.ignored - 1) * 100).toFixed(1);
+  console.log(
+    `${database.dialect}: a small image costs ${micros(cpu.ignored)} µs of a core below HTTP, and ${micros(cpu.wanted)} µs (${more} % more) with every change wanted`,
+  );
+}
+
 async function measure(dialect: "sqlite" | "postgres"): Promise<void> {
   const folder = await temporaryFolder("load-jobs");
   const server = dialect === "postgres" ? await startPostgres() : undefined;
   try {
-    for (const part of [measureSmallJobs, measureFairness, measureChanges]) {
+    for (const part of [measureSmallJobs, measureFairness, measureChanges, measurePushes]) {
       const plain: Database =
         server === undefined
           ? await openSqlite({ path: join(folder, `${part.name}.db`), onBackgroundError: onError })
@@ -231,7 +275,12 @@ async function measureIdle(dialect: "sqlite" | "postgres"): Promise<void> {
   const folder = await temporaryFolder("load-idle");
   const database = dialect === "postgres" ? await startPostgres() : undefined;
   try {
-    const settings = { data: folder, ...(database === undefined ? {} : { "database.url": await database.createDatabase() }) };
+    const settings = {
+      data: folder,
+      ...(database === undefined
+        ? {}
+        : { "database.url": await database.createDatabase(), "auth.secretKey": randomBytes(32).toString("base64") }),
+    };
     const server = await startServer({ settings });
     await sleep(SETTLE_MS);
     const before = readProcessUsage(server.pid)?.cpuSeconds ?? 0;
