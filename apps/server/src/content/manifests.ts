@@ -372,9 +372,13 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           const children = parsed.children.map((child) => child.digest);
           await tx.run(putChildEdges, { repositoryId, manifestId, digests: children }, PUSHED_AGAIN);
         }
-        await changes.record(tx, grant.actor, [{ kind: "manifest.pushed", ...placeOf(repository), digest, mediaType: parsed.mediaType }]);
+        const said: ContentChange[] = [{ kind: "manifest.pushed", ...placeOf(repository), digest, mediaType: parsed.mediaType }];
         // Always in this order, so that of two pushes of the same tags none waits for the other in a ring.
-        for (const tag of tags.toSorted()) await setTag(tx, repository, { tag, manifestId, digest, condition }, { clock, changes });
+        for (const tag of tags.toSorted()) {
+          said.push(...(await setTag(tx, repository, { tag, manifestId, digest, condition }, { clock, changes })));
+        }
+        // Together: a manifest and its tags are one statement.
+        await changes.record(tx, grant.actor, said);
         return absent;
       }),
 

@@ -57,6 +57,19 @@ const lock = statement<{ repositoryId: number; tag: string }>()("tags.lock", (db
     .modifyEnd(tools.lock("update")),
 );
 
+// With what it names, in one look-up. Of a tag that was moved while its lock was waited for, PostgreSQL may give the manifest and no digest.
+const lockNamed = statement<{ repositoryId: number; tag: string }>()("tags.lockNamed", (db, p, tools) =>
+  db
+    .selectFrom("tag")
+    .select((eb) => [
+      "manifest_id",
+      eb.selectFrom("manifest").select("digest").whereRef("manifest.id", "=", "tag.manifest_id").as("digest"),
+    ])
+    .where("repository_id", "=", p.repositoryId)
+    .where("name", "=", p.tag)
+    .modifyEnd(tools.lock("update")),
+);
+
 // By a statement of its own, which sees a manifest that came while the lock was waited for.
 const findNamed = statement<{ manifestId: number }>()("tags.findNamed", (db, p) =>
   db.selectFrom("manifest").select("digest").where("id", "=", p.manifestId),
@@ -151,22 +164,22 @@ const MAX_LOOKS = 10;
 
 /**
  * Points a tag at a manifest, inside the transaction that stores it. What is judged and changed is locked until its end, so that the order of
- * entries in the history is that of commits. Errors: PRECONDITION_FAILED.
+ * entries in the history is that of commits. Gives the change for the caller to record with its own. Errors: PRECONDITION_FAILED.
  */
 export async function setTag(
   tx: Executor,
   repository: GrantedRepository<"push">,
   { tag, manifestId, digest, condition }: TagSet,
   { clock, changes }: TagWriting,
-): Promise<void> {
+): Promise<readonly ContentChange[]> {
   const { grant, id: repositoryId } = repository;
   let from: Digest | undefined;
   for (let looks = 1; ; looks++) {
-    const current = await tx.first(lock, { repositoryId, tag });
     const isAsked = condition.kind !== "none" || changes.wants("tag.moved");
-    from = isAsked && current !== undefined ? await digestNamed(tx, current.manifest_id) : undefined;
+    const current = isAsked ? await tx.first(lockNamed, { repositoryId, tag }) : await tx.first(lock, { repositoryId, tag });
+    from = isAsked && current !== undefined ? await digestOf(tx, current) : undefined;
     checkCondition(tag, from, condition);
-    if (current?.manifest_id === manifestId) return;
+    if (current?.manifest_id === manifestId) return [];
     if (current !== undefined) {
       await tx.run(update, { repositoryId, tag, manifestId, now: clock.now() }, 1);
       break;
@@ -177,7 +190,12 @@ export async function setTag(
   }
   // The time when the tag was ours: whoever waited for it changed it later than the one that he waited for.
   await tx.run(record, { repositoryId, tag, digest, accountId: grant.actor.accountId, now: clock.now() }, 1);
-  await changes.record(tx, grant.actor, [{ kind: "tag.moved", ...placeOf(repository), tag, from, to: digest }]);
+  return [{ kind: "tag.moved", ...placeOf(repository), tag, from, to: digest }];
+}
+
+/** The digest that came with a tag's lock; asked for anew where the tag was moved while the lock was waited for, to what that statement could not see. */
+async function digestOf(tx: Executor, { manifest_id, digest }: { manifest_id: number; digest?: string | null }): Promise<Digest> {
+  return (digest as Digest | null | undefined) ?? (await digestNamed(tx, manifest_id));
 }
 
 /** The digest of a manifest that a locked tag names, and that therefore stays. */
@@ -245,9 +263,9 @@ export function createTags(database: Database, clock: Clock, changes: ChangeSink
     delete(given, tag, condition = { kind: "none" }) {
       const work = async (tx: Executor, repository: GrantedRepository<"delete">): Promise<void> => {
         if (condition.kind !== "none") {
-          const current = await tx.first(lock, { repositoryId: repository.id, tag });
+          const current = await tx.first(lockNamed, { repositoryId: repository.id, tag });
           if (current === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
-          checkCondition(tag, await digestNamed(tx, current.manifest_id), condition);
+          checkCondition(tag, await digestOf(tx, current), condition);
         }
         if (!(await deleteTag(tx, repository, tag, { clock, changes }))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
       };
