@@ -230,12 +230,12 @@ async function measurePushes(database: Database): Promise<void> {
     const both = ["ignored", "wanted"] as const;
     for (const which of round % 2 === 0 ? both : both.toReversed()) {
       const content = createContent(database, store, systemClock, TEST_TIMES, onError, sinks[which]);
-      const id = await content.repositories.ensureId(grant);
+      const repository = await content.repositories.ensure(grant);
       const { cpuSeconds } = await timed(async () => {
         const push = async (): Promise<void> => {
           const blobs = [blobOf(`config ${count++}`, 1), blobOf(`layer ${count++}`, 1)];
           for (const blob of blobs) await upload(content, grant, blob);
-          await content.manifests.put(grant, id, putOf(blobs, [`v${count % 100}`]));
+          await content.manifests.put(repository, putOf(blobs, [`v${count % 100}`]));
         };
         for (let n = 0; n < PUSHES; n += WRITERS) await Promise.all(Array.from({ length: WRITERS }, push));
       });
