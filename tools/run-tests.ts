@@ -31,7 +31,7 @@ interface Suite {
 const suites: readonly Suite[] = [
   {
     name: "unit",
-    files: ["apps/**/*.test.ts", "packages/**/*.test.ts", "tools/**/*.test.ts", "test/{flows,tools}/*.test.ts"],
+    files: ["apps/**/*.test.ts", "packages/**/*.test.ts", "tools/**/*.test.ts", "test/{docs,flows,tools}/*.test.ts"],
     hungAfterMinutes: 10,
   },
   {
