@@ -3,19 +3,26 @@
 import { it } from "node:test";
 import { runPage } from "../docs/page-run.ts";
 import { isTranslation, needsOf, readPages } from "../docs/pages.ts";
-import { startDockerd } from "../tools/daemons.ts";
+import { startContainerd, startDockerd } from "../tools/daemons.ts";
 import { skipOrThrow } from "../tools/install.ts";
 
 for (const page of readPages()) {
   if (isTranslation(page) || (needsOf(page).length === 0 && !page.needsOldRegistry)) continue;
   it(`${page.path} runs as printed`, async (t) => {
     try {
-      const docker = needsOf(page).includes("docker") ? await startDockerd() : undefined;
-      try {
-        t.diagnostic(`${await runPage(page, docker === undefined ? {} : { dockerHost: docker.host })} blocks ran`);
-      } finally {
-        await docker?.stop();
+      await using daemons = new AsyncDisposableStack();
+      const tools: { dockerHost?: string; containerdAddress?: string } = {};
+      if (needsOf(page).includes("docker")) {
+        const docker = await startDockerd();
+        daemons.defer(() => docker.stop());
+        tools.dockerHost = docker.host;
       }
+      if (needsOf(page).includes("ctr2")) {
+        const containerd = await startContainerd(2);
+        daemons.defer(() => containerd.stop());
+        tools.containerdAddress = containerd.socket;
+      }
+      t.diagnostic(`${await runPage(page, tools)} blocks ran`);
     } catch (error) {
       skipOrThrow(t, error);
     }

@@ -13,10 +13,12 @@ import { type CommandBlock, needsOf, type Page, ROOT } from "./pages.ts";
 const SHARED = ["apps", "config.example.yaml", "deploy", "docs", "package.json"];
 const LAUNCHER = join(ROOT, "apps/server/bin/berth-server.mjs");
 
-/** What else a page's commands may be told about their surroundings. */
+/** Daemons that a page's clients speak to. */
 export interface PageTools {
   /** The address of a docker daemon, for `DOCKER_HOST`. */
   readonly dockerHost?: string;
+  /** A containerd's socket, for `CONTAINERD_ADDRESS`. */
+  readonly containerdAddress?: string;
 }
 
 /** Runs what can run of a page; gives the number of blocks that ran. */
@@ -32,7 +34,10 @@ export async function runPage(page: Page, tools: PageTools = {}): Promise<number
   await symlink(join(reader, "data"), join(folder, "var-lib/berth"));
   await symlink(process.execPath, join(bin, "node"));
   await writeFile(join(bin, "berth-server"), `#!/bin/sh\nexec '${process.execPath}' '${LAUNCHER}' "$@"\n`, { mode: 0o755 });
-  for (const name of needsOf(page)) await symlink(await ensureTool(name as ToolName), join(bin, name));
+  for (const name of needsOf(page)) {
+    // `ctr2` is the tests' word for the `ctr` of containerd 2.
+    await symlink(await ensureTool(name as ToolName), join(bin, name.replace(/\d$/, "")));
+  }
 
   const oldRegistry = page.needsOldRegistry ? await startOldRegistry() : undefined;
   const berth = await startReadersBerth(folder, reader).catch(async (error: unknown) => {
@@ -56,6 +61,7 @@ export async function runPage(page: Page, tools: PageTools = {}): Promise<number
       REGISTRY_AUTH_FILE: join(folder, "home/auth.json"),
       XDG_RUNTIME_DIR: join(folder, "home"),
       ...(tools.dockerHost === undefined ? {} : { DOCKER_HOST: tools.dockerHost }),
+      ...(tools.containerdAddress === undefined ? {} : { CONTAINERD_ADDRESS: tools.containerdAddress }),
     };
     const { code, output } = await shell(script, reader, env);
     judge(page, blocks, code, output, place);
@@ -89,7 +95,7 @@ function judge(page: Page, blocks: readonly CommandBlock[], code: number, output
         .split("…")
         .map((part) => RegExp.escape(part))
         .join(".*");
-      assert.match(outputs[at]!, new RegExp(pattern), `${page.path}:${block.line} does not print: ${line}`);
+      assert.match(outputs[at]!, new RegExp(pattern), `${page.path}:${block.line} does not print: ${line}\nbut:\n${outputs[at]}`);
     }
   }
 }
