@@ -1,4 +1,4 @@
-// The pages whose commands use clients: every block runs as printed, against a Berth of the page's own. Not here: pages that need no client
+// The pages whose commands use clients, or take long: every block runs as printed, against a Berth of the page's own. Not here: quick pages
 // (../docs/pages.test.ts), how a page is run (../docs/page-run.ts).
 import { it } from "node:test";
 import { runPage } from "../docs/page-run.ts";
@@ -7,7 +7,7 @@ import { startContainerd, startDockerd } from "../tools/daemons.ts";
 import { skipOrThrow } from "../tools/install.ts";
 
 for (const page of readPages()) {
-  if (isTranslation(page) || (needsOf(page).length === 0 && !page.needsOldRegistry)) continue;
+  if (isTranslation(page) || page.isQuick) continue;
   it(`${page.path} runs as printed`, async (t) => {
     try {
       await using daemons = new AsyncDisposableStack();

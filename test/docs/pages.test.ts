@@ -1,11 +1,11 @@
 // The pages that people follow: every block of commands runs as printed, or says why it cannot; links lead somewhere; the index has every page;
-// translations have the same commands. Not here: pages whose commands need clients (../clients/pages.test.ts).
+// translations have the same commands. Not here: pages whose commands need clients or much time (../clients/pages.test.ts).
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, posix } from "node:path";
 import { describe, it } from "node:test";
 import { runPage } from "./page-run.ts";
-import { fencesOf, isTranslation, needsOf, type Page, parsePage, readPages, ROOT } from "./pages.ts";
+import { fencesOf, isTranslation, type Page, parsePage, readPages, ROOT } from "./pages.ts";
 
 /** Languages that a block may have. `sh` runs; what is neither run nor read by a program is `text`. */
 const LANGUAGES = new Set(["sh", "text", "yaml", "toml", "json", "ts", "mermaid", "groovy"]);
@@ -15,7 +15,7 @@ const english = pages.filter((page) => !isTranslation(page));
 
 describe("blocks of commands in pages", () => {
   for (const page of english) {
-    if (needsOf(page).length > 0 || page.needsOldRegistry || page.blocks.every((block) => block.notRun !== undefined)) continue;
+    if (!page.isQuick || page.blocks.every((block) => block.notRun !== undefined)) continue;
     it(`${page.path} runs as printed`, async (t) => {
       t.diagnostic(`${await runPage(page)} blocks ran`);
     });

@@ -6,6 +6,7 @@
 //   <!-- fails -->                the block must fail
 //   <!-- printed -->              above a block of text: the block of commands before it prints these lines; … stands for anything
 //   <!-- not run: REASON -->      the block cannot run in a test
+//   <!-- page: slow -->           anywhere: the page takes many seconds, and runs in the suite `clients` too
 //   <!-- page: old registry -->   anywhere: a registry of distribution listens at 127.0.0.1:5001, as the page expects
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -33,6 +34,8 @@ export interface Page {
   readonly text: string;
   readonly blocks: readonly CommandBlock[];
   readonly needsOldRegistry: boolean;
+  /** Whether it runs with every change; else in the suite `clients`. */
+  readonly isQuick: boolean;
 }
 
 /** A fenced block of any language, with the comments right above it. */
@@ -91,7 +94,9 @@ export function parsePage(path: string, text: string): Page {
       blocks.push({ ...before, printed: [...before.printed, ...body.split("\n").filter((each) => each.trim() !== "")] });
     }
   }
-  return { path, text, blocks, needsOldRegistry: text.includes("<!-- page: old registry -->") };
+  const needsOldRegistry = text.includes("<!-- page: old registry -->");
+  const needsClients = blocks.some((block) => block.notRun === undefined && block.needs.length > 0);
+  return { path, text, blocks, needsOldRegistry, isQuick: !needsClients && !needsOldRegistry && !text.includes("<!-- page: slow -->") };
 }
 
 /** The pages that a newcomer follows, in both languages. */
