@@ -492,6 +492,7 @@ describe("access matrix", () => {
     getJob: "administrator",
     cancelJob: "administrator",
     retryJob: "administrator",
+    followJob: "administrator",
   };
   /** Bodies that are right in form and change nothing: what they name does not exist, or is there already. */
   const BODIES: Record<string, (project: string) => unknown> = {

@@ -119,3 +119,32 @@ export const retryJob = operation({
   answer: Job,
   errors: ["DENIED", "JOB_UNKNOWN", "JOB_NOT_FAILED", "JOB_EXISTS"],
 });
+
+export const JobEvent = closed(
+  {
+    id: Type.String({ description: "The number of the newest line: where a client that lost its connection goes on." }),
+    kind: Type.Enum(["line", "state"], { description: "line: it said something; state: something else of it has changed." }),
+    at: TimeField,
+    line: Type.Union([Type.String(), Type.Null()]),
+    job: Type.Union([Job, Type.Null()]),
+  },
+  { description: "What happened to a job." },
+);
+/** What happened to a job. */
+export type JobEventView = Static<typeof JobEvent>;
+
+export const followJob = operation({
+  id: "followJob",
+  tag: "jobs",
+  method: "GET",
+  path: "/jobs/{job}/events",
+  summary: "Follow a job as it goes: its state and progress now and whenever they change, what it says, and the end when it has ended",
+  permission: { kind: "administrator" },
+  params: OfJob,
+  query: Nothing,
+  body: undefined,
+  status: 200,
+  answer: JobEvent,
+  stream: "events",
+  errors: ["DENIED", "JOB_UNKNOWN"],
+});

@@ -41,4 +41,5 @@ export const OPERATIONS: readonly Operation[] = [
   jobs.getJob,
   jobs.cancelJob,
   jobs.retryJob,
+  jobs.followJob,
 ];

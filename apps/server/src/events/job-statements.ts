@@ -329,7 +329,7 @@ export const dropLines = statement<{ jobId: number }>()("jobs.dropLines", (db, p
 );
 
 export const listLines = statement<{ jobId: number }>()("jobs.listLines", (db, p) =>
-  db.selectFrom("job_line").select(["at", "line"]).where("job_id", "=", p.jobId).orderBy("number").limit(MAX_LINES),
+  db.selectFrom("job_line").select(["number", "at", "line"]).where("job_id", "=", p.jobId).orderBy("number").limit(MAX_LINES),
 );
 
 export const find = statement<{ id: number }>()("jobs.find", (db, p) =>

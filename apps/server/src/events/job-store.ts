@@ -182,7 +182,7 @@ export async function retryJob(tx: Executor, id: number, by: string, now: number
 }
 
 /** What a job said, oldest first. */
-export function listJobLines(executor: Executor, jobId: number): Promise<{ at: number; line: string }[]> {
+export function listJobLines(executor: Executor, jobId: number): Promise<{ number: number; at: number; line: string }[]> {
   return executor.all(listLines, { jobId });
 }
 

@@ -1,8 +1,9 @@
 // Background jobs as administrators see them: lists by kind, state and project, one with what it said, cancelled, tried again.
 // Not here: rows (job-list-store.ts), running them (events/job-runner.ts), kinds of jobs (compose/jobs.ts).
+import { setTimeout as sleep } from "node:timers/promises";
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
-import type { JobDetailView, JobSummaryView } from "@berth/api/jobs";
+import type { JobDetailView, JobEventView, JobSummaryView } from "@berth/api/jobs";
 import { RegistryError } from "@berth/oci/errors";
 import type { AccountGrant, Authorizer } from "../../access/authorize.ts";
 import type { Caller } from "../../access/caller.ts";
@@ -33,6 +34,8 @@ export interface JobQuery extends PageRequest {
 export interface Jobs {
   list(caller: Caller, query: JobQuery): Promise<Listed<JobSummaryView>>;
   get(id: number): Promise<JobDetailView>;
+  /** What happens to it from now on, or from behind an event on; ends with the job, and when the signal says so. */
+  follow(grant: AccountGrant, id: number, lastEventId: string | undefined, signal: AbortSignal): AsyncIterable<JobEventView>;
   cancel(grant: AccountGrant, id: number): Promise<JobSummaryView>;
   retry(grant: AccountGrant, id: number): Promise<JobSummaryView>;
 }
@@ -41,6 +44,9 @@ export interface Jobs {
 const LOOKED_AT = 1000;
 /** Looks of one request: it ends within tens of milliseconds, and its page may be short and lead on. */
 const MAX_LOOKS = 10;
+/** How often a job that is followed is looked at: progress is written about as often. */
+const FOLLOW_MS = 1000;
+const ENDED: ReadonlySet<JobState> = new Set(["succeeded", "failed", "cancelled"]);
 /** Behind every job. */
 const FROM_START: JobPlace = { dueAt: Number.MAX_SAFE_INTEGER, id: Number.MAX_SAFE_INTEGER };
 
@@ -79,6 +85,26 @@ export function createJobs({ database, clock, authorizer }: JobsParts): Jobs {
       const lines = await listJobLines(database, id);
       return { ...toView(row), lines: lines.map(({ at, line }) => ({ at: timeOf(at), line })) };
     },
+    async *follow(grant, id, lastEventId, signal) {
+      let seenLine = Number(lastEventId ?? 0) || 0;
+      let seenState = "";
+      let { renew } = grant;
+      for (;;) {
+        const row = await getRow(database, id);
+        const lines = await listJobLines(database, id);
+        const newest = String(Math.max(seenLine, lines.at(-1)?.number ?? 0));
+        for (const { number, at, line } of lines)
+          if (number > seenLine) yield { id: String(number), kind: "line", at: timeOf(at), line, job: null };
+        seenLine = Number(newest);
+        const job = toView(row);
+        const present = JSON.stringify(job);
+        if (present !== seenState) yield { id: newest, kind: "state", at: timeOf(clock.now()), line: null, job };
+        seenState = present;
+        if (ENDED.has(row.state) || !(await pause(signal))) return;
+        // Who may no longer see it gets no more of it.
+        ({ renew } = await renew());
+      }
+    },
     cancel: (grant, id) =>
       grantedTransaction(
         database,
@@ -107,6 +133,14 @@ export function createJobs({ database, clock, authorizer }: JobsParts): Jobs {
         ON_FULL_DISK,
       ),
   };
+}
+
+/** Waits until it is time to look again; false where nobody is interested any more. */
+async function pause(signal: AbortSignal): Promise<boolean> {
+  await sleep(FOLLOW_MS, undefined, { signal, ref: false }).catch((error: unknown) => {
+    if (!signal.aborted) throw error;
+  });
+  return !signal.aborted;
 }
 
 /** Errors: PAGE_INVALID for what is no `next` of a list of that form. */

@@ -2,7 +2,7 @@
 // Not here: how runs end (events/job-runs.test.ts), roles one by one (test/flows/access-matrix.test.ts).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
-import { addProject, addUser, createTestClock, TEST_PASSWORD, type TestClock } from "../../access/access.testing.ts";
+import { addProject, addUser, basic, createTestClock, TEST_PASSWORD, type TestClock } from "../../access/access.testing.ts";
 import { createJobStore, putJob, type TakenJob } from "../../events/job-store.ts";
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { startTestApi, type TestApi } from "./api.testing.ts";
@@ -150,5 +150,46 @@ forEachDatabase("jobs on the control plane", (create) => {
     assert.notEqual(first.body.next, null);
     assert.deepEqual((await everyPage("kind=rare")).subjects, ["first"]);
     assert.deepEqual((await everyPage("kind=rare&state=ready")).subjects, ["first"]);
+  });
+
+  it("are followed: what is there, what changes, from behind what a client has, and to the end", async () => {
+    await ask("follow", "one");
+    const job = await take("follow");
+    const store = createJobStore(test.database);
+    await store.addLine(job, "first", clock.now());
+    const events = async function* (lastEventId?: string) {
+      const response = await fetch(`${api.origin}/api/v1/jobs/${job.id}/events`, {
+        headers: { authorization: basic(...ADMIN), ...(lastEventId === undefined ? {} : { "last-event-id": lastEventId }) },
+      });
+      assert.equal(response.status, 200);
+      let text = "";
+      for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
+        text += piece;
+        for (let end = text.indexOf("\n\n"); end !== -1; end = text.indexOf("\n\n")) {
+          const data = /^data: (.*)$/m.exec(text.slice(0, end))?.[1];
+          text = text.slice(end + 2);
+          if (data !== undefined)
+            yield JSON.parse(data) as { id: string; kind: string; line: string | null; job: { state: string } | null };
+        }
+      }
+    };
+    const seen: string[] = [];
+    for await (const { id, kind, line, job: state } of events()) {
+      seen.push(`${id} ${kind} ${line ?? state?.state}`);
+      if (seen.length === 2) {
+        await store.addLine(job, "second", clock.now());
+        await store.end(job, "succeeded", undefined, clock.now());
+      }
+    }
+    assert.deepEqual(seen, ["1 line first", "1 state running", "2 line second", "2 state succeeded"]);
+    assert.deepEqual(
+      (await Array.fromAsync(events("1"))).map(({ kind, line }) => [kind, line]),
+      [
+        ["line", "second"],
+        ["state", null],
+      ],
+    );
+    assert.equal((await api.call(ADMIN, "GET", "/jobs/999999999/events")).code, "JOB_UNKNOWN");
+    assert.equal((await api.call(ADMIN, "GET", `/jobs/${job.id}/events`, undefined, { "last-event-id": "a b" })).code, "FIELD_INVALID");
   });
 });

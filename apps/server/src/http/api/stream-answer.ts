@@ -19,7 +19,9 @@ export interface StreamAnswer {
 const PIECE_BYTES = 16 * 1024;
 /** Proxies close a connection on which nothing came for a minute; a comment is no event. */
 const HEARTBEAT_MS = 15_000;
-const HEARTBEAT = ": still here\n\n";
+const HEARTBEAT = Buffer.from(": still here\n\n");
+/** How long the first event is waited for before the answer begins without it. */
+const FIRST_WAIT_MS = 500;
 
 /** The media type that a request gets of those that there are. Errors: NOT_ACCEPTABLE. */
 export function chooseStreamType(request: IncomingMessage, kind: StreamKind): string {
@@ -69,15 +71,16 @@ export async function sendStream(
           .join(",") + "\r\n"
       : "";
   try {
-    // Who waits for events wants to know at once that it waits; there is nothing to read that could fail.
-    if (kind === "events") {
-      begin();
-      isBegun = true;
-    }
-    for (;;) {
-      const next = kind === "events" ? await nextOrHeartbeat(iterator, response, rules) : await iterator.next();
+    const beginOnce = (): void => {
       if (!isBegun) begin();
       isBegun = true;
+    };
+    for (;;) {
+      const next =
+        kind === "events"
+          ? await nextOrHeartbeat(iterator, beginOnce, () => writePiece(response, HEARTBEAT, rules))
+          : await iterator.next();
+      beginOnce();
       if (next.done === true) break;
       text += format(next.value);
       if (kind === "events" || text.length >= PIECE_BYTES) {
@@ -92,20 +95,23 @@ export async function sendStream(
   }
 }
 
+/** The next event; until it comes the client is told that it waits, and now and then that somebody is still there. */
 async function nextOrHeartbeat(
   iterator: AsyncIterator<unknown>,
-  response: ServerResponse,
-  rules: WriteRules,
+  begin: () => void,
+  beat: () => Promise<void>,
 ): Promise<IteratorResult<unknown>> {
   const next = iterator.next();
-  for (;;) {
+  // What cannot be followed at all shows at once, and can still be answered with an error.
+  for (let waitMs = FIRST_WAIT_MS; ; waitMs = HEARTBEAT_MS) {
     let timer: NodeJS.Timeout | undefined;
     const quiet = new Promise<undefined>((resolve) => {
-      timer = setTimeout(() => resolve(undefined), HEARTBEAT_MS);
+      timer = setTimeout(() => resolve(undefined), waitMs);
     });
     const found = await Promise.race([next, quiet]).finally(() => clearTimeout(timer));
     if (found !== undefined) return found;
-    await writePiece(response, Buffer.from(HEARTBEAT), rules);
+    begin();
+    await beat();
   }
 }
 
