@@ -65,11 +65,12 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     if (metrics.listen !== undefined) await tryAddress("metrics.listen", metrics.listen);
     const foundation = await openFoundation(roleContext);
     opened.defer(() => foundation.close());
-    const content = composeContent(roleContext, foundation);
+    const { ports: features = NO_PORTS, keepAdminPassword } = options;
+    const ports = features.open(foundation);
+    const content = composeContent(roleContext, foundation, ports);
     const jobs = composeJobs(roleContext, foundation, content);
     opened.defer(() => jobs.stop());
-    const { ports = NO_PORTS, keepAdminPassword } = options;
-    const access = await openAccess(roleContext, foundation, { traits: ports.traits, changes: content.outbox, keepAdminPassword });
+    const access = await openAccess(roleContext, foundation, { traits: features.traits, changes: content.outbox, keepAdminPassword });
     const { database } = foundation;
     opened.defer(
       watchFirstPassword({
@@ -81,7 +82,7 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
       }),
     );
     const addressOf = createClientAddressReader(config.http.trustedProxies);
-    const dataPlane = composeDataPlane(roleContext, foundation, { access, content, addressOf, ports: ports.open(foundation) });
+    const dataPlane = composeDataPlane(roleContext, foundation, { access, content, addressOf, ports });
     const servers = await startServers(roleContext, foundation, { access, dataPlane, content, addressOf, keyPair });
     // Stopped behind the servers, so that the last pulls are written too.
     opened.defer(() => dataPlane.pulls.stop());

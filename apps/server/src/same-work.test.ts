@@ -102,7 +102,7 @@ forEachDatabase("work", (create) => {
       ...access,
       content,
       pull: createPull({ ...parts, ports: {} }),
-      push: createPush({ ...parts, ports: {}, acceptSparseImages: false }),
+      push: createPush({ ...parts, acceptSparseImages: false }),
       mount: createMount(parts),
       lists: createLists(parts),
       projects: createProjects(parts),

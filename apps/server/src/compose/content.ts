@@ -2,6 +2,7 @@
 // Not here: manifests, tags and what else only a server that answers needs (data-plane.ts); the work itself (jobs.ts).
 import { createBlobs, type Blobs } from "../content/blobs.ts";
 import { createRepositories, type Repositories } from "../content/repositories.ts";
+import { type ContentRules, NO_RULES } from "../content/rules.ts";
 import { createUploadLimits } from "../content/upload-limits.ts";
 import { createUploads, type Uploads } from "../content/uploads.ts";
 import { createUploadSessions, type UploadSessions } from "../distribution/upload-session.ts";
@@ -23,12 +24,16 @@ export interface Content {
 }
 
 /** Builds it. */
-export function composeContent({ config, logger }: RoleContext, { database, store, clock, steadyClock }: Foundation): Content {
+export function composeContent(
+  { config, logger }: RoleContext,
+  { database, store, clock, steadyClock }: Foundation,
+  rules: ContentRules = NO_RULES,
+): Content {
   const outbox = createOutbox(database, clock, reactions, (error, change) =>
     logger.error({ err: error, change }, "nothing could be made to follow from a change with the others: a job of its own tries again"),
   );
   const repositories = createRepositories(database, clock, outbox);
-  const blobs = createBlobs(database, clock, leaseTimes(config));
+  const blobs = createBlobs(database, clock, leaseTimes(config), rules);
   const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND_MS, steadyClock);
   const sessions = createUploadSessions({
     database,
@@ -41,6 +46,8 @@ export function composeContent({ config, logger }: RoleContext, { database, stor
     uploads,
     blobs,
     store,
+    clock,
+    rules,
     inlineMaxBytes: config.storage.inlineMaxBytes,
     maxBlobBytes: config.limits.uploadBytes,
     onBackgroundError: (error) => logger.warn({ err: error }, "clearing up behind an upload failed; the sweep will do it"),

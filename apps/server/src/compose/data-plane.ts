@@ -120,8 +120,8 @@ export function composeDataPlane(
   const { authenticator, authorizer } = access;
   const { repositories, blobs, sessions, outbox } = content;
   const gatekeeper = createGatekeeper({ gates: ports.gates ?? [], holders: createHolders(database) });
-  const manifests = createManifests(database, clock, leaseTimes(config), outbox);
-  const tags = createTags(database, clock, outbox);
+  const manifests = createManifests(database, clock, leaseTimes(config), { changes: outbox, rules: ports });
+  const tags = createTags(database, clock, outbox, ports);
   const pulls = createPullCounter(database, clock, (error) =>
     logger.warn({ err: error }, "pulls that were counted could not be written; they are tried again"),
   );
@@ -140,7 +140,6 @@ export function composeDataPlane(
     manifests,
     tags,
     blobs,
-    ports,
     acceptSparseImages: config.push.sparseImages === "accept",
   });
   const reader = composeReader(roleContext, metrics, blobs, store);

@@ -10,6 +10,7 @@ import { statement } from "../platform/database/statement.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
 import { hasOlderManifestsIn } from "./older-manifests.ts";
 import { type GrantedRepository, isLive, isTombstone, repositoryDeleted, repositoryTransaction } from "./repositories.ts";
+import { type ContentRules, NO_RULES, quotaOf } from "./rules.ts";
 import { claimLost, type Claims, claimsAt, type ClaimedUpload, isFree, type RestingUpload } from "./uploads.ts";
 
 /** A blob of a repository. */
@@ -156,6 +157,15 @@ const putLink = statement<{ repositoryId: number; blobId: number; until: number 
     ),
 );
 
+// Tells for certain that the link was not there, whoever makes it at the same time.
+const putNewLink = statement<{ repositoryId: number; blobId: number; until: number }>()("blobs.putNewLink", (db, p) =>
+  db
+    .insertInto("repository_blob")
+    .values({ repository_id: p.repositoryId, blob_id: p.blobId, leased_until: p.until })
+    .onConflict((conflict) => conflict.columns(["repository_id", "blob_id"]).doNothing())
+    .returning("blob_id"),
+);
+
 /** A conflict locks the link even where it is held and stays as it is, so that neither its manifest nor the collector can take it. */
 const HELD_OR_LEASED: ExpectedRows = { any: "a link that a manifest holds needs no lease" };
 
@@ -163,7 +173,7 @@ const sourceForMount = statement<{ repositoryId: number; digest: string }>()("bl
   db
     .selectFrom("repository_blob")
     .innerJoin("blob", "blob.id", "repository_blob.blob_id")
-    .select("blob.id")
+    .select(["blob.id", "blob.size_bytes"])
     .where("blob.digest", "=", p.digest)
     .where("repository_blob.repository_id", "=", p.repositoryId)
     .where("blob.damaged_at", "is", null)
@@ -319,7 +329,7 @@ function linkedBlob(row: {
 }
 
 /** Opens the blobs of a database. */
-export function createBlobs(database: Database, clock: Clock, times: LeaseTimes): Blobs {
+export function createBlobs(database: Database, clock: Clock, times: LeaseTimes, rules: ContentRules = NO_RULES): Blobs {
   const lookUp = createLookUp(database, {
     one: find,
     many: findMany,
@@ -355,6 +365,15 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
   async function placeBytes(tx: Executor, blobId: number, place: BlobPlace): Promise<void> {
     if ("bytes" in place) await tx.run(putInline, { blobId, bytes: place.bytes }, 1);
     else await tx.run(dropInline, { blobId }, { any: "the older copy may have lain in the store" });
+  }
+
+  /** Links a blob to the repository, within its project's quota. Errors: DENIED. */
+  async function link(tx: Executor, { grant, id }: GrantedRepository<"push">, blobId: number, sizeBytes: number, upload?: string) {
+    const quota = quotaOf(grant, rules);
+    const put = { repositoryId: id, blobId, until: leaseEnd() };
+    const isNew = quota !== undefined && (await tx.first(putNewLink, put)) !== undefined;
+    if (!isNew) await tx.run(putLink, put, HELD_OR_LEASED);
+    await quota?.take(tx, grant, isNew ? sizeBytes : 0, upload);
   }
 
   /** Ends the session in the transaction that takes over its bytes. Errors: CONFLICT, the deleted repository's. */
@@ -404,7 +423,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
         older !== undefined &&
         older.damaged_at === null &&
         (older.storage_key === null || (await isIntact(older.storage_key as StorageKey, older.size_bytes)));
-      await repositoryTransaction(database, repository, async (tx) => {
+      await repositoryTransaction(database, repository, async (tx, present) => {
         await endUpload(tx, repositoryId, commit);
         const inserted = await tx.first(insertBlob, { digest, sizeBytes, key, now: clock.now() });
         let blobId: number;
@@ -428,19 +447,19 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes)
             await tx.run(putReclaim, { key, sizeBytes, dueAt: clock.now() }, 1);
           }
         }
-        await tx.run(putLink, { repositoryId, blobId, until: leaseEnd() }, HELD_OR_LEASED);
+        await link(tx, present, blobId, sizeBytes, commit.upload?.id);
       });
     },
 
     mount: (repository, source, digest) =>
-      repositoryTransaction(database, repository, async (tx) => {
+      repositoryTransaction(database, repository, async (tx, present) => {
         const repositoryId = repository.id;
         // The source may be closed to the caller as the target may.
         await source.grant.renew(tx);
         if ((await tx.first(findLiving, { repositoryId })) === undefined) throw repositoryDeleted();
         const found = await tx.first(sourceForMount, { repositoryId: source.id, digest });
         if (found === undefined) return false;
-        await tx.run(putLink, { repositoryId, blobId: found.id, until: leaseEnd() }, HELD_OR_LEASED);
+        await link(tx, present, found.id, found.size_bytes);
         return true;
       }),
 

@@ -10,12 +10,14 @@ import { actorOf } from "../access/actor.ts";
 import type { Change, ChangeSink } from "../access/changes.ts";
 import type { ContentChange } from "./changes.ts";
 import type { Database } from "../platform/database/database.ts";
+import type { ProjectTraits } from "../access/project-traits.ts";
 import { statement } from "../platform/database/statement.ts";
 import { createBlobs, type BlobRow, type Blobs, type LeaseTimes } from "./blobs.ts";
 import type { BlobStore } from "./blobs/blob-store.ts";
 import { createGarbage, type Garbage } from "./garbage.ts";
 import { createManifests, type ManifestPut, type Manifests } from "./manifests.ts";
 import { createRepositories, type GrantedRepository, type Repositories } from "./repositories.ts";
+import { type ContentRules, NO_RULES } from "./rules.ts";
 import { createTags, type Tags } from "./tags.ts";
 import { createUploads, type Uploads } from "./uploads.ts";
 
@@ -55,9 +57,10 @@ export function createContent(
   times: LeaseTimes = TEST_TIMES,
   onBackgroundError: (error: unknown) => void = fail,
   changes: ChangeSink<ContentChange> = NOBODY_WANTS,
+  rules: ContentRules = NO_RULES,
 ): Content {
   const repositories = createRepositories(database, clock, changes);
-  const blobs = createBlobs(database, clock, times);
+  const blobs = createBlobs(database, clock, times, rules);
   const uploads = createUploads(database, clock, TEST_UPLOAD_AGE_MS);
   return {
     database,
@@ -66,8 +69,8 @@ export function createContent(
     repositories,
     blobs,
     uploads,
-    manifests: createManifests(database, clock, times, changes),
-    tags: createTags(database, clock, changes),
+    manifests: createManifests(database, clock, times, { changes, rules }),
+    tags: createTags(database, clock, changes, rules),
     garbage: createGarbage(database, store, clock, times),
     sessions: createUploadSessions({
       database,
@@ -76,6 +79,8 @@ export function createContent(
       uploads,
       blobs,
       store,
+      clock,
+      rules,
       inlineMaxBytes: TEST_INLINE_MAX_BYTES,
       maxBlobBytes: 16 * 1024 * 1024,
       onBackgroundError,
@@ -92,7 +97,10 @@ const putProject = statement<{ name: string }>()("test.putProject", (db, p) =>
 );
 
 /** Makes a project and gives grants for its repositories. */
-export async function createGrants(database: Database): Promise<<A extends Action>(action: A, repository: string) => Grant<A>> {
+export async function createGrants(
+  database: Database,
+  traits?: ProjectTraits,
+): Promise<<A extends Action>(action: A, repository: string) => Grant<A>> {
   const [row] = await database.write(putProject, { name: "test" });
   const projectId = row!.id;
   // Only authorize.ts makes grants; here nobody is asked.
@@ -101,6 +109,7 @@ export async function createGrants(database: Database): Promise<<A extends Actio
       action,
       repository: repository as RepositoryName,
       projectId,
+      traits,
       actor: actorOf(undefined, undefined),
       renew: () => grant,
     } as Grant<A>;

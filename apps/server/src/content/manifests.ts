@@ -15,6 +15,7 @@ import type { LeaseTimes } from "./blobs.ts";
 import { type ContentChange, placeOf } from "./changes.ts";
 import { EDGES_VERSION } from "./older-manifests.ts";
 import { type GrantedRepository, isLive, repositoryDeleted, repositoryTransaction } from "./repositories.ts";
+import { type ContentRules, NO_RULES, quotaOf } from "./rules.ts";
 import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
 
 /** Manifest bytes kept in memory, so that a hot pull is one look-up in the database. */
@@ -135,50 +136,57 @@ interface InsertParameters extends Record<string, string | number | null | Uint8
 }
 
 // Nothing where the repository has been deleted: the manifest may be there already, so that no trigger would see it.
-const insert = statement<InsertParameters>()("manifests.insert", (db, p, tools) =>
-  db
-    .insertInto("manifest")
-    .columns([
-      "repository_id",
-      "digest",
-      "media_type",
-      "artifact_type",
-      "subject_digest",
-      "size_bytes",
-      "annotations",
-      "created_at",
-      "bytes",
-      "edges_version",
-    ])
-    .expression((eb) =>
-      eb
-        .selectFrom("repository")
-        .select(({ cast, lit, val }) => [
-          "repository.id",
-          cast<string>(val(p.digest), "text").as("digest"),
-          cast<string>(val(p.mediaType), "text").as("media_type"),
-          cast<string | null>(val(p.artifactType), "text").as("artifact_type"),
-          cast<string | null>(val(p.subject), "text").as("subject_digest"),
-          cast<number>(val(p.sizeBytes), "bigint").as("size_bytes"),
-          cast<string | null>(val(p.annotations), "text").as("annotations"),
-          cast<number>(val(p.now), "bigint").as("created_at"),
-          // SQLite takes what it does not know for a number.
-          (tools.name === "sqlite" ? val(p.bytes) : cast<Uint8Array>(val(p.bytes), "bytea")).as("bytes"),
-          lit(EDGES_VERSION).as("edges_version"),
-        ])
-        .where("repository.id", "=", p.repositoryId)
-        .where(isLive),
-    )
-    // The same bytes may be pushed again because the stored ones are damaged. What else a digest has, its media type and what is read of the
-    // bytes by it, is its first writer's: others have pulled it, and tags and indexes name it as what it is.
-    .onConflict((conflict) =>
-      conflict
-        .columns(["repository_id", "digest"])
-        .doUpdateSet((eb) => ({ bytes: eb.ref("excluded.bytes"), edges_version: eb.ref("excluded.edges_version") }))
-        .whereRef("manifest.media_type", "=", "excluded.media_type"),
-    )
-    .returning("id"),
-);
+const insertAs = (name: string, hasToBeNew: boolean) =>
+  statement<InsertParameters>()(name, (db, p, tools) =>
+    db
+      .insertInto("manifest")
+      .columns([
+        "repository_id",
+        "digest",
+        "media_type",
+        "artifact_type",
+        "subject_digest",
+        "size_bytes",
+        "annotations",
+        "created_at",
+        "bytes",
+        "edges_version",
+      ])
+      .expression((eb) =>
+        eb
+          .selectFrom("repository")
+          .select(({ cast, lit, val }) => [
+            "repository.id",
+            cast<string>(val(p.digest), "text").as("digest"),
+            cast<string>(val(p.mediaType), "text").as("media_type"),
+            cast<string | null>(val(p.artifactType), "text").as("artifact_type"),
+            cast<string | null>(val(p.subject), "text").as("subject_digest"),
+            cast<number>(val(p.sizeBytes), "bigint").as("size_bytes"),
+            cast<string | null>(val(p.annotations), "text").as("annotations"),
+            cast<number>(val(p.now), "bigint").as("created_at"),
+            // SQLite takes what it does not know for a number.
+            (tools.name === "sqlite" ? val(p.bytes) : cast<Uint8Array>(val(p.bytes), "bytea")).as("bytes"),
+            lit(EDGES_VERSION).as("edges_version"),
+          ])
+          .where("repository.id", "=", p.repositoryId)
+          .where(isLive),
+      )
+      // The same bytes may be pushed again because the stored ones are damaged. What else a digest has, its media type and what is read of the
+      // bytes by it, is its first writer's: others have pulled it, and tags and indexes name it as what it is.
+      .onConflict((conflict) =>
+        hasToBeNew
+          ? conflict.columns(["repository_id", "digest"]).doNothing()
+          : conflict
+              .columns(["repository_id", "digest"])
+              .doUpdateSet((eb) => ({ bytes: eb.ref("excluded.bytes"), edges_version: eb.ref("excluded.edges_version") }))
+              .whereRef("manifest.media_type", "=", "excluded.media_type"),
+      )
+      .returning("id"),
+  );
+
+const insert = insertAs("manifests.insert", false);
+// Tells for certain that it was not there, whoever pushes it at the same time.
+const insertNew = insertAs("manifests.insertNew", true);
 
 const putBlobEdges = statement<{ repositoryId: number; manifestId: number; blobIds: number[] }>()(
   "manifests.putBlobEdges",
@@ -299,7 +307,12 @@ const leaseUnheld = statement<{ repositoryId: number; blobIds: number[]; until: 
 );
 
 /** Opens the manifests of a database. */
-export function createManifests(database: Database, clock: Clock, times: LeaseTimes, changes: ChangeSink<ContentChange>): Manifests {
+export function createManifests(
+  database: Database,
+  clock: Clock,
+  times: LeaseTimes,
+  { changes, rules = NO_RULES }: { readonly changes: ChangeSink<ContentChange>; readonly rules?: ContentRules },
+): Manifests {
   const cached = new LRUCache<number, Uint8Array>({ maxSize: BYTES_CACHE_BYTES, sizeCalculation: (bytes) => bytes.length + 100 });
 
   const lookUpTag = createLookUp(database, {
@@ -344,7 +357,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         const { digest, bytes, parsed, tags, condition, mayBeSparse } = put;
         const now = clock.now();
         const { blobIds, absent } = await checkBlobs(tx, repositoryId, parsed, mayBeSparse);
-        const inserted = await tx.first(insert, {
+        const row: InsertParameters = {
           repositoryId,
           digest,
           mediaType: parsed.mediaType,
@@ -354,7 +367,10 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           annotations: Object.keys(parsed.annotations).length === 0 ? null : JSON.stringify(parsed.annotations),
           now,
           bytes,
-        });
+        };
+        const quota = quotaOf(grant, rules);
+        const added = quota === undefined ? undefined : await tx.first(insertNew, row);
+        const inserted = added ?? (await tx.first(insert, row));
         if (inserted === undefined) throw await notStored(tx, repositoryId, put);
         const manifestId = inserted.id;
         if (blobIds.length > 0) {
@@ -373,9 +389,10 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
           await tx.run(putChildEdges, { repositoryId, manifestId, digests: children }, PUSHED_AGAIN);
         }
         const said: ContentChange[] = [{ kind: "manifest.pushed", ...placeOf(repository), digest, mediaType: parsed.mediaType }];
+        if (added !== undefined) await quota?.take(tx, grant, bytes.length, undefined);
         // Always in this order, so that of two pushes of the same tags none waits for the other in a ring.
         for (const tag of tags.toSorted()) {
-          said.push(...(await setTag(tx, repository, { tag, manifestId, digest, condition }, { clock, changes })));
+          said.push(...(await setTag(tx, repository, { tag, manifestId, digest, condition }, { clock, changes, rules })));
         }
         // Together: a manifest and its tags are one statement.
         await changes.record(tx, grant.actor, said);
@@ -388,7 +405,7 @@ export function createManifests(database: Database, clock: Clock, times: LeaseTi
         const row = await tx.first(lockByDigest, { repositoryId, digest });
         if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest } });
         const manifestId = row.id;
-        await deleteTagsOf(tx, repository, manifestId, { clock, changes });
+        await deleteTagsOf(tx, repository, { manifestId, digest }, { clock, changes, rules });
         const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
         for (const dropEdges of [dropBlobEdges, dropSparse, dropChildEdges]) await tx.run(dropEdges, { manifestId }, ALL_THERE_ARE);
         await tx.run(drop, { manifestId }, 1);

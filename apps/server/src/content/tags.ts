@@ -9,6 +9,7 @@ import { lostRace } from "../platform/database/row-counts.ts";
 import { statement } from "../platform/database/statement.ts";
 import { type ContentChange, placeOf } from "./changes.ts";
 import { type GrantedRepository, repositoryTransaction } from "./repositories.ts";
+import { checkTagWrites, type ContentRules, NO_RULES, tagRulesOf } from "./rules.ts";
 
 /** What a tag must be before it may be set. Source: RFC 9110, If-Match and If-None-Match, with digests as entity tags. */
 export type TagCondition =
@@ -157,6 +158,7 @@ export interface TagSet {
 export interface TagWriting {
   readonly clock: Clock;
   readonly changes: ChangeSink<ContentChange>;
+  readonly rules: ContentRules;
 }
 
 /** Looks at a tag that others make and delete between our statements. Each further look means that somebody else has made a change. */
@@ -170,16 +172,18 @@ export async function setTag(
   tx: Executor,
   repository: GrantedRepository<"push">,
   { tag, manifestId, digest, condition }: TagSet,
-  { clock, changes }: TagWriting,
+  { clock, changes, rules }: TagWriting,
 ): Promise<readonly ContentChange[]> {
   const { grant, id: repositoryId } = repository;
+  const asked = tagRulesOf(grant, rules);
   let from: Digest | undefined;
   for (let looks = 1; ; looks++) {
-    const isAsked = condition.kind !== "none" || changes.wants("tag.moved");
+    const isAsked = condition.kind !== "none" || changes.wants("tag.moved") || asked.length > 0;
     const current = isAsked ? await tx.first(lockNamed, { repositoryId, tag }) : await tx.first(lock, { repositoryId, tag });
     from = isAsked && current !== undefined ? await digestOf(tx, current) : undefined;
     checkCondition(tag, from, condition);
     if (current?.manifest_id === manifestId) return [];
+    if (asked.length > 0) await checkTagWrites(tx, repository, asked, [{ tag, from, to: digest }]);
     if (current !== undefined) {
       await tx.run(update, { repositoryId, tag, manifestId, now: clock.now() }, 1);
       break;
@@ -210,9 +214,15 @@ async function deleteTag(
   tx: Executor,
   repository: GrantedRepository<"delete">,
   tag: Tag,
-  { clock, changes }: TagWriting,
+  { clock, changes, rules }: TagWriting,
 ): Promise<boolean> {
   const { grant, id: repositoryId } = repository;
+  const asked = tagRulesOf(grant, rules);
+  if (asked.length > 0) {
+    const current = await tx.first(lockNamed, { repositoryId, tag });
+    if (current === undefined) return false;
+    await checkTagWrites(tx, repository, asked, [{ tag, from: await digestOf(tx, current), to: undefined }]);
+  }
   if ((await tx.first(drop, { repositoryId, tag })) === undefined) return false;
   await tx.run(record, { repositoryId, tag, digest: null, accountId: grant.actor.accountId, now: clock.now() }, 1);
   await changes.record(tx, grant.actor, [{ kind: "tag.deleted", ...placeOf(repository), tag }]);
@@ -223,10 +233,11 @@ async function deleteTag(
 export async function deleteTagsOf(
   tx: Executor,
   repository: GrantedRepository<"delete">,
-  manifestId: number,
-  { clock, changes }: TagWriting,
+  { manifestId, digest }: { readonly manifestId: number; readonly digest: Digest },
+  { clock, changes, rules }: TagWriting,
 ): Promise<void> {
   const { grant, id: repositoryId } = repository;
+  const asked = tagRulesOf(grant, rules);
   for (;;) {
     const gone = await tx.all(dropSomeOf, { repositoryId, manifestId });
     if (gone.length === 0) return;
@@ -237,6 +248,14 @@ export async function deleteTagsOf(
     );
     const place = placeOf(repository);
     const tags = gone.map(({ name }) => name as Tag).toSorted();
+    if (asked.length > 0) {
+      await checkTagWrites(
+        tx,
+        repository,
+        asked,
+        tags.map((tag) => ({ tag, from: digest, to: undefined })),
+      );
+    }
     await changes.record(
       tx,
       grant.actor,
@@ -255,7 +274,7 @@ export function checkCondition(name: Tag | Digest, current: Digest | undefined, 
 }
 
 /** Opens the tags of a database. */
-export function createTags(database: Database, clock: Clock, changes: ChangeSink<ContentChange>): Tags {
+export function createTags(database: Database, clock: Clock, changes: ChangeSink<ContentChange>, rules: ContentRules = NO_RULES): Tags {
   return {
     list: async ({ id: repositoryId }, startAfter, limit) =>
       (await database.all(list, { repositoryId, startAfter, limit })).map((row) => row.name as Tag),
@@ -267,7 +286,8 @@ export function createTags(database: Database, clock: Clock, changes: ChangeSink
           if (current === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
           checkCondition(tag, await digestOf(tx, current), condition);
         }
-        if (!(await deleteTag(tx, repository, tag, { clock, changes }))) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
+        if (!(await deleteTag(tx, repository, tag, { clock, changes, rules })))
+          throw new RegistryError("MANIFEST_UNKNOWN", { detail: { tag } });
       };
       return repositoryTransaction(database, given, work, ON_FULL_DISK);
     },

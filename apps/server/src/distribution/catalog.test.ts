@@ -61,7 +61,7 @@ forEachDatabase("catalog", (create) => {
     const parts: ListParts = {
       authorizer,
       repositories,
-      manifests: createManifests(database, clock, times, NOBODY_WANTS),
+      manifests: createManifests(database, clock, times, { changes: NOBODY_WANTS }),
       tags: createTags(database, clock, NOBODY_WANTS),
       referrers: createReferrers(database),
       places: createListPlaces(TEST_MASTER_KEY),

@@ -9,7 +9,6 @@ import type { Blobs } from "../content/blobs.ts";
 import type { Manifests } from "../content/manifests.ts";
 import type { GrantedRepository, Repositories } from "../content/repositories.ts";
 import { checkCondition, type TagCondition, type Tags } from "../content/tags.ts";
-import type { Ports } from "./ports.ts";
 
 /** A manifest as it comes in. */
 export interface ManifestPush {
@@ -56,13 +55,12 @@ export interface PushParts {
   readonly manifests: Manifests;
   readonly tags: Tags;
   readonly blobs: Blobs;
-  readonly ports: Ports;
   /** Whether an image may name layers that its repository does not have. */
   readonly acceptSparseImages: boolean;
 }
 
 /** Makes the push operations. */
-export function createPush({ authorizer, repositories, manifests, tags, blobs, ports, acceptSparseImages }: PushParts): Push {
+export function createPush({ authorizer, repositories, manifests, tags, blobs, acceptSparseImages }: PushParts): Push {
   async function existing<A extends Action>(grant: Grant<A>): Promise<GrantedRepository<A>> {
     const repository = await repositories.find(grant);
     if (repository === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { repository: grant.repository } });
@@ -83,9 +81,7 @@ export function createPush({ authorizer, repositories, manifests, tags, blobs, p
       }
       // 2. They are a manifest.
       const parsed = parseManifest(bytes, push.contentType);
-      // 3. There is room for what it names.
-      await ports.quota?.reserve(grant, bytes.length + parsed.blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0));
-      // 4. Manifest, edges, tags and history become durable together.
+      // 3. Manifest, edges, tags and history become durable together.
       const named = [...new Set(reference.kind === "tag" ? [reference.tag, ...push.tags] : push.tags)];
       const put = { digest, bytes, parsed, tags: named, condition: push.condition, mayBeSparse: acceptSparseImages };
       const absent = await repositories.writing(grant, (repository) => manifests.put(repository, put));

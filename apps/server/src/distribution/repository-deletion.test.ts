@@ -59,7 +59,7 @@ forEachDatabase("deletion of a repository", (create) => {
     return {
       content,
       pull: createPull({ ...content, authorizer, ports: {} }),
-      push: createPush({ ...content, authorizer, ports: {}, acceptSparseImages: false }),
+      push: createPush({ ...content, authorizer, acceptSparseImages: false }),
       mount: createMount({ ...content, authorizer }),
     };
   }

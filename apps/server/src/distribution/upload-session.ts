@@ -9,8 +9,10 @@ import type { BlobPlace } from "../content/blobs.ts";
 import type { StorageKey, UploadRecord } from "../content/blobs/blob-store.ts";
 import { UNKNOWN_APPEND_BYTES } from "../content/blobs/segments.ts";
 import { type GrantedRepository, isRepositoryDeleted } from "../content/repositories.ts";
+import { type ContentRules, type QuotaLedger, quotaOf } from "../content/rules.ts";
 import type { UploadLimits } from "../content/upload-limits.ts";
 import { claimLost, UPLOAD_LOCK_MS, type ClaimedUpload, type Upload } from "../content/uploads.ts";
+import { type Clock, MINUTE_MS } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { createPrefixBuffer } from "./prefix-buffer.ts";
 import {
@@ -30,6 +32,11 @@ import {
 
 /** Hash states kept between requests: about 1 KB each. A session whose state was dropped costs one more read of its bytes. */
 const MAX_HASH_STATES = 10_000;
+
+/** How long room that is set aside for an upload stays so without another chunk. */
+const RESERVED_MS = 15 * MINUTE_MS;
+/** Room that is set aside at a time for a body of no known length. */
+const RESERVE_STEP_BYTES = 16 * 1024 * 1024;
 
 /** Where a session stands. */
 export interface SessionState {
@@ -61,6 +68,9 @@ export interface UploadSessions {
 /** What sessions need. */
 export interface UploadSessionParts extends SmallUploadParts {
   readonly database: Database;
+  readonly clock: Clock;
+  /** Whose quota reserves room for uploads that are running. */
+  readonly rules: ContentRules;
   /** Asked before a session begins. */
   readonly uploadLimits: UploadLimits;
   /** Called when clearing up behind a finished upload failed: nobody waits for it, and the sweep does it later. */
@@ -77,7 +87,8 @@ interface HashState {
 
 /** Makes the upload sessions. */
 export function createUploadSessions(parts: UploadSessionParts): UploadSessions {
-  const { database, uploadLimits, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, onBackgroundError } = parts;
+  const { database, clock, rules, uploadLimits, repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes, onBackgroundError } =
+    parts;
   const hashStates = new LRUCache<string, HashState>({ max: MAX_HASH_STATES });
   const small = createSmallUploads(parts);
 
@@ -100,6 +111,10 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     try {
       return await work(claimed, repository);
     } catch (error) {
+      // The same of the reservation, which is forgotten at its time.
+      await quotaOf(grant, rules)
+        ?.release(grant, id)
+        .catch(() => undefined);
       // Where this fails too, the claim runs out by itself; the first error is the one to report.
       await uploads.release(claimed).catch(() => undefined);
       // The session was the deleted repository's. One of the same name that came after it has not asked for this.
@@ -134,6 +149,29 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
 
   function checkSize(sizeBytes: number): void {
     if (sizeBytes > maxBlobBytes) throw tooLarge(maxBlobBytes);
+  }
+
+  /** A chunk for which the project's quota sets room aside before it is read, or as it comes where its length is not known. */
+  function withinQuota(grant: Grant<"push">, upload: Upload, chunk: Chunk): Chunk {
+    const quota = quotaOf(grant, rules);
+    if (quota === undefined) return chunk;
+    async function* reserved(ledger: QuotaLedger): AsyncGenerator<Uint8Array, void, void> {
+      const reserve = (sizeBytes: number): Promise<void> => ledger.reserve(grant, upload.id, sizeBytes, clock.now() + RESERVED_MS);
+      let room = upload.offsetBytes + (chunk.lengthBytes ?? 0);
+      if (chunk.lengthBytes !== undefined) await reserve(room);
+      let end = upload.offsetBytes;
+      let step = RESERVE_STEP_BYTES;
+      for await (const piece of chunk.body) {
+        end += piece.length;
+        if (end > room) {
+          // Where not all of the step is left, what is there may still be enough.
+          if (step > 0) await reserve((room = end + step)).catch(() => (step = 0));
+          if (step === 0) await reserve((room = end));
+        }
+        yield piece;
+      }
+    }
+    return { ...chunk, body: reserved(quota) };
   }
 
   /** Writes a chunk behind what is there; gives the new record and offset. Changes nothing of the session when it throws. */
@@ -285,7 +323,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     let upload = claimed;
     if (chunk !== undefined) {
       checkStart(upload, chunk);
-      const written = await write(upload, chunk, algorithmOf(digest));
+      const written = await write(upload, withinQuota(repository.grant, upload, chunk), algorithmOf(digest));
       upload = { ...upload, ...written };
       // Where the bytes went must be known before they are worth a final name; the inline ones go nowhere.
       if (!isInline(upload.record) && !(await uploads.record(claimed, upload))) {
@@ -332,7 +370,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     append: (grant, id, chunk) =>
       claiming(grant, id, async (claimed) => {
         checkStart(claimed, chunk);
-        const written = await write(claimed, chunk, claimed.algorithm);
+        const written = await write(claimed, withinQuota(grant, claimed, chunk), claimed.algorithm);
         try {
           await grant.renew();
         } catch (error) {
@@ -373,7 +411,16 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
       }
     },
 
-    cancel: (grant, id) => claiming(grant, id, discard, "to end"),
+    cancel: (grant, id) =>
+      claiming(
+        grant,
+        id,
+        async (claimed) => {
+          await discard(claimed);
+          await quotaOf(grant, rules)?.release(grant, id);
+        },
+        "to end",
+      ),
 
     async expire(limit) {
       const expired = await uploads.endExpired(limit);

@@ -86,7 +86,7 @@ forEachDatabase("what a list examines", (create) => {
     lists = createLists({
       authorizer,
       repositories,
-      manifests: createManifests(counted, clock, { leaseMs: 1, graceMs: 1 }, NOBODY_WANTS),
+      manifests: createManifests(counted, clock, { leaseMs: 1, graceMs: 1 }, { changes: NOBODY_WANTS }),
       tags: createTags(counted, clock, NOBODY_WANTS),
       referrers: createReferrers(counted),
       places,
