@@ -25,3 +25,8 @@ export function actorOf(account: Pick<Account, "id" | "kind" | "name"> | undefin
   if (account === undefined) return { kind: "anonymous", accountId: null, name: "", origin };
   return { kind: account.kind, accountId: account.id, name: account.name, origin };
 }
+
+/** Makes the actor of what no request asked for: a job, a command. */
+export function systemActor(name: string): Actor {
+  return { kind: "system", accountId: null, name, origin: undefined };
+}

@@ -8,7 +8,7 @@ import { projectOf, type RepositoryName } from "@berth/oci/reference";
 import type { Database, Executor } from "../platform/database/database.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
-import { type Actor, actorOf } from "./actor.ts";
+import { type Actor, actorOf, systemActor } from "./actor.ts";
 import { isUsable, type Accounts, type ProjectStanding, type Rights } from "./accounts.ts";
 import type { AccountCaller, Action, Caller, Grant, Renewable } from "./caller.ts";
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
@@ -63,6 +63,15 @@ export interface Authorizer {
   authorizeAdministrator(caller: Caller): Promise<AccountGrant>;
 }
 
+/** Decides for what no caller asked for. Nothing that answers requests has one. */
+export interface SystemAuthorizer {
+  /**
+   * Proof that a job may do the action in a repository: always, as long as its project is there and is the same. `job` is what acts, as records
+   * name it. Errors: NAME_UNKNOWN, PROJECT_NEWER.
+   */
+  asSystem<A extends Action>(job: string, action: A, repository: RepositoryName): Promise<Grant<A>>;
+}
+
 /** The age from which a decision is taken again: with the age of what it was made of (accounts.ts), a second. */
 const RENEW_AFTER_MS = 500;
 
@@ -76,7 +85,7 @@ interface Asking {
 }
 
 /** Makes the authorizer. */
-export function createAuthorizer(options: { accounts: Accounts; database: Database; clock: Clock }): Authorizer {
+export function createAuthorizer(options: { accounts: Accounts; database: Database; clock: Clock }): Authorizer & SystemAuthorizer {
   const { accounts, database, clock } = options;
 
   /** A question, to what is at hand or to a transaction. */
@@ -87,7 +96,10 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
 
   function isCurrent({ caller, changes, askedAt }: Asking): boolean {
     const now = clock.now();
-    if (caller.accessEndsAt !== undefined && caller.accessEndsAt <= now) return false;
+    return (caller.accessEndsAt === undefined || caller.accessEndsAt > now) && isRecent(changes, askedAt, now);
+  }
+
+  function isRecent(changes: number, askedAt: number, now = clock.now()): boolean {
     // The clock may have been set back.
     return changes === accounts.changes() && now >= askedAt && now - askedAt < RENEW_AFTER_MS;
   }
@@ -201,6 +213,30 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     throw rightMissing(account, action, repository, rights.has("pull"));
   }
 
+  /** `known`: the project of the first decision, which one of the same name does not replace. */
+  async function asSystem<A extends Action>(
+    { job, action, repository, known }: { job: string; action: A; repository: RepositoryName; known?: number },
+    tx?: Executor,
+  ): Promise<Grant<A>> {
+    const changes = accounts.changes();
+    const askedAt = clock.now();
+    const standing = await (tx === undefined ? accounts : accounts.seenBy(tx)).findStanding(undefined, projectOf(repository));
+    if (standing === undefined || (known !== undefined && known !== standing.projectId)) {
+      throw new RegistryError("NAME_UNKNOWN", { detail: { repository } });
+    }
+    const { projectId, traits } = standing;
+    if (traits !== undefined) refuseUnknownTraits(projectId, traits);
+    const grant = {
+      action,
+      repository,
+      projectId,
+      traits,
+      actor: systemActor(job),
+      renew: (later?: Executor) => (isRecent(changes, askedAt) ? grant : asSystem({ job, action, repository, known: projectId }, later)),
+    } as Grant<A>;
+    return grant;
+  }
+
   /** Whose projects the caller may read, and how far into them. */
   async function readerOf(caller: Caller): Promise<{ reader: Reader; reach: Reach }> {
     if (caller.access !== undefined && caller.namesCatalog !== true) {
@@ -289,6 +325,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
 
   return {
     authorize: (caller, action, repository) => authorize(ask(caller), action, repository),
+    asSystem: (job, action, repository) => asSystem({ job, action, repository }),
     allowed,
     listReadableProjects,
     readsEverything: async (caller) => (await readerOf(caller)).reader === "all",

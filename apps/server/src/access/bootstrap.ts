@@ -6,7 +6,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { AccountChange } from "./account-changes.ts";
-import type { Actor } from "./actor.ts";
+import { type Actor, systemActor } from "./actor.ts";
 import type { ChangeSink } from "./changes.ts";
 import { hasUsers, insertAccount } from "./account-store.ts";
 import { putMember } from "./member-store.ts";
@@ -17,7 +17,7 @@ export const ADMINISTRATOR_NAME = "admin";
 /** The project that exists from the start where the configuration names none for names of one segment. */
 const LIBRARY_PROJECT = "library";
 /** Nobody is there yet who could do it. */
-const FIRST_START: Actor = { kind: "system", accountId: null, name: "first start", origin: undefined };
+const FIRST_START: Actor = systemActor("first start");
 
 /** What the first start did. */
 export type BootstrapResult =

@@ -119,14 +119,15 @@ for (const [kind, makeLedger] of [
       });
       const config = blobOf(`${own()}config`, 1);
       for (const blob of [wrong, config]) await assert.rejects(upload(content, ended, blob), { message: "the right has ended" });
-      const bare = putOf([], ["v1"]);
+      await upload(content, push, config);
+      const taken = await used();
+      const put = putOf([config], ["v1"], own());
       await assert.rejects(
-        content.repositories.writing(ended, (repository) =>
-          content.manifests.put(repository, { ...bare, parsed: { ...bare.parsed, blobs: [] } }),
-        ),
+        content.repositories.writing(ended, (repository) => content.manifests.put(repository, put)),
         { message: "the right has ended" },
       );
-      assert.equal(await used(), 0);
+      assert.equal(await used(), taken);
+      assert.equal(taken, isReal ? config.bytes.length : 0);
       assert.equal(await ledger.reservations(), 0);
     });
 

@@ -3,6 +3,7 @@
 import { rm } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
+import { systemActor } from "../access/actor.ts";
 import { ADMINISTRATOR_NAME } from "../access/bootstrap.ts";
 import { createPasswordHasher, generatePassword } from "../access/secrets.ts";
 import { awaitDatabase } from "../compose/await-database.ts";
@@ -27,7 +28,7 @@ export async function runAccountReset(config: Config, name: string, options: Opt
     const secretHash = await createPasswordHasher().hash(password);
     const reset: ResetOptions = {
       makesAdministrator: options.admin === true,
-      actor: { kind: "system", accountId: null, name: `account reset by ${userInfo().username}`, origin: undefined },
+      actor: systemActor(`account reset by ${userInfo().username}`),
       changes: createChangeRecorder(systemClock, reactions),
     };
     let done: Awaited<ReturnType<typeof resetAccount>>;

@@ -1,0 +1,66 @@
+// What jobs are allowed that no caller asked for: anything, in projects that are there, for as long as they are the same. Not here: callers'
+// grants (authorize.test.ts), whether the repository is there (distribution/repository-deletion.test.ts).
+import assert from "node:assert/strict";
+import { after, before, it } from "node:test";
+import { RegistryError } from "@berth/oci/errors";
+import { parseRepositoryName } from "@berth/oci/reference";
+import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
+import { addProject, createTestClock } from "./access.testing.ts";
+import { createAccounts } from "./accounts.ts";
+import { createAuthorizer, type Authorizer, type SystemAuthorizer } from "./authorize.ts";
+import { putProjectTrait, type ProjectTrait } from "./project-traits.ts";
+
+const JOB = "retention of test/app";
+const APP = parseRepositoryName("test/app");
+
+/** Never called: what answers requests is handed an `Authorizer`. */
+export function mistakes(authorizer: Authorizer): void {
+  // @ts-expect-error: it does not decide for jobs.
+  void authorizer.asSystem(JOB, "push", APP);
+}
+
+forEachDatabase("grants of the system", (create) => {
+  const clock = createTestClock();
+  let test: TestDatabase;
+  let system: SystemAuthorizer;
+  before(async () => {
+    test = await create();
+    const accounts = createAccounts({ database: test.database, clock, traits: [], onChangedElsewhere: () => undefined });
+    system = createAuthorizer({ accounts, database: test.database, clock });
+  });
+  after(() => test.end());
+
+  const isUnknown = (error: unknown): boolean => error instanceof RegistryError && error.code === "NAME_UNKNOWN";
+
+  it("name the job and no account, and are refused where there is no project", async () => {
+    await assert.rejects(system.asSystem(JOB, "push", APP), isUnknown);
+    clock.advance(2_000);
+    const projectId = await addProject(test.database, "test");
+    for (const action of ["pull", "push", "delete"] as const) {
+      const grant = await system.asSystem(JOB, action, APP);
+      assert.deepEqual(grant.actor, { kind: "system", accountId: null, name: JOB, origin: undefined });
+      assert.deepEqual([grant.action, grant.repository, grant.projectId], [action, APP, projectId]);
+      assert.equal(grant.renew(), grant);
+    }
+  });
+
+  it("end with their project, also where another has its name", async () => {
+    const grant = await system.asSystem(JOB, "delete", APP);
+    await test.database.script("delete from project where name = 'test'");
+    clock.advance(2_000);
+    await assert.rejects(async () => test.database.transaction(async (tx) => grant.renew(tx)), isUnknown);
+    await addProject(test.database, "test");
+    clock.advance(2_000);
+    await assert.rejects(async () => test.database.transaction(async (tx) => grant.renew(tx)), isUnknown);
+    assert.notEqual((await system.asSystem(JOB, "delete", APP)).projectId, grant.projectId);
+  });
+
+  it("are refused where something is not known of the project", async () => {
+    const grant = await system.asSystem(JOB, "push", APP);
+    const trait: ProjectTrait = { name: "of-a-newer-release", read: String };
+    await test.database.transaction((tx) => putProjectTrait(tx, grant.projectId, trait, "x"));
+    clock.advance(2_000);
+    await assert.rejects(async () => grant.renew(), { code: "PROJECT_NEWER" });
+    await assert.rejects(system.asSystem(JOB, "push", APP), { code: "PROJECT_NEWER" });
+  });
+});
