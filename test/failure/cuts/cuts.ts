@@ -374,7 +374,7 @@ export const CUTS: readonly Cut[] = [
     invariant: 4,
     what: "a digest keeps its media type",
     file: `${SERVER}/content/manifests.ts`,
-    from: 'edges_version: eb.ref("excluded.edges_version") }))\n        .whereRef("manifest.media_type", "=", "excluded.media_type"),',
+    from: 'edges_version: eb.ref("excluded.edges_version") }))\n              .whereRef("manifest.media_type", "=", "excluded.media_type"),',
     to: 'edges_version: eb.ref("excluded.edges_version"), media_type: eb.ref("excluded.media_type") })),',
     test: `${SERVER}/content/manifests.test.ts`,
     name: "is not taken as",
