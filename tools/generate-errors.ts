@@ -74,6 +74,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
   JOB_UNKNOWN: "Check the number. Jobs that succeeded are forgotten after a day, cancelled ones after a week, failed ones after 30 days.",
   JOB_ENDED: "There is nothing to cancel; read the job to see how it ended.",
   JOB_NOT_FAILED: "Read the job: it waits, runs, or has succeeded.",
+  SETTING_FIXED: "`detail.fixedBy` says where it is given: change it there and restart, or take it out to change it here.",
+  SETTING_INVALID: "`detail` says which setting and what is wrong; `GET /api/v1/settings` lists those that can be changed.",
   JOB_EXISTS: "Nothing is to be done: the one that waits does the work. `detail` has its number.",
 };
 

@@ -493,6 +493,8 @@ describe("access matrix", () => {
     cancelJob: "administrator",
     retryJob: "administrator",
     followJob: "administrator",
+    listSettings: "administrator",
+    updateSettings: "administrator",
   };
   /** Bodies that are right in form and change nothing: what they name does not exist, or is there already. */
   const BODIES: Record<string, (project: string) => unknown> = {
@@ -502,6 +504,7 @@ describe("access matrix", () => {
     createUser: () => ({ name: "guest", password: PASSWORD }),
     changeMyPassword: () => ({ currentPassword: "not the password", newPassword: PASSWORD }),
     updateUser: () => ({}),
+    updateSettings: () => ({}),
     createProjectRobot: (project) => ({
       name: { own: "puller", oth: "there" }[project] ?? "one",
       scopes: [{ repositories: `${project}/x`, actions: ["pull"] }],

@@ -8,6 +8,7 @@ import { composeDataPlane } from "./compose/data-plane.ts";
 import { watchFirstPassword } from "./compose/first-password.ts";
 import { openFoundation, openParts, type Foundation, type RoleContext } from "./compose/foundation.ts";
 import { composeJobs } from "./compose/jobs.ts";
+import { startRunTimeSettings } from "./compose/run-time-settings.ts";
 import { openWorkersMetrics } from "./compose/metrics-port.ts";
 import { NO_PORTS, type FeaturePorts } from "./compose/ports.ts";
 import { refuseFileAsStore } from "./compose/openers.ts";
@@ -33,6 +34,8 @@ export function startWork(roleContext: RoleContext): Promise<() => Promise<void>
     if (metrics.listen !== undefined) await tryAddress("metrics.listen", metrics.listen);
     const foundation = await openFoundation(roleContext);
     opened.defer(() => foundation.close());
+    const settings = await startRunTimeSettings(roleContext, foundation);
+    opened.defer(() => settings.stop());
     const jobs = composeCollector(roleContext, foundation);
     opened.defer(await openWorkersMetrics(roleContext, foundation));
     opened.defer(() => jobs.stop());
@@ -83,7 +86,9 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     );
     const addressOf = createClientAddressReader(config.http.trustedProxies);
     const dataPlane = composeDataPlane(roleContext, foundation, { access, content, addressOf, ports });
-    const servers = await startServers(roleContext, foundation, { access, dataPlane, content, addressOf, keyPair });
+    const runTimeSettings = await startRunTimeSettings(roleContext, foundation);
+    opened.defer(() => runTimeSettings.stop());
+    const servers = await startServers(roleContext, foundation, { access, dataPlane, content, addressOf, keyPair, runTimeSettings });
     // Stopped behind the servers, so that the last pulls are written too.
     opened.defer(() => dataPlane.pulls.stop());
     dataPlane.pulls.start();

@@ -133,7 +133,8 @@ export function takeConfigFlags(argv: readonly string[]): { readonly flags: read
 export async function loadConfig(sources: ConfigSources): Promise<ConfigResult> {
   const read = await readSettings(sources, CONFIG_SCHEMA);
   if (!read.ok) return read;
-  const config = withDerivedDefaults(read.values);
+  const writtenAt = new Map([...read.origins].filter(([, source]) => source !== "default"));
+  const config = withDerivedDefaults({ ...read.values, writtenAt });
   const problems = findContradictions(config).map(([source, message]) => ({ source, message }));
   if (problems.length > 0) return { ok: false, problems };
   deepFreeze(config);

@@ -44,7 +44,10 @@ export type ValuesOf<S> =
         : { readonly [K in keyof S]: ValuesOf<S[K]> };
 
 /** The settings' values, frozen. Sizes are in bytes, times in seconds, paths absolute. */
-export type Config = ValuesOf<typeof CONFIG_SCHEMA>;
+export type Config = ValuesOf<typeof CONFIG_SCHEMA> & {
+  /** Where each setting was written that file, environment or flags give, by path. */
+  readonly writtenAt: ReadonlyMap<string, string>;
+};
 
 /** Fills in the settings whose default is made of another's value. */
 export function withDerivedDefaults(config: Config): Config {

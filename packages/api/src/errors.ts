@@ -30,6 +30,8 @@ export const API_ERROR_ROWS = {
   JOB_ENDED: { status: 409, message: "the job has ended", spec: "Berth" },
   JOB_NOT_FAILED: { status: 409, message: "only a job that failed or was cancelled can be tried again", spec: "Berth" },
   JOB_EXISTS: { status: 409, message: "another job of the kind waits for the same subject", spec: "Berth" },
+  SETTING_FIXED: { status: 409, message: "the configuration gives the setting: it cannot be changed here", spec: "Berth" },
+  SETTING_INVALID: { status: 400, message: "the setting cannot have that value", spec: "Berth" },
 } as const satisfies Record<string, ErrorRow>;
 
 /** A code that only the control plane has. */

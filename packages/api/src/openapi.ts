@@ -6,12 +6,24 @@ import { Job, JobWithLines } from "./jobs.ts";
 import { whoMay } from "./permissions.ts";
 import { Member, Project } from "./projects.ts";
 import { Robot, RobotScope, RobotWithSecret } from "./robots.ts";
+import { Setting } from "./settings.ts";
 import { Me, User } from "./users.ts";
 
 type Json = Record<string, unknown>;
 
 // Schemas with a name of their own; wherever one of them stands, the document refers to it.
-const NAMED: Readonly<Record<string, object>> = { Project, Member, User, Me, Robot, RobotScope, RobotWithSecret, Job, JobWithLines };
+const NAMED: Readonly<Record<string, object>> = {
+  Project,
+  Member,
+  User,
+  Me,
+  Robot,
+  RobotScope,
+  RobotWithSecret,
+  Job,
+  JobWithLines,
+  Setting,
+};
 
 const ERROR_BODY: Json = {
   type: "object",

@@ -5,6 +5,7 @@ import * as manifests from "./manifests.ts";
 import * as projects from "./projects.ts";
 import { projectRobots, registryRobots } from "./robots.ts";
 import * as repositories from "./repositories.ts";
+import * as settings from "./settings.ts";
 import * as users from "./users.ts";
 
 /** Every operation, in the order of the document. */
@@ -42,4 +43,6 @@ export const OPERATIONS: readonly Operation[] = [
   jobs.cancelJob,
   jobs.retryJob,
   jobs.followJob,
+  settings.listSettings,
+  settings.updateSettings,
 ];

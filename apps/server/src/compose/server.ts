@@ -4,6 +4,7 @@ import { isReported } from "@berth/oci/errors";
 import { countDamagedBlobs } from "../content/blobs.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
+import type { RunTimeSettings } from "../features/settings/run-time.ts";
 import { createFeatures } from "../features/features.ts";
 import type { ApiOptions } from "../http/api/api.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
@@ -36,6 +37,7 @@ export interface ServerParts {
   readonly dataPlane: DataPlane;
   readonly content: Content;
   readonly addressOf: (request: ProxiedRequest) => ClientAddress;
+  readonly runTimeSettings: RunTimeSettings;
   /** For TLS. */
   readonly keyPair: ReloadingKeyPair | undefined;
 }
@@ -111,6 +113,7 @@ async function openServers(
       rest: composeControlPlane({
         features: createFeatures({
           deletions: DELETIONS,
+          runTimeSettings: parts.runTimeSettings,
           ...access,
           database,
           clock,

@@ -13,6 +13,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { DELETIONS } from "../tables.ts";
 import { createFeatures, type Features } from "./features.ts";
+import { createRunTimeSettings } from "./settings/run-time.ts";
 
 /** Makes them. */
 export function createTestFeatures(
@@ -32,6 +33,7 @@ export function createTestFeatures(
     places: createListPlaces(TEST_MASTER_KEY),
     changes,
     deletions: DELETIONS,
+    runTimeSettings: createRunTimeSettings({ database, clock, settings: [] }),
     pull: createPull(parts),
     push: createPush({ ...parts, acceptSparseImages: true }),
     reader: createBlobReader({

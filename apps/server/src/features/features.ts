@@ -15,6 +15,7 @@ import { createJobs, type Jobs } from "./jobs/jobs.ts";
 import { createRepositoryManifests, type RepositoryManifests, type RepositoryManifestsParts } from "./manifests/manifests.ts";
 import { createProjects, type Projects } from "./projects/projects.ts";
 import { createProjectRepositories, type ProjectRepositories } from "./repositories/repositories.ts";
+import { createSettings, type Settings, type SettingsParts } from "./settings/settings.ts";
 import { createRobots, type Robots } from "./robots/robots.ts";
 
 /** What they rest on. */
@@ -27,6 +28,7 @@ export interface FeatureParts extends RepositoryManifestsParts {
   readonly loginFailures: LoginFailures;
   readonly repositories: Repositories;
   readonly places: ListPlaces;
+  readonly runTimeSettings: SettingsParts["runTimeSettings"];
   /** Who learns what becomes of accounts, memberships and projects. */
   readonly changes: ChangeSink<AccountChange>;
   /** Of what refers to a project and to an account. */
@@ -41,6 +43,7 @@ export interface Features {
   readonly users: Users;
   readonly robots: Robots;
   readonly jobs: Jobs;
+  readonly settings: Settings;
 }
 
 /** Makes them. */
@@ -52,5 +55,6 @@ export function createFeatures(parts: FeatureParts): Features {
     users: createUsers(parts),
     robots: createRobots(parts),
     jobs: createJobs(parts),
+    settings: createSettings(parts),
   };
 }

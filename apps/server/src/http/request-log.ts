@@ -91,7 +91,7 @@ export function recordError(record: RequestRecord, error: unknown, request: Inco
 
 /** Makes it. Undefined where nothing is to be written. */
 export function createRequestLog(logger: Logger, mode: RequestLogMode): RequestLog | undefined {
-  if (mode === "none" || !isLogged(logger, "info")) return undefined;
+  if (mode === "none") return undefined;
   const write = lineWriterOf(logger);
   const refusals = { second: 0, written: 0, left: 0 };
 
@@ -112,6 +112,8 @@ export function createRequestLog(logger: Logger, mode: RequestLogMode): RequestL
 
   return {
     end(request, response, ended) {
+      // The level may change while everything runs.
+      if (!isLogged(logger, "info")) return;
       const { record } = ended;
       const message = messageOf(mode, request, response, record);
       if (message === undefined || (message === "login refused" && isFlood())) return;

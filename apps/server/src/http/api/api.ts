@@ -12,6 +12,7 @@ import { createProve, type ProjectCreation } from "../../features/api-route.ts";
 import type { Features } from "../../features/features.ts";
 import { jobRoutes } from "../../features/jobs/job-routes.ts";
 import { manifestRoutes } from "../../features/manifests/manifest-routes.ts";
+import { settingRoutes } from "../../features/settings/setting-routes.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
 import { repositoryRoutes } from "../../features/repositories/repository-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
@@ -101,6 +102,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...accountRoutes(features.users),
     ...robotRoutes(features.robots),
     ...jobRoutes(features.jobs),
+    ...settingRoutes(features.settings),
   ];
   await registerApi(app, {
     routes,

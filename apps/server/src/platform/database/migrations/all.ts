@@ -15,6 +15,7 @@ import { olderManifests } from "./0012-older-manifests.ts";
 import { outbox } from "./0013-outbox.ts";
 import { pulls } from "./0014-pulls.ts";
 import { projectTraits } from "./0015-project-traits.ts";
+import { settingsRunTime } from "./20261126024500-settings-run-time.ts";
 import { noPassword } from "./20261126021300-access-no-password.ts";
 
 export const migrations: readonly Migration[] = [
@@ -34,6 +35,7 @@ export const migrations: readonly Migration[] = [
   pulls,
   projectTraits,
   noPassword,
+  settingsRunTime,
 ];
 
 /**

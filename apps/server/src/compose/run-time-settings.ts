@@ -1,0 +1,31 @@
+// The settings that change while everything runs, and what a change of each does. Not here: where they lie (features/settings).
+import { type RunTimeSetting, type RunTimeSettings, createRunTimeSettings } from "../features/settings/run-time.ts";
+import { logSettings } from "../platform/observation-settings.ts";
+import type { Foundation, RoleContext } from "./foundation.ts";
+
+/** Starts to go by them. Errors: UNAVAILABLE where the database is out of reach at the start. */
+export async function startRunTimeSettings(
+  { config, logger }: RoleContext,
+  { database, clock }: Pick<Foundation, "database" | "clock">,
+): Promise<RunTimeSettings> {
+  const level: RunTimeSetting<typeof config.log.level> = {
+    path: "log.level",
+    setting: logSettings.level,
+    configured: config.log.level,
+    fixedBy: config.writtenAt.get("log.level"),
+    apply(value) {
+      logger.level = value;
+      logger.info({ level: value }, "the log's level was changed");
+    },
+  };
+  const settings = createRunTimeSettings({
+    database,
+    clock,
+    settings: [level],
+    onUnknown: (path, problem) =>
+      logger.warn({ setting: path, problem }, "a setting in the database is not understood: what is configured counts"),
+  });
+  await settings.look();
+  settings.start();
+  return settings;
+}

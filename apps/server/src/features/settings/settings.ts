@@ -1,0 +1,59 @@
+// Settings that change while everything runs, as administrators see and change them. Not here: where they lie and who goes by them
+// (run-time.ts).
+import { ApiError } from "@berth/api/errors";
+import type { SettingsChange, SettingView } from "@berth/api/settings";
+import type { AccountGrant } from "../../access/authorize.ts";
+import { grantedTransaction } from "../../access/granted-transaction.ts";
+import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
+import type { PresentSetting, RunTimeSettings } from "./run-time.ts";
+
+/** What the rules need. */
+export interface SettingsParts {
+  readonly database: Database;
+  readonly runTimeSettings: RunTimeSettings;
+}
+
+/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
+export interface Settings {
+  list(grant: AccountGrant): Promise<{ items: SettingView[] }>;
+  update(grant: AccountGrant, change: SettingsChange): Promise<{ items: SettingView[] }>;
+}
+
+/** Makes the rules. */
+export function createSettings({ database, runTimeSettings }: SettingsParts): Settings {
+  const views = async (executor: Executor): Promise<{ items: SettingView[] }> => ({
+    items: (await runTimeSettings.list(executor)).map(toView),
+  });
+
+  function check(path: string, value: string | null): void {
+    const found = runTimeSettings.find(path);
+    if (found === undefined) throw new ApiError("SETTING_INVALID", { detail: { setting: path, problem: "is not changed at run time" } });
+    if (found.fixedBy !== undefined) throw new ApiError("SETTING_FIXED", { detail: { setting: path, fixedBy: found.fixedBy } });
+    const parsed = value === null ? undefined : found.setting.parse(value, { directory: "/" });
+    if (parsed?.ok === false) throw new ApiError("SETTING_INVALID", { detail: { setting: path, problem: parsed.problem } });
+  }
+
+  return {
+    list: () => views(database),
+    async update(grant, change) {
+      const changes = Object.entries(change).filter((each): each is [string, string | null] => each[1] !== undefined);
+      for (const [path, value] of changes) check(path, value);
+      const result = await grantedTransaction(
+        database,
+        grant,
+        async (tx) => {
+          for (const [path, value] of changes) await runTimeSettings.put(tx, path, value);
+          return views(tx);
+        },
+        ON_FULL_DISK,
+      );
+      await runTimeSettings.look();
+      return result;
+    },
+  };
+}
+
+function toView({ path, value, configured, fixedBy, isChanged, about }: PresentSetting): SettingView {
+  const source = fixedBy !== undefined ? "configuration" : isChanged ? "api" : "default";
+  return { path, value, configured, source, fixedBy: fixedBy ?? null, about };
+}
