@@ -22,3 +22,9 @@ it("check references: looks for them from the file's own folder, the sources and
     "apps/server/src/access/tokens.ts:2: there is no access/gone.ts",
   ]);
 });
+
+it("check references: a page may name the files that it tells its reader to make", () => {
+  const page = (text: string) => findMissing([["docs/guide/a.md", text]], new Set(["docs/guide/a.md"]));
+  assert.deepEqual(page("New file `packages/api/src/made.ts`:\n\nSee made.ts.\n"), []);
+  assert.deepEqual(page("The file `packages/api/src/made.ts`.\n"), ["docs/guide/a.md:1: there is no packages/api/src/made.ts"]);
+});

@@ -52,6 +52,7 @@ const suites: readonly Suite[] = [
   },
   { name: "conformance", files: ["test/conformance/*.test.ts"], hungAfterMinutes: 20 },
   { name: "replicas", files: ["test/replicas/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "guide", files: ["test/docs/feature/*.test.ts"], hungAfterMinutes: 10 },
   { name: "clients", files: ["test/clients/*.test.ts"], hungAfterMinutes: 20 },
   { name: "failure", files: ["test/failure/*.test.ts"], hungAfterMinutes: 20 },
   { name: "versions", files: ["test/versions/*.test.ts"], hungAfterMinutes: 20 },

@@ -1,37 +1,16 @@
 // Takes one safety line at a time out of a copy of this tree, runs the test that guards it there, and wants it to fail:
 // `npm run test:failure -- --cuts`, or `-- --cuts WORD…` for those whose text holds one of the words. Not here: the lines (cuts.ts).
-import { execFile, spawn } from "node:child_process";
-import { cp, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { promisify } from "node:util";
 import { ToolUnavailable } from "../../tools/install.ts";
 import { atOurEnd, temporaryFolder } from "../../tools/processes.ts";
 import { startPostgres, startVersitygw } from "../../tools/servers.ts";
+import { copyTree } from "../../tools/tree-copy.ts";
 import { type Cut, CUTS } from "./cuts.ts";
 
-const run = promisify(execFile);
-const ROOT = join(import.meta.dirname, "../../..");
 /** A test that hangs without its safety line has found it, too. */
 const HUNG_AFTER_MS = 120_000;
-
-/** Copies what git would, and links the packages of `node_modules`, but for our own: those must be the copy's. */
-async function copyTree(to: string): Promise<void> {
-  const { stdout } = await run("git", ["ls-files", "-co", "--exclude-standard", "-z"], { cwd: ROOT, maxBuffer: 64 * 1024 * 1024 });
-  for (const file of stdout.split("\0").filter((name) => name !== "")) {
-    await mkdir(dirname(join(to, file)), { recursive: true });
-    // A file that was deleted and not committed is still listed.
-    await cp(join(ROOT, file), join(to, file)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== "ENOENT") throw error;
-    });
-  }
-  const packages = join(ROOT, "node_modules");
-  await mkdir(join(to, "node_modules", "@berth"), { recursive: true });
-  for (const name of await readdir(packages)) if (name !== "@berth") await symlink(join(packages, name), join(to, "node_modules", name));
-  for (const name of await readdir(join(packages, "@berth"))) {
-    const place = name === "server" ? "apps/server" : `packages/${name}`;
-    await symlink(join(to, place), join(to, "node_modules", "@berth", name));
-  }
-}
 
 interface Outcome {
   readonly isFound: boolean;
