@@ -65,6 +65,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   REPOSITORY_UNKNOWN: "Check the name. A repository that you may not pull from looks the same as one that does not exist.",
   MEMBER_UNKNOWN: "Add the account to the project first.",
   LAST_OWNER: "Make another member owner first.",
+  UPLOAD_UNKNOWN: "Nothing: the upload has ended. List the uploads for those that are open.",
   USER_UNKNOWN: "Check the user's name.",
   USER_EXISTS: "Choose another name.",
   LAST_ADMINISTRATOR: "Make another user administrator first.",

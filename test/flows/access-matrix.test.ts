@@ -488,6 +488,8 @@ describe("access matrix", () => {
     rotateRegistryRobotSecret: "administrator",
     deleteRegistryRobot: "administrator",
     getUsage: "administrator",
+    listUploads: "administrator",
+    cancelUpload: "administrator",
     listJobs: "administrator",
     getJob: "administrator",
     cancelJob: "administrator",
@@ -554,6 +556,7 @@ describe("access matrix", () => {
         .replace("{user}", "nobody")
         .replace("{robot}", "nobody")
         .replace("{job}", "999999999")
+        .replace("{upload}", "0".repeat(36))
         .replace("{repository}", "nobody")
         .replace("{tag}", "nobody")
         .replace("{reference}", `sha256:${"0".repeat(64)}`)

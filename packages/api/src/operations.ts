@@ -6,6 +6,7 @@ import * as projects from "./projects.ts";
 import { projectRobots, registryRobots } from "./robots.ts";
 import * as repositories from "./repositories.ts";
 import * as settings from "./settings.ts";
+import * as uploads from "./uploads.ts";
 import * as users from "./users.ts";
 
 /** Every operation, in the order of the document. */
@@ -23,6 +24,8 @@ export const OPERATIONS: readonly Operation[] = [
   repositories.getRepository,
   repositories.deleteRepository,
   repositories.getUsage,
+  uploads.listUploads,
+  uploads.cancelUpload,
   manifests.listTags,
   manifests.listTagHistory,
   manifests.deleteTag,

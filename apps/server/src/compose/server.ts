@@ -121,6 +121,7 @@ async function openServers(
           pull: dataPlane.pull,
           push: dataPlane.push,
           reader: dataPlane.reader,
+          sessions: content.sessions,
           changes: content.outbox,
           places: createListPlaces(roleContext.masterKey),
         }),

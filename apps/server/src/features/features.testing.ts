@@ -35,6 +35,7 @@ export function createTestFeatures(
     deletions: DELETIONS,
     runTimeSettings: createRunTimeSettings({ database, clock, settings: [] }),
     pull: createPull(parts),
+    sessions: content.sessions,
     push: createPush({ ...parts, acceptSparseImages: true }),
     reader: createBlobReader({
       blobs: content.blobs,

@@ -16,10 +16,11 @@ import { createRepositoryManifests, type RepositoryManifests, type RepositoryMan
 import { createProjects, type Projects } from "./projects/projects.ts";
 import { createProjectRepositories, type ProjectRepositories } from "./repositories/repositories.ts";
 import { createSettings, type Settings, type SettingsParts } from "./settings/settings.ts";
+import { createOpenUploads, type OpenUploads, type OpenUploadsParts } from "./uploads/uploads.ts";
 import { createRobots, type Robots } from "./robots/robots.ts";
 
 /** What they rest on. */
-export interface FeatureParts extends RepositoryManifestsParts {
+export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly accounts: Accounts;
@@ -40,6 +41,7 @@ export interface Features {
   readonly projects: Projects;
   readonly projectRepositories: ProjectRepositories;
   readonly manifests: RepositoryManifests;
+  readonly uploads: OpenUploads;
   readonly users: Users;
   readonly robots: Robots;
   readonly jobs: Jobs;
@@ -52,6 +54,7 @@ export function createFeatures(parts: FeatureParts): Features {
     projects: createProjects(parts),
     projectRepositories: createProjectRepositories(parts),
     manifests: createRepositoryManifests(parts),
+    uploads: createOpenUploads(parts),
     users: createUsers(parts),
     robots: createRobots(parts),
     jobs: createJobs(parts),

@@ -16,6 +16,7 @@ import { settingRoutes } from "../../features/settings/setting-routes.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
 import { repositoryRoutes } from "../../features/repositories/repository-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
+import { uploadRoutes } from "../../features/uploads/upload-routes.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { RequestSpan } from "../../platform/tracing.ts";
 import { VERSION } from "../../platform/version.ts";
@@ -99,6 +100,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...projectRoutes(features.projects),
     ...repositoryRoutes(features.projectRepositories),
     ...manifestRoutes(features.manifests),
+    ...uploadRoutes(features.uploads),
     ...accountRoutes(features.users),
     ...robotRoutes(features.robots),
     ...jobRoutes(features.jobs),
