@@ -156,7 +156,9 @@ async function runFiles(files: readonly string[], hungAfterMinutes: number, env:
   ];
   // Only the suite says which servers its tests use, not the caller's environment.
   const { BERTH_TEST_POSTGRES_URL: _url, BERTH_TEST_S3: _s3, NODE_TEST_CONTEXT: _context, ...outer } = process.env;
-  const child = spawn(process.execPath, [...args, ...files], { stdio: "inherit", env: { ...outer, ...env } });
+  // Each file is a process of its own, and so is each server that a test starts: what one compiled the others need not.
+  const cache = { NODE_COMPILE_CACHE: join(process.cwd(), "node_modules/.cache/compiled") };
+  const child = spawn(process.execPath, [...args, ...files], { stdio: "inherit", env: { ...cache, ...outer, ...env } });
   const callOff = atOurEnd(() => child.kill("SIGTERM"));
   const code = await new Promise<number>((resolve, reject) => {
     child.once("error", reject);
