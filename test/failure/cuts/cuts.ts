@@ -37,7 +37,7 @@ export const CUTS: readonly Cut[] = [
   {
     invariant: 1,
     what: "a blob is found through its repository's link alone",
-    file: `${SERVER}/content/blobs.ts`,
+    file: `${SERVER}/content/blob-statements.ts`,
     from: '    .where("repository_blob.repository_id", "=", p.repositoryId)\n    .where("blob.damaged_at", "is", null),\n);\n\n// The same for many',
     to: '    .where("blob.damaged_at", "is", null),\n);\n\n// The same for many',
     test: "test/flows/access-matrix.test.ts",
@@ -373,7 +373,7 @@ export const CUTS: readonly Cut[] = [
   {
     invariant: 4,
     what: "a digest keeps its media type",
-    file: `${SERVER}/content/manifests.ts`,
+    file: `${SERVER}/content/manifest-statements.ts`,
     from: 'edges_version: eb.ref("excluded.edges_version") }))\n              .whereRef("manifest.media_type", "=", "excluded.media_type"),',
     to: 'edges_version: eb.ref("excluded.edges_version"), media_type: eb.ref("excluded.media_type") })),',
     test: `${SERVER}/content/manifests.test.ts`,

@@ -6,12 +6,43 @@ import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { type ExpectedRows, lostRace } from "../platform/database/row-counts.ts";
-import { statement } from "../platform/database/statement.ts";
+import {
+  find,
+  findMany,
+  renewLease,
+  isLinked,
+  readInline,
+  lockByDigest,
+  insertBlob,
+  replaceBytes,
+  putInline,
+  dropInline,
+  putLink,
+  putNewLink,
+  sourceForMount,
+  findLiving,
+  dropUpload,
+  dropResting,
+  markUploadEnded,
+  putReclaim,
+  putReclaims,
+  lockLink,
+  findSparseHolder,
+  findHolder,
+  dropLink,
+  markDamaged,
+  countDamagedRows,
+  findByKey,
+  lockByDigestRead,
+  lockBlobs,
+  lockFree,
+  dropUnlinked,
+} from "./blob-statements.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
 import { hasOlderManifestsIn } from "./older-manifests.ts";
-import { type GrantedRepository, isLive, isTombstone, repositoryDeleted, repositoryTransaction } from "./repositories.ts";
+import { type GrantedRepository, isTombstone, repositoryDeleted, repositoryTransaction } from "./repositories.ts";
 import { type ContentRules, NO_RULES, quotaOf } from "./rules.ts";
-import { claimLost, type Claims, claimsAt, type ClaimedUpload, isFree, type RestingUpload } from "./uploads.ts";
+import { claimLost, claimsAt, type ClaimedUpload, type RestingUpload } from "./uploads.ts";
 
 /** A blob of a repository. */
 export interface BlobRow {
@@ -63,244 +94,13 @@ export interface Blobs {
   isBound(key: StorageKey): Promise<boolean>;
 }
 
-const find = statement<{ repositoryId: number; digest: string }>()("blobs.find", (db, p) =>
-  db
-    .selectFrom("blob")
-    .innerJoin("repository_blob", "repository_blob.blob_id", "blob.id")
-    .innerJoin("repository", "repository.id", "repository_blob.repository_id")
-    .select(["blob.id", "blob.digest", "blob.size_bytes", "blob.storage_key", "repository_blob.leased_until"])
-    .where(isLive)
-    .where("blob.digest", "=", p.digest)
-    .where("repository_blob.repository_id", "=", p.repositoryId)
-    .where("blob.damaged_at", "is", null),
-);
-
-// The same for many at once, each row with the key that asked for it.
-const findMany = statement<{ repositoryIds: number[]; digests: string[] }>()("blobs.findMany", (db, p, tools) =>
-  db
-    .selectFrom(tools.pairs(p.digests, p.repositoryIds).as("asked"))
-    .innerJoin("blob", "blob.digest", "asked.text")
-    .innerJoin("repository_blob", (join) =>
-      join.onRef("repository_blob.repository_id", "=", "asked.number").onRef("repository_blob.blob_id", "=", "blob.id"),
-    )
-    .innerJoin("repository", "repository.id", "repository_blob.repository_id")
-    .where(isLive)
-    .select([
-      "repository_blob.repository_id",
-      "blob.id",
-      "blob.digest",
-      "blob.size_bytes",
-      "blob.storage_key",
-      "repository_blob.leased_until",
-    ])
-    .where("blob.damaged_at", "is", null),
-);
-
-const renewLease = statement<{ repositoryId: number; blobId: number; until: number }>()("blobs.renewLease", (db, p) =>
-  db
-    .updateTable("repository_blob")
-    .set({ leased_until: p.until })
-    .where("repository_id", "=", p.repositoryId)
-    .where("blob_id", "=", p.blobId)
-    .where("leased_until", "<", p.until)
-    .returning("blob_id"),
-);
-
-const isLinked = statement<{ repositoryId: number; blobId: number }>()("blobs.isLinked", (db, p) =>
-  db.selectFrom("repository_blob").select("leased_until").where("repository_id", "=", p.repositoryId).where("blob_id", "=", p.blobId),
-);
-
-const readInline = statement<{ blobId: number }>()("blobs.readInline", (db, p) =>
-  db.selectFrom("blob_inline").select("bytes").where("blob_id", "=", p.blobId),
-);
-
-const lockByDigest = statement<{ digest: string }>()("blobs.lock", (db, p, tools) =>
-  db
-    .selectFrom("blob")
-    .select(["id", "size_bytes", "storage_key", "damaged_at"])
-    .where("digest", "=", p.digest)
-    .modifyEnd(tools.lock("update")),
-);
-
-const insertBlob = statement<{ digest: string; sizeBytes: number; key: string | null; now: number }>()("blobs.insert", (db, p) =>
-  db
-    .insertInto("blob")
-    .values({ digest: p.digest, size_bytes: p.sizeBytes, storage_key: p.key, created_at: p.now, damaged_at: null })
-    .onConflict((conflict) => conflict.column("digest").doNothing())
-    .returning("id"),
-);
-
-const replaceBytes = statement<{ blobId: number; key: string | null }>()("blobs.replaceBytes", (db, p) =>
-  db.updateTable("blob").set({ storage_key: p.key, damaged_at: null }).where("id", "=", p.blobId),
-);
-
-const putInline = statement<{ blobId: number; bytes: Uint8Array }>()("blobs.putInline", (db, p) =>
-  db
-    .insertInto("blob_inline")
-    .values({ blob_id: p.blobId, bytes: p.bytes })
-    .onConflict((conflict) => conflict.column("blob_id").doUpdateSet((eb) => ({ bytes: eb.ref("excluded.bytes") }))),
-);
-
-const dropInline = statement<{ blobId: number }>()("blobs.dropInline", (db, p) =>
-  db.deleteFrom("blob_inline").where("blob_id", "=", p.blobId),
-);
-
-const putLink = statement<{ repositoryId: number; blobId: number; until: number }>()("blobs.putLink", (db, p, tools) =>
-  db
-    .insertInto("repository_blob")
-    .values({ repository_id: p.repositoryId, blob_id: p.blobId, leased_until: p.until })
-    .onConflict((conflict) =>
-      conflict
-        .columns(["repository_id", "blob_id"])
-        .doUpdateSet((eb) => ({ leased_until: tools.greatest(eb.ref("repository_blob.leased_until"), eb.ref("excluded.leased_until")) }))
-        .where("repository_blob.leased_until", "is not", null),
-    ),
-);
-
-// Tells for certain that the link was not there, whoever makes it at the same time.
-const putNewLink = statement<{ repositoryId: number; blobId: number; until: number }>()("blobs.putNewLink", (db, p) =>
-  db
-    .insertInto("repository_blob")
-    .values({ repository_id: p.repositoryId, blob_id: p.blobId, leased_until: p.until })
-    .onConflict((conflict) => conflict.columns(["repository_id", "blob_id"]).doNothing())
-    .returning("blob_id"),
-);
-
 /** A conflict locks the link even where it is held and stays as it is, so that neither its manifest nor the collector can take it. */
 const HELD_OR_LEASED: ExpectedRows = { any: "a link that a manifest holds needs no lease" };
-
-const sourceForMount = statement<{ repositoryId: number; digest: string }>()("blobs.sourceForMount", (db, p, tools) =>
-  db
-    .selectFrom("repository_blob")
-    .innerJoin("blob", "blob.id", "repository_blob.blob_id")
-    .select(["blob.id", "blob.size_bytes"])
-    .where("blob.digest", "=", p.digest)
-    .where("repository_blob.repository_id", "=", p.repositoryId)
-    .where("blob.damaged_at", "is", null)
-    .modifyEnd(tools.lock("key share")),
-);
-
-// Whether a repository has not been deleted: a link may be there already, so that no trigger would see it.
-const findLiving = statement<{ repositoryId: number }>()("blobs.findLiving", (db, p) =>
-  db.selectFrom("repository").select("id").where("id", "=", p.repositoryId).where(isLive),
-);
-
-const dropUpload = statement<{ id: string; token: string }>()("blobs.dropUpload", (db, p) =>
-  db
-    .deleteFrom("upload")
-    .where("id", "=", p.id)
-    .where("lock_token", "=", p.token)
-    .returning(({ selectFrom }) =>
-      selectFrom("repository").select("repository.name").whereRef("repository.id", "=", "upload.repository_id").as("repository"),
-    ),
-);
-
-// Of a session at rest: what it held is what was verified, nobody has it, and nobody is removing it.
-const dropResting = statement<Claims & { id: string; repositoryId: number; record: string; offset: number }>()(
-  "blobs.dropRestingUpload",
-  (db, p) =>
-    db
-      .deleteFrom("upload")
-      .where("id", "=", p.id)
-      .where("repository_id", "=", p.repositoryId)
-      .where("record", "=", p.record)
-      .where("offset_bytes", "=", p.offset)
-      .where("expires_at", ">", 0)
-      .where((eb) => isFree(eb, p))
-      .returning(({ selectFrom }) =>
-        selectFrom("repository").select("repository.name").whereRef("repository.id", "=", "upload.repository_id").as("repository"),
-      ),
-);
-
-// As `content/uploads.ts` has it: 0 is the expiry of a session that is being removed.
-const markUploadEnded = statement<{ id: string; token: string }>()("blobs.markUploadEnded", (db, p) =>
-  db
-    .updateTable("upload")
-    .set({ expires_at: 0 })
-    .where("id", "=", p.id)
-    .where("lock_token", "=", p.token)
-    .returning(({ selectFrom }) =>
-      selectFrom("repository").select("repository.name").whereRef("repository.id", "=", "upload.repository_id").as("repository"),
-    ),
-);
-
-const putReclaim = statement<{ key: string; sizeBytes: number; dueAt: number }>()("blobs.putReclaim", (db, p) =>
-  db.insertInto("reclaim").values({ storage_key: p.key, size_bytes: p.sizeBytes, due_at: p.dueAt, attempts: 0 }),
-);
-
-const putReclaims = statement<{ keys: string[]; sizes: number[]; dueAt: number }>()("blobs.putReclaims", (db, p, tools) =>
-  db
-    .insertInto("reclaim")
-    .columns(["storage_key", "size_bytes", "due_at", "attempts"])
-    .expression((eb) =>
-      eb
-        .selectFrom(tools.pairs(p.keys, p.sizes).as("gone"))
-        .select((each) => ["gone.text", "gone.number", each.val(p.dueAt).as("due_at"), each.lit(0).as("attempts")]),
-    ),
-);
-
-const lockLink = statement<{ repositoryId: number; digest: string }>()("blobs.lockLink", (db, p, tools) =>
-  db
-    .selectFrom("repository_blob")
-    .innerJoin("blob", "blob.id", "repository_blob.blob_id")
-    .select("blob.id")
-    .where("blob.digest", "=", p.digest)
-    .where("repository_blob.repository_id", "=", p.repositoryId)
-    .modifyEnd(tools.lock("update")),
-);
-
-const findSparseHolder = statement<{ repositoryId: number; digest: string }>()("blobs.findSparseHolder", (db, p) =>
-  db
-    .selectFrom("manifest_sparse_blob")
-    .innerJoin("manifest", "manifest.id", "manifest_sparse_blob.manifest_id")
-    .select("manifest.digest")
-    .where("manifest_sparse_blob.repository_id", "=", p.repositoryId)
-    .where("manifest_sparse_blob.digest", "=", p.digest)
-    .limit(1),
-);
-
-const findHolder = statement<{ repositoryId: number; blobId: number }>()("blobs.findHolder", (db, p) =>
-  db
-    .selectFrom("manifest_blob")
-    .innerJoin("manifest", "manifest.id", "manifest_blob.manifest_id")
-    .select("manifest.digest")
-    .where("manifest_blob.repository_id", "=", p.repositoryId)
-    .where("manifest_blob.blob_id", "=", p.blobId)
-    .limit(1),
-);
-
-const dropLink = statement<{ repositoryId: number; blobId: number }>()("blobs.dropLink", (db, p) =>
-  db.deleteFrom("repository_blob").where("repository_id", "=", p.repositoryId).where("blob_id", "=", p.blobId),
-);
-
-const markDamaged = statement<{ blobId: number; key: string; now: number }>()("blobs.markDamaged", (db, p) =>
-  db
-    .updateTable("blob")
-    .set({ damaged_at: p.now })
-    .where("id", "=", p.blobId)
-    // Only if it still is the copy that was found damaged: a push may have healed it meanwhile.
-    .where(({ eb, fn, val }) => eb(fn.coalesce("storage_key", val("")), "=", p.key))
-    .where("damaged_at", "is", null)
-    .returning("id"),
-);
-
-const countDamagedRows = statement<{ limit: number }>()(
-  "blobs.countDamaged",
-  (db, p) =>
-    db
-      .selectFrom(db.selectFrom("blob").select("id").where("damaged_at", ">", 0).limit(p.limit).as("damaged"))
-      .select(({ fn }) => fn.countAll<number>().as("count")),
-  { bounded: "counts what its limit gave" },
-);
 
 /** Blobs that are known to be damaged, and not healed since. Counted up to `limit`. */
 export async function countDamagedBlobs(database: Database, limit: number): Promise<number> {
   return Number((await database.first(countDamagedRows, { limit }))?.count ?? 0);
 }
-
-const findByKey = statement<{ key: string }>()("blobs.findByKey", (db, p) =>
-  db.selectFrom("blob").select("id").where("storage_key", "=", p.key).limit(1),
-);
 
 /** Keeps the leases of links of which no manifest is left, and leaves a note for the collector about blobs that may have lost their last link. */
 export interface LeaseTimes {
@@ -497,27 +297,6 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes,
   };
 }
 
-const lockByDigestRead = statement<{ digest: string }>()("blobs.findAny", (db, p) =>
-  db.selectFrom("blob").select(["id", "size_bytes", "storage_key", "damaged_at"]).where("digest", "=", p.digest),
-);
-
-const lockBlobs = statement<{ blobIds: number[] }>()("blobs.lockMany", (db, p, tools) =>
-  db
-    .selectFrom("blob")
-    .select("id")
-    .where(({ ref }) => tools.inList(ref("id"), p.blobIds, "bigint"))
-    .orderBy("id")
-    .modifyEnd(tools.lock("update")),
-);
-
-const lockFree = statement<{ blobIds: number[] }>()("blobs.lockFree", (db, p, tools) =>
-  db
-    .selectFrom("blob")
-    .select("id")
-    .where(({ ref }) => tools.inList(ref("id"), p.blobIds, "bigint"))
-    .modifyEnd(tools.lock("update skip locked")),
-);
-
 /**
  * Locks those of the blobs that nobody else has locked, and gives them. A push locks the blob and then its link, the collector has the link
  * and then needs the blob: were it to wait here, each would wait for the other.
@@ -525,16 +304,6 @@ const lockFree = statement<{ blobIds: number[] }>()("blobs.lockFree", (db, p, to
 export async function lockFreeBlobs(tx: Executor, blobIds: readonly number[]): Promise<Set<number>> {
   return new Set((await tx.all(lockFree, { blobIds: [...blobIds] })).map((blob) => blob.id));
 }
-
-const dropUnlinked = statement<{ blobIds: number[] }>()("blobs.dropUnlinked", (db, p, tools) =>
-  db
-    .deleteFrom("blob")
-    .where(({ ref }) => tools.inList(ref("id"), p.blobIds, "bigint"))
-    .where(({ not, exists, selectFrom }) =>
-      not(exists(selectFrom("repository_blob").select("blob_id").whereRef("repository_blob.blob_id", "=", "blob.id"))),
-    )
-    .returning(["id", "storage_key", "size_bytes"]),
-);
 
 /**
  * Removes those of the blobs that no repository links any more, and hands their bytes to `reclaim`, due at what `dueAt` gives once they are
