@@ -225,6 +225,7 @@ describe("bodies that are held back", () => {
       path: "/users/me/password",
       body: { currentPassword: PASSWORD, newPassword: `${PASSWORD}-new` },
     }),
+    updateSettings: async () => ({ path: "/settings", body: { "projects.creation": "everyone" }, isAdmin: true }),
     createProjectRobot: async () => ({
       path: "/projects/own/robots",
       body: { name: `new${++count}`, scopes: [{ repositories: "own/**", actions: ["push"] }] },

@@ -43,5 +43,27 @@ for (const engine of ENGINES) {
       const level = await levelOf(third.registry);
       assert.deepEqual([level.value, level.source], ["info", "configuration"]);
     });
+
+    it("lets every user create projects while it says so, and nobody but administrators before and after", async (t) => {
+      const one = await engine.make(t);
+      const registry = await startTestRegistry(one.settings);
+      t.after(() => registry.stop());
+      const password = "a long password";
+      assert.equal((await registry.send("POST", "/api/v1/users", json({ name: "una", password }))).status, 201);
+      const authorization = `Basic ${Buffer.from(`una:${password}`).toString("base64")}`;
+      const create = async (name: string): Promise<number> => {
+        const { body, headers } = json({ name });
+        return (await registry.send("POST", "/api/v1/projects", { body, headers: { ...headers, authorization } })).status;
+      };
+      const set = async (value: string | null): Promise<void> =>
+        assert.equal((await registry.send("PATCH", "/api/v1/settings", json({ "projects.creation": value }))).status, 200);
+      assert.equal(await create("early"), 403);
+      await set("everyone");
+      assert.equal(await create("mine"), 201);
+      const mine = await registry.send("GET", "/api/v1/projects/mine", { headers: { authorization } });
+      assert.equal(((await mine.json()) as { role: string }).role, "owner");
+      await set(null);
+      assert.equal(await create("late"), 403);
+    });
   });
 }

@@ -109,7 +109,7 @@ forEachDatabase("work", (create) => {
       repositories: createProjectRepositories(parts),
       robots: createRobots(parts),
       users: createUsers(parts),
-      prove: createProve(access.authorizer, "administrators"),
+      prove: createProve(access.authorizer, () => "administrators"),
       steps,
     };
   }

@@ -20,7 +20,7 @@ const Settings = closed({ items: Type.Array(Setting) });
 const NewValue = Type.Optional(
   Type.Union([Type.String({ minLength: 1, maxLength: 256 }), Type.Null()], { description: "Null: what is configured counts again." }),
 );
-const Change = closed({ "log.level": NewValue });
+const Change = closed({ "log.level": NewValue, "projects.creation": NewValue });
 /** New values by path. */
 export type SettingsChange = Static<typeof Change>;
 

@@ -1,13 +1,20 @@
 // The settings that change while everything runs, and what a change of each does. Not here: where they lie (features/settings).
+import { projectSettings } from "../distribution/distribution-settings.ts";
+import type { ProjectCreation } from "../features/api-route.ts";
 import { type RunTimeSetting, type RunTimeSettings, createRunTimeSettings } from "../features/settings/run-time.ts";
 import { logSettings } from "../platform/observation-settings.ts";
 import type { Foundation, RoleContext } from "./foundation.ts";
+
+/** Those that the server asks for when it needs them. */
+export interface ServerSettings extends RunTimeSettings {
+  readonly projectCreation: () => ProjectCreation;
+}
 
 /** Starts to go by them. Errors: UNAVAILABLE where the database is out of reach at the start. */
 export async function startRunTimeSettings(
   { config, logger }: RoleContext,
   { database, clock }: Pick<Foundation, "database" | "clock">,
-): Promise<RunTimeSettings> {
+): Promise<ServerSettings> {
   const level: RunTimeSetting<typeof config.log.level> = {
     path: "log.level",
     setting: logSettings.level,
@@ -18,14 +25,25 @@ export async function startRunTimeSettings(
       logger.info({ level: value }, "the log's level was changed");
     },
   };
+  let projectCreation = config.projects.creation;
+  const creation: RunTimeSetting<ProjectCreation> = {
+    path: "projects.creation",
+    setting: projectSettings.creation,
+    configured: config.projects.creation,
+    fixedBy: config.writtenAt.get("projects.creation"),
+    apply(value) {
+      projectCreation = value;
+      logger.info({ creation: value }, "who may create projects was changed");
+    },
+  };
   const settings = createRunTimeSettings({
     database,
     clock,
-    settings: [level],
+    settings: [level, creation],
     onUnknown: (path, problem) =>
       logger.warn({ setting: path, problem }, "a setting in the database is not understood: what is configured counts"),
   });
   await settings.look();
   settings.start();
-  return settings;
+  return { ...settings, projectCreation: () => projectCreation };
 }

@@ -4,7 +4,7 @@ import { isReported } from "@berth/oci/errors";
 import { countDamagedBlobs } from "../content/blobs.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
-import type { RunTimeSettings } from "../features/settings/run-time.ts";
+import type { ServerSettings } from "./run-time-settings.ts";
 import { createFeatures } from "../features/features.ts";
 import type { ApiOptions } from "../http/api/api.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
@@ -37,7 +37,7 @@ export interface ServerParts {
   readonly dataPlane: DataPlane;
   readonly content: Content;
   readonly addressOf: (request: ProxiedRequest) => ClientAddress;
-  readonly runTimeSettings: RunTimeSettings;
+  readonly runTimeSettings: ServerSettings;
   /** For TLS. */
   readonly keyPair: ReloadingKeyPair | undefined;
 }
@@ -131,6 +131,7 @@ async function openServers(
         addressOf,
         refuseOtherSites,
         transferOf,
+        projectCreation: parts.runTimeSettings.projectCreation,
         stallMs,
         stopping: stopping.signal,
       }),

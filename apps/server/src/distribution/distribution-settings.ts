@@ -12,6 +12,11 @@ export const projectSettings = {
         "The project of repositories that clients name with one segment: R/myapp is the repository myapp of it, under both names. It exists from the first start. Empty: such names are refused.",
     }),
   ),
+  creation: oneOf(["administrators", "everyone"], {
+    standard: "administrators",
+    about:
+      "Which users may create projects: administrators only, or every user, who then owns the new project. Changes at run time as well.",
+  }),
 };
 
 export const pushSettings = {

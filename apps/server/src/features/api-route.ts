@@ -88,9 +88,9 @@ export function route<O extends Operation>(
 export type Prove = <M extends Permission>(permission: M, caller: Caller, params: unknown) => Promise<Proof<M>>;
 
 /** Makes it. Errors: UNAUTHORIZED, DENIED; PROJECT_UNKNOWN, REPOSITORY_UNKNOWN for what the caller may not see. */
-export function createProve(authorizer: Authorizer, projectCreation: ProjectCreation): Prove {
+export function createProve(authorizer: Authorizer, projectCreation: () => ProjectCreation): Prove {
   async function proveCreation(caller: Caller): Promise<AccountGrant> {
-    if (projectCreation === "administrators") return authorizer.authorizeAdministrator(caller);
+    if (projectCreation() === "administrators") return authorizer.authorizeAdministrator(caller);
     const grant = await authorizer.authorizeAccount(caller);
     // Robots would own what nobody answers for.
     return grant.account.kind === "user" ? grant : authorizer.authorizeAdministrator(caller);

@@ -43,7 +43,7 @@ export interface ApiOptions {
   /** Says that the server is to stop. */
   readonly stopping: AbortSignal;
   /** Administrators only where it is not given. */
-  readonly projectCreation?: ProjectCreation;
+  readonly projectCreation?: () => ProjectCreation;
   /** `BODY_TIMEOUT_MS` where it is not given. */
   readonly bodyTimeoutMs?: number;
 }
@@ -72,7 +72,7 @@ const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PAT
 export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   const { features, authorizer, authenticator, logger, addressOf, refuseOtherSites, transferOf } = options;
   const bodyTimeoutMs = options.bodyTimeoutMs ?? BODY_TIMEOUT_MS;
-  const projectCreation = options.projectCreation ?? "administrators";
+  const projectCreation = options.projectCreation ?? (() => "administrators");
   const contexts = new WeakMap<IncomingMessage, ApiRequestContext>();
   const app = fastify({
     logger: false,
