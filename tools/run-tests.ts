@@ -31,9 +31,10 @@ interface Suite {
 const suites: readonly Suite[] = [
   {
     name: "unit",
-    files: ["apps/**/*.test.ts", "packages/**/*.test.ts", "tools/**/*.test.ts", "test/{docs,flows,tools}/*.test.ts"],
+    files: ["apps/**/*.test.ts", "packages/**/*.test.ts", "tools/**/*.test.ts", "test/tools/*.test.ts"],
     hungAfterMinutes: 10,
   },
+  { name: "flows", files: ["test/{docs,flows}/*.test.ts"], hungAfterMinutes: 10 },
   {
     name: "versitygw",
     files: ["apps/server/**/*.test.ts"],
