@@ -26,7 +26,7 @@ export interface ProjectRepositoriesParts {
 export interface ProjectRepositories {
   /** Those that the caller may pull from. */
   list(caller: Caller, grant: ProjectGrant, page: PageRequest): Promise<Listed<RepositoryView>>;
-  /** The same one after the other, as long as the caller may. */
+  /** The same one after the other. Errors: PROJECT_UNKNOWN, UNAUTHORIZED where the caller may see them no longer. */
   listAll(caller: Caller, grant: ProjectGrant): AsyncIterable<RepositoryView>;
   get(grant: Grant<"pull">): Promise<RepositoryView>;
   delete(grant: Grant<"delete">): Promise<void>;
@@ -51,8 +51,13 @@ export function createProjectRepositories({ database, authorizer, repositories, 
     },
     async *listAll(caller, grant) {
       let after: string | null = "";
+      let { renew } = grant;
       while (after !== null) {
         const page: Listed<RepositoryView> = await rules.list(caller, grant, { after, limit: MAX_PAGE_SIZE });
+        // A page is empty where nothing is left, and where the caller may see nothing any more: whoever took a part for the whole would pay.
+        const present = await renew();
+        if (present.projectId !== grant.projectId) throw new ApiError("PROJECT_UNKNOWN");
+        ({ renew } = present);
         yield* page.items;
         after = page.next;
       }

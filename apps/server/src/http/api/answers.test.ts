@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { addProject, addUser, callerOf, createTestClock, TEST_PASSWORD } from "../../access/access.testing.ts";
+import { createTestFeatures } from "../../features/features.testing.ts";
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { statement } from "../../platform/database/statement.ts";
 import { startTestApi, type TestApi } from "./api.testing.ts";
@@ -79,6 +80,7 @@ forEachDatabase("answers of the API", (create) => {
     });
     const lines = await api.call(admin, "GET", "/projects/many/usage");
     assert.equal(lines.headers.get("content-type"), "application/jsonl");
+    assert.equal(lines.headers.get("cache-control"), "no-store");
     const found = (lines.body as string)
       .trimEnd()
       .split("\n")
@@ -95,5 +97,31 @@ forEachDatabase("answers of the API", (create) => {
     const stranger = await addUser(test.database, "stranger");
     await callerOf(test.database, stranger);
     assert.equal((await api.call(["stranger", TEST_PASSWORD], "GET", "/projects/many/usage")).code, "PROJECT_UNKNOWN");
+  });
+
+  it("break an export off where the caller may see no more of it, so that nobody takes a part for the whole", async () => {
+    const id = await addProject(test.database, "taken");
+    await test.database.transaction(async (tx) => {
+      for (let i = 0; i < 450; i++) await tx.run(insertRepository, { name: `taken/r${String(i).padStart(4, "0")}`, projectId: id }, 1);
+    });
+    const { access } = api;
+    const { projectRepositories } = createTestFeatures(access, test.database, createTestClock());
+    for (const [name, takeAway] of [
+      ["disabled", () => api.call(admin, "PATCH", "/users/disabled", { isDisabled: true })],
+      ["removed", () => api.call(admin, "DELETE", "/projects/taken/members/removed")],
+    ] as const) {
+      const account = await addUser(test.database, name);
+      assert.equal((await api.call(admin, "PUT", `/projects/taken/members/${name}`, { role: "guest" })).status, 200);
+      const caller = await callerOf(test.database, account);
+      const items = projectRepositories.listAll(caller, await access.authorizer.authorizeProject(caller, "project.read", "taken"));
+      let seen = 0;
+      await assert.rejects(
+        async () => {
+          for await (const _ of items) if (++seen === 1) assert.ok((await takeAway()).status < 300);
+        },
+        { code: /^(?:PROJECT_UNKNOWN|UNAUTHORIZED)$/ },
+      );
+      assert.equal(seen, 200);
+    }
   });
 });
