@@ -40,5 +40,17 @@ for (const engine of ENGINES) {
       assert.equal(((await again.json()) as { errors: { code: string }[] }).errors[0]!.code, "UPLOAD_UNKNOWN");
       assert.equal((await registry.send("GET", "/api/v1/uploads?after=nonsense")).status, 400);
     });
+
+    it("are not there any more once their repository is deleted, under no name", async (t) => {
+      const registry = await startTestRegistry((await engine.make(t)).settings);
+      t.after(() => registry.stop());
+      const begun = await expectStatus(await registry.send("POST", "/v2/library/gone/blobs/uploads/"), 202);
+      const [upload] = ((await (await expectStatus(await registry.send("GET", "/api/v1/uploads"), 200)).json()) as Page).items;
+      assert.ok(begun.headers.get("location")!.includes(upload!.id));
+      await expectStatus(await registry.send("DELETE", "/api/v1/projects/library/repositories/gone"), 204);
+      assert.deepEqual(((await (await expectStatus(await registry.send("GET", "/api/v1/uploads"), 200)).json()) as Page).items, []);
+      const ended = await expectStatus(await registry.send("DELETE", `/api/v1/uploads/${upload!.id}`), 404);
+      assert.equal(((await ended.json()) as { errors: { code: string }[] }).errors[0]!.code, "UPLOAD_UNKNOWN");
+    });
   });
 }

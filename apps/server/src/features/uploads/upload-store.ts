@@ -1,4 +1,5 @@
 // Uploads that have not ended, with whose they are. Not here: writing to them (content/uploads.ts), who may see them (uploads.ts).
+import { TOMBSTONE } from "../../content/repositories.ts";
 import type { Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
 
@@ -33,13 +34,17 @@ const listOpen = statement<{ expiresAt: number; id: string; limit: number }>()("
       "upload.started_at",
       "upload.expires_at",
     ])
+    .where((eb) => eb("repository.name", "<", TOMBSTONE))
     .where((eb) => eb(eb.refTuple("upload.expires_at", "upload.id"), ">", eb.tuple(p.expiresAt, p.id)))
     .orderBy("upload.expires_at")
     .orderBy("upload.id")
     .limit(p.limit),
 );
 
-/** Uploads after a place, those first that expire first. Ended ones, whose bytes are being removed, expire at 0 and come before every place. */
+/**
+ * Uploads after a place, those first that expire first. Ended ones, whose bytes are being removed, expire at 0 and come before every place;
+ * those of deleted repositories have ended, and go with them.
+ */
 export function listUploadRows(executor: Executor, { expiresAt, id }: UploadPlace, limit: number): Promise<UploadRow[]> {
   return executor.all(listOpen, { expiresAt, id, limit });
 }
@@ -50,6 +55,7 @@ const findOpen = statement<{ id: string }>()("upload.repository", (db, p) =>
     .innerJoin("repository", "repository.id", "upload.repository_id")
     .select("repository.name")
     .where("upload.id", "=", p.id)
+    .where((eb) => eb("repository.name", "<", TOMBSTONE))
     .where("upload.expires_at", ">", 0),
 );
 
