@@ -86,12 +86,14 @@ export function createJobs({ database, clock, authorizer }: JobsParts): Jobs {
       return { ...toView(row), lines: lines.map(({ at, line }) => ({ at: timeOf(at), line })) };
     },
     async *follow(grant, id, lastEventId, signal) {
-      let seenLine = Number(lastEventId ?? 0) || 0;
+      let seenLine = readEventId(lastEventId);
       let seenState = "";
       let { renew } = grant;
       for (;;) {
         const row = await getRow(database, id);
         const lines = await listJobLines(database, id);
+        // The id of an event of another job, most likely: better all of this one's than nothing until it has said as much.
+        if (seenLine > (lines.at(-1)?.number ?? 0)) seenLine = 0;
         const newest = String(Math.max(seenLine, lines.at(-1)?.number ?? 0));
         for (const { number, at, line } of lines)
           if (number > seenLine) yield { id: String(number), kind: "line", at: timeOf(at), line, job: null };
@@ -141,6 +143,14 @@ async function pause(signal: AbortSignal): Promise<boolean> {
     if (!signal.aborted) throw error;
   });
   return !signal.aborted;
+}
+
+/** The number of a line. Errors: FIELD_INVALID. */
+function readEventId(id: string | undefined): number {
+  if (id === undefined) return 0;
+  if (!/^\d{1,15}$/.test(id))
+    throw new ApiError("FIELD_INVALID", { detail: [{ field: "Last-Event-ID", reason: "is not the id of an event" }] });
+  return Number(id);
 }
 
 /** Errors: PAGE_INVALID for what is no `next` of a list of that form. */

@@ -1,11 +1,14 @@
 // Jobs on the control plane, on every engine: lists by kind, state and project in pages, one with what it said, cancelled, tried again.
 // Not here: how runs end (events/job-runs.test.ts), roles one by one (test/flows/access-matrix.test.ts).
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { get, type IncomingMessage } from "node:http";
 import { after, before, it } from "node:test";
 import { addProject, addUser, basic, createTestClock, TEST_PASSWORD, type TestClock } from "../../access/access.testing.ts";
 import { createJobStore, putJob, type TakenJob } from "../../events/job-store.ts";
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { startTestApi, type TestApi } from "./api.testing.ts";
+import { MAX_EVENT_STREAMS } from "./event-places.ts";
 
 const ADMIN = ["admin", TEST_PASSWORD] as const;
 /** More than one request looks at. */
@@ -189,7 +192,36 @@ forEachDatabase("jobs on the control plane", (create) => {
         ["state", null],
       ],
     );
+    // What is no number of a line, though a program may take it for one; and one of another job.
+    for (const id of ["Infinity", "1e3", "0x1", "-1", "1.5"])
+      assert.equal((await api.call(ADMIN, "GET", `/jobs/${job.id}/events`, undefined, { "last-event-id": id })).code, "FIELD_INVALID", id);
+    assert.equal((await Array.fromAsync(events("77"))).length, 3);
     assert.equal((await api.call(ADMIN, "GET", "/jobs/999999999/events")).code, "JOB_UNKNOWN");
     assert.equal((await api.call(ADMIN, "GET", `/jobs/${job.id}/events`, undefined, { "last-event-id": "a b" })).code, "FIELD_INVALID");
+  });
+
+  it("are followed by so many streams of one account at a time, and no stream outlives its client", async () => {
+    await ask("crowd", "one");
+    const job = await take("crowd");
+    for (const name of ["crowd", "other"]) await addUser(test.database, name, { isAdmin: true });
+    // Not fetch, which cancels an answer that nobody holds any more.
+    const open = async (name: string): Promise<{ status: number | undefined; leave: () => void }> => {
+      const request = get(`${api.origin}/api/v1/jobs/${job.id}/events`, { agent: false, auth: `${name}:${TEST_PASSWORD}` });
+      const [answer] = (await once(request, "response")) as [IncomingMessage];
+      answer.on("error", () => undefined).resume();
+      return { status: answer.statusCode, leave: () => request.destroy() };
+    };
+    const streams = [await open("crowd")];
+    while (streams.length < MAX_EVENT_STREAMS) streams.push(await open("crowd"));
+    assert.deepEqual(new Set(streams.map(({ status }) => status)), new Set([200]));
+    const refused = await api.call(["crowd", TEST_PASSWORD], "GET", `/jobs/${job.id}/events`);
+    assert.deepEqual([refused.status, refused.code, refused.headers.get("retry-after")], [429, "TOOMANYREQUESTS", "10"]);
+    const others = await open("other");
+    assert.equal(others.status, 200);
+    streams[0]!.leave();
+    let next = await open("crowd");
+    while (next.status === 429) next = await open("crowd");
+    assert.equal(next.status, 200);
+    for (const { leave } of [...streams, others, next]) leave();
   });
 });

@@ -17,6 +17,7 @@ import { isServerFault, sendError as sendErrorAnswer } from "../error-response.t
 import { inviteBody } from "../request-body.ts";
 import { recordError, type RequestRecord } from "../request-log.ts";
 import type { WriteRules } from "../write-piece.ts";
+import { createEventPlaces } from "./event-places.ts";
 import { readJson } from "./read-json.ts";
 import { entityTag, isKnown, readPrecondition } from "./revisions.ts";
 import { chooseStreamType, sendStream } from "./stream-answer.ts";
@@ -70,6 +71,7 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
       api.setErrorHandler((error, request, reply) => sendError(parts, error, request, reply));
       api.setNotFoundHandler((request, reply) => sendError(parts, new ApiError("OPERATION_UNKNOWN"), request, reply));
 
+      const eventPlaces = createEventPlaces();
       const callers = new WeakMap<FastifyRequest, Recognised>();
       for (const { operation, handle } of parts.routes) {
         const check = createInputCheck(operation);
@@ -92,6 +94,7 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
             const type = stream === undefined ? undefined : chooseStreamType(request.raw, stream);
             const gone = new AbortController();
             reply.raw.once("close", () => gone.abort());
+            const leave = stream === "events" ? eventPlaces.enter(recognised) : undefined;
             const given = handle(input, {
               ...recognised,
               grant,
@@ -100,11 +103,13 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
               signal: AbortSignal.any([gone.signal, parts.stopping]),
             });
             if (stream !== undefined && type !== undefined) {
+              // The framework sends none of them on an answer that it does not send itself.
+              for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) reply.raw.setHeader(name, value);
               reply.hijack();
               const answer = { kind: stream, item: operation.answer!, items: given as AsyncIterable<unknown>, status: operation.status };
-              await sendStream(reply.raw, type, answer, parts.writeRulesOf(request)).catch((error: unknown) =>
-                sendError(parts, error, request, reply),
-              );
+              await sendStream(reply.raw, type, answer, parts.writeRulesOf(request))
+                .catch((error: unknown) => sendError(parts, error, request, reply))
+                .finally(leave);
               return reply;
             }
             const { body, headers } = partsOfAnswer(await given);

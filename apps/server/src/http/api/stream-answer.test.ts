@@ -1,6 +1,7 @@
 // Streams of items: their forms, the choice between them, and how they end. Not here: exports through the API (answers.test.ts).
 import assert from "node:assert/strict";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { once } from "node:events";
+import { createServer, get, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { it, type TestContext } from "node:test";
 import { closed } from "@berth/api/fields";
@@ -24,6 +25,10 @@ async function serve(t: TestContext, answer: (response: ServerResponse) => Promi
 
 const send = (response: ServerResponse, type: string, answer: Pick<StreamAnswer, "kind" | "items">): Promise<void> =>
   sendStream(response, type, { item: Item, status: 200, ...answer }, { stallMs: 5_000 });
+
+async function* failsAtOnce() {
+  yield await Promise.reject<object>(new Error("nothing to follow"));
+}
 
 it("stream answers: are JSON Lines, or CSV with a column for each plain field, in which no text is a formula", async (t) => {
   async function* items() {
@@ -54,6 +59,52 @@ it("stream answers: are begun before the first event comes, and each event is se
   gate.resolve();
   assert.match((await reader.read()).value!, /^id: 10\n/);
   assert.equal((await reader.read()).done, true);
+});
+
+it("stream answers: have a head of their own that ends at once, however long the stream is, and gives back what it holds", async (t) => {
+  for (const kind of ["events", "records"] as const) {
+    const left = Promise.withResolvers<void>();
+    async function* items() {
+      try {
+        for (let i = 0; ; i++) yield itemOf(String(i));
+      } finally {
+        left.resolve();
+      }
+    }
+    const origin = await serve(t, (answer) => send(answer, "text/event-stream", { kind, items: items() }));
+    const response = await fetch(origin, { method: "HEAD" });
+    assert.deepEqual([response.status, await response.text()], [200, ""]);
+    await left.promise;
+  }
+  const refused = await serve(t, (answer) =>
+    send(answer, "text/event-stream", { kind: "events", items: failsAtOnce() }).catch(() => void answer.writeHead(404).end()),
+  );
+  assert.equal((await fetch(refused, { method: "HEAD" })).status, 404);
+});
+
+it("stream answers: say that somebody is still there seldom, not behind each event", async (t) => {
+  const gate = Promise.withResolvers<void>();
+  async function* items() {
+    yield itemOf("1");
+    await gate.promise;
+    yield itemOf("2");
+  }
+  const origin = await serve(t, (answer) => send(answer, "text/event-stream", { kind: "events", items: items() }));
+  // Only what the module waits for: connections have timers of their own.
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const [answer] = (await once(get(origin, { agent: false }), "response")) as [IncomingMessage];
+  let text = "";
+  for await (const piece of answer.setEncoding("utf8")) {
+    if (text === "") {
+      t.mock.timers.tick(14_000);
+      gate.resolve();
+    }
+    text += piece;
+  }
+  assert.deepEqual(
+    text.split("\n\n").map((event) => event.split("\n")[0]),
+    ["id: 1", "id: 2", ""],
+  );
 });
 
 it("stream answers: break off where an item fails after the first, so that nobody takes a part for the whole, and are an error where the first does", async (t) => {

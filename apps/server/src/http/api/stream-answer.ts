@@ -75,10 +75,18 @@ export async function sendStream(
       if (!isBegun) begin();
       isBegun = true;
     };
+    if (response.req.method === "HEAD") {
+      // Has no body to wait for: an endless one would keep all that comes behind it on its connection waiting.
+      const first = iterator.next();
+      await (kind === "events" ? within(first, FIRST_WAIT_MS) : first);
+      begin();
+      response.end();
+      return;
+    }
     for (;;) {
       const next =
         kind === "events"
-          ? await nextOrHeartbeat(iterator, beginOnce, () => writePiece(response, HEARTBEAT, rules))
+          ? await nextOrHeartbeat(iterator, isBegun, beginOnce, () => writePiece(response, HEARTBEAT, rules))
           : await iterator.next();
       beginOnce();
       if (next.done === true) break;
@@ -98,21 +106,27 @@ export async function sendStream(
 /** The next event; until it comes the client is told that it waits, and now and then that somebody is still there. */
 async function nextOrHeartbeat(
   iterator: AsyncIterator<unknown>,
+  isBegun: boolean,
   begin: () => void,
   beat: () => Promise<void>,
 ): Promise<IteratorResult<unknown>> {
   const next = iterator.next();
   // What cannot be followed at all shows at once, and can still be answered with an error.
-  for (let waitMs = FIRST_WAIT_MS; ; waitMs = HEARTBEAT_MS) {
-    let timer: NodeJS.Timeout | undefined;
-    const quiet = new Promise<undefined>((resolve) => {
-      timer = setTimeout(() => resolve(undefined), waitMs);
-    });
-    const found = await Promise.race([next, quiet]).finally(() => clearTimeout(timer));
+  for (let waitMs = isBegun ? HEARTBEAT_MS : FIRST_WAIT_MS; ; waitMs = HEARTBEAT_MS) {
+    const found = await within(next, waitMs);
     if (found !== undefined) return found;
     begin();
     await beat();
   }
+}
+
+/** What it gives within that time; else undefined. */
+async function within<T>(next: Promise<T>, waitMs: number): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const quiet = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), waitMs);
+  });
+  return Promise.race([next, quiet]).finally(() => clearTimeout(timer));
 }
 
 const formatLine = (item: unknown): string => `${JSON.stringify(item)}\n`;
