@@ -48,7 +48,7 @@ interface AccessParts {
   readonly keepAdminPassword?: KeepAdminPassword | undefined;
 }
 
-/** Builds it. Errors: `StartupError` where the secret key is not this database's; REQUEST_INVALID for a configured password that is none. */
+/** Composes the access. Errors: `StartupError` where the secret key is not this database's; REQUEST_INVALID for a configured password that is none. */
 export async function openAccess(
   { config, masterKey, tracing, logger }: RoleContext,
   { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,

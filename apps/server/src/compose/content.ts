@@ -23,7 +23,7 @@ export interface Content {
   readonly outbox: Outbox<RegistryChange>;
 }
 
-/** Builds it. */
+/** Composes the content. */
 export function composeContent(
   { config, logger }: RoleContext,
   { database, store, clock, steadyClock }: Foundation,

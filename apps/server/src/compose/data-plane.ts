@@ -63,7 +63,7 @@ export interface DataPlanePlaces {
   readonly manifests: Places;
 }
 
-/** Makes them. */
+/** Creates the data plane places. */
 export function createDataPlanePlaces({ limits }: Config): DataPlanePlaces {
   const { requestsInFlight, concurrentUploads } = limits;
   return {
@@ -110,7 +110,7 @@ interface DataPlaneParts {
   readonly ports: Ports;
 }
 
-/** Builds it. */
+/** Composes the data plane. */
 export function composeDataPlane(
   roleContext: RoleContext,
   { database, store, metrics, clock }: Foundation,

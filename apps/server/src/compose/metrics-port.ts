@@ -8,7 +8,7 @@ import type { Logger } from "../platform/log.ts";
 import { VERSION } from "../platform/version.ts";
 import type { Foundation, RoleContext } from "./foundation.ts";
 
-/** Opens it. */
+/** Opens the metrics port. */
 export function openMetricsPort(
   address: NonNullable<Config["metrics"]["listen"]>,
   logger: Logger,

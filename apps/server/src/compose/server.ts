@@ -49,7 +49,7 @@ export interface RunningServers {
   stop(): Promise<void>;
 }
 
-/** Starts them. Errors: the system's own where an address cannot be listened on. */
+/** Starts the servers. Errors: the system's own where an address cannot be listened on. */
 export function startServers(roleContext: RoleContext, foundation: Foundation, parts: ServerParts): Promise<RunningServers> {
   return openParts(roleContext, (opened) => openServers(roleContext, foundation, parts, opened));
 }

@@ -37,7 +37,7 @@ const note = statement<{ at: number; older: number; ahead: number }>()("sighting
     ),
 );
 
-/** Makes them. `onError` is told of a note that could not be written, which the next one makes good. */
+/** Creates the store sightings. `onError` is told of a note that could not be written, which the next one makes good. */
 export function createStoreSightings(database: Database, clock: Clock, onError: (error: unknown) => void): StoreSightings {
   let notedAt = Number.NEGATIVE_INFINITY;
   return {

@@ -84,7 +84,7 @@ const listOldest = statement<{ accountId: number; now: number; limit: number }>(
   { bounded: "looks at open sessions, as many as limits.openUploads, once for who is refused" },
 );
 
-/** Makes it. */
+/** Creates the upload limits. */
 export function createUploadLimits(database: Database, clock: Clock, limits: OpenUploadLimits): UploadLimits {
   const known = new LRUCache<string, Known>({ max: MAX_KNOWN });
 

@@ -39,7 +39,7 @@ const MAX_HOLDERS = 200;
 const MAX_TEXTS = 10;
 const MAX_REASON_CHARACTERS = 300;
 
-/** Makes it. */
+/** Creates the gatekeeper. */
 export function createGatekeeper({ gates, holders, verdictMs = VERDICT_MS }: GatekeeperParts): Gatekeeper {
   const gatesOf = (grant: Grant<"pull">): readonly Gate[] => {
     const { traits } = grant;

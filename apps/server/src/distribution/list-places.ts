@@ -16,7 +16,7 @@ const MARK = "~";
 /** A name of 255 bytes is the longest; behind a shorter one may lie a character of four. */
 const KEY_BYTES = 264;
 
-/** Makes them. All replicas have the key, so that one goes on with another's list. */
+/** Creates the list places. All replicas have the key, so that one goes on with another's list. */
 export function createListPlaces(masterKey: Uint8Array): ListPlaces {
   const seal = createSeal(masterKey, "list place v1");
   return {

@@ -71,7 +71,7 @@ interface Ending {
   readonly tookMs: number;
 }
 
-/** Makes them; nothing is renewed before `start`. */
+/** Creates the job runs; nothing is renewed before `start`. */
 export function createJobRuns(parts: JobRunsParts): JobRuns {
   const { store, clock, timetableOf, onError, onEnd, traced, abandonMs = ABANDON_MS } = parts;
   const running = new Map<number, Run>();

@@ -15,7 +15,7 @@ import { DELETIONS } from "../tables.ts";
 import { createFeatures, type Features } from "./features.ts";
 import { createRunTimeSettings } from "./settings/run-time.ts";
 
-/** Makes them. */
+/** Creates the test features. */
 export function createTestFeatures(
   access: TestAccess,
   database: Database,

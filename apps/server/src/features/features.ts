@@ -48,7 +48,7 @@ export interface Features {
   readonly settings: Settings;
 }
 
-/** Makes them. */
+/** Creates the features. */
 export function createFeatures(parts: FeatureParts): Features {
   return {
     projects: createProjects(parts),

@@ -49,7 +49,7 @@ export const SHARE_WAIT_MS = 1_000;
 /** Most victims of one look: the next one comes soon, and sees what these made. */
 const MAX_VICTIMS = 64;
 
-/** Finds them: at most one for each that waits. */
+/** Finds the victims: at most one for each that waits. */
 export function findVictims({ limit, anonymousLimit, anonymousHeld, holdings, held, waiting }: Crowd, now: number): readonly Victim[] {
   const left = new Map(held);
   let anonymousLeft = anonymousHeld;

@@ -15,7 +15,7 @@ export interface ProcessMetricsParts {
   readonly version: string;
 }
 
-/** Puts them on the page. */
+/** Adds the process metrics to the page. */
 export function addProcessMetrics(metrics: Metrics, parts: ProcessMetricsParts): void {
   const { config, database, health, tracing } = parts;
   const one = (labels: Readonly<Record<string, string>>, value: number) => [{ labels, value }];

@@ -89,7 +89,7 @@ export function recordError(record: RequestRecord, error: unknown, request: Inco
   record.refusedLogin ??= tried ?? basicNameOf(request.headers.authorization);
 }
 
-/** Makes it. Undefined where nothing is to be written. */
+/** Creates the request log. Undefined where nothing is to be written. */
 export function createRequestLog(logger: Logger, mode: RequestLogMode): RequestLog | undefined {
   if (mode === "none") return undefined;
   const write = lineWriterOf(logger);

@@ -27,7 +27,7 @@ const DAMAGE_BOUND = 10_000;
 /** How old a number that the database is asked for may be: each replica asks. */
 const COUNT_TTL_MS = 10_000;
 
-/** Puts them on the page. */
+/** Adds the server metrics to the page. */
 export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): void {
   const { config, keyPair } = parts;
   addProcessMetrics(metrics, parts);

@@ -66,7 +66,7 @@ export interface RunTimeSettingsParts {
   readonly onUnknown?: (path: string, problem: string) => void;
 }
 
-/** Makes them. */
+/** Creates the run time settings. */
 export function createRunTimeSettings({ database, clock, settings, onUnknown }: RunTimeSettingsParts): RunTimeSettings {
   const applied = new Map<string, unknown>(settings.map(({ path, configured }) => [path, configured]));
   const reported = new Set<string>();

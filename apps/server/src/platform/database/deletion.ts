@@ -55,7 +55,7 @@ const goes = ({ fate }: Reference): boolean => fate === "deleted" || fate === "c
 type AnyTable = "tag";
 type AnyColumn = "repository_id";
 
-/** Makes it for one table. Throws where a table's key does not let its rows be taken in batches. */
+/** Creates the deletion for one table. Throws where a table's key does not let its rows be taken in batches. */
 export function createDeletion(tables: Tables, table: string): Deletion {
   const referrers = referrersOf(tables, table);
   const steps = referrers.filter(goes).map((referrer) => takeSomeOf(tables, referrer));
