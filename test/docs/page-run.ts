@@ -34,6 +34,10 @@ export async function runPage(page: Page, tools: PageTools = {}): Promise<number
   await symlink(join(reader, "data"), join(folder, "var-lib/berth"));
   await symlink(process.execPath, join(bin, "node"));
   await writeFile(join(bin, "berth-server"), `#!/bin/sh\nexec '${process.execPath}' '${LAUNCHER}' "$@"\n`, { mode: 0o755 });
+  for (const name of ["berth", "docker-credential-berth"]) {
+    const file = join(ROOT, `apps/cli/bin/${name}.mjs`);
+    await writeFile(join(bin, name), `#!/bin/sh\nexec '${process.execPath}' '${file}' "$@"\n`, { mode: 0o755 });
+  }
   for (const name of needsOf(page)) {
     // `ctr2` is the tests' word for the `ctr` of containerd 2.
     await symlink(await ensureTool(name as ToolName), join(bin, name.replace(/\d$/, "")));

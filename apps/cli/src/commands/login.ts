@@ -1,0 +1,85 @@
+// Logging in and out: the registry is asked whether name and password are right before they are kept. Not here: the file (../contexts.ts).
+import { resolve } from "node:path";
+import { getMe } from "@berth/api/users";
+import { ask, isInteractive, readPassword } from "../ask.ts";
+import { connectTo, environmentCredentials } from "../connect.ts";
+import { type Contexts, getContext, isLocal, nameOf, originOf, readContexts, withContext, writeContexts } from "../contexts.ts";
+import { EXIT, Misuse } from "../misuse.ts";
+import { note, type Streams } from "../streams.ts";
+import type { Given } from "../verb.ts";
+
+/** Logs in, and makes the registry's context the current one. */
+export async function login({ words: [word], options }: Given, streams: Streams): Promise<number> {
+  const all = await readContexts(streams.env);
+  const { registry, name } = registryOf(all, word, options, streams);
+  const known = all.contexts[name];
+  if (known !== undefined && known.registry !== registry) {
+    throw new Misuse(`the context ${name} is of ${known.registry}: give another --name, or remove it with berth context remove ${name}`);
+  }
+  const own = environmentCredentials(streams.env);
+  const isFromInput = options["password-stdin"] === true;
+  const user = (options["user"] as string | undefined) ?? own?.name ?? (await askName(streams));
+  const { host, protocol } = new URL(registry);
+  if (protocol === "http:" && !isLocal(host))
+    note(streams, `berth: ${registry} is plain HTTP: everybody on the way can read the password.`);
+  const isOwn = own !== undefined && own.name === user && !isFromInput;
+  const password = isOwn ? own.secret : await readPassword(streams, `Password of ${user} at ${host}: `, isFromInput);
+  const given = (options["ca-file"] as string | undefined) ?? streams.env["BERTH_CA_FILE"];
+  const caFile = given === undefined ? known?.caFile : resolve(given);
+  const credentials = { name: user, secret: password };
+  await connectTo({ registry, contextName: name, credentials, caFile }).call(getMe, { signal: streams.signal });
+  // What another login wrote meanwhile stays.
+  const latest = await readContexts(streams.env);
+  await writeContexts(streams.env, withContext(latest, name, { registry, user, password, ...(caFile !== undefined && { caFile }) }));
+  note(streams, `You are logged in to ${registry} as ${user}. It is the current context, ${name}.`);
+  return EXIT.ok;
+}
+
+function registryOf(
+  all: Contexts,
+  word: string | undefined,
+  options: Given["options"],
+  { env }: Streams,
+): { registry: string; name: string } {
+  const address = word ?? (options["registry"] as string | undefined) ?? (env["BERTH_REGISTRY"] || undefined);
+  const named = options["name"] as string | undefined;
+  if (options["context"] !== undefined && (address !== undefined || named !== undefined)) {
+    throw new Misuse("--context names a context that there is: leave out the registry and --name");
+  }
+  if (address !== undefined && options["context"] === undefined) {
+    const registry = originOf(address);
+    return { registry, name: named ?? nameOf(registry) };
+  }
+  const current = (options["context"] as string | undefined) ?? all.current;
+  if (current === null) throw new Misuse("`berth login` needs REGISTRY: its address, such as registry.example.com");
+  const { registry } = getContext(all, current);
+  return { registry, name: named ?? current };
+}
+
+async function askName(streams: Streams): Promise<string> {
+  if (!isInteractive(streams)) throw new Misuse("nobody can type a name here: give it with --user, and the password with --password-stdin");
+  const name = (await ask(streams, "Name: ")).trim();
+  if (name === "") throw new Misuse("a name is needed");
+  return name;
+}
+
+/** Forgets name and password; the registry stays known. */
+export async function logout({ words: [word], options }: Given, streams: Streams): Promise<number> {
+  const all = await readContexts(streams.env);
+  const address = word ?? (options["registry"] as string | undefined);
+  const origin = address === undefined ? undefined : originOf(address);
+  const chosen = (options["context"] as string | undefined) ?? all.current;
+  const names = Object.keys(all.contexts).filter((name) =>
+    origin === undefined ? name === chosen : all.contexts[name]?.registry === origin,
+  );
+  if (names.length === 0) throw new Misuse(`there is nothing to log out of: ${origin ?? chosen ?? "no context is the current one"}`);
+  const contexts = Object.fromEntries(
+    Object.entries(all.contexts).map(([name, context]) => {
+      const { user: _user, password: _password, ...rest } = context;
+      return [name, names.includes(name) ? rest : context];
+    }),
+  );
+  await writeContexts(streams.env, { ...all, contexts });
+  for (const name of names) note(streams, `You are logged out of ${name}.`);
+  return EXIT.ok;
+}

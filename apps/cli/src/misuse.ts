@@ -1,0 +1,41 @@
+// What is wrong with how the program was called, or with what lies on this machine; and the exit codes. Not here: errors of registries
+// (explain-error.ts).
+
+/** Exit codes. `misuse` is EX_USAGE of sysexits.h, as in berth-server; `interrupted` is the shell's for SIGINT. */
+export const EXIT = { ok: 0, failed: 1, misuse: 64, interrupted: 130 } as const;
+
+/** The command line is wrong: nothing was done. */
+export class Misuse extends Error {
+  override readonly name = "Misuse";
+}
+
+/** Nothing was done, or not all, for a reason on this side: the message says what to do. */
+export class Stopped extends Error {
+  override readonly name = "Stopped";
+}
+
+/** The known name that is nearest to what was typed, as the end of a sentence; empty where none is near. */
+export function suggest(name: string, known: Iterable<string>): string {
+  // A third of the letters may differ: enough for a typing error, too few for a random word.
+  let least = Math.max(1, Math.floor(name.length / 3)) + 1;
+  let nearest: string | undefined;
+  for (const candidate of known) {
+    const distance = editDistance(name, candidate);
+    if (distance < least) [nearest, least] = [candidate, distance];
+  }
+  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
+}
+
+/** Letters to add, drop or change. Source: Levenshtein, 1966. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

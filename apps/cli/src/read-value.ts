@@ -1,0 +1,65 @@
+// Reads words and options as the API wants them: names of repositories and robots, scopes, times. Not here: which words a verb has (verbs/);
+// whether the registry takes the values, which it says itself.
+import { Misuse } from "./misuse.ts";
+import type { ArgumentKind } from "./verb.ts";
+
+/** What a word says, as parameters of the address. */
+export function readWord(kind: Exclude<ArgumentKind, "text">, word: string): Readonly<Record<string, string>> {
+  if (kind === "robot") return readRobot(word);
+  if (kind === "repository") return readRepository(word);
+  const at = word.indexOf("@");
+  const colon = word.lastIndexOf(":");
+  if (at > 0 && kind !== "tag") return { ...readRepository(word.slice(0, at)), reference: word.slice(at + 1) };
+  if (at > 0) throw new Misuse(`${word} names a digest: a tag is meant, as PROJECT/NAME:TAG`);
+  if (kind === "digest") throw new Misuse(`${word} names no digest: PROJECT/NAME@sha256:… is meant`);
+  if (colon <= word.lastIndexOf("/"))
+    throw new Misuse(`${word} names no tag: PROJECT/NAME:TAG is meant${kind === "tag" ? "" : ", or PROJECT/NAME@DIGEST"}`);
+  return { ...readRepository(word.slice(0, colon)), [kind]: word.slice(colon + 1) };
+}
+
+function readRepository(word: string): { readonly project: string; readonly repository: string } {
+  const slash = word.indexOf("/");
+  const [project, repository] = [word.slice(0, Math.max(slash, 0)), word.slice(slash + 1)];
+  if (project === "" || repository === "") throw new Misuse(`${word} is no repository: PROJECT/NAME is meant, such as team/app`);
+  if (/[.:]/.test(project) && repository.includes("/"))
+    throw new Misuse(`${word} begins with a registry: leave it out, and give --registry`);
+  if (/[:@]/.test(repository)) throw new Misuse(`${word} names an image: its repository is meant, PROJECT/NAME`);
+  return { project, repository };
+}
+
+/** As the robot logs in. */
+function readRobot(word: string): Readonly<Record<string, string>> {
+  const plus = word.indexOf("+");
+  if (plus < 0 || plus === word.length - 1)
+    throw new Misuse(`${word} is no robot: PROJECT+NAME is meant, or +NAME for a robot of the registry`);
+  const robot = word.slice(plus + 1);
+  return plus === 0 ? { robot } : { project: word.slice(0, plus), robot };
+}
+
+/** A robot's scope: `team/**:pull,push`. */
+export function readScope(text: string): { readonly repositories: string; readonly actions: readonly string[] } {
+  const colon = text.lastIndexOf(":");
+  const [repositories, actions] = [text.slice(0, Math.max(colon, 0)), text.slice(colon + 1).split(",")];
+  if (repositories === "" || actions.includes(""))
+    throw new Misuse(`${text} is no scope: PATTERN:ACTION,… is meant, such as team/**:pull,push`);
+  return { repositories, actions };
+}
+
+const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A moment: RFC 3339, or from now on such as `90d`, `12h`; `never`. */
+export function readTime(text: string, now: number): string | null {
+  if (text === "never") return null;
+  const [, amount, unit] = /^(\d{1,6})([mhd])$/.exec(text) ?? [];
+  if (amount !== undefined && unit !== undefined) return new Date(now + Number(amount) * UNITS[unit]!).toISOString();
+  if (!/^\d{4}-\d\d-\d\d(?:T|$)/.test(text) || Number.isNaN(Date.parse(text))) {
+    throw new Misuse(`${text} is no time: 90d, 12h, 2027-12-31T00:00:00Z or never is meant`);
+  }
+  return new Date(text).toISOString();
+}
+
+/** A whole number from 1 on. */
+export function readCount(name: string, text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new Misuse(`--${name} takes a whole number from 1 on, not ${text}`);
+  return Number(text);
+}

@@ -1,0 +1,88 @@
+// Verbs that are more than one call, or none. Not here: what they do (../commands/).
+import * as jobs from "@berth/api/jobs";
+import * as users from "@berth/api/users";
+import { changePassword, showCaller } from "../commands/account.ts";
+import { listContexts, removeContext, useContext } from "../commands/context.ts";
+import { followJob } from "../commands/follow-job.ts";
+import { login, logout } from "../commands/login.ts";
+import { callRaw } from "../commands/raw.ts";
+import type { CommandVerb } from "../verb.ts";
+
+/** The verbs. `completion` is in verbs.ts, since it is made from all of them. */
+export const COMMAND_VERBS: readonly CommandVerb[] = [
+  {
+    words: "login",
+    summary: "Log in to a registry, and keep the name and the password in a context",
+    operations: [users.getMe],
+    arguments: [{ name: "REGISTRY", kind: "text", optional: true, help: "its address; the current context's where it is not given" }],
+    commandOptions: [
+      { name: "user", short: "u", value: "NAME", help: "the login name of a user or a robot; asked for where it is not given" },
+      { name: "password-stdin", help: "read the password from standard input" },
+      { name: "name", value: "CONTEXT", help: "the context's name; the registry's address where it is not given" },
+    ],
+    run: login,
+  },
+  {
+    words: "logout",
+    summary: "Forget the name and the password of a context",
+    operations: [],
+    arguments: [{ name: "REGISTRY", kind: "text", optional: true, help: "its address; the current context's where it is not given" }],
+    commandOptions: [],
+    run: logout,
+  },
+  { words: "whoami", summary: "Show who you are", operations: [users.getMe], arguments: [], commandOptions: [], run: showCaller },
+  {
+    words: "password",
+    summary: "Change your own password, which ends your tokens",
+    operations: [users.changeMyPassword],
+    arguments: [],
+    commandOptions: [{ name: "password-stdin", help: "read the new password from standard input" }],
+    run: changePassword,
+  },
+  {
+    words: "context list",
+    summary: "List the registries that you have logged in to",
+    operations: [],
+    arguments: [],
+    commandOptions: [],
+    run: listContexts,
+  },
+  {
+    words: "context use",
+    summary: "Make a context the current one",
+    operations: [],
+    arguments: [{ name: "CONTEXT", kind: "text", help: "a context's name: see berth context list" }],
+    commandOptions: [],
+    run: useContext,
+  },
+  {
+    words: "context remove",
+    summary: "Forget a context",
+    operations: [],
+    arguments: [{ name: "CONTEXT", kind: "text", help: "a context's name: see berth context list" }],
+    commandOptions: [],
+    run: removeContext,
+  },
+  {
+    words: "job follow",
+    summary: "Print what a job says until it ends; exit code 1 where it fails",
+    operations: [jobs.followJob],
+    arguments: [{ name: "JOB", kind: "text", help: "a job's number" }],
+    commandOptions: [],
+    run: followJob,
+  },
+  {
+    words: "api",
+    summary: "Send any request of the API, and print the answer as it is",
+    operations: [],
+    arguments: [
+      { name: "METHOD", kind: "text", help: "GET, POST, PUT, PATCH or DELETE" },
+      { name: "PATH", kind: "text", help: "below /api/v1, such as /projects?limit=10" },
+    ],
+    commandOptions: [
+      { name: "body", value: "JSON", help: "the body; @FILE reads it from a file, - from standard input" },
+      { name: "if-match", value: "ETAG", help: "do it only to this revision" },
+    ],
+    run: callRaw,
+  },
+];

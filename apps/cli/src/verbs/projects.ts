@@ -1,0 +1,237 @@
+// Verbs on projects, members, users and robots. Not here: what runs them (../call.ts).
+import * as projects from "@berth/api/projects";
+import { projectRobots, registryRobots } from "@berth/api/robots";
+import * as users from "@berth/api/users";
+import { sizeText, timeText } from "../print.ts";
+import type { Argument, CallVerb, Column, Option } from "../verb.ts";
+
+const PROJECT: Argument = { name: "PROJECT", kind: "text", into: "params.project", help: "a project's name" };
+const USER: Argument = { name: "USER", kind: "text", into: "params.user", help: "a user's login name" };
+const ROBOT: Argument = { name: "ROBOT", kind: "robot", help: "PROJECT+NAME, or +NAME for a robot of the registry" };
+
+const createdAt: Column = { title: "CREATED", of: ({ createdAt }: { createdAt: string }) => timeText(createdAt), wide: true };
+const PROJECT_COLUMNS: readonly Column[] = [
+  { title: "NAME", of: "name" },
+  { title: "VISIBILITY", of: "visibility" },
+  { title: "YOUR ROLE", of: "role" },
+  { title: "REPOSITORIES", of: "usage.repositories" },
+  { title: "TAGS", of: "usage.tags" },
+  { title: "SIZE", of: ({ usage }: { usage: { sizeBytes: number } }) => sizeText(usage.sizeBytes) },
+  { title: "MANIFESTS", of: "usage.manifests", wide: true },
+  { title: "BLOBS", of: "usage.blobs", wide: true },
+  createdAt,
+];
+const MEMBER_COLUMNS: readonly Column[] = [
+  { title: "USER", of: "user" },
+  { title: "ROLE", of: "role" },
+];
+const USER_COLUMNS: readonly Column[] = [
+  { title: "NAME", of: "name" },
+  { title: "ADMINISTRATOR", of: "isAdmin" },
+  { title: "DISABLED", of: "isDisabled" },
+  { title: "PASSWORD", of: "hasPassword", wide: true },
+  createdAt,
+];
+interface Scope {
+  readonly repositories: string;
+  readonly actions: readonly string[];
+}
+const ROBOT_COLUMNS: readonly Column[] = [
+  { title: "LOGIN", of: "login" },
+  {
+    title: "SCOPES",
+    of: ({ scopes }: { scopes: readonly Scope[] }) => scopes.map((each) => `${each.repositories}:${each.actions.join(",")}`).join(" "),
+  },
+  { title: "DISABLED", of: "isDisabled" },
+  { title: "EXPIRES", of: ({ expiresAt }: { expiresAt: string | null }) => (expiresAt === null ? "never" : timeText(expiresAt)) },
+  createdAt,
+];
+const SECRET_COLUMNS: readonly Column[] = [...ROBOT_COLUMNS, { title: "SECRET", of: "secret" }];
+const SCOPE: Option = {
+  name: "scope",
+  kind: "scope",
+  into: "body.scopes",
+  value: "PATTERN:ACTION,…",
+  help: "what the robot may do, such as team/**:pull,push; can be given several times",
+};
+const EXPIRES: Option = {
+  name: "expires",
+  kind: "time",
+  into: "body.expiresAt",
+  value: "TIME",
+  help: "when it ends: 90d, 12h, 2027-12-31T00:00:00Z or never",
+};
+const VISIBILITY: Option = { name: "visibility", kind: "text", into: "body.visibility", help: "who may pull" };
+const DISABLE: readonly Option[] = [
+  { name: "disable", kind: "true", into: "body.isDisabled", help: "keep the account from logging in" },
+  { name: "enable", kind: "false", into: "body.isDisabled", help: "let it log in again" },
+];
+
+/** Verbs on projects and their members. */
+export const PROJECT_VERBS: readonly CallVerb[] = [
+  {
+    words: "project list",
+    summary: "List the projects that you may see",
+    operations: [projects.listProjects],
+    arguments: [],
+    options: [],
+    columns: PROJECT_COLUMNS,
+  },
+  {
+    words: "project show",
+    summary: "Show a project",
+    operations: [projects.getProject],
+    arguments: [PROJECT],
+    options: [],
+    columns: PROJECT_COLUMNS,
+  },
+  {
+    words: "project create",
+    summary: "Create a project; you become its owner",
+    operations: [projects.createProject],
+    arguments: [{ ...PROJECT, into: "body.name" }],
+    options: [VISIBILITY],
+    columns: PROJECT_COLUMNS,
+  },
+  {
+    words: "project update",
+    summary: "Change who may pull from a project",
+    operations: [projects.updateProject],
+    arguments: [PROJECT],
+    options: [{ ...VISIBILITY, required: true }],
+    columns: PROJECT_COLUMNS,
+  },
+  {
+    words: "project delete",
+    summary: "Delete a project that has no repositories, with its members and robots",
+    operations: [projects.deleteProject],
+    arguments: [PROJECT],
+    options: [],
+    columns: [],
+    destroys: "Delete the project {} with its members and robots?",
+    done: "The project {} is deleted.",
+  },
+  {
+    words: "member list",
+    summary: "List the members of a project",
+    operations: [projects.listMembers],
+    arguments: [PROJECT],
+    options: [],
+    columns: MEMBER_COLUMNS,
+  },
+  {
+    words: "member set",
+    summary: "Make a user a member, or change a member's role",
+    operations: [projects.putMember],
+    arguments: [PROJECT, USER],
+    options: [{ name: "role", kind: "text", into: "body.role", help: "what the member may do", required: true }],
+    columns: MEMBER_COLUMNS,
+  },
+  {
+    words: "member remove",
+    summary: "End a membership",
+    operations: [projects.deleteMember],
+    arguments: [PROJECT, USER],
+    options: [],
+    columns: [],
+    destroys: "End the membership of {}?",
+    done: "{} is no member any more.",
+  },
+];
+
+/** Verbs on users. */
+export const USER_VERBS: readonly CallVerb[] = [
+  { words: "user list", summary: "List the users", operations: [users.listUsers], arguments: [], options: [], columns: USER_COLUMNS },
+  { words: "user show", summary: "Show a user", operations: [users.getUser], arguments: [USER], options: [], columns: USER_COLUMNS },
+  {
+    words: "user create",
+    summary: "Create a user; the password is asked for",
+    operations: [users.createUser],
+    arguments: [{ ...USER, into: "body.name" }],
+    options: [
+      { name: "admin", kind: "true", into: "body.isAdmin", help: "make the user an administrator" },
+      { name: "no-password", kind: "none", into: "body.password", help: "the user has no password here, and cannot sign in with one" },
+    ],
+    columns: USER_COLUMNS,
+    password: "required",
+  },
+  {
+    words: "user update",
+    summary: "Change a user's password, disable a user, or make one administrator",
+    operations: [users.updateUser],
+    arguments: [USER],
+    options: [
+      { name: "admin", kind: "true", into: "body.isAdmin", help: "make the user an administrator" },
+      { name: "no-admin", kind: "false", into: "body.isAdmin", help: "the user is no administrator any more" },
+      ...DISABLE,
+      { name: "no-password", kind: "none", into: "body.password", help: "take the user's password away" },
+    ],
+    columns: USER_COLUMNS,
+    password: "optional",
+  },
+  {
+    words: "user delete",
+    summary: "Delete a user with all memberships",
+    operations: [users.deleteUser],
+    arguments: [USER],
+    options: [],
+    columns: [],
+    destroys: "Delete the user {} with all memberships?",
+    done: "The user {} is deleted.",
+  },
+];
+
+/** Verbs on robots, of a project and of the registry. */
+export const ROBOT_VERBS: readonly CallVerb[] = [
+  {
+    words: "robot list",
+    summary: "List the robots of a project, or those of the registry where no project is given",
+    operations: [projectRobots.list, registryRobots.list],
+    arguments: [{ ...PROJECT, optional: true }],
+    options: [],
+    columns: ROBOT_COLUMNS,
+  },
+  {
+    words: "robot show",
+    summary: "Show a robot",
+    operations: [projectRobots.get, registryRobots.get],
+    arguments: [ROBOT],
+    options: [],
+    columns: ROBOT_COLUMNS,
+  },
+  {
+    words: "robot create",
+    summary: "Create a robot; its secret is printed this once",
+    operations: [projectRobots.create, registryRobots.create],
+    arguments: [{ ...ROBOT, into: "body.name" }],
+    options: [{ ...SCOPE, required: true }, EXPIRES],
+    columns: SECRET_COLUMNS,
+  },
+  {
+    words: "robot update",
+    summary: "Change what a robot may do or when it ends, or disable it",
+    operations: [projectRobots.update, registryRobots.update],
+    arguments: [ROBOT],
+    options: [SCOPE, EXPIRES, ...DISABLE],
+    columns: ROBOT_COLUMNS,
+  },
+  {
+    words: "robot rotate",
+    summary: "Give a robot a new secret, and print it this once",
+    operations: [projectRobots.rotateSecret, registryRobots.rotateSecret],
+    arguments: [ROBOT],
+    options: [],
+    columns: SECRET_COLUMNS,
+    destroys: "The present secret of {} and its tokens end at once. Go on?",
+  },
+  {
+    words: "robot delete",
+    summary: "Delete a robot",
+    operations: [projectRobots.delete, registryRobots.delete],
+    arguments: [ROBOT],
+    options: [],
+    columns: [],
+    destroys: "Delete the robot {}?",
+    done: "The robot {} is deleted.",
+  },
+];

@@ -1,0 +1,30 @@
+// The table of all verbs, in the order of the help. Not here: the rows (the files beside it).
+import { completionScript, SHELLS } from "../completion.ts";
+import { EXIT, Misuse } from "../misuse.ts";
+import type { Verb } from "../verb.ts";
+import { COMMAND_VERBS } from "./commands.ts";
+import { CONTENT_VERBS, JOB_VERBS } from "./content.ts";
+import { PROJECT_VERBS, ROBOT_VERBS, USER_VERBS } from "./projects.ts";
+
+/** Every verb. */
+export const VERBS: readonly Verb[] = [
+  ...COMMAND_VERBS,
+  ...PROJECT_VERBS,
+  ...USER_VERBS,
+  ...ROBOT_VERBS,
+  ...CONTENT_VERBS,
+  ...JOB_VERBS,
+  {
+    words: "completion",
+    summary: "Print what a shell needs to complete these commands",
+    operations: [],
+    arguments: [{ name: "SHELL", kind: "text", help: SHELLS.join(", ") }],
+    commandOptions: [],
+    run({ words: [shell = ""] }, { stdout }) {
+      const script = completionScript(shell, VERBS);
+      if (script === undefined) throw new Misuse(`there is no completion for ${shell}: there is for ${SHELLS.join(", ")}`);
+      stdout.write(script);
+      return Promise.resolve(EXIT.ok);
+    },
+  },
+];
