@@ -39,8 +39,10 @@ describe("the table of verbs", () => {
   it("fits its operations: each place of a word and an option is one of the operation's fields", () => {
     for (const verb of VERBS.filter(isCall)) {
       for (const operation of verb.operations) {
-        const fieldsOf = (place: "params" | "query" | "body"): string[] =>
-          Object.keys((operation[place] as { properties?: object } | undefined)?.properties ?? {});
+        const fieldsOf = (place: "params" | "query" | "body"): string[] => {
+          const schema: { readonly properties?: object } | undefined = operation[place];
+          return Object.keys(schema?.properties ?? {});
+        };
         for (const { into } of [...verb.options, ...verb.arguments]) {
           if (into === undefined) continue;
           const [place, name] = into.split(".") as ["params" | "query" | "body", string];
