@@ -187,6 +187,22 @@ it("berth project list: gives all pages", async () => {
   );
 });
 
+it("berth settings, upload: change what changes while the registry runs, and end an upload", async () => {
+  await login(admin);
+  const [set] = await admin.json<{ value: string; source: string }[]>("settings", "set", "log.level", "error");
+  assert.deepEqual({ value: set?.value, source: set?.source }, { value: "error", source: "api" });
+  assert.equal((await admin.json<{ source: string }[]>("settings", "reset", "log.level"))[0]?.source !== "api", true);
+  assert.equal((await admin.run(["settings", "set", "log.levl", "error"])).code, 1);
+  await registry.send("POST", "/v2/library/half/blobs/uploads/");
+  const uploads = await admin.json<{ id: string; repository: string }[]>("upload", "list");
+  assert.deepEqual(
+    uploads.map(({ repository }) => repository),
+    ["library/half"],
+  );
+  await admin.ok("upload", "cancel", uploads[0]!.id, "--yes");
+  assert.deepEqual(await admin.json("upload", "list"), []);
+});
+
 it("berth api: sends any request, and prints the answer as it is", async () => {
   await login(admin);
   assert.deepEqual(Object.keys(JSON.parse(await admin.ok("api", "GET", "/usage")) as object), ["blobs", "sizeBytes"]);

@@ -1,12 +1,16 @@
 // Verbs that are more than one call, or none. Not here: what they do (../commands/).
 import * as jobs from "@berth/api/jobs";
+import * as settings from "@berth/api/settings";
 import * as users from "@berth/api/users";
 import { changePassword, showCaller } from "../commands/account.ts";
 import { listContexts, removeContext, useContext } from "../commands/context.ts";
 import { followJob } from "../commands/follow-job.ts";
 import { login, logout } from "../commands/login.ts";
 import { callRaw } from "../commands/raw.ts";
-import type { CommandVerb } from "../verb.ts";
+import { listSettings, resetSetting, setSetting } from "../commands/settings.ts";
+import type { Argument, CommandVerb } from "../verb.ts";
+
+const SETTING: Argument = { name: "SETTING", kind: "text", help: "its name, such as log.level: see berth settings list" };
 
 /** The verbs. `completion` is in verbs.ts, since it is made from all of them. */
 export const COMMAND_VERBS: readonly CommandVerb[] = [
@@ -70,6 +74,30 @@ export const COMMAND_VERBS: readonly CommandVerb[] = [
     arguments: [{ name: "JOB", kind: "text", help: "a job's number" }],
     commandOptions: [],
     run: followJob,
+  },
+  {
+    words: "settings list",
+    summary: "List the registry's settings that change while it runs",
+    operations: [settings.listSettings],
+    arguments: [],
+    commandOptions: [],
+    run: listSettings,
+  },
+  {
+    words: "settings set",
+    summary: "Change a setting of the registry",
+    operations: [settings.updateSettings],
+    arguments: [SETTING, { name: "VALUE", kind: "text", help: "its new value, as in the configuration" }],
+    commandOptions: [],
+    run: setSetting,
+  },
+  {
+    words: "settings reset",
+    summary: "Let a setting have again what is configured",
+    operations: [settings.updateSettings],
+    arguments: [SETTING],
+    commandOptions: [],
+    run: resetSetting,
   },
   {
     words: "api",

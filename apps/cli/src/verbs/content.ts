@@ -2,6 +2,7 @@
 import * as jobs from "@berth/api/jobs";
 import * as manifests from "@berth/api/manifests";
 import * as repositories from "@berth/api/repositories";
+import * as uploads from "@berth/api/uploads";
 import { sizeText, timeText } from "../print.ts";
 import type { Argument, CallVerb, Column } from "../verb.ts";
 
@@ -205,6 +206,36 @@ export const CONTENT_VERBS: readonly CallVerb[] = [
     arguments: [],
     options: [],
     columns: [{ title: "BLOBS", of: "blobs" }, sizeBytes],
+  },
+];
+
+/** Verbs on uploads that are on their way in. */
+export const UPLOAD_VERBS: readonly CallVerb[] = [
+  {
+    words: "upload list",
+    summary: "List the uploads that have not ended",
+    operations: [uploads.listUploads],
+    arguments: [],
+    options: [],
+    columns: [
+      { title: "UPLOAD", of: "id" },
+      { title: "REPOSITORY", of: "repository" },
+      { title: "BY", of: "startedBy" },
+      { title: "RECEIVED", of: ({ receivedBytes }: { receivedBytes: number }) => sizeText(receivedBytes) },
+      { title: "ACTIVE", of: "isActive" },
+      { title: "STARTED", of: ({ startedAt }: { startedAt: string }) => timeText(startedAt) },
+      { title: "EXPIRES", of: ({ expiresAt }: { expiresAt: string }) => timeText(expiresAt), wide: true },
+    ],
+  },
+  {
+    words: "upload cancel",
+    summary: "End an upload, with the bytes that have come",
+    operations: [uploads.cancelUpload],
+    arguments: [{ name: "UPLOAD", kind: "text", into: "params.upload", help: "its id: see berth upload list" }],
+    options: [],
+    columns: [],
+    destroys: "End the upload {}?",
+    done: "The upload {} is ended.",
   },
 ];
 

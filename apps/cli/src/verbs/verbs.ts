@@ -3,7 +3,7 @@ import { completionScript, SHELLS } from "../completion.ts";
 import { EXIT, Misuse } from "../misuse.ts";
 import type { Verb } from "../verb.ts";
 import { COMMAND_VERBS } from "./commands.ts";
-import { CONTENT_VERBS, JOB_VERBS } from "./content.ts";
+import { CONTENT_VERBS, JOB_VERBS, UPLOAD_VERBS } from "./content.ts";
 import { PROJECT_VERBS, ROBOT_VERBS, USER_VERBS } from "./projects.ts";
 
 /** Every verb. */
@@ -13,6 +13,7 @@ export const VERBS: readonly Verb[] = [
   ...USER_VERBS,
   ...ROBOT_VERBS,
   ...CONTENT_VERBS,
+  ...UPLOAD_VERBS,
   ...JOB_VERBS,
   {
     words: "completion",
