@@ -145,6 +145,25 @@ forEachDatabase("jobs on the control plane", (create) => {
     assert.equal((await api.call(ADMIN, "POST", "/jobs/999999/retry")).code, "JOB_UNKNOWN");
   });
 
+  it("that failed of one subject are tried again once, whoever asks for it at the same time", async () => {
+    // More rounds find more, where it is not so; none can find anything where it is.
+    for (let round = 0; round < 5; round++) {
+      const failed: number[] = [];
+      for (let i = 0; i < 8; i++) {
+        await ask("twin", `${round}`);
+        const job = await take("twin");
+        await createJobStore(test.database).end(job, "failed", "no route", clock.now());
+        failed.push(job.id);
+      }
+      const answers = await Promise.all(failed.map((id) => api.call(ADMIN, "POST", `/jobs/${id}/retry`)));
+      assert.deepEqual(answers.map(({ status, code }) => `${status} ${code}`).toSorted(), [
+        "200 ",
+        ...Array.from({ length: 7 }, () => "409 JOB_EXISTS"),
+      ]);
+      await createJobStore(test.database).end(await take("twin"), "succeeded", undefined, clock.now());
+    }
+  });
+
   it("are looked at in bounded number by one request, whose short page leads on", async () => {
     await ask("rare", "first");
     for (let at = 0; at < MANY; at += 500) await ask("flood", ...Array.from({ length: 500 }, (_, i) => `${at + i}`));

@@ -314,6 +314,8 @@ const DEADLOCK_DETECTED = "40P01";
 const SERIALIZATION_FAILURE = "40001";
 // A row that a foreign key needs went away between two statements: the next try sees that it is gone.
 const FOREIGN_KEY_VIOLATION = "23503";
+// Another transaction has committed the same key between a look and a write that followed from it: the next try sees it.
+const UNIQUE_VIOLATION = "23505";
 const LOCK_NOT_AVAILABLE = "55P03";
 const DISK_FULL = "53100";
 const INSUFFICIENT_PRIVILEGE = "42501";
@@ -324,9 +326,11 @@ function causeCode(error: unknown): unknown {
   return (error as { code?: unknown } | null)?.code;
 }
 
+/** Other transactions were in the way. */
+const IN_THE_WAY: ReadonlySet<unknown> = new Set([DEADLOCK_DETECTED, SERIALIZATION_FAILURE, FOREIGN_KEY_VIOLATION, UNIQUE_VIOLATION]);
+
 function isRetryable(error: unknown): boolean {
-  const code = causeCode(error);
-  return code === DEADLOCK_DETECTED || code === SERIALIZATION_FAILURE || code === FOREIGN_KEY_VIOLATION;
+  return IN_THE_WAY.has(causeCode(error));
 }
 
 /** A column, a table, or the unique index of a conflict clause that is not there. Source: PostgreSQL manual, Appendix A. */
