@@ -45,6 +45,18 @@ it("stream answers: are JSON Lines, or CSV with a column for each plain field, i
   }
 });
 
+it("stream answers: tell what a spreadsheet takes for a formula apart in CSV, however it begins", async (t) => {
+  const texts = ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"].map((mark) => `${mark}1+1`);
+  async function* items() {
+    for (const text of texts) yield itemOf("1", text);
+    yield itemOf("2", "1=1");
+  }
+  const response = await fetch(await serve(t, (answer) => send(answer, "text/csv", { kind: "records", items: items() })));
+  const table = await response.text();
+  for (const text of texts) assert.ok(table.includes(/[\r\n]/.test(text) ? `,"'${text}"\r\n` : `,'${text}\r\n`), JSON.stringify(text));
+  assert.ok(table.endsWith(",1=1\r\n"));
+});
+
 it("stream answers: are begun before the first event comes, and each event is sent at once with its id", async (t) => {
   const gate = Promise.withResolvers<void>();
   async function* items() {

@@ -161,9 +161,12 @@ function valueAt(item: unknown, path: readonly string[]): unknown {
   return value;
 }
 
+/** What spreadsheets take for the beginning of a formula, in full width and behind a line break as well. Source: OWASP, "CSV Injection". */
+const FORMULA = /^(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])/;
+
 /** Source: RFC 4180. Text that a spreadsheet would take for a formula is told apart by an apostrophe before it. */
 function csvCell(value: unknown): string {
   if (value === undefined || value === null) return "";
-  const text = typeof value === "string" ? value.replace(/^(?=[=+\-@\t\r])/, "'") : JSON.stringify(value);
+  const text = typeof value === "string" ? value.replace(FORMULA, "'") : JSON.stringify(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
