@@ -63,7 +63,7 @@ export interface DataPlanePlaces {
   readonly manifests: Places;
 }
 
-/** Creates the data plane places. */
+/** Creates the places of the data plane. */
 export function createDataPlanePlaces({ limits }: Config): DataPlanePlaces {
   const { requestsInFlight, concurrentUploads } = limits;
   return {

@@ -87,7 +87,7 @@ export function route<O extends Operation>(
 /** Turns what operations demand into proof. */
 export type Prove = <M extends Permission>(permission: M, caller: Caller, params: unknown) => Promise<Proof<M>>;
 
-/** Creates the prove. Errors: UNAUTHORIZED, DENIED; PROJECT_UNKNOWN, REPOSITORY_UNKNOWN for what the caller may not see. */
+/** Creates the function that proves. Errors: UNAUTHORIZED, DENIED; PROJECT_UNKNOWN, REPOSITORY_UNKNOWN for what the caller may not see. */
 export function createProve(authorizer: Authorizer, projectCreation: () => ProjectCreation): Prove {
   async function proveCreation(caller: Caller): Promise<AccountGrant> {
     if (projectCreation() === "administrators") return authorizer.authorizeAdministrator(caller);

@@ -66,7 +66,7 @@ export interface RunTimeSettingsParts {
   readonly onUnknown?: (path: string, problem: string) => void;
 }
 
-/** Creates the run time settings. */
+/** Creates the settings that change at run time. */
 export function createRunTimeSettings({ database, clock, settings, onUnknown }: RunTimeSettingsParts): RunTimeSettings {
   const applied = new Map<string, unknown>(settings.map(({ path, configured }) => [path, configured]));
   const reported = new Set<string>();
