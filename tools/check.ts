@@ -1,14 +1,14 @@
 // Everything that a change must pass besides its tests: `npm run check`. One line a check, then what failed. Every check runs, also after
 // a failure. Not here: the rules (.oxlintrc.json, .oxfmtrc.json, knip.json, tsconfig.base.json, check-imports.ts, check-lock.ts, check-row-counts.ts).
-import { spawn } from "node:child_process";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { checkCuts } from "./check-cuts.ts";
 import { checkImports } from "./check-imports.ts";
 import { checkLockOf } from "./check-lock.ts";
 import { checkReferences } from "./check-references.ts";
 import { checkRowCounts } from "./check-row-counts.ts";
+import { checkSizes } from "./check-sizes.ts";
 import { findStale } from "./generate.ts";
+import { runTool } from "./run-tool.ts";
 
 const ROOT = dirname(import.meta.dirname);
 
@@ -19,46 +19,22 @@ interface Check {
 }
 
 const checks: readonly Check[] = [
-  { name: "types", run: () => runTool("typescript", "tsc", ["-p", "tsconfig.json", "--noEmit"]) },
-  { name: "lint", run: () => runTool("oxlint", "oxlint", ["--type-aware", "--deny-warnings", "-f", "unix"]) },
-  { name: "format", run: () => runTool("oxfmt", "oxfmt", ["--check", "."]) },
+  { name: "types", run: () => problemsOf("typescript", "tsc", ["-p", "tsconfig.json", "--noEmit"]) },
+  { name: "lint", run: () => problemsOf("oxlint", "oxlint", ["--type-aware", "--deny-warnings", "-f", "unix"]) },
+  { name: "format", run: () => problemsOf("oxfmt", "oxfmt", ["--check", "."]) },
   { name: "imports", run: async () => checkImports(ROOT).join("\n") },
   { name: "lock", run: async () => checkLockOf(ROOT).join("\n") },
   { name: "cuts", run: async () => checkCuts(ROOT).join("\n") },
   { name: "references", run: async () => checkReferences(ROOT).join("\n") },
+  { name: "sizes", run: () => checkSizes() },
   { name: "row counts", run: async () => checkRowCounts(ROOT).join("\n") },
-  { name: "unused", run: () => runTool("knip", "knip", ["--no-progress"]) },
+  { name: "unused", run: () => problemsOf("knip", "knip", ["--no-progress"]) },
   { name: "generated", run: async () => (await findStale()).join("\n") },
 ];
 
-/** Runs a tool of node_modules with this Node.js, so that nothing depends on PATH or a shell. */
-async function runTool(packageName: string, program: string, options: readonly string[]): Promise<string> {
-  const require = createRequire(import.meta.url);
-  const manifestPath = findManifest(require.resolve.paths(packageName) ?? [], packageName, require);
-  const { bin } = require(manifestPath) as { bin: string | Record<string, string> };
-  const script = join(dirname(manifestPath), typeof bin === "string" ? bin : (bin[program] ?? ""));
-  const child = spawn(process.execPath, [script, ...options], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
-  const { promise, resolve, reject } = Promise.withResolvers<number | null>();
-  let output = "";
-  child.stdout.on("data", (data: Buffer) => (output += data.toString()));
-  child.stderr.on("data", (data: Buffer) => (output += data.toString()));
-  child.once("error", reject);
-  child.once("close", resolve);
-  const code = await promise;
+async function problemsOf(packageName: string, program: string, options: readonly string[]): Promise<string> {
+  const { code, output } = await runTool(packageName, program, options);
   return code === 0 ? "" : output.trim() || `ended with ${code}`;
-}
-
-/** A package's package.json; found by its folder, since `exports` may hide it. */
-function findManifest(folders: readonly string[], packageName: string, require: NodeJS.Require): string {
-  for (const folder of folders) {
-    const path = join(folder, packageName, "package.json");
-    try {
-      return require.resolve(path);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "MODULE_NOT_FOUND") throw error;
-    }
-  }
-  throw new Error(`${packageName} is not installed: run \`npm ci\``);
 }
 
 async function runCheck({ name, run }: Check): Promise<string> {

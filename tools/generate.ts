@@ -4,6 +4,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeExampleConfig } from "../apps/server/src/config-document.ts";
+import { generateSizes } from "./check-sizes.ts";
 import { generateErrors } from "./generate-errors.ts";
 import { generateOpenApi } from "./generate-openapi.ts";
 
@@ -19,6 +20,7 @@ const GENERATED: readonly Generated[] = [
   { path: "config.example.yaml", generate: writeExampleConfig },
   { path: "docs/errors.md", generate: generateErrors },
   { path: "docs/api/openapi.json", generate: generateOpenApi },
+  { path: "tools/sizes.json", generate: generateSizes },
 ];
 
 /** What is wrong with the generated files as they lie there: one line for each that is missing, old or cannot be made. */

@@ -1,0 +1,56 @@
+// Files of 400 lines, functions of 150 and four parameters at the most. What was larger when this began stands in sizes.json with its size, which
+// may fall and never rise: `npm run generate` writes what has fallen. Not here: the limits (sizes.oxlintrc.json).
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { runTool } from "./run-tool.ts";
+
+/** By `FILE RULE NAME`. */
+type Sizes = Readonly<Record<string, number>>;
+
+interface Report {
+  readonly diagnostics: readonly { readonly message: string; readonly code: string; readonly filename: string }[];
+}
+
+/** Sizes over the limits, from the linter's report. */
+export function sizesOf({ diagnostics }: Report): Sizes {
+  const sizes: Record<string, number> = {};
+  for (const { message, code, filename } of diagnostics) {
+    const name = /[`'](\w+)[`']/.exec(message)?.[1] ?? "";
+    const size = Number(/\((\d+)\)/.exec(message)?.[1]);
+    const key = [filename.replaceAll("\\", "/"), /\((.*)\)/.exec(code)?.[1] ?? code, name].join(" ").trim();
+    sizes[key] = Math.max(size, sizes[key] ?? 0);
+  }
+  return sizes;
+}
+
+/** What is larger than it may be. */
+export function findGrown(found: Sizes, allowed: Sizes): string[] {
+  return Object.entries(found)
+    .filter(([key, size]) => size > (allowed[key] ?? 0))
+    .map(([key, size]) => `${key}: ${size}${allowed[key] === undefined ? ", which is over the limit" : `, and was ${allowed[key]}`}`);
+}
+
+/** What is allowed from now on: nothing rises, and what is within the limits is no exception any more. */
+export function lowered(found: Sizes, allowed: Sizes): Sizes {
+  return Object.fromEntries(
+    Object.entries(allowed).flatMap(([key, size]) => (found[key] === undefined ? [] : [[key, Math.min(size, found[key])] as const])),
+  );
+}
+
+const allowedSizes = (): Sizes => JSON.parse(readFileSync(join(import.meta.dirname, "sizes.json"), "utf8")) as Sizes;
+
+async function findSizes(): Promise<Sizes> {
+  const options = ["-c", "tools/sizes.oxlintrc.json", "-f", "json", "apps", "packages", "tools", "test"];
+  const { output } = await runTool("oxlint", "oxlint", options);
+  return sizesOf(JSON.parse(output) as Report);
+}
+
+/** The check: a line for each file and function that is larger than it may be. */
+export async function checkSizes(): Promise<string> {
+  return findGrown(await findSizes(), allowedSizes()).join("\n");
+}
+
+/** What sizes.json is to hold. */
+export async function generateSizes(): Promise<string> {
+  return `${JSON.stringify(lowered(await findSizes(), allowedSizes()), undefined, 2)}\n`;
+}
