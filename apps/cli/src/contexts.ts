@@ -60,9 +60,10 @@ function parse(text: string): Contexts | undefined {
   const { current = null, contexts } = value ?? {};
   if (typeof contexts !== "object" || contexts === null || (current !== null && typeof current !== "string")) return undefined;
   const isText = (field: unknown): boolean => field === undefined || typeof field === "string";
-  const isGood = Object.values(contexts).every(
-    ({ registry, user, password, caFile }) => URL.canParse(registry) && [user, password, caFile].every(isText),
-  );
+  const isGood = Object.values(contexts as Readonly<Record<string, Partial<Context> | null>>).every((each) => {
+    const { registry, user, password, caFile } = each ?? {};
+    return typeof registry === "string" && URL.canParse(registry) && [user, password, caFile].every(isText);
+  });
   return isGood ? { current, contexts } : undefined;
 }
 
