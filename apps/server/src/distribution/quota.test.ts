@@ -138,7 +138,10 @@ for (const [kind, makeLedger] of [
       assert.equal(await used(), 0);
     });
 
-    it("is not passed by eight pushers at once", { skip: !isReal && "the fake forgets what it allowed" }, async () => {
+    // The fake forgets what it allowed, and sets nothing aside: what rests on that is the real one's.
+    if (!isReal) return;
+
+    it("is not passed by eight pushers at once", async () => {
       const each = blobOf(`${own()}0 `).bytes.length;
       await limit(3 * each + 1);
       const blobs = Array.from({ length: 8 }, (_, i) => blobOf(`${own()}${i} `));
@@ -156,7 +159,7 @@ for (const [kind, makeLedger] of [
       assert.equal(await used(), 3 * each);
     });
 
-    it("keeps room for an upload that goes on, until its time", { skip: !isReal && "the fake sets nothing aside" }, async () => {
+    it("keeps room for an upload that goes on, until its time", async () => {
       const first = blobOf(`${own()}first `);
       const second = blobOf(`${own()}second `);
       await limit(first.bytes.length + 10);
