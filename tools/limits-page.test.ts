@@ -8,7 +8,7 @@ import { S3_DIALECTS } from "../apps/server/src/content/blobs/s3-dialects.ts";
 
 const ROOT = dirname(import.meta.dirname);
 const page = readFileSync(join(ROOT, "docs/guide/limits.md"), "utf8");
-const [settable = "", fixed = ""] = page.split("## That are fixed");
+const [settable = "", fixed = ""] = page.split("## Fixed limits");
 
 it("limits page: has every setting that is a limit of what clients do, with its default", () => {
   const settings = new Map(listSettings());
