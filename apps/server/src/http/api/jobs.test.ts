@@ -216,7 +216,9 @@ forEachDatabase("jobs on the control plane", (create) => {
       assert.equal((await api.call(ADMIN, "GET", `/jobs/${job.id}/events`, undefined, { "last-event-id": id })).code, "FIELD_INVALID", id);
     assert.equal((await Array.fromAsync(events("77"))).length, 3);
     assert.equal((await api.call(ADMIN, "GET", "/jobs/999999999/events")).code, "JOB_UNKNOWN");
-    assert.equal((await api.call(ADMIN, "GET", `/jobs/${job.id}/events`, undefined, { "last-event-id": "a b" })).code, "FIELD_INVALID");
+    // More often than there are places: what is refused keeps none.
+    for (let i = 0; i <= MAX_EVENT_STREAMS; i++)
+      assert.equal((await api.call(ADMIN, "GET", `/jobs/${job.id}/events`, undefined, { "last-event-id": "a b" })).code, "FIELD_INVALID");
   });
 
   it("are followed by so many streams of one account at a time, and no stream outlives its client", async () => {

@@ -20,7 +20,7 @@ import type { WriteRules } from "../write-piece.ts";
 import { createEventPlaces } from "./event-places.ts";
 import { readJson } from "./read-json.ts";
 import { entityTag, isKnown, readPrecondition } from "./revisions.ts";
-import { chooseStreamType, sendStream } from "./stream-answer.ts";
+import { chooseStreamType, sendStream, type StreamAnswer } from "./stream-answer.ts";
 import { createInputCheck } from "./validate.ts";
 
 /** What the control plane needs. */
@@ -91,38 +91,20 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
             const grant = await parts.prove(operation.permission, recognised.caller, input.params);
             const precondition = readPrecondition(request.raw, operation);
             const { stream } = operation;
+            // What may refuse the request comes before a place is taken, which is given back when the stream ends.
             const type = stream === undefined ? undefined : chooseStreamType(request.raw, stream);
-            const gone = new AbortController();
-            reply.raw.once("close", () => gone.abort());
+            const lastEventId = stream === "events" ? lastEventIdOf(request) : undefined;
             const leave = stream === "events" ? eventPlaces.enter(recognised) : undefined;
-            const given = handle(input, {
-              ...recognised,
-              grant,
-              precondition,
-              lastEventId: stream === "events" ? lastEventIdOf(request) : undefined,
-              signal: AbortSignal.any([gone.signal, parts.stopping]),
-            });
+            const signal = stream === undefined ? parts.stopping : endOf(reply, parts.stopping);
+            const given = handle(input, { ...recognised, grant, precondition, lastEventId, signal });
             if (stream !== undefined && type !== undefined) {
-              // The framework sends none of them on an answer that it does not send itself.
-              for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) reply.raw.setHeader(name, value);
-              reply.hijack();
               const answer = { kind: stream, item: operation.answer!, items: given as AsyncIterable<unknown>, status: operation.status };
-              await sendStream(reply.raw, type, answer, parts.writeRulesOf(request))
-                .catch((error: unknown) => sendError(parts, error, request, reply))
-                .finally(leave);
-              return reply;
+              return answerStream(parts, request, reply, { type, answer }).finally(leave);
             }
             const { body, headers } = partsOfAnswer(await given);
             precondition.assertChecked();
             assertDeclared(operation, headers);
-            reply.code(operation.status).headers(headers);
-            if (body === undefined || operation.answer === undefined) return reply.send();
-            if (operation.revision !== undefined && body !== null) {
-              const tag = entityTag(body);
-              reply.header("etag", tag);
-              if (operation.revision === "read" && isKnown(request.raw, tag)) return reply.code(304).send();
-            }
-            return reply.send(body);
+            return answerValue(operation, request, reply.code(operation.status).headers(headers), body);
           },
         });
       }
@@ -137,6 +119,40 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
     },
     { prefix: API_PREFIX },
   );
+}
+
+/** Aborted when the client has left, or the server stops. */
+function endOf({ raw }: FastifyReply, stopping: AbortSignal): AbortSignal {
+  const gone = new AbortController();
+  raw.once("close", () => gone.abort());
+  return AbortSignal.any([gone.signal, stopping]);
+}
+
+async function answerStream(
+  parts: ApiParts,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { type, answer }: { readonly type: string; readonly answer: StreamAnswer },
+): Promise<FastifyReply> {
+  // The framework sends none of them on an answer that it does not send itself.
+  for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) reply.raw.setHeader(name, value);
+  reply.hijack();
+  try {
+    await sendStream(reply.raw, type, answer, parts.writeRulesOf(request));
+  } catch (error) {
+    await sendError(parts, error, request, reply);
+  }
+  return reply;
+}
+
+function answerValue(operation: Operation, request: FastifyRequest, reply: FastifyReply, body: unknown): FastifyReply {
+  if (body === undefined || operation.answer === undefined) return reply.send();
+  if (operation.revision !== undefined && body !== null) {
+    const tag = entityTag(body);
+    reply.header("etag", tag);
+    if (operation.revision === "read" && isKnown(request.raw, tag)) return reply.code(304).send();
+  }
+  return reply.send(body);
 }
 
 /** Throws for headers that the document does not know: that would be a defect. */
