@@ -1,5 +1,5 @@
 // What is asked of the table of jobs, statement by statement; each is bounded by a limit or a key. Not here: what they make together (job-store.ts).
-import { type OnConflictBuilder, sql } from "kysely";
+import { type ExpressionBuilder, type OnConflictBuilder, sql } from "kysely";
 import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 
@@ -21,6 +21,19 @@ interface PutParameters extends Record<string, string | number> {
 
 // The conflict's condition has to be the index's own, to the letter: PostgreSQL finds no index behind a parameter.
 const isOpen = sql<boolean>`state in ('waiting', 'ready')`;
+
+/** Whether no other job of the kind waits for the same subject. */
+function hasNoOpenLike({ not, exists, selectFrom }: ExpressionBuilder<Schema, "job">) {
+  return not(
+    exists(
+      selectFrom("job as other")
+        .select("other.id")
+        .whereRef("other.kind", "=", "job.kind")
+        .whereRef("other.subject", "=", "job.subject")
+        .where(sql<boolean>`other.state in ('waiting', 'ready')`),
+    ),
+  );
+}
 
 // One that waits is the same job: due when the sooner of the two wants it, with what the later one brings.
 function mergeIntoOpen(conflict: OnConflictBuilder<Schema, "job">) {
@@ -217,17 +230,7 @@ export const putBack = statement<Held & { dueAt: number; attempt: number; error:
     .where("id", "=", p.id)
     .where("fence", "=", p.fence)
     .where("state", "=", "running")
-    .where(({ not, exists, selectFrom }) =>
-      not(
-        exists(
-          selectFrom("job as other")
-            .select("other.id")
-            .whereRef("other.kind", "=", "job.kind")
-            .whereRef("other.subject", "=", "job.subject")
-            .where(sql<boolean>`other.state in ('waiting', 'ready')`),
-        ),
-      ),
-    )
+    .where(hasNoOpenLike)
     .returning("id"),
 );
 
@@ -354,17 +357,7 @@ export const retry = statement<{ id: number; now: number }>()("jobs.retry", (db,
     .set({ state: "ready", due_at: p.now, attempt: 0, ended_at: null, is_cancelled: 0, done: null, total: null })
     .where("id", "=", p.id)
     .where("state", "in", ["failed", "cancelled"])
-    .where(({ not, exists, selectFrom }) =>
-      not(
-        exists(
-          selectFrom("job as other")
-            .select("other.id")
-            .whereRef("other.kind", "=", "job.kind")
-            .whereRef("other.subject", "=", "job.subject")
-            .where(sql<boolean>`other.state in ('waiting', 'ready')`),
-        ),
-      ),
-    )
+    .where(hasNoOpenLike)
     .returning("id"),
 );
 
