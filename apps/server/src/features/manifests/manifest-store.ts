@@ -23,15 +23,6 @@ export interface TagRow {
   readonly pushed_by: string | null;
 }
 
-const findRepository = statement<{ repository: string }>()("manifest.repository", (db, p) =>
-  db.selectFrom("repository").select("id").where("name", "=", p.repository),
-);
-
-/** The repository's id, by which its rows lie in order; undefined where it has gone. */
-export async function findRepositoryId(executor: Executor, repository: string): Promise<number | undefined> {
-  return (await executor.first(findRepository, { repository }))?.id;
-}
-
 const listTagsOf = statement<{ repositoryId: number; after: string; from: string; through: string; limit: number }>()(
   "manifest.tags",
   (db, p) =>

@@ -7,6 +7,7 @@ import { type Digest, isDigest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Reference } from "@berth/oci/reference";
 import type { Caller, Grant } from "../../access/caller.ts";
+import type { Repositories } from "../../content/repositories.ts";
 import type { BlobReader } from "../../distribution/open-blob.ts";
 import type { Pull } from "../../distribution/pull.ts";
 import type { Push } from "../../distribution/push.ts";
@@ -16,7 +17,6 @@ import { describeManifest, platformOfConfig } from "./describe-manifest.ts";
 import {
   EXAMINED,
   findContent,
-  findRepositoryId,
   listHistoryRows,
   listManifestRows,
   listNames,
@@ -30,6 +30,7 @@ import {
 /** What the rules need. */
 export interface RepositoryManifestsParts {
   readonly database: Database;
+  readonly repositories: Pick<Repositories, "find">;
   readonly pull: Pick<Pull, "resolveBlob">;
   readonly reader: BlobReader;
   readonly push: Pick<Push, "deleteManifest">;
@@ -67,11 +68,11 @@ const MAX_CONFIG_BYTES = 1024 * 1024;
 const NO_CONFIG: ReadonlySet<string> = new Set(["BLOB_UNKNOWN", "BLOB_DAMAGED", "DENIED", "UNAVAILABLE"]);
 
 /** Makes the rules. */
-export function createRepositoryManifests({ database, pull, reader, push }: RepositoryManifestsParts): RepositoryManifests {
-  async function idOf({ repository }: Grant<"pull">): Promise<number> {
-    const id = await findRepositoryId(database, repository);
-    if (id === undefined) throw new ApiError("REPOSITORY_UNKNOWN");
-    return id;
+export function createRepositoryManifests({ database, repositories, pull, reader, push }: RepositoryManifestsParts): RepositoryManifests {
+  async function idOf(grant: Grant<"pull">): Promise<number> {
+    const repository = await repositories.find(grant);
+    if (repository === undefined) throw new ApiError("REPOSITORY_UNKNOWN");
+    return repository.id;
   }
 
   async function toSummary(row: ManifestRow): Promise<ManifestSummaryView> {
