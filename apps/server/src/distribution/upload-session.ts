@@ -291,7 +291,7 @@ export function createUploadSessions(parts: UploadSessionParts): UploadSessions 
     await remove(upload);
   }
 
-  /** Removes the bytes and the row of a ended session. */
+  /** Removes the bytes and the row of a session that has ended. */
   async function remove(upload: ClaimedUpload): Promise<void> {
     hashStates.delete(upload.id);
     // A session whose row says inline may have bytes in the store all the same: those of an append that nobody lived to record.

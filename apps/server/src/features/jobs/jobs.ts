@@ -92,15 +92,15 @@ export function createJobs({ database, clock, authorizer }: JobsParts): Jobs {
       for (;;) {
         const row = await getRow(database, id);
         const lines = await listJobLines(database, id);
+        const newest = lines.at(-1)?.number ?? 0;
         // The id of an event of another job, most likely: better all of this one's than nothing until it has said as much.
-        if (seenLine > (lines.at(-1)?.number ?? 0)) seenLine = 0;
-        const newest = String(Math.max(seenLine, lines.at(-1)?.number ?? 0));
+        if (seenLine > newest) seenLine = 0;
         for (const { number, at, line } of lines)
           if (number > seenLine) yield { id: String(number), kind: "line", at: timeOf(at), line, job: null };
-        seenLine = Number(newest);
+        seenLine = newest;
         const job = toView(row);
         const present = JSON.stringify(job);
-        if (present !== seenState) yield { id: newest, kind: "state", at: timeOf(clock.now()), line: null, job };
+        if (present !== seenState) yield { id: String(newest), kind: "state", at: timeOf(clock.now()), line: null, job };
         seenState = present;
         if (ENDED.has(row.state) || !(await pause(signal))) return;
         // Who may no longer see it gets no more of it.
