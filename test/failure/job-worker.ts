@@ -95,7 +95,9 @@ for (const subject of subjects) {
   await database.transaction((tx) =>
     by === "jobs"
       ? putJob(tx, { kind: "leave", subject }, systemClock.now())
-      : outbox.record(tx, { kind: "system", accountId: null, name, origin: undefined }, [{ kind: "named", name: subject }]),
+      : outbox.record(tx, { kind: "system", accountId: null, name, origin: undefined, via: { kind: "none" } }, [
+          { kind: "named", name: subject },
+        ]),
   );
   console.log(`asked ${subject}`);
 }

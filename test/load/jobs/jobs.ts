@@ -40,7 +40,13 @@ const WRITERS = 16;
 /** Changes of one transaction: a manifest and its tag. */
 const CHANGES_EACH = 2;
 const RETRY = { attempts: 3, firstDelayMs: 100, maxDelayMs: 1000 };
-const ACTOR: Actor = { kind: "user", accountId: 1, name: "load", origin: { requestId: "7f000001-1", address: "192.0.2.1" } };
+const ACTOR: Actor = {
+  kind: "user",
+  accountId: 1,
+  name: "load",
+  origin: { requestId: "7f000001-1", address: "192.0.2.1" },
+  via: { kind: "password" },
+};
 
 interface Pushed extends Change {
   readonly kind: "pushed";

@@ -16,6 +16,7 @@ import type { Role } from "./roles.ts";
 import { createPasswordHasher, generateRobotSecret, hashRobotSecret, type PasswordHasher } from "./secrets.ts";
 import { createSigningKeys, type SigningKeys } from "./signing-keys.ts";
 import { createTokens, type Tokens } from "./tokens.ts";
+import { BY_PASSWORD } from "./sign-in.ts";
 
 /** A clock that stands until it is moved. */
 export interface TestClock extends Clock {
@@ -131,7 +132,8 @@ export async function changeAccount(database: Database, id: number, change: Part
 /** A caller with Basic credentials. */
 export async function callerOf(database: Database, id: number): Promise<AccountCaller> {
   const account = (await findAccount(database, id))!;
-  return { kind: "account", accountId: id, name: account.name, isAdmin: account.isAdmin, epoch: account.epoch, access: undefined };
+  const { name, isAdmin, epoch } = account;
+  return { kind: "account", accountId: id, name, isAdmin, epoch, via: BY_PASSWORD, access: undefined };
 }
 
 /** A Basic `Authorization` header. */

@@ -25,6 +25,7 @@ import { deleteMember, putMember } from "./member-store.ts";
 import { addressGroup } from "./login-failures.ts";
 import { createLoginPlaces } from "./login-places.ts";
 import { generateRobotSecret, isRobotSecret } from "./secrets.ts";
+import { NO_SIGN_IN } from "./sign-in.ts";
 
 const allPlaces = statement<Record<never, never>>()("test.all_places", (db) => db.selectFrom("login_place").selectAll());
 const clear = statement<Record<never, never>>()("test.clear_failures", (db) => db.deleteFrom("login_failure"));
@@ -67,11 +68,38 @@ forEachDatabase("authenticate", (create) => {
   it("recognises nobody, a user and a robot", async () => {
     const id = await addUser(test.database, `u${count}`);
     const robot = await addRobot(test.database, `p+r${count}`, projectId, {});
-    assert.deepEqual(await here.authenticator.authenticate(undefined, TEST_ADDRESS), { kind: "anonymous", access: undefined });
+    assert.deepEqual(await here.authenticator.authenticate(undefined, TEST_ADDRESS), {
+      kind: "anonymous",
+      via: { kind: "none" },
+      access: undefined,
+    });
     const user = await here.authenticator.authenticate(basic(`u${count}`, TEST_PASSWORD), TEST_ADDRESS);
-    assert.deepEqual(user, { kind: "account", accountId: id, name: `u${count}`, isAdmin: false, epoch: 1, access: undefined });
+    assert.deepEqual(user, {
+      kind: "account",
+      accountId: id,
+      name: `u${count}`,
+      isAdmin: false,
+      epoch: 1,
+      via: { kind: "password" },
+      access: undefined,
+    });
     const caller = await here.authenticator.authenticate(basic(`p+r${count}`, robot.secret), TEST_ADDRESS);
     assert.equal(caller.kind === "account" && caller.accountId, robot.id);
+    assert.deepEqual(caller.via, { kind: "robot-secret" });
+  });
+
+  it("knows how the account signed in that a registry token was given to", async () => {
+    await addUser(test.database, `u${count}`);
+    const robot = await addRobot(test.database, `p+v${count}`, projectId, {});
+    for (const [header, by] of [
+      [basic(`u${count}`, TEST_PASSWORD), { kind: "password" }],
+      [basic(`p+v${count}`, robot.secret), { kind: "robot-secret" }],
+      [undefined, { kind: "none" }],
+    ] as const) {
+      const { token } = await here.tokens.issueToken(await here.authenticator.authenticate(header, TEST_ADDRESS), []);
+      const { via } = await there.authenticator.authenticate(`Bearer ${token}`, TEST_ADDRESS);
+      assert.deepEqual(via, { kind: "registry-token", by });
+    }
   });
 
   it("hashes a password once for requests that come together and after one another", async () => {
@@ -176,7 +204,9 @@ forEachDatabase("authenticate", (create) => {
     const id = await addUser(test.database, `u${count}`, { roles: new Map([[project, "developer"]]) });
     const caller = await here.authenticator.authenticate(basic(`u${count}`, TEST_PASSWORD), TEST_ADDRESS);
     const { token } = await here.tokens.issueToken(caller, [`repository:${name}:pull,push`]);
-    const { token: open } = await here.tokens.issueToken({ kind: "anonymous", access: undefined }, [`repository:${name}:pull,push`]);
+    const { token: open } = await here.tokens.issueToken({ kind: "anonymous", via: NO_SIGN_IN, access: undefined }, [
+      `repository:${name}:pull,push`,
+    ]);
     async function allowed(replica: TestAccess, bearer: string): Promise<string[]> {
       return [
         ...(await replica.authorizer.allowed(await replica.authenticator.authenticate(`Bearer ${bearer}`, TEST_ADDRESS), name)),

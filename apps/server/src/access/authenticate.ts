@@ -11,6 +11,7 @@ import { createLoginMemory } from "./login-memory.ts";
 import { INVALID_TOKEN, NO_CREDENTIALS, robotRefused, WRONG_PASSWORD, WRONG_ROBOT_SECRET } from "./refusals.ts";
 import { isRobotLoginName, isUserName } from "./roles.ts";
 import { isRobotSecret, MAX_PASSWORD_LENGTH, verifyRobotSecret, type PasswordHasher } from "./secrets.ts";
+import { BY_PASSWORD, BY_ROBOT_SECRET, NO_SIGN_IN, type SignIn } from "./sign-in.ts";
 import type { TokenClaims, Tokens } from "./tokens.ts";
 
 /** Recognises callers. */
@@ -39,7 +40,7 @@ const MAX_BASIC_LENGTH = 2048;
 /** The characters and lengths of `robotLoginName`; whether such a robot exists is the look-up's to say. */
 const ROBOT_LOGIN_NAME = /^[a-z0-9._-]{0,128}\+[a-z0-9._-]{1,64}$/;
 
-const ANONYMOUS: AnonymousCaller = { kind: "anonymous", access: undefined };
+const ANONYMOUS: AnonymousCaller = { kind: "anonymous", via: NO_SIGN_IN, access: undefined };
 
 /** Makes an authenticator. */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
@@ -69,8 +70,8 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     }
     const kept = callers.get(claims);
     if (kept !== undefined && kept.account === account) return kept.caller;
-    const bound = { access: claims.access, namesCatalog: claims.namesCatalog, accessEndsAt: claims.expiresAt };
-    const caller: Caller = account === undefined ? { kind: "anonymous", ...bound } : { ...toCaller(account), ...bound };
+    const bound = { via: claims.via, access: claims.access, namesCatalog: claims.namesCatalog, accessEndsAt: claims.expiresAt };
+    const caller: Caller = account === undefined ? { kind: "anonymous", ...bound } : { ...toCaller(account, claims.via), ...bound };
     callers.set(claims, { account, caller });
     return caller;
   }
@@ -90,13 +91,13 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     }
     if (!(await mayTry(key, place, name, remoteAddress))) {
       if (account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError({ message: WRONG_PASSWORD });
-      return toCaller(account);
+      return toCaller(account, BY_PASSWORD);
     }
     const isRight = memory.wasRight(key, place) || (await verifyOnce(key, name, secret, account, remoteAddress));
     if (!isRight || account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError({ message: WRONG_PASSWORD });
     const noted = loginFailures.recordSuccess(account, remoteAddress);
     if (noted instanceof Promise) await noted;
-    return toCaller(account);
+    return toCaller(account, BY_PASSWORD);
   }
 
   /** Whether the password may be tried: false where it need not be, since it was right a moment ago. Errors: TOOMANYREQUESTS. */
@@ -151,7 +152,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     const isRight = verifyRobotSecret(secret, account?.secretHash);
     if (!isRight || account === undefined) throw new UnauthorizedError({ message: WRONG_ROBOT_SECRET });
     if (!isUsable(account, clock.now())) throw robotRefused(account);
-    return toCaller(account);
+    return toCaller(account, BY_ROBOT_SECRET);
   }
 
   return {
@@ -173,6 +174,6 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   };
 }
 
-function toCaller(account: Account): AccountCaller {
-  return { kind: "account", accountId: account.id, name: account.name, isAdmin: account.isAdmin, epoch: account.epoch, access: undefined };
+function toCaller({ id: accountId, name, isAdmin, epoch }: Account, via: SignIn): AccountCaller {
+  return { kind: "account", accountId, name, isAdmin, epoch, via, access: undefined };
 }

@@ -9,6 +9,7 @@ import { addProject, addRobot, addUser, callerOf, createTestAccess, createTestCl
 import type { Action, Caller } from "./caller.ts";
 import { challenge, UnauthorizedError } from "./challenge.ts";
 import { ROLES } from "./roles.ts";
+import { NO_SIGN_IN } from "./sign-in.ts";
 
 const ACTIONS: readonly Action[] = ["pull", "push", "delete"];
 const NAMES = { own: "own/app", open: "open/app", other: "other/app", unknown: "unknown/app" };
@@ -50,7 +51,7 @@ forEachDatabase("authorize", (create) => {
     const own = await addProject(test.database, "own");
     await addProject(test.database, "open", true);
     await addProject(test.database, "other");
-    callers.set("anonymous", { kind: "anonymous", access: undefined });
+    callers.set("anonymous", { kind: "anonymous", via: NO_SIGN_IN, access: undefined });
     const secretHash = "unused";
     callers.set("stranger", await callerOf(test.database, await addUser(test.database, "stranger", { secretHash })));
     for (const role of ROLES) {

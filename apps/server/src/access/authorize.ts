@@ -199,7 +199,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
         repository,
         projectId: standing.projectId,
         traits: standing.traits,
-        actor: actorOf(account, caller.origin),
+        actor: actorOf(account, caller),
         renew: (tx?: Executor) => (isCurrent(asking) ? grant : authorize(ask(caller, tx), action, repository)),
       } as Grant<A>;
       return grant;
@@ -271,7 +271,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     if (account === undefined) throw new UnauthorizedError();
     const grant: AccountGrant = {
       account,
-      actor: actorOf(account, asking.caller.origin),
+      actor: actorOf(account, asking.caller),
       renew: (tx) => (isCurrent(asking) ? grant : authorizeAccount(ask(asking.caller, tx))),
     };
     return grant;
@@ -307,7 +307,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
         projectId,
         projectName: name,
         isPublic,
-        actor: actorOf(account, asking.caller.origin),
+        actor: actorOf(account, asking.caller),
         renew: (tx) => (isCurrent(asking) ? grant : authorizeProject(ask(asking.caller, tx), permission, projectName)),
       };
       return grant;

@@ -11,6 +11,7 @@ import type { AccountChange } from "./account-changes.ts";
 import { bootstrap } from "./bootstrap.ts";
 import type { ChangeSink } from "./changes.ts";
 import { loadOrCreateMasterKey, parseMasterKey } from "./master-key.ts";
+import { NO_SIGN_IN } from "./sign-in.ts";
 
 /** Keeps what it is told. */
 function sinkOf(said: string[]): ChangeSink<AccountChange> {
@@ -40,7 +41,7 @@ forEachDatabase("bootstrap", (create) => {
       const caller = await access.authenticator.authenticate(basic("admin", password), TEST_ADDRESS);
       assert.equal(caller.kind === "account" && caller.isAdmin, true);
       const library = await access.authorizer.authorizeProject(
-        { kind: "anonymous", access: undefined },
+        { kind: "anonymous", via: NO_SIGN_IN, access: undefined },
         "project.read",
         parseProjectName("library"),
       );

@@ -4,6 +4,7 @@ import type { RepositoryName } from "@berth/oci/reference";
 import type { Executor } from "../platform/database/database.ts";
 import type { Actor, Origin } from "./actor.ts";
 import type { ProjectTraits } from "./project-traits.ts";
+import type { SignIn } from "./sign-in.ts";
 
 /** What can be done to a repository's content. */
 export type Action = "pull" | "push" | "delete";
@@ -19,6 +20,7 @@ export interface AnonymousCaller {
   readonly kind: "anonymous";
   /** Undefined where the request changes nothing. */
   readonly origin?: Origin;
+  readonly via: SignIn;
   /** Set for a bearer token: the caller may do at most this. */
   readonly access: TokenAccess | undefined;
   /** Whether the bearer token names `registry:catalog:*`. */
@@ -32,6 +34,7 @@ export interface AccountCaller {
   readonly kind: "account";
   /** Undefined where the request changes nothing. */
   readonly origin?: Origin;
+  readonly via: SignIn;
   readonly accountId: number;
   readonly name: string;
   readonly isAdmin: boolean;

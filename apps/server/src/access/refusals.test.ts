@@ -18,6 +18,7 @@ import {
 import type { Action, Caller } from "./caller.ts";
 import { challenge } from "./challenge.ts";
 import { generateRobotSecret } from "./secrets.ts";
+import { NO_SIGN_IN } from "./sign-in.ts";
 
 /** Texts of the specification, which docker does not show. */
 const SILENT = new Set<string>(Object.values(ERROR_ROWS).map((row) => row.message));
@@ -71,7 +72,7 @@ forEachDatabase("refusals", (create) => {
     assert.equal(await login("guest", TEST_PASSWORD), "TOOMANYREQUESTS too many failed logins: try again in 1 second");
     clock.advance(3_600_000);
 
-    const anonymous: Caller = { kind: "anonymous", access: undefined };
+    const anonymous: Caller = { kind: "anonymous", via: NO_SIGN_IN, access: undefined };
     const guest = await access.authenticator.authenticate(basic("guest", TEST_PASSWORD), TEST_ADDRESS);
     const root = await access.authenticator.authenticate(basic("root", TEST_PASSWORD), TEST_ADDRESS);
     const ci = await access.authenticator.authenticate(basic("own+ci", robot.secret), TEST_ADDRESS);

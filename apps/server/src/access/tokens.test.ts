@@ -22,8 +22,9 @@ import { MAX_SCOPES, MAX_SCOPES_LENGTH, parseScopes } from "./scopes.ts";
 import { createSeal } from "./seal.ts";
 import { createSigningKeys } from "./signing-keys.ts";
 import { createTokens } from "./tokens.ts";
+import { NO_SIGN_IN } from "./sign-in.ts";
 
-const ANONYMOUS: Caller = { kind: "anonymous", access: undefined };
+const ANONYMOUS: Caller = { kind: "anonymous", via: NO_SIGN_IN, access: undefined };
 const DAY_MS = 24 * 60 * 60_000;
 
 function read(...parameters: string[]): unknown {
@@ -176,6 +177,7 @@ forEachDatabase("tokens", (create) => {
       exp: now + 300,
       account: developer.kind === "account" ? developer.accountId : 0,
       epoch: 1,
+      via: { kind: "password" },
       access: [
         { type: "repository", name: "own/app", actions: ["pull", "push"] },
         { type: "repository", name: "open/app", actions: ["pull"] },
@@ -184,7 +186,7 @@ forEachDatabase("tokens", (create) => {
       ],
     });
     const caller = await there.authenticator.authenticate(`Bearer ${answer.token}`, TEST_ADDRESS);
-    const bound = { namesCatalog: undefined, accessEndsAt: undefined };
+    const bound = { via: undefined, namesCatalog: undefined, accessEndsAt: undefined };
     assert.deepEqual({ ...caller, access: undefined, ...bound }, { ...developer, ...bound });
     assert.equal(caller.namesCatalog, true);
     assert.equal(caller.accessEndsAt, (now + 300) * 1000);

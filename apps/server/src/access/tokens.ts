@@ -12,6 +12,7 @@ import { UnauthorizedError } from "./challenge.ts";
 import { INVALID_TOKEN } from "./refusals.ts";
 import { ALL_ACTIONS } from "./roles.ts";
 import { parseScopes } from "./scopes.ts";
+import { directSignIn, parseDirectSignIn, type SignIn } from "./sign-in.ts";
 import { CLOCK_SKEW_SECONDS, MAX_TOKEN_LIFETIME_SECONDS, TOKEN_ALGORITHM, type SigningKeys } from "./signing-keys.ts";
 
 /** The token endpoint's answer. */
@@ -30,6 +31,8 @@ export interface TokenClaims {
   readonly account: { readonly id: number; readonly epoch: number } | undefined;
   readonly access: TokenAccess;
   readonly namesCatalog: boolean;
+  /** How the account signed in when it was given the token. */
+  readonly via: SignIn;
   /** Milliseconds since 1970. */
   readonly expiresAt: number;
   /** Milliseconds since 1970. Before it the token is not valid yet: the clock has been set back since. */
@@ -145,7 +148,8 @@ export function createTokens(options: TokensOptions): Tokens {
       const { SignJWT } = await loadJose();
       const signer = await signingKeys.getSigner();
       const now = Math.floor(clock.now() / 1000);
-      const token = await new SignJWT({ access, ...(caller.kind === "account" ? { account: caller.accountId, epoch: caller.epoch } : {}) })
+      const whose = caller.kind === "account" ? { account: caller.accountId, epoch: caller.epoch, via: directSignIn(caller.via) } : {};
+      const token = await new SignJWT({ access, ...whose })
         .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: "JWT", kid: signer.id })
         .setIssuer(issuer)
         .setSubject(caller.kind === "account" ? caller.name : "")
@@ -163,7 +167,7 @@ export function createTokens(options: TokensOptions): Tokens {
 
 // The signature proves that we wrote it, so what does not parse is a defect of ours or of another version; it grants nothing.
 function parseClaims(payload: JWTPayload, defaultProject: ProjectName | undefined): TokenClaims {
-  const { account, epoch, access } = payload;
+  const { account, epoch, access, via } = payload;
   const isAnonymous = account === undefined && epoch === undefined && payload.sub === "";
   if (!isAnonymous && !(Number.isSafeInteger(account) && Number.isSafeInteger(epoch)))
     throw new UnauthorizedError({ reason: "invalid_token", message: INVALID_TOKEN });
@@ -183,6 +187,7 @@ function parseClaims(payload: JWTPayload, defaultProject: ProjectName | undefine
     account: isAnonymous ? undefined : { id: account as number, epoch: epoch as number },
     access: repositories,
     namesCatalog,
+    via: { kind: "registry-token", by: parseDirectSignIn(via) },
     expiresAt: payload.exp! * 1000,
     notBefore: (payload.nbf ?? 0) * 1000,
   };

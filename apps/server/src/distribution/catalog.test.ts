@@ -15,6 +15,7 @@ import { createTags } from "../content/tags.ts";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
 import { createListPlaces } from "./list-places.ts";
 import { createLists, type ListPage, type ListParts, type Lists } from "./lists.ts";
+import { NO_SIGN_IN } from "../access/sign-in.ts";
 
 const PROJECTS: Readonly<Record<string, { isPublic: boolean }>> = {
   a: { isPublic: false },
@@ -85,7 +86,7 @@ forEachDatabase("catalog", (create) => {
     await user("member", { roles: new Map([ids.get("a")!, ids.get("z")!].map((id) => [id, "guest"])) });
     await user("stranger", {});
     // `namesCatalog`: a token for the catalog, as anonymous clients must have one.
-    callers.set("anonymous", { kind: "anonymous", access: new Map(), namesCatalog: true });
+    callers.set("anonymous", { kind: "anonymous", via: NO_SIGN_IN, access: new Map(), namesCatalog: true });
     const robots: [string, string | undefined, Record<string, Action[]>][] = [
       ["robot of names", "a", { "a/n1": ["pull"], "a/n3": ["pull"], "a/absent": ["pull"], "a/b": ["push"] }],
       ["robot of a folder", "a", { "a/app/*": ["pull"] }],

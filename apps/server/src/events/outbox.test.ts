@@ -27,7 +27,13 @@ import { createJobStore, retryJob } from "./job-store.ts";
 import { kindOf, runnerOf, until } from "./jobs.testing.ts";
 import { createOutbox, REACTION, type Event, type Outbox, type Reactions } from "./outbox.ts";
 
-const ALICE: Actor = { kind: "user", accountId: 7, name: "alice", origin: { requestId: "r1", address: "192.0.2.1" } };
+const ALICE: Actor = {
+  kind: "user",
+  accountId: 7,
+  name: "alice",
+  origin: { requestId: "r1", address: "192.0.2.1" },
+  via: { kind: "password" },
+};
 const allJobs = statement<Record<never, never>>()("test.jobs", (db) =>
   db.selectFrom("job").select(["id", "kind", "subject"]).orderBy("id"),
 );
@@ -123,7 +129,7 @@ forEachDatabase("the outbox", (create, dialect) => {
           { kind: "repository.deleted" },
         ],
       );
-      assert.deepEqual(seen[0]?.actor, { kind: "anonymous", accountId: null, name: "" });
+      assert.deepEqual(seen[0]?.actor, { kind: "anonymous", accountId: null, name: "", via: { kind: "none" } });
     }));
 
   it("holds a change if and only if its transaction is committed, and never gives an id twice", () =>

@@ -12,6 +12,7 @@ import { forEachDatabase, type TestDatabase } from "../../platform/database/data
 import { withTopics } from "../../platform/database/topics.ts";
 import { createRunTimeSettings, type RunTimeSettings } from "./run-time.ts";
 import { createSettings, type Settings } from "./settings.ts";
+import { BY_PASSWORD } from "../../access/sign-in.ts";
 
 const COLOURS = oneOf(["red", "green", "blue"], { standard: "red", about: "A colour." });
 
@@ -69,6 +70,7 @@ forEachDatabase("settings at run time", (create) => {
           name: "root",
           isAdmin: true,
           epoch: Number(account["epoch"]),
+          via: BY_PASSWORD,
           access: undefined,
         }),
     };

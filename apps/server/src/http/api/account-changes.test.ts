@@ -14,7 +14,7 @@ import { startTestApi, type TestApi } from "./api.testing.ts";
 
 const ADMIN = ["admin", TEST_PASSWORD] as const;
 const ALICE = ["alice", TEST_PASSWORD] as const;
-const SYSTEM: Actor = { kind: "system", accountId: null, name: "account reset by root", origin: undefined };
+const SYSTEM: Actor = { kind: "system", accountId: null, name: "account reset by root", origin: undefined, via: { kind: "none" } };
 const KINDS = [
   "project.created",
   "project.updated",
@@ -109,6 +109,7 @@ forEachDatabase("changes of accounts", (create) => {
     ]);
     assert.deepEqual(seen[0]!.actor.origin, { requestId: "test-request", address: "127.0.0.1" });
     assert.equal(seen[0]!.actor.kind, "user");
+    assert.deepEqual(seen[0]!.actor.via, { kind: "password" });
   });
 
   it("say what became of users, by whomever, and no secret", async () => {
