@@ -44,8 +44,8 @@ import { createProjects, type Projects } from "./features/projects/projects.ts";
 import { createProjectRepositories, type ProjectRepositories } from "./features/repositories/repositories.ts";
 import { createRobots, type Robots } from "./features/robots/robots.ts";
 import { forEachDatabase, type TestDatabase } from "./platform/database/databases.testing.ts";
-import { NO_SIGN_IN } from "./access/sign-in.ts";
 
+const ANYBODY: Caller = { kind: "anonymous", via: { kind: "none" }, access: undefined };
 const layer = blobOf("what others have ");
 const shared = blobOf("what the caller has too ");
 const config = blobOf("config", 1);
@@ -257,11 +257,9 @@ forEachDatabase("work", (create) => {
       "deletion of a blob": (caller, name) => async (on) => on.push.deleteBlob(caller, name, layer.digest),
       "what a token may hold": (caller, name) => async (on) => [...(await on.authorizer.allowed(caller, name))],
     };
-    const nobody: [string, Caller][] = [
-      ["anonymous", { kind: "anonymous", via: NO_SIGN_IN, access: undefined }],
-      ["anonymous by a token", { kind: "anonymous", via: NO_SIGN_IN, access: new Map([[SECRET, new Set(["pull"] as const)]]) }],
-    ];
-    for (const [who, caller] of [...nobody, ...forms(everybody())]) {
+    const byToken: Caller = { ...ANYBODY, access: new Map([[SECRET, new Set(["pull"] as const)]]) };
+    const nobody: Record<string, Caller> = { anonymous: ANYBODY, "anonymous by a token": byToken };
+    for (const [who, caller] of [...Object.entries(nobody), ...forms(everybody())]) {
       for (const [what, request] of Object.entries(requests))
         await assertAlike(
           `${what}, ${who}`,
@@ -302,10 +300,7 @@ forEachDatabase("work", (create) => {
       "robot's secret": ask(projectRobots.rotateSecret, (on, { grant }) => on.robots.rotateSecret(grant, "whole")),
       "robot deleted": ask(projectRobots.delete, (on, { grant }) => on.robots.delete(grant, "whole")),
     };
-    for (const [who, caller] of [
-      ["anonymous", { kind: "anonymous", via: NO_SIGN_IN, access: undefined }] as [string, Caller],
-      ...forms(everybody()),
-    ]) {
+    for (const [who, caller] of [["anonymous", ANYBODY] as [string, Caller], ...forms(everybody())]) {
       for (const [what, request] of Object.entries(requests))
         await assertAlike(`${what}, ${who}`, [request(caller, "oth"), request(caller, "non")], process);
     }
