@@ -12,7 +12,7 @@ import { type Actor, actorOf, systemActor } from "./actor.ts";
 import { isUsable, type Accounts, type ProjectStanding, type Rights } from "./accounts.ts";
 import type { AccountCaller, Action, Caller, Grant, Renewable } from "./caller.ts";
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
-import { refuseUnknownTraits } from "./project-traits.ts";
+import { type ProjectTrait, refuseByTraits, refuseUnknownTraits } from "./project-traits.ts";
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scopes.ts";
 import { INVALID_TOKEN, notLoggedIn, projectMissing, rightMissing } from "./refusals.ts";
@@ -38,8 +38,8 @@ export interface AccountGrant extends Renewable<AccountGrant> {
 export interface Authorizer {
   /**
    * Proof that the caller may do the action. Errors: UNAUTHORIZED (anonymous, or a token that is bounded more than its account),
-   * NAME_UNKNOWN (an account that may not pull, whether the repository exists or not), DENIED (it may not push or delete), PROJECT_NEWER (it
-   * may, in a project of which something is not known).
+   * NAME_UNKNOWN (an account that may not pull, whether the repository exists or not), DENIED (it may not push or delete, or nobody may push to the
+   * project), PROJECT_NEWER (it may, in a project of which something is not known).
    * At once where the caller's rights are at hand.
    */
   authorize<A extends Action>(caller: Caller, action: A, repository: RepositoryName): Grant<A> | Promise<Grant<A>>;
@@ -63,13 +63,13 @@ export interface Authorizer {
   authorizeAdministrator(caller: Caller): Promise<AccountGrant>;
 }
 
-/** Decides for what no caller asked for. Nothing that answers requests has one. */
+/** Decides for what no caller asked for. Nothing that answers requests has one, but for what stores an upstream's answers. */
 export interface SystemAuthorizer {
   /**
-   * Proof that a job may do the action in a repository: always, as long as its project is there and is the same. `job` is what acts, as records
-   * name it. Errors: NAME_UNKNOWN, PROJECT_NEWER.
+   * Proof that a job may do the action in a repository: always, as long as its project is there and is the same; and has the trait, where the job is
+   * done for one. `job` is what acts, as records name it. Errors: NAME_UNKNOWN, PROJECT_NEWER.
    */
-  asSystem<A extends Action>(job: string, action: A, repository: RepositoryName): Promise<Grant<A>>;
+  asSystem<A extends Action>(job: string, action: A, repository: RepositoryName, trait?: ProjectTrait): Promise<Grant<A>>;
 }
 
 /** The age from which a decision is taken again: with the age of what it was made of (accounts.ts), a second. */
@@ -193,7 +193,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     const bound = caller.access?.get(repository);
     const isWithinBound = caller.access === undefined || bound?.has(action) === true;
     if (standing !== undefined && isWithinBound && rights.has(action)) {
-      if (standing.traits !== undefined) refuseUnknownTraits(standing.projectId, standing.traits);
+      if (standing.traits !== undefined) refuseByTraits(standing.traits, { action, repository, projectId: standing.projectId });
       const grant = {
         action,
         repository,
@@ -215,15 +215,13 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
 
   /** `known`: the project of the first decision, which one of the same name does not replace. */
   async function asSystem<A extends Action>(
-    { job, action, repository, known }: { job: string; action: A; repository: RepositoryName; known?: number },
+    asked: { job: string; action: A; repository: RepositoryName; trait: ProjectTrait | undefined; known?: number },
     tx?: Executor,
   ): Promise<Grant<A>> {
-    const changes = accounts.changes();
-    const askedAt = clock.now();
+    const { job, action, repository } = asked;
+    const [changes, askedAt] = [accounts.changes(), clock.now()];
     const standing = await (tx === undefined ? accounts : accounts.seenBy(tx)).findStanding(undefined, projectOf(repository));
-    if (standing === undefined || (known !== undefined && known !== standing.projectId)) {
-      throw new RegistryError("NAME_UNKNOWN", { detail: { repository } });
-    }
+    if (!isProjectOf(asked, standing)) throw new RegistryError("NAME_UNKNOWN", { detail: { repository } });
     const { projectId, traits } = standing;
     if (traits !== undefined) refuseUnknownTraits(projectId, traits);
     const grant = {
@@ -232,7 +230,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       projectId,
       traits,
       actor: systemActor(job),
-      renew: (later?: Executor) => (isRecent(changes, askedAt) ? grant : asSystem({ job, action, repository, known: projectId }, later)),
+      renew: (later?: Executor) => (isRecent(changes, askedAt) ? grant : asSystem({ ...asked, known: projectId }, later)),
     } as Grant<A>;
     return grant;
   }
@@ -325,7 +323,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
 
   return {
     authorize: (caller, action, repository) => authorize(ask(caller), action, repository),
-    asSystem: (job, action, repository) => asSystem({ job, action, repository }),
+    asSystem: (job, action, repository, trait) => asSystem({ job, action, repository, trait }),
     allowed,
     listReadableProjects,
     readsEverything: async (caller) => (await readerOf(caller)).reader === "all",
@@ -333,4 +331,13 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     authorizeAdministrator: async (caller) => authorizeAdministrator(ask(caller)),
     authorizeProject: async (caller, permission, projectName) => authorizeProject(ask(caller), permission, projectName),
   };
+}
+
+/** Whether it is the project that a job's grant is for. */
+function isProjectOf(
+  { known, trait }: { readonly known?: number; readonly trait: ProjectTrait | undefined },
+  standing: ProjectStanding | undefined,
+): standing is ProjectStanding {
+  const isWithout = trait !== undefined && standing?.traits?.has(trait) !== true;
+  return !(standing === undefined || isWithout || (known !== undefined && known !== standing.projectId));
 }

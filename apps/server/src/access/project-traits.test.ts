@@ -117,6 +117,28 @@ forEachDatabase("traits of projects", (create) => {
     });
   }
 
+  it("that refuse pushes refuse them to whoever could push, and nothing else to anybody", async () => {
+    const mirror: ProjectTrait = { name: "mirror", read: String, pushRefusal: "it mirrors another registry" };
+    const on = replica(test.database, [limit, mirror]);
+    const held = await on.authorizer.authorize(caller, "push", REPOSITORY);
+    await put(mirror, "x");
+    on.accounts.forget();
+    const isRefused = (error: unknown): boolean =>
+      error instanceof RegistryError &&
+      error.code === "DENIED" &&
+      error.message === "nothing can be pushed to project team: it mirrors another registry";
+    await assert.rejects(async () => on.authorizer.authorize(caller, "push", REPOSITORY), isRefused);
+    // Also a push that had begun before.
+    await assert.rejects(async () => test.database.transaction(async (tx) => held.renew(tx)), isRefused);
+    for (const action of ["pull", "delete"] as const)
+      assert.equal((await on.authorizer.authorize(caller, action, REPOSITORY)).action, action);
+    const stranger = await callerOf(test.database, await addUser(test.database, "stranger-to-mirrors"));
+    await assert.rejects(async () => on.authorizer.authorize(stranger, "push", REPOSITORY), /may not push to it/);
+    await put(mirror, undefined);
+    on.accounts.forget();
+    assert.equal((await on.authorizer.authorize(caller, "push", REPOSITORY)).action, "push");
+  });
+
   it("are not stored where they could not be read back, nor without bound", async () => {
     await assert.rejects(put(limit, { most: "many" }), TypeError);
     await assert.rejects(put(colour, "x".repeat(20_000)), RangeError);

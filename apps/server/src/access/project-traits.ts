@@ -2,8 +2,10 @@
 // decisions carry them to who asks; they come with the statement that finds the project anyway. Not here: what any trait means (features).
 import { ApiError } from "@berth/api/errors";
 import { RegistryError } from "@berth/oci/errors";
+import { projectOf } from "@berth/oci/reference";
 import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
+import type { Grant } from "./caller.ts";
 
 /** One kind of thing that projects may have. */
 export interface ProjectTrait<T = unknown> {
@@ -11,6 +13,11 @@ export interface ProjectTrait<T = unknown> {
   readonly name: string;
   /** Reads what is stored. It must take what earlier releases stored; what it throws on closes the project (`refuseUnknownTraits`). */
   read(stored: unknown): T;
+  /**
+   * Set where no caller may push into a project that has it, mounts and uploads included: why. Jobs may (`asSystem`), and everybody may delete
+   * who could before.
+   */
+  readonly pushRefusal?: string;
 }
 
 /** The traits of one project that has some. Undefined stands for none, so that most projects cost a comparison. */
@@ -19,6 +26,8 @@ export interface ProjectTraits {
   readonly revision: number;
   /** Names of traits that this program cannot read: a newer release has set them. */
   readonly unknown: readonly string[];
+  /** Why callers may not push; undefined where they may. */
+  readonly pushRefusal: string | undefined;
   has(trait: ProjectTrait): boolean;
   find<T>(trait: ProjectTrait<T>): T | undefined;
 }
@@ -46,12 +55,14 @@ export function createReadTraits(known: readonly ProjectTrait[]): ReadTraits {
     if (traits === null) return undefined;
     const values = new Map<string, unknown>();
     const unknown: string[] = [];
+    let pushRefusal: string | undefined;
     for (const [name, stored] of Object.entries(parseStored(traits) ?? { [UNREADABLE]: traits })) {
       const trait = byName.get(name);
       if (trait === undefined) unknown.push(name);
       else {
         try {
           values.set(name, trait.read(stored));
+          pushRefusal ??= trait.pushRefusal;
         } catch {
           // Said to whoever is refused for it (`refuseUnknownTraits`), by name; the value may hold what nobody is to read.
           unknown.push(name);
@@ -61,6 +72,7 @@ export function createReadTraits(known: readonly ProjectTrait[]): ReadTraits {
     return {
       revision,
       unknown,
+      pushRefusal,
       has: ({ name }) => values.has(name),
       find: <T>({ name }: ProjectTrait<T>) => values.get(name) as T | undefined,
     };
@@ -76,6 +88,17 @@ export function refuseUnknownTraits(projectId: number, { unknown }: ProjectTrait
   throw new RegistryError("PROJECT_NEWER", {
     cause: new Error(`project ${projectId} has traits that this program cannot read: ${unknown.join(", ")}`),
   });
+}
+
+/** What a caller may not do for what the project has, whatever his rights. Errors: PROJECT_NEWER, DENIED. */
+export function refuseByTraits(
+  traits: ProjectTraits,
+  { action, repository, projectId }: Pick<Grant, "action" | "repository" | "projectId">,
+): void {
+  refuseUnknownTraits(projectId, traits);
+  if (action !== "push" || traits.pushRefusal === undefined) return;
+  const project = projectOf(repository);
+  throw new RegistryError("DENIED", { message: `nothing can be pushed to project ${project}: ${traits.pushRefusal}`, detail: { project } });
 }
 
 const lockTraits = statement<{ projectId: number }>()("project_traits.lock", (db, p, tools) =>

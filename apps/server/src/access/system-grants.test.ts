@@ -23,9 +23,10 @@ forEachDatabase("grants of the system", (create) => {
   const clock = createTestClock();
   let test: TestDatabase;
   let system: SystemAuthorizer;
+  const mirror: ProjectTrait = { name: "mirror", read: String, pushRefusal: "it mirrors another registry" };
   before(async () => {
     test = await create();
-    const accounts = createAccounts({ database: test.database, clock, traits: [], onChangedElsewhere: () => undefined });
+    const accounts = createAccounts({ database: test.database, clock, traits: [mirror], onChangedElsewhere: () => undefined });
     system = createAuthorizer({ accounts, database: test.database, clock });
   });
   after(() => test.end());
@@ -53,6 +54,20 @@ forEachDatabase("grants of the system", (create) => {
     clock.advance(2_000);
     await assert.rejects(async () => test.database.transaction(async (tx) => grant.renew(tx)), isUnknown);
     assert.notEqual((await system.asSystem(JOB, "delete", APP)).projectId, grant.projectId);
+  });
+
+  it("push where no caller may; those that are for a trait end with it", async () => {
+    const isWithout = { code: "NAME_UNKNOWN" };
+    await assert.rejects(system.asSystem(JOB, "push", APP, mirror), isWithout);
+    const { projectId } = await system.asSystem(JOB, "push", APP);
+    const set = (value: unknown): Promise<void> => test.database.transaction((tx) => putProjectTrait(tx, projectId, mirror, value));
+    await set("x");
+    clock.advance(2_000);
+    const grant = await system.asSystem(JOB, "push", APP, mirror);
+    assert.equal(grant.action, "push");
+    await set(undefined);
+    clock.advance(2_000);
+    await assert.rejects(async () => test.database.transaction(async (tx) => grant.renew(tx)), isWithout);
   });
 
   it("are refused where something is not known of the project", async () => {

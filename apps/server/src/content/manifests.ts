@@ -63,8 +63,11 @@ export interface ManifestPut {
   readonly parsed: ParsedManifest;
   readonly tags: readonly Tag[];
   readonly condition: TagCondition;
-  /** Whether an image may name layers that the repository does not have, as long as it has the config and one layer. */
-  readonly mayBeSparse: boolean;
+  /**
+   * Whether an image may name layers that the repository does not have, as long as it has the config and one layer; "wholly": it may have none of
+   * them, since they come when they are asked for.
+   */
+  readonly mayBeSparse: boolean | "wholly";
 }
 
 /** The manifests of repositories. */
@@ -226,13 +229,13 @@ async function checkBlobs(
   tx: Executor,
   repositoryId: number,
   parsed: ParsedManifest,
-  mayBeSparse: boolean,
+  mayBeSparse: ManifestPut["mayBeSparse"],
 ): Promise<{ blobIds: number[]; absent: Digest[] }> {
   if (parsed.blobs.length === 0) return { blobIds: [], absent: [] };
   const linked = await tx.all(listLinked, { repositoryId, digests: parsed.blobs.map((blob) => blob.digest) });
   const byDigest = new Map(linked.map((row) => [row.digest, row]));
   const absent = parsed.blobs.filter((blob) => !byDigest.has(blob.digest)).map((blob) => blob.digest);
-  if (absent.length > 0 && !(mayBeSparse && isSparseImage(parsed, absent))) {
+  if (absent.length > 0 && !(mayBeSparse === "wholly" || (mayBeSparse && isSparseImage(parsed, absent)))) {
     throw new RegistryError("MANIFEST_BLOB_UNKNOWN", { detail: { missing: absent.slice(0, 20) } });
   }
   for (const blob of parsed.blobs) {
