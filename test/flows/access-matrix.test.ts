@@ -28,6 +28,8 @@ const WHO = [
   "maintainer",
   "owner",
   "administrator",
+  "auditor",
+  "creator",
   "robot-pull",
   "robot-push",
   "robot-elsewhere",
@@ -79,6 +81,7 @@ function rightsOf(who: Who, where: Where): ReadonlySet<Action> {
   const role = MEMBERS[who];
   if (role !== undefined && project !== "other") add(ROLE_ACTIONS[role]);
   if (who === "administrator") add(["pull", "push", "delete"]);
+  if (who === "auditor") add(["pull"]);
   if (who === "robot-pull" && project === "own") add(["pull"]);
   if (who === "robot-push" && project === "own") add(["pull", "push"]);
   if (who === "robot-elsewhere" && project === "other") add(["pull", "push"]);
@@ -209,8 +212,12 @@ describe("access matrix", () => {
       else await api("POST", "/projects", { name: NAMES[name], visibility });
       images.set(name, await registry.pushImage(WHERE[name], "v1", 20_000));
     }
-    for (const who of ["stranger", "guest", "developer", "maintainer", "owner", "disabled"] as const) {
-      await api("POST", "/users", { name: who, password: PASSWORD });
+    for (const who of ["stranger", "guest", "developer", "maintainer", "owner", "disabled", "auditor", "creator"] as const) {
+      await api("POST", "/users", {
+        name: who,
+        password: PASSWORD,
+        ...(who === "auditor" || who === "creator" ? { systemRole: who } : {}),
+      });
       basics.set(who, basicOf(who, PASSWORD));
       const role = who === "disabled" ? "owner" : MEMBERS[who];
       if (role === undefined) continue;
@@ -447,11 +454,11 @@ describe("access matrix", () => {
 
   // ---- The control plane ----
 
-  type Level = "anyone" | "account" | "user" | "administrator" | "reader" | "member" | "keeper" | "owner";
-  /** What each operation takes. `reader`: may read the project; `keeper`: maintainer at least. */
+  type Level = "anyone" | "account" | "user" | "administrator" | "auditor" | "creator" | "reader" | "member" | "keeper" | "keeper-reads" | "owner";
+  /** What each operation takes. `auditor`, `creator`: administrators as well; `reader`: may read the project; `keeper`: maintainer at least, and to read it auditors. */
   const LEVELS: Record<string, Level> = {
     listProjects: "anyone",
-    createProject: "administrator",
+    createProject: "creator",
     getProject: "reader",
     updateProject: "owner",
     deleteProject: "owner",
@@ -468,34 +475,34 @@ describe("access matrix", () => {
     listMembers: "member",
     putMember: "owner",
     deleteMember: "owner",
-    listUsers: "administrator",
+    listUsers: "auditor",
     createUser: "administrator",
     getMe: "account",
     changeMyPassword: "user",
-    getUser: "administrator",
+    getUser: "auditor",
     updateUser: "administrator",
     deleteUser: "administrator",
-    listProjectRobots: "keeper",
+    listProjectRobots: "keeper-reads",
     createProjectRobot: "owner",
-    getProjectRobot: "keeper",
+    getProjectRobot: "keeper-reads",
     updateProjectRobot: "owner",
     rotateProjectRobotSecret: "owner",
     deleteProjectRobot: "owner",
-    listRegistryRobots: "administrator",
+    listRegistryRobots: "auditor",
     createRegistryRobot: "administrator",
-    getRegistryRobot: "administrator",
+    getRegistryRobot: "auditor",
     updateRegistryRobot: "administrator",
     rotateRegistryRobotSecret: "administrator",
     deleteRegistryRobot: "administrator",
-    getUsage: "administrator",
-    listUploads: "administrator",
+    getUsage: "auditor",
+    listUploads: "auditor",
     cancelUpload: "administrator",
-    listJobs: "administrator",
-    getJob: "administrator",
+    listJobs: "auditor",
+    getJob: "auditor",
     cancelJob: "administrator",
     retryJob: "administrator",
-    followJob: "administrator",
-    listSettings: "administrator",
+    followJob: "auditor",
+    listSettings: "auditor",
     updateSettings: "administrator",
   };
   /** Bodies that are right in form and change nothing: what they name does not exist, or is there already. */
@@ -528,18 +535,22 @@ describe("access matrix", () => {
     if (level === "anyone") return undefined;
     const role = project === "own" || project === "public" ? MEMBERS[who] : undefined;
     const isAdmin = who === "administrator";
+    const isAuditor = who === "auditor";
     const isIn = {
       account: who !== "anonymous",
       user: who !== "anonymous" && !isRobot(who),
       administrator: isAdmin,
+      auditor: isAdmin || isAuditor,
+      creator: isAdmin || who === "creator",
       reader: sees(who, project),
-      member: sees(who, project) && (isAdmin || role !== undefined),
+      member: sees(who, project) && (isAdmin || isAuditor || role !== undefined),
+      "keeper-reads": sees(who, project) && (isAdmin || isAuditor || role === "maintainer" || role === "owner"),
       keeper: sees(who, project) && (isAdmin || role === "maintainer" || role === "owner"),
       owner: sees(who, project) && (isAdmin || role === "owner"),
     }[level];
     if (isIn) return undefined;
     if (who === "anonymous") return 401;
-    const isOfProject = level === "reader" || level === "member" || level === "keeper" || level === "owner";
+    const isOfProject = level === "reader" || level === "member" || level === "keeper" || level === "keeper-reads" || level === "owner";
     return isOfProject && !sees(who, project) ? 404 : 403;
   }
 
@@ -614,7 +625,7 @@ describe("access matrix", () => {
       assert.equal((await send("GET", "/healthz", header)).status, 200);
       assert.equal((await send("GET", "/readyz", header)).status, 200);
       const metrics = await send("GET", "/metrics", header);
-      assert.equal(metrics.status, who === "administrator" ? 200 : REFUSED.has(who) || who === "anonymous" ? 401 : 403, who);
+      assert.equal(metrics.status, who === "administrator" || who === "auditor" ? 200 : REFUSED.has(who) || who === "anonymous" ? 401 : 403, who);
       assert.equal((await send("GET", "/nothing", header)).status, 404);
     }
   });

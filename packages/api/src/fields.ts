@@ -56,6 +56,13 @@ export const RoleField = Type.Enum(["guest", "developer", "maintainer", "owner"]
 /** A member's role. */
 export type RoleValue = Static<typeof RoleField>;
 
+export const SystemRoleField = Type.Enum(["administrator", "auditor", "creator"], {
+  description:
+    "What a user is in the whole registry: an administrator does everything; an auditor reads and pulls everything and changes nothing; a creator may create projects.",
+});
+/** What a user is in the whole registry. */
+export type SystemRoleValue = Static<typeof SystemRoleField>;
+
 export const VisibilityField = Type.Enum(["private", "public"], { description: "Anyone may pull from a public project." });
 
 export const ActionField = Type.Enum(["pull", "push", "delete"]);

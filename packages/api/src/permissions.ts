@@ -2,16 +2,33 @@
 // Not here: who has it (the server's access/).
 
 /** What can be asked for in a project. */
-export type ProjectPermission =
-  | "project.read"
-  | "project.update"
-  | "project.delete"
-  | "members.read"
-  | "members.write"
+export const PROJECT_PERMISSIONS = [
+  "project.read",
+  "project.update",
+  "project.delete",
+  "members.read",
+  "members.write",
+  "robots.read",
+  "robots.write",
+  "policies.read",
+  "policies.write",
+] as const;
+/** One of `PROJECT_PERMISSIONS`. */
+export type ProjectPermission = (typeof PROJECT_PERMISSIONS)[number];
+
+/** What system roles let somebody do in the whole registry. Administrators may do all of it. */
+export type SystemPermission =
+  | "audit.read"
+  | "groups.read"
+  | "jobs.read"
+  | "metrics.read"
+  | "projects.create"
   | "robots.read"
-  | "robots.write"
-  | "policies.read"
-  | "policies.write";
+  | "settings.read"
+  | "uploads.read"
+  | "usage.read"
+  | "users.read"
+  | "webhooks.read";
 
 /** One demand. Of `project` and `repository` the operation's path names which. */
 export type Permission =
@@ -21,20 +38,22 @@ export type Permission =
   /** An account of a person. */
   | { readonly kind: "user" }
   | { readonly kind: "administrator" }
-  /** Administrators, or every user, as the registry is set up. */
+  /** Administrators, and whose system role lets them. */
+  | { readonly kind: "system"; readonly may: SystemPermission }
+  /** Administrators and creators, or every user, as the registry is set up. */
   | { readonly kind: "project-creation" }
   | { readonly kind: "project"; readonly may: ProjectPermission }
   | { readonly kind: "repository"; readonly may: "pull" | "delete" };
 
 const IN_PROJECT: Readonly<Record<ProjectPermission, string>> = {
-  "project.read": "members, and robots with a scope there; anyone where the project is public",
+  "project.read": "members, auditors, and robots with a scope there; anyone where the project is public",
   "project.update": "owners",
   "project.delete": "owners",
-  "members.read": "members",
+  "members.read": "members and auditors",
   "members.write": "owners",
-  "robots.read": "maintainers and owners",
+  "robots.read": "maintainers, owners and auditors",
   "robots.write": "owners",
-  "policies.read": "members",
+  "policies.read": "members and auditors",
   "policies.write": "maintainers and owners",
 };
 
@@ -49,8 +68,10 @@ export function whoMay(permission: Permission): string {
       return "every user";
     case "administrator":
       return "administrators";
+    case "system":
+      return permission.may === "projects.create" ? "administrators and creators" : "administrators and auditors";
     case "project-creation":
-      return "administrators, or every user where the registry is set up so";
+      return "administrators and creators, or every user where the registry is set up so";
     case "project":
       return IN_PROJECT[permission.may];
     case "repository":

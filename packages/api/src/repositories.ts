@@ -116,7 +116,7 @@ export const getUsage = operation({
   method: "GET",
   path: "/usage",
   summary: "Read what the registry stores",
-  permission: { kind: "administrator" },
+  permission: { kind: "system", may: "usage.read" },
   params: Nothing,
   query: Nothing,
   body: undefined,

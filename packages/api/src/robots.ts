@@ -158,7 +158,7 @@ export const registryRobots = define(
     suffix: "RegistryRobot",
     path: "/robots",
     of: "the registry",
-    read: { kind: "administrator" },
+    read: { kind: "system", may: "robots.read" },
     write: { kind: "administrator" },
     missing: [],
   },

@@ -30,7 +30,7 @@ export const listSettings = operation({
   method: "GET",
   path: "/settings",
   summary: "List the settings that change while the registry runs",
-  permission: { kind: "administrator" },
+  permission: { kind: "system", may: "settings.read" },
   params: Nothing,
   query: Nothing,
   body: undefined,

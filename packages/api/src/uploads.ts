@@ -27,7 +27,7 @@ export const listUploads = operation({
   method: "GET",
   path: "/uploads",
   summary: "List the uploads that have not ended, those first that expire first",
-  permission: { kind: "administrator" },
+  permission: { kind: "system", may: "uploads.read" },
   params: Nothing,
   query: PageQuery,
   body: undefined,

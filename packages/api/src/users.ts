@@ -1,11 +1,16 @@
 // Operations on users. Not here: their rules (the server's features/accounts).
 import Type, { type Static } from "typebox";
-import { closed, NewPasswordField, Nothing, page, PageQuery, PasswordField, TimeField, UserNameField } from "./fields.ts";
+import { closed, NewPasswordField, Nothing, page, PageQuery, PasswordField, SystemRoleField, TimeField, UserNameField } from "./fields.ts";
 import { LOCATION, operation } from "./operation.ts";
+
+const SystemRoleOrNone = Type.Union([SystemRoleField, Type.Null()], {
+  description: "The user's own role in the whole registry; null for none. It adds to what the user may in projects.",
+});
 
 export const User = closed({
   name: UserNameField,
-  isAdmin: Type.Boolean({ description: "Whether the user may do everything." }),
+  isAdmin: Type.Boolean({ description: "Whether systemRole is administrator." }),
+  systemRole: SystemRoleOrNone,
   isDisabled: Type.Boolean({ description: "Whether the user is kept from logging in." }),
   hasPassword: Type.Boolean({ description: "Whether the user has a password here; who has none cannot sign in with one." }),
   createdAt: TimeField,
@@ -16,12 +21,21 @@ export type UserView = Static<typeof User>;
 export const Me = closed({
   name: Type.String({ description: "The login name." }),
   kind: Type.Enum(["user", "robot"]),
-  isAdmin: Type.Boolean(),
+  isAdmin: Type.Boolean({ description: "Whether the caller may do everything." }),
+  systemRoles: Type.Array(SystemRoleField, { description: "What the caller is in the whole registry." }),
 });
+
+/** Who the caller is. */
+export type MeView = Static<typeof Me>;
 
 const PasswordOrNone = Type.Union([NewPasswordField, Type.Null()], {
   description: "A password, or null for a user who has none here and cannot sign in with one.",
 });
+
+const WithSystemRole = {
+  isAdmin: Type.Optional(Type.Boolean({ description: "true is the system role administrator, false none where it was that one." })),
+  systemRole: Type.Optional(SystemRoleOrNone),
+};
 
 const OfUser = closed({ user: UserNameField });
 
@@ -31,7 +45,7 @@ export const listUsers = operation({
   method: "GET",
   path: "/users",
   summary: "List the users",
-  permission: { kind: "administrator" },
+  permission: { kind: "system", may: "users.read" },
   params: Nothing,
   query: PageQuery,
   body: undefined,
@@ -49,7 +63,7 @@ export const createUser = operation({
   permission: { kind: "administrator" },
   params: Nothing,
   query: Nothing,
-  body: closed({ name: UserNameField, password: PasswordOrNone, isAdmin: Type.Optional(Type.Boolean()) }),
+  body: closed({ name: UserNameField, password: PasswordOrNone, ...WithSystemRole }),
   status: 201,
   answer: User,
   headers: LOCATION,
@@ -92,7 +106,7 @@ export const getUser = operation({
   method: "GET",
   path: "/users/{user}",
   summary: "Read a user",
-  permission: { kind: "administrator" },
+  permission: { kind: "system", may: "users.read" },
   params: OfUser,
   query: Nothing,
   body: undefined,
@@ -107,14 +121,14 @@ export const updateUser = operation({
   tag: "users",
   method: "PATCH",
   path: "/users/{user}",
-  summary: "Change a user's password, disable a user, or make one administrator; a new password or a disablement ends the user's tokens",
+  summary: "Change a user's password, disable a user, or change the role in the registry; a new password or a disablement ends the user's tokens",
   permission: { kind: "administrator" },
   params: OfUser,
   query: Nothing,
   body: closed({
     password: Type.Optional(PasswordOrNone),
     isDisabled: Type.Optional(Type.Boolean()),
-    isAdmin: Type.Optional(Type.Boolean()),
+    ...WithSystemRole,
   }),
   status: 200,
   answer: User,

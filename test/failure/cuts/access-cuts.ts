@@ -36,11 +36,20 @@ export const ACCESS_CUTS: readonly Cut[] = [
   {
     invariant: 9,
     what: "a project that is private gives no rights to strangers",
-    file: `${SERVER}/access/authorize.ts`,
-    from: 'if (!standing.isPublic || own.has("pull")) return own;',
+    file: `${SERVER}/access/rights.ts`,
+    from: 'if (own.has("pull") || !(standing.isPublic || account?.isAuditor === true)) return own;',
     to: 'if (own.has("pull")) return own;',
     test: `${SERVER}/access/authorize.test.ts`,
     name: "",
+  },
+  {
+    invariant: 9,
+    what: "an auditor changes nothing of a project",
+    file: `${SERVER}/access/rights.ts`,
+    from: "(isAuditor && PERMISSIONS_OF_AUDITOR.has(permission))",
+    to: "isAuditor",
+    test: `${SERVER}/access/authorize.test.ts`,
+    name: "lets auditors read all of a project",
   },
   {
     invariant: 9,

@@ -27,7 +27,7 @@ const MEMBER_COLUMNS: readonly Column[] = [
 ];
 const USER_COLUMNS: readonly Column[] = [
   { title: "NAME", of: "name" },
-  { title: "ADMINISTRATOR", of: "isAdmin" },
+  { title: "SYSTEM ROLE", of: "systemRole" },
   { title: "DISABLED", of: "isDisabled" },
   { title: "PASSWORD", of: "hasPassword", wide: true },
   createdAt,
@@ -62,6 +62,12 @@ const EXPIRES: Option = {
   help: "when it ends: 90d, 12h, 2027-12-31T00:00:00Z or never",
 };
 const VISIBILITY: Option = { name: "visibility", kind: "text", into: "body.visibility", help: "who may pull" };
+const SYSTEM_ROLE: Option = {
+  name: "system-role",
+  kind: "text",
+  into: "body.systemRole",
+  help: "what the user is in the whole registry",
+};
 const DISABLE: readonly Option[] = [
   { name: "disable", kind: "true", into: "body.isDisabled", help: "keep the account from logging in" },
   { name: "enable", kind: "false", into: "body.isDisabled", help: "let it log in again" },
@@ -150,6 +156,7 @@ export const USER_VERBS: readonly CallVerb[] = [
     arguments: [{ ...USER, into: "body.name" }],
     options: [
       { name: "admin", kind: "true", into: "body.isAdmin", help: "make the user an administrator" },
+      SYSTEM_ROLE,
       { name: "no-password", kind: "none", into: "body.password", help: "the user has no password here, and cannot sign in with one" },
     ],
     columns: USER_COLUMNS,
@@ -157,12 +164,14 @@ export const USER_VERBS: readonly CallVerb[] = [
   },
   {
     words: "user update",
-    summary: "Change a user's password, disable a user, or make one administrator",
+    summary: "Change a user's password, disable a user, or change the role in the registry",
     operations: [users.updateUser],
     arguments: [USER],
     options: [
       { name: "admin", kind: "true", into: "body.isAdmin", help: "make the user an administrator" },
       { name: "no-admin", kind: "false", into: "body.isAdmin", help: "the user is no administrator any more" },
+      SYSTEM_ROLE,
+      { name: "no-system-role", kind: "none", into: "body.systemRole", help: "the user has no role in the whole registry any more" },
       ...DISABLE,
       { name: "no-password", kind: "none", into: "body.password", help: "take the user's password away" },
     ],

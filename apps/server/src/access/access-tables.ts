@@ -56,6 +56,13 @@ export const accessTables = defineTables({
     },
     backup: "kept",
   },
+  /** What accounts are in the whole registry, beside administrators (`account.is_admin`). */
+  system_role: {
+    columns: { account_id: refersTo("account", "cascade"), role: looseText() },
+    key: ["account_id"],
+    isClustered: true,
+    backup: "kept",
+  },
   member: {
     columns: {
       project_id: refersTo("project", "deleted"),

@@ -12,7 +12,7 @@ import { createLoginPlaces } from "./login-places.ts";
 import { putMember } from "./member-store.ts";
 import type { ProjectTrait } from "./project-traits.ts";
 import { putRobotScopes } from "./robot-store.ts";
-import type { Role } from "./roles.ts";
+import type { Role, SystemRole } from "./roles.ts";
 import { createPasswordHasher, generateRobotSecret, hashRobotSecret, type PasswordHasher } from "./secrets.ts";
 import { createSigningKeys, type SigningKeys } from "./signing-keys.ts";
 import { createTokens, type Tokens } from "./tokens.ts";
@@ -90,11 +90,12 @@ export async function addProject(database: Database, name: string, isPublic = fa
 export async function addUser(
   database: Database,
   name: string,
-  options: { isAdmin?: boolean; roles?: ReadonlyMap<number, Role>; secretHash?: string } = {},
+  options: { isAdmin?: boolean; systemRole?: SystemRole; roles?: ReadonlyMap<number, Role>; secretHash?: string } = {},
 ): Promise<number> {
   const secretHash = options.secretHash ?? (await createPasswordHasher().hash(TEST_PASSWORD));
   return database.transaction(async (tx) => {
-    const id = (await insertAccount(tx, { kind: "user", name, secretHash, isAdmin: options.isAdmin === true }, 1))!;
+    const systemRole = options.isAdmin === true ? "administrator" : options.systemRole;
+    const id = (await insertAccount(tx, { kind: "user", name, secretHash, systemRole }, 1))!;
     for (const [projectId, role] of options.roles ?? []) await putMember(tx, projectId, id, role);
     return id;
   });

@@ -5,7 +5,7 @@ import type { Account } from "./account-store.ts";
 import type { Actor } from "./actor.ts";
 import type { ChangeSink } from "./changes.ts";
 import type { RobotScope } from "./robot-scopes.ts";
-import type { Role } from "./roles.ts";
+import type { Role, SystemRole } from "./roles.ts";
 
 interface OfProject {
   /** Its name. */
@@ -41,9 +41,14 @@ export type AccountChange =
   | (OfProject & OfAccount & { readonly kind: "member.changed"; readonly from: Role | undefined; readonly to: Role })
   /** Alone, with its account, or with its project. */
   | (OfProject & OfAccount & { readonly kind: "member.removed" })
-  | (OfAccount & { readonly kind: "user.created"; readonly isAdmin: boolean })
+  | (OfAccount & { readonly kind: "user.created"; readonly isAdmin: boolean; readonly systemRole: SystemRole | null })
   /** What it is now. */
-  | (OfAccount & { readonly kind: "user.updated"; readonly isAdmin: boolean; readonly isDisabled: boolean })
+  | (OfAccount & {
+      readonly kind: "user.updated";
+      readonly isAdmin: boolean;
+      readonly systemRole: SystemRole | null;
+      readonly isDisabled: boolean;
+    })
   /** By the user, by an administrator, or on the machine: the actor says which. */
   | (OfAccount & { readonly kind: "user.password-changed" })
   /** After its memberships, each of which is said to be gone. */
@@ -71,12 +76,13 @@ export async function recordUserUpdate(
   actor: Actor,
   changes: ChangeSink<AccountChange>,
   before: Account,
-  { id: accountId, name: account, isAdmin, isDisabled, secretHash }: Account,
+  { id: accountId, name: account, systemRole, isDisabled, secretHash }: Account,
 ): Promise<void> {
   const found: AccountChange[] = [];
   if (secretHash !== before.secretHash) found.push({ kind: "user.password-changed", account, accountId });
-  if (isAdmin !== before.isAdmin || isDisabled !== before.isDisabled) {
-    found.push({ kind: "user.updated", account, accountId, isAdmin, isDisabled });
+  if (systemRole !== before.systemRole || isDisabled !== before.isDisabled) {
+    const isAdmin = systemRole === "administrator";
+    found.push({ kind: "user.updated", account, accountId, isAdmin, systemRole: systemRole ?? null, isDisabled });
   }
   await changes.record(tx, actor, found);
 }

@@ -1,11 +1,12 @@
 // The account table: users and robots. Not here: the cache in front of it (accounts.ts), rules (features/accounts, features/robots).
-import type { Selectable } from "kysely";
+import type { QueryCreator, Selectable } from "kysely";
 import type { Executor } from "../platform/database/database.ts";
 import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
+import { parseSystemRole, type SystemRole, type SystemStanding } from "./roles.ts";
 
 /** An account as the database has it. */
-export interface Account {
+export interface Account extends SystemStanding {
   readonly id: number;
   readonly kind: "user" | "robot";
   readonly name: string;
@@ -13,7 +14,8 @@ export interface Account {
   readonly projectId: number | undefined;
   /** Of the password or the robot's secret; undefined where there is none. Never leaves the server. */
   readonly secretHash: string | undefined;
-  readonly isAdmin: boolean;
+  /** Its own role in the whole registry. */
+  readonly systemRole: SystemRole | undefined;
   readonly isDisabled: boolean;
   readonly epoch: number;
   readonly expiresAt: Date | undefined;
@@ -34,12 +36,20 @@ const COLUMNS = [
   "created_at",
 ] as const satisfies readonly (keyof Schema["account"])[];
 
-const findById = statement<{ id: number }>()("account.by_id", (db, p) => db.selectFrom("account").select(COLUMNS).where("id", "=", p.id));
+/** The account table, and what each account is in the registry: one look-up. */
+function accounts(db: QueryCreator<Schema>) {
+  return db
+    .selectFrom("account")
+    .select(COLUMNS)
+    .select((eb) => eb.selectFrom("system_role").select("role").whereRef("system_role.account_id", "=", "account.id").as("system_role"));
+}
+
+const findById = statement<{ id: number }>()("account.by_id", (db, p) => accounts(db).where("id", "=", p.id));
 const findByName = statement<{ name: string }>()("account.by_name", (db, p) =>
-  db.selectFrom("account").select(COLUMNS).where("name", "=", p.name),
+  accounts(db).where("name", "=", p.name),
 );
 const lockById = statement<{ id: number }>()("account.lock", (db, p, tools) =>
-  db.selectFrom("account").select(COLUMNS).where("id", "=", p.id).modifyEnd(tools.lock("update")),
+  accounts(db).where("id", "=", p.id).modifyEnd(tools.lock("update")),
 );
 const anyUser = statement<Record<never, never>>()(
   "account.any_user",
@@ -84,6 +94,15 @@ const update = statement<{
     .set({ secret_hash: p.secretHash, is_admin: p.isAdmin, is_disabled: p.isDisabled, epoch: p.epoch, expires_at: p.expiresAt })
     .where("id", "=", p.id),
 );
+const putRole = statement<{ id: number; role: SystemRole }>()("account.put_system_role", (db, p) =>
+  db
+    .insertInto("system_role")
+    .values({ account_id: p.id, role: p.role })
+    .onConflict((conflict) => conflict.column("account_id").doUpdateSet({ role: p.role })),
+);
+const removeRole = statement<{ id: number }>()("account.remove_system_role", (db, p) =>
+  db.deleteFrom("system_role").where("account_id", "=", p.id),
+);
 const remove = statement<{ id: number }>()("account.delete", (db, p) => db.deleteFrom("account").where("id", "=", p.id));
 // Locked in the order of their ids, so that two who take administrators' rights away do not wait for each other.
 const lockAdmins = statement<Record<never, never>>()(
@@ -100,12 +119,10 @@ const lockAdmins = statement<Record<never, never>>()(
   { bounded: "a rare act of an administrator, over the accounts of people" },
 );
 const listUsers = statement<{ after: string; limit: number }>()("account.list_users", (db, p) =>
-  db.selectFrom("account").select(COLUMNS).where("kind", "=", "user").where("name", ">", p.after).orderBy("name").limit(p.limit),
+  accounts(db).where("kind", "=", "user").where("name", ">", p.after).orderBy("name").limit(p.limit),
 );
 const listRegistryRobots = statement<{ after: string; limit: number }>()("account.list_registry_robots", (db, p) =>
-  db
-    .selectFrom("account")
-    .select(COLUMNS)
+  accounts(db)
     .where("kind", "=", "robot")
     .where("project_id", "is", null)
     .where("name", ">", p.after)
@@ -113,16 +130,23 @@ const listRegistryRobots = statement<{ after: string; limit: number }>()("accoun
     .limit(p.limit),
 );
 const listProjectRobots = statement<{ projectId: number; after: string; limit: number }>()("account.list_project_robots", (db, p) =>
-  db.selectFrom("account").select(COLUMNS).where("project_id", "=", p.projectId).where("name", ">", p.after).orderBy("name").limit(p.limit),
+  accounts(db).where("project_id", "=", p.projectId).where("name", ">", p.after).orderBy("name").limit(p.limit),
 );
-function toAccount(row: Selectable<Schema["account"]>): Account {
+
+type AccountRow = Pick<Selectable<Schema["account"]>, (typeof COLUMNS)[number]> & { readonly system_role: string | null };
+
+function toAccount(row: AccountRow): Account {
+  const systemRole = row.is_admin === 1 ? "administrator" : parseSystemRole(row.system_role);
   return {
     id: row.id,
     kind: row.kind,
     name: row.name,
     projectId: row.project_id ?? undefined,
     secretHash: row.secret_hash ?? undefined,
+    systemRole,
     isAdmin: row.is_admin === 1,
+    isAuditor: systemRole === "auditor",
+    isCreator: systemRole === "creator",
     // What is neither yes nor no keeps out.
     isDisabled: row.is_disabled !== 0,
     epoch: row.epoch,
@@ -161,7 +185,7 @@ export interface NewAccount {
   readonly projectId?: number;
   /** Undefined: it has no password of its own. */
   readonly secretHash: string | undefined;
-  readonly isAdmin?: boolean;
+  readonly systemRole?: SystemRole | undefined;
   readonly expiresAt?: Date;
 }
 
@@ -172,27 +196,35 @@ export async function insertAccount(tx: Executor, account: NewAccount, now: numb
     name: account.name,
     projectId: account.projectId ?? null,
     secretHash: account.secretHash ?? null,
-    isAdmin: account.isAdmin === true ? 1 : 0,
+    isAdmin: account.systemRole === "administrator" ? 1 : 0,
     expiresAt: account.expiresAt?.getTime() ?? null,
     now,
   });
+  if (row !== undefined && account.systemRole !== undefined) await putSystemRole(tx, row.id, account.systemRole);
   return row?.id;
 }
 
-/** Stores the changeable fields of an account that is locked. The epoch rises by one, which ends all tokens, where `endsTokens` says so. */
+/** Stores what an account is in the registry beside an administrator, which its own row says. */
+async function putSystemRole(tx: Executor, id: number, role: SystemRole | undefined): Promise<void> {
+  if (role === "auditor" || role === "creator") await tx.run(putRole, { id, role }, 1);
+  else await tx.run(removeRole, { id }, { any: "most have none" });
+}
+
+/** Stores the changeable fields of an account that is locked, its role in the registry among them. The epoch rises by one, which ends all tokens, where `endsTokens` says so. */
 export async function updateAccount(tx: Executor, account: Account, endsTokens: boolean): Promise<void> {
   await tx.run(
     update,
     {
       id: account.id,
       secretHash: account.secretHash ?? null,
-      isAdmin: account.isAdmin ? 1 : 0,
+      isAdmin: account.systemRole === "administrator" ? 1 : 0,
       isDisabled: account.isDisabled ? 1 : 0,
       epoch: endsTokens ? account.epoch + 1 : account.epoch,
       expiresAt: account.expiresAt?.getTime() ?? null,
     },
     1,
   );
+  await putSystemRole(tx, account.id, account.systemRole);
 }
 
 /** Deletes an account that is locked, and that nothing refers to any more. */

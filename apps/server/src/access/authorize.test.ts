@@ -1,7 +1,7 @@
 // The table of rules: who may do what in whose project, by Basic and by token, and what is answered otherwise.
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
-import type { ProjectPermission } from "@berth/api/permissions";
+import { PROJECT_PERMISSIONS, type ProjectPermission } from "@berth/api/permissions";
 import { RegistryError } from "@berth/oci/errors";
 import { parseRepositoryName, type RepositoryName } from "@berth/oci/reference";
 import { forEachDatabase, type TestDatabase } from "../platform/database/databases.testing.ts";
@@ -34,6 +34,19 @@ const RULES: Record<string, Answers> = {
   maintainer: { ...STRANGER, own: ALL },
   owner: { ...STRANGER, own: ALL },
   admin: { own: ALL, open: ALL, other: ALL, unknown: ["NAME_UNKNOWN", "NAME_UNKNOWN", "NAME_UNKNOWN"] },
+  auditor: {
+    own: ["+", "DENIED", "DENIED"],
+    open: ["+", "DENIED", "DENIED"],
+    other: ["+", "DENIED", "DENIED"],
+    unknown: STRANGER.unknown,
+  },
+  "auditing developer": {
+    own: ["+", "+", "DENIED"],
+    open: ["+", "DENIED", "DENIED"],
+    other: ["+", "DENIED", "DENIED"],
+    unknown: STRANGER.unknown,
+  },
+  creator: STRANGER,
   "robot of the project": { ...STRANGER, own: ["+", "+", "DENIED"] },
   "robot with patterns beyond its project": STRANGER,
   "robot of the registry": { own: ALL, open: ALL, other: ALL, unknown: STRANGER.unknown },
@@ -57,6 +70,14 @@ forEachDatabase("authorize", (create) => {
     for (const role of ROLES) {
       callers.set(role, await callerOf(test.database, await addUser(test.database, role, { roles: new Map([[own, role]]), secretHash })));
     }
+    for (const systemRole of ["auditor", "creator"] as const)
+      callers.set(systemRole, await callerOf(test.database, await addUser(test.database, systemRole, { systemRole, secretHash })));
+    const both = await addUser(test.database, "auditing-developer", {
+      systemRole: "auditor",
+      roles: new Map([[own, "developer"]]),
+      secretHash,
+    });
+    callers.set("auditing developer", await callerOf(test.database, both));
     callers.set("admin", await callerOf(test.database, await addUser(test.database, "admin", { isAdmin: true, secretHash })));
     const robots: [string, string, number | undefined, Record<string, Action[]>][] = [
       ["robot of the project", "own+ci", own, { "own/*": ["pull", "push"], "own/app/*": ["delete"] }],
@@ -169,6 +190,8 @@ forEachDatabase("authorize", (create) => {
       stranger: ["open"],
       guest: ["open", "own"],
       admin: ["open", "other", "own"],
+      auditor: ["open", "other", "own"],
+      creator: ["open"],
       "robot of the project": ["open", "own"],
       "robot of the registry": ["open", "other", "own"],
     };
@@ -196,6 +219,34 @@ forEachDatabase("authorize", (create) => {
     assert.equal((await access.authorizer.listReadableProjects({ ...token, namesCatalog: true }, "", 10)).length, 3);
   });
 
+  it("lets auditors read all of a project and of the registry, and creators create projects, and neither anything else", async () => {
+    const { authorizer } = access;
+    const answer = (deciding: Promise<unknown>): Promise<string> =>
+      deciding.then(
+        () => "+",
+        (error: RegistryError) => error.code,
+      );
+    for (const permission of PROJECT_PERMISSIONS)
+      assert.equal(
+        await answer(authorizer.authorizeProject(callers.get("auditor")!, permission, "other")),
+        permission.endsWith(".read") ? "+" : "DENIED",
+        permission,
+      );
+    for (const may of ["audit.read", "users.read", "jobs.read", "settings.read", "robots.read"] as const) {
+      const given = await Promise.all(
+        ["admin", "auditor", "creator", "owner"].map((key) => answer(authorizer.authorizeSystem(callers.get(key)!, may))),
+      );
+      assert.deepEqual(given, ["+", "+", "DENIED", "DENIED"], may);
+    }
+    const creation = await Promise.all(
+      ["admin", "creator", "auditor", "owner"].map((key) => answer(authorizer.authorizeSystem(callers.get(key)!, "projects.create"))),
+    );
+    assert.deepEqual(creation, ["+", "+", "DENIED", "DENIED"]);
+    for (const key of ["auditor", "creator"])
+      assert.equal(await answer(authorizer.authorizeAdministrator(callers.get(key)!)), "DENIED", key);
+    await assert.rejects(authorizer.authorizeSystem(bounded(callers.get("auditor")!, []), "audit.read"), { code: "UNAUTHORIZED" });
+  });
+
   it("answers the control plane by role", async () => {
     const permissions: readonly ProjectPermission[] = ["project.read", "members.write", "policies.write"];
     const expected: Record<string, string[]> = {
@@ -206,6 +257,8 @@ forEachDatabase("authorize", (create) => {
       maintainer: ["+", "DENIED", "+"],
       owner: ["+", "+", "+"],
       admin: ["+", "+", "+"],
+      auditor: ["+", "DENIED", "DENIED"],
+      creator: ["PROJECT_UNKNOWN", "PROJECT_UNKNOWN", "PROJECT_UNKNOWN"],
       "robot of the project": ["+", "DENIED", "DENIED"],
       "robot of the registry": ["+", "DENIED", "DENIED"],
     };

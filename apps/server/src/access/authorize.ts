@@ -1,8 +1,8 @@
 // Who may do what: the only maker of grants. Every decision looks at the caller's present rights, and at the token's bound; and it ages: who
 // writes has it renewed (granted-transaction.ts).
-// Not here: who the caller is (authenticate.ts), the tables of rights (roles.ts, robot-scopes.ts).
+// Not here: who the caller is (authenticate.ts), what rights come to (rights.ts, roles.ts, robot-scopes.ts).
 import { ApiError } from "@berth/api/errors";
-import type { ProjectPermission } from "@berth/api/permissions";
+import type { ProjectPermission, SystemPermission } from "@berth/api/permissions";
 import { RegistryError } from "@berth/oci/errors";
 import { projectOf, type RepositoryName } from "@berth/oci/reference";
 import type { Database, Executor } from "../platform/database/database.ts";
@@ -16,7 +16,8 @@ import { type ProjectTrait, refuseByTraits, refuseUnknownTraits } from "./projec
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scopes.ts";
 import { INVALID_TOKEN, notLoggedIn, projectMissing, rightMissing } from "./refusals.ts";
-import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, permissionsOfRole, PULL_ONLY } from "./roles.ts";
+import { actionsIn, permitsInProject } from "./rights.ts";
+import { NO_ACTIONS, permitsInSystem } from "./roles.ts";
 
 /** A decision of the control plane about a project. */
 export interface ProjectGrant extends Renewable<ProjectGrant> {
@@ -61,6 +62,8 @@ export interface Authorizer {
   authorizeAccount(caller: Caller): Promise<AccountGrant>;
   /** The caller's account, which is a system administrator's. Errors: UNAUTHORIZED, DENIED. */
   authorizeAdministrator(caller: Caller): Promise<AccountGrant>;
+  /** The caller's account, whose role in the whole registry lets it do that. Errors: UNAUTHORIZED, DENIED. */
+  authorizeSystem(caller: Caller, may: SystemPermission): Promise<AccountGrant>;
 }
 
 /** Decides for what no caller asked for. Nothing that answers requests has one, but for what stores an upstream's answers. */
@@ -129,20 +132,8 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
   ): ReadonlySet<Action> | Promise<ReadonlySet<Action>> {
     // A robot's scopes are looked up whether the project exists or not: no difference in time either.
     if (account?.kind === "robot")
-      return scopedActions(rights, account, repository).then((scoped) => rightsWith(account, scoped, standing));
-    return rightsWith(account, NO_ACTIONS, standing);
-  }
-
-  function rightsWith(
-    account: Account | undefined,
-    scoped: ReadonlySet<Action>,
-    standing: ProjectStanding | undefined,
-  ): ReadonlySet<Action> {
-    if (standing === undefined) return NO_ACTIONS;
-    if (account?.isAdmin === true) return ALL_ACTIONS;
-    const own = account?.kind === "robot" ? scoped : standing.role === undefined ? NO_ACTIONS : actionsOfRole(standing.role);
-    if (!standing.isPublic || own.has("pull")) return own;
-    return own.size === 0 ? PULL_ONLY : new Set<Action>([...own, "pull"]);
+      return scopedActions(rights, account, repository).then((scoped) => actionsIn(account, scoped, standing));
+    return actionsIn(account, NO_ACTIONS, standing);
   }
 
   async function scopedActions(rights: Rights, robot: Account, repository: RepositoryName): Promise<ReadonlySet<Action>> {
@@ -209,7 +200,8 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     if (caller.access !== undefined && (bound === undefined || (!isWithinBound && rights.has(action)))) {
       throw new UnauthorizedError({ scope: scopeOf(action, repository), reason: "insufficient_scope", message: "insufficient scope" });
     }
-    if (account.isAdmin && standing === undefined) throw projectMissing(action, repository);
+    const seesNone = account.isAdmin || (account.isAuditor && action === "pull");
+    if (seesNone && standing === undefined) throw projectMissing(action, repository);
     throw rightMissing(account, action, repository, rights.has("pull"));
   }
 
@@ -242,7 +234,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     }
     const account = await presentAccount(ask(caller));
     if (account === undefined) return { reader: "public", reach: WHOLE };
-    if (account.kind !== "robot") return { reader: account.isAdmin ? "all" : { memberId: account.id }, reach: WHOLE };
+    if (account.kind !== "robot") return { reader: account.isAdmin || account.isAuditor ? "all" : { memberId: account.id }, reach: WHOLE };
     const projectName = account.projectId === undefined ? undefined : await accounts.findProjectName(account.projectId);
     if (account.projectId !== undefined && projectName === undefined) return { reader: "public", reach: WHOLE };
     const scopes = await accounts.findScopes(account.id);
@@ -275,13 +267,14 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     return grant;
   }
 
-  async function authorizeAdministrator(asking: Asking): Promise<AccountGrant> {
+  /** `may`: undefined for what only administrators may. */
+  async function authorizeSystem(asking: Asking, may: SystemPermission | undefined): Promise<AccountGrant> {
     const { account, actor } = await authorizeAccount(asking);
-    if (!account.isAdmin) throw new RegistryError("DENIED");
+    if (!(may === undefined ? account.isAdmin : permitsInSystem(account, may))) throw new RegistryError("DENIED");
     const grant: AccountGrant = {
       account,
       actor,
-      renew: (tx) => (isCurrent(asking) ? grant : authorizeAdministrator(ask(asking.caller, tx))),
+      renew: (tx) => (isCurrent(asking) ? grant : authorizeSystem(ask(asking.caller, tx), may)),
     };
     return grant;
   }
@@ -291,14 +284,8 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     const account = await presentAccount(asking);
     const standing = await asking.rights.findStanding(account?.id, projectName);
     const robotReads = account?.kind === "robot" && (await robotSees(asking.rights, account, projectName));
-    const isVisible =
-      standing !== undefined && (standing.isPublic || standing.role !== undefined || account?.isAdmin === true || robotReads);
-    const isAllowed =
-      isVisible &&
-      (account?.isAdmin === true ||
-        permission === "project.read" ||
-        (standing.role !== undefined && permissionsOfRole(standing.role).has(permission)));
-    if (isAllowed) {
+    const decision = permitsInProject(account, standing, robotReads, permission);
+    if (standing !== undefined && decision === "yes") {
       const { projectId, name, isPublic } = standing;
       const grant: ProjectGrant = {
         permission,
@@ -311,7 +298,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       return grant;
     }
     if (account === undefined) throw new UnauthorizedError();
-    throw isVisible ? new RegistryError("DENIED") : new ApiError("PROJECT_UNKNOWN");
+    throw decision === "no" ? new RegistryError("DENIED") : new ApiError("PROJECT_UNKNOWN");
   }
 
   async function robotSees(rights: Rights, robot: Account, projectName: string): Promise<boolean> {
@@ -328,7 +315,8 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     listReadableProjects,
     readsEverything: async (caller) => (await readerOf(caller)).reader === "all",
     authorizeAccount: async (caller) => authorizeAccount(ask(caller)),
-    authorizeAdministrator: async (caller) => authorizeAdministrator(ask(caller)),
+    authorizeAdministrator: async (caller) => authorizeSystem(ask(caller), undefined),
+    authorizeSystem: async (caller, may) => authorizeSystem(ask(caller), may),
     authorizeProject: async (caller, permission, projectName) => authorizeProject(ask(caller), permission, projectName),
   };
 }

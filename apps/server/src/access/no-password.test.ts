@@ -19,7 +19,7 @@ forEachDatabase("accounts without a password", (create) => {
   before(async () => {
     test = await create();
     await test.database.transaction(async (tx) => {
-      await insertAccount(tx, { kind: "user", name: "federated", secretHash: undefined, isAdmin: true }, 1);
+      await insertAccount(tx, { kind: "user", name: "federated", secretHash: undefined, systemRole: "administrator" }, 1);
       await insertAccount(tx, { kind: "robot", name: "+service", secretHash: undefined }, 1);
     });
   });

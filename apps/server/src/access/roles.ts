@@ -1,5 +1,5 @@
-// What roles allow, and the names that accounts may have: pure tables. Not here: who holds a role (member-store.ts), decisions (authorize.ts).
-import type { ProjectPermission } from "@berth/api/permissions";
+// What roles allow, in projects and in the whole registry, and the names that accounts may have: pure tables. Not here: who holds a role (member-store.ts), decisions (authorize.ts).
+import type { ProjectPermission, SystemPermission } from "@berth/api/permissions";
 import type { Action } from "./caller.ts";
 
 /** A member's role in a project, weakest first. */
@@ -47,6 +47,38 @@ export function actionsOfRole(role: Role): ReadonlySet<Action> {
 export function permissionsOfRole(role: Role): ReadonlySet<ProjectPermission> {
   return PERMISSIONS_OF_ROLE[role];
 }
+
+/** What an account can be in the whole registry. */
+export const SYSTEM_ROLES = ["administrator", "auditor", "creator"] as const;
+/** One of `SYSTEM_ROLES`. */
+export type SystemRole = (typeof SYSTEM_ROLES)[number];
+
+/** A system role that was stored; undefined for what is none: an unknown one gives no rights. */
+export function parseSystemRole(stored: string | null): SystemRole | undefined {
+  return SYSTEM_ROLES.find((role) => role === stored);
+}
+
+/** What an account is in the whole registry, by itself and by its groups. */
+export interface SystemStanding {
+  readonly isAdmin: boolean;
+  /** Reads and pulls everything, and changes nothing by it. */
+  readonly isAuditor: boolean;
+  /** May create projects. */
+  readonly isCreator: boolean;
+}
+
+/** Whether that lets somebody do it in the registry. */
+export function permitsInSystem({ isAdmin, isAuditor, isCreator }: SystemStanding, may: SystemPermission): boolean {
+  return isAdmin || (may === "projects.create" ? isCreator : isAuditor);
+}
+
+/** What an auditor may do to every project. */
+export const PERMISSIONS_OF_AUDITOR: ReadonlySet<ProjectPermission> = new Set<ProjectPermission>([
+  "project.read",
+  "members.read",
+  "policies.read",
+  "robots.read",
+]);
 
 // No "+", which marks robots, and no ":", which ends the name in Basic credentials. Lower case only, so that no two names look alike.
 const USER_NAME = /^[a-z0-9]+(?:[._@-][a-z0-9]+)*$/;

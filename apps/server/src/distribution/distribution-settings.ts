@@ -12,10 +12,10 @@ export const projectSettings = {
         "The project of repositories that clients name with one segment: R/myapp is the repository myapp of it, under both names. It exists from the first start. Empty: such names are refused.",
     }),
   ),
-  creation: oneOf(["administrators", "everyone"], {
+  creation: oneOf(["administrators", "creators", "everyone"], {
     standard: "administrators",
     about:
-      "Which users may create projects: administrators only, or every user, who then owns the new project. Changes at run time as well.",
+      "Which users may create projects: administrators and creators, whom administrators name (administrators and creators are the same word for that), or every user. Who creates a project owns it. Changes at run time as well.",
   }),
 };
 

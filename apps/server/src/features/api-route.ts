@@ -9,8 +9,8 @@ import type { AccountGrant, Authorizer, ProjectGrant } from "../access/authorize
 import type { Caller, Grant } from "../access/caller.ts";
 import { UnauthorizedError } from "../access/challenge.ts";
 
-/** Who may create projects: names are given to who comes first, so that it is the administrators' by default. */
-export type ProjectCreation = "administrators" | "everyone";
+/** Who may create projects besides administrators and creators: names are given to who comes first, so that by default nobody else may. */
+export type ProjectCreation = "administrators" | "creators" | "everyone";
 
 /** What a handler gets for what its operation demands. */
 interface ProofOf {
@@ -19,6 +19,7 @@ interface ProofOf {
   readonly account: AccountGrant;
   readonly user: AccountGrant;
   readonly administrator: AccountGrant;
+  readonly system: AccountGrant;
   readonly "project-creation": AccountGrant;
   readonly project: ProjectGrant;
   readonly repository: Grant;
@@ -90,10 +91,12 @@ export type Prove = <M extends Permission>(permission: M, caller: Caller, params
 /** Creates the function that proves. Errors: UNAUTHORIZED, DENIED; PROJECT_UNKNOWN, REPOSITORY_UNKNOWN for what the caller may not see. */
 export function createProve(authorizer: Authorizer, projectCreation: () => ProjectCreation): Prove {
   async function proveCreation(caller: Caller): Promise<AccountGrant> {
-    if (projectCreation() === "administrators") return authorizer.authorizeAdministrator(caller);
-    const grant = await authorizer.authorizeAccount(caller);
-    // Robots would own what nobody answers for.
-    return grant.account.kind === "user" ? grant : authorizer.authorizeAdministrator(caller);
+    if (projectCreation() === "everyone") {
+      const grant = await authorizer.authorizeAccount(caller);
+      // Robots would own what nobody answers for.
+      if (grant.account.kind === "user") return grant;
+    }
+    return authorizer.authorizeSystem(caller, "projects.create");
   }
 
   async function proveUser(caller: Caller): Promise<AccountGrant> {
@@ -125,6 +128,8 @@ export function createProve(authorizer: Authorizer, projectCreation: () => Proje
         return proveUser(caller);
       case "administrator":
         return authorizer.authorizeAdministrator(caller);
+      case "system":
+        return authorizer.authorizeSystem(caller, permission.may);
       case "project-creation":
         return proveCreation(caller);
       case "project":

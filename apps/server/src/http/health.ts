@@ -158,13 +158,13 @@ export function createHealth(parts: HealthParts): Health {
   };
 }
 
-/** The page of metrics for administrators alone. */
+/** The page of metrics, for administrators and auditors alone. */
 export function createGuardedMetrics(
   { openMetrics }: Health,
   { authenticator, authorizer }: { readonly authenticator: Authenticator; readonly authorizer: Authorizer },
 ): Handler {
   return async (request, response, context) => {
-    await authorizer.authorizeAdministrator(await authenticator.authenticate(request.headers.authorization, context.remoteAddress));
+    await authorizer.authorizeSystem(await authenticator.authenticate(request.headers.authorization, context.remoteAddress), "metrics.read");
     await openMetrics(request, response);
   };
 }

@@ -2,7 +2,7 @@
 // Not here: rows (access/account-store.ts), recognising callers (access/authenticate.ts).
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
-import type { UserView } from "@berth/api/users";
+import type { MeView, UserView } from "@berth/api/users";
 import { RegistryError } from "@berth/oci/errors";
 import { recordUserUpdate, type AccountChange } from "../../access/account-changes.ts";
 import type { Accounts } from "../../access/accounts.ts";
@@ -21,6 +21,7 @@ import type { AccountGrant } from "../../access/authorize.ts";
 import type { ChangeSink } from "../../access/changes.ts";
 import type { LoginFailures } from "../../access/login-failures.ts";
 import { hasOtherOwner, listMemberships, lockOwnedProjects } from "../../access/member-store.ts";
+import { SYSTEM_ROLES, type SystemRole } from "../../access/roles.ts";
 import type { PasswordHasher } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
@@ -46,17 +47,25 @@ export interface UserChange {
   /** Null takes it away: the user cannot sign in with one any more. */
   readonly password?: string | null;
   readonly isDisabled?: boolean;
+  /** True: the system role administrator; false: none, where it was that one. */
   readonly isAdmin?: boolean;
+  readonly systemRole?: SystemRole | null;
+}
+
+/** A user who is to be. */
+export interface NewUser extends Pick<UserChange, "isAdmin" | "systemRole"> {
+  readonly name: string;
+  readonly password: string | null;
 }
 
 /** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
 export interface Users {
   list(grant: AccountGrant, page: PageRequest): Promise<Listed<UserView>>;
-  create(grant: AccountGrant, user: { name: string; password: string | null; isAdmin?: boolean }): Promise<UserView>;
+  create(grant: AccountGrant, user: NewUser): Promise<UserView>;
   get(grant: AccountGrant, name: string): Promise<UserView>;
   update(grant: AccountGrant, name: string, change: UserChange, precondition: Precondition): Promise<UserView>;
   delete(grant: AccountGrant, name: string, precondition: Precondition): Promise<void>;
-  getMe(grant: AccountGrant): Promise<{ name: string; kind: "user" | "robot"; isAdmin: boolean }>;
+  getMe(grant: AccountGrant): Promise<MeView>;
   /** Errors: PASSWORD_WRONG, TOOMANYREQUESTS, CONFLICT. */
   changeMyPassword(grant: AccountGrant, remoteAddress: string, currentPassword: string, newPassword: string): Promise<void>;
 }
@@ -95,12 +104,15 @@ export function createUsers(parts: UsersParts): Users {
         (account) => account.name,
       );
     },
-    async create(grant, { name, password, isAdmin }) {
+    async create(grant, { name, password, ...roles }) {
+      const systemRole = roleAfter(undefined, roles);
       const secretHash = password === null ? undefined : await passwords.hash(password);
       const insert = async (tx: Executor, { actor }: AccountGrant): Promise<number | undefined> => {
-        const id = await insertAccount(tx, { kind: "user", name, secretHash, isAdmin: isAdmin === true }, clock.now());
+        const id = await insertAccount(tx, { kind: "user", name, secretHash, systemRole }, clock.now());
         if (id === undefined) return undefined;
-        await changes.record(tx, actor, [{ kind: "user.created", account: name, accountId: id, isAdmin: isAdmin === true }]);
+        await changes.record(tx, actor, [
+          { kind: "user.created", account: name, accountId: id, isAdmin: systemRole === "administrator", systemRole: systemRole ?? null },
+        ]);
         return id;
       };
       const id = await change(grant, { account: name }, insert, {});
@@ -110,16 +122,16 @@ export function createUsers(parts: UsersParts): Users {
     async get(_grant, name) {
       return toView(await getUser(database, name));
     },
-    async update(grant, name, { password, isDisabled, isAdmin }, precondition) {
+    async update(grant, name, { password, isDisabled, ...roles }, precondition) {
       const secretHash = typeof password === "string" ? await passwords.hash(password) : undefined;
       return change(grant, { account: name }, async (tx, { actor }) => {
-        const account = await lockUser(tx, name, isDisabled === true || isAdmin === false || password === null);
+        const account = await lockUser(tx, name, isDisabled === true || takesAdministrator(roles) || password === null);
         precondition.check(toView(account));
         const next: Account = {
           ...account,
           secretHash: password === undefined ? account.secretHash : secretHash,
           isDisabled: isDisabled ?? account.isDisabled,
-          isAdmin: isAdmin ?? account.isAdmin,
+          systemRole: roleAfter(account.systemRole, roles),
         };
         // Rights are looked up each time; a secret and a disablement are not, once a token is out.
         await updateAccount(tx, next, password !== undefined || next.isDisabled !== account.isDisabled);
@@ -155,8 +167,9 @@ export function createUsers(parts: UsersParts): Users {
       });
     },
     async getMe(grant) {
-      const { name, kind, isAdmin } = grant.account;
-      return { name, kind, isAdmin };
+      const { name, kind, isAdmin, isAuditor, isCreator } = grant.account;
+      const has: Readonly<Record<SystemRole, boolean>> = { administrator: isAdmin, auditor: isAuditor, creator: isCreator };
+      return { name, kind, isAdmin, systemRoles: SYSTEM_ROLES.filter((role) => has[role]) };
     },
     async changeMyPassword(grant, remoteAddress, currentPassword, newPassword) {
       const { account } = grant;
@@ -180,10 +193,26 @@ export function createUsers(parts: UsersParts): Users {
   };
 }
 
+type RoleChange = Pick<UserChange, "isAdmin" | "systemRole">;
+
+function takesAdministrator({ isAdmin, systemRole }: RoleChange): boolean {
+  return isAdmin === false || (systemRole !== undefined && systemRole !== "administrator");
+}
+
+/** A user's role in the registry after a change. Errors: FIELD_INVALID where it contradicts itself. */
+function roleAfter(before: SystemRole | undefined, { isAdmin, systemRole }: RoleChange): SystemRole | undefined {
+  if (isAdmin !== undefined && systemRole !== undefined && isAdmin !== (systemRole === "administrator"))
+    throw new ApiError("FIELD_INVALID", { detail: [{ field: "body.isAdmin", reason: "says something else than systemRole: send one of them" }] });
+  if (systemRole !== undefined) return systemRole ?? undefined;
+  if (isAdmin === true) return "administrator";
+  return isAdmin === false && before === "administrator" ? undefined : before;
+}
+
 function toView(account: Account): UserView {
   return {
     name: account.name,
-    isAdmin: account.isAdmin,
+    isAdmin: account.systemRole === "administrator",
+    systemRole: account.systemRole ?? null,
     isDisabled: account.isDisabled,
     hasPassword: account.secretHash !== undefined,
     createdAt: account.createdAt.toISOString(),

@@ -1,6 +1,6 @@
 // A new password from the machine itself, for when nobody can sign in any more. Who may run it may read the database's file or its address.
 // Not here: changes by those who can sign in (accounts.ts), who is told (roles/account.ts).
-import { findAccountByName, lockAccount, updateAccount } from "../../access/account-store.ts";
+import { type Account, findAccountByName, lockAccount, updateAccount } from "../../access/account-store.ts";
 import { recordUserUpdate, type AccountChange } from "../../access/account-changes.ts";
 import type { Actor } from "../../access/actor.ts";
 import type { ChangeSink } from "../../access/changes.ts";
@@ -30,9 +30,9 @@ export async function resetAccount(
   const account = found === undefined ? undefined : await lockAccount(tx, found.id);
   if (account === undefined || account.kind !== "user")
     throw new StartupError(`There is no user ${JSON.stringify(name)}. Nothing was changed.`);
-  const isAdmin = account.isAdmin || makesAdministrator;
-  const next = { ...account, secretHash, isAdmin, isDisabled: false };
+  const systemRole = makesAdministrator ? "administrator" : account.systemRole;
+  const next: Account = { ...account, secretHash, systemRole, isDisabled: false };
   await updateAccount(tx, next, true);
   await recordUserUpdate(tx, actor, changes, account, next);
-  return { isAdmin, wasDisabled: account.isDisabled };
+  return { isAdmin: account.isAdmin || makesAdministrator, wasDisabled: account.isDisabled };
 }

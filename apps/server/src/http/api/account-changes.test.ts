@@ -132,14 +132,14 @@ forEachDatabase("changes of accounts", (create) => {
     assert.deepEqual(
       all.filter((change) => (change as { project?: string }).project !== "bobs" || (change as { account?: string }).account === "bob"),
       [
-        { by: "admin", kind: "user.created", ...account, isAdmin: false },
+        { by: "admin", kind: "user.created", ...account, isAdmin: false, systemRole: null },
         { by: "admin", kind: "member.changed", project: "bobs", ...account, to: "developer" },
         { by: "admin", kind: "user.password-changed", ...account },
-        { by: "admin", kind: "user.updated", ...account, isAdmin: true, isDisabled: false },
+        { by: "admin", kind: "user.updated", ...account, isAdmin: true, systemRole: "administrator", isDisabled: false },
         { by: "bob", kind: "user.password-changed", ...account },
-        { by: "admin", kind: "user.updated", ...account, isAdmin: true, isDisabled: true },
+        { by: "admin", kind: "user.updated", ...account, isAdmin: true, systemRole: "administrator", isDisabled: true },
         { by: SYSTEM.name, kind: "user.password-changed", ...account },
-        { by: SYSTEM.name, kind: "user.updated", ...account, isAdmin: true, isDisabled: false },
+        { by: SYSTEM.name, kind: "user.updated", ...account, isAdmin: true, systemRole: "administrator", isDisabled: false },
         { by: "admin", kind: "member.removed", project: "bobs", ...account },
         { by: "admin", kind: "user.deleted", ...account },
       ],

@@ -16,6 +16,7 @@ import { outbox } from "./0013-outbox.ts";
 import { pulls } from "./0014-pulls.ts";
 import { projectTraits } from "./0015-project-traits.ts";
 import { settingsRunTime } from "./20261126024500-settings-run-time.ts";
+import { people } from "./20261126070000-access-people.ts";
 import { noPassword } from "./20261126021300-access-no-password.ts";
 
 export const migrations: readonly Migration[] = [
@@ -36,6 +37,7 @@ export const migrations: readonly Migration[] = [
   projectTraits,
   noPassword,
   settingsRunTime,
+  people,
 ];
 
 /**
