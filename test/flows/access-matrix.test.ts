@@ -7,10 +7,10 @@ import { API_PREFIX } from "@berth/api/operation";
 import type { Operation } from "@berth/api/operation";
 import { OPERATIONS } from "@berth/api/operations";
 import { V2_OPERATIONS } from "../../apps/server/src/http/v2/handler.ts";
+import { BODIES, type Level, LEVELS, PASSWORD } from "./access-levels.testing.ts";
 import { expectStatus, sha256, startTestRegistry, type PushedImage, type TestRegistry } from "./registry.testing.ts";
 
 const OCI = "application/vnd.oci.image.manifest.v1+json";
-const PASSWORD = "matrix-test-password";
 const ABSENT = `sha256:${"0".repeat(64)}`;
 const NO_UPLOAD = "00000000-0000-4000-8000-000000000000";
 
@@ -454,74 +454,6 @@ describe("access matrix", () => {
 
   // ---- The control plane ----
 
-  type Level = "anyone" | "account" | "user" | "administrator" | "auditor" | "creator" | "reader" | "member" | "keeper" | "keeper-reads" | "owner";
-  /** What each operation takes. `auditor`, `creator`: administrators as well; `reader`: may read the project; `keeper`: maintainer at least, and to read it auditors. */
-  const LEVELS: Record<string, Level> = {
-    listProjects: "anyone",
-    createProject: "creator",
-    getProject: "reader",
-    updateProject: "owner",
-    deleteProject: "owner",
-    listRepositories: "reader",
-    exportRepositories: "reader",
-    listTags: "reader",
-    listTagHistory: "reader",
-    listManifests: "reader",
-    getManifest: "reader",
-    deleteTag: "keeper",
-    deleteManifest: "keeper",
-    getRepository: "reader",
-    deleteRepository: "keeper",
-    listMembers: "member",
-    putMember: "owner",
-    deleteMember: "owner",
-    listUsers: "auditor",
-    createUser: "administrator",
-    getMe: "account",
-    changeMyPassword: "user",
-    getUser: "auditor",
-    updateUser: "administrator",
-    deleteUser: "administrator",
-    listProjectRobots: "keeper-reads",
-    createProjectRobot: "owner",
-    getProjectRobot: "keeper-reads",
-    updateProjectRobot: "owner",
-    rotateProjectRobotSecret: "owner",
-    deleteProjectRobot: "owner",
-    listRegistryRobots: "auditor",
-    createRegistryRobot: "administrator",
-    getRegistryRobot: "auditor",
-    updateRegistryRobot: "administrator",
-    rotateRegistryRobotSecret: "administrator",
-    deleteRegistryRobot: "administrator",
-    getUsage: "auditor",
-    listUploads: "auditor",
-    cancelUpload: "administrator",
-    listJobs: "auditor",
-    getJob: "auditor",
-    cancelJob: "administrator",
-    retryJob: "administrator",
-    followJob: "auditor",
-    listSettings: "auditor",
-    updateSettings: "administrator",
-  };
-  /** Bodies that are right in form and change nothing: what they name does not exist, or is there already. */
-  const BODIES: Record<string, (project: string) => unknown> = {
-    createProject: () => ({ name: "own" }),
-    updateProject: () => ({}),
-    putMember: () => ({ role: "guest" }),
-    createUser: () => ({ name: "guest", password: PASSWORD }),
-    changeMyPassword: () => ({ currentPassword: "not the password", newPassword: PASSWORD }),
-    updateUser: () => ({}),
-    updateSettings: () => ({}),
-    createProjectRobot: (project) => ({
-      name: { own: "puller", oth: "there" }[project] ?? "one",
-      scopes: [{ repositories: `${project}/x`, actions: ["pull"] }],
-    }),
-    updateProjectRobot: () => ({}),
-    createRegistryRobot: () => ({ name: "all", scopes: [{ repositories: "**", actions: ["pull"] }] }),
-    updateRegistryRobot: () => ({}),
-  };
   function isRobot(who: Who): boolean {
     return who.includes("robot");
   }
@@ -625,7 +557,11 @@ describe("access matrix", () => {
       assert.equal((await send("GET", "/healthz", header)).status, 200);
       assert.equal((await send("GET", "/readyz", header)).status, 200);
       const metrics = await send("GET", "/metrics", header);
-      assert.equal(metrics.status, who === "administrator" || who === "auditor" ? 200 : REFUSED.has(who) || who === "anonymous" ? 401 : 403, who);
+      assert.equal(
+        metrics.status,
+        who === "administrator" || who === "auditor" ? 200 : REFUSED.has(who) || who === "anonymous" ? 401 : 403,
+        who,
+      );
       assert.equal((await send("GET", "/nothing", header)).status, 404);
     }
   });

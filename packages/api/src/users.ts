@@ -121,7 +121,8 @@ export const updateUser = operation({
   tag: "users",
   method: "PATCH",
   path: "/users/{user}",
-  summary: "Change a user's password, disable a user, or change the role in the registry; a new password or a disablement ends the user's tokens",
+  summary:
+    "Change a user's password, disable a user, or change the role in the registry; a new password or a disablement ends the user's tokens",
   permission: { kind: "administrator" },
   params: OfUser,
   query: Nothing,

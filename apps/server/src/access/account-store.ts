@@ -45,9 +45,7 @@ function accounts(db: QueryCreator<Schema>) {
 }
 
 const findById = statement<{ id: number }>()("account.by_id", (db, p) => accounts(db).where("id", "=", p.id));
-const findByName = statement<{ name: string }>()("account.by_name", (db, p) =>
-  accounts(db).where("name", "=", p.name),
-);
+const findByName = statement<{ name: string }>()("account.by_name", (db, p) => accounts(db).where("name", "=", p.name));
 const lockById = statement<{ id: number }>()("account.lock", (db, p, tools) =>
   accounts(db).where("id", "=", p.id).modifyEnd(tools.lock("update")),
 );
@@ -122,12 +120,7 @@ const listUsers = statement<{ after: string; limit: number }>()("account.list_us
   accounts(db).where("kind", "=", "user").where("name", ">", p.after).orderBy("name").limit(p.limit),
 );
 const listRegistryRobots = statement<{ after: string; limit: number }>()("account.list_registry_robots", (db, p) =>
-  accounts(db)
-    .where("kind", "=", "robot")
-    .where("project_id", "is", null)
-    .where("name", ">", p.after)
-    .orderBy("name")
-    .limit(p.limit),
+  accounts(db).where("kind", "=", "robot").where("project_id", "is", null).where("name", ">", p.after).orderBy("name").limit(p.limit),
 );
 const listProjectRobots = statement<{ projectId: number; after: string; limit: number }>()("account.list_project_robots", (db, p) =>
   accounts(db).where("project_id", "=", p.projectId).where("name", ">", p.after).orderBy("name").limit(p.limit),

@@ -131,8 +131,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     repository: RepositoryName,
   ): ReadonlySet<Action> | Promise<ReadonlySet<Action>> {
     // A robot's scopes are looked up whether the project exists or not: no difference in time either.
-    if (account?.kind === "robot")
-      return scopedActions(rights, account, repository).then((scoped) => actionsIn(account, scoped, standing));
+    if (account?.kind === "robot") return scopedActions(rights, account, repository).then((scoped) => actionsIn(account, scoped, standing));
     return actionsIn(account, NO_ACTIONS, standing);
   }
 

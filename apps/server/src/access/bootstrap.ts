@@ -60,7 +60,11 @@ export async function bootstrap(options: {
   const created = await database.transaction(async (tx) => {
     if (await hasUsers(tx)) return false;
     // Of replicas that come here together, the name's uniqueness lets one through; the others wait for it and then see the conflict.
-    const accountId = await insertAccount(tx, { kind: "user", name: ADMINISTRATOR_NAME, secretHash, systemRole: "administrator" }, clock.now());
+    const accountId = await insertAccount(
+      tx,
+      { kind: "user", name: ADMINISTRATOR_NAME, secretHash, systemRole: "administrator" },
+      clock.now(),
+    );
     if (accountId === undefined) return false;
     const project = await tx.first(insertLibrary, { name: projectName, sortKey: `${projectName}/`, now: clock.now() });
     const account = { account: ADMINISTRATOR_NAME, accountId };

@@ -164,7 +164,10 @@ export function createGuardedMetrics(
   { authenticator, authorizer }: { readonly authenticator: Authenticator; readonly authorizer: Authorizer },
 ): Handler {
   return async (request, response, context) => {
-    await authorizer.authorizeSystem(await authenticator.authenticate(request.headers.authorization, context.remoteAddress), "metrics.read");
+    await authorizer.authorizeSystem(
+      await authenticator.authenticate(request.headers.authorization, context.remoteAddress),
+      "metrics.read",
+    );
     await openMetrics(request, response);
   };
 }

@@ -202,7 +202,9 @@ function takesAdministrator({ isAdmin, systemRole }: RoleChange): boolean {
 /** A user's role in the registry after a change. Errors: FIELD_INVALID where it contradicts itself. */
 function roleAfter(before: SystemRole | undefined, { isAdmin, systemRole }: RoleChange): SystemRole | undefined {
   if (isAdmin !== undefined && systemRole !== undefined && isAdmin !== (systemRole === "administrator"))
-    throw new ApiError("FIELD_INVALID", { detail: [{ field: "body.isAdmin", reason: "says something else than systemRole: send one of them" }] });
+    throw new ApiError("FIELD_INVALID", {
+      detail: [{ field: "body.isAdmin", reason: "says something else than systemRole: send one of them" }],
+    });
   if (systemRole !== undefined) return systemRole ?? undefined;
   if (isAdmin === true) return "administrator";
   return isAdmin === false && before === "administrator" ? undefined : before;

@@ -152,7 +152,12 @@ forEachDatabase("control plane", (create) => {
       createdAt: new Date(clock.now()).toISOString(),
     });
     assert.equal((await api.call(admin, "POST", "/users", { name, password: "first password" })).code, "USER_EXISTS");
-    assert.deepEqual((await api.call([name, "first password"], "GET", "/users/me")).body, { name, kind: "user", isAdmin: false, systemRoles: [] });
+    assert.deepEqual((await api.call([name, "first password"], "GET", "/users/me")).body, {
+      name,
+      kind: "user",
+      isAdmin: false,
+      systemRoles: [],
+    });
     assert.equal((await other.call([name, "first password"], "GET", "/users/me")).status, 200);
 
     assert.equal((await api.call(admin, "PATCH", `/users/${name}`, { password: "second password" })).status, 200);
@@ -189,49 +194,6 @@ forEachDatabase("control plane", (create) => {
     clock.advance(1000);
     assert.equal((await api.call(left, "PATCH", "/users/admin", { isAdmin: true })).status, 200);
     assert.equal((await api.call(admin, "DELETE", `/users/${name}`)).status, 204);
-  });
-
-  it("gives users a role in the registry, changes it and takes it away", async () => {
-    const name = `system${count}`;
-    const caller = [name, TEST_PASSWORD] as const;
-    const path = `/users/${name}`;
-    const created = await api.call(admin, "POST", "/users", { name, password: TEST_PASSWORD, systemRole: "auditor" });
-    assert.deepEqual([created.body.systemRole, created.body.isAdmin], ["auditor", false]);
-    assert.deepEqual((await api.call(caller, "GET", "/users/me")).body.systemRoles, ["auditor"]);
-    assert.equal((await api.call(caller, "GET", "/users")).status, 200);
-    assert.equal((await api.call(caller, "PATCH", path, { systemRole: "administrator" })).code, "DENIED");
-    assert.equal((await api.call(caller, "POST", "/projects", { name: `p${name}` })).code, "DENIED");
-    for (const [change, role] of [
-      [{ isAdmin: false }, "auditor"],
-      [{}, "auditor"],
-      [{ systemRole: "creator" }, "creator"],
-      [{ isAdmin: true }, "administrator"],
-      [{ isAdmin: true, systemRole: "administrator" }, "administrator"],
-      [{ isAdmin: false }, null],
-      [{ isAdmin: false, systemRole: "auditor" }, "auditor"],
-      [{ systemRole: null }, null],
-      [{ systemRole: "creator" }, "creator"],
-    ] as const) {
-      const { body } = await api.call(admin, "PATCH", path, change);
-      assert.deepEqual([body.systemRole, body.isAdmin], [role, role === "administrator"], JSON.stringify(change));
-      // Other replicas look again within half a second.
-      clock.advance(1000);
-      const me = (await other.call(caller, "GET", "/users/me")).body;
-      assert.deepEqual([me.systemRoles, me.isAdmin], [role === null ? [] : [role], role === "administrator"]);
-    }
-    assert.equal((await api.call(caller, "GET", "/users")).code, "DENIED");
-    assert.equal((await api.call(caller, "POST", "/projects", { name: `p${name}` })).status, 201);
-    for (const change of [
-      { isAdmin: true, systemRole: "auditor" },
-      { isAdmin: false, systemRole: "administrator" },
-      { systemRole: "root" },
-    ])
-      assert.equal((await api.call(admin, "PATCH", path, change)).code, "FIELD_INVALID");
-    for (const systemRole of [null, "auditor"])
-      assert.equal((await api.call(admin, "PATCH", "/users/admin", { systemRole })).code, "LAST_ADMINISTRATOR");
-    assert.equal((await api.call(admin, "DELETE", path)).code, "LAST_OWNER");
-    await api.call(admin, "DELETE", `/projects/p${name}`);
-    assert.equal((await api.call(admin, "DELETE", path)).status, 204);
   });
 
   it("makes users without a password, takes one away, and lets neither sign in with one", async () => {

@@ -7,10 +7,10 @@ export const people: Migration = {
   name: "access/people",
   oldestProgram: 3,
   loses: { what: "nothing that is stored, but auditors and creators are ordinary users meanwhile", content: [] },
-  up: ({ integer, text, clustered }) => [
+  up: ({ integer, clustered }) => [
     `create table if not exists system_role (
       account_id ${integer} not null primary key references account (id) on delete cascade,
-      role ${text} not null
+      role text not null
     ) ${clustered}`,
   ],
   down: () => [],

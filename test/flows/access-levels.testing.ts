@@ -1,0 +1,86 @@
+// What each operation of the control plane takes, and a body that is right in form: the rows of the access matrix, one an operation, written from the
+// documentation. Not here: who comes, and the comparison (access-matrix.test.ts).
+
+/** The password of everyone in the matrix. */
+export const PASSWORD = "matrix-test-password";
+
+/** Who may have an operation. */
+export type Level =
+  | "anyone"
+  | "account"
+  | "user"
+  | "administrator"
+  | "auditor"
+  | "creator"
+  | "reader"
+  | "member"
+  | "keeper"
+  | "keeper-reads"
+  | "owner";
+/** What each operation takes. `auditor`, `creator`: administrators as well; `reader`: may read the project; `keeper`: maintainer at least, and to read it auditors. */
+export const LEVELS: Record<string, Level> = {
+  listProjects: "anyone",
+  createProject: "creator",
+  getProject: "reader",
+  updateProject: "owner",
+  deleteProject: "owner",
+  listRepositories: "reader",
+  exportRepositories: "reader",
+  listTags: "reader",
+  listTagHistory: "reader",
+  listManifests: "reader",
+  getManifest: "reader",
+  deleteTag: "keeper",
+  deleteManifest: "keeper",
+  getRepository: "reader",
+  deleteRepository: "keeper",
+  listMembers: "member",
+  putMember: "owner",
+  deleteMember: "owner",
+  listUsers: "auditor",
+  createUser: "administrator",
+  getMe: "account",
+  changeMyPassword: "user",
+  getUser: "auditor",
+  updateUser: "administrator",
+  deleteUser: "administrator",
+  listProjectRobots: "keeper-reads",
+  createProjectRobot: "owner",
+  getProjectRobot: "keeper-reads",
+  updateProjectRobot: "owner",
+  rotateProjectRobotSecret: "owner",
+  deleteProjectRobot: "owner",
+  listRegistryRobots: "auditor",
+  createRegistryRobot: "administrator",
+  getRegistryRobot: "auditor",
+  updateRegistryRobot: "administrator",
+  rotateRegistryRobotSecret: "administrator",
+  deleteRegistryRobot: "administrator",
+  getUsage: "auditor",
+  listUploads: "auditor",
+  cancelUpload: "administrator",
+  listJobs: "auditor",
+  getJob: "auditor",
+  cancelJob: "administrator",
+  retryJob: "administrator",
+  followJob: "auditor",
+  listSettings: "auditor",
+  updateSettings: "administrator",
+};
+/** Bodies that are right in form and change nothing: what they name does not exist, or is there already. */
+export const BODIES: Record<string, (project: string) => unknown> = {
+  createProject: () => ({ name: "own" }),
+  updateProject: () => ({}),
+  putMember: () => ({ role: "guest" }),
+  createUser: () => ({ name: "guest", password: PASSWORD }),
+  changeMyPassword: () => ({ currentPassword: "not the password", newPassword: PASSWORD }),
+  updateUser: () => ({}),
+  updateSettings: () => ({}),
+  createProjectRobot: (project) => ({
+    name: { own: "puller", oth: "there" }[project] ?? "one",
+    scopes: [{ repositories: `${project}/x`, actions: ["pull"] }],
+  }),
+  updateProjectRobot: () => ({}),
+  createRegistryRobot: () => ({ name: "all", scopes: [{ repositories: "**", actions: ["pull"] }] }),
+  updateRegistryRobot: () => ({}),
+};
