@@ -30,6 +30,7 @@ export const LEVELS: Record<string, Level> = {
   listTagHistory: "reader",
   listManifests: "reader",
   getManifest: "reader",
+  getManifestContent: "reader",
   deleteTag: "keeper",
   deleteManifest: "keeper",
   getRepository: "reader",

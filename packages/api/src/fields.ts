@@ -88,3 +88,16 @@ export function page<S extends TSchema>(item: S) {
     }),
   });
 }
+
+const NEXT = page(Type.Null()).properties.next;
+
+/** Answer of a list that says how many items there are. */
+export function countedPage<S extends TSchema>(item: S) {
+  return closed({
+    items: Type.Array(item),
+    next: NEXT,
+    total: Type.Union([CountField, Type.Null()], {
+      description: "How many there are in all, as it is counted with each change; null for a list of some of them.",
+    }),
+  });
+}

@@ -1,7 +1,7 @@
 // Operations on tags and manifests: what a repository holds, by whom and when, and taking it away.
 // Not here: their rules (the server's features/manifests), pulling and pushing (the distribution API).
 import Type, { type Static } from "typebox";
-import { closed, Nothing, page, PageQuery, ProjectNameField, RepositoryPathField, TimeField } from "./fields.ts";
+import { closed, countedPage, Nothing, page, PageQuery, ProjectNameField, RepositoryPathField, TimeField } from "./fields.ts";
 import { operation } from "./operation.ts";
 
 const TAG = "[A-Za-z0-9_][A-Za-z0-9._-]{0,127}";
@@ -17,6 +17,13 @@ const ByField = Type.Union([Type.String(), Type.Null()], {
   description: "The account's login name; null where nobody was known, or the account is gone.",
 });
 
+const PulledAtField = Type.Union([TimeField, Type.Null()], {
+  description:
+    "When the manifest was last fetched, by whichever name, until half a minute ago; null where it was not since this is counted.",
+});
+const ArtifactTypeQuery = Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: "Only those of this artifact type." }));
+const MediaTypeQuery = Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: "Only those of this media type." }));
+
 export const Platform = closed(
   { os: Type.String(), architecture: Type.String(), variant: TextOrNull, osVersion: TextOrNull },
   { description: "What an image runs on." },
@@ -31,11 +38,13 @@ export const TagInfo = closed(
       description: "What it is: the manifest's artifactType, else its config's media type; null for an index that says nothing.",
     }),
     sizeBytes: Type.Union([SizeField, Type.Null()], {
-      description: "Of the manifest and what it names itself, each once; null where it names too much to be read for a list.",
+      description:
+        "Of the manifest and what it names itself, each once; null for some minutes after an upgrade, of tags whose size is not counted yet.",
     }),
     platforms: Type.Array(Platform, { description: "Those that an index names; none for a single image, whose config says it." }),
     pushedAt: Type.Unsafe<string>({ ...TimeField, description: "When the tag was last set to another manifest." }),
     pushedBy: ByField,
+    pulledAt: PulledAtField,
   },
   { description: "A tag and what it names." },
 );
@@ -61,6 +70,7 @@ export const ManifestSummary = closed(
     artifactType: TextOrNull,
     sizeBytes: Type.Integer({ minimum: 0, description: "Of the manifest alone." }),
     pushedAt: TimeField,
+    pulledAt: PulledAtField,
     subject: Type.Union([Type.String(), Type.Null()], { description: "The digest of the manifest that it is about." }),
     tags: Type.Array(Type.String(), { description: "The first ten that name it." }),
   },
@@ -81,7 +91,12 @@ export const ManifestDetail = closed(
     artifactType: TextOrNull,
     sizeBytes: Type.Integer({ minimum: 0, description: "Of the manifest alone." }),
     contentSizeBytes: Type.Integer({ minimum: 0, description: "Of the manifest and what it names itself, each once." }),
+    uniqueSizeBytes: Type.Union([SizeField, Type.Null()], {
+      description:
+        "Of the manifest, and of those blobs of its own that no other manifest of the repository names: what the repository shrinks by when it is deleted. Null where it names more than 1000.",
+    }),
     pushedAt: TimeField,
+    pulledAt: PulledAtField,
     subject: Type.Union([ContentDescriptor, Type.Null()], { description: "The manifest that it is about." }),
     annotations: Type.Array(closed({ name: Type.String(), value: Type.String() })),
     platform: Type.Union([Platform, Type.Null()], { description: "As the config of a single image says it." }),
@@ -124,17 +139,30 @@ export const listTags = operation({
   tag: "manifests",
   method: "GET",
   path: `${BASE}/tags`,
-  summary: "List a repository's tags, by name",
+  summary: "List a repository's tags: by name, or by version, push or size, and in which order",
   permission: { kind: "repository", may: "pull" },
   params: OfRepository,
   query: closed({
     ...PageQuery.properties,
     prefix: Type.Optional(Type.String({ pattern: "^[A-Za-z0-9._-]{1,128}$", maxLength: 128, description: "Only tags that begin so." })),
+    artifactType: ArtifactTypeQuery,
+    mediaType: MediaTypeQuery,
+    sort: Type.Optional(
+      Type.Enum(["name", "version", "pushed", "size"], {
+        description:
+          "By name, which is the order where none is given; by semantic version, before the lowest of which all other tags lie; by when the tag was last set; or by size.",
+      }),
+    ),
+    order: Type.Optional(
+      Type.Enum(["ascending", "descending"], {
+        description: "Names ascend and everything else descends, from the highest, newest and largest, where it is not given.",
+      }),
+    ),
   }),
   body: undefined,
   status: 200,
-  answer: page(TagInfo),
-  errors: ["PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN"],
+  answer: countedPage(TagInfo),
+  errors: ["PAGE_INVALID", "PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN"],
 });
 
 export const listTagHistory = operation({
@@ -178,11 +206,12 @@ export const listManifests = operation({
   query: closed({
     ...PageQuery.properties,
     isTagged: Type.Optional(Type.Boolean({ description: "Only those with a tag, or only those without one." })),
-    artifactType: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: "Only those of this type." })),
+    artifactType: ArtifactTypeQuery,
+    mediaType: MediaTypeQuery,
   }),
   body: undefined,
   status: 200,
-  answer: page(ManifestSummary),
+  answer: countedPage(ManifestSummary),
   errors: ["PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN"],
 });
 
@@ -198,6 +227,32 @@ export const getManifest = operation({
   body: undefined,
   status: 200,
   answer: ManifestDetail,
+  errors: ["PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN", "MANIFEST_UNKNOWN"],
+});
+
+export const ManifestContent = closed(
+  {
+    digest: Type.String(),
+    mediaType: Type.String(),
+    content: Type.String({ description: "Its bytes as text, all of them: they have the digest." }),
+  },
+  { description: "A manifest as it was pushed." },
+);
+/** A manifest's bytes as those see them who may pull. */
+export type ManifestContentView = Static<typeof ManifestContent>;
+
+export const getManifestContent = operation({
+  id: "getManifestContent",
+  tag: "manifests",
+  method: "GET",
+  path: `${BASE}/manifests/{reference}/content`,
+  summary: "Read a manifest as it was pushed, to the byte",
+  permission: { kind: "repository", may: "pull" },
+  params: OfReference,
+  query: Nothing,
+  body: undefined,
+  status: 200,
+  answer: ManifestContent,
   errors: ["PROJECT_UNKNOWN", "REPOSITORY_UNKNOWN", "MANIFEST_UNKNOWN"],
 });
 

@@ -31,6 +31,7 @@ export const OPERATIONS: readonly Operation[] = [
   manifests.deleteTag,
   manifests.listManifests,
   manifests.getManifest,
+  manifests.getManifestContent,
   manifests.deleteManifest,
   users.listUsers,
   users.createUser,

@@ -4,6 +4,7 @@ import { type Descriptor, invalid, isAbsent, isMediaType, isObject, type Json, r
 import type { Digest } from "./digest.ts";
 import { RegistryError } from "./errors.ts";
 import { findAmbiguity } from "./manifest-text.ts";
+import { namedBytes } from "./named-bytes.ts";
 import { namedDigests } from "./named-digests.ts";
 import { isNonDistributable, OCI_INDEX, OCI_MANIFEST, shapeOf, type ManifestShape } from "./media-types.ts";
 
@@ -25,6 +26,8 @@ export interface ParsedManifest {
   readonly children: readonly Descriptor[];
   readonly subject: Descriptor | undefined;
   readonly annotations: Readonly<Record<string, string>>;
+  /** Of config, layers and children as it says them, each once. */
+  readonly namedBytes: number;
 }
 
 /** Most descriptors in one manifest. 4 MiB of JSON could name 20,000; real images stay under 200, big indexes under 1,000. */
@@ -74,6 +77,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
       children: unique(list(root, "manifests", true).map((d, i) => readDescriptor(d, `manifests[${i}]`))),
       subject,
       annotations,
+      namedBytes: namedBytes(root),
     };
   }
   const config = shape === "image" ? readDescriptor(root["config"], "config") : undefined;
@@ -94,6 +98,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
     children: [],
     subject,
     annotations,
+    namedBytes: namedBytes(root),
   };
 }
 

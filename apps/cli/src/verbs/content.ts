@@ -20,6 +20,11 @@ const platformText = ({ os, architecture, variant }: Platform): string =>
   [os, architecture, ...(variant === null ? [] : [variant])].join("/");
 const sizeBytes: Column = { title: "SIZE", of: ({ sizeBytes }: { sizeBytes: number | null }) => sizeText(sizeBytes) };
 const pushedAt: Column = { title: "PUSHED", of: ({ pushedAt }: { pushedAt: string }) => timeText(pushedAt) };
+const pulledAt: Column = {
+  title: "PULLED",
+  of: ({ pulledAt }: { pulledAt: string | null }) => timeText(pulledAt),
+  wide: true,
+};
 const artifactType: Column = { title: "TYPE", of: "artifactType", wide: true };
 
 const REPOSITORY_COLUMNS: readonly Column[] = [
@@ -40,6 +45,7 @@ const TAG_COLUMNS: readonly Column[] = [
   { title: "PLATFORMS", of: ({ platforms }: { platforms: readonly Platform[] }) => platforms.map(platformText).join(",") || "-" },
   pushedAt,
   { title: "BY", of: "pushedBy" },
+  pulledAt,
   artifactType,
   { title: "MEDIA TYPE", of: "mediaType", wide: true },
 ];
@@ -48,6 +54,7 @@ const MANIFEST_COLUMNS: readonly Column[] = [
   sizeBytes,
   { title: "TAGS", of: "tags" },
   pushedAt,
+  pulledAt,
   artifactType,
   { title: "SUBJECT", of: "subject", wide: true },
   { title: "MEDIA TYPE", of: "mediaType", wide: true },
@@ -57,6 +64,7 @@ const MANIFEST_DETAIL: readonly Column[] = [
   { title: "MEDIA TYPE", of: "mediaType" },
   { title: "TYPE", of: "artifactType" },
   { title: "SIZE", of: ({ contentSizeBytes }: { contentSizeBytes: number }) => sizeText(contentSizeBytes) },
+  { title: "ITS OWN", of: ({ uniqueSizeBytes }: { uniqueSizeBytes: number | null }) => sizeText(uniqueSizeBytes) },
   { title: "PLATFORM", of: ({ platform }: { platform: Platform | null }) => (platform === null ? "-" : platformText(platform)) },
   pushedAt,
   { title: "TAGS", of: "tags" },
@@ -144,7 +152,13 @@ export const CONTENT_VERBS: readonly CallVerb[] = [
     summary: "List the tags of a repository",
     operations: [manifests.listTags],
     arguments: [REPOSITORY],
-    options: [{ name: "prefix", kind: "text", into: "query.prefix", value: "TEXT", help: "only tags that begin so" }],
+    options: [
+      { name: "prefix", kind: "text", into: "query.prefix", value: "TEXT", help: "only tags that begin so" },
+      { name: "sort", kind: "text", into: "query.sort", help: "name, version, pushed or size" },
+      { name: "order", kind: "text", into: "query.order", help: "names ascend and the rest descends where it is not given" },
+      { name: "type", kind: "text", into: "query.artifactType", value: "TYPE", help: "only those of this artifact type" },
+      { name: "media-type", kind: "text", into: "query.mediaType", value: "TYPE", help: "only those of this media type" },
+    ],
     columns: TAG_COLUMNS,
   },
   {
@@ -178,6 +192,7 @@ export const CONTENT_VERBS: readonly CallVerb[] = [
       { name: "tagged", kind: "true", into: "query.isTagged", help: "only those with a tag" },
       { name: "untagged", kind: "false", into: "query.isTagged", help: "only those without one" },
       { name: "type", kind: "text", into: "query.artifactType", value: "TYPE", help: "only those of this artifact type" },
+      { name: "media-type", kind: "text", into: "query.mediaType", value: "TYPE", help: "only those of this media type" },
     ],
     columns: MANIFEST_COLUMNS,
   },
@@ -188,6 +203,14 @@ export const CONTENT_VERBS: readonly CallVerb[] = [
     arguments: [{ name: "IMAGE", kind: "reference", help: "PROJECT/NAME:TAG or PROJECT/NAME@DIGEST" }],
     options: [],
     columns: MANIFEST_DETAIL,
+  },
+  {
+    words: "manifest content",
+    summary: "Show a manifest as it was pushed",
+    operations: [manifests.getManifestContent],
+    arguments: [{ name: "IMAGE", kind: "reference", help: "PROJECT/NAME:TAG or PROJECT/NAME@DIGEST" }],
+    options: [],
+    columns: [{ title: "CONTENT", of: "content" }],
   },
   {
     words: "manifest delete",

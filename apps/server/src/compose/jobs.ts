@@ -6,6 +6,7 @@ import { isReported } from "@berth/oci/errors";
 import { createSigningKeys } from "../access/signing-keys.ts";
 import { countBacklog } from "../content/backlog.ts";
 import { readOlderManifests } from "../content/older-manifests.ts";
+import { sortTags } from "../content/unsorted-tags.ts";
 import { createRepositoryRemoval } from "../content/repository-removal.ts";
 import { foldUsage, USAGE_FOLD_BATCH } from "../content/usage.ts";
 import { createCollector, type Collector } from "../distribution/collector.ts";
@@ -54,6 +55,7 @@ export function composeJobs(roleContext: RoleContext, foundation: Foundation, { 
     dispatchKind(outbox),
     { kind: REACTION, concurrency: 1, timeoutMs: BATCH_TIMEOUT_MS, retry: REACTION_RETRY, run: (job) => outbox.react(job) },
     upkeepKind("older-manifests", () => readOlderManifests(database), RARE_UPKEEP),
+    upkeepKind("tag-sorting", () => sortTags(database), RARE_UPKEEP),
     keyRotationKind(roleContext, foundation),
   ]);
   return {

@@ -11,6 +11,7 @@ import {
   nullable,
   refersTo,
   text,
+  withStandard,
   type RowsOf,
 } from "../platform/database/table.ts";
 
@@ -148,10 +149,22 @@ export const contentTables = defineTables({
       name: text(),
       manifest_id: refersTo("manifest", "deleted"),
       updated_at: integer(),
+      /** Its place among versions (@berth/oci/version-key). */
+      version_key: withStandard(text(), ""),
+      /** Of the manifest and what that names itself. */
+      content_bytes: integerOr(0),
+      /** The manifest for which the two above were written: programs that do not know them leave another, and they are written anew. */
+      sorted_manifest_id: { ...integerOr(0), reference: names("manifest", "follows").reference! },
     },
     key: ["repository_id", "name"],
     isClustered: true,
-    indexes: { tag_by_manifest: "(manifest_id, name)" },
+    indexes: {
+      tag_by_manifest: "(manifest_id, name)",
+      tag_by_version: "(repository_id, version_key, name)",
+      tag_by_push: "(repository_id, updated_at, name)",
+      tag_by_size: "(repository_id, content_bytes, name)",
+      tag_unsorted: "(repository_id, name) where sorted_manifest_id <> manifest_id",
+    },
     backup: "kept",
   },
   tag_history: {

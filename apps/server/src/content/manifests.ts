@@ -174,8 +174,9 @@ export function createManifests(
         const said: ContentChange[] = [{ kind: "manifest.pushed", ...placeOf(repository), digest, mediaType: parsed.mediaType }];
         if (added !== undefined) await quota?.take(tx, grant, bytes.length, undefined);
         // Always in this order, so that of two pushes of the same tags none waits for the other in a ring.
+        const contentBytes = Math.min(bytes.length + parsed.namedBytes, Number.MAX_SAFE_INTEGER);
         for (const tag of tags.toSorted()) {
-          said.push(...(await setTag(tx, repository, { tag, manifestId, digest, condition }, { clock, changes, rules })));
+          said.push(...(await setTag(tx, repository, { tag, manifestId, digest, contentBytes, condition }, { clock, changes, rules })));
         }
         // Together: a manifest and its tags are one statement.
         await changes.record(tx, grant.actor, said);

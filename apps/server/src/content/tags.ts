@@ -2,6 +2,7 @@
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Tag } from "@berth/oci/reference";
+import { versionKey } from "@berth/oci/version-key";
 import type { ChangeSink } from "../access/changes.ts";
 import type { Clock } from "../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
@@ -76,18 +77,41 @@ const findNamed = statement<{ manifestId: number }>()("tags.findNamed", (db, p) 
   db.selectFrom("manifest").select("digest").where("id", "=", p.manifestId),
 );
 
-const insert = statement<{ repositoryId: number; tag: string; manifestId: number; now: number }>()("tags.insert", (db, p) =>
+interface WrittenTag extends Record<string, string | number> {
+  repositoryId: number;
+  tag: string;
+  manifestId: number;
+  now: number;
+  versionKey: string;
+  contentBytes: number;
+}
+
+const insert = statement<WrittenTag>()("tags.insert", (db, p) =>
   db
     .insertInto("tag")
-    .values({ repository_id: p.repositoryId, name: p.tag, manifest_id: p.manifestId, updated_at: p.now })
+    .values({
+      repository_id: p.repositoryId,
+      name: p.tag,
+      manifest_id: p.manifestId,
+      updated_at: p.now,
+      version_key: p.versionKey,
+      content_bytes: p.contentBytes,
+      sorted_manifest_id: p.manifestId,
+    })
     .onConflict((conflict) => conflict.columns(["repository_id", "name"]).doNothing())
     .returning("name"),
 );
 
-const update = statement<{ repositoryId: number; tag: string; manifestId: number; now: number }>()("tags.update", (db, p) =>
+const update = statement<WrittenTag>()("tags.update", (db, p) =>
   db
     .updateTable("tag")
-    .set({ manifest_id: p.manifestId, updated_at: p.now })
+    .set({
+      manifest_id: p.manifestId,
+      updated_at: p.now,
+      version_key: p.versionKey,
+      content_bytes: p.contentBytes,
+      sorted_manifest_id: p.manifestId,
+    })
     .where("repository_id", "=", p.repositoryId)
     .where("name", "=", p.tag),
 );
@@ -151,6 +175,8 @@ export interface TagSet {
   readonly tag: Tag;
   readonly manifestId: number;
   readonly digest: Digest;
+  /** Of the manifest and what it names itself. */
+  readonly contentBytes: number;
   readonly condition: TagCondition;
 }
 
@@ -171,11 +197,12 @@ const MAX_LOOKS = 10;
 export async function setTag(
   tx: Executor,
   repository: GrantedRepository<"push">,
-  { tag, manifestId, digest, condition }: TagSet,
+  { tag, manifestId, digest, contentBytes, condition }: TagSet,
   { clock, changes, rules }: TagWriting,
 ): Promise<readonly ContentChange[]> {
   const { grant, id: repositoryId } = repository;
   const asked = tagRulesOf(grant, rules);
+  const written = { repositoryId, tag, manifestId, versionKey: versionKey(tag), contentBytes };
   let from: Digest | undefined;
   for (let looks = 1; ; looks++) {
     const isAsked = condition.kind !== "none" || changes.wants("tag.moved") || asked.length > 0;
@@ -185,10 +212,10 @@ export async function setTag(
     if (current?.manifest_id === manifestId) return [];
     if (asked.length > 0) await checkTagWrites(tx, repository, asked, [{ tag, from, to: digest }]);
     if (current !== undefined) {
-      await tx.run(update, { repositoryId, tag, manifestId, now: clock.now() }, 1);
+      await tx.run(update, { ...written, now: clock.now() }, 1);
       break;
     }
-    if ((await tx.first(insert, { repositoryId, tag, manifestId, now: clock.now() })) !== undefined) break;
+    if ((await tx.first(insert, { ...written, now: clock.now() })) !== undefined) break;
     // Another push made the tag between the two statements: what it names, and whether it is still there, is judged anew.
     if (looks === MAX_LOOKS) throw lostRace(`tag ${tag} came and went ${MAX_LOOKS} times`);
   }

@@ -2,6 +2,7 @@
 // it is what it should be. Not here: what the repository has of it (manifest-store.ts), the check (@berth/oci/manifest).
 import type { ManifestView, TagView } from "@berth/api/manifests";
 import { isObject, type Json } from "@berth/oci/descriptor";
+import { namedBytes } from "@berth/oci/named-bytes";
 
 type PlatformView = TagView["platforms"][number];
 type DescriptorView = NonNullable<ManifestView["config"]>;
@@ -35,9 +36,6 @@ export function describeManifest(bytes: Uint8Array): DescribedManifest {
   const annotations = Object.entries(isObject(root["annotations"]) ? root["annotations"] : {}).flatMap(([name, value]) =>
     typeof value === "string" ? [{ name, value }] : [],
   );
-  const sizes = new Map(
-    [config, ...layers, ...children].flatMap((each) => (each === null ? [] : [[each.digest, each.sizeBytes] as const])),
-  );
   const platforms = new Map(
     children.flatMap(({ platform }) =>
       platform === null || platform.os === "unknown" ? [] : [[JSON.stringify(platform), platform] as const],
@@ -51,7 +49,7 @@ export function describeManifest(bytes: Uint8Array): DescribedManifest {
     children: children.slice(0, MAX_SHOWN),
     annotations: annotations.slice(0, MAX_SHOWN),
     leftOut,
-    namedBytes: [...sizes.values()].reduce((sum, size) => sum + size, 0),
+    namedBytes: namedBytes(root),
     platforms: [...platforms.values()],
   };
 }

@@ -16,6 +16,7 @@ export function manifestRoutes(manifests: RepositoryManifests): ApiRoute[] {
     }),
     route(operations.listManifests, ({ query }, { grant }) => manifests.list(grant, query)),
     route(operations.getManifest, ({ params }, { caller, grant }) => manifests.get(caller, grant, params.reference)),
+    route(operations.getManifestContent, ({ params }, { grant }) => manifests.getContent(grant, params.reference)),
     route(operations.deleteManifest, async ({ params }, { caller, grant }) => {
       await manifests.delete(caller, grant, { kind: "digest", digest: params.reference as Digest });
       return undefined;

@@ -1,70 +1,13 @@
-// Tags and manifests with what people want to know of them. Every statement takes a page behind a place. Not here: who may (manifests.ts), changing
-// them (content/).
+// Manifests with what people want to know of them, and the histories of tags. Every statement takes a page behind a place. Not here: lists of tags
+// (tag-list-store.ts), who may (manifests.ts), changing them (content/).
+import { usageKeyOfRepository, usageOf } from "../../content/usage.ts";
 import type { Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
 
-/** Manifests up to this size are read for a list: nearly all are far smaller, and 200 of these are 13 MB. */
-const LISTED_BYTES = 64 * 1024;
 /** Manifests that one look examines for those that are wanted. */
 export const EXAMINED = 1000;
-/** Behind every tag with a prefix: tags are ASCII. */
-const BEHIND = "\u{7f}";
-
-/** A tag with what it names. */
-export interface TagRow {
-  readonly name: string;
-  readonly updated_at: number;
-  readonly digest: string;
-  readonly media_type: string;
-  readonly artifact_type: string | null;
-  readonly size_bytes: number;
-  /** Null for a large manifest. */
-  readonly bytes: Uint8Array | null;
-  readonly pushed_by: string | null;
-}
-
-const listTagsOf = statement<{ repositoryId: number; after: string; from: string; through: string; limit: number }>()(
-  "manifest.tags",
-  (db, p) =>
-    db
-      .selectFrom("tag")
-      .innerJoin("manifest", "manifest.id", "tag.manifest_id")
-      .select((eb) => [
-        "tag.name",
-        "tag.updated_at",
-        "manifest.digest",
-        "manifest.media_type",
-        "manifest.artifact_type",
-        "manifest.size_bytes",
-        eb.case().when("manifest.size_bytes", "<=", LISTED_BYTES).then(eb.ref("manifest.bytes")).else(null).end().as("bytes"),
-        eb
-          .selectFrom("tag_history")
-          .leftJoin("account", "account.id", "tag_history.account_id")
-          .select("account.name")
-          .whereRef("tag_history.repository_id", "=", "tag.repository_id")
-          .whereRef("tag_history.name", "=", "tag.name")
-          .orderBy("tag_history.id", "desc")
-          .limit(1)
-          .as("pushed_by"),
-      ])
-      .where("tag.repository_id", "=", p.repositoryId)
-      .where("tag.name", ">", p.after)
-      .where("tag.name", ">=", p.from)
-      .where("tag.name", "<=", p.through)
-      .orderBy("tag.name")
-      .limit(p.limit),
-);
-
-/** Tags after a name, in byte order, that begin with a prefix. */
-export function listTagRows(
-  executor: Executor,
-  repositoryId: number,
-  page: { after: string; prefix: string; limit: number },
-): Promise<TagRow[]> {
-  const { after, prefix, limit } = page;
-  return executor.all(listTagsOf, { repositoryId, after, from: prefix, through: prefix + BEHIND, limit });
-}
-
+/** Looks of one request for what it wants of many: it ends within some 100 ms, and its page may be short and lead on. */
+export const MAX_LOOKS = 10;
 const listHistoryOf = statement<{ repositoryId: number; tag: string; before: number; limit: number }>()("manifest.tag_history", (db, p) =>
   db
     .selectFrom("tag_history")
@@ -95,6 +38,7 @@ export interface ManifestRow {
   readonly subject_digest: string | null;
   readonly size_bytes: number;
   readonly created_at: number;
+  readonly pulled_at: number | null;
   /** 1 where a tag names it. */
   readonly is_tagged: number;
 }
@@ -102,8 +46,10 @@ export interface ManifestRow {
 const listManifestsOf = statement<{ repositoryId: number; after: string; limit: number }>()("manifest.list", (db, p) =>
   db
     .selectFrom("manifest")
+    .leftJoin("manifest_pull", "manifest_pull.manifest_id", "manifest.id")
     .select((eb) => [
       "manifest.id",
+      "manifest_pull.pulled_at",
       "manifest.digest",
       "manifest.media_type",
       "manifest.artifact_type",
@@ -147,6 +93,7 @@ export interface ManifestContentRow {
   readonly artifact_type: string | null;
   readonly size_bytes: number;
   readonly created_at: number;
+  readonly pulled_at: number | null;
   readonly bytes: Uint8Array;
 }
 
@@ -158,6 +105,7 @@ const COLUMNS = [
   "manifest.artifact_type",
   "manifest.size_bytes",
   "manifest.created_at",
+  "manifest_pull.pulled_at",
   "manifest.bytes",
 ] as const;
 
@@ -166,6 +114,7 @@ const findByTag = statement<{ repository: string; tag: string }>()("manifest.con
     .selectFrom("repository")
     .innerJoin("tag", "tag.repository_id", "repository.id")
     .innerJoin("manifest", "manifest.id", "tag.manifest_id")
+    .leftJoin("manifest_pull", "manifest_pull.manifest_id", "manifest.id")
     .select(COLUMNS)
     .where("repository.name", "=", p.repository)
     .where("tag.name", "=", p.tag),
@@ -175,6 +124,7 @@ const findByDigest = statement<{ repository: string; digest: string }>()("manife
   db
     .selectFrom("repository")
     .innerJoin("manifest", "manifest.repository_id", "repository.id")
+    .leftJoin("manifest_pull", "manifest_pull.manifest_id", "manifest.id")
     .select(COLUMNS)
     .where("repository.name", "=", p.repository)
     .where("manifest.digest", "=", p.digest),
@@ -223,4 +173,63 @@ export function listReferrerRows(
   limit: number,
 ): Promise<{ digest: string; media_type: string; artifact_type: string | null; size_bytes: number }[]> {
   return executor.all(listReferrersOf, { repositoryId, subject, limit });
+}
+
+const sumOfUnique = statement<{ manifestId: number; limit: number }>()("manifest.unique", (db, p) =>
+  db
+    .selectFrom("manifest_blob")
+    .innerJoin("blob", "blob.id", "manifest_blob.blob_id")
+    .select((eb) => [
+      "blob.size_bytes",
+      eb
+        .case()
+        .when(
+          eb.or([
+            eb.exists(
+              eb
+                .selectFrom("manifest_blob as other")
+                .select("other.manifest_id")
+                .whereRef("other.repository_id", "=", "manifest_blob.repository_id")
+                .whereRef("other.blob_id", "=", "manifest_blob.blob_id")
+                .whereRef("other.manifest_id", "<>", "manifest_blob.manifest_id"),
+            ),
+            eb.exists(
+              eb
+                .selectFrom("manifest_sparse_blob as named")
+                .select("named.manifest_id")
+                .whereRef("named.repository_id", "=", "manifest_blob.repository_id")
+                .whereRef("named.digest", "=", "blob.digest")
+                .whereRef("named.manifest_id", "<>", "manifest_blob.manifest_id"),
+            ),
+          ]),
+        )
+        .then(0)
+        .else(1)
+        .end()
+        .as("is_unique"),
+    ])
+    .where("manifest_blob.manifest_id", "=", p.manifestId)
+    .limit(p.limit),
+);
+
+/** Blobs of a manifest that are looked at for what is its own. */
+const MAX_UNIQUE = 1000;
+
+/** Bytes of blobs that no other manifest of the repository names; null where it has too many blobs. */
+export async function sumUnique(executor: Executor, manifestId: number): Promise<number | null> {
+  const blobs = await executor.all(sumOfUnique, { manifestId, limit: MAX_UNIQUE + 1 });
+  if (blobs.length > MAX_UNIQUE) return null;
+  return blobs.reduce((sum, { size_bytes, is_unique }) => sum + (is_unique === 1 ? size_bytes : 0), 0);
+}
+
+const countOf = statement<{ repositoryId: number }>()("manifest.count", (db, p) =>
+  db
+    .selectFrom("repository")
+    .select([usageOf("tags", usageKeyOfRepository).as("tags"), usageOf("manifests", usageKeyOfRepository).as("manifests")])
+    .where("repository.id", "=", p.repositoryId),
+);
+
+/** How many tags and manifests a repository has, by the numbers that are kept. */
+export async function findCounts(executor: Executor, repositoryId: number): Promise<{ tags: number; manifests: number }> {
+  return (await executor.first(countOf, { repositoryId })) ?? { tags: 0, manifests: 0 };
 }

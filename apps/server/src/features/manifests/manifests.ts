@@ -2,7 +2,7 @@
 // Not here: rows (manifest-store.ts), what a manifest's bytes say (describe-manifest.ts), pulling and pushing (distribution/).
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
-import type { ManifestSummaryView, ManifestView, TagChangeView, TagView } from "@berth/api/manifests";
+import type { ManifestContentView, ManifestSummaryView, ManifestView, TagChangeView, TagView } from "@berth/api/manifests";
 import { type Digest, isDigest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Reference } from "@berth/oci/reference";
@@ -17,15 +17,18 @@ import { describeManifest, platformOfConfig } from "./describe-manifest.ts";
 import {
   EXAMINED,
   findContent,
+  findCounts,
   listHistoryRows,
   listManifestRows,
   listNames,
   listPresent,
   listReferrerRows,
-  listTagRows,
+  type ManifestContentRow,
   type ManifestRow,
-  type TagRow,
+  MAX_LOOKS,
+  sumUnique,
 } from "./manifest-store.ts";
+import { isOfAll, listTagPage, type TagQuery } from "./tag-list.ts";
 
 /** What the rules need. */
 export interface RepositoryManifestsParts {
@@ -36,23 +39,22 @@ export interface RepositoryManifestsParts {
   readonly push: Pick<Push, "deleteManifest">;
 }
 
-/** Which tags. */
-export interface TagQuery extends PageRequest {
-  readonly prefix?: string;
-}
-
 /** Which manifests. */
 export interface ManifestQuery extends PageRequest {
   readonly isTagged?: boolean;
   readonly artifactType?: string;
+  readonly mediaType?: string;
 }
+/** A page of a list whose items are counted. */
+type Counted<T> = Listed<T> & { total: number | null };
 
 /** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
 export interface RepositoryManifests {
-  listTags(grant: Grant<"pull">, query: TagQuery): Promise<Listed<TagView>>;
+  listTags(grant: Grant<"pull">, query: TagQuery): Promise<Counted<TagView>>;
   listTagHistory(grant: Grant<"pull">, tag: string, page: PageRequest): Promise<Listed<TagChangeView>>;
-  list(grant: Grant<"pull">, query: ManifestQuery): Promise<Listed<ManifestSummaryView>>;
+  list(grant: Grant<"pull">, query: ManifestQuery): Promise<Counted<ManifestSummaryView>>;
   get(caller: Caller, grant: Grant<"pull">, reference: string): Promise<ManifestView>;
+  getContent(grant: Grant<"pull">, reference: string): Promise<ManifestContentView>;
   delete(caller: Caller, grant: Grant<"delete">, reference: Reference): Promise<void>;
 }
 
@@ -60,8 +62,6 @@ export interface RepositoryManifests {
 const LISTED_TAGS = 10;
 const SHOWN_TAGS = 100;
 const SHOWN_REFERRERS = 100;
-/** Looks of one request for what it wants of many manifests: it ends within some 100 ms, and its page may be short and lead on. */
-const MAX_LOOKS = 10;
 /** A config tells its platform in its first fields; none that people made is larger. */
 const MAX_CONFIG_BYTES = 1024 * 1024;
 /** Errors after which a manifest is shown without its platform: sparse, damaged, refused by a policy, or in a store that is away. */
@@ -82,9 +82,16 @@ export function createRepositoryManifests({ database, repositories, pull, reader
       artifactType: row.artifact_type,
       sizeBytes: row.size_bytes,
       pushedAt: timeOf(row.created_at),
+      pulledAt: timeOrNull(row.pulled_at),
       subject: row.subject_digest,
       tags: row.is_tagged === 1 ? await listNames(database, row.id, LISTED_TAGS) : [],
     };
+  }
+
+  async function getRow({ repository }: Grant<"pull">, reference: string): Promise<ManifestContentRow> {
+    const row = await findContent(database, repository, isDigest(reference) ? { digest: reference } : { tag: reference });
+    if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { repository, reference: reference.slice(0, 200) } });
+    return row;
   }
 
   /** The bytes of an image's config, as far as the caller may have them; undefined where it is missing, too large, or refused. */
@@ -108,14 +115,10 @@ export function createRepositoryManifests({ database, repositories, pull, reader
   }
 
   return {
-    async listTags(grant, { after = "", limit = DEFAULT_PAGE_SIZE, prefix = "" }) {
-      const found = await listTagRows(database, await idOf(grant), { after, prefix, limit: limit + 1 });
-      return listed(
-        found,
-        limit,
-        (rows) => rows.map(toTagView),
-        ({ name }) => name,
-      );
+    async listTags(grant, query) {
+      const repositoryId = await idOf(grant);
+      const page = await listTagPage(database, repositoryId, query);
+      return { ...page, total: isOfAll(query) ? (await findCounts(database, repositoryId)).tags : null };
     },
     async listTagHistory(grant, tag, { after, limit = DEFAULT_PAGE_SIZE }) {
       const before = after === undefined ? Number.MAX_SAFE_INTEGER : readId(after);
@@ -127,11 +130,13 @@ export function createRepositoryManifests({ database, repositories, pull, reader
         ({ id }) => String(id),
       );
     },
-    async list(grant, { after = "", limit = DEFAULT_PAGE_SIZE, isTagged, artifactType }) {
+    async list(grant, { after = "", limit = DEFAULT_PAGE_SIZE, isTagged, artifactType, mediaType }) {
       const isShown = (row: ManifestRow): boolean =>
         (isTagged === undefined || (row.is_tagged === 1) === isTagged) &&
-        (artifactType === undefined || row.artifact_type === artifactType);
-      const size = isTagged === undefined && artifactType === undefined ? limit + 1 : EXAMINED;
+        (artifactType === undefined || row.artifact_type === artifactType) &&
+        (mediaType === undefined || row.media_type === mediaType);
+      const listsAll = isTagged === undefined && artifactType === undefined && mediaType === undefined;
+      const size = listsAll ? limit + 1 : EXAMINED;
       const repositoryId = await idOf(grant);
       const shown: ManifestRow[] = [];
       let place = after;
@@ -148,7 +153,8 @@ export function createRepositoryManifests({ database, repositories, pull, reader
         (rows) => Promise.all(rows.map(toSummary)),
         ({ digest }) => digest,
       );
-      return page.next === null && !isAtEnd ? { ...page, next: place } : page;
+      const total = listsAll ? (await findCounts(database, repositoryId)).manifests : null;
+      return { ...page, next: page.next === null && !isAtEnd ? place : page.next, total };
     },
     async delete(caller, { repository }, reference) {
       try {
@@ -158,13 +164,16 @@ export function createRepositoryManifests({ database, repositories, pull, reader
         throw error;
       }
     },
+    async getContent(grant, reference) {
+      const { digest, media_type: mediaType, bytes } = await getRow(grant, reference);
+      // Every manifest was UTF-8 when it was pushed.
+      return { digest, mediaType, content: Buffer.from(bytes).toString("utf8") };
+    },
     async get(caller, grant, reference) {
-      const row = await findContent(database, grant.repository, isDigest(reference) ? { digest: reference } : { tag: reference });
-      if (row === undefined)
-        throw new RegistryError("MANIFEST_UNKNOWN", { detail: { repository: grant.repository, reference: reference.slice(0, 200) } });
+      const row = await getRow(grant, reference);
       const described = describeManifest(row.bytes);
       const isImage = described.config !== null && described.children.length === 0;
-      const [present, tags, referrers, config] = await Promise.all([
+      const [present, tags, referrers, unique, config] = await Promise.all([
         listPresent(
           database,
           row.repository_id,
@@ -172,6 +181,7 @@ export function createRepositoryManifests({ database, repositories, pull, reader
         ),
         listNames(database, row.id, SHOWN_TAGS),
         listReferrerRows(database, row.repository_id, row.digest, SHOWN_REFERRERS),
+        sumUnique(database, row.id),
         isImage ? readConfig(caller, grant, described.config) : undefined,
       ]);
       return {
@@ -180,7 +190,9 @@ export function createRepositoryManifests({ database, repositories, pull, reader
         artifactType: row.artifact_type,
         sizeBytes: row.size_bytes,
         contentSizeBytes: row.size_bytes + described.namedBytes,
+        uniqueSizeBytes: unique === null ? null : row.size_bytes + unique,
         pushedAt: timeOf(row.created_at),
+        pulledAt: timeOrNull(row.pulled_at),
         subject: described.subject,
         annotations: [...described.annotations],
         platform: config === undefined ? null : platformOfConfig(config),
@@ -200,24 +212,11 @@ export function createRepositoryManifests({ database, repositories, pull, reader
   };
 }
 
-function toTagView({ name, digest, media_type, artifact_type, size_bytes, bytes, updated_at, pushed_by }: TagRow): TagView {
-  const described = bytes === null ? undefined : describeManifest(bytes);
-  return {
-    name,
-    digest,
-    mediaType: media_type,
-    artifactType: artifact_type,
-    sizeBytes: described === undefined ? null : size_bytes + described.namedBytes,
-    platforms: [...(described?.platforms ?? [])],
-    pushedAt: timeOf(updated_at),
-    pushedBy: pushed_by,
-  };
-}
-
 function readId(after: string): number {
   const id = /^[1-9]\d{0,15}$/.test(after) ? Number(after) : Number.NaN;
   if (!Number.isSafeInteger(id)) throw new RegistryError("PAGE_INVALID", { detail: { after: after.slice(0, 100) } });
   return id;
 }
 
+const timeOrNull = (at: number | null): string | null => (at === null ? null : timeOf(at));
 const timeOf = (at: number): string => new Date(at).toISOString();

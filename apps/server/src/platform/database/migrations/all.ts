@@ -17,6 +17,8 @@ import { pulls } from "./0014-pulls.ts";
 import { projectTraits } from "./0015-project-traits.ts";
 import { settingsRunTime } from "./20261126024500-settings-run-time.ts";
 import { people } from "./20261126070000-access-people.ts";
+import { tagIndexes } from "./20261126070501-content-tag-indexes.ts";
+import { tagOrder } from "./20261126070500-content-tag-order.ts";
 import { noPassword } from "./20261126021300-access-no-password.ts";
 
 export const migrations: readonly Migration[] = [
@@ -38,6 +40,8 @@ export const migrations: readonly Migration[] = [
   noPassword,
   settingsRunTime,
   people,
+  tagOrder,
+  tagIndexes,
 ];
 
 /**
