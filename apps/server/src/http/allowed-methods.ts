@@ -1,8 +1,8 @@
-// Which methods an address outside the data plane takes, and the error for the others. Whatever the parser lets through comes here, also
-// methods that no framework knows. Not here: the data plane's (v2/parse-request.ts).
+// Which methods an address outside the data plane takes, and the error for the others. Every method that the parser lets through arrives
+// here, also those that no framework knows. Not here: the data plane's (v2/parse-request.ts).
 import { RegistryError } from "@berth/oci/errors";
 
-/** Pages that are only read. */
+/** For pages that cannot be changed. */
 export const READ_ONLY: readonly string[] = ["GET", "HEAD"];
 
 /** Errors: UNSUPPORTED, with the methods that the address takes. */
@@ -10,7 +10,7 @@ export function checkMethod(method: string | undefined, allowed: readonly string
   if (method === undefined || !allowed.includes(method)) throw methodNotAllowed(allowed);
 }
 
-/** Says which methods the address takes. */
+/** The error that lists the methods an address takes. */
 export function methodNotAllowed(allowed: readonly string[]): RegistryError {
   return new RegistryError("UNSUPPORTED", { message: "the method is not allowed here", headers: { allow: allowed.join(", ") } });
 }
@@ -21,7 +21,9 @@ export interface MethodRoute {
   readonly path: string;
 }
 
-/** Makes the function that gives the methods of a path, percent-encoded as it came; undefined where nothing is. Who reads may ask for the head. */
+/**
+ * Returns a function that lists the methods of a percent-encoded path, or undefined for an unknown path. HEAD is allowed wherever GET is.
+ */
 export function createMethodTable(routes: readonly MethodRoute[]): (path: string) => readonly string[] | undefined {
   const exact = new Map<string, string[]>();
   for (const { method, path } of routes) {
@@ -33,12 +35,12 @@ export function createMethodTable(routes: readonly MethodRoute[]): (path: string
   const patterns = templates.map(([path, methods]) => ({ pattern: new RegExp(`^${path.replaceAll(/\{\w+\}/g, "[^/]+")}$`), methods }));
   return (path) => {
     const plain = decode(path);
-    // A path that is spelled out is found before one that has room for it.
+    // An exact path wins over a template that also matches.
     return exact.get(plain) ?? patterns.find(({ pattern }) => pattern.test(plain))?.methods;
   };
 }
 
-// As the framework reads it: what separates segments stays encoded.
+// Decodes segment by segment, as the framework does: an encoded slash does not separate segments.
 function decode(path: string): string {
   try {
     return decodeURI(path);

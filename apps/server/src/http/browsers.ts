@@ -1,14 +1,13 @@
-// What keeps browsers from doing on somebody's behalf what he never wanted: headers that make answers inert, and the refusal of requests that
-// a page of another site makes a browser send with credentials that it remembers. Clients that are no browsers send and see nothing of it.
-// Not here: the policy of the console's own pages.
+// Protects people whose browser is misused by another site: headers that make answers inert, and the refusal of cross-site requests that a
+// browser sends with remembered credentials. Clients other than browsers are not affected. Not here: the policy of the console's own pages.
 import type { IncomingMessage } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { ClientAddress } from "./trusted-proxies.ts";
 
 /**
- * No script, style or page can be made of an answer with these, not even by a page of the same origin: its type is what it says, and where it
- * is opened, it runs nothing. A page of another site cannot have it as a part of itself, nor tell by its loading what the credentials that its
- * browser remembers may read. Nobody else is asked for that: not clients, not who follows a link, not a page that reads with CORS.
+ * With these headers an answer cannot be used as script, style or page, not even by a page of the same origin: its content type is final,
+ * and it runs nothing when it is opened. Pages of other sites cannot embed it, and cannot find out from whether it loads what the browser's
+ * remembered credentials may read. Other clients, links, and pages that read with CORS are not restricted.
  * Source: https://www.w3.org/TR/CSP3/#directive-sandbox; https://fetch.spec.whatwg.org/#cross-origin-resource-policy-header
  */
 export const INERT = {
@@ -17,26 +16,26 @@ export const INERT = {
   "cross-origin-resource-policy": "same-origin",
 } as const;
 /**
- * For what somebody has pushed: a browser that is sent there saves it, and shows nothing. Names and values in turn, which is Node's quickest
- * form: these go with every pull.
+ * For pushed content: a browser that opens it saves it and shows nothing. Names and values alternate, which is Node's fastest form: every
+ * pull carries these.
  */
 export const CONTENT: readonly string[] = [...Object.entries(INERT).flat(), "content-disposition", "attachment"];
-/** For everything else: it changes, and is for its reader alone. */
+/** For all other answers: they change, and are only for the client that asked. */
 export const NOT_CONTENT = { ...INERT, "cache-control": "no-store" } as const;
 
 /** Refuses a request that a page of another site sends. Errors: CROSS_SITE_REFUSED. */
 export type RefuseOtherSites = (request: IncomingMessage) => void;
 
-/** What it is made of. */
+/** The parts that the check needs. */
 export interface OtherSitesParts {
-  /** Where a client thinks that it is, behind trusted proxies as well. */
+  /** The address that the client used, also behind trusted proxies. */
   readonly addressOf: (request: IncomingMessage) => Pick<ClientAddress, "scheme" | "host">;
   readonly publicUrl: string | undefined;
 }
 
 /**
- * Makes the check. Browsers say whence a request comes by Sec-Fetch-Site, which no page can set; over plain HTTP to a name that is not
- * loopback, and where they are old, by Origin alone. Whoever sends neither is no browser, or is one that does what its user typed.
+ * Creates the check. Browsers state the origin of a request in Sec-Fetch-Site, which no page can set; over plain HTTP to a name that is not
+ * loopback, and in old browsers, only Origin says it. A request with neither is not from a browser, or its user typed the address.
  * Source: https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header; RFC 6454, section 7.
  */
 export function createRefuseOtherSites({ addressOf, publicUrl }: OtherSitesParts): RefuseOtherSites {
@@ -48,7 +47,8 @@ export function createRefuseOtherSites({ addressOf, publicUrl }: OtherSitesParts
     if (origin === null || (origin.protocol !== "http:" && origin.protocol !== "https:")) return false;
     if (origin.origin === ownOrigin) return true;
     const { scheme, host } = addressOf(request);
-    // A proxy that we do not know may end TLS for us, so that https may be ours where the connection is plain. The other way round it is not.
+    // An unknown proxy may terminate TLS in front of us, so an https origin can be ours although the connection is plain. An http origin on
+    // a TLS connection cannot.
     if (host === undefined || (scheme === "https" && origin.protocol === "http:")) return false;
     // Browsers leave a scheme's usual port out of both; proxies may put it into one.
     return URL.parse(`${origin.protocol}//${host}`)?.host === origin.host;
@@ -61,17 +61,17 @@ export function createRefuseOtherSites({ addressOf, publicUrl }: OtherSitesParts
   };
 }
 
-/** Whether the method is one that changes nothing, so that a page of another site gains nothing by it: it cannot read the answer. */
+/** Whether the method changes nothing. Another site's page gains nothing from such a request, because it cannot read the answer. */
 export function isSafe(method: string | undefined): boolean {
   return method === "GET" || method === "HEAD";
 }
 
-/** So that clients know what to send. Source: RFC 9110, section 15.5.2; RFC 7617. */
+/** Tells clients what to send. Source: RFC 9110, section 15.5.2; RFC 7617. */
 const BASIC_CHALLENGE = 'Basic realm="Berth", charset="UTF-8"';
 
 /**
- * The challenge of a 401 outside the data plane. None for a page of ours: its browser would show a dialog of its own over it. Such a request
- * says so by Sec-Fetch-Site, and where browsers do not send that, the page adds `X-Requested-With`.
+ * The challenge of a 401 outside the data plane. Requests of our own pages get none, because the browser would show its own login dialog
+ * over the page. Such a request is recognised by Sec-Fetch-Site; where browsers do not send that, the page adds `X-Requested-With`.
  */
 export function basicChallenge({ headers }: IncomingMessage): Readonly<Record<string, string>> {
   const isOfPage = headers["sec-fetch-site"] === "same-origin" || headers["x-requested-with"] !== undefined;

@@ -1,8 +1,11 @@
-// Clients that leave before their request or its answer is whole: nobody's fault, and nobody is left to tell.
-// Not here: noticing it while bytes are sent (write-piece.ts).
+// Clients that leave before their request or its answer is complete. That is nobody's fault, and nobody is left to read an answer.
+// Not here: detecting it while bytes are sent (write-piece.ts).
 import type { IncomingMessage, ServerResponse } from "node:http";
 
-/** What their requests are counted as: a class of its own, so that no alarm takes them for faults. nginx and HAProxy's peers write the same. */
+/**
+ * The status under which such requests are counted. It is separate, so that no alarm takes them for server errors; nginx and HAProxy log
+ * the same status.
+ */
 export const CLIENT_GONE_STATUS = 499;
 
 /** The client closed the connection before it had everything. */
@@ -13,12 +16,12 @@ export class ClientGoneError extends Error {
   }
 }
 
-/** Whether an error only says that the client left. A request that came whole and then went wrong went wrong by itself. */
+/** Whether an error only says that the client left. An error after the request arrived completely is the server's. */
 export function isClientGone(request: IncomingMessage, error: unknown): boolean {
   return error instanceof ClientGoneError || (request.destroyed && !request.complete);
 }
 
-/** Ends what is left of the request, which then counts as one of a client that left. */
+/** Ends the request, which is then counted as aborted by its client. */
 export function leaveAlone(response: ServerResponse): void {
   response.statusCode = CLIENT_GONE_STATUS;
   response.destroy();

@@ -1,45 +1,45 @@
-// The open connections, and which of them are closed when there are as many as there may be: those at rest first, then those that never carried a
-// request or hold a body that nobody wants, at last the slowest of an address that holds more than its share. Not here: requests (limits.ts).
+// The open connections, and which of them are closed when their limit is reached: idle ones first, then those that never carried a request
+// or hold a body that nobody reads, then the slowest of an address that holds more than its share. Not here: requests (limits.ts).
 import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { addressGroup } from "../access/login-failures.ts";
 import type { Party } from "./preemption.ts";
 
-/** The newest request of a connection. */
+/** The latest request of a connection. */
 export interface Newest {
   response: ServerResponse;
-  /** Undefined until it has been taken up. */
+  /** Undefined until the request is accepted. */
   party: Party | undefined;
 }
 
-/** What is known of connections. */
+/** The open connections. */
 export interface Connections {
-  /** All, also those whose TLS handshake has not ended. */
+  /** All connections, including those whose TLS handshake has not finished. */
   readonly open: ReadonlySet<Socket>;
-  /** What requests come over: with TLS that is not the plain connection, but what the handshake made of it. */
+  /** The sockets that carry requests: with TLS, the socket that the handshake created, not the plain connection. */
   readonly carriers: ReadonlySet<Socket>;
-  /** Keeps the newest request of a connection. */
+  /** Records the latest request of a connection. */
   note(socket: Socket, response: ServerResponse): Newest;
   newestOf(socket: Socket): Newest | undefined;
   /** How many were closed to make room. */
   readonly closed: number;
 }
 
-/** How they are watched. */
+/** The limits of connections. */
 export interface ConnectionOptions {
   readonly max: number;
   readonly isTls: boolean;
-  /** Called when there are as many as there may be, once a second at most. */
+  /** Called when the limit is reached, at most once a second. */
   readonly onFull: (connections: number) => void;
 }
 
-/** Looking through all connections takes time, and a flood must not make it the only thing that is done. */
+/** Scanning all connections takes time, and a flood must not make the server do nothing else. */
 const MAKE_ROOM_EVERY_MS = 100;
-/** So many of a hundred are closed at a time: a flood comes between two looks as well. */
+/** The percentage closed at a time: during a flood many connections arrive between two scans. */
 const ROOM_PERCENT = 2;
-/** A connection that was opened a moment ago will carry its first request yet. */
+/** A connection that was just opened is about to send its first request. */
 const UNUSED_MS = 1_000;
-const TELL_EVERY_MS = 1_000;
+const REPORT_EVERY_MS = 1_000;
 
 interface Open {
   readonly source: string;
@@ -48,20 +48,20 @@ interface Open {
   carrier: Socket | undefined;
 }
 
-/** In the order in which they are closed. */
+/** Listed in the order in which they are closed. */
 type Standing = "idle" | "useless" | "busy";
 
-/** Begins to watch a server's connections. */
+/** Starts to watch a server's connections. */
 export function watchConnections(server: Server, { max, isTls, onFull }: ConnectionOptions): Connections {
   const open = new Map<Socket, Open>();
   const carriers = new Set<Socket>();
-  // A handshake's connection and what it becomes have the other side's address and port in common.
+  // The plain connection and the TLS socket on it share the remote address and port.
   const shaking = new Map<string, Open>();
   const newest = new WeakMap<Socket, Newest>();
   const sockets = new Set<Socket>();
   let closed = 0;
   let madeRoomAt = -Infinity;
-  let toldAt = -Infinity;
+  let reportedAt = -Infinity;
 
   server.on("connection", (socket: Socket) => {
     const one: Open = { source: addressGroup(socket.remoteAddress ?? ""), since: performance.now(), carrier: isTls ? undefined : socket };
@@ -76,7 +76,7 @@ export function watchConnections(server: Server, { max, isTls, onFull }: Connect
       carriers.delete(socket);
       if (shaking.get(key) === one) shaking.delete(key);
     });
-    // Before the next one comes, so that it finds a place.
+    // Room is made before the next connection arrives.
     if (open.size >= max) makeRoom();
   });
   server.on("secureConnection", (socket: Socket) => {
@@ -99,8 +99,8 @@ export function watchConnections(server: Server, { max, isTls, onFull }: Connect
     const now = performance.now();
     if (now - madeRoomAt < MAKE_ROOM_EVERY_MS) return;
     madeRoomAt = now;
-    if (now - toldAt >= TELL_EVERY_MS) {
-      toldAt = now;
+    if (now - reportedAt >= REPORT_EVERY_MS) {
+      reportedAt = now;
       onFull(open.size);
     }
     const held = new Map<string, number>();
@@ -111,7 +111,7 @@ export function watchConnections(server: Server, { max, isTls, onFull }: Connect
       const standing = standingOf(one, now);
       if (standing === undefined) return [];
       const transfer = one.carrier === undefined ? undefined : newest.get(one.carrier)?.party?.transfer;
-      // What works for its client is left alone, as is who holds no more than others.
+      // A busy connection is spared unless its address holds more than the fair share.
       if (standing === "busy" && (held.get(one.source)! <= fairShare || transfer?.waitsSince === undefined)) return [];
       return [
         { socket, source: one.source, standing, isUpload: transfer?.kind === "upload", rate: transfer?.rate(now) ?? 0, since: one.since },

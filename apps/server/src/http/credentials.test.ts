@@ -1,5 +1,5 @@
-// Credentials as they come in: any Authorization header gives a caller or a refusal, any scope parameter a list or a refusal, and a form
-// or a body that never ends is refused in time. Not here: right and wrong secrets (access/authenticate.test.ts).
+// Parsing of credentials: any Authorization header gives a caller or a refusal, any scope parameter a list or a refusal, and a form or a
+// body that never ends is refused in time. Not here: right and wrong secrets (access/authenticate.test.ts).
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
@@ -48,7 +48,7 @@ forEachDatabase("credentials", (create) => {
 
     const text = fc.string({ unit: "binary", maxLength: 20 });
     const name = fc.oneof(fc.constantFrom("alice", "one+ci", "+", "one+", "+ci", "a\0+ci", "one+ci\0", "x".repeat(300), "__proto__"), text);
-    // Robots' secrets only: a user's wrong password is hashed, which costs what it should.
+    // Only robots' secrets: a user's wrong password is hashed, which is expensive on purpose.
     const secret = fc.oneof(
       fc.constantFrom(robot.secret, `${robot.secret}x`, robot.secret.slice(1), robot.secret.toUpperCase(), "", "x".repeat(3000)),
       text,
@@ -94,7 +94,7 @@ forEachDatabase("credentials", (create) => {
         } catch (error) {
           if (!(error instanceof RegistryError)) throw error;
           assert.ok(["UNAUTHORIZED", "TOOMANYREQUESTS"].includes(error.code), `${error.code} for ${JSON.stringify(authorization)}`);
-          // What the header of the answer says must stay one header, whatever came in.
+          // The error text must fit into one header, whatever the input was.
           if (error instanceof UnauthorizedError)
             assert.match(challenge({ realm: "http://x/token", service: "x" }, error), /^[\x20-\x7e]+$/);
         }
@@ -149,7 +149,7 @@ forEachDatabase("credentials", (create) => {
         const socket = connect(port, "127.0.0.1");
         socket.write(`POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: ${basic("alice", TEST_PASSWORD)}\r\n`);
         socket.write("content-type: application/json\r\ncontent-length: 1000\r\n\r\n{");
-        // A byte now and then must not keep it alive either.
+        // A byte every now and then must not keep the request alive either.
         const timer = drips ? setInterval(() => socket.write(" "), 30) : undefined;
         let got = "";
         socket.on("data", (piece: Buffer) => (got += piece.toString("latin1")));

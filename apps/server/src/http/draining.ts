@@ -1,11 +1,11 @@
-// The rest of a body that nobody wants: it is read and thrown away, so that the client gets to read the answer instead of a broken connection,
-// but only so much of it and only for so long. Not here: why it was refused.
+// The rest of a body that is not wanted: it is read and discarded, so that the client can read the answer instead of seeing a broken
+// connection, up to a limit of bytes and time. Not here: why it was refused.
 import type { IncomingMessage } from "node:http";
 
-/** Go's clients send what they have begun before they look at the answer: a layer's first megabytes. */
+/** Clients written in Go send what they have buffered before they read the answer: the first megabytes of a layer. */
 const MAX_DRAINED_BYTES = 16 * 1024 * 1024;
 
-/** Reads what is left of an answered request's body; ends the connection where that is too much or takes too long. */
+/** Reads the rest of an answered request's body, and closes the connection if that is too large or too slow. */
 export function drain(request: IncomingMessage, timeoutMs: number): void {
   if (request.complete || request.destroyed) return;
   let drainedBytes = 0;

@@ -3,26 +3,26 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import { NOT_CONTENT } from "./browsers.ts";
 
-/** Clients of old look for it to tell a registry from any other server. */
+/** Old clients look for this header to recognise a registry. */
 export const API_VERSION_HEADER = { "docker-distribution-api-version": "registry/2.0" };
 
-/** An error as it goes out. */
+/** An error as it is sent. */
 export interface ErrorAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 }
 
-/** Seconds after which to ask again, where the error does not say: as long as one answer about a backend's state holds, and some. */
+/** In seconds, for errors that set no Retry-After: the time for which a backend's state is cached, and a little more. */
 const RETRY_AFTER_SECONDS = "2";
-/** The same where there is no room: somebody has to make some, or collection frees it with one of its next rounds. */
+/** The same for a full store: an operator has to make room, or a later round of garbage collection does. */
 const RETRY_AFTER_FULL_SECONDS = "30";
 const RETRY_AFTER: ReadonlyMap<number, string> = new Map([
   [503, RETRY_AFTER_SECONDS],
   [507, RETRY_AFTER_FULL_SECONDS],
 ]);
 
-/** Maps any thrown value; what is not a `RegistryError` tells the client nothing but that it happened. */
+/** Maps any thrown value. Of an error other than a `RegistryError` the client learns only that it happened. */
 export function errorAnswer(error: unknown): ErrorAnswer {
   const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN", { cause: error });
   const { code, message, detail, status, headers } = known;
@@ -34,12 +34,12 @@ export function errorAnswer(error: unknown): ErrorAnswer {
   };
 }
 
-/** Whether an error is worth a line at error level: the registry's own fault, not the client's, and not in the log already. */
+/** Whether an error deserves a line at error level: it is the server's fault, not the client's, and is not logged yet. */
 export function isServerFault(error: unknown): boolean {
   return !(error instanceof RegistryError) || (error.status >= 500 && !error.isReported);
 }
 
-/** Sends an error, unless the answer has begun: then the connection is broken off, so that nobody takes a part for the whole. */
+/** Sends an error. If the answer has already begun, the connection is closed instead, so that no client takes a part for the whole. */
 export function sendError(
   request: IncomingMessage,
   response: ServerResponse,
@@ -55,7 +55,7 @@ export function sendError(
     answer = errorAnswer(error);
     writeHead(response, answer, extra);
   } catch {
-    // Something of it cannot be said, such as a header's value: better said without than not at all. The error itself is in the log.
+    // Part of it cannot be sent, such as a header's value. An answer without it is better than none; the error itself is in the log.
     answer = errorAnswer(undefined);
     writeHead(response, answer, {});
   }

@@ -1,4 +1,4 @@
-// A proxy that is not believed, or hides the registry's name, is told of: once in the log, and to each client that it leads nowhere.
+// A proxy that is not trusted, or that hides the registry's name, is reported: once in the log, and to each client that it misleads.
 import assert from "node:assert/strict";
 import type { IncomingHttpHeaders } from "node:http";
 import { it } from "node:test";
@@ -59,7 +59,7 @@ it("forwarding watch: knows it by any sign: the scheme, another name, Forwarded,
   ] as [IncomingHttpHeaders, boolean][]) {
     const { lines, ask } = watch([]);
     assert.equal(ask("10.0.0.5", headers) !== undefined, isReported, JSON.stringify(headers));
-    // In the log also where it only makes one client of all.
+    // It is logged also where the only harm is that all clients share one address.
     assert.equal(lines.length, 1);
     assert.equal(lines[0]!.realmOrigin !== undefined, isReported);
   }
@@ -77,7 +77,7 @@ it("forwarding watch: says nothing where all is well: no proxy, a trusted one, a
     assert.equal(ask("10.0.0.5", headers), undefined);
     assert.deepEqual(lines, []);
   }
-  // The address is known: what is left is that all clients are one.
+  // The public address is configured, so the only remaining problem is that all clients share one address.
   const known = watch([], true);
   assert.equal(known.ask("10.0.0.5", BY_TLS), undefined);
   assert.match(known.lines[0]!.msg, /all its clients count as one/);
@@ -89,7 +89,7 @@ it("forwarding watch: reports a trusted proxy that hides the registry's name, or
   assert.match(hidden.ask("127.0.0.1", { ...BY_TLS, host: "127.0.0.1:5000" }) ?? "", /hides its name.*https:\/\/127\.0\.0\.1:5000/);
   assert.match(hidden.lines[0]!.msg, /keep Host/);
   const silent = watch(["127.0.0.1"]);
-  // It may be that clients come by http.
+  // The clients may really use http.
   assert.equal(silent.ask("127.0.0.1", { "x-forwarded-for": "192.0.2.7" }), undefined);
   assert.match(silent.lines[0]!.msg, /X-Forwarded-Proto/);
 });

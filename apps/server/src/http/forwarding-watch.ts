@@ -1,36 +1,39 @@
-// Notices a proxy whose headers are not believed, or which hides what the registry is called: clients are then sent to an address that is not
-// the registry's, and all of them count as one. Told in the log once for each proxy, and to the client that is refused, since either may be
-// the only one who looks. Not here: whose headers are believed (trusted-proxies.ts).
+// Detects a proxy whose headers are not trusted, or that hides the name under which clients know the registry: clients are then sent to a
+// wrong address, and all of them count as one. It is reported in the log once for each proxy, and to the refused client, because only one
+// of the two may be read. Not here: which proxies are trusted (trusted-proxies.ts).
 import type { IncomingHttpHeaders } from "node:http";
 import { isIPv4 } from "node:net";
 import type { Logger } from "../platform/log.ts";
 import { lastOf, plainAddress, type ClientAddress, type ProxiedRequest } from "./trusted-proxies.ts";
 
-/** What the watch needs. */
+/** The parts that the watch needs. */
 export interface ForwardingWatchParts {
   readonly addressOf: (request: ProxiedRequest) => ClientAddress;
   /** Whether the address is a trusted proxy's. */
   readonly isTrusted: (address: string) => boolean;
-  /** Whether the configuration says what clients call the registry: then no header is asked. */
+  /** Whether the registry's address is configured: headers are ignored then. */
   readonly hasAddress: boolean;
   readonly logger: Logger;
 }
 
-/** What proxies add. A client that came directly has none of them. */
+/** Headers that proxies add. A direct client sends none of them. */
 const FORWARDING = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"] as const;
 
-/** Proxies that are told of. Anybody may pretend to be one, and must not fill the log. */
-const MAX_TOLD = 8;
+/** The number of proxies that are reported. Anybody can pretend to be one, and must not fill the log. */
+const MAX_REPORTED = 8;
 
-/** Makes the watch: what is wrong with how a request came, in words that follow those of a refusal; undefined where nothing is. */
+/**
+ * Returns a function that describes what is wrong with the way a request came, worded to follow the text of a refusal; undefined if nothing
+ * is.
+ */
 export function createForwardingWatch(parts: ForwardingWatchParts): (request: ProxiedRequest) => string | undefined {
   const { addressOf, isTrusted, hasAddress, logger } = parts;
-  const told = new Set<string>();
+  const reported = new Set<string>();
 
   function report(proxy: string, fields: Readonly<Record<string, unknown>>, message: string): void {
     const key = `${proxy} ${message}`;
-    if (told.has(key) || told.size >= MAX_TOLD) return;
-    told.add(key);
+    if (reported.has(key) || reported.size >= MAX_REPORTED) return;
+    reported.add(key);
     logger.warn({ proxy, ...fields }, message);
   }
 
@@ -73,7 +76,7 @@ export function createForwardingWatch(parts: ForwardingWatchParts): (request: Pr
   };
 }
 
-/** Whether the headers tell of another scheme or name than the registry takes for its own. */
+/** Whether the headers name another scheme or host than the registry's own. */
 function namesAnother(headers: IncomingHttpHeaders, address: ClientAddress): boolean {
   const proto = lastOf(headers["x-forwarded-proto"])?.toLowerCase();
   const host = lastOf(headers["x-forwarded-host"])?.toLowerCase();

@@ -1,5 +1,6 @@
-// Readiness: one replica among others that reach the store steps back, and one alone in its trouble, or as well off as all, serves on. In fixed
-// cases, and in random ones in which somebody always answers 200. Not here: replicas as processes (test/replicas), the probes themselves.
+// Readiness: a replica that cannot reach the store steps back while others can; a replica that is alone, or no worse off than the others,
+// keeps serving. In fixed cases, and in random ones in which at least one replica always answers 200. Not here: replicas as processes
+// (test/replicas), the probes themselves.
 import assert from "node:assert/strict";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { after, before, beforeEach, it } from "node:test";
@@ -13,20 +14,20 @@ import { createLog } from "../platform/log.ts";
 import { createMetrics } from "../platform/metrics.ts";
 import { createHealth, type Health } from "./health.ts";
 
-/** A replica whose store and database are as the test says. */
+/** A replica whose store and database are in the state that the test sets. */
 interface Replica {
   store: ErrorCode | "ok";
   database: ErrorCode | "ok";
-  /** Its reading of the registry's time is so far ahead. */
+  /** How far its reading of the registry's time is ahead. */
   aheadMs: number;
   readonly health: Health;
-  /** What a proxy is told, and what the page of metrics says right behind it. */
+  /** The answer of the probe, followed by what the metrics page says right afterwards. */
   ask(): Promise<string>;
 }
 
-/** After this a replica tells again that it sees the store, and its word counts for others. */
+/** After this time a replica reports again that it reaches the store, and others count it. */
 const A_NOTE_MS = 2500;
-/** After this nothing that was told counts. */
+/** After this time no report counts any more. */
 const LONG_MS = 60_000;
 const SERVES = /^200 (?:ok|full)$/;
 
@@ -59,12 +60,12 @@ forEachDatabase("readiness", (create) => {
     const health = createHealth({
       database,
       store,
-      // What is told in the background is awaited here, so that each case goes one way.
+      // Reports made in the background are awaited, so that each case is deterministic.
       sightings: isAlone ? undefined : { ...sightings, note: (at) => (telling = sightings.note(at)) },
       clock: ownClock,
       metrics: createMetrics(),
       logger,
-      probeHoldsMs: 0,
+      probeTtlMs: 0,
     });
     const replica: Replica = {
       store: "ok",
@@ -111,7 +112,7 @@ forEachDatabase("readiness", (create) => {
     for (const each of [one, other]) assert.equal(await each.ask(), "200 ok");
     assert.match(await other.ask(), SERVES);
     one.store = "UNAVAILABLE";
-    // What the other one saw before says nothing of now.
+    // What the other replica saw earlier says nothing about now.
     assert.equal(await one.ask(), "200 degraded");
     clock.advance(A_NOTE_MS);
     assert.equal(await one.ask(), "200 degraded");
@@ -119,7 +120,7 @@ forEachDatabase("readiness", (create) => {
     assert.equal(await one.ask(), "503 unavailable");
     other.store = "UNAVAILABLE";
     clock.advance(A_NOTE_MS);
-    // The last one to reach it serves at once; the first when the other may be gone as well.
+    // The last replica to reach the store serves at once; the first one only when the other may be gone as well.
     assert.equal(await other.ask(), "200 degraded");
     assert.equal(await one.ask(), "503 unavailable");
     clock.advance(LONG_MS);
@@ -144,7 +145,7 @@ forEachDatabase("readiness", (create) => {
       assert.equal((await unasked.health.state()).isReady, true);
       assert.equal(await one.ask(), "200 degraded");
     }
-    // Reads are served from a full store.
+    // A full store still serves reads.
     full.store = "STORAGE_FULL";
     assert.match(await full.ask(), SERVES);
     assert.equal(await one.ask(), "503 unavailable");

@@ -1,4 +1,5 @@
-// What an operator's machinery asks: does the process live, can it serve, what has it counted. Not here: what is counted (platform/metrics.ts).
+// Health and metrics for an operator's systems: whether the process is alive, whether it can serve, what it has counted. Not here: what is
+// counted (platform/metrics.ts).
 import type { ServerResponse } from "node:http";
 import { isReported, RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
@@ -12,24 +13,24 @@ import type { Metrics } from "../platform/metrics.ts";
 import type { PageHandler } from "./metrics-server.ts";
 import type { Handler } from "./server.ts";
 
-/** What health needs. */
+/** The parts that health needs. */
 export interface HealthParts {
   readonly database: Database;
   readonly store: BlobStore;
-  /** What other replicas report about the store; undefined where there can be none. */
+  /** Other replicas' reports on the store; undefined where there cannot be any. */
   readonly sightings: StoreSightings | undefined;
-  /** The registry's time, by which all replicas go. */
+  /** The registry's time, which all replicas share. */
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly logger: Logger;
-  /** How long one answer about a backend holds; for tests. */
-  readonly probeHoldsMs?: number;
+  /** How long a backend's state is cached; set by tests. */
+  readonly probeTtlMs?: number;
 }
 
-/** What is known of the process's readiness. */
+/** The state of readiness. */
 export interface Readiness {
   readonly isReady: boolean;
-  /** Ready without the store: nobody else could do better. */
+  /** Ready without the store: no other replica could do better. */
   readonly isDegraded: boolean;
   readonly checks: Readonly<Record<string, string>>;
 }
@@ -39,50 +40,50 @@ export interface Health {
   /** 200 as long as the process answers. */
   readonly live: PageHandler;
   /**
-   * 200 when database and store can be used; 503 with what cannot, and while the process drains. A full disk or bucket is told, as `full`,
-   * with 200: pulls and deletions are served, no other replica has more room, and without requests nobody could make any. A store out of reach
-   * is told, as `degraded`, with 200 as well, as long as no other replica is seen to reach it: manifests and small blobs are served here, and
-   * where all replicas said 503, nothing would be.
+   * 200 when database and store can be used; 503 with the failed part, and while the process drains. A full disk or bucket is reported as
+   * `full` with 200: pulls and deletions are served, no other replica has more room, and without requests nobody could free any. An
+   * unreachable store is reported as `degraded`, also with 200, as long as no other replica is known to reach it: manifests and small blobs
+   * are served here, and if all replicas said 503, nothing would be.
    */
   readonly ready: PageHandler;
-  /** Prometheus's page, for whoever reaches it: for a port of its own. */
+  /** Prometheus's page without authentication, for a port of its own. */
   readonly openMetrics: PageHandler;
-  /** What `ready` says, for the page of metrics. */
+  /** The state that `ready` reports, for the metrics page. */
   state(): Promise<Readiness>;
-  /** From now on the process is not ready. */
+  /** Marks the process as not ready from now on. */
   drain(): void;
 }
 
-/** How long one answer about a backend holds: probes of many load balancers must not become a load themselves. */
-const PROBE_HOLDS_MS = 1000;
-/** A backend that does not answer within this is not ready. */
+/** How long a backend's state is cached: probes of many load balancers must not become a load themselves. */
+const PROBE_TTL_MS = 1000;
+/** A backend that does not answer within this time is not ready. */
 const PROBE_TIMEOUT_MS = 3000;
 
-/** What was found by one look at the backends, begun at `at`. */
+/** The result of one check of the backends, begun at `at`. */
 interface Look {
   readonly at: number;
   readonly database: string;
   readonly store: string;
-  /** The store is out of reach for this replica alone. */
-  readonly isBeaten: boolean;
+  /** Only this replica cannot reach the store. */
+  readonly othersReachStore: boolean;
 }
 
 const canServe = (outcome: string): boolean => outcome === "ok" || outcome === "STORAGE_FULL";
 
-/** Makes the handlers. */
+/** Creates the handlers. */
 export function createHealth(parts: HealthParts): Health {
-  const { database, store, sightings, clock, metrics, logger, probeHoldsMs = PROBE_HOLDS_MS } = parts;
+  const { database, store, sightings, clock, metrics, logger, probeTtlMs = PROBE_TTL_MS } = parts;
   let isDraining = false;
   let last: { readonly at: number; readonly look: Promise<Look> } | undefined;
   let storeFailedAt: number | undefined;
 
-  // Only changes are worth a line: probes come every few seconds.
-  const told = new Map<string, string>();
+  // Only changes are logged: probes come every few seconds.
+  const logged = new Map<string, string>();
   function report(part: string, outcome: string, error?: unknown): string {
-    if (outcome !== (told.get(part) ?? "ok")) {
+    if (outcome !== (logged.get(part) ?? "ok")) {
       if (outcome === "ok") logger.info({ part }, "can be used again");
       else if (!isReported(error)) logger.error({ part, outcome, err: error }, "cannot be used as it should");
-      told.set(part, outcome);
+      logged.set(part, outcome);
     }
     return outcome;
   }
@@ -104,28 +105,28 @@ export function createHealth(parts: HealthParts): Health {
     ]);
     if (storeState !== "UNAVAILABLE") {
       storeFailedAt = undefined;
-      return { at, database: databaseState, store: storeState, isBeaten: false };
+      return { at, database: databaseState, store: storeState, othersReachStore: false };
     }
     const now = clock.now();
-    // The clock may have been set back since.
+    // The clock may have been set back in between.
     storeFailedAt = Math.min(storeFailedAt ?? now, now);
     const failedAt = storeFailedAt;
     try {
-      const isBeaten = canServe(databaseState) && (await sightings?.wasSeenSince(failedAt)) === true;
-      return { at, database: databaseState, store: storeState, isBeaten };
+      const othersReachStore = canServe(databaseState) && (await sightings?.wasSeenSince(failedAt)) === true;
+      return { at, database: databaseState, store: storeState, othersReachStore };
     } catch (error) {
-      return { at, database: report("database", codeOf(error), error), store: storeState, isBeaten: false };
+      return { at, database: report("database", codeOf(error), error), store: storeState, othersReachStore: false };
     }
   }
 
   async function lookNow(): Promise<Look> {
     const now = performance.now();
-    if (last === undefined || now - last.at >= probeHoldsMs) last = { at: now, look: probeAll() };
+    if (last === undefined || now - last.at >= probeTtlMs) last = { at: now, look: probeAll() };
     return last.look;
   }
 
-  function judge({ database: databaseState, store: storeState, isBeaten }: Look): Readiness {
-    const isDegraded = !isDraining && canServe(databaseState) && storeState === "UNAVAILABLE" && !isBeaten;
+  function judge({ database: databaseState, store: storeState, othersReachStore }: Look): Readiness {
+    const isDegraded = !isDraining && canServe(databaseState) && storeState === "UNAVAILABLE" && !othersReachStore;
     return {
       isReady: isDegraded || (!isDraining && canServe(databaseState) && canServe(storeState)),
       isDegraded,
@@ -144,7 +145,8 @@ export function createHealth(parts: HealthParts): Health {
     async ready(_request, response) {
       const look = await lookNow();
       const { isReady, isDegraded, checks } = judge(look);
-      // Only here: whoever asks this sends requests. One that nobody sends any is no help to the others.
+      // Sightings are recorded only on this path: a replica that is probed also gets requests, and one without requests is no help to the
+      // others.
       if (isReady && !isDegraded && look.database === "ok") void sightings?.note(look.at);
       const isFull = Object.values(checks).includes("STORAGE_FULL");
       const status = isDraining ? "draining" : !isReady ? "unavailable" : isDegraded ? "degraded" : isFull ? "full" : "ok";
@@ -158,7 +160,7 @@ export function createHealth(parts: HealthParts): Health {
   };
 }
 
-/** The page of metrics, for administrators and auditors alone. */
+/** The metrics page for administrators and auditors only. */
 export function createGuardedMetrics(
   { openMetrics }: Health,
   { authenticator, authorizer }: { readonly authenticator: Authenticator; readonly authorizer: Authorizer },

@@ -1,4 +1,5 @@
-// Settings of the server as clients meet it. Not here: what a request may cost (distribution/distribution-settings.ts), how settings are read.
+// Settings of the server that clients notice. Not here: what a request may cost (distribution/distribution-settings.ts), how settings are
+// read.
 import { integer, listenAddress, networks, optional, origin, path, seconds, sizeBytes } from "../config-kinds.ts";
 
 export const httpSettings = {

@@ -1,5 +1,5 @@
-// Places are given in order and never more than there are; waiting ends by a place, a refusal or the client's leaving; while others wait, each
-// address has its share. Not here: how slow a client is (transfer-rate.test.ts).
+// Places are given in order and never exceed the limit; a wait ends with a place, a refusal or the client's leaving; while others wait,
+// each address has its share. Not here: how slow a client is (transfer-rate.test.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
@@ -113,7 +113,7 @@ describe("places", () => {
     for (const one of strangers) places.tryEnter(one);
     const claimed = party("10.0.0.4");
     places.tryEnter(claimed);
-    // Its credentials were those of nobody.
+    // Its credentials turned out to be invalid.
     places.noteAnonymous(claimed);
     const order: string[] = [];
     void places.enter(party("10.0.0.5", true)).then(() => order.push("stranger"));
@@ -193,7 +193,7 @@ describe("places", () => {
             assert.ok(places.waiting === 0 || places.active === limit, "someone waits beside a free place");
           }
           assert.equal(entered + refused + places.waiting, steps.filter(([isArrival]) => isArrival).length);
-          // Whoever still waits holds a timer.
+          // Every waiter holds a timer.
           while (inside.length > 0) {
             places.leave(inside.shift()!);
             await turn();

@@ -1,36 +1,40 @@
-// How much runs at once, how much may wait for it, and who comes next: while others wait, each address has a share, and so have callers without
-// an account; what is free anyone may have. Not here: the numbers (config.ts), who makes room (preemption.ts).
+// Limits on what runs at once, the queue in front of each limit, and the order in which waiters are admitted: while requests wait, each
+// address has a share, and so have callers without an account together; while none wait, anyone may use what is free. Not here: the numbers
+// (config.ts), making room (preemption.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { findVictims, type Holding, type Party } from "./preemption.ts";
 
-/** How places are given. */
+/** The limits and the refusal. */
 export interface PlacesOptions {
-  /** How much may be held at a time. */
+  /** How much may be held at once. */
   readonly limit: number;
-  /** How many may wait; further ones are refused at once, or take the place of one whose address has more that wait. */
+  /** How many may wait. Further ones are refused at once, or replace a waiter of an address that has more of them. */
   readonly queueLimit: number;
   /** The longest wait. */
   readonly waitMs: number;
-  /** What a refused one gets: TOOMANYREQUESTS (429) for a client's share, UNAVAILABLE (503) for the whole server's. */
+  /** The code of the refusal: TOOMANYREQUESTS (429) for a client's share, UNAVAILABLE (503) for the whole server's. */
   readonly code: "TOOMANYREQUESTS" | "UNAVAILABLE";
-  /** What `retry-after` tells a refused client. */
+  /** The `retry-after` of a refusal. */
   readonly retryAfterSeconds: number;
-  /** How much of the limit callers without an account hold at most while others wait; all of it where this is not given. */
+  /** The most that callers without an account hold together while others wait; the whole limit if it is not given. */
   readonly anonymousLimit?: number;
-  /** How often those that hold places are looked at while somebody waits; `LOOK_EVERY_MS` where it is not given. */
+  /** How often holders are checked for slow ones while requests wait; `LOOK_EVERY_MS` if it is not given. */
   readonly lookEveryMs?: number;
 }
 
-/** Places that requests hold. Every successful `tryEnter` and `enter` needs one `leave`; one request enters the same places once at a time. */
+/**
+ * Places that requests hold. Every successful `tryEnter` and `enter` needs one `leave`; a request may hold the same places only once at a
+ * time.
+ */
 export interface Places {
-  /** Enters if there is room and nobody waits. `weight`: how much it takes of the limit, 1 where it is not given. */
+  /** Enters if there is room and nobody waits. `weight` is the amount it takes of the limit, 1 if it is not given. */
   tryEnter(party: Party, weight?: number): boolean;
-  /** Enters, in order. Errors: the places' code; the signal's reason when the client leaves first. */
+  /** Enters, in the queue's order. Errors: the places' code; the signal's reason when the client leaves first. */
   enter(party: Party, weight?: number, signal?: AbortSignal): Promise<void>;
   leave(party: Party): void;
-  /** Nobody is known behind a request that seemed to come with credentials. */
+  /** Counts a request as anonymous whose credentials turned out to belong to nobody. */
   noteAnonymous(party: Party): void;
-  /** How much is held, how many wait, how many were refused, and how many were broken off so far. */
+  /** The amount held, the number that wait, and the totals of refused and broken-off requests. */
   readonly active: number;
   readonly waiting: number;
   readonly refused: number;
@@ -45,30 +49,30 @@ interface Waiter {
   refuse(): void;
 }
 
-/** A holding, and where it is found again without a look-up: every request takes one and gives it back. */
+/** A holding with its position, so that it is found without a look-up: every request takes one and returns it. */
 interface Held extends Holding {
   readonly share: Share;
   /** Its index in the list of all. */
   at: number;
 }
 
-/** What one address holds and waits for. */
+/** The places of one address and its waiters. */
 interface Share {
   held: number;
-  /** In the order in which they came, with an account and without: a set forgets a waiter that gave up at once. */
+  /** In order of arrival, with and without an account. A set removes a waiter that gave up in constant time. */
   readonly known: Set<Waiter>;
   readonly anonymous: Set<Waiter>;
 }
 
 const LOOK_EVERY_MS = 250;
-/** Addresses whose empty share is kept: the next request comes soon, and making a share takes longer than all else. */
+/** The number of addresses whose empty share is kept: their next request comes soon, and creating a share is the most expensive step. */
 const KEPT_SHARES = 256;
 
-/** Makes places. Of those that wait, the address that holds least comes first, and of one address who came first. */
+/** Creates places. Of the waiters, the address that holds least comes first, and within an address the oldest. */
 export function createPlaces(options: PlacesOptions): Places {
   const { limit, queueLimit, waitMs, code, retryAfterSeconds, anonymousLimit = limit, lookEveryMs = LOOK_EVERY_MS } = options;
   const shares = new Map<string, Share>();
-  /** In no order. */
+  /** Unordered. */
   const holdings: Held[] = [];
   let active = 0;
   let anonymousHeld = 0;
@@ -98,7 +102,7 @@ export function createPlaces(options: PlacesOptions): Places {
     party.held = held;
   }
 
-  /** Takes a request's holding of this limit off its chain; undefined where it holds nothing of it. */
+  /** Unlinks a request's holding of this limit; undefined if it has none. */
   function takeOff(party: Party): Held | undefined {
     let before: Holding | undefined;
     let found = party.held;
@@ -122,7 +126,7 @@ export function createPlaces(options: PlacesOptions): Places {
     if (shares.size > KEPT_SHARES && share.held === 0 && waitingOf(share) === 0) shares.delete(source);
   }
 
-  /** Who comes next: undefined where nobody waits. */
+  /** The waiter that is admitted next; undefined if none waits. */
   function next(): Waiter | undefined {
     const isAnonymousOver = anonymousHeld >= anonymousLimit;
     let best: Waiter | undefined;
@@ -152,7 +156,7 @@ export function createPlaces(options: PlacesOptions): Places {
     }
   }
 
-  /** Refuses the newest of the address that has most waiting, if that is more than another has. */
+  /** Refuses the newest waiter of the address that has the most, if another address has fewer. */
   function isQueueMadeShorter(source: string): boolean {
     let most: Share | undefined;
     for (const share of shares.values()) if (waitingOf(share) > waitingOf(most)) most = share;
@@ -179,7 +183,7 @@ export function createPlaces(options: PlacesOptions): Places {
       const onAbort = () => {
         leaveQueue();
         reject(signal?.reason instanceof Error ? signal.reason : new Error("the client left"));
-        // The next may want less than this one did.
+        // The next waiter may need less than this one did.
         admitWaiting();
       };
       const refuse = () => {

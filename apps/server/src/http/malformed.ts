@@ -1,5 +1,5 @@
-// Answers to what is no request: where the parser gives up, before there is a request or a response to speak of. In the same form as every
-// other error, as bytes for the bare connection. Pure. Not here: when they are sent (server.ts).
+// Answers to input that is not HTTP: the parser gives up before a request or a response exists. The form is that of every other error, as
+// bytes for the bare connection. Pure. Not here: when they are sent (server.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { NOT_CONTENT } from "./browsers.ts";
 import { errorAnswer } from "./error-response.ts";
@@ -12,7 +12,7 @@ const PHRASES: Readonly<Record<number, string>> = {
   431: "Request Header Fields Too Large",
 };
 
-/** What a parser's error says to the client. Source: https://nodejs.org/api/http.html, Event: 'clientError'. */
+/** The answer for a parser's error. Source: https://nodejs.org/api/http.html, Event: 'clientError'. */
 export function errorOfParser(code: string | undefined): RegistryError {
   switch (code) {
     case "HPE_HEADER_OVERFLOW":
@@ -29,12 +29,12 @@ export function errorOfParser(code: string | undefined): RegistryError {
   }
 }
 
-// Names of the parser's own, which tell who reads them what it found: HPE_INVALID_METHOD, for example.
+// The parser's own codes, such as HPE_INVALID_METHOD, which say what it found.
 function isOfParser(code: string | undefined): boolean {
   return code?.startsWith("HPE_") === true;
 }
 
-/** An answer as bytes, behind which the connection ends. */
+/** An answer as bytes, after which the connection is closed. */
 export function answerAsBytes(error: RegistryError): string {
   const { status, headers, body } = errorAnswer(error);
   const lines = Object.entries({

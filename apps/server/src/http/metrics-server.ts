@@ -1,10 +1,10 @@
-// A port of its own for machinery inside the network: metrics and health, without credentials. Only runs where `metrics.listen` is set.
+// A separate port for monitoring inside the network: metrics and health, without credentials. It only runs where `metrics.listen` is set.
 // Not here: what the pages hold (health.ts).
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { READ_ONLY } from "./allowed-methods.ts";
 
-/** Answers one request of the machinery. */
+/** Answers one monitoring request. */
 export type PageHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
 
 /** A listening metrics server. */

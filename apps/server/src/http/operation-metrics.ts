@@ -1,16 +1,16 @@
-// Metrics of operations, which are what clients ask for: how many by status, how long, how many now, and their bytes.
-// Not here: what a request is called (its caller names the kind), the page (platform/metrics.ts).
+// Metrics of operations, which are the kinds of request that clients make: counts by status, durations, running ones, and bytes. Not here:
+// the names of the kinds (the callers declare them), the page (platform/metrics.ts).
 import type { LabelledValue, Metrics } from "../platform/metrics.ts";
 
-/** Counts one kind of operation. Get it once, at wiring time. */
+/** Counts one kind of operation. It is created once, when the server is composed. */
 export interface OperationMeter {
   /** An operation starts. Every `begin` needs one `end`. */
   begin(): void;
-  /** It ended with an HTTP status after `seconds`, having received and sent that many bytes of body. */
+  /** An operation ended with an HTTP status after `seconds`, having received and sent that many bytes of body. */
   end(status: number, seconds: number, receivedBytes: number, sentBytes: number): void;
 }
 
-/** Gives the meter of a kind; throws for one that was not declared. */
+/** Returns the meter of a kind; throws for an undeclared one. */
 export type OperationMeters = (kind: string) => OperationMeter;
 
 /** In seconds, from a cached manifest (under a millisecond) to a large layer on a slow line (minutes). */
@@ -49,7 +49,7 @@ function createNumbers(observe: (seconds: number) => void): OperationNumbers {
   return numbers;
 }
 
-/** Declares the metrics of all kinds of operation; the kinds become values of a label. */
+/** Declares the metrics of all kinds of operation; the kinds become the values of a label. */
 export function createOperationMeters(metrics: Metrics, kinds: readonly string[]): OperationMeters {
   const durations = metrics.addHistogram({
     name: "operation_duration_seconds",

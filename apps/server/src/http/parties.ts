@@ -1,17 +1,17 @@
-// What a request counts as where places are short: its address, and whether it comes with credentials. Not here: who is behind them.
+// What a request counts as under the limits: its address, and whether it brings credentials. Not here: who the caller is.
 import type { IncomingMessage } from "node:http";
 import { addressGroup } from "../access/login-failures.ts";
 import type { Party } from "./preemption.ts";
 
-/** Addresses whose group is remembered: reading one takes longer than all else that is done for a place. */
+/** The number of addresses whose group is cached: parsing an address is the most expensive step of taking a place. */
 const MAX_KNOWN = 10_000;
 /**
- * Clients with an account ask these first without credentials, to learn how to get some, or with credentials in a form that is not read yet
- * (token.ts, where it counts as nobody's until it is).
+ * Clients with an account call these first without credentials, to learn how to log in, or with credentials in a form that is not read yet
+ * (token.ts counts those as anonymous until it has read them).
  */
 const ENTRANCES: ReadonlySet<string> = new Set(["/v2/", "/v2", "/token"]);
 
-/** Makes the function that reads it. */
+/** Creates the function that builds a request's party. */
 export function createPartyReader(): (request: IncomingMessage, remoteAddress: string) => Party {
   const groups = new Map<string, string>();
 

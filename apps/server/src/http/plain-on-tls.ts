@@ -1,8 +1,8 @@
-// Who speaks plain HTTP to a port of TLS is told so, in plain HTTP: else a client says nothing but that the connection was reset.
-// Not here: everything that gets through its handshake (server.ts).
+// A client that speaks plain HTTP to a TLS port gets that answer in plain HTTP; otherwise it would only report that the connection was
+// reset. Not here: connections whose handshake succeeds (server.ts).
 import type { Server, Socket } from "node:net";
 
-/** What Node says of a handshake that began as a request. */
+/** Node's error code for a handshake that began as an HTTP request. */
 const HTTP_REQUEST = "ERR_SSL_HTTP_REQUEST";
 
 const TEXT = "This port speaks HTTPS: use https://, and no setting or flag by which the client speaks plain HTTP to it.\n";
@@ -10,11 +10,14 @@ const ANSWER = `HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=ut
 
 /** Answers connections that turn out to be plain HTTP. */
 export interface PlainOnTls {
-  /** Whether that is what is wrong with the socket; it has its answer then. */
+  /** Whether the socket failed because of plain HTTP. If so, it has been answered. */
   answers(error: NodeJS.ErrnoException, socket: Socket): boolean;
 }
 
-/** Watches the plain connections of a TLS server, over which alone an answer can be read. `lingering` ends one that does not go by itself. */
+/**
+ * Watches the plain connections of a TLS server: only there can the client read an answer. `lingering` closes a connection that the client
+ * leaves open.
+ */
 export function createPlainOnTls(server: Server, lingering: (socket: Socket) => void): PlainOnTls {
   const connections = new Map<string, Socket>();
   const peerOf = (socket: Socket): string => `${socket.remoteAddress} ${socket.remotePort}`;

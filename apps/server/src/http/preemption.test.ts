@@ -1,4 +1,4 @@
-// Who is broken off for those that wait, case by case.
+// Which requests are broken off in favour of those that wait, case by case.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createTransfer, type Transfer } from "./transfer-rate.ts";
@@ -6,7 +6,7 @@ import { findVictims, type Party, SHARE_WAIT_MS } from "./preemption.ts";
 
 const NOW = 1_000_000;
 
-/** A client that has been waited for since `waitedMs`, after it moved `bytes` in a second before. */
+/** A client that the server has waited for since `waitedMs`, after it moved `bytes` in a second before. */
 function client(source: string, kind: Transfer["kind"], waitedMs: number, bytes: number, isAnonymous = false): Party {
   const transfer = createTransfer({ kind, bytesPerSecond: 100, windowMs: 10_000 });
   transfer.wait(NOW - waitedMs - 1000, () => undefined);
@@ -43,7 +43,7 @@ describe("making room", () => {
     const push = client("a", "upload", 10, 1e9);
     const readers = [1, 2, 3].map((n) => client("b", "download", 500, n));
     assert.deepEqual(victims([push, ...readers], working("c")), [{ party: readers[0], reason: "share" }]);
-    // Everyone has one: nobody is broken off for another.
+    // Every address has one: none is broken off for another.
     assert.deepEqual(victims([push, client("b", "download", 500, 1), client("c", "download", 500, 1)], working("d")), []);
   });
 

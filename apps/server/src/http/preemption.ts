@@ -1,55 +1,56 @@
-// Who is broken off so that others get a place: pure. First who is too slow, of the address that holds most; then, for who has waited a while,
-// the slowest of an address that holds more than its share, or of callers without an account where these hold more than theirs. Not here: when
-// it is asked (limits.ts), how slow a client is (transfer-rate.ts).
+// Chooses the requests that are broken off so that others get a place. Pure. The first choice is a slow client, of the address that holds
+// most. For a request that has waited for a while, the second choice is the slowest client of an address that holds more than its share, or
+// of callers without an account where these hold more than theirs. Not here: when it is called (limits.ts), how slow a client is
+// (transfer-rate.ts).
 import type { BreakReason, Transfer } from "./transfer-rate.ts";
 
 /** A request as the limits see it. */
 export interface Party {
-  /** Whose share it counts to: an address, or the network of one customer. */
+  /** What its share is counted under: an address, or the network of one customer. */
   readonly source: string;
-  /** Nobody is known behind it. */
+  /** Whether its caller has no account. */
   isAnonymous: boolean;
-  /** How its client comes along; undefined while it is not the client that is waited for. */
+  /** The rate of its client; undefined while the server is not waiting for the client. */
   transfer: Transfer | undefined;
-  /** What it holds, a chain: written and read by the limits alone. */
+  /** The first of a chain of its holdings; only the limits read and write it. */
   held?: Holding | undefined;
 }
 
-/** So much of one limit, in the hands of one request. */
+/** The part of one limit that one request holds. */
 export interface Holding {
   readonly party: Party;
   readonly weight: number;
-  /** Which limit it is of. */
+  /** The limit that it belongs to. */
   readonly limit: unknown;
-  /** What the same request holds of another one. */
+  /** The same request's holding of another limit. */
   next: Holding | undefined;
 }
 
-/** Those who hold places and those who wait. */
+/** The requests that hold places and those that wait. */
 export interface Crowd {
   readonly limit: number;
-  /** What callers without an account hold at most while others wait. */
+  /** The most that callers without an account may hold while others wait. */
   readonly anonymousLimit: number;
   readonly anonymousHeld: number;
   readonly holdings: readonly Pick<Holding, "party" | "weight">[];
-  /** How much each source holds; those that only wait are here with 0. */
+  /** How much each source holds; sources that only wait are listed with 0. */
   readonly held: ReadonlyMap<string, number>;
-  /** In the order in which they will get places. */
+  /** In the order in which they get places. */
   readonly waiting: readonly { readonly party: Party; readonly since: number }[];
 }
 
-/** Who is to be broken off. */
+/** A request that is to be broken off. */
 export interface Victim {
   readonly party: Party;
   readonly reason: BreakReason;
 }
 
-/** How long others have to have waited before a client is broken off that is not slow: most places are given back far sooner. */
+/** How long others must have waited before a client that is not slow is broken off: most places are returned far sooner. */
 export const SHARE_WAIT_MS = 1_000;
-/** Most victims of one look: the next one comes soon, and sees what these made. */
+/** The most victims of one check: the next check comes soon, and sees the room that these made. */
 const MAX_VICTIMS = 64;
 
-/** Finds the victims: at most one for each that waits. */
+/** Finds the victims, at most one for each waiter. */
 export function findVictims({ limit, anonymousLimit, anonymousHeld, holdings, held, waiting }: Crowd, now: number): readonly Victim[] {
   const left = new Map(held);
   let anonymousLeft = anonymousHeld;
@@ -58,7 +59,7 @@ export function findVictims({ limit, anonymousLimit, anonymousHeld, holdings, he
   const candidates = holdings
     .filter(({ party: { transfer } }) => transfer?.waitsSince !== undefined)
     .map(({ party, weight }) => ({ party, weight, isUpload: party.transfer!.kind === "upload", rate: party.transfer!.rate(now) }))
-    // A download can be gone on with by range; what was pushed of a chunk is lost.
+    // A download can be resumed by range, while a partly pushed chunk is lost: downloads are broken off first.
     .toSorted(
       (one, other) => heldBy(other.party) - heldBy(one.party) || Number(one.isUpload) - Number(other.isUpload) || one.rate - other.rate,
     );

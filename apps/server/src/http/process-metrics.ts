@@ -1,12 +1,12 @@
-// The numbers of every process that works, whether it answers clients or not: what runs, whether the backends answer, connections to the
-// database, spans. Read when the page is. Not here: those of a server (server-metrics.ts), what is counted as it happens (platform/metrics.ts).
+// Gauges of every process, also one that serves no clients: running work, the backends' state, database connections, spans. They are read
+// when the page is. Not here: those of a server (server-metrics.ts), counters (platform/metrics.ts).
 import type { Config } from "../config.ts";
 import type { Database } from "../platform/database/database.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { Tracing } from "../platform/tracing.ts";
 import type { Health, Readiness } from "./health.ts";
 
-/** Who holds the numbers. */
+/** The parts whose numbers are shown. */
 export interface ProcessMetricsParts {
   readonly config: Config;
   readonly database: Database;

@@ -1,4 +1,5 @@
-// Bodies of requests as pieces, over real connections: order, waiting, ends, time limits, memory. Not here: how bodies share places (limits.test.ts).
+// Request bodies as pieces, over real connections: order, waiting, ends, time limits, memory. Not here: how bodies share places
+// (limits.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
@@ -14,7 +15,7 @@ import { bodyOf, type BodyLimits } from "./request-body.ts";
 
 /** Longer than any test takes. */
 const LONG_MS = 60_000;
-/** Longer than the buffers of both sides and of the connection hold. */
+/** Larger than the buffers of both sides and of the connection. */
 const LARGE_BYTES = 32 * 1024 * 1024;
 
 let server: ReturnType<typeof createServer>;
@@ -35,7 +36,7 @@ afterEach(async () => {
   await once(server, "close");
 });
 
-/** Sends a request whose body the test writes, and gives what the server sees. */
+/** Sends a request whose body the test writes; returns what the server sees. */
 async function open(): Promise<{ client: ClientRequest; request: IncomingMessage; response: ServerResponse }> {
   const { port } = server.address() as AddressInfo;
   const seen = new Promise<[IncomingMessage, ServerResponse]>((resolve) => (onRequest = (...both) => resolve(both)));
@@ -145,7 +146,7 @@ describe("a reader of a body", () => {
       return takenBytes > 100_000 ? gate.promise : undefined;
     });
     client.end(Buffer.alloc(LARGE_BYTES));
-    // Until nothing moves any more.
+    // Waits until no more bytes arrive.
     for (let before = -1; before !== request.socket.bytesRead; await sleep(50)) before = request.socket.bytesRead;
     assert.ok(request.socket.bytesRead < LARGE_BYTES / 2, `${request.socket.bytesRead} bytes were read`);
     gate.resolve();

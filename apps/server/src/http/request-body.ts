@@ -1,4 +1,5 @@
-// A request's body as pieces, held to its time limits. Not here: how many bodies there may be at once (limits.ts), and who is broken off for being slow (preemption.ts).
+// A request's body as pieces, with its time limits enforced. Not here: how many bodies there may be at once (limits.ts), breaking off slow
+// ones (preemption.ts).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { finished } from "node:stream";
 import { RegistryError } from "@berth/oci/errors";
@@ -6,47 +7,47 @@ import { freePiece, type PieceSource } from "../platform/pieces.ts";
 import type { BreakReason, Transfer } from "./transfer-rate.ts";
 
 /**
- * Asks for the body, where the client waits to be asked; call it only when its request is not refused. A client of HTTP/1.0 knows of no such
- * answer. Source: RFC 9110, section 10.1.1.
+ * Sends 100 Continue where the client waits for it; call it only when the request is not refused. HTTP/1.0 has no such answer. Source: RFC
+ * 9110, section 10.1.1.
  */
 export function inviteBody(request: IncomingMessage, response: ServerResponse): void {
   if (request.headers.expect !== undefined && request.httpVersion !== "1.0") response.writeContinue();
 }
 
-/** What a body is held to. */
+/** The limits of a body. */
 export interface BodyLimits {
   /** Waiting longer than this for a piece fails. The time that the reader takes between pieces does not count. */
   readonly idleTimeoutMs: number;
-  /** How the client comes along; breaking it off fails the body. */
+  /** The client's rate; breaking it off fails the body. */
   readonly transfer?: Transfer | undefined;
 }
 
-/** Instead of the words for a body that stopped. */
+/** These replace the text for a body that stopped. */
 const BREAK_TEXTS: Readonly<Record<BreakReason, string>> = {
   slow: "the request body arrived too slowly while others waited for its place",
   share: "the request body was broken off: others waited, and its address held more than its share of the places",
 };
 
-/** Who waits for what comes next. */
+/** The reader that waits for the next piece. */
 interface Waiting {
   take(piece: Uint8Array): void;
   end(error: Error | undefined): void;
 }
 
 /**
- * The body of a request. Pieces come straight from the parser; what comes while nobody waits stops the connection. Their memory is freed when the
- * next is asked for. A reader that stops early leaves the connection open, or the client would never see why. Errors: REQUEST_TIMEOUT; the
- * connection must be closed after it, since the rest of the body may still come.
+ * The body of a request. Pieces come straight from the parser; reading from the connection pauses while no reader waits. A piece's memory
+ * is freed when the next one is requested. A reader that stops early leaves the connection open, because otherwise the client would never
+ * see why. Errors: REQUEST_TIMEOUT; the connection must be closed after it, since the rest of the body may still come.
  */
 export function bodyOf(request: IncomingMessage, { idleTimeoutMs, transfer }: BodyLimits): PieceSource {
-  /** Came while nobody waited: the parser hands over what it has read already. */
+  /** Pieces that arrived while no reader waited: the parser hands over what it has already read. */
   const early: Uint8Array[] = [];
   let waiting: Waiting | undefined;
   let outcome: { readonly error: Error | undefined } | undefined;
   let close: (() => void) | undefined;
 
   function begin(): () => void {
-    // One timer for the whole body: a timer for each piece would cost more than the piece.
+    // One timer for the whole body: a timer for each piece would cost more than handling the piece.
     const timer = setTimeout(() => expire(), idleTimeoutMs);
     const unwatch = finished(request, { writable: false }, (error) => conclude(error ?? undefined));
     request.on("data", onData);
@@ -55,7 +56,7 @@ export function bodyOf(request: IncomingMessage, { idleTimeoutMs, transfer }: Bo
       clearTimeout(timer);
       unwatch();
       request.off("data", onData);
-      // Nobody listens: without this the rest would be read and thrown away, as fast as it comes.
+      // No reader waits: without a pause the rest would be read and discarded as fast as it arrives.
       request.pause();
     };
   }

@@ -1,5 +1,5 @@
-// What the log says of requests: one line for every write and every refused login, or one for each request. What is learnt of a request on
-// its way is kept in its record. Not here: the log itself (platform/log.ts), what is counted (platform/metrics.ts).
+// Log lines of requests: one for every write and every refused login, or one for each request. Facts that are learnt while a request is
+// handled are kept in its record. Not here: the log itself (platform/log.ts), what is counted (platform/metrics.ts).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import { isLogged, type Logger, lineWriterOf } from "../platform/log.ts";
@@ -9,27 +9,27 @@ import type { V2Kind, V2Request } from "./v2/parse-request.ts";
 export type RequestLogMode = "none" | "changes" | "all";
 
 /**
- * What is learnt of a request on its way: each part writes down what it finds out. Every request has one, so that it costs as little as it
- * can: lines are made of it where one is written.
+ * Facts about a request, filled in by the parts that handle it. Every request has a record, so creating it must be cheap; a log line is
+ * built only where one is written.
  */
 export interface RequestRecord {
-  /** As `performance.now` says it. */
+  /** On the clock of `performance.now`. */
   readonly startedAt: number;
-  /** What was asked of the data plane. */
+  /** The request as the data plane parsed it. */
   parsed: V2Request | undefined;
-  /** Otherwise the kind of operation, as in the metrics and in the API's document; undefined where the address is none of ours. */
+  /** On the other planes, the kind of operation, as in metrics and in the API's document; undefined for an unknown address. */
   operation: string | undefined;
   /** Whether an operation of the API changes something when it succeeds. */
   isWrite: boolean;
-  /** The login name of who was recognised. */
+  /** The login name of the authenticated caller. */
   account: string | undefined;
-  /** What an operation of the API is about: the names in its address. */
+  /** The object of an API operation: the names in its address. */
   target: Readonly<Record<string, string>> | undefined;
-  /** The name that was tried, where a login was refused. */
+  /** The name that a refused login tried. */
   refusedLogin: string | undefined;
-  /** The code of the error that was answered. */
+  /** The error code of the answer. */
   code: string | undefined;
-  /** Of the connection, from the request's headers to the answer's end. */
+  /** Counted on the connection, from the request's headers to the answer's end. */
   receivedBytes: number;
   sentBytes: number;
 }
@@ -43,7 +43,7 @@ export interface EndedRequest {
 
 /** Writes the lines. */
 export interface RequestLog {
-  /** Call it once for each request, when its answer has been sent or its client has left. */
+  /** Called once for each request, when its answer has been sent or its client has left. */
   end(request: IncomingMessage, response: ServerResponse, ended: EndedRequest): void;
 }
 
@@ -63,11 +63,11 @@ export function createRequestRecord(): RequestRecord {
   };
 }
 
-/** Longest name that a refused login is shown with: user names and robots' names are shorter. */
+/** The length to which the name of a refused login is cut: real names of users and robots are shorter. */
 const MAX_NAME_SHOWN = 200;
-/** Lines about refused logins in one second; the rest of a flood of them is counted in one line, so that it cannot fill the disk. */
+/** Lines about refused logins in one second. The rest of a flood is summed up in one line, so that it cannot fill the disk. */
 const REFUSED_LOGINS_PER_SECOND = 20;
-// The begin of an upload too: one that is refused tells who may not push.
+// This includes the begin of an upload: a refused one shows who may not push.
 const WRITES: ReadonlySet<V2Kind> = new Set(["manifest-put", "manifest-delete", "blob-delete", "upload-finish", "upload-begin", "mount"]);
 
 /** Probes come every second from every load balancer. */
@@ -81,10 +81,13 @@ function basicNameOf(authorization: string | undefined): string | undefined {
   return colon === -1 ? "" : decoded.slice(0, colon);
 }
 
-/** Keeps what an error says of a request. `tried`: the name of a login that came otherwise than as Basic credentials, in a form say. */
+/**
+ * Records what an error says about a request. `tried` is the login name where it did not come as Basic credentials, for example in a form.
+ */
 export function recordError(record: RequestRecord, error: unknown, request: IncomingMessage, tried?: string): void {
   record.code = error instanceof RegistryError ? error.code : "UNKNOWN";
-  // Who was recognised is refused something else; without credentials there was no login, and a token that has ended is none either.
+  // An authenticated caller is refused for another reason; without credentials there was no login, and an expired token is not a login
+  // either.
   if (record.account !== undefined || (record.code !== "UNAUTHORIZED" && record.code !== "TOOMANYREQUESTS")) return;
   record.refusedLogin ??= tried ?? basicNameOf(request.headers.authorization);
 }
@@ -95,7 +98,7 @@ export function createRequestLog(logger: Logger, mode: RequestLogMode): RequestL
   const write = lineWriterOf(logger);
   const refusals = { second: 0, written: 0, left: 0 };
 
-  // True where this second has had its lines.
+  // True once this second's lines are used up.
   function isFlood(): boolean {
     const second = Math.floor(performance.now() / 1000);
     if (second !== refusals.second) {
@@ -112,7 +115,7 @@ export function createRequestLog(logger: Logger, mode: RequestLogMode): RequestL
 
   return {
     end(request, response, ended) {
-      // The level may change while everything runs.
+      // The log level may change at run time.
       if (!isLogged(logger, "info")) return;
       const { record } = ended;
       const message = messageOf(mode, request, response, record);
@@ -130,20 +133,20 @@ function messageOf(mode: RequestLogMode, request: IncomingMessage, response: Ser
   const kind = record.parsed?.kind;
   if (kind === undefined ? record.isWrite : WRITES.has(kind)) {
     if (status < 400 && !hasOnlyBegun(kind, status)) return "change";
-    // Clients begin without credentials to learn how to get them: that is no refusal.
+    // Clients begin without credentials to learn how to log in: that is not a refusal.
     if (status >= 400 && (status !== 401 || record.account !== undefined)) return "change refused";
   }
   if (mode === "changes" || (status === 200 && PROBES.has(request.url ?? ""))) return undefined;
   return "request";
 }
 
-// What came in one packet with the headers is not among the bytes that the connection read since.
+// Bytes that came in one packet with the headers are missing from the connection's count since then.
 function receivedBytes(request: IncomingMessage, sinceHeaders: number): number {
   const length = Number(request.headers["content-length"] ?? 0);
   return request.complete && length > sinceHeaders ? length : sinceHeaders;
 }
 
-// An upload that has begun, also in place of a mount, has changed nothing that anybody sees.
+// An upload that has only begun, also one in place of a mount, has changed nothing visible.
 function hasOnlyBegun(kind: V2Kind | undefined, status: number): boolean {
   return status === 202 && (kind === "upload-begin" || kind === "mount");
 }
@@ -157,7 +160,8 @@ function referenceOf(parsed: V2Request | undefined): string | undefined {
   return "subject" in parsed ? parsed.subject : undefined;
 }
 
-// What the kernel took at once has no 'finish' yet when the line is written: an answer that has ended and has not lost its client is whole.
+// An answer that the kernel took at once has not emitted 'finish' yet when the line is written. It is complete if it has ended and its
+// client is still there.
 function isComplete(response: ServerResponse): boolean {
   return response.writableFinished || (response.writableEnded && !response.destroyed && !response.closed);
 }
@@ -173,7 +177,7 @@ function fieldsOf(request: IncomingMessage, response: ServerResponse, ended: End
     login: record.refusedLogin?.slice(0, MAX_NAME_SHOWN),
     method: request.method,
     operation,
-    // The query may hold what is nobody's business, such as a search.
+    // The query may hold something private, such as a search.
     path: operation === undefined ? request.url?.split("?", 1)[0] : undefined,
     repository: parsed !== undefined && "repository" in parsed ? parsed.repository : undefined,
     reference: referenceOf(parsed),

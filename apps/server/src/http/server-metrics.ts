@@ -1,5 +1,5 @@
-// The numbers of a running server that somebody else holds: who is connected, what waits, when the certificate ends.
-// Read when the page is. Not here: those of every process (process-metrics.ts), what is counted as it happens (platform/metrics.ts), what the numbers mean (docs/guide/metrics.md).
+// Gauges of a running server: connections, queues, the certificate's end. They are read when the page is. Not here: those of every process
+// (process-metrics.ts), counters (platform/metrics.ts), what the numbers mean (docs/guide/metrics.md).
 import { RegistryError } from "@berth/oci/errors";
 import type { LoginFailures, LoginLock } from "../access/login-failures.ts";
 import type { Metrics } from "../platform/metrics.ts";
@@ -7,24 +7,24 @@ import type { ReloadingKeyPair } from "../platform/tls.ts";
 import type { Places } from "./limits.ts";
 import { addProcessMetrics, type ProcessMetricsParts } from "./process-metrics.ts";
 
-/** Who holds the numbers. */
+/** The parts whose numbers are shown. */
 export interface ServerMetricsParts extends ProcessMetricsParts {
   readonly keyPair: ReloadingKeyPair | undefined;
   readonly places: { readonly requests: Places; readonly uploads: Places; readonly manifests: Places };
   readonly connections: () => number;
   readonly connectionsClosed: () => number;
-  /** Open upload sessions of all replicas, counted up to a limit. */
+  /** Counts the open upload sessions of all replicas, up to a limit. */
   readonly countUploads: (limit: number) => Promise<number>;
   readonly countDamagedBlobs: (limit: number) => Promise<number>;
-  /** That are really taken. */
+  /** The effective limit. */
   readonly maxConnections: number;
 }
 
-/** More open uploads than this are shown as this many: nothing counts without a bound. */
+/** More open uploads than this are shown as this number: no count is unbounded. */
 const UPLOADS_BOUND = 1000;
-/** One damaged blob is an alarm; that there are more than this many says no more. */
+/** One damaged blob already raises an alarm; an exact number beyond this adds nothing. */
 const DAMAGE_BOUND = 10_000;
-/** How old a number that the database is asked for may be: each replica asks. */
+/** How long a number from the database is cached: every replica asks for it. */
 const COUNT_TTL_MS = 10_000;
 
 /** Adds the server metrics to the page. */
@@ -96,7 +96,7 @@ export function addServerMetrics(metrics: Metrics, parts: ServerMetricsParts): v
   }
 }
 
-/** Counts wrong passwords, and who was not even asked for one since he is locked out. */
+/** Counts wrong passwords, and logins that were refused without a check because of a lock. */
 export function countLoginFailures(failures: LoginFailures, metrics: Metrics): LoginFailures {
   let wrong = 0;
   let refused = 0;
@@ -123,7 +123,7 @@ export function countLoginFailures(failures: LoginFailures, metrics: Metrics): L
   };
 }
 
-/** Counts locks as they begin, by what they lock. */
+/** Counts locks when they begin, by what they lock. */
 export function countLoginLocks(metrics: Metrics): { count(kind: LoginLock["kind"]): void } {
   const begun: Record<LoginLock["kind"], number> = { pair: 0, address: 0, account: 0, fresh: 0 };
   metrics.addCounters("login_locks_total", "Locks that began after wrong passwords, by what they lock.", () =>

@@ -1,6 +1,6 @@
-// The one HTTP server of both planes: takes connections, tells the planes apart, bounds what runs at once, and stops gracefully.
-// The distribution API goes straight from node:http to its handler, since nothing of Fastify is of use to it (decision 0002).
-// Not here: what a plane does with a request.
+// The one HTTP server of both planes: accepts connections, routes requests to the planes, limits what runs at once, and stops gracefully.
+// The distribution API goes straight from node:http to its handler, because Fastify has nothing that it needs (decision 0002). Not here:
+// how a plane answers.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
@@ -28,7 +28,7 @@ import type { RequestContext, V2Handler } from "./v2/handler.ts";
 /** Answers one request. */
 export type Handler = (request: IncomingMessage, response: ServerResponse, context: RequestContext) => Promise<void> | void;
 
-/** What is at a path, and the methods that it takes. */
+/** A page, and the methods that it takes. */
 export interface Page {
   readonly methods: readonly string[];
   readonly answer: Handler;
@@ -40,36 +40,36 @@ export interface ServerOptions {
   readonly host: string | undefined;
   readonly port: number;
   readonly keyPair: ReloadingKeyPair | undefined;
-  /** For a TLS handshake, for headers, and for the rest of a body that was refused. */
+  /** The time limit of a TLS handshake, of the headers, and of the rest of a refused body. */
   readonly headerTimeoutMs: number;
-  /** A client that takes nothing of an answer for so long is cut off. */
+  /** A client that takes no byte of an answer for this long is disconnected. */
   readonly stallMs: number;
   readonly keepAliveMs: number;
   readonly maxConnections: number;
   readonly logger: Logger;
 }
 
-/** Who answers what. */
+/** The handlers and their paths. */
 export interface Handlers {
-  /** /v2 and below; answers what it throws itself. */
+  /** /v2 and below; it answers its own errors. */
   readonly v2: V2Handler;
   /** Exact paths outside both planes: /token, /healthz, /readyz, /metrics. */
   readonly paths: ReadonlyMap<string, Page>;
   /** Everything else. */
   readonly rest: Handler;
-  /** Who counts a path outside /v2, which counts its own; undefined where nobody does. */
+  /** The meter of a path outside /v2 (which has its own meters); undefined for a path that is not counted. */
   meterOf(path: string): OperationMeter | undefined;
 }
 
-/** What every request passes. */
+/** What every request passes through before its handler. */
 export interface Entrance {
   readonly slots: Places;
-  /** Makes the transfer of an answer that the client did not take at once. */
+  /** Creates the transfer of an answer that the client did not take at once. */
   readonly transferOf: (kind: Transfer["kind"]) => Transfer;
   readonly contextOf: (request: IncomingMessage) => RequestContext;
-  /** Undefined where no request gets a line in the log. */
+  /** Undefined if no request is logged. */
   readonly requestLog?: RequestLog | undefined;
-  /** Runs the answer in a span; undefined where there are no traces. */
+  /** Runs the handler in a span; undefined if there is no tracing. */
   readonly traced?:
     | ((
         request: IncomingMessage,
@@ -85,23 +85,26 @@ export interface RunningServer {
   readonly port: number;
   /** Open connections. */
   connections(): number;
-  /** Connections that were closed to make room for others. */
+  /** The number of connections closed to make room for others. */
   connectionsClosed(): number;
-  /** Takes no new connection, lets what runs end, and after `graceMs` breaks off the rest; no request runs when it resolves. */
+  /**
+   * Stops accepting connections, lets running requests finish, and breaks off the rest after `graceMs`. No request runs when it resolves.
+   */
   stop(graceMs: number): Promise<void>;
 }
 
-/** What answers while the server is full: a probe that is refused then makes the orchestrator kill a busy server. */
+/** Pages that are answered while the server is full: if a probe were refused, the orchestrator would kill a busy server. */
 const UNBOUNDED_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
-/** How long a connection that has never carried a request may stay while the server stops: its first request may be under way. */
+/** How long a connection that has never carried a request stays open while the server stops: its first request may be under way. */
 const FIRST_REQUEST_MS = 1_000;
-/** How long requests without a connection may take to end: they write a row or two. */
+/** How long requests whose connection is gone may take to end: they write a row or two. */
 const SETTLE_MS = 5_000;
-/** How long a connection that we ended waits for the other side's end. */
+/** How long a connection that we have closed waits for the other side to close. */
 const LINGER_MS = 2_000;
 
 /**
- * Node.js's own list with AES-128 in front, as clients written in Go and servers of large sites have it: its SHA-256 is done by the processor.
+ * Node.js's own list with AES-128 first, as clients written in Go and large sites have it: it uses SHA-256, which the processor
+ * accelerates.
  */
 const CIPHERS = ["TLS_AES_128_GCM_SHA256", ...DEFAULT_CIPHERS.split(":").filter((name) => name !== "TLS_AES_128_GCM_SHA256")].join(":");
 
@@ -141,7 +144,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     meter.end(response.statusCode, (performance.now() - record.startedAt) / 1000, record.receivedBytes, record.sentBytes);
   }
 
-  /** What the handler throws is answered. */
+  /** Answers errors that the handler throws. */
   async function answerWith(handler: Handler, request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     const { url } = request;
     try {
@@ -171,7 +174,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   }
 
   function answerOne(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
-    // Probes come every second and would be most of all traces.
+    // Probes come every second and would make up most traces.
     if (UNBOUNDED_PATHS.has(request.url ?? "/")) return answer(request, response, context);
     if (traced === undefined) return enter(request, response, context);
     return traced(request, response, context, (span) => enter(request, response, { ...context, span }));
@@ -191,7 +194,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     let isIn = true;
     try {
       await answer(request, response, context);
-      // Nearly always the kernel has all of it by now. Else it lies in memory, and keeps its place.
+      // Usually the kernel has the whole answer by now. Otherwise it waits in memory, and the request keeps its place.
       if (response.writableEnded && response.writableLength > 0 && !response.closed) {
         await taken(response, party, () => {
           if (isIn) slots.leave(party);
@@ -203,16 +206,16 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     }
   }
 
-  /** Waits until a client has taken its answer, as far as the kernel knows, or is gone. */
+  /** Holds the place until the client has taken the answer, as far as the kernel knows, or is gone. */
   function taken(response: ServerResponse, party: Party, leave: () => void): Promise<void> {
     const transfer = transferOf("download");
     party.transfer = transfer;
     transfer.wait(performance.now(), () => response.destroy());
     const forget = unreadAnswers.hold(party, response, response.writableLength);
-    // Node sets it anew for what follows the answer.
+    // Node resets the timer after the answer.
     response.socket?.setTimeout(options.stallMs);
     return new Promise<void>((resolve) => {
-      // Before Node begins with a request that was pipelined behind this one, which wants a place too.
+      // The place is left before Node starts the next pipelined request, which needs one too.
       response.prependOnceListener("finish", leave);
       response.once("finish", resolve);
       response.once("close", resolve);
@@ -226,9 +229,9 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     keepAliveTimeout: options.keepAliveMs,
     connectionsCheckingInterval: 5_000,
     noDelay: true,
-    // Names of 255, tokens with many scopes: clients stay far below, and Node refuses more with 431.
+    // Names of 255 characters and tokens with many scopes stay far below this. Node refuses more with 431.
     maxHeaderSize: 32 * 1024,
-    // Node's own refusal has no body: see refusalOf.
+    // Node's own refusal has no body; `refusalOf` sends one.
     requireHostHeader: false,
   };
   let running = 0;
@@ -240,7 +243,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       context = contextOf(request);
       await dispatch(request, response, context, newest);
     } catch (error) {
-      // A defect in answering must cost one connection, not the process.
+      // A defect in the handling of errors must cost one connection, not the process.
       options.logger.error({ err: error, url: request.url }, "request failed without an answer");
       sendError(request, response, error);
     } finally {
@@ -252,11 +255,11 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   };
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
     const newest = connections.note(request.socket, response);
-    // A pipelined request gets the connection, and a place among those in flight, when the ones before it have been answered.
+    // A pipelined request gets the connection, and a place, when the requests before it have been answered.
     if (response.socket !== null) void start(request, response, newest);
     else {
       response.once("socket", (socket: Socket) => {
-        // Node ends the timer of the answer before when a request comes, which this one did too early.
+        // Node normally stops the previous answer's timer when a request arrives, but this request arrived before that answer ended.
         socket.setTimeout(0);
         void start(request, response, newest);
       });
@@ -270,13 +273,13 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
           listener,
         );
   server.on("checkContinue", listener);
-  // What else may be expected we cannot give, and say so as all errors.
+  // Other expectations cannot be met; the refusal has the form of all errors.
   server.on("checkExpectation", listener);
-  // Node closes the connection of whoever wants a tunnel, without a word.
+  // Node closes the connection of a CONNECT request without an answer.
   server.on("connect", (_, socket: Socket) => lingering(socket.end(answerAsBytes(methodNotAllowed(READ_ONLY)))));
   options.keyPair?.attach(server as never);
   server.maxConnections = options.maxConnections;
-  // All that fit into `maxHeaderSize`: Node would drop those behind the thousandth without a word, and what they say with them.
+  // Accept all headers that fit into `maxHeaderSize`: Node would silently drop those after the thousandth.
   server.maxHeadersCount = 0;
   const connections = watchConnections(server, {
     max: options.maxConnections,
@@ -288,7 +291,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
       ),
   });
   const ending = new WeakSet<ServerResponse>();
-  // The other side's end may never come, where it has vanished; it gets a moment to read the last words.
+  // The other side may have vanished and never close the connection; it gets a moment to read the answer.
   const lingering = (socket: Socket): void => {
     socket.setTimeout(LINGER_MS, () => socket.destroy());
   };
@@ -299,7 +302,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     if (error.code === "ECONNRESET" || !socket.writable) {
       socket.destroy();
     } else if (response !== undefined && response.req.complete && !response.writableFinished) {
-      // What is wrong follows a request that is right and is being answered: no second status line may get into that answer.
+      // The invalid input follows a valid request that is being answered: no second status line may get into that answer.
       if (!ending.has(response)) response.once("finish", () => lingering(socket.end()));
       ending.add(response);
     } else {
@@ -314,7 +317,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
     });
   });
 
-  // A connection that could not be accepted, for want of a descriptor say, is one connection lost, and no reason to end.
+  // A connection that could not be accepted, for want of a descriptor for example, is only one lost connection, and no reason to stop.
   server.on("error", (error) => options.logger.error({ err: error }, "a connection could not be accepted"));
 
   return {
@@ -326,22 +329,22 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
         server.close(() => resolve());
       });
       server.closeIdleConnections();
-      // All, also those that never got past the TLS handshake, of which the HTTP server knows nothing.
+      // This closes all connections, also those that never finished the TLS handshake, which the HTTP server does not know.
       const timer = setTimeout(() => connections.open.forEach((socket) => socket.destroy()), graceMs);
-      // One that was opened in advance and never used would hold up the stop for the whole time of grace.
+      // A connection that was opened in advance and never used would delay the stop for the whole time of grace.
       const unused = setTimeout(
         () => {
           for (const socket of connections.carriers) if (connections.newestOf(socket) === undefined) socket.destroy();
         },
         Math.min(FIRST_REQUEST_MS, graceMs),
       );
-      // A connection that becomes idle meanwhile would keep its keep-alive time.
+      // A connection that becomes idle meanwhile would otherwise stay for its keep-alive time.
       const idle = setInterval(() => server.closeIdleConnections(), 200);
       await closed;
       clearTimeout(timer);
       clearTimeout(unused);
       clearInterval(idle);
-      // Requests whose connections were cut still put things in order, for which they need what the caller is about to close.
+      // Requests whose connections were closed still clean up, and need what the caller is about to close.
       if (running > 0) {
         await new Promise<void>((resolve) => {
           const enough = setTimeout(resolve, SETTLE_MS);
@@ -355,13 +358,13 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   };
 }
 
-/** The path of a request target that a client wrote as to a proxy, `http://host/path`. Source: RFC 9112, section 3.2.2. */
+/** The path of a request target in proxy form, `http://host/path`. Source: RFC 9112, section 3.2.2. */
 function originForm(target: string): string {
   const path = target.replace(/^https?:\/\/[^/?#]*/i, "");
   return path.startsWith("?") ? `/${path}` : path === "" ? "/" : path;
 }
 
-/** The handler of a page, for the methods that it takes. */
+/** Restricts a page's handler to its methods. */
 function onlyWith({ methods, answer }: Page): Handler {
   return (request, response, context) => {
     checkMethod(request.method, methods);
@@ -369,10 +372,10 @@ function onlyWith({ methods, answer }: Page): Handler {
   };
 }
 
-/** What no request may lack or ask for, whatever it wants. Source: RFC 9112, section 3.2; RFC 9110, section 10.1.1. */
+/** Checks that hold for every request. Source: RFC 9112, section 3.2; RFC 9110, section 10.1.1. */
 function refusalOf({ headers, rawHeaders, httpVersionMajor, httpVersionMinor }: IncomingMessage): RegistryError | undefined {
   const hosts = countHosts(rawHeaders);
-  // Node keeps the first one; whoever stands in front may have gone by another.
+  // Node keeps the first Host header; a proxy in front may have used another.
   if (hosts > 1) return new RegistryError("REQUEST_INVALID", { message: "the Host header is there twice" });
   if (hosts === 0 && (httpVersionMajor > 1 || httpVersionMinor > 0))
     return new RegistryError("REQUEST_INVALID", { message: "the Host header is missing" });
@@ -385,7 +388,7 @@ function countHosts(rawHeaders: readonly string[]): number {
   let count = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at]!;
-    // As nearly everybody writes it, or otherwise.
+    // The usual spellings are compared first, because they are cheap.
     if (name.length === 4 && (name === "host" || name === "Host" || name.toLowerCase() === "host")) count++;
   }
   return count;

@@ -1,4 +1,4 @@
-// Who is slower than the least rate is known. Not here: when anybody is broken off for it (limits.test.ts, preemption.test.ts).
+// Clients below the minimum rate are recognised. Not here: when one is broken off for it (limits.test.ts, preemption.test.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createTransfer, type Transfer } from "./transfer-rate.ts";
@@ -8,7 +8,7 @@ describe("least rate", () => {
   const watch = (kind: "upload" | "download" = "upload", bytesPerSecond = 100) =>
     createTransfer({ kind, bytesPerSecond, windowMs: WINDOW_MS });
   const nothing = (): void => undefined;
-  /** Moves so much after so long a wait, from a time on; gives the time after it. */
+  /** Moves that many bytes after that long a wait, starting at a time; returns the time afterwards. */
   function move(transfer: Transfer, from: number, waitedMs: number, sizeBytes: number): number {
     transfer.wait(from, nothing);
     transfer.moved(from + waitedMs, sizeBytes);
@@ -35,7 +35,7 @@ describe("least rate", () => {
       now = move(transfer, now, 1000, 101);
       assert.equal(isTooSlowAfter(transfer, now, 0), false);
     }
-    // Bytes that were there at once: the reader was the slow one.
+    // Bytes that were available at once: it was the reader who was slow.
     const read = watch();
     for (let piece = 0; piece < 1000; piece++) move(read, piece * 5000, 0, 1);
     assert.equal(isTooSlowAfter(read, 5e6, 9_999), false);

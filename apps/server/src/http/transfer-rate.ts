@@ -1,39 +1,39 @@
-// How fast a client gives a body or takes an answer, and how it is broken off. Not here: when that is done (preemption.ts), how long it may pause
-// (request-body.ts, v2/blob-response.ts).
+// The rate at which a client sends a body or takes an answer, and how it is broken off. Not here: when that is done (preemption.ts), how
+// long it may pause (request-body.ts, v2/blob-response.ts).
 
 /** Why a client is broken off: it is too slow, or others wait and its address holds more than its share. */
 export type BreakReason = "slow" | "share";
 
-/** How one client comes along. */
+/** The rate of one client. */
 export interface Transfer {
   readonly kind: "download" | "upload";
-  /** Since when the client is waited for; undefined while it is not, since what takes time then is not its fault. */
+  /** Since when the server waits for the client; undefined while it does not, because that time is not the client's fault. */
   readonly waitsSince: number | undefined;
-  /** The client is waited for from now on. `breakOff` ends that. */
+  /** Starts to wait for the client. `breakOff` ends the wait. */
   wait(now: number, breakOff: (reason: BreakReason) => void): void;
-  /** It gave or took so many bytes, and is not waited for any more. */
+  /** The client sent or took that many bytes; the wait has ended. */
   moved(now: number, sizeBytes: number): void;
-  /** Whether it has been slower than the least rate. */
+  /** Whether it has been slower than the minimum rate. */
   isTooSlow(now: number): boolean;
-  /** Bytes a second of waiting, lately. */
+  /** Bytes per second of recent waiting. */
   rate(now: number): number;
-  /** Ends the wait; nothing where it is not waited for. */
+  /** Ends the wait; does nothing if there is none. */
   breakOff(reason: BreakReason): void;
 }
 
-/** What a client is held to while others wait. */
+/** The minimum rate of clients while others wait. */
 export interface TransferOptions {
   readonly kind: Transfer["kind"];
-  /** 0: it may be as slow as it likes. */
+  /** 0: there is no minimum. */
   readonly bytesPerSecond: number;
-  /** Over how long of waiting for a client its rate is taken. Nobody is too slow before. */
+  /** The waiting time over which the rate is measured. No client counts as too slow before it has passed. */
   readonly windowMs: number;
 }
 
-/** Makes a transfer. */
+/** Creates a transfer. */
 export function createTransfer({ kind, bytesPerSecond, windowMs }: TransferOptions): Transfer {
-  // Drains at the least rate while the client is waited for, and is filled by what it moves, to what a window needs: bytes that moved at once
-  // at the beginning are no credit for a pause of hours.
+  // A token bucket: it drains at the minimum rate while the server waits for the client, moved bytes fill it, and it holds one window's
+  // worth. Bytes that moved at once at the beginning therefore give no credit for a pause of hours.
   const full = (bytesPerSecond * windowMs) / 1000;
   let allowance = full;
   let recentMs = 0;

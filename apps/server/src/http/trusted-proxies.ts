@@ -1,16 +1,16 @@
-// Who really sent a request and what address they used: X-Forwarded-* is believed only from proxies that the configuration names.
-// Not here: who the caller is (access/authenticate.ts).
+// The client's address and the address that it used: X-Forwarded-* is trusted only from the proxies that the configuration names. Not here:
+// who the caller is (access/authenticate.ts).
 import type { IncomingHttpHeaders } from "node:http";
 import { BlockList, isIP, isIPv6 } from "node:net";
 import { addNetwork } from "../config-kinds.ts";
 
-/** The parts of a request that this looks at. */
+/** The parts of a request that are read here. */
 export interface ProxiedRequest {
   readonly headers: IncomingHttpHeaders;
   readonly socket: { readonly remoteAddress?: string | undefined; readonly encrypted?: boolean };
 }
 
-/** Where a request comes from and what the client sees as the server. */
+/** Where a request comes from, and which server address the client used. */
 export interface ClientAddress {
   /** The client's address; IPv4 in its plain form. Empty when the connection is already gone. */
   readonly remoteAddress: string;
@@ -19,19 +19,19 @@ export interface ClientAddress {
   readonly host: string | undefined;
 }
 
-/** Proxies in a chain that are looked through: more is a made-up header. */
+/** The longest chain of proxies that is followed: a longer one is forged. */
 const HOPS_MAX = 32;
 
-/** Whether an address is in one of the networks, which are in CIDR form. */
+/** Creates a check whether an address is in one of the networks, given in CIDR form. */
 export function createTrust(networks: readonly string[]): (address: string) => boolean {
   const list = new BlockList();
   for (const network of networks) if (!addNetwork(list, network)) throw new TypeError(`not a network: ${network}`);
   return (address) => isIP(address) !== 0 && list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
 }
 
-/** Makes the function that finds a request's origin, for networks in CIDR form. */
+/** Creates the function that finds a request's addresses, for trusted networks in CIDR form. */
 export function createClientAddressReader(trusted: readonly string[]): (request: ProxiedRequest) => ClientAddress {
-  // A connection's peer never changes, and a proxy sends thousands of requests over one.
+  // Cached because a connection's peer never changes, and a proxy sends thousands of requests over one connection.
   const peers = new WeakMap<object, boolean>();
   const isTrusted = createTrust(trusted);
 
@@ -53,7 +53,7 @@ export function createClientAddressReader(trusted: readonly string[]): (request:
     };
   };
 
-  /** Walks from the nearest hop outwards and stops at the first that is not a trusted proxy: what stands left of it may be made up. */
+  /** Walks from the nearest hop outwards and stops at the first one that is not a trusted proxy: everything left of it may be forged. */
   function findClient(peer: string, header: string | string[] | undefined): string {
     const hops = (Array.isArray(header) ? header.join(",") : (header ?? "")).split(",");
     let client = peer;
@@ -67,13 +67,13 @@ export function createClientAddressReader(trusted: readonly string[]): (request:
   }
 }
 
-/** The server's origin as clients see it: the configured one, else from the request; undefined when the request does not say. */
+/** The server's origin as clients see it: the configured one, or the request's; undefined if the request does not say. */
 export function originOf(address: ClientAddress, publicUrl: string | undefined): string | undefined {
   if (publicUrl !== undefined) return publicUrl;
   return address.host === undefined ? undefined : `${address.scheme}://${address.host}`;
 }
 
-/** The address that a connection came in at, as an origin: for whoever does not say what he calls us. */
+/** The local address of a connection as an origin, for clients that send no Host. */
 export function originOfSocket({ localAddress = "", localPort = 0, encrypted }: LocalSocket): string {
   const host = plainAddress(localAddress);
   return `${encrypted === true ? "https" : "http"}://${isIPv6(host) ? `[${host}]` : host}:${localPort}`;
@@ -102,7 +102,9 @@ function withoutPort(hop: string): string {
   return match?.[1] ?? hop;
 }
 
-/** A host goes into Location and challenge headers: only what a host can be. 261: the longest name, a colon, a port. */
+/**
+ * A host is copied into Location and challenge headers, so only characters of a host are accepted. 261: the longest name, a colon, a port.
+ */
 function readHost(host: string | undefined): string | undefined {
   return host !== undefined && host.length <= 261 && /^(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/i.test(host) ? host : undefined;
 }

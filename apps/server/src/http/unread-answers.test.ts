@@ -1,4 +1,4 @@
-// Answers that nobody takes: the bytes of all together are bounded, and who holds most gives way.
+// Answers that clients do not take: their total size is bounded, and the address that holds most gives way.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { createUnreadAnswers } from "./unread-answers.ts";

@@ -1,28 +1,28 @@
-// Answers that lie in memory since their clients do not take them: how many bytes of them there may be at a time, and whose go when there are
-// more. Not here: how long one may lie (server.ts), and places of requests (limits.ts), which bound how many there are and not how large.
+// Answers that stay in memory because their clients do not take them: how many bytes of them there may be, and which are dropped when there
+// are more. Not here: how long one may stay (server.ts), places of requests (limits.ts), which bound the number and not the size.
 import type { ServerResponse } from "node:http";
 import type { Party } from "./preemption.ts";
 
-/** A quarter of what a small machine has; usual manifests and pages are a few kilobytes, and the kernel takes them at once. */
+/** A quarter of a small machine's memory. Usual manifests and pages are a few kilobytes, and the kernel takes them at once. */
 export const MAX_UNREAD_BYTES = 128 * 1024 * 1024;
 
-/** What is known of an answer that lies there. */
+/** An answer in memory. */
 interface Lying {
   readonly party: Party;
   readonly response: Pick<ServerResponse, "destroy">;
   readonly sizeBytes: number;
 }
 
-/** Keeps count of them. */
+/** Counts the bytes of unread answers. */
 export interface UnreadAnswers {
   /**
-   * Counts an answer until the function that it gives is called. Breaks off others, or this one, where there is too much: first of the address
-   * that holds most, and there who came first.
+   * Counts an answer until the returned function is called. Where the limit is exceeded it breaks off answers, this one or others: first
+   * those of the address that holds most, and of those the oldest.
    */
   hold(party: Party, response: Pick<ServerResponse, "destroy">, sizeBytes: number): () => void;
 }
 
-/** Makes the count. */
+/** Creates the count. */
 export function createUnreadAnswers(maxBytes: number = MAX_UNREAD_BYTES): UnreadAnswers {
   const lying = new Set<Lying>();
   const bySource = new Map<string, number>();
@@ -41,7 +41,7 @@ export function createUnreadAnswers(maxBytes: number = MAX_UNREAD_BYTES): Unread
 
   function breakOffOne(): void {
     const [most] = [...bySource].reduce((best, each) => (each[1] > best[1] ? each : best));
-    // A set keeps the order in which they came.
+    // A set keeps the order of arrival.
     for (const one of lying) {
       if (one.party.source !== most) continue;
       letGo(one);

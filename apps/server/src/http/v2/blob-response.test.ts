@@ -1,5 +1,5 @@
-// Whose slowness counts while a blob is sent: a client that takes nothing is cut off, a store that takes its time is waited for.
-// Not here: ranges and headers (test/flows/distribution-api.test.ts).
+// Time limits while a blob is sent: a client that takes nothing is disconnected, a slow store is waited for. Not here: ranges and headers
+// (test/flows/distribution-api.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
@@ -13,7 +13,7 @@ import type { BlobReader } from "../../distribution/open-blob.ts";
 import { ClientGoneError } from "../client-gone.ts";
 import { sendBlob } from "./blob-response.ts";
 
-/** Short, so that waiting longer is no burden; long enough for a client that shares the thread with its server on a busy machine. */
+/** Short, so that the tests stay quick; long enough for a client that shares the thread with its server on a busy machine. */
 const STALL_MS = 600;
 const PIECE_BYTES = 1024 * 1024;
 
@@ -24,7 +24,7 @@ describe("sending a blob", () => {
     server.close();
   });
 
-  /** Serves a blob of so many pieces, each of which comes after a pause; tells how each answer ended. */
+  /** Serves a blob of that many pieces, each after a pause; reports how each answer ended. */
   async function serve(pieces: number, pauseMs: number) {
     const content = randomBytes(pieces * PIECE_BYTES);
     const reader: BlobReader = {
@@ -60,7 +60,7 @@ describe("sending a blob", () => {
   }
 
   it("cuts off a client that takes nothing", async () => {
-    // More than the kernel's buffers of both sides hold.
+    // More than the kernel buffers on both sides.
     const { port, ended } = await serve(32, 0);
     const socket = connect(port, "127.0.0.1");
     socket.on("error", () => undefined);

@@ -1,5 +1,5 @@
-// Sends blob bytes: whole, one range, several ranges; each piece is awaited before the next is read, so that memory stays bounded.
-// Not here: which blob (distribution/pull.ts), where its bytes are (distribution/open-blob.ts).
+// Sends blob bytes: whole, one range, several ranges; each piece is awaited before the next is read, so that memory stays bounded. Not
+// here: finding the blob (distribution/pull.ts), opening its bytes (distribution/open-blob.ts).
 import { randomBytes } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import { parseRange, type ByteRange } from "@berth/oci/range";
@@ -15,18 +15,18 @@ export interface BlobSend {
   readonly blob: BlobRow;
   readonly head: boolean;
   readonly rangeHeader: string | undefined;
-  /** Names and values in turn. */
+  /** Names and values alternate. */
   readonly headers: readonly string[];
-  /** A client that takes no byte for so long is cut off: it would keep its place among the requests in flight for ever. */
+  /** A client that takes no byte for this long is disconnected; otherwise it would keep its place for ever. */
   readonly stallMs: number;
-  /** How the client comes along, for who waits for its place. */
+  /** The client's rate, for requests that wait for its place. */
   readonly transfer?: Transfer | undefined;
 }
 
-/** Answers with a blob. Errors: RANGE_INVALID, BLOB_DAMAGED before the answer has begun; after that the connection breaks. */
+/** Answers with a blob. Errors: RANGE_INVALID, BLOB_DAMAGED before the answer has begun; after that the connection is closed. */
 export async function sendBlob(reader: BlobReader, response: ServerResponse, send: BlobSend): Promise<void> {
   const { blob, head, rangeHeader, headers } = send;
-  // Of a HEAD there are no parts. Source: RFC 9110, section 14.2.
+  // A HEAD has no ranges. Source: RFC 9110, section 14.2.
   const ranges = head ? undefined : parseRange(rangeHeader, blob.sizeBytes);
   const base = [...headers, "accept-ranges", "bytes"];
   if (ranges === undefined) {
@@ -62,10 +62,13 @@ export async function sendBlob(reader: BlobReader, response: ServerResponse, sen
   await sendMultipart(reader, response, send, ranges, base);
 }
 
-/** Up to this many bytes go out in one piece with the headers. */
+/** Blobs of up to this size are sent in one piece with the headers. */
 const ONE_PIECE_BYTES = 64 * 1024;
 
-/** Ends an answer with bytes. Small ones go as a string of the same bytes, which Node sends together with the headers in one system call. */
+/**
+ * Ends an answer with bytes. Small ones are written as a string of the same bytes, which Node sends together with the headers in one system
+ * call.
+ */
 export function endWith(response: ServerResponse, bytes: Uint8Array | undefined): void {
   if (bytes === undefined || bytes.length > ONE_PIECE_BYTES) response.end(bytes);
   else response.end(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1"), "latin1");
@@ -100,7 +103,7 @@ async function sendMultipart(
   response.end(trailer);
 }
 
-// The headers go out with the first piece, so that bytes that cannot be read are still answered with an error.
+// The headers are sent with the first piece, so that unreadable bytes are still answered with an error.
 async function stream(
   reader: BlobReader,
   response: ServerResponse,
@@ -112,7 +115,7 @@ async function stream(
   for await (const piece of reader.read(blob, range.start, range.end)) {
     if (!isBegun) begin();
     isBegun = true;
-    // The piece's memory is used again for the next one: wait until the kernel has it.
+    // The piece's memory is reused for the next one, so wait until the kernel has taken it.
     await writePiece(response, piece, { stallMs, transfer });
   }
 }

@@ -1,5 +1,5 @@
-// Bodies of the data plane as they come in: how long they may pause, how they come along for who waits for their place, and manifests, which are
-// held in memory whole. Not here: what is done with them (routes.ts), who may send them.
+// Request bodies of the data plane: their idle timeout, their rate for the limits, and manifests, which are held in memory whole. Not here:
+// what is done with them (routes.ts), authorization.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { PieceSource } from "../../platform/pieces.ts";
@@ -8,11 +8,11 @@ import { bodyOf, inviteBody } from "../request-body.ts";
 import type { Party } from "../preemption.ts";
 import { contentLength } from "./headers.ts";
 
-/** What bodies are held to. */
+/** The limits of bodies. */
 export interface BodySettings {
   readonly maxManifestBytes: number;
   readonly bodyIdleTimeoutMs: number;
-  /** Makes the transfer of one body or answer. */
+  /** Creates the transfer of one body or answer. */
   readonly transferOf: (kind: Transfer["kind"]) => Transfer;
 }
 
@@ -23,16 +23,16 @@ export interface BodyExchange {
   readonly party: Party;
 }
 
-/** The body, which a client that waits to be asked is asked for. */
+/** The body; 100 Continue is sent where the client waits for it. */
 export function invitedBody({ request, response, party }: BodyExchange, settings: BodySettings): PieceSource {
-  // Only now: a client that waits to be asked has sent no byte of a push that was refused.
+  // Only now: until here a client that waits for 100 Continue has sent no byte of a refused push.
   inviteBody(request, response);
   const transfer = settings.transferOf("upload");
   party.transfer = transfer;
   return bodyOf(request, { idleTimeoutMs: settings.bodyIdleTimeoutMs, transfer });
 }
 
-/** How long a manifest says that it is. Errors: MANIFEST_TOO_LARGE. */
+/** The announced length of a manifest. Errors: MANIFEST_TOO_LARGE. */
 export function manifestLength(request: IncomingMessage, settings: BodySettings): number | undefined {
   const length = contentLength(request.headers["content-length"]);
   if ((length ?? 0) > settings.maxManifestBytes) throw manifestTooLarge(settings);
@@ -41,13 +41,13 @@ export function manifestLength(request: IncomingMessage, settings: BodySettings)
 
 /** A manifest's bytes. Errors: MANIFEST_TOO_LARGE, REQUEST_TIMEOUT. */
 export async function readManifestBody(exchange: BodyExchange, settings: BodySettings, announced: number | undefined): Promise<Buffer> {
-  // One of the length that was announced is filled as it comes; pieces that are put together at the end would be held twice.
+  // A buffer of the announced length is filled as bytes arrive; joining pieces at the end would hold them twice.
   const whole = announced === undefined ? undefined : Buffer.allocUnsafe(announced);
   const pieces: Uint8Array[] = [];
   let length = 0;
   for await (const piece of invitedBody(exchange, settings)) {
     if (length + piece.length > settings.maxManifestBytes) throw manifestTooLarge(settings);
-    // Copied: a piece is only valid until the next one.
+    // Copied, because a piece is only valid until the next one.
     if (whole === undefined) pieces.push(Buffer.from(piece));
     else whole.set(piece, length);
     length += piece.length;

@@ -1,4 +1,4 @@
-// The data plane's way in, in order: parse, recognise the caller, run the route, answer errors, count. Not here: the routes themselves.
+// The data plane's entrance, in order: parse, authenticate, run the route, answer errors, count. Not here: the routes themselves.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { ProjectName } from "@berth/oci/reference";
@@ -15,40 +15,40 @@ import type { Party } from "../preemption.ts";
 import { parseRequest, type V2Kind, type V2Request } from "./parse-request.ts";
 import type { V2Exchange, V2Routes } from "./routes.ts";
 
-/** What the handler needs. */
+/** The parts that the handler needs. */
 export interface V2HandlerParts {
   readonly authenticator: Authenticator;
   readonly routes: V2Routes;
   readonly operationMeters: OperationMeters;
   readonly logger: Logger;
-  /** Absolute address of the token endpoint for a request. */
+  /** The absolute address of the token endpoint for a request. */
   readonly realmOf: (request: IncomingMessage) => string;
   readonly service: string;
-  /** Why the challenge may lead its client nowhere: a proxy that is not believed, or hides its own name; undefined where nothing shows that. */
+  /** Why the challenge may point to a wrong address: a proxy is not trusted, or hides its name; undefined if nothing suggests that. */
   readonly forwardingProblem: (request: IncomingMessage) => string | undefined;
   readonly refuseOtherSites: RefuseOtherSites;
-  /** Where names of one segment lie; undefined where there are none. */
+  /** The project of names with one segment; undefined if there is none. */
   readonly defaultProject: ProjectName | undefined;
-  /** Called where nobody is known behind a request. */
+  /** Called when a request turns out to be anonymous. */
   readonly noteAnonymous: (party: Party) => void;
 }
 
-/** What is known of a request besides itself. */
+/** Facts about a request beside the request itself. */
 export interface RequestContext {
   readonly id: string;
   readonly remoteAddress: string;
-  /** What is learnt of it on its way. */
+  /** Facts for the log, filled in on the way. */
   readonly record: RequestRecord;
-  /** What it counts as where places are short. */
+  /** What the request counts as under the limits. */
   readonly party: Party;
-  /** Where there are traces: the request's span. */
+  /** The request's span, if there is tracing. */
   readonly span?: RequestSpan;
 }
 
 /** Answers one request below /v2. */
 export type V2Handler = (request: IncomingMessage, response: ServerResponse, context: RequestContext) => Promise<void>;
 
-/** Kinds that are counted: every route, and what was none. */
+/** The kinds that are counted: every route, and requests that could not be parsed. */
 export const V2_OPERATIONS: readonly (V2Kind | "unparsed")[] = [
   "ping",
   "catalog",
@@ -95,17 +95,17 @@ function explain(error: UnauthorizedError, problem: string | undefined): Unautho
   return problem === undefined ? error : new UnauthorizedError({ ...error.options, message: `${error.message}; ${problem}` });
 }
 
-/** How the client writes the repositories that it names. */
+/** The repositories of a request, as its client spells them. */
 function spellingsOf(parsed: V2Request | undefined): ReadonlyMap<string, string> {
   if (parsed === undefined || !("repository" in parsed)) return new Map();
   const named = parsed.kind === "mount" && parsed.from !== undefined ? [parsed.from, parsed] : [parsed];
   return new Map(named.map(({ repository, spelling }) => [repository, spelling]));
 }
 
-/** What nobody in particular gets who asks whether this is a registry. */
+/** The answer to an anonymous client that asks whether this is a registry. */
 const NOBODY = new UnauthorizedError();
 
-/** Makes the handler. */
+/** Creates the handler. */
 export function createV2Handler(parts: V2HandlerParts): V2Handler {
   const {
     authenticator,
@@ -158,11 +158,11 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       if (!isRead) refuseOtherSites(request);
       const recognised = authenticator.authenticate(request.headers.authorization, context.remoteAddress);
       const known = recognised instanceof Promise ? await recognised : recognised;
-      // A pull changes nothing, so that nobody asks where it came from.
+      // A pull changes nothing, so its origin is not recorded.
       const caller = isRead ? known : { ...known, origin: { requestId: context.id, address: context.remoteAddress } };
       if (caller.kind === "account") record.account = caller.name;
       if (parsed.kind === "ping" && caller.kind === "anonymous" && caller.access === undefined) {
-        // Every client's first question. answered without an exception.
+        // Every client asks this first, so it is answered without throwing.
         answerError(request, response, context, kind, NOBODY);
         return;
       }

@@ -1,4 +1,4 @@
-// Headers of the data plane: conditions, entity tags, lengths, media types. What a client wrote is taken as RFC 9110 says, or refused.
+// Headers of the data plane: conditions, entity tags, lengths, media types. Each is read as RFC 9110 says, or refused.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Digest } from "@berth/oci/digest";

@@ -1,4 +1,4 @@
-// Reads the request headers that the distribution API gives a meaning to. Pure. Not here: authorization, ranges of reads.
+// Reads the request headers that mean something in the distribution API. Pure. Not here: authorization, ranges of reads.
 import { isDigest, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { TagCondition } from "../../content/tags.ts";
@@ -6,10 +6,10 @@ import type { TagCondition } from "../../content/tags.ts";
 /** A list of entity tags, or any. */
 type EntityTags = readonly Digest[] | "*";
 
-/** Most entity tags in one header; each is compared. */
+/** The most entity tags in one header; each is compared. */
 const MAX_ENTITY_TAGS = 64;
 
-// Berth's entity tags are quoted digests; a weak one or a bare digest is taken for the same.
+// Berth's entity tags are quoted digests; a weak one or a bare digest is accepted as equal.
 function entityTags(header: string): EntityTags {
   const text = header.trim();
   if (text === "*") return "*";
@@ -32,8 +32,8 @@ export function isNotModified(header: string | undefined, digest: Digest): boole
 }
 
 /**
- * What a tag write demands of the tag's present state. Errors: REQUEST_INVALID where both headers are given or one holds no entity tag,
- * because a write that meant to be conditional must not become an unconditional one.
+ * The condition that a write sets on a tag's present state. Errors: REQUEST_INVALID if both headers are given or one holds no entity tag,
+ * because a conditional write must not become an unconditional one.
  */
 export function tagCondition(ifMatch: string | undefined, ifNoneMatch: string | undefined): TagCondition {
   if (ifMatch === undefined && ifNoneMatch === undefined) return { kind: "none" };
@@ -54,7 +54,7 @@ export function contentLength(header: string | undefined): number | undefined {
   return Number(header);
 }
 
-// What tools send that were told nothing.
+// The defaults of tools when no type is given.
 const SAYS_NOTHING = new Set([
   "",
   "application/octet-stream",
@@ -64,7 +64,7 @@ const SAYS_NOTHING = new Set([
   "*/*",
 ]);
 
-/** The media type of a Content-Type, in lower case and without parameters; undefined where it says nothing about what comes. */
+/** The media type of a Content-Type, in lower case and without parameters; undefined if it says nothing about the content. */
 export function mediaType(header: string | undefined): string | undefined {
   const type = header?.split(";", 1)[0]!.trim().toLowerCase();
   return type === undefined || SAYS_NOTHING.has(type) ? undefined : type;

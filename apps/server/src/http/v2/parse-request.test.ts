@@ -12,7 +12,7 @@ const DEFAULT_PROJECT = "library" as ProjectName;
 const SHA256 = `sha256:${"0123456789abcdef".repeat(4)}`;
 const SHA512 = `sha512:${"0123456789abcdef".repeat(8)}`;
 
-/** The request, or the code that it is refused with; anything else than a `RegistryError` is a defect. */
+/** The request, or the code of its refusal; any other error than a `RegistryError` is a defect. */
 function outcome(method: string, url: string): V2Request | string {
   try {
     return parseRequest(method, url, DEFAULT_PROJECT);
@@ -25,13 +25,13 @@ function outcome(method: string, url: string): V2Request | string {
   }
 }
 
-// Names with the words that end a name as segments of their own are the hard ones.
+// The hard cases are names whose segments are the words that end a name.
 const segment = fc.oneof(
   fc.constantFrom("manifests", "blobs", "tags", "referrers", "uploads", "list", "v2"),
   fc.stringMatching(/^[a-z0-9]{1,5}([._-][a-z0-9]{1,3})?$/),
 );
 const repository = fc.array(segment, { minLength: 2, maxLength: 5 }).map((parts) => parts.join("/"));
-// One segment is a repository of the default project, and stays one segment in what the client is told.
+// A name of one segment is a repository of the default project, and answers use the same spelling.
 const named = fc.oneof(
   repository.map((text) => ({ repository: text, spelling: text })),
   segment.map((text) => ({ repository: `library/${text}`, spelling: text })),
@@ -72,7 +72,7 @@ const request = fc.oneof(
   }),
 ) as fc.Arbitrary<V2Request>;
 
-/** The address that a client would write; the inverse of what is tested. */
+/** The address that a client would write: the inverse of the tested function. */
 function addressOf(each: V2Request): [method: string, url: string] {
   const query = (fields: Record<string, string | number | undefined>): string => {
     const pairs = Object.entries(fields).filter(([, value]) => value !== undefined && value !== "");
@@ -199,7 +199,7 @@ describe("parseRequest", () => {
     ["GET", "/v2/_catalog/?n=+7&unknown=1&=", { kind: "catalog", page: { limit: 7, last: "" } }],
     ["GET", "/v2/_catalog?n=1e3", "PAGE_INVALID"],
     ["GET", `/v2/_catalog?n=${"9".repeat(400)}`, { kind: "catalog", page: { limit: MAX_PAGE_SIZE, last: "" } }],
-    // A database's text takes no NUL: this was answered with 500 on PostgreSQL.
+    // A database's text cannot hold NUL: this was answered with 500 on PostgreSQL.
     ["GET", "/v2/_catalog?last=a%00", "PAGE_INVALID"],
     ["GET", `/v2/${R}/tags/list?last=%0a`, "PAGE_INVALID"],
     ["GET", `/v2/${R}/referrers/${SHA256}?artifactType=%00`, "REQUEST_INVALID"],
@@ -213,7 +213,7 @@ describe("parseRequest", () => {
     ["PUT", `/v2/${R}/../${R}/manifests/x`, "NAME_INVALID"],
     ["GET", `/v2/${R}%2Fc/manifests/x`, { kind: "manifest-get", repository: `${R}/c` as never }],
     ["GET", `/v2/${R}%252Fc/manifests/x`, "NAME_UNKNOWN"],
-    // What no repository can be called: not there for who reads, wrong for who writes.
+    // An impossible repository name is unknown to a reader, and an error for a writer.
     ["GET", "/v2/UPPER/x/manifests/x", "NAME_UNKNOWN"],
     ["HEAD", `/v2/UPPER/x/blobs/${SHA256}`, "NAME_UNKNOWN"],
     ["GET", "/v2/UPPER/x/tags/list", "NAME_UNKNOWN"],
@@ -231,7 +231,7 @@ describe("parseRequest", () => {
     ["GET", `/v2/${R}/manifests/x%00`, "MANIFEST_UNKNOWN"],
     ["GET", `/v2/%ff/manifests/x`, "NAME_UNKNOWN"],
     ["PUT", `/v2/%ff/manifests/x`, "NAME_INVALID"],
-    // Of an algorithm that is not stored here: well formed, and not there.
+    // The algorithm is not stored here: the digest is well formed, but unknown.
     ["HEAD", `/v2/${R}/blobs/sha384:${"a".repeat(96)}`, "BLOB_UNKNOWN"],
     ["GET", `/v2/${R}/manifests/blake3:${"a".repeat(64)}`, "MANIFEST_UNKNOWN"],
     ["PUT", `/v2/${R}/manifests/blake3:${"a".repeat(64)}`, "DIGEST_INVALID"],
@@ -249,7 +249,7 @@ describe("parseRequest", () => {
     ["PUT", `/v2/${R}/blobs/uploads/x?digest=`, "DIGEST_INVALID"],
     ["PUT", `/v2/${R}/blobs/uploads/x&digest=${SHA256}`, { kind: "upload-finish", id: "x", digest: SHA256 as never }],
     ["PUT", `/v2/${R}/blobs/uploads/x?&digest=${SHA256}`, { kind: "upload-finish", id: "x", digest: SHA256 as never }],
-    // containerd names the repository as the registry that it pulled from calls it.
+    // containerd sends the repository's name in the registry that it pulled from.
     ["POST", `/v2/${R}/blobs/uploads/?mount=${SHA256}&from=UPPER/x`, { kind: "upload-begin", whole: undefined }],
     ["POST", `/v2/${R}/blobs/uploads/?mount=${SHA256}&from=docker.io/library/alpine:3`, { kind: "upload-begin", whole: undefined }],
     ["POST", `/v2/${R}/blobs/uploads/?mount=${SHA256}&from=${"a/".repeat(200)}a`, { kind: "upload-begin", whole: undefined }],

@@ -1,5 +1,5 @@
-// Turns a method and an address below /v2/ into one typed request, or an error of the spec. Pure: no headers, no bodies, no look-ups.
-// Not here: what is done for each kind (routes.ts).
+// Parses a method and an address below /v2/ into one typed request, or an error of the spec. Pure: no headers, no bodies, no look-ups. Not
+// here: how each kind is answered (routes.ts).
 import { isDigest, isForeignDigest, parseDigest, parseDigestAlgorithm, type Digest, type DigestAlgorithm } from "@berth/oci/digest";
 import { RegistryError, type RegistryErrorOptions } from "@berth/oci/errors";
 import {
@@ -16,19 +16,19 @@ import {
 
 /** Which page of a list. */
 export interface Page {
-  /** Undefined: as many as the registry gives at once. */
+  /** Undefined: the registry's default number. */
   readonly limit: number | undefined;
   readonly last: string;
 }
 
-/** A repository, and how the client writes its name: what an answer tells it is in the same words. */
+/** A repository, and the client's spelling of its name, which answers repeat. */
 export interface NamedRepository {
   readonly repository: RepositoryName;
-  /** The same name, or its last part alone where the repository is the default project's. */
+  /** The same name, or its last segment alone if the repository is in the default project. */
   readonly spelling: string;
 }
 
-/** What a client asks for. `head` tells a HEAD from a GET. */
+/** A client's request. `head` distinguishes a HEAD from a GET. */
 export type V2Request =
   | { readonly kind: "ping" }
   | { readonly kind: "catalog"; readonly page: Page }
@@ -62,11 +62,11 @@ export type V2Request =
 /** The kinds, for metrics. */
 export type V2Kind = V2Request["kind"];
 
-/** Longest address. A name of 255, a sha512 digest and ten tags of 128 fit four times over. */
+/** The longest address. A name of 255, a sha512 digest and ten tags of 128 fit four times over. */
 export const MAX_URL_LENGTH = 8192;
-/** Most tags that one push may set. The spec asks for at least ten. */
+/** The most tags that one push may set. The spec asks for at least ten. */
 export const MAX_TAGS_PER_PUSH = 64;
-/** Largest page that a client may ask for; more is answered with this many and a link to the next. */
+/** The largest page; a larger one is answered with this many and a link to the next. */
 export const MAX_PAGE_SIZE = 10_000;
 
 // oxlint-disable-next-line no-control-regex -- they are what is looked for
@@ -74,7 +74,7 @@ const CONTROL = /[\x00-\x1f\x7f]/;
 const UPLOAD_ID = /^[A-Za-z0-9_=-]{1,128}$/;
 
 /**
- * Parses a request. `url` is the request target, beginning with /v2; `defaultProject` is where names of one segment lie.
+ * Parses a request. `url` is the request target, beginning with /v2; `defaultProject` is the project of names with one segment.
  * Errors: NAME_INVALID, NAME_UNKNOWN, DIGEST_INVALID, TAG_INVALID, MANIFEST_UNKNOWN, PAGE_INVALID, REQUEST_INVALID, UNSUPPORTED,
  * URI_TOO_LONG, BLOB_UPLOAD_UNKNOWN.
  * Source: distribution-spec, Endpoints.
@@ -86,7 +86,7 @@ export function parseRequest(method: string, url: string, defaultProject: Projec
   const query = mark === -1 ? "" : url.slice(mark + 1);
   if (path === "/v2") return only(method, READ, { kind: "ping" });
   if (path === "/v2/_catalog") return only(method, READ, { kind: "catalog", page: page(query) });
-  // The last of the words that end a name: names themselves may hold such a word as a segment.
+  // The last of these words ends the name: a name may itself have such a word as a segment.
   const place = /^\/v2\/(.+)\/(manifests|blobs|tags|referrers)\/([^/]+|uploads\/[^/]+)$/.exec(path);
   if (place === null) throw unknownPath(path);
   const [, name, area, rest] = place as unknown as [string, string, string, string];
@@ -99,7 +99,7 @@ export function parseRequest(method: string, url: string, defaultProject: Projec
   if (area === "referrers") {
     const parameters = new URLSearchParams(query);
     const artifactType = parameters.get("artifactType") ?? undefined;
-    // Neither can be in a database's text, so that nothing could be found.
+    // A database's text can hold none of these, so nothing could be found.
     if (artifactType !== undefined && CONTROL.test(artifactType)) {
       throw new RegistryError("REQUEST_INVALID", { message: "artifactType holds control characters" });
     }
@@ -120,7 +120,7 @@ function manifest(method: string, named: NamedRepository, rest: string, query: s
   switch (method) {
     case "GET":
     case "HEAD":
-      // Not spread: this and the blob's below are most of all requests.
+      // Written out instead of spread: this and the blob's below are the most frequent requests.
       return {
         kind: "manifest-get",
         head: method === "HEAD",
@@ -146,7 +146,7 @@ function manifest(method: string, named: NamedRepository, rest: string, query: s
   }
 }
 
-// What cannot be a reference cannot be there: a read says "unknown", as for any other that is not there.
+// Something that cannot be a reference cannot exist: a read answers "unknown", as for any other missing one.
 function readReference(text: string): Reference {
   if (isTag(text)) return { kind: "tag", tag: text };
   if (isDigest(text)) return { kind: "digest", digest: text };
@@ -170,7 +170,8 @@ function uploads(method: string, named: NamedRepository, query: string, defaultP
   if (mount !== "") {
     const from = parameters.get("from") ?? "";
     const source = from === "" ? undefined : findRepositoryName(from, defaultProject);
-    // A mount is an offer: clients name where they got the blob from, in another registry's words too. What cannot be here is uploaded.
+    // A mount is only an offer: clients name where they got the blob from, also in another registry's terms. A source that is impossible
+    // here leads to an upload.
     if (!isDigest(mount) || (source === undefined && from !== "")) {
       return { kind: "upload-begin", ...named, algorithm: hash, whole: undefined };
     }
@@ -217,15 +218,15 @@ function page(query: string): Page {
 }
 
 /**
- * Where the query begins, or -1. A first "&" begins one too: scripts that were written for registries whose upload addresses have a query put
- * "&digest=" behind every Location. No path holds one.
+ * The index at which the query begins, or -1. A first "&" also begins one: scripts for registries whose upload addresses have a query
+ * append "&digest=" to every Location. No path contains "&".
  */
 function queryMark(url: string): number {
   const mark = url.indexOf("?");
   return mark === -1 ? url.indexOf("&") : mark;
 }
 
-/** The path without its encoding, and without one slash at its end, which changes nothing. */
+/** The decoded path, without one trailing slash, which changes nothing. */
 function readPath(method: string, encoded: string): string {
   const path = decode(method, encoded);
   if (path.includes("//")) throw impossible(method, { message: "the address holds a doubled slash, //" });
@@ -250,7 +251,7 @@ function readName(method: string, text: string, defaultProject: ProjectName | un
   }
 }
 
-// What no repository can be called is not there for who reads, and is wrong for who writes.
+// An impossible repository name is unknown to a reader, and an error for a writer.
 function impossible(method: string, options: RegistryErrorOptions): RegistryError {
   return new RegistryError(READ.includes(method) ? "NAME_UNKNOWN" : "NAME_INVALID", options);
 }

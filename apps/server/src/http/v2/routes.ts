@@ -1,5 +1,5 @@
-// Every kind of distribution request and the operation that answers it, in one table; handlers only translate.
-// Not here: parsing (parse-request.ts), who may and what happens (distribution/).
+// The table of all kinds of distribution request; each handler only translates between HTTP and one operation.
+// Not here: parsing (parse-request.ts), authorization and the operations (distribution/).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
@@ -26,7 +26,7 @@ import { type BodyExchange, type BodySettings, invitedBody, manifestLength, read
 import { contentLength, isNotModified, mediaType, tagCondition } from "./headers.ts";
 import type { Page, V2Kind, V2Request } from "./parse-request.ts";
 
-/** What the routes need. */
+/** The parts that the routes need. */
 export interface V2Parts {
   readonly pull: Pull;
   readonly push: Push;
@@ -38,7 +38,7 @@ export interface V2Parts {
   readonly reader: BlobReader;
   readonly store: BlobStore;
   readonly uploadSlots: Places;
-  /** In bytes: what the manifests that are being received and stored hold together. */
+  /** In bytes: the total size of manifests that are being received and stored. */
   readonly manifestRoom: Places;
   readonly settings: V2Settings;
 }
@@ -46,36 +46,39 @@ export interface V2Parts {
 /** Settings of the data plane. */
 export interface V2Settings extends BodySettings {
   readonly maxPageSize: number;
-  /** Smallest chunk that clients are asked to send; 0 asks nothing. */
+  /** The smallest chunk that clients are asked to send; 0 asks for none. */
   readonly minChunkBytes: number;
   /**
-   * Answer a blob read with the store's signed address, where the client does not take its credentials along to it: a store refuses two
-   * kinds of them at once, and the registry's are none of its business.
+   * Whether a blob read may be redirected to the store's signed address: only if the client does not send its credentials along. A store
+   * refuses two kinds of credentials at once, and must not see the registry's.
    */
   readonly mayRedirect: (request: IncomingMessage, address: string) => boolean;
   readonly redirect: boolean;
   readonly signedUrlTtlSeconds: number;
 }
 
-/** One request on its way through. */
+/** One request with its answer. */
 export interface V2Exchange<K extends V2Kind = V2Kind> {
   readonly caller: Caller;
   readonly parsed: Extract<V2Request, { kind: K }>;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  /** The request's id, which every answer carries: written with its other headers, since one set ahead costs Node's slow way. */
+  /**
+   * The request's id, which every answer carries. It is written with the other headers, because a header set earlier makes Node take a slow
+   * path.
+   */
   readonly id: string;
-  /** What the request counts as where places are short. */
+  /** What the request counts as under the limits. */
   readonly party: Party;
 }
 
-/** The table: one handler a kind. */
+/** The table: one handler for each kind. */
 export type V2Routes = { readonly [K in V2Kind]: (exchange: V2Exchange<K>) => Promise<void> };
 
-/** Below this a redirect costs the client more than the bytes. */
+/** For smaller blobs a redirect costs the client more than the bytes. */
 const MIN_REDIRECT_BYTES = 64 * 1024;
 
-/** Makes the table. */
+/** Creates the table. */
 export function createV2Routes(parts: V2Parts): V2Routes {
   const { pull, push, mount, uploads, lists, manifests, pulls, reader, store, uploadSlots, manifestRoom, settings } = parts;
 
@@ -104,7 +107,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     };
   }
 
-  /** After an upload that went wrong for its range: says where it stands. */
+  /** Adds the upload's present offset to an error about its range. */
   async function withSession<T>(spelling: string, id: string, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
@@ -120,7 +123,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
   }
 
   return {
-    // Who brings no credentials has been asked for some by the handler.
+    // A client without credentials has already been challenged by the handler.
     async ping({ response, id }) {
       sendJson(response, id, "{}", API_VERSION_HEADER);
     },
@@ -150,7 +153,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
     async "manifest-get"({ caller, parsed, request, response, id }) {
       const resolved = pull.resolveManifest(caller, parsed.repository, parsed.reference);
       const manifest = resolved instanceof Promise ? await resolved : resolved;
-      // Who asks whether what he has is still right uses it, and so has pulled it.
+      // A conditional read counts as a pull: the client uses what it has.
       if (!parsed.head) pulls.note(manifest.id);
       const headers = contentHeaders(id, manifest.digest, caller);
       if (manifest.warnings !== undefined) pushWarnings(headers, manifest.warnings);
@@ -172,7 +175,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       const grant = await push.authorize(caller, parsed.repository);
       const condition = tagCondition(request.headers["if-match"], request.headers["if-none-match"]);
       const type = mediaType(request.headers["content-type"]);
-      // A slot as for a blob, and room in memory: manifests are held there whole.
+      // A manifest needs a slot, as a blob does, and room in memory, where it is held whole.
       const pushed = await withSlot(party, async () => {
         const announced = manifestLength(request, settings);
         await manifestRoom.enter(party, Math.max(1, announced ?? settings.maxManifestBytes));
@@ -349,13 +352,13 @@ function warnings(type: string | undefined, absentLayers: number): Record<string
   return texts.length === 0 ? {} : { warning: texts };
 }
 
-// What a digest names never changes, but who may have it does: a cache may keep it, and has to ask each time, which costs a 304 without a body.
-// What anyone may read may lie in a shared cache; the rest only in the caller's own.
+// The content of a digest never changes, but access to it does: a cache may keep it, and has to revalidate each time, which costs a 304
+// without a body. Public content may be kept in a shared cache, other content only in the caller's own.
 function askedEachTime(caller: Caller): string {
   return caller.kind === "anonymous" ? "public, no-cache" : "private, no-cache";
 }
 
-/** What every answer with content has, names and values in turn. */
+/** The headers of every answer with content; names and values alternate. */
 function contentHeaders(id: string, digest: Digest, caller: Caller): string[] {
   return [...CONTENT, "x-request-id", id, "docker-content-digest", digest, "etag", `"${digest}"`, "cache-control", askedEachTime(caller)];
 }
@@ -372,20 +375,20 @@ function uploadPath(spelling: string, id: string): string {
   return `/v2/${spelling}/blobs/uploads/${id}`;
 }
 
-// An upload with no byte yet has no range: "0-0" says that there is one, and who resumes behind it is refused.
+// An empty upload has no range: "0-0" would claim one byte, and a client that resumes after it would be refused.
 // Source: distribution-spec, Pushing a blob in chunks.
 function rangeOf(offsetBytes: number): Record<string, string> {
   return offsetBytes === 0 ? {} : { range: `0-${offsetBytes - 1}` };
 }
 
 /**
- * Who asks where an upload stands is told in a range whatever it holds: the conformance suite wants one. This one is of no byte, and clients
- * that resume behind its end begin at 0.
+ * The answer on an upload's state always has a range, because the conformance suite requires one. This range holds no byte, and clients
+ * that resume after its end begin at 0.
  */
 const NO_BYTE_YET = "0--1";
 
 function withoutLength(headers: Record<string, string | number>): Record<string, string | number> {
-  // A 204 has no body and says nothing of its length. Source: RFC 9110, section 8.6.
+  // A 204 has no body and no length. Source: RFC 9110, section 8.6.
   const { "content-length": _, ...rest } = headers;
   return rest;
 }

@@ -34,7 +34,7 @@ export interface PostgresPoolOptions {
 /** How long a host may take to say whether it is the primary. */
 const ASK_TIMEOUT_MS = 3_000;
 /** An election without a result holds for so long: requests that come meanwhile must not become a storm of connections. */
-const FAILED_HOLDS_MS = 500;
+const FAILED_TTL_MS = 500;
 /** A connection that has been out for so long is looked after: its server may be gone without a word. */
 const SUSPECT_AFTER_MS = 5_000;
 /** How long no connection is opened after one could not be, where others stand. Then one more is tried at a time. */
@@ -118,7 +118,7 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
   async function elect(): Promise<Elected> {
     const [only] = hosts;
     if (hosts.length === 1 && only !== undefined) return (current = { host: only, pool: createPool(only) });
-    if (failedElection !== undefined && performance.now() - failedElection.at < FAILED_HOLDS_MS) throw failedElection.error;
+    if (failedElection !== undefined && performance.now() - failedElection.at < FAILED_TTL_MS) throw failedElection.error;
     const answers = await Promise.allSettled(hosts.map(ask));
     const primaries = answers.flatMap((each) => (each.status === "fulfilled" && each.value !== undefined ? [each.value] : []));
     const newest = primaries.toSorted((one, other) => (one.timeline < other.timeline ? 1 : -1))[0];

@@ -65,7 +65,7 @@ const NO_TIMEOUT_MS = 2 ** 31 - 1;
 const ASK_FOR_ROOM = `begin; set local temp_tablespaces = '';
   create temporary table berth_room as select repeat('x', 1000) as filler from generate_series(1, 1024); rollback`;
 /** How long a disk counts as full after a write found it so, where we may not ask for room: until the next minute's writes tell. */
-const FULL_HOLDS_MS = 60_000;
+const FULL_TTL_MS = 60_000;
 /** Tries of a transaction that PostgreSQL chose as a deadlock's victim. */
 const MAX_TRIES = 5;
 const INT8_OID = 20;
@@ -188,7 +188,7 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
       await withClient((client) => client.query(ASK_FOR_ROOM), true);
     } catch (error) {
       if (causeCode(error) !== INSUFFICIENT_PRIVILEGE) throw error;
-      if (performance.now() - found.at < FULL_HOLDS_MS) throw found.cause;
+      if (performance.now() - found.at < FULL_TTL_MS) throw found.cause;
     }
     if (full === found) full = undefined;
   }
