@@ -1,25 +1,26 @@
-// Work that goes on for as long as the process lives: round after round with rests between, stopped and awaited. Not here: the work itself.
+// A loop of background work that runs as long as the process: rounds with pauses between them, which can be stopped and awaited. Not here:
+// the work itself.
 
-/** A loop, and its rests, which work outside the loop may take as well. */
+/** A loop. Other work may use its pauses too. */
 export interface BackgroundLoop {
-  /** Begins; does nothing the second time. */
+  /** Starts the loop; a second call does nothing. */
   start(): void;
-  /** Ends after what runs now; a rest ends at once. */
+  /** Stops after the present round; a pause ends at once. */
   stop(): Promise<void>;
-  /** Whether it has been told to stop: work in pieces looks here between them. */
+  /** Whether `stop` was called. Long rounds check it between their parts. */
   readonly isStopping: boolean;
-  /** Lets others go first after work that took so long. */
+  /** Pauses in proportion to the time that the work before took. */
   pause(tookMs: number): Promise<void>;
 }
 
-/** The least pause between two batches: other work gets the database and the processor in between. */
+/** The shortest pause between two batches, so that other work gets the database and the processor. */
 const MIN_PAUSE_MS = 5;
-/** And as a multiple of what the batch took, so that a loop has a quarter of anything at most, whatever is slow here. */
+/** The pause as a multiple of the batch's time: a loop uses at most a quarter of any resource, whatever is slow. */
 const PAUSE_FACTOR = 3;
 
 /**
- * Makes a loop. `round` does one round and gives what comes after it: a rest of so many ms, or a pause for what took so long; it handles its
- * own errors. Rests keep the process alive, as the work does that they interrupt.
+ * Creates a loop. `round` does one round and returns what follows: a pause of `restMs`, or one in proportion to `tookMs`. It handles its
+ * own errors. Pauses keep the process alive, as the work does.
  */
 export function createBackgroundLoop(round: () => Promise<{ readonly restMs: number } | { readonly tookMs: number }>): BackgroundLoop {
   let isStopping = false;

@@ -1,4 +1,4 @@
-// The clock by which promises end: slow to believe a step forward, at once right again when that is taken back.
+// The clock that decides when leases end: it accepts a step forward only after a delay, and a step that is undone at once.
 // Not here: servers whose clock is set (test/failure/clock.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
@@ -14,9 +14,9 @@ function createClocks() {
   const steady = createSteadyClock(clock, STEP_DELAY_MS, () => elapsed);
   const startedAt = wall;
   return {
-    /** Since the start, by the clock that is set, as who writes by it reads it. */
+    /** Since the start, on the plain clock, which writers use. */
     write: () => steady.shown.now() - startedAt,
-    /** Since the start, by the steady clock. */
+    /** Since the start, on the steady clock. */
     read: () => steady.now() - startedAt,
     pass: (ms: number) => {
       elapsed += ms;
@@ -84,7 +84,7 @@ it("clock: keeps a promise that was made by a clock which was behind between two
   set(24 * HOUR_MS);
   pass(STEP_DELAY_MS - 1);
   assert.ok(read() < promisedUntil);
-  // Seen just now for the first time, the step forward is believed after another delay.
+  // The step was just seen for the first time, so it is accepted after another delay.
   pass(STEP_DELAY_MS);
   assert.equal(read(), 2 * STEP_DELAY_MS - 1);
 });

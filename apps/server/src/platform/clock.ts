@@ -1,12 +1,12 @@
-// The time, as something that tests can hold. Not here: timers.
+// The time as an interface, so that tests can set it. Not here: timers.
 
-/** Where the time comes from. */
+/** A source of the time. */
 export interface Clock {
   /** Now, in milliseconds since 1970. */
   now(): number;
 }
 
-/** The settings count in seconds and days, the program in milliseconds. */
+/** Settings are in seconds and days, the program counts in milliseconds. */
 export const SECOND_MS = 1000;
 export const MINUTE_MS = 60_000;
 export const HOUR_MS = 3_600_000;
@@ -14,28 +14,29 @@ export const HOUR_MS = 3_600_000;
 /** The machine's clock. */
 export const systemClock: Clock = { now: () => Date.now() };
 
-/** A step of the clock less than this is not told from its ordinary correction. */
+/** A smaller step cannot be distinguished from an ordinary correction of the clock. */
 const LEAST_STEP_MS = 1000;
 
-/** Two readings of one clock, kept by the same looks. */
+/** A steady clock and the plain one below it; reading either updates both. */
 export interface SteadyClock extends Clock {
   /**
-   * The clock itself, by which promises are written: each look shows it to the steady one that judges their end. A step back and forth
-   * between two of that one's own looks would go unseen, and what was written in between would have ended long ago.
+   * The plain clock, with which expiry times are written. Each reading of it is seen by the steady clock that decides their end. Otherwise
+   * a step back and forth between two readings of the steady clock would go unseen, and what was written in between would seem to have
+   * expired long ago.
    */
   readonly shown: Clock;
 }
 
 /**
- * For judging that something has ended: a clock that believes a step forward only after `stepDelayMs`. Machines' clocks are set, by hand, by
- * their time service, or when a paused machine goes on; what was promised before the step then still lasts as long as was said. Where the
- * step is taken back meanwhile it never counted. What follows from now on is written with the plain clock.
+ * Creates a clock for deciding that something has expired: it accepts a step forward only after `stepDelayMs`. Machines' clocks are set by
+ * hand, by their time service, or when a paused machine resumes; a lease that was written before the step still lasts as long as promised.
+ * A step that is undone within the delay never counts. New expiry times are written with the plain clock.
  */
 export function createSteadyClock(clock: Clock, stepDelayMs: number, elapsedMs: () => number = () => performance.now()): SteadyClock {
   let steps: { byMs: number; readonly believedAt: number }[] = [];
   let shownMs = clock.now();
   let shownAt = elapsedMs();
-  /** Asked several times in each request. */
+  /** This runs several times in each request. */
   function look(): number {
     const nowMs = clock.now();
     const elapsed = elapsedMs();
@@ -43,7 +44,7 @@ export function createSteadyClock(clock: Clock, stepDelayMs: number, elapsedMs: 
     shownMs = nowMs;
     shownAt = elapsed;
     if (steppedMs >= LEAST_STEP_MS) steps.push({ byMs: steppedMs, believedAt: elapsed + stepDelayMs });
-    // Nearly always.
+    // The usual case.
     if (steps.length === 0) return nowMs;
     for (const step of steps) {
       if (steppedMs > -LEAST_STEP_MS) break;

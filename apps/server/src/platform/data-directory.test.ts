@@ -25,7 +25,7 @@ it("data directory: is made with its parents, private to the user", async (t) =>
   const directory = await openDataDirectory(path);
   cleanup.defer(() => directory.close());
   assert.equal((await stat(path)).mode & 0o777, 0o700);
-  // Nobody is told that others could read what has only just been made.
+  // A directory that was just created is not reported as readable by others.
   assert.deepEqual(directory.madePrivate, []);
 });
 
@@ -111,7 +111,7 @@ it(
     await chmod(path, 0o777);
     await writeFile(join(path, "berth.db"), "");
     await chmod(join(path, "berth.db"), 0o644);
-    // As another user, who may write there and own nothing.
+    // The process runs as another user, who may write there but owns nothing.
     const code = `process.setuid(65534); const { openDataDirectory } = await import(${JSON.stringify(new URL("data-directory.ts", import.meta.url).href)});
     await openDataDirectory(${JSON.stringify(path)}).then(() => console.log("opened"), (error) => console.log(error.name + ": " + error.message));`;
     const other = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: ["ignore", "pipe", "inherit"] });

@@ -1,5 +1,5 @@
-// The directory on this machine that belongs to one running server: made, locked, and home of small secret files.
-// Not here: the database and blobs that lie in it.
+// The directory on this machine that belongs to one running server: it is created and locked here, and holds small secret files.
+// Not here: the database and blobs in it.
 import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { mkdir, open, rename, rm, stat } from "node:fs/promises";
@@ -15,17 +15,17 @@ import { StartupError } from "./startup-error.ts";
 export interface DataDirectory {
   /** Absolute path. */
   readonly path: string;
-  /** What other users of the machine had rights to when it was opened, and have no more. */
+  /** The paths that other users of the machine could access when it was opened, and cannot any more. */
   readonly madePrivate: readonly string[];
-  /** Writes a secret file, mode 0600: after a crash there is the old content or the new, never a part. */
+  /** Writes a secret file with mode 0600. After a crash it has its old content or the new one, never a part. */
   putSecret(name: string, content: string): Promise<void>;
-  /** Gives up the lock. */
+  /** Releases the lock. */
   close(): void;
 }
 
 /**
- * Makes the directory (mode 0700) where it is missing, locks it, and makes private what was there before. The lock is the operating system's own on `lock.db` and ends with the
- * process, however that ends. Errors: `StartupError` when another process has it or it cannot be used.
+ * Creates the directory (mode 0700) if it is missing, locks it, and makes existing files private. The lock is the operating system's own on
+ * `lock.db` and ends with the process, however that ends. Errors: `StartupError` when another process holds it or it cannot be used.
  */
 export async function openDataDirectory(path: string): Promise<DataDirectory> {
   try {
@@ -75,7 +75,10 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
   };
 }
 
-/** One by one: where the system says of a child that its parent is not there, though it is (/proc), Node.js's own way never ends. */
+/**
+ * One directory at a time: Node.js's recursive mkdir never returns where the system says that the parent of a child is missing although it
+ * exists (/proc).
+ */
 async function makeDirectories(path: string): Promise<void> {
   try {
     await mkdir(path, { mode: 0o700 });
@@ -88,7 +91,9 @@ async function makeDirectories(path: string): Promise<void> {
   }
 }
 
-/** An exclusive transaction that is never ended: SQLite locks the file in each operating system's way, and the kernel frees it. */
+/**
+ * Starts an exclusive transaction that never ends: SQLite locks the file in the way of each operating system, and the kernel releases it.
+ */
 function lockDirectory(path: string): DatabaseSync {
   const file = join(path, "lock.db");
   const ownerFile = join(path, "lock-owner");
@@ -97,7 +102,7 @@ function lockDirectory(path: string): DatabaseSync {
     makePrivateFile(file);
     lock = new DatabaseSync(file, { timeout: 0 });
     lock.exec("begin exclusive");
-    // For whoever comes second; whoever holds the lock has written it.
+    // For a second process; the lock's holder has written it.
     writeFileSync(ownerFile, `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`, { mode: 0o600 });
     return lock;
   } catch (error) {
@@ -115,7 +120,7 @@ function ownerOf(file: string): string {
   try {
     return ` (${readFileSync(file, "utf8").slice(0, 200).trim()})`;
   } catch {
-    // An older program holds the lock, or it is another user's: that it is held is said in any case.
+    // An older program holds the lock, or it is another user's. The error says in any case that the lock is held.
     return "";
   }
 }

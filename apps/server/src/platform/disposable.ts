@@ -1,13 +1,13 @@
-// Things that are closed: for `await using`, and several that are opened one after another. Not here: what they are.
+// Resources that are closed: for `await using`, and several that are opened in order. Not here: the resources.
 
-/** Holds something that is closed when its block ends. */
+/** Wraps a resource that is closed when its block ends. */
 export function disposable<T extends { close(): Promise<void> }>(it: T): AsyncDisposable & { readonly it: T } {
   return { it, [Symbol.asyncDispose]: () => it.close() };
 }
 
 /**
- * Opens parts one after another. `open` tells the stack how each is closed, and what it returns closes them with the stack, newest first.
- * Where one fails to open, those before it are closed in the same order and its error goes on; `onCloseError` hears of an error of theirs.
+ * Opens parts in order. `open` adds to the stack how each is closed, and closing the result closes them all, newest first. If one fails to
+ * open, those before it are closed in the same order and its error is thrown; `onCloseError` gets errors of closing.
  */
 export async function openInOrder<T>(
   open: (opened: AsyncDisposableStack) => Promise<T>,

@@ -1,9 +1,9 @@
-// Makes writes durable in groups: calls that arrive while one sync runs share the next. Not here: what is synced.
+// Makes writes durable in groups: calls that arrive while one sync runs share the next. Not here: the sync itself.
 
-/** Returns when a sync that began after the call has ended. */
+/** Resolves when a sync that began after the call has ended. */
 export type GroupSync = () => Promise<void>;
 
-/** Wraps a sync so that any number of waiting callers costs one run of it. A failed sync fails all that waited for it. */
+/** Wraps a sync so that any number of waiting callers costs one run of it. A failed sync fails all of its callers. */
 export function createGroupSync(sync: () => Promise<void>): GroupSync {
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
@@ -15,7 +15,7 @@ export function createGroupSync(sync: () => Promise<void>): GroupSync {
   }
   return () => {
     if (running === undefined) return start();
-    // What is being synced began before this call, so it may miss this call's bytes: wait for the one after it.
+    // The running sync began before this call, so it may miss this call's bytes: wait for the next one.
     next ??= running
       .catch(() => undefined)
       .then(() => {

@@ -1,4 +1,4 @@
-// To which hosts clients take their credentials along.
+// To which hosts clients forward their credentials.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { carriesAuthorization } from "./host-names.ts";

@@ -1,15 +1,15 @@
-// Takes secrets out of what is logged: by a field's name, and in any text by shape. Not here: the log itself (log.ts).
+// Removes secrets from log lines: by a field's name, and in any text by shape. Not here: the log itself (log.ts).
 
 const MASK = "[masked]";
 
-/** Fields whose value is a secret whatever it looks like. `tokenId` and `secretName` are not: a name may follow only with these endings. */
+/** Fields whose value is always a secret. `tokenId` and `secretName` are none: only these endings may follow the name. */
 const SECRET_KEY =
   /(?:authorization|cookie|passwords?|passphrase|secrets?|tokens?|secret_?key|secret_?access_?key|private_?key|api_?key|credentials?)$/i;
 
-/** Objects deeper than this are not walked: log lines are flat, and a ring must end. */
+/** Deeper objects are not walked: log lines are flat, and cycles must end. */
 const DEPTH_MAX = 4;
 
-/** Replaces the values of secret fields; gives the same object back when there is none. Errors are left to the log's serializer. */
+/** Replaces the values of secret fields; returns the same object if there is none. Errors are left to the log's serializer. */
 export function maskKeys(fields: Record<string, unknown>): Record<string, unknown> {
   return maskObject(fields, 0);
 }
@@ -42,18 +42,18 @@ function maskValue(value: unknown, depth: number): unknown {
   return copy ?? value;
 }
 
-/** One look for any of the shapes below, so that a usual line costs a single pass. */
+/** One search for any of the shapes below, so that a usual line costs a single pass. */
 const SUSPECT = /:\/\/|bearer |basic |eyJ|[?&](?:x-|sig|token|access)/i;
-/** What follows `://` up to `@` in an address. */
+/** The part between `://` and `@` of an address. */
 const URL_PASSWORD = /(:\/\/[^\s/:@"\\]*):[^\s/@"\\]+@/g;
 const AUTHORIZATION = /\b(bearer|basic) +[\w.~+/=-]{6,}/gi;
-/** A JSON web token wherever it stands. */
+/** A JSON web token anywhere in a text. */
 const WEB_TOKEN = /\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*/g;
-/** Query parameters that sign or authorize an address: Amazon and its likes, Google, Alibaba, Azure, OAuth. */
+/** Query parameters that sign or authorize an address: Amazon's and compatible ones, Google's, Alibaba's, Azure's, OAuth's. */
 const SIGNED_QUERY =
   /([?&](?:x-(?:amz|goog|oss|cos|obs)-(?:signature|credential|security-token)|signature|sig|token|access_token|id_token|code|password|awsaccesskeyid|ossaccesskeyid)=)[^&\s"'\\<>]+/gi;
 
-/** Replaces secrets that stand in a text: passwords in addresses, Authorization values, tokens, signatures of signed addresses. */
+/** Replaces secrets in a text: passwords in addresses, Authorization values, tokens, signatures of signed addresses. */
 export function maskText(line: string): string {
   if (!SUSPECT.test(line)) return line;
   return line

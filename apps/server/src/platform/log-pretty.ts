@@ -1,4 +1,4 @@
-// Turns JSON log lines into lines for people at a terminal. Not here: the log itself (log.ts).
+// Formats JSON log lines for people at a terminal. Not here: the log itself (log.ts).
 import type { DestinationStream } from "pino";
 
 const COLORS: Readonly<Record<string, string>> = { fatal: "\u001b[41m", error: "\u001b[31m", warn: "\u001b[33m", info: "\u001b[32m" };
@@ -15,7 +15,7 @@ function prettyLine(line: string): string {
   try {
     fields = JSON.parse(line) as Record<string, unknown>;
   } catch {
-    // Something else wrote to the stream: show it as it is.
+    // Something else wrote to the stream: show it unchanged.
     return line;
   }
   const { time, level, msg, err, ...rest } = fields;

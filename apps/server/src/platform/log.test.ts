@@ -1,4 +1,5 @@
-// The log: secrets never reach it, by field name or by shape; errors carry their causes and nothing else; ids are harmless and unique.
+// The log: secrets never reach it, by field name or by shape; of errors it shows causes and nothing else; request ids are harmless and
+// unique.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";

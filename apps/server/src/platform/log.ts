@@ -1,4 +1,4 @@
-// The log: one line an event on standard output, as JSON or for people, without secrets. Not here: what is logged and when.
+// The log: one line for each event on standard output, as JSON or for people, without secrets. Not here: what is logged and when.
 import { randomBytes } from "node:crypto";
 import { pino, type DestinationStream, type Logger, type LoggerOptions } from "pino";
 import { createPrettyStream } from "./log-pretty.ts";
@@ -7,28 +7,31 @@ import { maskKeys, maskText } from "./log-mask.ts";
 /** A logger; children carry fields of their own. Errors go in the field `err`. */
 export type { Logger } from "pino";
 
-/** How to log. */
+/** The options of the log. */
 export interface LogOptions {
   readonly level: "fatal" | "error" | "warn" | "info" | "debug" | "trace" | "silent";
   /** `auto`: pretty on a terminal, else json. */
   readonly format: "auto" | "json" | "pretty";
-  /** Fields of whatever a line is written in, such as the ids of a trace; asked for each line. */
+  /** Fields of the context in which a line is written, such as the ids of a trace; called for each line. */
   readonly contextFields?: () => Readonly<Record<string, string>>;
-  /** Where lines go instead of standard output; for tests. */
+  /** The destination instead of standard output; for tests. */
   readonly stream?: DestinationStream;
 }
 
-/** A log with a way to end it. */
+/** A log that can be flushed. */
 export interface Log {
   readonly logger: Logger;
-  /** Writes what is still in memory, for the end of the process. */
+  /** Writes the lines that are still in memory, before the process ends. */
   flush(): void;
 }
 
-/** Lines that a blocked standard output may hold back; beyond it they are dropped, so that a stuck reader cannot exhaust memory. */
+/**
+ * The length of the lines that are kept while standard output is blocked; further ones are dropped, so that a stuck reader cannot exhaust
+ * memory.
+ */
 const BACKLOG_BYTES_MAX = 16 * 1024 * 1024;
 
-/** An error's causes are followed this far: enough for any real chain, and an end for one that is a ring. */
+/** The depth to which an error's causes are followed: enough for any real chain, and an end for a cyclic one. */
 const CAUSES_MAX = 5;
 
 /** Creates the log. Secrets are masked by the field's name and, in texts, by shape: passwords in URLs, tokens, signed queries. */
@@ -57,17 +60,17 @@ export function createLog(options: LogOptions): Log {
     batching.flush();
     destination.flushSync();
   };
-  // Also where the process ends by an error that nobody caught.
+  // This also runs when the process ends with an uncaught error.
   process.once("exit", batching.flush);
   return { logger: pino(settings, batching), flush };
 }
 
-/** Lines of so long are written together: a system call for each costs more than the line itself where many requests have one. */
+/** Lines of this period are written together: where many requests have a line, a system call for each costs more than the line itself. */
 const BATCH_MS = 10;
-/** And not more than this at a time. */
+/** The most text that is written at once. */
 const BATCH_LENGTH = 64 * 1024;
 
-/** Writes a line at once where none was written just before; further ones follow together, in their order. */
+/** Writes a line at once if none was written just before; further ones follow in batches, in their order. */
 export function batchLines(stream: DestinationStream): DestinationStream & { flush(): void } {
   let waiting = "";
   let timer: NodeJS.Timeout | undefined;
@@ -101,7 +104,7 @@ export function batchLines(stream: DestinationStream): DestinationStream & { flu
   };
 }
 
-/** Only what every error has: drivers and SDKs hang requests with credentials on theirs. */
+/** Only the standard fields of errors: drivers and SDKs attach requests with credentials to theirs. */
 function describeError(error: unknown, depth: number): unknown {
   if (!(error instanceof Error)) return typeof error === "object" ? "not an Error" : error;
   const code: unknown = "code" in error ? error.code : undefined;
@@ -114,19 +117,19 @@ function describeError(error: unknown, depth: number): unknown {
   };
 }
 
-/** Whether lines of a level are written at all. */
+/** Whether lines of a level are written. */
 export function isLogged(logger: Logger, level: "info" | "debug"): boolean {
   return logger.isLevelEnabled(level);
 }
 
 /**
- * A cheaper way to write lines of level info, for one a request: a fifth of what the logger takes. Values are texts, numbers, and flat
- * objects of texts; the caller sees to it that no field holds a secret by its name, and secrets in texts are masked as everywhere.
+ * A cheaper way to write one info line for each request: it takes a fifth of the logger's time. Values are texts, numbers, and flat objects
+ * of texts. The caller must not use field names of secrets; secrets in texts are masked as everywhere.
  */
 export function lineWriterOf(logger: Logger): (fields: Readonly<Record<string, unknown>>, message: string) => void {
   const stream = (logger as unknown as Record<symbol, DestinationStream>)[pino.symbols.streamSym];
   const mixin = (logger as unknown as Record<symbol, unknown>)[pino.symbols.mixinSym];
-  // Lines that carry a trace's ids get them from the logger.
+  // The logger adds a trace's ids to lines.
   if (stream === undefined || mixin !== undefined) return (fields, message) => logger.info(fields, message);
   return (fields, message) => {
     const text = JSON.stringify(fields);
@@ -135,9 +138,9 @@ export function lineWriterOf(logger: Logger): (fields: Readonly<Record<string, u
   };
 }
 
-/** Makes an id for each request: a client's own `x-request-id` when it is harmless, else one that no other process makes. */
+/** Creates an id for each request: the client's own `x-request-id` if it is harmless, or one that is unique to this process. */
 export function createRequestIds(): (header: string | readonly string[] | undefined) => string {
-  // 48 random bits tell processes apart; the count tells this one's requests apart, and costs nothing.
+  // 48 random bits distinguish processes; a cheap counter distinguishes the requests of this one.
   const start = randomBytes(6).toString("hex");
   let count = 0;
   return (header) => (typeof header === "string" && /^[\w.-]{1,64}$/.test(header) ? header : `${start}-${(count++).toString(36)}`);

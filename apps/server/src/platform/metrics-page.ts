@@ -1,8 +1,8 @@
-// Writes the metrics page with prom-client, which also knows the process: memory, CPU, event loop lag, collections of garbage.
+// Writes the metrics page with prom-client, which adds the process's own metrics: memory, CPU, event loop lag, V8's garbage collections.
 // Not here: what is counted (metrics.ts).
 import type { Registry } from "prom-client";
 
-/** One metric with its values at this moment. */
+/** One metric with its present values. */
 export interface MetricValues {
   readonly name: string;
   readonly help: string;
@@ -24,7 +24,7 @@ export interface ProcessMetrics {
 export async function loadProcessMetrics(): Promise<ProcessMetrics> {
   const { default: prom } = await import("prom-client");
   const registry = new prom.Registry();
-  // 20 ms: finer sampling of the event loop wakes an idle process more often and shows nothing that a person acts on.
+  // 20 ms: finer sampling of the event loop would wake an idle process more often and show nothing useful.
   prom.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 20 });
   return { registry, createRegistry: () => new prom.Registry() };
 }
@@ -42,7 +42,7 @@ export async function writeMetrics(
   return { contentType: registry.contentType, page: await registry.metrics() };
 }
 
-/** A registry asks its metrics for `name` and `get` only; its type wants the classes, which would build strings while counting. */
+/** A registry calls only `name` and `get` of its metrics; its type requires the classes, which would build strings while counting. */
 function register(registry: Registry, metric: MetricValues): void {
   const readable = { name: metric.name, get: async () => metric };
   registry.registerMetric(readable as unknown as Parameters<Registry["registerMetric"]>[0]);

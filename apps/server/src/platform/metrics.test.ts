@@ -1,4 +1,4 @@
-// Metrics: what is counted appears on the page with its labels; histograms add up; doubled and malformed names are refused.
+// Metrics: counts appear on the page with their labels; histograms add up; duplicate and malformed names are refused.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { createMetrics } from "./metrics.ts";

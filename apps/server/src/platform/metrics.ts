@@ -1,38 +1,38 @@
-// Numbers about the running server, kept as plain numbers so that counting costs no string, and written for Prometheus when asked. Each is
-// declared beside the code that counts it. Not here: what is counted, and who may read the page.
+// Metrics of the running server, kept as plain numbers so that counting creates no string, and written for Prometheus on request. Each is
+// declared beside the code that counts it. Not here: what is counted, and access to the page.
 import { loadProcessMetrics, type MetricValues, type ProcessMetrics, writeMetrics } from "./metrics-page.ts";
 
-/** One value among several of a metric, told apart by labels of few and fixed values. */
+/** One of several values of a metric, distinguished by labels with few and fixed values. */
 export interface LabelledValue {
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
 }
 
-/** A histogram of each of a few kinds. */
+/** The options of a histogram with a few kinds. */
 export interface HistogramOptions<K extends string> {
   /** Without the prefix `berth_`; ends with the unit. */
   readonly name: string;
   readonly help: string;
-  /** All values of the label `kind`: nothing else can be counted, so the page stays bounded. */
+  /** All values of the label `kind`: no others can be counted, so the page stays bounded. */
   readonly kinds: readonly K[];
-  /** Upper bounds of the buckets, rising; the one without a bound is added. */
+  /** Upper bounds of the buckets, ascending; the unbounded one is added. */
   readonly buckets: readonly number[];
 }
 
 /** Counts one value. */
 export type Observe = (value: number) => void;
 
-/** All metrics of one process. Names get the prefix `berth_`; one that is taken already, or badly formed, throws. */
+/** All metrics of one process. Names get the prefix `berth_`; a duplicate or malformed name throws. */
 export interface Metrics {
-  /** Adds a histogram; gives the counter of each kind. Get those once, at wiring time. A kind that never ran is not on the page. */
+  /** Adds a histogram; returns the counter of each kind, which callers keep. A kind that never ran is not on the page. */
   addHistogram<K extends string>(options: HistogramOptions<K>): Readonly<Record<K, Observe>>;
-  /** Adds a number that is read when the page is: a cache's size, open connections. */
+  /** Adds a number that is read whenever the page is: a cache's size, open connections. */
   addGauge(name: string, help: string, read: () => number): void;
   addCounter(name: string, help: string, read: () => number): void;
   /** The same for several values with labels. */
   addGauges(name: string, help: string, read: () => readonly LabelledValue[]): void;
   addCounters(name: string, help: string, read: () => readonly LabelledValue[]): void;
-  /** Called before each page, which waits for it: for numbers that must be asked for. What it throws counts for nothing. */
+  /** Adds a function that runs before each page and is awaited: for numbers that need a query. Its errors are ignored. */
   addRefresh(refresh: () => Promise<void>): void;
   /** The page in Prometheus's text format. */
   render(): Promise<{ readonly contentType: string; readonly page: string }>;
@@ -42,7 +42,7 @@ export interface Metrics {
 export const ACCESS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60];
 
 interface Histogram {
-  /** Not cumulative; the last one holds what is above every bound. */
+  /** Not cumulative; the last one counts values above every bound. */
   readonly counts: Float64Array;
   readonly bounds: readonly number[];
   sum: number;
@@ -56,11 +56,11 @@ function observe(histogram: Histogram, value: number): void {
   histogram.sum += value;
 }
 
-/** Creates the metrics of one process; nothing is shared between two of them except the process's own numbers. `tag`: a label of each. */
+/** Creates the metrics of one process; two of them share nothing but the process's own numbers. `tag` becomes a label of each metric. */
 export function createMetrics({ tag }: { readonly tag?: string | undefined } = {}): Metrics {
   const families = new Map<string, () => MetricValues>();
   const refreshes: (() => Promise<void>)[] = [];
-  // Not before the first scrape: a server that nobody scrapes does not pay for it.
+  // Only after the first scrape: a server that nobody scrapes does not pay for it.
   let processMetrics: Promise<ProcessMetrics> | undefined;
 
   function add(plainName: string, read: (name: string) => MetricValues): void {
@@ -95,7 +95,7 @@ export function createMetrics({ tag }: { readonly tag?: string | undefined } = {
     addCounters: (name, help, read) => addReader("counter", name, help, read),
     addRefresh: (refresh) => void refreshes.push(refresh),
     async render() {
-      // One that fails leaves its last numbers: the page must come most of all when things go wrong.
+      // If one fails, its last numbers stay: the page matters most when things go wrong.
       await Promise.allSettled(refreshes.map((refresh) => refresh()));
       const values = [...families.values()].map((read) => read());
       return writeMetrics(await (processMetrics ??= loadProcessMetrics()), values, tag);
@@ -109,7 +109,7 @@ function histogramValues(name: string, kind: string, { counts, bounds, sum }: Hi
     total += counts[i] ?? 0;
     return { labels: { kind, le }, value: total, metricName: `${name}_bucket` };
   });
-  // A kind that never ran is left out: most servers never see half of them.
+  // A kind that never ran is left out: most servers never use half of them.
   if (total === 0) return [];
   return [
     ...buckets,

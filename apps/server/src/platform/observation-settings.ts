@@ -1,4 +1,4 @@
-// Settings of what operators see: the log, metrics, traces. Not here: how settings are read (config-load.ts).
+// Settings of observability: the log, metrics, traces. Not here: how settings are read (config-load.ts).
 import { httpUrl, listenAddress, oneOf, optional, ratio, secret, text } from "../config-kinds.ts";
 
 export const logSettings = {

@@ -1,4 +1,5 @@
-// The limit of open files, and what it leaves for connections. Not here: a server at its limit (test/failure/network-clients.test.ts).
+// The limit of open files, and the number of connections that follows from it. Not here: a server at its limit
+// (test/failure/network-clients.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { connectionsWithin, openFilesLimit, parseOpenFilesLimit } from "./open-files.ts";

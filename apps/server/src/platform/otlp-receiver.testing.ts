@@ -1,10 +1,10 @@
-// A collector for tests: takes OTLP over HTTP and reads the protobuf form by the field numbers of opentelemetry-proto (trace.proto, common.proto).
-// Not here: what is asserted of the spans.
+// A collector for tests: receives OTLP over HTTP and reads the protobuf form by the field numbers of opentelemetry-proto (trace.proto,
+// common.proto). Not here: assertions on the spans.
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { gunzipSync } from "node:zlib";
 
-/** A span as it came. */
+/** A received span. */
 export interface ReceivedSpan {
   readonly traceId: string;
   readonly spanId: string;
@@ -23,16 +23,16 @@ export interface ReceivedSpan {
 export interface OtlpReceiver {
   readonly endpoint: string;
   readonly spans: readonly ReceivedSpan[];
-  /** Paths and headers of the requests that came. */
+  /** Paths and headers of the received requests. */
   readonly requests: readonly { readonly path: string; readonly headers: IncomingMessage["headers"] }[];
-  /** All bytes that came, as text: to look for what must not be in them. */
+  /** All received bytes, as text: to search for what must not be in them. */
   text(): string;
-  /** Resolves when a span fits, also one that came before. */
+  /** Resolves when a matching span arrives or has arrived. */
   received(fits: (span: ReceivedSpan) => boolean): Promise<ReceivedSpan>;
   stop(): Promise<void>;
 }
 
-/** Starts one on a free port. `before` may hold a request up, or answer it itself. */
+/** Starts a collector on a free port. `before` may delay a request, or answer it itself. */
 export async function startOtlpReceiver(before?: (response: ServerResponse) => Promise<void>): Promise<OtlpReceiver> {
   const spans: ReceivedSpan[] = [];
   const bodies: Buffer[] = [];

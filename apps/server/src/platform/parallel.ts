@@ -1,8 +1,8 @@
-// Working on a stream of things, several at a time. Not here: what the work is.
+// Processes a stream of items, several at a time. Not here: the work.
 
 /**
- * Runs `work` on every item, at most `limit` at a time, in the order in which they come. After a failure nothing new begins; it is thrown
- * when what runs has ended.
+ * Runs `work` on every item, at most `limit` at a time, in the order of arrival. After a failure no more work starts; the error is thrown
+ * when running work has ended.
  */
 export async function forEachParallel<T>(items: AsyncIterable<T>, limit: number, work: (item: T) => Promise<void>): Promise<void> {
   const iterator = items[Symbol.asyncIterator]();

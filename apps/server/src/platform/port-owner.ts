@@ -1,10 +1,10 @@
-// Which process listens on a port, as far as this user may know. Linux only; elsewhere nobody is found. Not here: what is done about it.
+// Which process listens on a port, as far as this user may see it. Linux only; elsewhere none is found. Not here: the message about it.
 import { readdir, readFile, readlink, stat } from "node:fs/promises";
 
-/** State of a socket that listens. Source: Linux, include/net/tcp_states.h. */
+/** The state of a listening socket. Source: Linux, include/net/tcp_states.h. */
 const LISTEN = "0A";
 
-/** ` (process 4711, node, since …)`, or nothing. Never rejects: it only adds to a message. */
+/** ` (process 4711, node, since …)`, or an empty text. Never rejects: it only extends a message. */
 export async function describePortOwner(port: number): Promise<string> {
   try {
     const sockets = await findSockets(port);
@@ -33,7 +33,7 @@ async function findSockets(port: number): Promise<ReadonlySet<string>> {
 }
 
 async function holdsAny(pid: string, sockets: ReadonlySet<string>): Promise<boolean> {
-  // Of others' processes we may not know.
+  // Other users' processes cannot be read.
   for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => []))
     if (sockets.has(await readlink(`/proc/${pid}/fd/${fd}`).catch(() => ""))) return true;
   return false;

@@ -1,4 +1,4 @@
-// Hosts of private networks are told from others, by address, by name, and by what a name stands for.
+// Hosts of private networks are recognised by address, by name, and by the addresses of a name.
 import assert from "node:assert/strict";
 import type { lookup } from "node:dns/promises";
 import { it } from "node:test";

@@ -1,4 +1,4 @@
-// Which host names lead into private networks. Not here: what is said of them (compose/data-plane.ts).
+// Which host names lead into private networks. Not here: the warning about it (compose/data-plane.ts).
 import { lookup } from "node:dns/promises";
 import { BlockList, isIP, isIPv6 } from "node:net";
 
@@ -28,7 +28,7 @@ export function isPrivateAddress(address: string): boolean {
   return isIP(address) !== 0 && list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
 }
 
-/** Whether a host of an address, `[::1]` in brackets, lies in a private network; a name does where all its addresses do. */
+/** Whether the host of an address, with `[::1]` in brackets, is in a private network; a name is if all its addresses are. */
 export async function isPrivateHost(host: string, find = lookup): Promise<boolean> {
   const plain = host.replace(/^\[(.*)\]$/, "$1");
   if (isIP(plain) !== 0) return isPrivateAddress(plain);
@@ -37,7 +37,7 @@ export async function isPrivateHost(host: string, find = lookup): Promise<boolea
     const found = await find(plain, { all: true });
     return found.length > 0 && found.every(({ address }) => isPrivateAddress(address));
   } catch {
-    // Unknown here: nothing is known against it.
+    // The name is unknown here, so nothing speaks against it.
     return false;
   }
 }

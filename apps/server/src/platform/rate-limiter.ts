@@ -1,16 +1,16 @@
-// Slowing work down to a rate, so that a long scan leaves the disk and the network to those who wait. Not here: what is read.
+// Limits the rate of work, so that a long scan leaves disk and network to others. Not here: what is read.
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Waits until so many bytes may be read without exceeding the rate; all who share it are counted together. */
+/** Waits until that many bytes may be read without exceeding the rate; all users of one limiter are counted together. */
 export type RateLimiter = (bytes: number) => Promise<void>;
 
-/** Time that may be saved up: bursts up to this long go unhindered. */
+/** The time that can be saved up: bursts up to this length are not delayed. */
 const BURST_MS = 250;
 
-/** Makes a rateLimiter of so many bytes a second; 0 is no limit. */
+/** Creates a rate limiter for bytes per second; 0 is no limit. */
 export function createRateLimiter(bytesPerSecond: number): RateLimiter {
   if (bytesPerSecond === 0) return async () => undefined;
-  /** When everything taken so far is paid for. */
+  /** When the rate has caught up with everything taken so far. */
   let paidAt = performance.now();
   return async (bytes) => {
     const now = performance.now();

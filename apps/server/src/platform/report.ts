@@ -1,23 +1,23 @@
-// What a long-running command reports: its findings and its result on standard output, as text or as JSON lines, and how far it is on
-// standard error. Not here: what there is to report.
+// The output of a long-running command: findings and results on standard output, as text or as JSON lines, and progress on standard error.
+// Not here: what is reported.
 
-/** Where a command reports. `event` names the kind of line in JSON, and `text` is the same for people. */
+/** The output of a command. `event` names the kind of line in JSON, and `text` is the same for people. */
 export interface Report {
-  /** Something found, or the result. Plain values only. */
+  /** A finding or the result. `values` are plain values. */
   line(event: string, values: object, text: string): void;
-  /** How far it is: a line now and then, however often it is called. */
+  /** Progress: a line now and then, however often it is called. */
   progress(event: string, values: object, text: () => string): void;
-  /** What is amiss with the work and not with what was found; on standard error, but in JSON. */
+  /** A problem with the work itself, not a finding; on standard error, but within the JSON output where that is chosen. */
   warning(message: string): void;
-  /** Why it ended early. */
+  /** Why the command ended early. */
   failure(message: string): void;
 }
 
-/** A person who watches wants to see it move; a log wants to show that it does. */
+/** A terminal shows progress often; a log only needs to show that there is some. */
 const TERMINAL_MS = 500;
 const LOG_MS = 10_000;
 
-/** Makes a report on the process's own streams. */
+/** Creates a report on the process's own streams. */
 export function createReport(options: { readonly json: boolean }): Report {
   const isTerminal = process.stderr.isTTY && !options.json;
   let toldAt = performance.now();

@@ -1,4 +1,4 @@
-// A semaphore: never more than there is, first come first served, and bounds on who waits. Not here: the memory of uploads, which rests on it
+// A semaphore: never more than its permits, first come first served, and bounds on waiters. Not here: the memory of uploads, which uses it
 // (content/blobs/upload-memory.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
@@ -12,7 +12,7 @@ it("semaphore: serves those that wait in order, and lets nobody overtake", async
   const order: string[] = [];
   const large = semaphore.take(3).then(() => void order.push("large"));
   const small = semaphore.take(1).then(() => void order.push("small"));
-  // One is free, and who came later has to wait all the same.
+  // One permit is free, but a caller that came later still has to wait.
   assert.equal(semaphore.tryTake(1), false);
   semaphore.give(2);
   await large;

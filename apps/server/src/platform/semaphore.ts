@@ -1,28 +1,28 @@
-// A counting semaphore: so much of something at a time, first come, first served, with a bound on who waits and for how long.
-// Not here: places of requests, which are shared fairly between addresses (http/limits.ts).
+// A counting semaphore: first come, first served, with a bound on the number of waiters and their time. Not here: places of requests, which
+// are shared fairly between addresses (http/limits.ts).
 
-/** How much there is, and what who cannot have it gets. */
+/** The permits, and the refusal of callers that get none. */
 export interface SemaphoreOptions {
-  /** At least as much as anybody asks for at once. */
+  /** At least the largest number that anybody takes at once. */
   readonly permits: number;
-  /** Callers that may wait. Unlimited where it is not given. */
+  /** The most callers that wait. Unlimited if it is not given. */
   readonly maxWaiting?: number;
-  /** How long one waits. Without end where it is not given. */
+  /** The longest wait. Unlimited if it is not given. */
   readonly waitMs?: number;
-  /** The error for whom there is none: the queue is full, or the wait was too long. */
+  /** The error of a refused caller: the queue is full, or the wait was too long. */
   readonly refusal: () => Error;
 }
 
-/** Counts permits. Everything taken must be given back. */
+/** Counts permits. Everything taken must be returned. */
 export interface Semaphore {
-  /** Takes so many if they are free and nobody waits. */
+  /** Takes that many if they are free and nobody waits. */
   tryTake(permits: number): boolean;
-  /** Takes so many, in order. Errors: the refusal. */
+  /** Takes that many, in order. Errors: the refusal. */
   take(permits: number): Promise<void>;
   give(permits: number): void;
   /** Does the work with one permit. Errors: the refusal; the work's. */
   run<T>(work: () => Promise<T>): Promise<T>;
-  /** How many are taken now. */
+  /** The number of permits that are taken now. */
   readonly taken: number;
 }
 
@@ -31,7 +31,7 @@ interface Waiter {
   admit(): void;
 }
 
-/** Makes a semaphore of which nothing is taken. */
+/** Creates a semaphore with all permits free. */
 export function createSemaphore({ permits: total, maxWaiting = Infinity, waitMs, refusal }: SemaphoreOptions): Semaphore {
   const queue = new Set<Waiter>();
   let taken = 0;
@@ -59,7 +59,7 @@ export function createSemaphore({ permits: total, maxWaiting = Infinity, waitMs,
           : setTimeout(() => {
               queue.delete(waiter);
               reject(refusal());
-              // The next may want less than this one did.
+              // The next waiter may need fewer than this one did.
               admitWaiting();
             }, waitMs);
       queue.add(waiter);

@@ -1,10 +1,10 @@
-// Look-ups that share one, with a resolver of the test's own.
+// Look-ups of one name that share a resolver call, with a resolver of the test's own.
 import assert from "node:assert/strict";
 import type { LookupFunction } from "node:net";
 import { it } from "node:test";
 import { createSharedLookup, untilNamed } from "./shared-lookup.ts";
 
-/** A resolver that answers when it is told to. */
+/** A resolver that answers when the test says so. */
 function createResolver() {
   const asked: { readonly hostname: string; readonly answer: Parameters<LookupFunction>[2] }[] = [];
   const lookup: LookupFunction = (hostname, _options, answer) => void asked.push({ hostname, answer });
@@ -30,7 +30,7 @@ it("shared lookup: asks once for those who come while the answer is out, and aga
   );
   asked[0]!.answer(null, "192.0.2.1", 4);
   assert.deepEqual(heard, ['one "192.0.2.1"', 'two "192.0.2.1"']);
-  // It may have moved.
+  // The address may have changed.
   shared("a.test", {}, listen("late"));
   asked[3]!.answer(null, "192.0.2.2", 4);
   asked[1]!.answer(failed(), "");

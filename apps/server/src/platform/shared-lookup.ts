@@ -1,13 +1,13 @@
-// Look-ups of a host name that come together share one. The system's resolver blocks a thread for as long as a name server is silent, ten seconds
-// as a rule, and there are two of them for all names: a hundred requests for one name that is not answered would keep every other name
-// waiting for minutes, the database's among them. Not here: what is done with an address, and how long that is waited for.
+// Shares one look-up between concurrent ones of the same host name. The system's resolver blocks a thread as long as a name server is
+// silent, usually ten seconds, and there are two threads for all names: a hundred requests for one unanswered name would delay every other
+// name for minutes, including the database's. Not here: connecting to the address, and the timeout.
 import dns from "node:dns";
 import { isIP, type LookupFunction } from "node:net";
 
 type Options = Parameters<LookupFunction>[1];
 type Callback = Parameters<LookupFunction>[2];
 
-/** Makes a look-up for connections: `dns.lookup`, once at a time for each name. It keeps no answer. */
+/** Creates a look-up for connections: `dns.lookup`, once at a time for each name. It caches no answer. */
 export function createSharedLookup(lookup: LookupFunction = dns.lookup): LookupFunction {
   const waiting = new Map<string, Callback[]>();
   return (hostname, options, callback) => {
@@ -26,10 +26,10 @@ export function createSharedLookup(lookup: LookupFunction = dns.lookup): LookupF
   };
 }
 
-/** Resolves once a name has an address, at once for what is one. Rejects with the resolver's error. */
+/** Resolves once a name has an address, at once for an IP address. Rejects with the resolver's error. */
 export async function untilNamed(lookup: LookupFunction, hostname: string): Promise<void> {
   if (isIP(hostname.replace(/^\[(.*)\]$/, "$1")) !== 0) return;
-  // As connections ask, so that they share it.
+  // The same options as connections use, so that they share it.
   const options: Options = { all: true };
   await new Promise<void>((resolve, reject) => lookup(hostname, options, (error) => (error === null ? resolve() : reject(error))));
 }

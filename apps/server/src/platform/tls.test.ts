@@ -1,4 +1,5 @@
-// The certificate: a running server follows its files, also behind a swapped symlink, and keeps the old pair when the new one is wrong.
+// The certificate: a running server reloads it when its files change, also behind a swapped symlink, and keeps the old pair if the new one
+// is wrong.
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -17,7 +18,7 @@ import { openKeyPair } from "./tls.ts";
 const run = promisify(execFile);
 const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
 
-/** Makes a self-signed pair for `name` in `directory`. */
+/** Creates a self-signed pair for `name` in `directory`. */
 async function makePair(directory: string, name: string): Promise<void> {
   await mkdir(directory, { recursive: true });
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", join(directory, "tls.key")];
@@ -32,7 +33,7 @@ async function setUp(t: TestContext) {
   return { directory, logger, log: () => text };
 }
 
-/** The name in the certificate that a server on the port shows. */
+/** The name in the certificate that the server on the port presents. */
 async function servedName(port: number): Promise<string> {
   const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false });
   await once(socket, "secureConnect");
@@ -49,7 +50,7 @@ describe("TLS", { skip: hasOpenssl ? false : "cannot run here: openssl is not in
     await mkdir(join(directory, "bad"));
     await writeFile(join(directory, "bad", "tls.crt"), "not a certificate");
     await writeFile(join(directory, "bad", "tls.key"), "not a key");
-    // As Kubernetes lays a secret out: names -> ..data/names, and ..data -> a directory that is replaced by a rename.
+    // As Kubernetes mounts a secret: names -> ..data/names, and ..data -> a directory that is replaced by a rename.
     const point = async (version: string) => {
       await symlink(version, join(directory, "..tmp"));
       await rename(join(directory, "..tmp"), join(directory, "..data"));
@@ -96,7 +97,7 @@ describe("TLS", { skip: hasOpenssl ? false : "cannot run here: openssl is not in
     const before = pair.current().cert;
     await makePair(directory, "two");
     const { promise, resolve } = Promise.withResolvers<void>();
-    // The poll's timer does not keep the process alive; this one does until the pair has changed or the test runs out of time.
+    // The poll's timer does not keep the process alive; this one does until the pair has changed or the test times out.
     const watch = setInterval(() => {
       if (!pair.current().cert.equals(before) && log().includes("loaded again")) resolve();
     }, 5);

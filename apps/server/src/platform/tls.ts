@@ -11,25 +11,25 @@ export interface KeyPair {
   readonly key: Buffer;
 }
 
-/** A key pair that follows its files. */
+/** A key pair that is reloaded when its files change. */
 export interface ReloadingKeyPair {
   /** The pair in use, for creating a server. */
   current(): KeyPair;
-  /** When the certificate in use ends. */
+  /** When the present certificate expires. */
   expiresAt(): Date;
-  /** New connections of this server use each new pair; running ones keep theirs. */
+  /** New connections of this server use each new pair; open ones keep theirs. */
   attach(server: Pick<Server, "setSecureContext">): void;
-  /** Looks at the files now, as the poll does; never rejects. */
+  /** Checks the files now, as the poll does; never rejects. */
   poll(): Promise<void>;
   close(): void;
 }
 
-/** Where the pair lies, and how often to look. */
+/** The files of the pair, and how often they are checked. */
 export interface KeyPairOptions {
   readonly certificateFile: string;
   readonly keyFile: string;
   readonly logger: Logger;
-  /** Stat polling sees what file watching misses: mounted volumes, and Kubernetes swapping a symlink above the files. */
+  /** Polling with stat detects what file watching misses: mounted volumes, and Kubernetes swapping a symlink above the files. */
   readonly pollMs?: number;
 }
 
@@ -37,17 +37,20 @@ interface Loaded extends KeyPair {
   readonly expiresAt: Date;
 }
 
-/** A certificate is replaced days before it ends; ten seconds are soon enough, and two stats cost nothing. */
+/** A certificate is replaced days before it expires; ten seconds are soon enough, and two stats cost nothing. */
 const POLL_MS = 10_000;
 
-/** Loads the pair and follows it. Files that are wrong later are logged once and the old pair stays. Errors: `StartupError`. */
+/**
+ * Loads the pair and reloads it after changes. If the files are wrong later, that is logged once and the old pair stays. Errors:
+ * `StartupError`.
+ */
 export async function openKeyPair(options: KeyPairOptions): Promise<ReloadingKeyPair> {
   const { certificateFile, keyFile, logger } = options;
   const servers: Pick<Server, "setSecureContext">[] = [];
   let seen: string;
   let loaded: Loaded;
   try {
-    // Looked at before reading: a change in between is seen by the next poll.
+    // Read before the files: a change in between is seen by the next poll.
     seen = await fingerprint(options);
     loaded = await load(options);
   } catch (error) {
@@ -74,7 +77,7 @@ export async function openKeyPair(options: KeyPairOptions): Promise<ReloadingKey
       logger.info({ certificateFile, expiresAt: loaded.expiresAt }, "the TLS certificate was loaded again");
       warnWhenExpired();
     } catch (error) {
-      // Also the moment between two files of a pair being replaced: the second change is polled again.
+      // This may also be the moment between the replacement of the pair's two files: the second change is polled again.
       logger.error({ err: error, certificateFile, keyFile }, "the new TLS certificate or key cannot be used; the old one stays");
     }
   }
@@ -93,7 +96,7 @@ export async function openKeyPair(options: KeyPairOptions): Promise<ReloadingKey
   };
 }
 
-/** What changes when a file is written, replaced, or another one takes its place behind a symlink; a missing file counts too. */
+/** It changes when a file is written or replaced, or when another one takes its place behind a symlink; a missing file counts too. */
 async function fingerprint({ certificateFile, keyFile }: KeyPairOptions): Promise<string> {
   const parts = await Promise.all(
     [certificateFile, keyFile].map(async (file) => {
@@ -108,7 +111,7 @@ async function fingerprint({ certificateFile, keyFile }: KeyPairOptions): Promis
   return parts.join(" ");
 }
 
-/** What the library says is for those who know it. */
+/** The library's own message is only clear to experts. */
 function wordsFor<T>(words: string, read: () => T): T {
   try {
     return read();
@@ -117,7 +120,7 @@ function wordsFor<T>(words: string, read: () => T): T {
   }
 }
 
-/** Reads the pair and proves that the two belong together. */
+/** Reads the pair and checks that the two belong together. */
 async function load({ certificateFile, keyFile }: KeyPairOptions): Promise<Loaded> {
   const [cert, key] = await Promise.all([readFile(certificateFile), readFile(keyFile)]);
   const certificate = wordsFor(`${certificateFile} holds no certificate in PEM form`, () => new X509Certificate(cert));

@@ -1,4 +1,5 @@
-// Traces: what is kept is what was asked for, a trace has an end, and a collector that is slow, refuses or is gone costs nothing but spans.
+// Traces: only the configured share is recorded, a trace is bounded, and a collector that is slow, refuses or is down costs nothing but
+// spans.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { RegistryError } from "@berth/oci/errors";
@@ -69,7 +70,7 @@ it("tracing otlp: keeps the part that was asked for, and nothing below what is n
     await none.close();
     await some.close();
     const kept = receiver.spans.filter((span) => span.name === "some").length;
-    // 400 throws of a coin: outside 100 to 300 once in 10^23.
+    // 400 coin tosses: outside 100 to 300 once in 10^23.
     assert.ok(kept > 100 && kept < 300, `${kept} of 400`);
     assert.equal(receiver.spans.filter((span) => span.name === "below some").length, kept);
     assert.ok(receiver.spans.every((span) => !span.name.endsWith("none") && span.name !== "below"));
@@ -100,7 +101,7 @@ it("tracing otlp: drops spans, and holds nobody up, while the collector does not
   const tracing = openTracing(optionsFor(receiver.endpoint));
   const jobs = 30_000;
   try {
-    // No answer has come when all of them have ended: none of them waited for it.
+    // The collector has not answered when all of them have ended: none of them waited for it.
     for (let i = 0; i < jobs; i++) await tracing.job("job", async () => undefined);
     assert.equal(receiver.spans.length, 0);
     release();

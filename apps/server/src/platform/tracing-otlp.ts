@@ -1,6 +1,6 @@
-// Traces by OpenTelemetry's SDK, sent to a collector by OTLP over HTTP in the background. Loaded only where tracing.endpoint is set.
-// A collector that is slow or gone costs spans and nothing else: the queue is bounded, and no request waits for it.
-// Not here: what becomes a span (tracing.ts, database/observed-database.ts, the request's path).
+// Traces by OpenTelemetry's SDK, sent to a collector by OTLP over HTTP in the background. Loaded only if tracing.endpoint is set. A
+// collector that is slow or down costs spans and nothing else: the queue is bounded, and no request waits for it. Not here: what becomes a
+// span (tracing.ts, database/observed-database.ts, the request's path).
 import { AsyncLocalStorage } from "node:async_hooks";
 import {
   type Attributes,
@@ -27,7 +27,7 @@ import {
 import { RegistryError } from "@berth/oci/errors";
 import type { RequestSpan, SpanAttributes, SpanKind, TracedRequest, TraceScope, Tracing } from "./tracing.ts";
 
-/** Where traces go, and which. */
+/** The destination of traces, and which are recorded. */
 export interface TracingOptions {
   /** The collector's base address; spans go to `v1/traces` below it. */
   readonly endpoint: string;
@@ -36,35 +36,37 @@ export interface TracingOptions {
   readonly sampleRatio: number;
   readonly serviceName: string;
   readonly version: string;
-  /** Called when a batch was not taken, once a minute at most. */
+  /** Called when a batch was not accepted, once a minute at most. */
   readonly onFailure: (error: unknown) => void;
 }
 
-/** Spans that wait for the collector: some 5 MB, and a second of a busy registry whose every request is kept. */
+/** The most spans that wait for the collector: some 5 MB, and a second of a busy registry that records every request. */
 const MAX_QUEUE = 8192;
 const MAX_BATCH = 512;
-/** How long finished spans are batched, so that a quiet registry sends one batch and not twenty. */
+/** How long finished spans are collected, so that a quiet registry sends one batch and not twenty. */
 const BATCH_MS = 2000;
-/** A batch that is not taken within this, retries included, is given up: the next one waits behind it. */
+/** A batch that is not accepted within this time, retries included, is dropped, because the next one waits for it. */
 const EXPORT_TIMEOUT_MS = 5000;
 /** How long a stop waits for the last spans. */
 const CLOSE_MS = 2000;
-/** Spans of one trace from one process: a request makes about ten, and much garbage must not fill the queue alone. */
+/**
+ * The most spans of one trace from one process: a request makes about ten, and a large garbage collection must not fill the queue alone.
+ */
 const MAX_SPANS_A_TRACE = 500;
-/** Longest text in a span. A digest, a path and an agent fit; a hostile header does not get further. */
+/** The longest text in a span. A digest, a path and a user agent fit; a hostile header is cut. */
 const MAX_TEXT = 512;
 const WARN_EVERY_MS = 60_000;
 
 interface Scope extends TraceScope {
   readonly span: Span;
   readonly context: Context;
-  /** Shared by all spans of the trace here. */
+  /** Shared by all spans of the trace in this process. */
   readonly used: { spans: number };
 }
 
 const KINDS: Readonly<Record<SpanKind, OtelKind>> = { client: OtelKind.CLIENT, internal: OtelKind.INTERNAL };
 
-/** Starts to trace. Reaches for nothing: the first batch is what meets the collector. */
+/** Starts tracing without connecting: the first batch contacts the collector. */
 export function openTracing(options: TracingOptions): Tracing {
   const scopes = new AsyncLocalStorage<Scope | undefined>();
   const propagator = new W3CTraceContextPropagator();
@@ -153,7 +155,7 @@ export function openTracing(options: TracingOptions): Tracing {
           scope.span.setAttributes(clean({ "http.route": route, ...attributes }));
         },
       }).finally(() => {
-        // A client that left got no status, or not the whole of what one announced.
+        // A client that left got no status, or only a part of the answer.
         if (response.headersSent) scope.span.setAttribute("http.response.status_code", response.statusCode);
         if (!response.writableEnded) scope.span.setAttribute("error.type", "client_left");
         else if (response.statusCode >= 500) {
@@ -185,7 +187,7 @@ export function openTracing(options: TracingOptions): Tracing {
     async close() {
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, CLOSE_MS);
-      // A collector that is gone now makes the last spans fail, which `onFailure` has said already.
+      // If the collector is down now, the last spans fail, which `onFailure` has already reported.
       void provider.shutdown().then(resolve, () => resolve());
       await promise;
       clearTimeout(timer);
@@ -193,12 +195,12 @@ export function openTracing(options: TracingOptions): Tracing {
   };
 }
 
-/** Counts what the collector takes, and says now and then that it does not. */
+/** Counts what the collector accepts, and reports now and then that it does not. */
 function countingExporter(options: TracingOptions) {
   const inner = new OTLPTraceExporter({
     url: new URL("v1/traces", options.endpoint.endsWith("/") ? options.endpoint : `${options.endpoint}/`).href,
     timeoutMillis: EXPORT_TIMEOUT_MS,
-    // One batch at a time, but at the end the whole queue.
+    // One batch at a time; at the end the whole queue.
     concurrencyLimit: 1 + MAX_QUEUE / MAX_BATCH,
     ...(options.headers === undefined ? {} : { headers: parseHeaders(options.headers) }),
   });
@@ -244,11 +246,11 @@ function clean(attributes: SpanAttributes): Attributes {
   return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined)) as Attributes;
 }
 
-/** Only what kind of error it was: messages of drivers and SDKs hold what is nobody's business. */
+/** Only the kind of the error: messages of drivers and SDKs may hold private data. */
 function fail(span: Span, error: unknown): void {
   const isOurs = error instanceof RegistryError;
   span.setAttribute("error.type", isOurs ? error.code : error instanceof Error ? error.name : "unknown");
-  // Refusing what a client may not do is work done well.
+  // Refusing a client is correct work, not a failure.
   if (!isOurs || error.status >= 500) span.setStatus({ code: SpanStatusCode.ERROR });
 }
 

@@ -1,20 +1,22 @@
-// What the program says about its work when traces are configured: the words, and the bounds. Nothing here loads a package, so that a
-// registry without traces pays nothing. Not here: who keeps and sends the spans (tracing-otlp.ts).
+// The interface of tracing: its names and bounds. It loads no package, so that a registry without traces pays nothing. Not here: recording
+// and sending spans (tracing-otlp.ts).
 import type { IncomingMessage, ServerResponse } from "node:http";
 
-/** What a span carries; names follow OpenTelemetry's semantic conventions where these have one. Never a secret, never a query string. */
+/**
+ * The attributes of a span; names follow OpenTelemetry's semantic conventions where these have one. Never a secret, never a query string.
+ */
 export type SpanAttributes = Readonly<Record<string, string | number | boolean | undefined>>;
 
-/** How a piece of work is shown: a call to another system, or work of our own. */
+/** The kind of a span: a call to another system, or work of our own. */
 export type SpanKind = "client" | "internal";
 
-/** The span of one request, for those who learn on the way what it is. */
+/** The span of one request, for code that learns more about it on the way. */
 export interface RequestSpan {
-  /** The route's pattern, such as `/v2/{repository}/tags/list`, which names the span; and what else is known by then. */
+  /** Sets the route's pattern, such as `/v2/{repository}/tags/list`, which names the span, and other known attributes. */
   describe(route: string, attributes: SpanAttributes): void;
 }
 
-/** What is known of a request when it comes. */
+/** What is known about a request when it arrives. */
 export interface TracedRequest {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
@@ -24,9 +26,9 @@ export interface TracedRequest {
   readonly scheme: string;
 }
 
-/** A place in a trace, to come back to. */
+/** A position in a trace, under which spans can be added later. */
 export interface TraceScope {
-  /** Whether spans below it are kept. */
+  /** Whether spans below it are recorded. */
   readonly isRecording: boolean;
   /** Adds to the span that is open here. */
   setAttributes(attributes: SpanAttributes): void;
@@ -34,22 +36,25 @@ export interface TraceScope {
 
 /** Traces of one process. */
 export interface Tracing {
-  /** Runs the answer to a request in a span of its own, which continues the client's trace where it sent one. */
+  /** Runs the answer to a request in a span of its own, which continues the client's trace if it sent one. */
   request(traced: TracedRequest, work: (span: RequestSpan) => Promise<void>): Promise<void>;
-  /** Runs work of the background as a trace of its own; inside another trace, as a span of that one. */
+  /** Runs background work as a trace of its own; inside another trace, as a span of it. */
   job<T>(name: string, work: () => Promise<T>): Promise<T>;
-  /** Runs work in a span below the present one; without one, or when its trace is full or not kept, just runs it. */
+  /** Runs work in a span below the present one. Without one, or when its trace is full or not recorded, it only runs the work. */
   span<T>(name: string, kind: SpanKind, attributes: SpanAttributes, work: () => Promise<T>): Promise<T>;
-  /** The same for work that is no single promise, such as a stream's: gives what ends the span, with the error where there was one. */
+  /**
+   * The same for work that is not a single promise, such as a stream: returns a function that ends the span, with the error if there was
+   * one.
+   */
   begin(name: string, kind: SpanKind, attributes: SpanAttributes): (error?: unknown) => void;
-  /** Where the caller is now; undefined outside every trace. */
+  /** The present position; undefined outside every trace. */
   scope(): TraceScope | undefined;
-  /** Runs work as if it had been called there. */
+  /** Runs work as if it had been called at that position. */
   within<T>(scope: TraceScope | undefined, work: () => T): T;
-  /** `trace_id`, `span_id` and `trace_flags` of the present span for a line of the log; nothing outside every trace. */
+  /** `trace_id`, `span_id` and `trace_flags` of the present span for a log line; nothing outside every trace. */
   logFields(): Readonly<Record<string, string>>;
-  /** Spans that were to be sent, that the collector took, and that it did not take. What is missing waits, or was dropped for a full queue. */
+  /** The numbers of recorded, accepted and refused spans. The difference is waiting, or was dropped because the queue was full. */
   counts(): { readonly kept: number; readonly sent: number; readonly failed: number };
-  /** Sends what waits, for a moment; then what is left is lost. */
+  /** Sends waiting spans, for a moment; the rest is lost. */
   close(): Promise<void>;
 }

@@ -1,5 +1,5 @@
-// The version is written in several places, each for a reader of its own: all say the same. Not here: what programs of several versions do
-// with one database (test/versions).
+// The version is written in several places for different readers: all must be equal. Not here: programs of several versions on one database
+// (test/versions).
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { it } from "node:test";

@@ -1,12 +1,12 @@
-// Batched look-ups: what arrives together goes together, nothing is answered from a query that was sent before it was asked, failures reach
-// all that waited and nobody else. Not here: the stores' own statements (content/).
+// Batched look-ups: look-ups that arrive together share a query, none is answered from a query that was sent before it was asked, and a
+// failure reaches all that waited for it and no others. Not here: the stores' own statements (content/).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createBatch, createLookUp } from "./batch.ts";
 import { forEachDatabase } from "./databases.testing.ts";
 import { statement } from "./statement.ts";
 
-/** A load that the test answers by hand, each query for itself. */
+/** A loader whose queries the test answers one by one. */
 function heldLoad(): {
   readonly sent: { readonly keys: readonly string[]; readonly answer: PromiseWithResolvers<ReadonlyMap<string, string>> }[];
   load(keys: readonly string[]): Promise<ReadonlyMap<string, string>>;
@@ -52,7 +52,7 @@ describe("a batch", () => {
     await turn();
     const third = lookUp("tag");
     await turn();
-    // Two queries may run; the third key waits for one of them to end, and gets a query of its own all the same.
+    // Two queries may run; the third key waits for one of them to end, and still gets a query of its own.
     assert.equal(sent.length, 2);
     sent[0]!.answer.resolve(new Map([["tag", "old"]]));
     assert.equal(await first, "old");
@@ -139,11 +139,11 @@ forEachDatabase("look-ups", (create) => {
         ["one", undefined, "two", "one"],
       );
       let isOver = false;
-      // Others keep queries of the same key under way all the time.
+      // Other callers constantly run queries for the same key.
       const noise = (async () => {
         while (!isOver) {
           await Promise.all([lookUp({ name: "one" }), lookUp({ name: "two" })]);
-          // SQLite answers within the turn, and would never end it.
+          // SQLite answers within the same turn of the event loop, and would never end it.
           await turn();
         }
       })();

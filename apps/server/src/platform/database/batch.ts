@@ -1,5 +1,5 @@
-// Look-ups that arrive together share one query where the database is a round trip away; on SQLite each is a direct call, whose answer holds
-// for as long as reads share a snapshot.
+// Batches look-ups: on PostgreSQL, where each query is a round trip, look-ups that arrive together share one. On SQLite each is a direct
+// call, whose answer is cached as long as reads share a snapshot.
 // Not here: the statements and what they find (the stores), connections (postgres.ts).
 import type { Tracing, TraceScope } from "../tracing.ts";
 import type { Database } from "./database.ts";
@@ -13,23 +13,23 @@ export interface LookUpParts<K extends Row, M extends Row, R, N extends R, T> {
   readonly many: Statement<M, N>;
   /** Parameters of `many`; the keys are all different. */
   manyOf(keys: readonly K[]): M;
-  /** A text of its own for each key, and the same for the row that it finds. */
+  /** A distinct text for each key, equal to `idOfRow` of the row that it finds. */
   idOfKey(key: K): string;
   idOfRow(row: N): string;
-  /** What callers get for a row; several may get the same object. */
+  /** The value for a row; several callers may get the same object. */
   toValue(row: R): T;
 }
 
 /**
- * Gives the value of a key as it is at the time of the call or later, at once where it is at hand; undefined where there is none.
+ * Finds the value of a key as it is at the time of the call or later; synchronously if it is cached. Undefined if there is none.
  * Errors: those of `Database.first`.
  */
 export type LookUp<K, T> = (key: K) => T | undefined | Promise<T | undefined>;
 
-/** Values that are kept for one snapshot, of each look-up: some 300 bytes each. */
+/** The values that each look-up caches for one snapshot, of some 300 bytes each. */
 const MAX_KEPT = 2048;
 
-/** Makes a look-up. Keys must come from parsers: one that the database refuses fails all that came with it. */
+/** Creates a look-up. Keys must come from parsers: a key that the database refuses fails all others of its batch. */
 export function createLookUp<K extends Row, M extends Row, R, N extends R, T>(
   database: Database,
   parts: LookUpParts<K, M, R, N, T>,
@@ -41,7 +41,7 @@ export function createLookUp<K extends Row, M extends Row, R, N extends R, T>(
   };
   if (database.snapshotNumber !== undefined) return keepForSnapshot(database.snapshotNumber, idOfKey, loadOne);
   async function load(keys: readonly K[]): Promise<ReadonlyMap<string, T>> {
-    // Alone, the plain statement: it costs the database less.
+    // A single key uses the plain statement, which costs the database less.
     if (keys.length === 1) {
       const value = await loadOne(keys[0]!);
       return new Map(value === undefined ? [] : [[idOfKey(keys[0]!), value]]);
@@ -53,7 +53,7 @@ export function createLookUp<K extends Row, M extends Row, R, N extends R, T>(
   return traceBatch(tracing, one.compiled(database.dialect).id, idOfKey, load);
 }
 
-/** Answers a second time what the same snapshot would: nothing that a statement would not have found either. */
+/** Caches answers for one snapshot: a statement would find the same. */
 function keepForSnapshot<K, T>(
   snapshotNumber: () => number,
   idOf: (key: K) => string,
@@ -63,7 +63,7 @@ function keepForSnapshot<K, T>(
   let keptOf = snapshotNumber();
   async function loadAndKeep(key: K, id: string): Promise<T | undefined> {
     const loading = load(key);
-    // The statement has run: a commit between here and the next line but one makes what it found a thing of the past.
+    // The statement has run; a commit before the next line but one makes its result outdated.
     const readAt = snapshotNumber();
     const value = await loading;
     if (value === undefined || readAt !== keptOf || readAt !== snapshotNumber()) return value;
@@ -82,7 +82,7 @@ function keepForSnapshot<K, T>(
   };
 }
 
-/** Each caller gets a span of its wait; the query that they share shows below the first of them that is kept. */
+/** Each caller gets a span for its wait; the shared query appears below the first of them that is recorded. */
 function traceBatch<K, T>(
   tracing: Tracing,
   name: string,
@@ -100,17 +100,17 @@ function traceBatch<K, T>(
   return (key) => tracing.span(`look up ${name}`, "internal", {}, () => batch({ key, scope: tracing.scope() }));
 }
 
-/** How keys become answers. */
+/** How keys are loaded. */
 export interface BatchOptions<K, T> {
-  /** Keys with one id are one look-up. */
+  /** Keys with the same id are one look-up. */
   idOf(key: K): string;
-  /** Sends one query; gives the answers by the keys' ids. */
+  /** Sends one query; returns the answers by the keys' ids. */
   load(keys: readonly K[]): Promise<ReadonlyMap<string, T>>;
 }
 
-/** Keys of one query: few enough that none of them waits long for the others. */
+/** The most keys of one query: few enough that none waits long for the others. */
 const MAX_KEYS = 256;
-/** Queries under way: with two, one that is slow or waits for a lost server does not stop the rest. */
+/** Queries in flight: with two, one that is slow or waits for a lost server does not stop the rest. */
 const MAX_RUNNING = 2;
 
 interface Waiting<K, T> {
@@ -119,8 +119,8 @@ interface Waiting<K, T> {
 }
 
 /**
- * Collects keys until the present turn of the event loop ends and a query may be sent, and answers them all with it. A key never joins a query
- * that was sent before it came: its answer is never older than its question.
+ * Collects keys until the present turn of the event loop ends and a query may be sent, and answers them all with it. A key never joins a
+ * query that was sent before the key came: an answer is never older than its question.
  */
 export function createBatch<K, T>({ idOf, load }: BatchOptions<K, T>): (key: K) => Promise<T | undefined> {
   const waiting = new Map<string, Waiting<K, T>>();
@@ -130,7 +130,7 @@ export function createBatch<K, T>({ idOf, load }: BatchOptions<K, T>): (key: K) 
   function schedule(): void {
     if (isScheduled || waiting.size === 0 || running === MAX_RUNNING) return;
     isScheduled = true;
-    // After all that this turn read from its sockets, so that requests which came together go together.
+    // This runs after everything that this turn reads from sockets, so that requests that arrived together share a query.
     setImmediate(() => {
       isScheduled = false;
       void send();

@@ -1,8 +1,8 @@
-// Transactions that share a commit: those that come in one turn of the event loop run one after the other and are committed together.
-// Not here: what a transaction is and how it is run (sqlite.ts), waiting for the disk (group-sync.ts).
+// Transactions that share a commit: those that arrive in one turn of the event loop run one after the other and are committed together. Not
+// here: running one transaction (sqlite.ts), waiting for the disk (group-sync.ts).
 import { setImmediate } from "node:timers/promises";
 
-/** Transactions that share a commit: a failure costs all of them a second run, and the event loop waits for them together. */
+/** The most transactions of one commit: a failure makes all of them run again, and the event loop waits for them together. */
 const MAX_BATCHED = 32;
 
 type Work<X> = (tx: X) => Promise<unknown>;
@@ -12,17 +12,18 @@ interface Waiting<X> {
   readonly answer: PromiseWithResolvers<unknown>;
 }
 
-/** How one transaction runs, and what keeps others off meanwhile. */
+/** How transactions run, and how others are excluded meanwhile. */
 export interface TransactionBatchesParts<X> {
-  /** Runs `work` when all that was given before has ended. */
+  /** Runs `work` when all earlier work has ended. */
   exclusively(work: () => Promise<void>): Promise<void>;
   /** Runs a transaction: all of it or nothing. */
   run<T>(work: (tx: X) => Promise<T>): Promise<T>;
 }
 
 /**
- * Makes what runs a transaction soon, with those that come until the present turn of the event loop ends. Where one of them fails, nothing of any
- * has happened, and each runs again by itself: so `work` must change nothing but the database. Answers come when the commit has been made.
+ * Creates a function that queues a transaction; those that arrive until the present turn of the event loop ends share a commit. If one of
+ * them fails, all are rolled back and each runs again alone, so `work` must change nothing but the database. A transaction's promise
+ * resolves after the commit.
  */
 export function createTransactionBatches<X>({
   exclusively,
@@ -44,7 +45,7 @@ export function createTransactionBatches<X>({
       try {
         return await runTogether(batch);
       } catch {
-        // Whose failure it is shows now.
+        // The second run shows which one failed.
       }
     }
     for (const { work, answer } of batch) await run(work).then(answer.resolve, answer.reject);
@@ -56,7 +57,7 @@ export function createTransactionBatches<X>({
       const batch: Waiting<X>[] = [];
       open = batch;
       void exclusively(async () => {
-        // After all that this turn read from its sockets.
+        // This runs after everything that this turn reads from sockets.
         await setImmediate();
         if (open === batch) open = undefined;
         await runAll(batch);

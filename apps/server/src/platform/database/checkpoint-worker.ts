@@ -1,5 +1,5 @@
-// A thread that copies SQLite's write-ahead log into the database file, so that its fsyncs never run on the event loop.
-// Not here: when (sqlite.ts).
+// A thread that copies SQLite's write-ahead log into the database file, so that its fsyncs never run on the event loop. Not here: when it
+// runs (sqlite.ts).
 import { DatabaseSync } from "node:sqlite";
 import { parentPort, workerData } from "node:worker_threads";
 

@@ -1,19 +1,20 @@
-// Copying SQLite's write-ahead log into the database file, in a thread (checkpoint-worker.ts). Not here: when (sqlite.ts).
+// Copies SQLite's write-ahead log into the database file, in a thread (checkpoint-worker.ts). Not here: when that happens (sqlite.ts).
 import { Worker } from "node:worker_threads";
 
 /** Checkpoints, one at a time. */
 export interface Checkpoints {
-  /** Begins one where none runs. */
+  /** Starts a checkpoint unless one is running. */
   run(): void;
-  /** The checkpoint that runs now; it never rejects. */
+  /** The running checkpoint; its promise never rejects. */
   running(): Promise<void> | undefined;
   stop(): Promise<void>;
 }
 
 /**
- * Makes the checkpoints of a file; `onEnd` is called after each, with what made it fail.
- * Two passes: the first copies the bulk while writes go on; the second, short, runs while no transaction does, so that it reaches the
- * WAL's end and the next writer begins the file anew. The event loop never waits: only queued transactions do.
+ * Creates the checkpoints of a file; `onEnd` is called after each, with the error if it failed.
+ * A checkpoint has two passes: the first copies most of the log while writes continue; the second, a short one, runs between transactions,
+ * so that it reaches the log's end and the next writer reuses the file from its start. The event loop never waits, only queued transactions
+ * do.
  */
 export function createCheckpoints(
   path: string,

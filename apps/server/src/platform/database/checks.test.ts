@@ -1,5 +1,5 @@
-// The database's own checks on every engine: what they refuse and take, whoever writes, and that rows of before them neither stop the step nor
-// are stuck. Not here: what becomes of such rows' rights (access/unknown-rights.test.ts).
+// The database's own checks on every engine: what they refuse and accept, whoever writes, and that existing bad rows neither stop the
+// migration nor become unchangeable. Not here: the rights of such rows (access/unknown-rights.test.ts).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { systemClock } from "../clock.ts";
@@ -75,7 +75,7 @@ forEachDatabase("the database's checks", (create, dialect) => {
     for (const name of ["", "P/app", "p//app", "/app", "p/", "p/a b", "p/é", "p/".padEnd(256, "x"), "~", "~1", "~999999"])
       await refuses(repository(name));
     await refuses(`update repository set name = 'p/App' where project_id = ${ofProject("p")}`);
-    // PostgreSQL keeps no such text at all.
+    // PostgreSQL cannot store such a text at all.
     if (dialect === "sqlite") await refuses(account("user", "cast(x'6100622027' as text)"));
   });
 
@@ -94,7 +94,7 @@ forEachDatabase("the database's checks", (create, dialect) => {
       await assert.rejects(database.script(member("superuser")), REFUSED);
       await database.script(`delete from account where name = 'Odd Name'`);
       await database.script(`delete from repository where name = 'P/ODD'`);
-      // Back: as it was.
+      // Migrated back, everything is accepted as before.
       await migrate(database, systemClock, checks.id - 1);
       await database.script(account("user", "Odd Name"));
       await database.script(`update member set role = 'superuser'`);

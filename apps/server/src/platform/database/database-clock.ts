@@ -1,5 +1,5 @@
-// The time by which all replicas of a registry agree: their database's. Each measures how far it is from the process's own steady time, and
-// again every few seconds, so that asking for the time asks nobody. Not here: what is judged by it; SQLite, which has one process.
+// The time that all replicas of a registry share: their database's. Each replica measures the offset of its own steady clock every few
+// seconds, so that reading the time needs no query. Not here: what is decided by it; SQLite, which has one process.
 import { sql } from "kysely";
 import type { Clock } from "../clock.ts";
 import type { Database } from "./database.ts";
@@ -10,11 +10,11 @@ export interface DatabaseClock extends Clock {
   stop(): void;
 }
 
-/** Steady time runs off by some 50 ms in this time at the very worst (500 parts in a million), and a clock that was set is noticed in it. */
+/** In this time steady clocks drift by some 50 ms at worst (500 parts in a million), and a clock that was set is noticed. */
 const MEASURE_EVERY_MS = 10_000;
-/** A slower answer says too little of when the time was read: half of this is how far replicas may differ. */
+/** A slower answer does not say exactly enough when the time was read: replicas may differ by half of this. */
 const MAX_ANSWER_MS = 1000;
-/** A machine whose own clock is further off has no working time service. */
+/** A machine whose clock is off by more has no working time service. */
 const WARN_MS = 5000;
 
 const readTime = statement<Record<never, never>>()<{ now: number }>("clock.read", (db) => ({
@@ -22,8 +22,9 @@ const readTime = statement<Record<never, never>>()<{ now: number }>("clock.read"
 }));
 
 /**
- * Reads PostgreSQL's time, and goes on from there by the process's own steady time; while the database is away, too. `onDifference` is told
- * how many milliseconds the machine's clock is ahead, where that is much, and again only when it has changed as much.
+ * Reads PostgreSQL's time and continues from there with the process's own steady clock, also while the database is unreachable.
+ * `onDifference` gets the number of milliseconds by which the machine's clock is ahead when that is much, and again only after it has
+ * changed by as much.
  */
 export async function startDatabaseClock(database: Database, onDifference: (aheadMs: number) => void): Promise<DatabaseClock> {
   let offsetMs = Date.now() - performance.now();
@@ -43,7 +44,7 @@ export async function startDatabaseClock(database: Database, onDifference: (ahea
 
   await measure(true);
   const timer = setInterval(() => {
-    // The next measurement does it; whoever needs the database itself is told that it is away.
+    // The next measurement corrects it; callers that need the database itself see that it is unreachable.
     measure(false).catch(() => undefined);
   }, MEASURE_EVERY_MS);
   timer.unref();

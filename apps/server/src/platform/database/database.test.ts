@@ -1,4 +1,5 @@
-// The database contract on every engine: what is committed is seen, what failed is not, lists and bytes carry over, steps go both ways.
+// The database contract on every engine: committed data is seen, failed transactions leave nothing, lists and bytes survive, migrations go
+// both ways.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { systemClock } from "../clock.ts";
@@ -160,8 +161,8 @@ describe("sqlite's write-ahead log", () => {
     const test = await createSqliteForTest();
     try {
       const bytes = "x".repeat(100_000);
-      // 1,500 rows that hold a name of 100 KB twice, in two indexes besides, are 600 MB of log, were it never begun anew. Writers wait at
-      // some 100 MB of such rows, and a transaction or two may be on their way.
+      // 1,500 rows that hold a name of 100 KB twice, and two indexes on it, would be 600 MB of log if the log were never reused. Writers
+      // wait at some 100 MB of such rows, and one or two transactions may be under way.
       for (let i = 0; i < 1500; i += 50) {
         await Promise.all(Array.from({ length: 50 }, (_, j) => test.database.write(insert, { name: `${i + j}-${bytes}`, now: i + j })));
       }

@@ -1,5 +1,5 @@
-// Runs a suite on every engine: SQLite unless BERTH_TEST_SQLITE is "no", which says that another run does it; PostgreSQL where
-// BERTH_TEST_POSTGRES_URL names a server on which databases may be made.
+// Runs a suite on every engine: on SQLite, unless BERTH_TEST_SQLITE is "no" because another run does it; on PostgreSQL, if
+// BERTH_TEST_POSTGRES_URL names a server on which databases may be created.
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -16,12 +16,12 @@ import { openSqlite, openSqliteReader } from "./sqlite.ts";
 import type { DialectName } from "./statement.ts";
 import { guardTransactions } from "./transaction-guard.testing.ts";
 
-/** A new database of a suite, and how to end it. */
+/** A new database for a suite, and its end. */
 export interface TestDatabase {
   readonly database: Database;
   /** Another connection pool (another replica) on the same database; on SQLite the same object. */
   open(options?: { onBackgroundError?: (error: unknown) => void }): Promise<Database>;
-  /** A reader of the same database, as another process has it. */
+  /** A reader of the same database, as another process would open it. */
   openReader(): Promise<DatabaseReader>;
   end(): Promise<void>;
 }
@@ -30,7 +30,7 @@ function onBackgroundError(error: unknown): void {
   throw error;
 }
 
-/** Makes a new, migrated SQLite database in a folder of its own. */
+/** Creates a migrated SQLite database in a folder of its own. */
 export async function createSqliteForTest(options: { migrated?: boolean } = {}): Promise<TestDatabase & { walBytes(): number }> {
   const folder = await mkdtemp(join(tmpdir(), "berth-db-"));
   const database = guardTransactions(await openSqlite({ path: join(folder, "berth.db"), onBackgroundError }));
@@ -47,7 +47,7 @@ export async function createSqliteForTest(options: { migrated?: boolean } = {}):
   };
 }
 
-/** Makes a new, migrated PostgreSQL database on the server at `serverUrl`. */
+/** Creates a migrated PostgreSQL database on the server at `serverUrl`. */
 export async function createPostgresForTest(serverUrl: string, options: { migrated?: boolean } = {}): Promise<TestDatabase> {
   const name = `berth_${randomBytes(8).toString("hex")}`;
   const admin = new pg.Client({ connectionString: serverUrl });
@@ -77,7 +77,7 @@ export async function createPostgresForTest(serverUrl: string, options: { migrat
   };
 }
 
-/** Calls `suite` once an engine, inside a `describe` that names it; a missing PostgreSQL is a named skip. */
+/** Calls `suite` once for each engine, inside a `describe` that names it; a missing PostgreSQL is a named skip. */
 export function forEachDatabase(
   name: string,
   suite: (create: (options?: { migrated?: boolean }) => Promise<TestDatabase>, dialect: DialectName) => void,

@@ -1,11 +1,11 @@
-// Makes empty tables from their declarations alone, and describes the tables of a database as its engine has them: so that declared and real
-// ones are compared in the engine's own words. Not here: what is compared (tables.test.ts of the server).
+// Creates empty tables from their declarations alone, and describes the tables of a database in its engine's terms, so that declared and
+// real tables can be compared. Not here: the comparison (tables.test.ts of the server).
 import type { Database } from "./database.ts";
 import { TYPES } from "./migrate.ts";
 import type { ColumnTypes } from "./migrations/migration.ts";
 import type { ColumnDeclaration, TableDeclaration, Tables } from "./table.ts";
 
-/** The statements that make the tables of an engine. */
+/** The statements that create the tables on an engine. */
 export function createStatements(tables: Tables, dialect: Database["dialect"]): string[] {
   const types = TYPES[dialect];
   const own = Object.entries(tables).filter(([, table]) => (table.only ?? dialect) === dialect);
@@ -83,14 +83,14 @@ const POSTGRES = [
     from pg_class c join pg_attribute a on a.attrelid = c.oid left join pg_collation o on o.oid = a.attcollation
       left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
     where c.relkind = 'r' and c.${HERE} and a.attnum > 0 and not a.attisdropped`,
-  // By what they say: a constraint that came with a column is named otherwise than one that came with its table.
+  // Compared by definition: the name of a constraint that came with a column differs from that of one that came with its table.
   `select c.relname::text as "table", 'constraint ' || pg_get_constraintdef(k.oid) as name, k.convalidated::text as is_like
     from pg_constraint k join pg_class c on c.oid = k.conrelid where c.${HERE} and k.contype <> 'n'`,
   `select tablename::text as "table", 'index ' || indexname as name, replace(indexdef, schemaname || '.', '') as is_like
     from pg_indexes where schemaname = current_schema()`,
 ];
 
-/** What a database's tables are made of, one entry a part: by table and name, so that differences can be read. */
+/** The parts of a database's tables, one entry each, by table and name, so that differences are readable. */
 export function describeTables(database: Database): Promise<Map<string, string>> {
   return database.session(async (run) => {
     const parts = new Map<string, string>();

@@ -1,5 +1,6 @@
-// Deleting what refers to a row, as tables declare it: rows that go, and those of theirs; that are freed; that are in the way. Tables of no
-// feature's. Not here: repositories, projects and accounts themselves (distribution/repository-deletion.test.ts, http/api).
+// Deletion of the rows that refer to a row, as the tables declare it: rows that are deleted with those that refer to them, rows that are
+// cleared, and rows that prevent it. The tables belong to no feature. Not here: repositories, projects and accounts themselves
+// (distribution/repository-deletion.test.ts, http/api).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { forEachDatabase, type TestDatabase } from "./databases.testing.ts";
@@ -16,7 +17,7 @@ const tables: Tables = {
     indexes: { room_by_house: "(house_id)" },
     backup: "kept",
   },
-  // Refers to a room and to its house: goes first.
+  // It refers to a room and to its house, so it is deleted first.
   chair: {
     columns: { house_id: refersTo("house", "deleted"), number: integer(), room_id: refersTo("room", "deleted") },
     key: ["house_id", "number"],

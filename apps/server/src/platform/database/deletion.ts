@@ -1,33 +1,37 @@
-// Deleting what refers to a row, as the tables declare it: which rows go before it and in which order, a batch at a time, and which are in the
-// way. A new table says with its column what becomes of its rows, and is found here. Not here: deleting the row itself, and its lock (its owner).
+// Deletes the rows that refer to a row, as the tables declare it: which rows are deleted first and in which order, a batch at a time, and
+// which rows prevent the deletion. A new table declares with its column what happens to its rows, and is found here. Not here: deleting the
+// row itself, and its lock (its owner).
 import type { Executor } from "./database.ts";
 import { statement, type Statement } from "./statement.ts";
 import type { Reference, TableDeclaration, Tables } from "./table.ts";
 
-/** Deletes what refers to rows of one table. The caller has locked the row, so that nothing more comes to refer to it. */
+/** Deletes the rows that refer to rows of one table. The caller has locked the row, so that no further rows can refer to it. */
 export interface Deletion {
-  /** Takes a batch of one table's rows away, or frees them; false when none is left that goes. */
+  /** Deletes or clears a batch of one table's rows; false when none is left. */
   takeSome(tx: Executor, id: number): Promise<boolean>;
-  /** All of them: for rows that few refer to. */
+  /** Deletes all of them at once: for rows with few referrers. */
   takeAll(tx: Executor, id: number): Promise<void>;
-  /** The first column, as `table.column`, in which a row refuses the deletion or waits for its owner to take it; undefined where none does. */
+  /**
+   * The first column, as `table.column`, with a row that refuses the deletion or whose owner is still deleting it; undefined if there is
+   * none.
+   */
   findObstacle(tx: Executor, id: number): Promise<string | undefined>;
 }
 
-/** Rows that a transaction takes. */
+/** The number of rows in a transaction. */
 const BATCH = 500;
-/** Of a table with bytes in it, whose rows may have megabytes and thousands of others that refer to them. */
+/** The same for a table with bytes, whose rows may have megabytes and thousands of rows that refer to them. */
 const BATCH_WITH_BYTES = 50;
 const GONE = { any: "as many as are there: some may be gone by themselves" };
 
 interface Referrer extends Reference {
-  /** The table whose column it is. */
+  /** The table that has the column. */
   readonly from: string;
   readonly column: string;
   readonly declared: TableDeclaration;
 }
 
-/** Columns that name rows of `table`; those of tables that refer to others of the list come before those. */
+/** The columns that refer to `table`. Tables that refer to others of the list come before them. */
 function referrersOf(tables: Tables, table: string): Referrer[] {
   const found = Object.entries(tables).flatMap(([from, declared]) =>
     Object.entries(declared.columns).flatMap(([column, { reference }]) =>
@@ -51,11 +55,11 @@ function referrersOf(tables: Tables, table: string): Referrer[] {
 
 const goes = ({ fate }: Reference): boolean => fate === "deleted" || fate === "cleared";
 
-// The queries know the tables by type, and these come to know them by their declarations.
+// Queries are typed by table, but here tables are only known from their declarations.
 type AnyTable = "tag";
 type AnyColumn = "repository_id";
 
-/** Creates the deletion for one table. Throws where a table's key does not let its rows be taken in batches. */
+/** Creates the deletion for one table. Throws if a table's key does not allow batches. */
 export function createDeletion(tables: Tables, table: string): Deletion {
   const referrers = referrersOf(tables, table);
   const steps = referrers.filter(goes).map((referrer) => takeSomeOf(tables, referrer));
@@ -87,7 +91,7 @@ export function createDeletion(tables: Tables, table: string): Deletion {
   };
 }
 
-/** Names a statement, shortly: PostgreSQL takes 63 characters. */
+/** A short name for a statement: PostgreSQL takes 63 characters. */
 function nameOf({ table, from, column }: Pick<Referrer, "table" | "from" | "column">, what: string): string {
   return `deletion.${table}.${column === `${table}_id` ? from : `${from}.${column}`}.${what}`;
 }
@@ -95,7 +99,7 @@ function nameOf({ table, from, column }: Pick<Referrer, "table" | "from" | "colu
 type TakeSome = (tx: Executor, id: number) => Promise<boolean>;
 type TakeOfMany = (tx: Executor, ids: number[]) => Promise<void>;
 
-/** Takes a batch of the rows that name one row. */
+/** Deletes or clears a batch of the rows that refer to one row. */
 function takeSomeOf(tables: Tables, referrer: Referrer): TakeSome {
   const { from, column, declared, fate } = referrer;
   const others = declared.key.filter((name) => name !== column);
@@ -143,7 +147,7 @@ function takeSomeOf(tables: Tables, referrer: Referrer): TakeSome {
   return async (tx, id) => (await tx.change(take, { id })) > 0;
 }
 
-/** Deletes rows of a table by their ids, and before them whatever refers to them. */
+/** Deletes rows of a table by their ids, after the rows that refer to them. */
 function takeRowsOf(tables: Tables, table: string, key: string, by: Referrer): TakeOfMany {
   const referrers = referrersOf(tables, table).filter(goes);
   const steps = referrers.map((referrer) => takeOfMany(tables, referrer));
@@ -156,7 +160,7 @@ function takeRowsOf(tables: Tables, table: string, key: string, by: Referrer): T
   };
 }
 
-/** Takes all rows that name one of a batch of rows. */
+/** Deletes all rows that refer to any of a batch of rows. */
 function takeOfMany(tables: Tables, referrer: Referrer): TakeOfMany {
   const { from, column, declared, fate } = referrer;
   const [key] = declared.key;

@@ -1,5 +1,5 @@
-// Room on the disk of an embedded database that is held ready and given up when the rest is full: what frees space must be written down
-// first, and a registry that cannot delete any more never gets out of a full disk by itself. Not here: which writes those are (the stores).
+// Disk space that an embedded database reserves, and frees when the disk is full: to free space something must first be written, and a
+// registry that cannot delete never recovers from a full disk. Not here: which writes may use it (the stores).
 import { randomFillSync } from "node:crypto";
 import { open, rm, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -9,55 +9,58 @@ import { shownBytes } from "../report.ts";
 // Source: https://www.sqlite.org/rescode.html
 const SQLITE_FULL = 13;
 
-/** Holds room, or has given it up. */
+/** A reserve, or the state after it was released. */
 export interface DiskReserve {
-  /** Errors: STORAGE_FULL from when `release` was called until there is room again. */
+  /** Errors: STORAGE_FULL from the call of `release` until there is space again. */
   requireRoom(): void;
-  /** Whether room was given up and not yet had again. */
+  /** Whether the reserve was released and not filled again yet. */
   readonly isReleased: boolean;
-  /** Gives the room up, because a write found none. */
+  /** Frees the reserve, because a write found no space. */
   release(cause: unknown): Promise<void>;
-  /** Lets what is under way end. */
+  /** Waits for running work and stops. */
   close(): Promise<void>;
 }
 
-/** What a reserve is made from. */
+/** The options of a reserve. */
 export interface DiskReserveOptions {
-  /** Its file. */
+  /** The path of its file. */
   readonly path: string;
   readonly sizeBytes: number;
-  /** Called when room was given up, and when it is there again. */
+  /** Called when the reserve was released, and when there is space again. */
   readonly onFull: (error: unknown) => void;
   readonly onRoom: () => void;
 }
 
-/** The room to hold: a whole usual log can be copied into the database file with it, and deletions cost some 50 KiB each. */
+/** The size of the reserve: enough to copy a usual log into the database file; deletions cost some 50 KiB each. */
 export const SQLITE_RESERVE_BYTES = 16 * 1024 * 1024;
 
-/** How much has to be free before so much is held: twice, so that the room is not gone with the next write, and trying takes no deletion's last bytes. */
+/**
+ * The free space that is required before the reserve is filled again: twice its size, so that the next write does not fill the disk at
+ * once, and filling never takes the last bytes of a deletion.
+ */
 export function roomWantedFor(reserveBytes: number): number {
   return 2 * reserveBytes;
 }
 
 /**
- * What follows the words of an error where a disk of this machine has no room: how much is wanted, at least. Empty for other errors.
+ * The sentence that follows an error about a full disk on this machine, with the least free space that is needed. Empty for other errors.
  */
 export function roomWanted(error: unknown): string {
   for (let each = error; each instanceof Error; each = each.cause) {
     const { code, errcode } = each as NodeJS.ErrnoException & { errcode?: number };
-    // Of the system, and of the embedded database.
+    // The system's codes, and SQLite's.
     if (code === "ENOSPC" || code === "EDQUOT" || (errcode !== undefined && (errcode & 0xff) === SQLITE_FULL))
       return `. At least ${shownBytes(roomWantedFor(SQLITE_RESERVE_BYTES))} of room are wanted.`;
   }
   return "";
 }
 
-/** How often a full disk is looked at again: a question to the kernel, and nobody wants to wait long after making room. */
+/** How often a full disk is checked again: it costs one system call, and after freeing space nobody wants to wait long. */
 const LOOK_AGAIN_MS = 1_000;
-/** Written piece by piece. Not zeros, of which some file systems keep none. */
+/** The file is written in pieces of this size, with random bytes, because some file systems store no zeros. */
 const PIECE_BYTES = 1024 * 1024;
 
-/** A reserve that holds nothing and finds room everywhere: for databases of tests. */
+/** A reserve of size zero that never reports a full disk, for tests. */
 export const NO_RESERVE: DiskReserve = {
   requireRoom: () => undefined,
   isReleased: false,
@@ -65,14 +68,14 @@ export const NO_RESERVE: DiskReserve = {
   close: async () => undefined,
 };
 
-/** Frees the room that a process before this one held. Gives false where it held none. */
+/** Frees the reserve of an earlier process. Returns false if it had none. */
 export async function giveUpReserve(path: string): Promise<boolean> {
   if (((await stat(path).catch(() => undefined))?.size ?? 0) === 0) return false;
   await rm(path, { force: true });
   return true;
 }
 
-/** Begins to hold room; returns at once. A disk that has none from the start counts as full. */
+/** Starts to fill the reserve; returns at once. A disk without space at the start counts as full. */
 export function createDiskReserve({ path, sizeBytes, onFull, onRoom }: DiskReserveOptions): DiskReserve {
   let full: { readonly cause: unknown } | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -80,7 +83,7 @@ export function createDiskReserve({ path, sizeBytes, onFull, onRoom }: DiskReser
 
   async function fill(): Promise<void> {
     const found = await stat(path).catch(() => undefined);
-    // Blocks, not only length: a power cut may have left a file of holes.
+    // Blocks are compared, not only the length: a power cut may have left a file of holes.
     if (found?.size === sizeBytes && found.blocks * 512 >= sizeBytes) return;
     const { bavail, bsize } = await statfs(dirname(path));
     if (bavail * bsize < roomWantedFor(sizeBytes)) throw Object.assign(new Error(`${bavail * bsize} bytes are left`), { code: "ENOSPC" });
@@ -96,7 +99,7 @@ export function createDiskReserve({ path, sizeBytes, onFull, onRoom }: DiskReser
     }
   }
 
-  // One after the other, so that a filling never undoes a release.
+  // One at a time, so that filling never undoes a release.
   let tail: Promise<void> = Promise.resolve();
   function next(work: () => Promise<void>): Promise<void> {
     tail = tail.then(work);

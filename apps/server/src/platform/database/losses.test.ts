@@ -1,4 +1,5 @@
-// What ways back lose: every step says it, and content is seen where there is any. Not here: who is asked (test/flows/dangerous-commands.test.ts).
+// What migrating back loses: every step describes it, and existing content is detected. Not here: the confirmation
+// (test/flows/dangerous-commands.test.ts).
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -54,7 +55,7 @@ forEachDatabase("losses", (create) => {
         (await findLosses(test.database, 2, 1, all)).map(({ destroyed }) => destroyed),
         [["blob.damaged_at"]],
       );
-      // Nothing has traits yet, so that of the real ones only the first loses anything.
+      // Nothing has traits yet, so that of the released steps only the first loses anything.
       await test.database.script(
         "insert into job (kind, subject, project_id, priority, payload, state, due_at, attempt, fence, is_cancelled, created_at) " +
           "values ('usage-folding', '', 0, 0, '', 'waiting', 1, 0, 0, 0, 1)",

@@ -1,20 +1,20 @@
-// What a way back over steps would take away, found out before anything is: in words for every step, and whether content is there that
-// nothing can make anew. Not here: going (migrate.ts), who is asked (roles/migrate.ts).
+// Finds out what migrating back would lose before anything is changed: a description for every step, and whether content is there that
+// cannot be recreated. Not here: the migration (migrate.ts), the confirmation (roles/migrate.ts).
 import type { Database } from "./database.ts";
 import { listAppliedSteps } from "./migrate.ts";
 import { migrations } from "./migrations/all.ts";
 import type { Migration } from "./migrations/migration.ts";
 
-/** What the way back over one step loses. */
+/** The loss of taking back one step. */
 export interface StepLoss {
   readonly id: number;
   readonly name: string;
   readonly what: string;
-  /** Tables and columns with content that would be gone for good. */
+  /** Tables and columns with content that would be lost for good. */
   readonly destroyed: readonly string[];
 }
 
-/** What going back from version `from` to `to` loses, in the order in which it goes. Reads a row of each table at most. */
+/** The losses of migrating back from version `from` to `to`, in order. Reads at most one row of each table. */
 export async function findLosses(
   database: Database,
   from: number,
@@ -32,7 +32,7 @@ export async function findLosses(
   return losses;
 }
 
-/** Whether a table, or `table.column`, holds anything. The names are those of our own migrations. */
+/** Whether a table, or `table.column`, has content. The names are those of our own migrations. */
 function hasContent(database: Database, place: string): Promise<boolean> {
   const [table = "", column] = place.split(".");
   return database.session(async (run) => {
@@ -41,7 +41,7 @@ function hasContent(database: Database, place: string): Promise<boolean> {
   });
 }
 
-/** Other connections of this program to a database that many may use: servers, as a rule. None to an embedded one, which is locked. */
+/** Counts other connections of this program to a shared database: usually servers. An embedded database is locked, so it has none. */
 export function countOtherConnections(database: Database): Promise<number> {
   if (database.dialect === "sqlite") return Promise.resolve(0);
   return database.session(async (run) => {

@@ -1,5 +1,5 @@
-// Programs of several versions on one database, of whatever engine: which may start, which refuse and say why, and that a database which 0.1.0
-// made takes part; that ids cannot collide. Not here: processes that are killed in the middle of a step (test/versions).
+// Programs of several versions on one database, on both engines: which may start, which refuse and why; a database that 0.1.0 created is
+// covered too; ids cannot collide. Not here: processes that are killed in the middle of a step (test/versions).
 import assert from "node:assert/strict";
 import { globSync } from "node:fs";
 import { join } from "node:path";
@@ -22,7 +22,7 @@ function step(id: number, oldestProgram: number): Migration {
   };
 }
 
-// 3 and 4 only add; 5 takes away what programs of 3 use.
+// 3 and 4 only add; 5 removes what programs of 3 use.
 const steps = [step(1, 1), step(2, 2), step(3, 2), step(4, 3), step(5, 4)];
 const program = (version: number): readonly Migration[] => steps.slice(0, version);
 
@@ -64,18 +64,18 @@ forEachDatabase("programs of several versions", (create) => {
       const [one, two] = [step(20260102030405, 2), step(20260203040506, 2)];
       const late = { ...step(20260101000000, 2), name: "quota/late" };
       await migrate(fresh.database, systemClock, undefined, [...program(2), two]);
-      // The list's order says nothing.
+      // The order of the list does not matter.
       const both = [one, ...program(2), late];
       assert.deepEqual(await migrate(fresh.database, systemClock, undefined, both), [
         "up 20260101000000 quota/late",
         "up 20260102030405 step20260102030405",
       ]);
       assert.deepEqual(await migrate(fresh.database, systemClock, undefined, both), []);
-      // Nothing goes where not all of it can.
+      // Nothing is taken back unless all of it can be.
       await assert.rejects(migrate(fresh.database, systemClock, 2, both), /only the program that brought it there/);
       assert.deepEqual(await listAppliedSteps(fresh.database), [1, 2, late.id, one.id, two.id]);
       assert.equal((await migrate(fresh.database, systemClock, 2, [...both, two])).length, 3);
-      // What a program older than these ids asks: the largest id, and the oldest program of all that it does not know.
+      // A program older than these ids reads the largest id, and the oldest program that any unknown step allows.
       await migrate(fresh.database, systemClock, undefined, [...both, two]);
       const [row] = await fresh.database.session((run) =>
         run("select max(coalesce(oldest_program, id)) as oldest from migration where id > 2"),
@@ -104,7 +104,7 @@ forEachDatabase("programs of several versions", (create) => {
   it("goes on where 0.1.0 left the database, and steps without a word take only programs that know them", async () => {
     const fresh = await create({ migrated: false });
     try {
-      // What release 0.1.0 writes.
+      // The statement of release 0.1.0.
       assert.equal(await findMigrationVersion(fresh.database), 0);
       await fresh.database.script(
         "insert into migration (id, name, applied_at) values (1, 'step1', 1), (2, 'step2', 1); create table made_by_2 (id bigint)",

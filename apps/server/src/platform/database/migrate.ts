@@ -1,5 +1,5 @@
-// Brings a database to a version, forwards or back, one transaction a step, and says which programs may run on it: each step leaves word in
-// the table `migration` for the programs that are older than the step. Not here: the steps (migrations/).
+// Migrates a database to a version, forwards or back, one transaction for each step, and decides which programs may run on it: each step
+// records in the table `migration` which older programs may still run. Not here: the steps (migrations/).
 import { sql } from "kysely";
 import type { Clock } from "../clock.ts";
 import type { Database } from "./database.ts";
@@ -29,7 +29,7 @@ export const TYPES: Readonly<Record<DialectName, ColumnTypes>> = {
   },
 };
 
-/** A database's version is the highest step that it has had; this program needs this one. */
+/** A database's version is its highest step; this program needs this one. */
 export const LATEST_MIGRATION = latestOf(migrations);
 
 function latestOf(steps: readonly Migration[]): number {
@@ -44,19 +44,19 @@ const findVersion = statement<Record<never, never>>()("migrate.version", (db) =>
 export async function findMigrationVersion(database: Database): Promise<number> {
   const { integer } = TYPES[database.dialect];
   const create = `create table if not exists migration (id ${integer} primary key, name text not null, applied_at ${integer} not null)`;
-  // PostgreSQL lets two replicas both find no table and fails the slower one, which then finds it.
+  // When two replicas find no table at once, PostgreSQL fails the slower one, which finds the table at its second try.
   await database.script(create).catch(() => database.script(create));
   return (await database.first(findVersion, {}))?.id ?? 0;
 }
 
-/** A step that a database has had. */
+/** A step that was applied to a database. */
 interface AppliedStep {
   readonly id: number;
   readonly name: string;
   readonly oldest_program: number | null;
 }
 
-/** The ids of the steps that a database has had, in their order. */
+/** The ids of the applied steps, in order. */
 export async function listAppliedSteps(database: Database): Promise<number[]> {
   return (await database.all(listApplied, {})).map(({ id }) => id);
 }
@@ -65,7 +65,7 @@ const listApplied = statement<Record<never, never>>()("migrate.applied", (db) =>
   db.selectFrom("migration").select(["id", "name", "oldest_program"]).orderBy("id"),
 );
 
-// Release 0.1.0 made the table without this column and inserts rows without it, so it may be absent, and null in a row.
+// Release 0.1.0 created the table without this column and inserts rows without it, so it may be absent, and null in a row.
 const findColumn = statement<Record<never, never>>()<{ one: number }>("migrate.column", (db, _, { name }) => ({
   compile: () =>
     (name === "sqlite"
@@ -76,12 +76,12 @@ const findColumn = statement<Record<never, never>>()<{ one: number }>("migrate.c
 }));
 
 /**
- * Which program has to be known by whoever runs on a database with a step that he does not know himself. A step that says nothing, as those of
- * 0.1.0, wants to be known itself.
+ * The step that a program must know to run on a database with this step, if it does not know the step itself. A step without the value, as
+ * those of 0.1.0, must itself be known.
  */
 const wantedBy = ({ id, oldest_program }: AppliedStep): number => oldest_program ?? id;
 
-/** The first step of the database that keeps a program with `steps` from it, and what that step wants. */
+/** The first applied step that excludes a program with `steps`, and the step that it must know. */
 function findRefusal(
   applied: readonly AppliedStep[],
   steps: readonly Migration[],
@@ -99,8 +99,8 @@ function pendingOf(applied: readonly AppliedStep[], steps: readonly Migration[])
 }
 
 /**
- * Why this program may not write to a database that may have been taken to another version under it; undefined where it may, and where the
- * database is empty. Changes nothing.
+ * Why this program may not write to a database that may have been migrated while it ran; undefined if it may, or if the database is empty.
+ * Changes nothing.
  */
 export async function findVersionProblem(database: Database): Promise<string | undefined> {
   const applied = await database.all(listApplied, {});
@@ -120,12 +120,12 @@ async function addColumn(database: Database): Promise<void> {
   try {
     await database.script(`alter table migration add column oldest_program ${TYPES[database.dialect].integer}`);
   } catch (error) {
-    // Another replica was quicker.
+    // Another replica was faster.
     if (!(await hasColumn())) throw error;
   }
 }
 
-/** Whether a program with `steps` may run on the database, which says so itself by what each of its steps wrote down. Errors: `StartupError`. */
+/** Checks that a program with `steps` may run on the database, by what the applied steps recorded. Errors: `StartupError`. */
 function checkRefusal(applied: readonly AppliedStep[], steps: readonly Migration[]): void {
   const refusal = findRefusal(applied, steps);
   if (refusal === undefined) return;
@@ -142,7 +142,9 @@ function checkRefusal(applied: readonly AppliedStep[], steps: readonly Migration
   );
 }
 
-/** The next step on the way to `target`; undefined where the database is there. Errors: `StartupError` where only another program can go on. */
+/**
+ * The next step towards `target`; undefined when the database has reached it. Errors: `StartupError` if only another program can continue.
+ */
 function nextStep(
   applied: readonly AppliedStep[],
   target: number | undefined,
@@ -150,7 +152,7 @@ function nextStep(
 ): { readonly step: Migration; readonly isUp: boolean } | undefined {
   const known = latestOf(steps);
   const behind = target === undefined || target >= known ? [] : applied.filter(({ id }) => id > target);
-  // All of them before the first goes.
+  // All of them are checked before the first is taken back.
   if (behind.some(({ id }) => !steps.some((step) => step.id === id))) {
     throw new StartupError(
       `The database is at version ${applied.at(-1)!.id}, and this program knows ${known}: only the program that brought it there can take it back.`,
@@ -163,9 +165,9 @@ function nextStep(
 }
 
 /**
- * Runs the steps that the database has not had, or takes back those behind `target`. Replicas that start together take turns; what was cut off
- * goes on when it is run again. Gives the steps' names. Steps of a newer program stay as they are where they say that this program may run.
- * Errors: `StartupError` where they say that it may not, or where they are to be taken back.
+ * Applies missing steps, or takes back those after `target`. Replicas that start together wait for each other; an interrupted migration
+ * continues when it is run again. Returns the steps' names. Steps of a newer program stay if they allow this program to run.
+ * Errors: `StartupError` if they do not, or if they would have to be taken back.
  */
 export async function migrate(
   database: Database,

@@ -1,5 +1,6 @@
-// Migrations of a PostgreSQL database in use: an interrupted build of an index is done again, a finished one is kept, and whoever holds a table
-// holds up the migration but nobody else. Not here: steps there and back (database.test.ts), how long each takes (npm run bench -- --scale).
+// Migrations of a PostgreSQL database in use: an interrupted build of an index is repeated, a finished one is kept, and a session that
+// holds a table delays the migration but nothing else. Not here: steps forwards and back (database.test.ts), their durations (npm run bench
+// -- --scale).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -42,7 +43,7 @@ describe("a migration of a database in use", { skip, timeout: 120_000 }, () => {
       await migrate(test.database, systemClock, 2);
       await inSession(test.database, async (run) => {
         for (const text of fillTags) await run(text);
-        // Fails on the second tag of the manifest and leaves an index that is not valid.
+        // The build fails on the manifest's second tag and leaves an invalid index.
         await assert.rejects(run(`create unique index concurrently tag_by_manifest_next on tag (manifest_id)`));
         await run(`create index concurrently repository_blob_by_blob_next on repository_blob (blob_id, repository_id)`);
         const built = await run(`select 'repository_blob_by_blob_next'::regclass::oid::int as oid`);
@@ -75,7 +76,7 @@ describe("a migration of a database in use", { skip, timeout: 120_000 }, () => {
           const waiting = `select 1 from pg_locks where not granted and relation = 'tag'::regclass and mode = 'AccessExclusiveLock'`;
           while ((await run(waiting)).length === 0) await sleep(5);
         });
-        // Comes behind the migration in the lock's queue, and would wait for the holder with it.
+        // This waits behind the migration in the lock's queue, so it would also wait for the holder.
         assert.ok(await other.first(firstTag, {}));
         assert.equal(await findMigrationVersion(other), 2);
         return { started };

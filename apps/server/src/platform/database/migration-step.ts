@@ -1,30 +1,31 @@
-// One step of a migration: its indexes, then its statements and its record in one transaction. On PostgreSQL others read and write meanwhile:
-// indexes are built ahead, and locks that are not to be had at once are given up and tried again. Not here: which step (migrate.ts).
+// One step of a migration: its indexes, then its statements and its record in one transaction. On PostgreSQL other sessions continue to
+// read and write: indexes are built ahead, and a lock that is not available at once is given up and tried again. Not here: choosing the
+// step (migrate.ts).
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database, RunSql } from "./database.ts";
 import type { ColumnTypes, KeptColumn, OnlineIndex } from "./migrations/migration.ts";
 import type { DialectName } from "./statement.ts";
 
-/** What is to be done. */
+/** The step's work. */
 export interface MigrationStep {
   /** The steps that the database must have had, in the order of their ids. */
   readonly from: readonly number[];
   readonly indexes: readonly OnlineIndex[];
-  /** Those of them that are missing are added. */
+  /** Missing ones are added. */
   readonly columns: readonly KeptColumn[];
   readonly types: ColumnTypes;
-  /** The record first, so that of two programs that do the same step at once all but one fail on it. */
+  /** The record comes first, so that all but one of several programs that run the same step at once fail on it. */
   readonly statements: readonly string[];
-  /** Nobody works with the database yet: there is nothing to build around. */
+  /** No program uses the database yet, so indexes need not be built ahead. */
   readonly isNew: boolean;
 }
 
-/** Does the step when it is this replica's turn; false where the database has had other steps by then. */
+/** Runs the step while holding the migration lock; false if other steps were applied in the meantime. */
 export async function takeStep(database: Database, step: MigrationStep): Promise<boolean> {
   const isShared = database.dialect === "postgres";
   return database.session(async (run) => {
     if (isShared) await waitForLock(run);
-    // Looked at again: another replica may just have done it.
+    // Checked again, because another replica may just have applied it.
     const present = (await run("select id from migration order by id")).map((row) => Number(row["id"]));
     if (present.join() !== step.from.join()) return false;
     const statements = [...step.statements];
@@ -55,26 +56,29 @@ async function hasColumn(run: RunSql, dialect: DialectName, table: string, name:
   return rows.length > 0;
 }
 
-/** Names the turn among PostgreSQL's advisory locks. */
+/** The key of PostgreSQL's advisory lock for migrations. */
 const TURN = 0x62657274; // "bert"
-/** Between two looks whether it is our turn. */
+/** The interval at which the lock is tried. */
 const TURN_MS = 250;
 
-/** Waits until no other replica migrates. It asks again and again, since the build of an index waits for whoever waits inside the database. */
+/**
+ * Waits until no other replica migrates. It polls, because the build of an index waits for every session that waits inside the database.
+ */
 async function waitForLock(run: RunSql): Promise<void> {
   while ((await run(`select pg_try_advisory_lock(${TURN}) as is_ours`))[0]?.["is_ours"] !== true) await sleep(TURN_MS);
 }
 
 /**
- * Longest wait for one table's lock, in ms: whoever comes after us waits behind us. A step takes a handful of tables at the most, so that
- * nobody waits for a second. Shorter than PostgreSQL's own second after which autovacuum gives way: its work on such a table is waited out.
+ * The longest wait for one table's lock, in ms, because other sessions queue behind us. A step locks a handful of tables at most, so that
+ * nobody waits for a second. It is shorter than the second after which PostgreSQL's autovacuum gives way, so its work on such a table is
+ * waited for.
  */
 const LOCK_WAIT_MS = 150;
-/** Pause before the locks are tried again: for those who waited behind us. */
+/** The pause before the locks are tried again, for the sessions that queued behind us. */
 const LOCK_RETRY_MS = 500;
 const LOCK_NOT_AVAILABLE = "55P03";
 
-/** All of it in one transaction; false, and nothing of it, where a lock was not to be had in time. */
+/** Commits all of it in one transaction; false, with nothing changed, if a lock was not available in time. */
 async function commitAtOnce(run: RunSql, statements: readonly string[]): Promise<boolean> {
   await run("begin");
   try {
@@ -92,12 +96,12 @@ function nextName({ name }: OnlineIndex): string {
   return `${name}_next`;
 }
 
-/** Builds an index under its later name, or leaves the one that an interrupted run had finished. */
+/** Builds an index under a temporary name, or keeps the one that an interrupted run has finished. */
 async function buildAhead(run: RunSql, index: OnlineIndex): Promise<void> {
   const name = nextName(index);
   const [found] = await run(`select indisvalid from pg_index where indexrelid = to_regclass('${name}')`);
   if (found?.["indisvalid"] === true) return;
-  // Cut off in the middle: what is there is of no use, and slows writers down.
+  // The build was interrupted: an invalid index is useless, and slows down writes.
   if (found !== undefined) await run(`drop index concurrently ${name}`);
   await run(`create index concurrently ${name} on ${index.on}`);
 }

@@ -1,12 +1,15 @@
-// A database that is watched: how long its work takes and how often it fails, by kind and by statement, and spans where traces are on.
-// Not here: what is done with the numbers (../metrics.ts), connections (sqlite.ts, postgres.ts).
+// A database with measurements: durations and failures of its work, by kind and by statement, and spans where tracing is on. Not here: the
+// metrics page (../metrics.ts), connections (sqlite.ts, postgres.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { ACCESS_BUCKETS, type Metrics } from "../metrics.ts";
 import type { Tracing } from "../tracing.ts";
 import type { Database, Executor } from "./database.ts";
 import type { Statement } from "./statement.ts";
 
-/** What is counted apart: reads outside transactions, transactions and writes with their wait for the disk, and waits for the log alone. */
+/**
+ * The kinds that are counted separately: reads outside transactions; transactions and writes, with their wait for the disk; waits for the
+ * log alone.
+ */
 const OPERATIONS = ["read", "transaction", "sync"] as const;
 
 type Operation = (typeof OPERATIONS)[number];
@@ -15,7 +18,7 @@ type AnyStatement = Statement<never, unknown>;
 /** Counts what the database does. */
 export interface DatabaseMeter {
   end(operation: Operation, isGood: boolean, seconds: number): void;
-  /** The count of one statement, by its id: get it once. Ids come from the program's own text, so they are bounded. */
+  /** The counter of one statement, by its id; callers keep it. Ids come from the program's own text, so they are bounded. */
   statement(id: string): (seconds: number) => void;
 }
 
@@ -55,7 +58,7 @@ export function createDatabaseMeter(metrics: Metrics): DatabaseMeter {
   };
 }
 
-/** Watches a database. `explain` may put another error in the place of one that an operation ended with. */
+/** Wraps a database. `explain` may replace the error that an operation ended with. */
 export function observeDatabase(
   database: Database,
   meter: DatabaseMeter,
@@ -63,7 +66,7 @@ export function observeDatabase(
   explain: (error: unknown) => unknown = (error) => error,
 ): Database {
   const system = database.dialect === "sqlite" ? "sqlite" : "postgresql";
-  // By the statement itself: its id would have to be looked up in the compiled text each time.
+  // Keyed by the statement itself: its id would have to be looked up in the compiled text each time.
   const statements = new Map<AnyStatement, { readonly id: string; count(seconds: number): void }>();
   function countOf(statement: AnyStatement) {
     let found = statements.get(statement);
@@ -75,7 +78,7 @@ export function observeDatabase(
     return found;
   }
 
-  /** Runs one statement; counted as an operation of its own outside transactions. */
+  /** Runs one statement; outside transactions it counts as an operation. */
   async function runStatement<T>(operation: Operation | undefined, statement: AnyStatement, run: () => Promise<T>): Promise<T> {
     const { id, count } = countOf(statement);
     const startedAt = performance.now();
@@ -85,7 +88,7 @@ export function observeDatabase(
       return await tracing.span(id, "client", { "db.system.name": system, "db.query.summary": id }, run);
     } catch (error) {
       isGood = !isDatabaseFailure(error);
-      // Not for a statement of a transaction, which waits for nothing else: the transaction's own end is explained.
+      // Not for a statement of a transaction: the transaction's own error is explained.
       throw operation === undefined ? error : await explain(error);
     } finally {
       const seconds = (performance.now() - startedAt) / 1000;
@@ -129,7 +132,7 @@ export function observeDatabase(
   };
 }
 
-// A rule of a transaction that says no throws through it, and is no failure of the database.
+// A rule that refuses a transaction throws through it, which is no failure of the database.
 function isDatabaseFailure(error: unknown): boolean {
   return !(error instanceof RegistryError) || error.status >= 500;
 }

@@ -1,5 +1,5 @@
-// What a statement that reads as much as there is gets on PostgreSQL: a free planner and more time, also inside a transaction, where the statements
-// beside it get neither; and few connections at a time. Not here: which statements say so (plans.test.ts).
+// How an analytical statement runs on PostgreSQL: with an unrestricted planner and a longer timeout, also inside a transaction, whose other
+// statements get neither; and on few connections at a time. Not here: which statements are analytical (plans.test.ts).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { sql } from "kysely";
@@ -29,7 +29,7 @@ const whole = settings("test.analysis.whole", { analytical: "a test" });
 const BOUND: Settings = { seqscan: "off", hashjoin: "off", mergejoin: "off", timeout: "1min" };
 const FREE: Settings = { seqscan: "on", hashjoin: "on", mergejoin: "on", timeout: "15min" };
 
-// How many run like it, itself included, while it runs for a moment.
+// Counts the statements like it, itself included, that run at the same moment.
 const together = statement<None>()<{ count: number }>(
   "test.analysis.together",
   (db) => ({
@@ -67,7 +67,7 @@ forEachDatabase("an analytical statement", (create, dialect) => {
     } finally {
       await reader.close();
     }
-    // The connections are as they were.
+    // The connections' settings are restored.
     await Promise.all(Array.from({ length: 16 }, async () => assert.deepEqual(await test.database.first(usual, {}), BOUND)));
   });
 

@@ -1,5 +1,5 @@
-// Statements that read as much as there is (`Effort`), on PostgreSQL: the planner may do for them what it must not do for those of requests, they
-// run for longer, and few at a time, so that they leave connections for requests. Not here: which they are (beside themselves), connections.
+// Analytical statements (`Effort`) on PostgreSQL: the planner may use scans that are forbidden to requests, the timeout is longer, and few
+// run at a time, so that connections are left for requests. Not here: which statements they are (each says so itself), connections.
 import { RegistryError } from "@berth/oci/errors";
 import type pg from "pg";
 import { createSemaphore } from "../semaphore.ts";
@@ -20,11 +20,11 @@ export function isAnalytical({ effort }: Statement<never, unknown>): boolean {
   return effort !== undefined && "analytical" in effort;
 }
 
-/** One that has no name, since a prepared one keeps its plan, and whose answer is waited for as long as the server works on it. */
+/** The query has no name, because a prepared statement keeps its plan, and no client-side timeout: the server's applies. */
 const plain = ({ text, values }: pg.QueryConfig): pg.QueryConfig =>
   ({ text, values, query_timeout: ANALYSIS_TIMEOUT_MS + 5_000 }) as pg.QueryConfig;
 
-/** Runs them inside a transaction, whose other statements are planned as ever. */
+/** Runs them inside a transaction, whose other statements are planned as usual. */
 export function analyseIn(client: pg.ClientBase, usualTimeoutMs: number): Query {
   return async (config) => {
     await client.query(set("on", ANALYSIS_TIMEOUT_MS));
@@ -34,7 +34,7 @@ export function analyseIn(client: pg.ClientBase, usualTimeoutMs: number): Query 
   };
 }
 
-/** Runs them in transactions of their own, at most so many at a time. Errors: UNAVAILABLE for one too many that would wait. */
+/** Runs them in transactions of their own, a limited number at a time. Errors: UNAVAILABLE if too many wait. */
 export function analyseApart(
   withClient: (work: (client: pg.ClientBase) => Promise<pg.QueryResult>) => Promise<pg.QueryResult>,
   atOnce: number,
@@ -55,5 +55,5 @@ export function analyseApart(
     );
 }
 
-/** More than commands and a page of statistics ask for at once. */
+/** More than the commands and a page of statistics ever request at once. */
 const MAX_WAITING = 16;

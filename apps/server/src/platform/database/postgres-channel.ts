@@ -1,21 +1,21 @@
-// Word between the processes of one PostgreSQL: a connection that listens, opened anew whenever it breaks. Not here: what is told (topics.ts),
-// which server is the primary (postgres-pool.ts).
+// Messages between the processes of one PostgreSQL: a connection that listens, and is opened again whenever it breaks. Not here: the
+// messages' meaning (topics.ts), which server is the primary (postgres-pool.ts).
 import type pg from "pg";
 
-/** What it needs. */
+/** The parts that the channel needs. */
 export interface PostgresChannelParts {
-  /** Opens a connection that is this channel's alone, to the primary. */
+  /** Opens a connection to the primary that only this channel uses. */
   readonly connect: () => Promise<pg.Client>;
   readonly name: string;
-  /** Called with each word; with undefined whenever it begins to listen, and may have missed some. */
+  /** Called with each message; with undefined when it begins to listen and may have missed some. */
   readonly onNotice: (word: string | undefined) => void;
-  /** Called once each time that it breaks, however often it is tried again. */
+  /** Called once for each break, however often reconnecting fails. */
   readonly onError: (error: unknown) => void;
 }
 
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 15_000;
-/** A connection that hears nothing may be dead, or its server a standby by now: it is asked this often. */
+/** A silent connection may be dead, or its server a standby by now, so it is checked this often. */
 const LOOK_EVERY_MS = 30_000;
 
 /** Listens until it is stopped. */
@@ -58,7 +58,7 @@ export function openPostgresChannel({ connect, name, onNotice, onError }: Postgr
         if (rows[0]?.isStandby === true) throw new Error("the server is a standby");
       }
     } finally {
-      // It may be gone without a word: nobody waits for its goodbye.
+      // The connection may be dead: nobody waits for its clean end.
       client.end().catch(() => undefined);
     }
   }

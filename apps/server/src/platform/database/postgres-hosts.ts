@@ -1,22 +1,22 @@
-// The address of a PostgreSQL that may be on several hosts, one of which takes writes: what libpq calls a multi-host URI, which the driver
-// does not know. Not here: which of them it is now (postgres-pool.ts).
+// The address of a PostgreSQL that may run on several hosts, one of which takes writes: libpq's multi-host URI, which the driver does not
+// support. Not here: which host is the primary now (postgres-pool.ts).
 
 /** One host of an address. */
 export interface PostgresHost {
-  /** `host:port`, for people. */
+  /** `host:port`, for messages. */
   readonly shown: string;
-  /** An address of this host alone, as the driver takes it. */
+  /** The driver's address of this host alone. */
   readonly url: string;
 }
 
-/** An address, or what is wrong with it, in words that follow a setting's name. */
+/** An address, or its mistake, worded to follow a setting's name. */
 export type PostgresAddress =
   | { readonly ok: true; readonly hosts: readonly PostgresHost[] }
   | { readonly ok: false; readonly problem: string };
 
-/** More servers than any cluster has that would be asked one by one. */
+/** More than the servers of any real cluster; they would be asked one by one. */
 const MAX_HOSTS = 16;
-/** What asks for a server that takes writes. The others would answer with a standby, from which tags are read stale. */
+/** The values that lead to a server that takes writes. Other values would allow a standby, which returns outdated tags. */
 const WANTED_SERVER = new Set(["any", "read-write", "primary"]);
 
 const bad = (problem: string): PostgresAddress => ({ ok: false, problem });
@@ -33,7 +33,7 @@ export function parsePostgresAddress(address: string): PostgresAddress {
   const wanted = parameters.get("target_session_attrs");
   if (wanted !== null && !WANTED_SERVER.has(wanted))
     return bad("asks for a server other than the primary: target_session_attrs is read-write, primary or any");
-  // The driver does not know it.
+  // The driver does not support it.
   parameters.delete("target_session_attrs");
   const names = authority.split(",");
   if (names.length > MAX_HOSTS) return bad(`has more than ${MAX_HOSTS} hosts`);
@@ -42,7 +42,7 @@ export function parsePostgresAddress(address: string): PostgresAddress {
   const hosts: PostgresHost[] = [];
   for (const name of names) {
     const url = `${scheme}${user === undefined ? "" : `${user}@`}${name}${path}${rest}`;
-    // The driver takes what the platform's parser takes; without a host, libpq's own variables say it.
+    // The driver accepts what the platform's parser accepts; a missing host is taken from libpq's environment variables.
     if (URL.parse(name === "" ? url.replace("@/", "@host/").replace(":///", "://host/") : url) === null)
       return bad("has a host or port that cannot be");
     hosts.push({ shown: name, url });

@@ -1,5 +1,5 @@
-// Connections to the one PostgreSQL server that takes writes, out of one or several hosts: found by asking all of them, asked for again when it
-// fails, and given up when it does not answer. Not here: statements, transactions, what an error means to callers (postgres.ts).
+// Connections to the one PostgreSQL server that takes writes, out of one or several hosts: it is found by asking all of them, searched for
+// again when it fails, and given up when it does not answer. Not here: statements, transactions, the meaning of errors (postgres.ts).
 import { RegistryError } from "@berth/oci/errors";
 import pg from "pg";
 import { parsePostgresAddress, type PostgresHost } from "./postgres-hosts.ts";
@@ -8,45 +8,45 @@ import { parsePostgresAddress, type PostgresHost } from "./postgres-hosts.ts";
 export interface PostgresPool {
   /** Lends a connection; give it back with `release`. */
   connect(): Promise<pg.PoolClient>;
-  /** Runs a statement that changes nothing, on any free connection; again on the new primary where the old one was lost under it. */
+  /** Runs a read-only statement on any free connection, and again on the new primary if the old one was lost meanwhile. */
   read(config: pg.QueryConfig): Promise<pg.QueryResult>;
-  /** Opens a connection that is the caller's alone, and none of the pool's number; the caller ends it. */
+  /** Opens a connection outside the pool; the caller closes it. */
   connectApart(): Promise<pg.Client>;
-  /** Tells of an error that a lent connection met: one that means that its server is the primary no more has the hosts asked again. */
+  /** Reports an error of a lent connection. If it means that the server is no longer the primary, the hosts are asked again. */
   note(client: pg.PoolClient, error: unknown): void;
-  /** Connections that are open, those of them at rest, callers that wait for one. */
+  /** Open connections, idle ones, and callers that wait. */
   connections(): { readonly open: number; readonly idle: number; readonly waiting: number };
   end(): Promise<void>;
 }
 
-/** How. */
+/** The options of the pool. */
 export interface PostgresPoolOptions {
-  /** One host or several; empty: libpq's environment variables. */
+  /** One host or several; if empty, libpq's environment variables. */
   readonly url: string;
-  /** Of the driver's pools. */
+  /** Options of the driver's pools. */
   readonly settings: Omit<pg.PoolConfig, "connectionString">;
-  /** Runs when a connection has been opened, before it is lent for the first time. */
+  /** Runs after a connection was opened, before it is first lent. */
   readonly prepare: (client: pg.ClientBase) => Promise<void>;
-  /** Called when an idle connection breaks, and when another host becomes the one. */
+  /** Called when an idle connection breaks, and when another host becomes the primary. */
   readonly onBackgroundError: (error: unknown) => void;
 }
 
-/** How long a host may take to say whether it is the primary. */
+/** The timeout for a host's answer whether it is the primary. */
 const ASK_TIMEOUT_MS = 3_000;
-/** An election without a result holds for so long: requests that come meanwhile must not become a storm of connections. */
+/** The time for which a failed search is cached: requests that come meanwhile must not cause a storm of connections. */
 const FAILED_TTL_MS = 500;
-/** A connection that has been out for so long is looked after: its server may be gone without a word. */
+/** After this time a lent connection is checked: its server may have vanished silently. */
 const SUSPECT_AFTER_MS = 5_000;
-/** How long no connection is opened after one could not be, where others stand. Then one more is tried at a time. */
+/** How long no new connection is opened after one failed, if others are open. After that, one is tried at a time. */
 const STANDING_ONLY_MS = 1_000;
-/** Who asked for a new connection and did not get one waits for one that stands; it may be the one that is to try again. */
+/** A caller that got no new connection waits for an open one; it may be the one that tries again. */
 const STANDING_TRIES = 3;
-/** Tries to reach a suspected server before all its connections are given up. One may fail for being slow. */
+/** Attempts to reach a suspected server before all its connections are closed. One attempt may fail because the server is slow. */
 const SUSPECT_TRIES = 2;
 
 /**
- * Who takes writes, and since when: the timeline grows with every promotion, so that of two servers that both think to be the primary the one
- * that was promoted later is it. Source: PostgreSQL manual, 26.3.5 Timelines.
+ * Asks whether a server takes writes, and its timeline. The timeline grows with every promotion: of two servers that both claim to be the
+ * primary, the one that was promoted later is. Source: PostgreSQL manual, 26.3.5 Timelines.
  */
 const ASK = `select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off' as "isPrimary",
   case when pg_is_in_recovery() then '' else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end as timeline`;
@@ -56,7 +56,7 @@ interface Elected {
   readonly pool: pg.Pool;
 }
 
-/** Makes the pool; the first query opens the first connection. */
+/** Creates the pool; the first query opens the first connection. */
 export function openPostgresPool({ url, settings, prepare, onBackgroundError }: PostgresPoolOptions): PostgresPool {
   const address = parsePostgresAddress(url === "" ? "postgres://" : url);
   if (!address.ok) throw new Error(`the database's address is wrong: ${address.problem}`);
@@ -69,7 +69,7 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
   let current: Elected | undefined;
   let electing: Promise<Elected> | undefined;
   let failedElection: { readonly at: number; readonly error: unknown } | undefined;
-  /** The highest that was seen: a server of an older one is a primary that has been replaced. */
+  /** The highest timeline seen: a server with a lower one is a primary that has been replaced. */
   let timeline = "";
 
   const report = (error: unknown): void => {
@@ -81,7 +81,7 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
   }
 
   function createPool(host: PostgresHost): pg.Pool {
-    // The pool waits for what it gives, although its type does not say so.
+    // The pool awaits the returned promise, although its type does not say so.
     const onConnect = prepare as (client: pg.ClientBase) => void;
     const pool = new pg.Pool({ ...connectionOf(host), max: maxConnections, onConnect });
     const open = new Set<pg.ClientBase>();
@@ -91,7 +91,7 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
       pool.options.max = maxConnections;
     });
     pool.on("remove", (client) => void open.delete(client));
-    // The pool forgets a connection before its end has arrived: what comes after that concerns nobody.
+    // The pool forgets a connection before its end has arrived: later errors of it do not matter.
     pool.on("error", (error) => {
       report(error);
       noteOf(pool, error);
@@ -101,10 +101,10 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
     return pool;
   }
 
-  /** Asks one host, over a connection of its own. */
+  /** Asks one host, over a separate connection. */
   async function ask(host: PostgresHost): Promise<{ readonly host: PostgresHost; readonly timeline: string } | undefined> {
     const client = new pg.Client({ ...connectionOf(host), connectionTimeoutMillis: ASK_TIMEOUT_MS, query_timeout: ASK_TIMEOUT_MS });
-    // A connection that ends under us also says so by this event, and unheard it would end the process.
+    // A connection that breaks also emits this event, which would end the process without a listener.
     client.on("error", () => undefined);
     try {
       await client.connect();
@@ -143,10 +143,10 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
     return electing;
   }
 
-  /** The server of this pool may be the primary no more: the next caller asks all hosts. */
+  /** The server of this pool may no longer be the primary: the next caller asks all hosts. */
   function noteOf(pool: pg.Pool, error: unknown): void {
     if (hosts.length === 1 || current?.pool !== pool || !isLostServer(error)) return;
-    // The other hosts' names would lead nowhere either, and this one serves.
+    // Names cannot be resolved now, so the other hosts would not be found either, and this one works.
     if (isUnnamed(error) && (standing.get(pool)?.size ?? 0) > 0) return;
     report(new Error(`${current.host.shown} is lost; all hosts are asked which one is the primary`, { cause: error }));
     current = undefined;
@@ -161,11 +161,11 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
     retired.add(ended);
   }
 
-  /** Whether callers are to share the connections that stand: no new one can be made, but the server's failure is not said by that. */
+  /** Whether callers share the open connections: no new one can be opened, but that does not mean that the server has failed. */
   function shareStanding(pool: pg.Pool, error: unknown): boolean {
     const open = standing.get(pool)?.size ?? 0;
     if (open === 0 || current?.pool !== pool || !isUnopened(error)) return false;
-    // The pool asks for it each time. Callers beyond it wait for one that is given back, as they do for a full pool's.
+    // The pool reads it each time. Further callers wait for a returned connection, as they do when the pool is full.
     pool.options.max = Math.min(maxConnections, open);
     const more = (): void => {
       if (pool.options.max < maxConnections) pool.options.max = Math.min(maxConnections, (standing.get(pool)?.size ?? 0) + 1);
@@ -174,7 +174,7 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
     return true;
   }
 
-  /** Runs on the connections that stand where a new one cannot be had just now. */
+  /** Runs on the open connections if no new one can be opened at the moment. */
   async function onPool<T>(pool: pg.Pool, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       try {
@@ -185,7 +185,7 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
     }
   }
 
-  /** Runs once more where the server was lost, on whichever is the primary by then. */
+  /** Runs once more if the server was lost, on the primary of that moment. */
   async function withRetry<T>(work: (pool: pg.Pool) => Promise<T>): Promise<T> {
     const { pool } = await elected();
     try {
@@ -201,7 +201,7 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
   const poolOf = new WeakMap<pg.PoolClient, pg.Pool>();
   let isLooking = false;
 
-  /** Breaks off all connections to a server that cannot be reached any more. Their statements would wait for their own limits, a minute each. */
+  /** Closes all connections to an unreachable server. Their statements would otherwise wait for their own timeouts, a minute each. */
   async function lookAfter(): Promise<void> {
     const suspected = current;
     const now = performance.now();
@@ -213,7 +213,7 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
           await ask(suspected.host);
           return;
         } catch (error) {
-          // A server that refuses is there; one that is starting has ended the connections itself.
+          // A server that refuses connections is reachable; a server that is starting has closed its connections itself.
           if (!isSilent(error)) return;
         }
       }
@@ -241,7 +241,7 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
     async connectApart() {
       const { host } = await elected();
       const client = new pg.Client(connectionOf(host));
-      // Until the caller hears of it: unheard, a connection that breaks would end the process.
+      // Until the caller adds its own listener: without one, a connection that breaks would end the process.
       client.on("error", () => undefined);
       try {
         await client.connect();
@@ -270,14 +270,14 @@ export function openPostgresPool({ url, settings, prepare, onBackgroundError }: 
   };
 }
 
-/** Ends a connection without a word to the other side, which would not hear it. */
+/** Closes a connection without the protocol's goodbye, which the other side would not receive. */
 function breakOff(client: pg.PoolClient): void {
   (client as unknown as { connection: { stream: { destroy(error: Error): void } } }).connection.stream.destroy(
     Object.assign(new Error("the database's server does not answer"), { code: "ETIMEDOUT" }),
   );
 }
 
-// The driver's words where it has no code.
+// The driver's messages for errors without a code.
 const CONNECT_TIMEOUT = /timeout expired|Connection terminated due to connection timeout|Query read timeout/;
 const CUT_OFF = /Connection terminated|Client has encountered a connection error|not queryable/;
 
@@ -286,23 +286,23 @@ function codeOf(error: unknown): string {
   return typeof code === "string" ? code : "";
 }
 
-/** Whether a name has no address now: no connection was tried. */
+/** Whether a name could not be resolved: no connection was tried. */
 function isUnnamed(error: unknown): boolean {
   return /^(?:ENOTFOUND|EAI_)/.test(codeOf(error));
 }
 
-/** Whether an error is that of opening a connection, which says nothing of those that stand: its name has no address, or nobody answers. */
+/** Whether opening a connection failed, which says nothing about open ones: the name was not resolved, or the host did not answer. */
 function isUnopened(error: unknown): boolean {
   return isUnnamed(error) || (error instanceof Error && error.message.startsWith("Connection terminated due to connection timeout"));
 }
 
-/** Whether nothing at all was heard of the server. */
+/** Whether the server sent nothing at all. */
 export function isSilent(error: unknown): boolean {
   return /^(?:ETIMEDOUT|EHOST|ENET)/.test(codeOf(error)) || (error instanceof Error && CONNECT_TIMEOUT.test(error.message));
 }
 
 /**
- * Whether an error means that the server is gone, going, or a standby. Not that it is full, or that a statement was cancelled.
+ * Whether an error means that the server is down, stopping, or a standby. Not that it is full, or that a statement was cancelled.
  * Source: PostgreSQL manual, Appendix A: 57P01 to 57P03 shut down or starting, 25006 read-only.
  */
 function isLostServer(error: unknown): boolean {

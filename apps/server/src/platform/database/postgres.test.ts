@@ -1,5 +1,5 @@
-// What only a database that replicas share must do: a transaction of a process that is held still lets go of its locks, and cannot commit
-// when the process goes on. Not here: what every engine does (database.test.ts).
+// What only a shared database must do: the transaction of a paused process loses its locks, and cannot commit when the process resumes. Not
+// here: what every engine does (database.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { forEachDatabase } from "./databases.testing.ts";
@@ -17,7 +17,7 @@ const find = statement<{ name: string }>()("test.held.find", (db, p) =>
 );
 
 forEachDatabase("a transaction that rests", (create, dialect) => {
-  // SQLite has one process, and so no others.
+  // SQLite has only one process.
   if (dialect === "sqlite") return;
   it("loses its locks to others and is refused its next step", async () => {
     const test = await create();
@@ -34,7 +34,7 @@ forEachDatabase("a transaction that rests", (create, dialect) => {
       });
       held.catch(() => undefined);
       await isLocked.promise;
-      // Waits until the server ends the one that rests.
+      // It waits until the server ends the idle transaction.
       await other.transaction((tx) => tx.run(rename, { name: "row", to: "other" }, 1));
       othersHaveWritten.resolve();
       await assert.rejects(held, { code: "UNAVAILABLE" });

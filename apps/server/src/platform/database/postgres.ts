@@ -1,5 +1,5 @@
-// PostgreSQL as the database of many replicas. Named prepared statements, retries of deadlocks, and what its errors mean.
-// Not here: connections and which server they go to (postgres-pool.ts), queries, tables, the batching of hot look-ups (batch.ts).
+// PostgreSQL as the database of many replicas: named prepared statements, retries of deadlocks, and the meaning of its errors. Not here:
+// connections and which server they go to (postgres-pool.ts), queries, tables, the batching of hot look-ups (batch.ts).
 import { RegistryError } from "@berth/oci/errors";
 import pg from "pg";
 import { databaseVersionError, type Database, type Executor, type RunSql, type WriteOptions } from "./database.ts";
@@ -10,11 +10,11 @@ import { isSilent, openPostgresPool } from "./postgres-pool.ts";
 import { checkRows } from "./row-counts.ts";
 import { bind, type Statement } from "./statement.ts";
 
-/** Where and how. */
+/** The options of the database. */
 export interface PostgresOptions {
-  /** `postgres://user:password@host:port,host2:port/database`, or libpq's environment variables where empty. */
+  /** `postgres://user:password@host:port,host2:port/database`; if empty, libpq's environment variables. */
   readonly url: string;
-  /** Most connections of this process. */
+  /** The most connections of this process. */
   readonly maxConnections: number;
   /** How long a caller waits for a free connection before it gets UNAVAILABLE. */
   readonly acquireTimeoutMs: number;
@@ -23,85 +23,86 @@ export interface PostgresOptions {
 }
 
 /**
- * Every statement of a request is made to walk an index (plans.test.ts); those that read as much as there is say so (postgres-analysis.ts). The planner, which keeps one plan for all values, would rather read a whole table
- * where statistics say that most rows fit, as they do when a million manifests share one config: for the others that is a second and more.
- * What is forbidden makes a plan look dear, and for a dear plan PostgreSQL would compile code, for a second each time.
+ * Every statement of a request must use an index (plans.test.ts); analytical ones are marked (postgres-analysis.ts). The planner keeps one
+ * plan for all values, and prefers to read a whole table where statistics say that most rows match, as when a million manifests share one
+ * config: for other values that takes a second and more. Forbidden plan types make a plan look expensive, and for expensive plans
+ * PostgreSQL would compile code, for a second each time.
  */
 const PLANNER = "set enable_seqscan = off; set enable_mergejoin = off; set enable_hashjoin = off; set jit = off";
 /**
- * How long a statement waits for a lock. Longer than a transaction of ours may rest, so that it waits for one of those and not for an
- * operator's: requests that wait hold connections, and soon no other request gets one.
+ * The lock timeout of a statement. It is longer than the time that our transactions may be idle, so that a statement waits for one of
+ * those, but not for an operator's: waiting requests hold connections, and soon no other request would get one.
  */
 const LOCKS = "set lock_timeout = 15000";
-/** That the server lets go of our connections, and of the locks in them, when this machine vanishes: by default after two hours. */
+/** With these the server drops our connections and their locks when this machine vanishes; the default is two hours. */
 const KEEP_ALIVE =
   "set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3; set tcp_user_timeout = 60000; set client_connection_check_interval = 10000";
-/** A server on a system that has no such settings. Source: PostgreSQL manual, Appendix A. */
+/** The error of a server on a system that lacks such settings. Source: PostgreSQL manual, Appendix A. */
 const NO_SUCH_SETTING = /^(?:22023|42704|0A000|55P02)$/;
 /** A statement that runs for a minute is a defect; without a limit it would hold a connection for ever. */
 const STATEMENT_TIMEOUT_MS = 60_000;
 /**
- * Longer than the server's own limit: it counts only where the server cannot answer any more, as when its machine has vanished. The system
+ * Longer than the server's own limit: it only matters where the server cannot answer any more, as when its machine has vanished. The system
  * would wait for a quarter of an hour.
  */
 const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
 /**
- * How long a transaction may rest between two statements. They follow each other at once, so only a process that is held still, or cut off,
- * rests: its row locks must not hold up the other replicas.
+ * How long a transaction may be idle between two statements. They follow each other at once, so only that of a paused or disconnected
+ * process is idle: its row locks must not delay the other replicas.
  */
 const REST_IN_TRANSACTION_MS = 10_000;
 /**
- * How long a snapshot may rest between two of its reads, which is when what is read goes somewhere slow. It has no row locks, but as long as it
- * stands nothing that was deleted since can be cleaned up, and tables cannot be altered: the server ends one whose reader is stuck.
+ * How long a snapshot may be idle between two reads, which happens when the data is written somewhere slow. It has no row locks, but while
+ * it exists nothing that was deleted since can be vacuumed, and tables cannot be altered: the server ends one whose reader is stuck.
  */
 export const SNAPSHOT_RESTS_MS = 600_000;
 const BEGIN_SNAPSHOT = `begin isolation level repeatable read read only; set local idle_in_transaction_session_timeout = ${SNAPSHOT_RESTS_MS}`;
-/** As long as a timer can be: the driver takes 0 for its own default. */
+/** The longest timer: the driver takes 0 for its own default. */
 const NO_TIMEOUT_MS = 2 ** 31 - 1;
 /**
- * Asks for 1 MiB of new pages where the tables are, and gives them back. Writes that find room in pages that exist succeed on a full disk as
- * well, so that none of them proves anything. A temporary table: nobody else sees it, and the log hears next to nothing of it.
+ * Allocates 1 MiB of new pages where the tables are, and frees them. Writes into existing pages succeed on a full disk as well, so they
+ * prove nothing. The table is temporary: no other session sees it, and hardly any of it is logged.
  */
 const ASK_FOR_ROOM = `begin; set local temp_tablespaces = '';
   create temporary table berth_room as select repeat('x', 1000) as filler from generate_series(1, 1024); rollback`;
-/** How long a disk counts as full after a write found it so, where we may not ask for room: until the next minute's writes tell. */
+/** How long a disk counts as full after a write failed, where we may not allocate space as a test: after that, writes are tried again. */
 const FULL_TTL_MS = 60_000;
-/** Tries of a transaction that PostgreSQL chose as a deadlock's victim. */
+/** The most runs of a transaction that PostgreSQL chose as a deadlock's victim. */
 const MAX_TRIES = 5;
 const INT8_OID = 20;
-/** On which processes notify each other of what was committed. A database has channels of its own. */
+/** The channel on which processes notify each other of commits. Each database has its own channels. */
 const CHANNEL = "berth";
 
 /** A PostgreSQL database. */
 export interface PostgresDatabase extends Database {
   /**
-   * Runs reads that all see one committed state. Unlike a transaction it may rest between them, for up to `SNAPSHOT_RESTS_MS`, and is never run
-   * again. Errors: UNAVAILABLE, also where it rested for longer.
+   * Runs reads that all see one committed state. Unlike a transaction it may be idle between them, for up to `SNAPSHOT_RESTS_MS`, and never
+   * runs twice. Errors: UNAVAILABLE, also if it was idle for longer.
    */
   snapshot<T>(read: (executor: Executor) => Promise<T>): Promise<T>;
 }
 
-/** Connects a pool; the first query opens the first connection. */
+/** Creates a pool; the first query opens the first connection. */
 export function openPostgres(options: PostgresOptions): PostgresDatabase {
   const types = new pg.TypeOverrides();
   // Ids, sizes and milliseconds all stay below 2^53.
   types.setTypeParser(INT8_OID, Number);
-  // Connections whose last commit was cut short in its wait for a standby.
+  // Connections whose last commit did not wait for a standby to the end.
   const unconfirmed = new WeakSet<object>();
-  // Since when writes find no room; until asking for some succeeds.
+  // Set while writes find no space; cleared when allocating some succeeds.
   let full: { readonly at: number; readonly cause: unknown } | undefined;
   const pool = openPostgresPool({
     url: options.url,
     settings: {
       max: options.maxConnections,
-      // One stays: where names fail, or the server has no connection left, a new one cannot be had.
+      // One connection stays open: when names cannot be resolved, or the server has no connection left, a new one cannot be opened.
       min: 1,
       connectionTimeoutMillis: options.acquireTimeoutMs,
       idleTimeoutMillis: 60_000,
       statement_timeout: STATEMENT_TIMEOUT_MS,
       query_timeout: ANSWER_TIMEOUT_MS,
       idle_in_transaction_session_timeout: REST_IN_TRANSACTION_MS,
-      // Found dead after 10 s and ten probes a second apart, also when nothing was asked.
+      // A dead server is detected after 10 s and ten probes a second apart, also on an idle connection.
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
       types,
@@ -109,7 +110,7 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
     },
     async prepare(client) {
       client.on("notice", (notice) => {
-        // By its place in the server's source, since its words are in the server's language and it has no code of its own.
+        // Recognised by its routine in the server's source, because the message is in the server's language and it has no code of its own.
         if ((notice as { routine?: string }).routine === "SyncRepWaitForLSN") unconfirmed.add(client);
       });
       const set = (text: string): Promise<unknown> => client.query({ text, query_timeout: options.acquireTimeoutMs } as pg.QueryConfig);
@@ -120,14 +121,15 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
     },
     onBackgroundError: options.onBackgroundError,
   });
-  /** A quarter of the connections, so that requests have the others. */
+  /** A quarter of the connections, so that the others are left for requests. */
   const analyse = analyseApart((work) => withClient(work, true), Math.max(1, Math.floor(options.maxConnections / 4)));
   const outside = executorOf(pool.read, analyse);
   const writing = executorOf((config) => withClient((client) => confirmed(client, client.query(config)), false), analyse);
 
   /**
-   * Waits for a commit. A server with synchronous standbys whose wait is cancelled, also by its own limit for statements, says that it has
-   * committed and only warns that no standby may have it: a fail-over would lose what we acknowledge. Source: PostgreSQL manual, 27.2.8.
+   * Waits for a commit. If its wait for synchronous standbys is cancelled, also by the statement timeout, the server says that it has
+   * committed and only warns that no standby may have it: a fail-over would lose a write that we acknowledged. Source: PostgreSQL manual,
+   * 27.2.8.
    */
   async function confirmed<T>(client: pg.PoolClient, commit: Promise<T>): Promise<T> {
     const result = await commit;
@@ -135,11 +137,11 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
     throw new RegistryError("UNAVAILABLE", { headers: RETRY_AFTER, cause: new Error("no standby has confirmed the commit") });
   }
 
-  /** Lends a connection, and throws it away when it broke meanwhile. */
+  /** Lends a connection, and discards it if it broke meanwhile. */
   async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>, inTransaction: boolean): Promise<T> {
     const client = await pool.connect();
     let broken: Error | undefined;
-    // Between two statements nobody else hears of a connection that breaks, and an event that nobody hears ends the process.
+    // Between two statements the pool does not listen to a lent connection, and an error event without a listener ends the process.
     const onError = (error: Error): void => {
       broken = error;
     };
@@ -150,7 +152,7 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
       const cause = error instanceof RegistryError ? error.cause : error;
       pool.note(client, cause);
       if (causeCode(cause) === DISK_FULL) full = { at: performance.now(), cause };
-      // One that did not answer the statement would not answer this either.
+      // A connection that did not answer the statement would not answer this either.
       if (isSilent(cause)) broken ??= cause as Error;
       else if (inTransaction) await client.query("rollback").catch(onError);
       throw error;
@@ -168,7 +170,7 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
       return result;
     }, true);
 
-  /** Runs a transaction again where others were in its way, of which it is known that nothing of it has happened. */
+  /** Runs a transaction again after a conflict with others, if it is certain that it was rolled back. */
   async function retrying<T>(run: () => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       try {
@@ -180,7 +182,7 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
     }
   }
 
-  /** Errors: STORAGE_FULL from when a write found the disk full until there is room. */
+  /** Errors: STORAGE_FULL from the time when a write found the disk full until there is space. */
   async function requireRoom(): Promise<void> {
     const found = full;
     if (found === undefined) return;
@@ -193,8 +195,8 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
     if (full === found) full = undefined;
   }
 
-  // Commits that did not wait (synchronous_commit=off) may still be in the server's memory. A committed message writes to the log behind
-  // them, and its commit waits for all that is before it.
+  // Commits that did not wait (synchronous_commit=off) may still be in the server's memory. A committed message writes to the log after
+  // them, and its commit waits for everything before it.
   const sync = createGroupSync(async () => {
     try {
       await withClient((client) => confirmed(client, client.query("select pg_logical_emit_message(true, 'berth', '')")), false);
@@ -241,7 +243,7 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
     async session(work) {
       const client = await pool.connect();
       const onError = (): void => undefined;
-      // What breaks it shows at the next statement.
+      // The next statement shows the error.
       client.on("error", onError);
       try {
         await client.query("set statement_timeout = 0");
@@ -251,7 +253,7 @@ export function openPostgres(options: PostgresOptions): PostgresDatabase {
       } catch (error) {
         throw translate(error);
       } finally {
-        // Its settings and locks are nobody else's: the connection goes with them.
+        // Settings and locks of the session end with the connection, which is closed.
         client.release(true);
       }
     },
@@ -293,9 +295,9 @@ function executorOf(query: Query, analyse: Query): Executor {
     try {
       return await (isAnalytical(statement) ? analyse : query)({ name: compiled.id, text: compiled.text, values });
     } catch (error) {
-      // Here and not for sessions: a migration looks at the code, and tries again.
+      // Only here and not for sessions: a migration checks the code, and tries again.
       if (causeCode(error) === LOCK_NOT_AVAILABLE) throw new RegistryError("UNAVAILABLE", { cause: error, headers: RETRY_AFTER });
-      // As well: the table `migration` and the catalogue are looked at by migrations' own means.
+      // The same for this error: migrations check the table `migration` and the catalogue in their own way.
       if (NOT_IN_SCHEMA.has(causeCode(error))) throw databaseVersionError(error);
       throw isRetryable(error) ? error : translate(error);
     }
@@ -312,28 +314,28 @@ function executorOf(query: Query, analyse: Query): Executor {
 
 const DEADLOCK_DETECTED = "40P01";
 const SERIALIZATION_FAILURE = "40001";
-// A row that a foreign key needs went away between two statements: the next try sees that it is gone.
+// A row that a foreign key needs was deleted between two statements: the next try sees that.
 const FOREIGN_KEY_VIOLATION = "23503";
-// Another transaction has committed the same key between a look and a write that followed from it: the next try sees it.
+// Another transaction committed the same key between a read and the write that followed: the next try sees it.
 const UNIQUE_VIOLATION = "23505";
 const LOCK_NOT_AVAILABLE = "55P03";
 const DISK_FULL = "53100";
 const INSUFFICIENT_PRIVILEGE = "42501";
-/** Seconds: long enough for a connection to come free, or for hosts to be asked which one is the primary. */
+/** In seconds: long enough for a connection to become free, or for finding the new primary. */
 const RETRY_AFTER = { "retry-after": "2" };
 
 function causeCode(error: unknown): unknown {
   return (error as { code?: unknown } | null)?.code;
 }
 
-/** Other transactions were in the way. */
+/** Conflicts with other transactions. */
 const IN_THE_WAY: ReadonlySet<unknown> = new Set([DEADLOCK_DETECTED, SERIALIZATION_FAILURE, FOREIGN_KEY_VIOLATION, UNIQUE_VIOLATION]);
 
 function isRetryable(error: unknown): boolean {
   return IN_THE_WAY.has(causeCode(error));
 }
 
-/** A column, a table, or the unique index of a conflict clause that is not there. Source: PostgreSQL manual, Appendix A. */
+/** A missing column, table, or unique index of a conflict clause. Source: PostgreSQL manual, Appendix A. */
 const NOT_IN_SCHEMA: ReadonlySet<unknown> = new Set(["42703", "42P01", "42P10"]);
 
 // Source: PostgreSQL manual, Appendix A. Classes 08 (connection), 53 (resources), 57 (operator intervention), 58 (system).
@@ -341,11 +343,11 @@ function translate(error: unknown): unknown {
   if (error instanceof RegistryError || !(error instanceof Error)) return error;
   const code = (error as Error & { code?: string }).code ?? "";
   if (code === DISK_FULL) return new RegistryError("STORAGE_FULL", { cause: error });
-  // Lost to others in every try: the next may well come through.
+  // It lost against others in every try; the next request may well succeed.
   if (code === DEADLOCK_DETECTED || code === SERIALIZATION_FAILURE) {
     return new RegistryError("UNAVAILABLE", { cause: error, headers: RETRY_AFTER });
   }
-  // 25006: the server is a standby now. 25P03: the transaction rested too long, and the server ended it.
+  // 25006: the server is a standby now. 25P03: the transaction was idle for too long, and the server ended it.
   const isConnection = /^(?:ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|EHOST|ENET)/.test(code) || /^(?:08|53|57|58|25006|25P03)/.test(code);
   const isPool =
     /timeout exceeded when trying to connect|Query read timeout|Connection terminated|Client has encountered a connection error|not queryable/i.test(

@@ -1,5 +1,5 @@
-// Stands in for statement.ts where a test redirects its importers here: the same, and every statement that is defined is kept.
-// Not here: what is asked of them (plans.test.ts).
+// Replaces statement.ts where a test redirects its importers here: it does the same, and records every defined statement. Not here: the
+// checks (plans.test.ts).
 import { statement as original, type Effort, type Statement } from "./statement.ts";
 
 export * from "./statement.ts";
@@ -7,7 +7,7 @@ export * from "./statement.ts";
 /** Every statement that was defined since this module was loaded, by id. */
 export const recorded = new Map<string, Statement<never, unknown>>();
 
-/** Defines a statement as statement.ts does, and keeps it. */
+/** Defines a statement as statement.ts does, and records it. */
 export const statement = (() => {
   const define = original<never>();
   return (id: string, build: Parameters<typeof define>[1], effort?: Effort) => {

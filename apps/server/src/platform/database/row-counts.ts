@@ -1,9 +1,9 @@
-// How many rows a write must change, and what happens where it changed others: the transaction lost a race that nobody foresaw, and runs again.
-// Not here: the statements and what is expected of each (the stores).
+// How many rows a write must change, and what happens if it changed another number: the transaction lost a race that nobody foresaw, and
+// runs again. Not here: the statements and their expected numbers (the stores).
 
 /**
- * Exactly so many rows, or any number, and then why nothing rests on it. A write that changes fewer rows than its author had in mind is a race
- * that was lost in silence: what was to be written is not there, and whoever waits is told that it is.
+ * Exactly that many rows, or any number with the reason why nothing depends on it. A write that changes fewer rows than its author expected
+ * has silently lost a race: the data was not written, but the caller would report that it was.
  */
 export type ExpectedRows = number | { readonly any: string };
 
@@ -11,14 +11,14 @@ export type ExpectedRows = number | { readonly any: string };
 const SERIALIZATION_FAILURE = "40001";
 
 /**
- * What a transaction throws that found something changed between two of its statements: it runs again, from its beginning. On SQLite, where one
+ * The error of a transaction that found a change between two of its statements: it runs again from its beginning. On SQLite, where one
  * transaction runs at a time, it is a defect and ends the request.
  */
 export function lostRace(what: string): Error {
   return Object.assign(new Error(what), { code: SERIALIZATION_FAILURE });
 }
 
-/** Throws `lostRace` where a statement changed another number of rows than it must. */
+/** Throws `lostRace` if a statement changed another number of rows than expected. */
 export function checkRows(statementId: string, changed: number, expected: ExpectedRows): void {
   if (typeof expected !== "number" || changed === expected) return;
   throw lostRace(`statement ${statementId} changed ${changed} rows and not ${expected}`);

@@ -1,4 +1,4 @@
-// What SQLite's failures mean to the registry. Not here: what is done about them (sqlite.ts).
+// The meaning of SQLite's errors for the registry. Not here: the reaction to them (sqlite.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { StartupError } from "../startup-error.ts";
 import { shownBytes } from "../report.ts";
@@ -14,14 +14,14 @@ const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_NOTADB = 26;
 const SQLITE_ERROR = 1;
-/** The engine has one code for all that is wrong with a statement. */
+/** SQLite has one code for everything that is wrong with a statement. */
 const NOT_IN_SCHEMA = /^no such (?:table|column)|has no column named|^ON CONFLICT clause does not match/;
-/** The shared index of the log could not grow, for which there is one reason. */
+/** The log's shared index could not grow, which only happens on a full disk. */
 const SQLITE_IOERR_SHMSIZE = SQLITE_IOERR | (19 << 8);
 
 const OUT_OF_REACH = new Set([SQLITE_BUSY, SQLITE_READONLY, SQLITE_IOERR, SQLITE_CANTOPEN]);
 
-/** STORAGE_FULL, UNAVAILABLE, DATABASE_DAMAGED or DATABASE_VERSION for what the engine or the disk below it threw; everything else as it was. */
+/** Maps errors of SQLite or of the disk to STORAGE_FULL, UNAVAILABLE, DATABASE_DAMAGED or DATABASE_VERSION; leaves others as they are. */
 export function translateSqliteError(error: unknown): unknown {
   if (error instanceof RegistryError || !(error instanceof Error)) return error;
   const { errcode, code } = error as Error & { errcode?: number; code?: string };
@@ -37,7 +37,7 @@ export function translateSqliteError(error: unknown): unknown {
   return error;
 }
 
-/** Why a database file cannot be opened and what to do, for a person. */
+/** Why a database file cannot be opened and what to do, as a message. */
 export function sqliteOpenError(path: string, error: unknown): unknown {
   const translated = translateSqliteError(error);
   if (!(translated instanceof RegistryError)) return translated;

@@ -1,10 +1,10 @@
-// Runs statements on one connection of SQLite, prepared once each. Not here: transactions, snapshots and durability (sqlite.ts).
+// Runs statements on one connection of SQLite, each prepared once. Not here: transactions, snapshots and durability (sqlite.ts).
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from "node:sqlite";
 import type { Executor } from "./database.ts";
 import { checkRows } from "./row-counts.ts";
 import { bind, type Statement } from "./statement.ts";
 
-/** An executor; `onBound` is told, before each run, how many bytes of values it takes, and what it throws has passed `translate`. */
+/** Creates an executor. `onBound` is called before each run with the size of its values, and its errors have passed `translate`. */
 export function executorOf(connection: DatabaseSync, onBound: (bytes: number) => void, translate: (error: unknown) => unknown): Executor {
   const prepared = new Map<Statement<never, unknown>, StatementSync>();
   function prepare(query: Statement<never, unknown>): StatementSync {
@@ -15,7 +15,7 @@ export function executorOf(connection: DatabaseSync, onBound: (bytes: number) =>
     }
     return found;
   }
-  // Lists come as arrays, and become rows here: the objects that node:sqlite makes take three times the memory and twice the time.
+  // Lists are read as arrays and become rows here: the objects of node:sqlite take three times the memory and twice the time.
   const preparedLists = new Map<Statement<never, unknown>, { readonly list: StatementSync; readonly names: readonly string[] }>();
   function prepareList(query: Statement<never, unknown>): { readonly list: StatementSync; readonly names: readonly string[] } {
     let found = preparedLists.get(query);

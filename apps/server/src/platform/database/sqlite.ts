@@ -1,7 +1,7 @@
-// SQLite as the embedded database: one connection that writes, one that reads, and durability by group commit.
-// Transactions that come in one turn of the event loop share a commit. Commits run with synchronous=NORMAL (no fsync on the event loop); a
-// transaction is acknowledged after an asynchronous fdatasync of the WAL that all commits since the last one share. Checkpoints run in a
-// worker thread (checkpoint-worker.ts).
+// SQLite as the embedded database: one connection that writes, one that reads, and durability by group commit. Transactions that arrive in
+// one turn of the event loop share a commit. Commits run with synchronous=NORMAL (no fsync on the event loop); a transaction is
+// acknowledged after an asynchronous fdatasync of the WAL that all commits since the last one share. Checkpoints run in a worker thread
+// (checkpoint-worker.ts).
 // Decision and measurements: docs/decisions/0003-group-commit-on-sqlite.md. Not here: queries, tables.
 import { close, fdatasync, fstat, open, openSync, closeSync, fsyncSync, mkdirSync } from "node:fs";
 import { stat } from "node:fs/promises";
@@ -20,32 +20,32 @@ import { createDiskReserve, giveUpReserve, NO_RESERVE, roomWantedFor } from "./d
 import { sqliteOpenError, translateSqliteError } from "./sqlite-errors.ts";
 import { executorOf } from "./sqlite-executor.ts";
 
-/** Where and how. */
+/** The options of the database. */
 export interface SqliteOptions {
-  /** The database file; `-wal` and `-shm` stand beside it. */
+  /** The database file; `-wal` and `-shm` are beside it. */
   readonly path: string;
-  /** Called when something went wrong that no caller waits for, such as a checkpoint. */
+  /** Called when background work failed that no caller waits for, such as a checkpoint. */
   readonly onBackgroundError: (error: unknown) => void;
   /** Called after each wait for the disk, which all commits since the last one share. */
   readonly onSync?: (isGood: boolean, seconds: number) => void;
-  /** Room on the disk that is held ready for what may be written when the rest is full; none where it is not given. */
+  /** Disk space that is reserved for the writes that must be possible on a full disk; none if it is not given. */
   readonly reserveBytes?: number;
-  /** Called when there is room again. */
+  /** Called when there is space again. */
   readonly onRoom?: () => void;
 }
 
 /**
- * Log bytes after which a checkpoint is worth its work: 16 MiB keeps recovery under a second and the -wal file small. Estimated from what is
- * bound to statements, since the file keeps its size when it begins anew.
+ * The size of the log at which a checkpoint starts: 16 MiB keeps recovery under a second and the -wal file small. It is estimated from the
+ * values bound to statements, because the file keeps its size when the log restarts.
  */
 const CHECKPOINT_AT_BYTES = 16 * 1024 * 1024;
-/** The same while the disk is full, or after a checkpoint that failed: the log's own room is then what there is to write into. */
+/** The same while the disk is full, or after a failed checkpoint: only the log's own space is then left to write into. */
 const CHECKPOINT_SOON_AT_BYTES = 1024 * 1024;
-/** Log bytes behind a running checkpoint at which writers wait for it. */
+/** The size of the log at which writers wait for a running checkpoint. */
 const MAX_LOG_BYTES = 3 * CHECKPOINT_AT_BYTES;
-/** What a statement writes besides its values: a table's page and an index's. */
+/** What a statement writes besides its values: one page of a table and one of an index. */
 const STATEMENT_BYTES = 2 * 4096;
-/** Page cache a connection, in KiB. Hot look-ups touch a few inner pages; the operating system caches the rest. */
+/** Page cache of each connection, in KiB. Hot look-ups read a few inner pages; the operating system caches the rest. */
 const CACHE_KIB = 8 * 1024;
 
 /** Opens or creates a database file. */
@@ -56,12 +56,12 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   const reader = connect(options.path, true);
   const walPath = `${options.path}-wal`;
   const walFile = await promisify(open)(walPath, "r+");
-  // The files' own entries, and that of the directory itself, which may be as new as they are.
+  // The entries of the files, and that of the directory itself, which may be just as new.
   syncDirectory(dirname(options.path));
   syncParent(dirname(resolve(options.path)));
   let syncFailure: Error | undefined;
   let damage: RegistryError | undefined;
-  /** Translates a failure, and remembers one after which nothing more may be written: what is built on a damaged page is damaged too. */
+  /** Translates an error, and remembers one after which nothing more may be written: a change to a damaged page is damaged too. */
   function note(error: unknown): unknown {
     const translated = translateSqliteError(error);
     if (translated instanceof RegistryError && translated.code === "DATABASE_DAMAGED" && damage === undefined) {
@@ -73,8 +73,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     return translated;
   }
   const syncWal = createGroupSync(async () => {
-    // After a failed sync the kernel may take pages for clean that never reached the disk, so a later success proves nothing: every commit
-    // that follows in the log would be lost with them. Only opening the file anew, which copies the log into the database, heals that.
+    // After a failed sync the kernel may consider pages clean that never reached the disk, so a later success proves nothing: every later
+    // commit in the log would be lost with them. Only reopening the file, which copies the log into the database, repairs that.
     if (syncFailure !== undefined) throw syncFailure;
     const startedAt = performance.now();
     try {
@@ -115,12 +115,12 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   const begin = writer.prepare("begin immediate");
   const commit = writer.prepare("commit");
   const rollback = writer.prepare("rollback");
-  // Changes with commits of other processes alone.
+  // It changes only with commits of other processes.
   const dataVersion = writer.prepare("pragma data_version");
   let seenVersion = dataVersion.get()?.["data_version"];
   const touch = writer.prepare("update berth_marker set one = 1");
 
-  // What has the writer for itself queues here: each waits for the one before, so that no two interleave.
+  // Work that needs the writer exclusively is queued here: each waits for the one before, so that no two interleave.
   let tail: Promise<unknown> = Promise.resolve();
   let checkpoints: Checkpoints | undefined;
   let isClosed = false;
@@ -148,7 +148,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   async function runTransaction<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
     if (damage !== undefined) throw damage;
     try {
-      // An open snapshot would keep the log from beginning anew.
+      // An open snapshot would keep the log from restarting.
       snapshot.end();
       begin.run();
     } catch (error) {
@@ -182,7 +182,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     if (loggedBytes >= (isCheckpointOverdue || reserve.isReleased ? CHECKPOINT_SOON_AT_BYTES : CHECKPOINT_AT_BYTES)) checkpointNow();
   }
 
-  /** Runs a transaction; one that finds the disk full gives up the reserve, and what may use it is run again. */
+  /** Runs a transaction. If the disk is full, the reserve is released, and a transaction that may use it runs again. */
   async function runOnAnyDisk<T>(work: (tx: Executor) => Promise<T>, usesReserve: boolean): Promise<T> {
     if (damage !== undefined) throw damage;
     if (!usesReserve) reserve.requireRoom();
@@ -191,7 +191,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     } catch (error) {
       if (!(error instanceof RegistryError) || error.code !== "STORAGE_FULL" || reserve === NO_RESERVE) throw error;
       await reserve.release(error.cause);
-      // The log may be all that has room: copied out, it begins anew.
+      // Maybe only the log has space left: once it is copied, it restarts.
       checkpointNow();
       if (!usesReserve) throw error;
       return await runSoon(work);
@@ -219,11 +219,11 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
       const failure = syncFailure ?? damage;
       if (failure !== undefined) throw failure;
       reserve.requireRoom();
-      // A write, since a disk that turned read-only still answers.
+      // This is a write, because a disk that became read-only still answers reads.
       await database.transaction(async () => void touch.run());
     },
     isInPlace() {
-      // What others commit is seen by reads that begin after it; ours share a snapshot until our own next commit.
+      // Reads that begin after another process's commit see it; otherwise they share a snapshot until our own next commit.
       const version = dataVersion.get()?.["data_version"];
       if (version !== seenVersion && !writer.isTransaction) {
         seenVersion = version;
@@ -269,8 +269,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
 }
 
 /**
- * Opens an existing file for reading only, also while another process writes to it. Nothing of it delays that process; as long as a snapshot
- * lasts the log cannot begin anew and grows.
+ * Opens an existing file for reading only, also while another process writes to it. It never delays that process; while a snapshot is open
+ * the log cannot restart and grows.
  */
 export function openSqliteReader(path: string): DatabaseReader {
   const connection = connect(path, true);
@@ -296,14 +296,14 @@ export function openSqliteReader(path: string): DatabaseReader {
 }
 
 /**
- * Runs one transaction on a file that exists, also while a server has it, which sees it within a second (`isInPlace`). For what an operator does
- * by hand: nothing is shared with the server's own transactions, which wait for it for as long as it takes.
+ * Runs one transaction on an existing file, also while a server uses it, which notices within a second (`isInPlace`). For operators'
+ * commands: nothing is shared with the server's own transactions, which wait for it as long as it takes.
  */
 export async function transactBesideServer<T>(path: string, work: (tx: Executor) => Promise<T>): Promise<T> {
   let connection: DatabaseSync | undefined;
   try {
     connection = new DatabaseSync(path, { timeout: 5000, enableForeignKeyConstraints: true });
-    // By itself, since no group of others waits with it. No checkpoint: that is the server's.
+    // It syncs by itself, because no other commits share its sync. It makes no checkpoint: that is the server's work.
     connection.exec("pragma synchronous = full; pragma wal_autocheckpoint = 0; begin immediate");
     const result = await work(executorOf(connection, () => undefined, translateSqliteError));
     connection.exec("commit");
@@ -316,7 +316,7 @@ export async function transactBesideServer<T>(path: string, work: (tx: Executor)
   }
 }
 
-/** Connects for writing. Where the disk is full, what was kept ready for that is given up: a full disk must not keep deletions from being possible. */
+/** Connects for writing. If the disk is full, the reserve is freed first: a full disk must not make deletions impossible. */
 async function connectOnFullDisk(path: string, reservePath: string): Promise<DatabaseSync> {
   try {
     return connect(path, false);
@@ -328,7 +328,7 @@ async function connectOnFullDisk(path: string, reservePath: string): Promise<Dat
   }
 }
 
-/** Errors: `StartupError` where the file cannot be used. */
+/** Errors: `StartupError` if the file cannot be used. */
 function connect(path: string, readOnly: boolean): DatabaseSync {
   let connection: DatabaseSync | undefined;
   try {
@@ -348,15 +348,15 @@ function prepareForWriting(connection: DatabaseSync): void {
   connection.exec("pragma journal_mode = wal");
   connection.exec("pragma synchronous = normal");
   connection.exec("pragma wal_autocheckpoint = 0");
-  // Creates the -wal file, which the group sync holds open. An empty transaction would not.
+  // This creates the -wal file, which the group sync keeps open. An empty transaction would not.
   connection.exec("create table if not exists berth_marker (one integer primary key)");
   connection.exec("insert into berth_marker values (1) on conflict do update set one = 1");
-  // What a process before this one left in the log becomes durable now, whether or not it was ever synced.
+  // Commits that an earlier process left in the log become durable now, whether or not they were ever synced.
   connection.exec("pragma wal_checkpoint(truncate)");
   connection.exec("update berth_marker set one = 1");
 }
 
-/** Whether the log at its path is the one that is open: who moves, deletes or replaces the database does so with both files or damages it. */
+/** Whether the log at its path is the open one: moving, deleting or replacing the database without its log would damage it. */
 async function isSameFile(path: string, walFile: number, walPath: string): Promise<boolean> {
   try {
     const [open, log] = await Promise.all([promisify(fstat)(walFile), stat(walPath), stat(path)]);
@@ -380,7 +380,7 @@ function syncDirectory(path: string): void {
   }
 }
 
-// A parent that we may not even read was not ours to make: the entry in it is older than we are.
+// A parent directory that we may not even read was not created by us: its entry is older.
 function syncParent(directory: string): void {
   try {
     syncDirectory(dirname(directory));

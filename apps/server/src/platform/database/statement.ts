@@ -1,4 +1,4 @@
-// Queries as values: built once with Kysely, compiled once a dialect, run many times with named parameters.
+// Queries as values: built once with Kysely, compiled once for each dialect, run many times with named parameters.
 // Not here: connections (sqlite.ts, postgres.ts) and the queries themselves (the stores).
 import {
   DummyDriver,
@@ -22,7 +22,7 @@ export type DialectName = "sqlite" | "postgres";
 /** A parameter's value as a statement takes it. A list goes to `inList` or `rows` only. */
 export type ParameterValue = string | number | null | Uint8Array | readonly string[] | readonly number[];
 
-/** What differs between the engines, as far as queries must know. */
+/** The differences between the engines that queries must know. */
 export interface DialectTools {
   readonly name: DialectName;
   /** `column` is one of a list parameter's values. */
@@ -33,13 +33,13 @@ export interface DialectTools {
   pairs(texts: readonly string[], numbers: readonly number[]): RawBuilder<{ text: string; number: number }>;
   /** Two list parameters of numbers as a table of columns `a` and `b`. */
   numberPairs(a: readonly number[], b: readonly number[]): RawBuilder<{ a: number; b: number }>;
-  /** Locks what a select finds: nothing on SQLite, where one writer runs at a time. */
+  /** Locks the rows of a select: nothing on SQLite, where one writer runs at a time. */
   lock(strength: "update" | "update skip locked" | "key share"): RawBuilder<unknown>;
-  /** The greater of two values; null where one of them is, on SQLite. */
+  /** The greater of two values; on SQLite, null if one of them is. */
   greatest(a: Expression<unknown>, b: Expression<unknown>): RawBuilder<number>;
 }
 
-/** A compiled query: its text, and which parameter stands at each place. */
+/** A compiled query: its text, and the parameter at each place. */
 export interface CompiledStatement {
   readonly text: string;
   readonly places: readonly (string | { readonly constant: unknown })[];
@@ -48,13 +48,14 @@ export interface CompiledStatement {
 }
 
 /**
- * What a statement costs, where it does not go by an index to just what it gives (plans.test.ts holds every other one to that).
- * - `bounded`: it sorts or scans, and this bounds what.
- * - `analytical`: it reads as much as there is, for this reason. PostgreSQL plans it freely, on few connections at a time and for as long as it takes.
+ * The cost of a statement that does not use an index for exactly its rows (plans.test.ts requires that of all others).
+ * - `bounded`: it sorts or scans, and this is the bound.
+ * - `analytical`: it reads as much as there is, for this reason. PostgreSQL plans it freely, on few connections at a time and without the
+ * usual timeout.
  */
 export type Effort = { readonly bounded: string } | { readonly analytical: string };
 
-/** A query with parameters `P` that gives rows `R`. */
+/** A query with parameters `P` and rows `R`. */
 export interface Statement<P, R> {
   readonly effort?: Effort | undefined;
   compiled(dialect: DialectName): CompiledStatement;
@@ -72,8 +73,8 @@ class Parameter {
 type Parameters<P> = { readonly [K in keyof P]-?: P[K] };
 
 /**
- * Defines a statement. `build` gets the query builder, the parameters by name, and what the dialects do differently; it runs once a dialect.
- * The id must be unique; it names the statement on every PostgreSQL connection.
+ * Defines a statement. `build` gets the query builder, the parameters by name, and the differences of the dialects; it runs once for each
+ * dialect. The id must be unique; it names the statement on every PostgreSQL connection.
  */
 export function statement<P extends Readonly<Record<string, ParameterValue>>>(): <R>(
   id: string,
@@ -122,7 +123,8 @@ export function bind(compiled: CompiledStatement, parameters: Readonly<Record<st
   });
 }
 
-// Constants stand in the text, where a planner sees them: `limit 1` and `is_public = 1` make another plan than an unknown number does.
+// Constants are written into the text, where a planner sees them: `limit 1` and `is_public = 1` lead to another plan than an unknown
+// number.
 class SqliteTextCompiler extends SqliteQueryCompiler {
   protected override appendValue(value: unknown): void {
     if (value instanceof Parameter || typeof value === "object") super.appendValue(value);
@@ -156,8 +158,8 @@ const builders: Readonly<Record<DialectName, Kysely<Schema>>> = {
   }),
 };
 
-// Joined as they are, one list would be parsed anew for each row of the other: a second for two lists of 5,000. The limit makes SQLite keep
-// a table of each, which it then indexes.
+// Without the limit SQLite would parse one list again for each row of the other: a second for two lists of 5,000. The limit makes it
+// materialise a table of each, which it then indexes.
 function jsonRows(list: readonly unknown[]): RawBuilder<{ key: number; value: unknown }> {
   return sql`(select key, value from json_each(${list}) limit -1)`;
 }

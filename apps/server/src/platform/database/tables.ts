@@ -1,13 +1,13 @@
-// Tables as the engine itself describes them, whole rows out of and into them as JSON, and the counters of their ids: what copies a
-// database from one engine to another without a list of columns that somebody would have to keep.
-// Not here: which tables are worth copying, and in what files.
+// Tables as the engine describes them, their rows as JSON in both directions, and the counters of their ids: for copying a database from
+// one engine to another without a list of columns to maintain.
+// Not here: which tables are copied, and into which files.
 import { createHash } from "node:crypto";
 import { sql, type Kysely, type RawBuilder } from "kysely";
 import type { Executor } from "./database.ts";
 import type { Schema } from "./schema.ts";
 import { statement, type ParameterValue, type Statement } from "./statement.ts";
 
-/** What a column holds: whole numbers up to 2^53, text, or bytes. */
+/** The kinds of columns: whole numbers up to 2^53, text, or bytes. */
 export type ColumnKind = "integer" | "text" | "bytes";
 
 /** A column. */
@@ -57,7 +57,7 @@ function raw<R>(id: string, build: Record<"sqlite" | "postgres", RawBuilder<R>>)
   return statement<None>()<R>(id, (db, _parameters, tools) => ({ compile: () => build[tools.name].compile(db) }), CATALOGUE);
 }
 
-// Tables whose names begin so are the engine's own; the marker is the SQLite connection's.
+// Tables with these prefixes belong to the engine; the marker belongs to the SQLite connection.
 const listColumns = raw<ColumnRow>("tables.columns", {
   sqlite: sql`select m.name as table_name, c.name, lower(c.type) as type, c.pk as key_place
     from sqlite_schema as m join pragma_table_info(m.name) as c
@@ -78,7 +78,7 @@ const listReferences = raw<ReferenceRow>("tables.references", {
     where k.contype = 'f' and c.relnamespace = (select oid from pg_namespace where nspname = current_schema())`,
 });
 
-/** All tables, each after those that its rows refer to. Throws where a column is of a kind that cannot be carried over. */
+/** All tables, each after those that its rows refer to. Throws if a column is of a kind that cannot be copied. */
 export async function listTables(executor: Executor): Promise<Table[]> {
   const columns = await executor.all(listColumns, {});
   const tables = [...Map.groupBy(columns, (column) => column.table_name)].map(([name, rows]): Table => ({
@@ -112,7 +112,7 @@ function inOrderOfReferences(tables: readonly Table[], references: readonly Refe
   return ordered;
 }
 
-// Manifests may have megabytes each: few rows at a time where there are bytes, so that a page fits in memory.
+// Manifests may have megabytes each: pages of tables with bytes are short, so that a page fits in memory.
 const PAGE_ROWS = 2000;
 const PAGE_ROWS_WITH_BYTES = 32;
 
@@ -149,24 +149,24 @@ function pageStatement(table: Table, limit: number, isNext: boolean): Page {
   });
 }
 
-/** PostgreSQL takes 63 characters for a statement's name, and a migration may change what a table's columns are. */
+/** PostgreSQL takes 63 characters for a statement's name, and a migration may change a table's columns. */
 function idOf(kind: string, table: string, columns: readonly Column[]): string {
   const text = [table, ...columns.map(({ name }) => name)].join();
   return `tables.${kind}.${createHash("sha256").update(text).digest("hex").slice(0, 32)}`;
 }
 
-/** Inserts rows, all of them. Made once a table. */
+/** Inserts rows, all of them. It is created once for each table. */
 export type InsertRows = (executor: Executor, rows: readonly Row[]) => Promise<void>;
 
-/** Makes what inserts rows, given with `columns` in that order, into a table. */
+/** Creates the function that inserts rows into a table; their values are in the order of `columns`. */
 export function createInsert(table: string, columns: readonly Column[]): InsertRows {
-  // One parameter for all values: a statement may have 32766 of them at most, and SQLite knows no arrays.
+  // One parameter holds all values: a statement may have at most 32766 parameters, and SQLite has no arrays.
   const insert = statement<{ rows: string }>()(idOf("insert", table, columns), (db, p, tools) => ({
     compile: () => insertOf(db, p.rows, tools.name, table, columns),
   }));
   const bytesAt = columns.flatMap(({ kind }, at) => (kind === "bytes" ? [at] : []));
   return (executor, rows) => {
-    // Hexadecimal is what both engines read without help.
+    // Both engines can read hexadecimal by themselves.
     const values =
       bytesAt.length === 0
         ? rows
@@ -198,7 +198,7 @@ const listCounters = raw<{ name: string; value: number | null }>("tables.counter
     where s.relkind = 'S' and c.relnamespace = (select oid from pg_namespace where nspname = current_schema())`,
 });
 
-/** The last id that each table with a counter gave out. Ids are never used again, also those of rows that are gone. */
+/** The last id of each table with a counter. Ids are never reused, also those of deleted rows. */
 export async function listIdCounters(executor: Executor): Promise<Record<string, number>> {
   const rows = await executor.all(listCounters, {});
   return Object.fromEntries(rows.filter((row) => row.value !== null).map((row) => [row.name, Number(row.value)]));
@@ -228,7 +228,7 @@ const setPostgres = statement<{ name: string; value: number }>()(
   CATALOGUE,
 );
 
-/** Lets a table's ids go on after `value`, which no row's id may exceed. The column is `id`. */
+/** Sets the counter of a table's ids to `value`, which no row's id may exceed. The column is `id`. */
 export async function setIdCounter(tx: Executor, name: string, value: number): Promise<void> {
   if (value < 1) return;
   if (tx.dialect === "postgres") await tx.all(setPostgres, { name, value });

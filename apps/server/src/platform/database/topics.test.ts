@@ -23,7 +23,7 @@ forEachDatabase("topics", (create, dialect) => {
   it("are heard once a commit, by who hears them and as long as he does, and not where the transaction fails", async () => {
     const test = await create();
     try {
-      // Alone: nothing is left that listens.
+      // This database has no way to listen.
       const { listen: _, broadcast: __, ...alone } = test.database;
       const database = withTopics(alone, (error) => assert.fail(String(error)));
       const heard: string[] = [];
@@ -46,12 +46,12 @@ forEachDatabase("topics", (create, dialect) => {
     }
   });
 
-  // SQLite has one process, and so no others.
+  // SQLite has only one process.
   if (dialect === "sqlite") return;
   it("reach other processes, and again after their connection was cut", { timeout: 120_000 }, async () => {
     const test = await create();
     const one = withTopics(test.database, (error) => assert.fail(String(error)));
-    // The cut itself is told of where the connections' other errors are, which here end the test.
+    // The cut is reported where the connections' other errors are, which would end the test here.
     const cuts: string[] = [];
     const opened = await test.open({ onBackgroundError: (error) => cuts.push((error as Error).message) });
     const other = withTopics(opened, (error) => assert.fail(String(error)));
@@ -59,7 +59,7 @@ forEachDatabase("topics", (create, dialect) => {
     other.subscribe!("jobs", () => count++);
     async function untilHeard(): Promise<void> {
       const before = count;
-      // The other may not listen yet: it is told until it has heard.
+      // The other process may not listen yet, so the notice is repeated until it arrives.
       for (let i = 0; count === before; i++) {
         if (i % 20 === 0) await notify(one, "jobs");
         await sleep(10);
@@ -73,7 +73,7 @@ forEachDatabase("topics", (create, dialect) => {
       }
       assert.deepEqual(new Set(cuts), new Set(["no word of other processes' commits is heard for now"]));
     } finally {
-      // Both, so that none still tells when its connections have ended.
+      // Both are closed, so that none sends notices after its connections have ended.
       await one.close();
       await other.close();
       await test.end();

@@ -1,15 +1,15 @@
-// Topics: a transaction notifies a topic, and after its commit the subscribers of that topic are called: in this process at once, in the other
-// processes of the database within moments. A message may get lost with a process or a connection, so subscribers also look by themselves.
-// Not here: how a message crosses to other processes (postgres-channel.ts), and what is notified.
+// Topics: a transaction notifies a topic, and after its commit the subscribers of that topic are called: in this process at once, in the
+// other processes of the database within moments. A notice may be lost with a process or a connection, so subscribers also poll. Not here:
+// how a notice reaches other processes (postgres-channel.ts), and the topics.
 import { randomBytes } from "node:crypto";
 import type { Database } from "./database.ts";
 
-/** Other processes are notified this often at most: PostgreSQL makes the commits of those that notify wait for each other. */
+/** Other processes are notified at most this often: PostgreSQL serializes the commits of transactions that notify. */
 const SEND_EVERY_MS = 20;
 
-/** Lets transactions of a database notify topics. `onError` is called when other processes could not be notified. */
+/** Adds topics to a database's transactions. `onError` is called when other processes could not be notified. */
 export function withTopics(database: Database, onError: (error: unknown) => void): Database {
-  // A message comes back to its sender as well.
+  // A message is also delivered to its sender.
   const sender = randomBytes(8).toString("hex");
   const subscribers = new Map<string, Set<() => void>>();
   const unsent = new Set<string>();
@@ -54,7 +54,7 @@ export function withTopics(database: Database, onError: (error: unknown) => void
     async transaction(work, options) {
       const notified = new Set<string>();
       const result = await database.transaction((tx) => {
-        // A try that was in others' way has notified nothing.
+        // The attempt was rolled back because of a conflict, so it has notified nothing.
         notified.clear();
         return work({ ...tx, notify: (topic) => void notified.add(topic) });
       }, options);

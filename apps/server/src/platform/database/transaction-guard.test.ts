@@ -1,4 +1,5 @@
-// That the guard finds whatever a transaction may wait for, and nothing else. Not here: the transactions of the program; all tests watch them.
+// The guard detects everything that a transaction may wait for, and nothing else. Not here: the transactions of the program; all tests
+// guard them.
 import assert from "node:assert/strict";
 import { scrypt } from "node:crypto";
 import { stat } from "node:fs/promises";
@@ -42,7 +43,7 @@ forEachDatabase("the guard of transactions", (create) => {
         );
       })
       .catch((error: unknown) => {
-        // PostgreSQL ends a transaction whose statement failed, which is no rest.
+        // PostgreSQL ends a transaction whose statement failed, which is no wait.
         assert.ok(!(error instanceof TransactionRested), String(error));
       });
   });

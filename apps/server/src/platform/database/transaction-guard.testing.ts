@@ -1,15 +1,15 @@
-// Fails transactions of tests that wait for something else than their own statements: a file, a store, a timer, another connection, work of
-// another thread. Each is a turn of the event loop in which the transaction rests, holds its locks and may be ended by the server.
-// Not here: the rule (database.ts), the databases of tests (databases.testing.ts).
+// Fails transactions of tests that wait for anything but their own statements: a file, a store, a timer, another connection, a thread. Each
+// wait is a turn of the event loop in which the transaction is idle, holds its locks and may be ended by the server. Not here: the rule
+// (database.ts), the databases of tests (databases.testing.ts).
 import { createHook } from "node:async_hooks";
 import type { Database, Executor } from "./database.ts";
 
-/** What a transaction is failed with. */
+/** The error of such a transaction. */
 export class TransactionRested extends Error {}
 
 const PLAIN = Symbol("the database that is guarded");
 
-/** Counts what the event loop calls back. What comes of a promise, a tick or a microtask belongs to the same turn. */
+/** Counts the turns of the event loop. Promises, ticks and microtasks belong to the same turn. */
 function countTurns(): { now(): number; stop(): void } {
   let turns = 0;
   const inside = new Set<number>();
@@ -25,7 +25,7 @@ function countTurns(): { now(): number; stop(): void } {
   return { now: () => turns, stop: () => void hook.disable() };
 }
 
-/** Guards a database. Reads and writes outside transactions are left alone, and so is what has no work of ours in it. */
+/** Guards a database. Reads and writes outside transactions are not guarded, and neither are statements that contain no code of ours. */
 export function guardTransactions(database: Database): Database {
   const turns = countTurns();
 
@@ -33,7 +33,7 @@ export function guardTransactions(database: Database): Database {
     let running = 0;
     let turn = turns.now();
     let last = "it began";
-    // Kept, so that who swallows the failure of a statement fails as well.
+    // Remembered, so that a test that swallows the statement's error fails as well.
     let rested: TransactionRested | undefined;
     function check(next: string): void {
       if (running === 0 && turns.now() !== turn) {
@@ -72,11 +72,11 @@ export function guardTransactions(database: Database): Database {
       await database.close();
     },
   };
-  // Not enumerable: a copy that a test puts something around is not the guarded database, and to go past the guard must not go past that.
+  // Not enumerable: a wrapped copy of the database is not the guarded one, and bypassing the guard must not bypass the wrapper.
   return Object.defineProperty(guardedDatabase, PLAIN, { value: database });
 }
 
-/** The database without the guard, for tests that make its transactions rest. */
+/** The database without the guard, for tests whose transactions wait on purpose. */
 export function unguarded(database: Database): Database {
   return (database as Partial<Record<typeof PLAIN, Database>>)[PLAIN] ?? database;
 }

@@ -1,4 +1,4 @@
-// Access: lists of projects that an account may read, without reading those that it may not; registry robots; old login failures.
+// Access: lists of the projects that an account may read, without reading those that it may not; registry robots; old login failures.
 import type { Migration } from "./migration.ts";
 
 export const access: Migration = {
@@ -13,7 +13,7 @@ export const access: Migration = {
     { name: "login_failure_by_age", on: "login_failure (window_started_at)" },
   ],
   up: ({ text }) => [
-    // The project's sort_key once more, so that a member's projects come in order from an index. Projects are never renamed.
+    // A copy of the project's sort_key, so that an index returns a member's projects in order. Projects are never renamed.
     `alter table member add column project_sort_key ${text} not null default ''`,
     `update member set project_sort_key = (select sort_key from project where project.id = member.project_id)`,
     `create index member_by_account_in_order on member (account_id, project_sort_key)`,

@@ -1,5 +1,5 @@
-// Scale: indexes that serve whole conditions, so that neither a blob of a million repositories nor a subject of a million referrers makes a
-// statement walk over what it does not give.
+// Scale: indexes that cover whole conditions, so that no statement walks over rows that it does not return, even with a blob in a million
+// repositories or a subject with a million referrers.
 import type { Migration } from "./migration.ts";
 
 export const scale: Migration = {
@@ -10,7 +10,8 @@ export const scale: Migration = {
   indexes: [
     { name: "repository_blob_by_blob", on: "repository_blob (blob_id, repository_id)" },
     { name: "tag_by_manifest", on: "tag (manifest_id, name)" },
-    // The id as an expression: a plain one could also be had in order from the primary key, past the manifests of everybody else.
+    // The id is an expression: with a plain column the planner could use the primary key's order instead, and walk over all other
+    // manifests.
     { name: "manifest_by_subject", on: "manifest (repository_id, subject_digest, (id + 0)) where subject_digest is not null" },
     {
       name: "manifest_by_subject_and_type",

@@ -1,5 +1,6 @@
-// The usage of what was there before the triggers (0004-usage.ts). One statement sees one state: what it counts there, less what the triggers
-// have counted of that state, is what is missing, however much is written meanwhile. It takes no lock that anybody waits for.
+// Counts the usage of content that existed before the triggers (0004-usage.ts). One statement sees one state: its count, minus what the
+// triggers have already counted of that state, is what is missing, however much is written meanwhile. It takes no lock that others wait
+// for.
 import type { Migration } from "./migration.ts";
 
 const NUMBERS = ["repositories", "manifests", "tags", "blobs", "bytes", "updated_at"];
@@ -36,7 +37,7 @@ export const usageFill: Migration = {
   oldestProgram: 3,
   loses: { what: "nothing", content: [] },
   up: ({ dialect }) => [
-    // It reads whole tables: what a server's statements must not do (postgres.ts) is right here.
+    // It reads whole tables, which a server's statements must not do (postgres.ts); here it is right.
     ...(dialect === "postgres" ? ["set local enable_seqscan = on", "set local enable_hashjoin = on"] : []),
     FILL,
   ],

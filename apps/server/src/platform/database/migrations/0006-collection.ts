@@ -1,4 +1,5 @@
-// Collection: what waits for it can be walked page by page, however much came due at one time, as when a whole repository is deleted.
+// Garbage collection: its pending work can be read page by page, also when much became due at the same time, as after the deletion of a
+// repository.
 import type { Migration } from "./migration.ts";
 
 export const collection: Migration = {

@@ -1,4 +1,4 @@
-// Damage: blobs that are marked damaged can be counted without a look at the others, of which there are a million times as many.
+// Damage: damaged blobs can be counted without reading the others, of which there are a million times as many.
 import type { Migration } from "./migration.ts";
 
 export const damage: Migration = {

@@ -1,25 +1,25 @@
-// Checks: what accounts, projects, members, robots and repositories can be, said by the database as well, whoever writes. Triggers on both
-// engines, since they look at what is written and leave what is there (docs/decisions/0021-the-database-checks-what-is-written.md). What a
-// restore brings is let through: it was there. Not here: the checks that callers meet, which are stricter (@berth/api, @berth/oci).
+// Checks: the database itself checks accounts, projects, members, robots and repositories, whoever writes. Both engines use triggers,
+// because these check new values and leave existing rows alone (docs/decisions/0021-the-database-checks-what-is-written.md). A restore is
+// exempt, because it writes what existed. Not here: the checks of callers' input, which are stricter (@berth/api, @berth/oci).
 import type { ColumnTypes, Migration } from "./migration.ts";
 
-/** What must hold of a row that is written: of the columns, with `new.` in front of each. */
+/** A condition on a written row, over its columns with the prefix `new.`. */
 interface Rule {
   readonly table: string;
-  /** Names it among the table's, which are apart so that a row with an odd name can still be disabled, or closed. */
+  /** Identifies the rule among the table's. They are separate so that a row with an odd name can still be disabled, or closed. */
   readonly name: string;
   readonly columns: readonly string[];
   holds(tools: Tools): string;
 }
 
 interface Tools {
-  /** The text has only characters of the class (inside brackets), at least one and at most so many. */
+  /** The text has only characters of the class (inside brackets), at least one and at most that many. */
   only(column: string, characters: string, most: number): string;
-  /** The text begins and ends with one of the class. */
+  /** The text begins and ends with a character of the class. */
   edges(column: string, characters: string): string;
 }
 
-// No character of more than a byte, and none behind a NUL, where SQLite's length and patterns stop looking.
+// No character of more than one byte, and none after a NUL, where SQLite's length and patterns stop.
 const plain = (column: string, most: number): string =>
   `octet_length(${column}) between 1 and ${most} and length(${column}) = octet_length(${column})`;
 
@@ -32,7 +32,7 @@ const POSTGRES: Tools = {
   edges: (column, characters) => `(${column} ~ '^[${characters}]' and ${column} ~ '[${characters}]$')`,
 };
 
-/** Every set of actions, as they are written: in the order of the alphabet. */
+/** Every set of actions, in the alphabetical order in which sets are written. */
 const ACTION_SETS = ["delete", "delete,pull", "delete,pull,push", "delete,push", "pull", "pull,push", "push"];
 const oneOf = (column: string, values: readonly string[]): string => `${column} in (${values.map((value) => `'${value}'`).join(", ")})`;
 const yesOrNo = (column: string): string => `${column} in (0, 1)`;
@@ -42,7 +42,7 @@ const RULES: readonly Rule[] = [
     table: "project",
     name: "name",
     columns: ["name"],
-    // "~" is where deleted repositories are (content/repositories.ts).
+    // Deleted repositories are in the project "~" (content/repositories.ts).
     holds: ({ only, edges }) => `(new.name = '~' or (${only("new.name", "a-z0-9._-", 128)} and ${edges("new.name", "a-z0-9")}))`,
   },
   { table: "project", name: "visibility", columns: ["is_public"], holds: () => yesOrNo("new.is_public") },
@@ -71,7 +71,7 @@ const RULES: readonly Rule[] = [
     table: "repository",
     name: "name",
     columns: ["name"],
-    // A deleted one is called by its number.
+    // A deleted repository is named by its number.
     holds: ({ only, edges }) =>
       `((${only("new.name", "a-z0-9._/-", 255)} and ${edges("new.name", "a-z0-9")} and new.name not like '%//%')
         or new.name = '~' || cast(new.id as text))`,
@@ -79,7 +79,7 @@ const RULES: readonly Rule[] = [
 ];
 
 const ERROR = "row_is_not_valid";
-/** The mark of a restore that is under way (commands/backup/restore-store.ts). */
+/** The mark of a running restore (commands/backup/restore-store.ts). */
 const RESTORING = "exists (select 1 from job_lease where name = 'restore')";
 
 const triggerOf = ({ table, name }: Rule): string => `check_${table}_${name}`;

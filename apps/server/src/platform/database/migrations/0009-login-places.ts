@@ -1,5 +1,5 @@
-// Login places: where accounts logged in, so that owners are not locked out there by others' guesses. Programs that do not know the table delete
-// accounts all the same: their places go with them.
+// Login places: where accounts logged in, so that their owners are not locked out there by other people's guesses. Programs that do not
+// know the table can still delete accounts: the places are deleted with them.
 import type { Migration } from "./migration.ts";
 
 export const loginPlaces: Migration = {

@@ -1,4 +1,4 @@
-// Jobs: work that is done later, by whichever process gets to it. Not here: kinds of jobs, and who runs them (events/).
+// Jobs: work that any process does later. Not here: kinds of jobs, and the runner (events/).
 import type { Migration } from "./migration.ts";
 
 export const jobs: Migration = {
@@ -26,7 +26,7 @@ export const jobs: Migration = {
       started_at ${integer},
       ended_at ${integer}
     )`,
-    // One of a kind waits for each subject, and one runs: what is asked for meanwhile is one more, however often it is asked for.
+    // For each subject one job of a kind may wait and one may run: further requests meanwhile become the waiting one.
     `create unique index job_by_open_subject on job (kind, subject) where state in ('waiting', 'ready')`,
     `create unique index job_by_running_subject on job (kind, subject) where state = 'running'`,
     `create index job_by_ready on job (kind, project_id, priority, id) where state = 'ready'`,
@@ -39,7 +39,7 @@ export const jobs: Migration = {
       primary key (job_id, number)
     )`,
   ],
-  // All jobs are upkeep, which is asked for anew at each start. The first kind that somebody has asked for by hand makes `job` content.
+  // All jobs are upkeep, which is requested again at each start. The first kind that a person can request makes `job` content.
   loses: { what: "what is known of jobs that ended; those that wait are asked for anew", content: [] },
   down: () => [`drop table job_line`, `drop table job`],
 };

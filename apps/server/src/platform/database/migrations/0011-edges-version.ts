@@ -1,5 +1,6 @@
-// Which manifests have edges to all that they name: those of earlier releases had none to what an index or a field of another maker names, and
-// are read anew in the background (content/older-manifests.ts). Programs of before write the default, so that what they push is found as well.
+// Marks which manifests have edges to everything that they name. Earlier releases stored none for some fields of indexes and of other
+// makers' manifests; those manifests are read again in the background (content/older-manifests.ts). Earlier programs write the default, so
+// that their pushes are found as well.
 import type { Migration } from "./migration.ts";
 
 export const edgesVersion: Migration = {

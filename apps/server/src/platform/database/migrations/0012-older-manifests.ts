@@ -1,4 +1,4 @@
-// Finds the manifests whose edges are those of an earlier release (0011-edges-version.ts); an index has to come after its column.
+// An index that finds the manifests with an earlier release's edges (0011-edges-version.ts); an index must come after its column.
 import type { Migration } from "./migration.ts";
 
 export const olderManifests: Migration = {

@@ -1,4 +1,4 @@
-// The outbox: changes that others are to learn of. Not here: what is in them (events/outbox.ts).
+// The outbox: changes that other parts react to. Not here: its content (events/outbox.ts).
 import type { Migration } from "./migration.ts";
 
 export const outbox: Migration = {
@@ -13,7 +13,7 @@ export const outbox: Migration = {
       change ${text} not null
     )`,
   ],
-  // Every change that is recorded today only makes upkeep come sooner. The first that is more makes `outbox` content.
+  // Today every recorded change only makes upkeep run sooner. The first one that does more makes `outbox` content.
   loses: { what: "changes that wait; what follows from them is asked for anew", content: [] },
   down: () => [`drop table outbox`],
 };

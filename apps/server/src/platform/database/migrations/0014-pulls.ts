@@ -1,5 +1,5 @@
-// Pulls: how often and when manifests were last pulled, and so repositories. Programs that do not know the tables delete manifests all the same:
-// what is known of their pulls goes with them. Not here: how they are counted (content/pulls.ts).
+// Pulls: how often and when manifests and repositories were last pulled. Programs that do not know the tables can still delete manifests:
+// the pull records are deleted with them. Not here: counting (content/pulls.ts).
 import type { Migration } from "./migration.ts";
 
 export const pulls: Migration = {

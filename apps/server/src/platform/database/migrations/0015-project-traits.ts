@@ -1,5 +1,5 @@
-// What a project has beyond its members: an upstream, policies, a quota. Null for most, which have nothing. Programs that do not know the columns
-// leave them as they are. Not here: what a trait says (access/project-traits.ts).
+// A project's traits beyond its members: an upstream, policies, a quota. The value is null for most projects. Programs that do not know the
+// columns leave them unchanged. Not here: what a trait means (access/project-traits.ts).
 import type { Migration } from "./migration.ts";
 
 export const projectTraits: Migration = {

@@ -1,8 +1,8 @@
-// Accounts without a password of their own: those of people whom somebody else signs in. Programs that do not know that there are such refuse their
-// passwords by the same work all the same: a hash that is not there is compared with one that fits nothing.
+// Accounts without a password of their own: those of people who sign in elsewhere. Programs that do not know such accounts refuse their
+// passwords with the same amount of work, because the placeholder hash matches no password.
 import type { Migration } from "./migration.ts";
 
-/** What older programs demand of a column with a hash; no password has it. */
+/** The form of a hash that older programs require in the column; it matches no password. */
 const FITS_NO_PASSWORD = `$argon2id$v=19$m=19456,t=2,p=1$${"A".repeat(22)}$${"A".repeat(43)}`;
 const FITS_NO_SECRET = `sha256:${"0".repeat(64)}`;
 

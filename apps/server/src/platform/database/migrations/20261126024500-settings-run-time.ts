@@ -1,4 +1,4 @@
-// Settings that administrators change while everything runs. Not here: which they are, and what they do (features/settings).
+// Settings that administrators change at run time. Not here: the settings and their meaning (features/settings).
 import type { Migration } from "./migration.ts";
 
 export const settingsRunTime: Migration = {

@@ -1,4 +1,4 @@
-// The list of migrations. A step that was released is never changed: add another. They run in the order of their ids, whatever theirs here.
+// The list of migrations. A released step is never changed: add another. Steps run in the order of their ids, whatever their order here.
 import type { Migration } from "./migration.ts";
 import { core } from "./0001-core.ts";
 import { access } from "./0002-access.ts";
@@ -45,7 +45,6 @@ export const migrations: readonly Migration[] = [
 ];
 
 /**
- * The versions that releases have brought databases to, oldest first: what `migrate --to` takes besides this program's own. A release adds its
- * own here.
+ * The database versions of the releases, oldest first: `migrate --to` takes these besides this program's own. A release adds its own here.
  */
 export const RELEASED: readonly { readonly release: string; readonly version: number }[] = [{ release: "0.1.0", version: 3 }];
