@@ -1,4 +1,5 @@
-// The backlog equals what the collector then does: each blob's bytes once, over many pages, and nothing that is not due.
+// The backlog equals what the collector then does: each blob's bytes are counted once, over many pages, and nothing is counted that is not
+// due.
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { createTestClock } from "../access/access.testing.ts";
@@ -29,17 +30,17 @@ forEachDatabase("the backlog of collection", (create) => {
     for (const blob of [config, shared, kept]) await upload(content, one, blob);
     for (const blob of [config, shared, kept]) await upload(content, two, blob);
     await content.manifests.put((await content.repositories.find(two))!, putOf([config, kept]));
-    // What the second upload of the same bytes brought is needless and due at once.
+    // The second upload of the same bytes is needless and due at once.
     clock.advance(1);
     await content.garbage.reclaimBytes(10);
     assert.deepEqual(await count(), { links: 0, linkBytes: 0, keys: 0, keyBytes: 0, oldestDueAt: undefined }, "all are leased");
     const dueAt = clock.now() - 1 + TEST_TIMES.leaseMs;
     clock.advance(TEST_TIMES.leaseMs + 1);
-    // Three of the first repository and one of the second; what the second's manifest holds frees nothing in the first.
+    // Three links of the first repository and one of the second; a blob that the second's manifest holds frees nothing in the first.
     assert.deepEqual(await count(), { links: 4, linkBytes: shared.bytes.length, keys: 0, keyBytes: 0, oldestDueAt: dueAt });
 
     const id = (await content.repositories.find(one))!.id;
-    // More than two pages of equal leases, none of which may be lost between two pages.
+    // More than two pages of equal leases, none of which may be skipped between two pages.
     await test.database.script(`
       insert into blob (digest, size_bytes, storage_key, created_at)
         with recursive n (i) as (select 1 union all select i + 1 from n where i < 1200) select 'many-' || i, 10, 'key-' || i, 0 from n;

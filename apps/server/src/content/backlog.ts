@@ -1,25 +1,26 @@
-// How much waits for the collector: links whose lease has ended and keys that are due, counted page by page, so that neither memory nor a
-// single statement grows with how much garbage there is. Not here: when it is counted (distribution/backlog-count.ts), what is taken (garbage.ts).
+// The collector's backlog: links whose lease has ended and keys that are due, counted page by page, so that neither memory nor a single
+// statement grows with the amount of garbage. Not here: when it is counted (distribution/backlog-count.ts), the collection itself
+// (garbage.ts).
 import { sql } from "kysely";
 import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 
-/** What is due now. */
+/** The work that is due now. */
 export interface Backlog {
-  /** Blobs of repositories: some go at once when they are looked at, some turn out to be held. */
+  /** Links of repositories to blobs: some are deleted when they are examined, some turn out to be held. */
   readonly links: number;
-  /** Bytes that become free with them: those of blobs that no other repository keeps. */
+  /** The bytes that are freed with them: those of blobs that no other repository keeps. */
   readonly linkBytes: number;
-  /** Keys whose bytes wait for their deletion. */
+  /** Keys whose bytes are to be deleted. */
   readonly keys: number;
   readonly keyBytes: number;
   /** When the oldest of all became due, in ms since 1970, or undefined. */
   readonly oldestDueAt: number | undefined;
 }
 
-/** Rows of one statement: some 2 ms of an event loop that others wait for. */
+/** The rows of one statement: some 2 ms of the event loop. */
 const PAGE = 500;
-/** Most that is counted of either, so that a count ends: a number at the bound means "at least". */
+/** The bound of either count, so that counting ends: a number at the bound means "at least". */
 const BACKLOG_BOUND = 2_000_000;
 
 const listLinks = statement<{ now: number; dueAt: number; repositoryId: number; blobId: number }>()("backlog.links", (db, p) =>
@@ -28,7 +29,7 @@ const listLinks = statement<{ now: number; dueAt: number; repositoryId: number; 
     .innerJoin("blob", "blob.id", "link.blob_id")
     .select(["link.repository_id", "link.blob_id", "link.leased_until"])
     .select(
-      // Each blob counts once: with the first of its links, and not at all where a repository has it that is not due.
+      // Each blob counts once: with the first of its links, and not at all if a repository has a link that is not due.
       sql<number>`case when exists (select 1 from repository_blob as other where other.blob_id = link.blob_id
           and other.repository_id <> link.repository_id
           and (other.repository_id < link.repository_id or other.leased_until is null or other.leased_until >= ${p.now}))
@@ -54,7 +55,7 @@ const listKeys = statement<{ now: number; dueAt: number; id: number }>()("backlo
     .limit(PAGE),
 );
 
-/** Counts. `pause` runs between two pages, and ends the count early where it gives false. */
+/** Counts the backlog. `pause` runs between two pages, and ends the count early by returning false. */
 export async function countBacklog(executor: Executor, now: number, pause: () => Promise<boolean>): Promise<Backlog> {
   let [links, linkBytes, keys, keyBytes] = [0, 0, 0, 0];
   let oldestDueAt: number | undefined;

@@ -1,4 +1,4 @@
-// The statements of blobs. Not here: what they are for (blobs.ts).
+// The statements of blobs. Not here: their use (blobs.ts).
 import { statement } from "../platform/database/statement.ts";
 import { isLive } from "./repositories.ts";
 import { type Claims, isFree } from "./uploads.ts";
@@ -15,7 +15,7 @@ export const find = statement<{ repositoryId: number; digest: string }>()("blobs
     .where("blob.damaged_at", "is", null),
 );
 
-// The same for many at once, each row with the key that asked for it.
+// The same for many at once; each row has the key that requested it.
 export const findMany = statement<{ repositoryIds: number[]; digests: string[] }>()("blobs.findMany", (db, p, tools) =>
   db
     .selectFrom(tools.pairs(p.digests, p.repositoryIds).as("asked"))
@@ -97,7 +97,7 @@ export const putLink = statement<{ repositoryId: number; blobId: number; until: 
     ),
 );
 
-// Tells for certain that the link was not there, whoever makes it at the same time.
+// Shows for certain that the link did not exist, whoever creates it at the same time.
 export const putNewLink = statement<{ repositoryId: number; blobId: number; until: number }>()("blobs.putNewLink", (db, p) =>
   db
     .insertInto("repository_blob")
@@ -117,7 +117,7 @@ export const sourceForMount = statement<{ repositoryId: number; digest: string }
     .modifyEnd(tools.lock("key share")),
 );
 
-// Whether a repository has not been deleted: a link may be there already, so that no trigger would see it.
+// Whether a repository has not been deleted: the link may exist already, so that no trigger would check it.
 export const findLiving = statement<{ repositoryId: number }>()("blobs.findLiving", (db, p) =>
   db.selectFrom("repository").select("id").where("id", "=", p.repositoryId).where(isLive),
 );
@@ -132,7 +132,7 @@ export const dropUpload = statement<{ id: string; token: string }>()("blobs.drop
     ),
 );
 
-// Of a session at rest: what it held is what was verified, nobody has it, and nobody is removing it.
+// For an idle session: its content is what was verified, nobody has claimed it, and nobody is removing it.
 export const dropResting = statement<Claims & { id: string; repositoryId: number; record: string; offset: number }>()(
   "blobs.dropRestingUpload",
   (db, p) =>
@@ -149,7 +149,7 @@ export const dropResting = statement<Claims & { id: string; repositoryId: number
       ),
 );
 
-// As `content/uploads.ts` has it: 0 is the expiry of a session that is being removed.
+// As in `content/uploads.ts`: 0 is the expiry of a session that is being removed.
 export const markUploadEnded = statement<{ id: string; token: string }>()("blobs.markUploadEnded", (db, p) =>
   db
     .updateTable("upload")
@@ -215,7 +215,7 @@ export const markDamaged = statement<{ blobId: number; key: string; now: number 
     .updateTable("blob")
     .set({ damaged_at: p.now })
     .where("id", "=", p.blobId)
-    // Only if it still is the copy that was found damaged: a push may have healed it meanwhile.
+    // Only if it is still the damaged copy: a push may have healed the blob meanwhile.
     .where(({ eb, fn, val }) => eb(fn.coalesce("storage_key", val("")), "=", p.key))
     .where("damaged_at", "is", null)
     .returning("id"),

@@ -1,5 +1,5 @@
-// Blobs as the database knows them: one row a digest, one link a repository that has it, and the leases that keep links from the
-// collector. Not here: bytes (blobs/), what takes links and blobs away in the background (garbage.ts).
+// Blobs in the database: one row for each digest, one link for each repository that has it, and the leases that protect links from the
+// collector. Not here: bytes (blobs/), the removal of links and blobs in the background (garbage.ts).
 import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Clock } from "../platform/clock.ts";
@@ -49,11 +49,11 @@ export interface BlobRow {
   readonly id: number;
   readonly digest: Digest;
   readonly sizeBytes: number;
-  /** Undefined: the bytes lie in the database. */
+  /** Undefined: the bytes are in the database. */
   readonly key: StorageKey | undefined;
 }
 
-/** Where an uploaded blob's bytes are. */
+/** The place of an uploaded blob's bytes. */
 export type BlobPlace = { readonly key: StorageKey } | { readonly bytes: Uint8Array };
 
 /** A verified upload that becomes a blob. */
@@ -61,56 +61,56 @@ export interface BlobCommit {
   readonly digest: Digest;
   readonly sizeBytes: number;
   readonly place: BlobPlace;
-  /** The session, whose row goes with the commit: only who holds its claim may commit, or nobody does. Undefined: there never was one. */
+  /** The session, whose row is deleted by the commit: only the holder of its claim may commit. Undefined: there was no session. */
   readonly upload: ClaimedUpload | RestingUpload | undefined;
-  /** Whether the session leaves nothing that only its row leads to. Where it does, the row stays, ended, until that is removed. */
+  /** Whether only the row leads to nothing else that the session left. If it does, the row stays, ended, until that is removed. */
   readonly isAlone: boolean;
-  /** Asked about the key of an older copy: false means that its bytes are gone, and the new ones take its place. */
+  /** Called with the key of an older copy: false means that its bytes are lost, and the new ones replace it. */
   readonly isIntact: (key: StorageKey, sizeBytes: number) => Promise<boolean>;
 }
 
 /** The blobs of repositories. */
 export interface Blobs {
   /**
-   * Finds a blob of a repository. The answer is a promise that the collector leaves it alone for a lease: a blob that a manifest
-   * holds gets a lease when the last such manifest goes; for the others the lease is renewed here when half of it has passed. Undefined as
-   * well where the repository has been deleted: its id may have been remembered.
+   * Finds a blob of a repository. The answer promises that the collector keeps it for a lease: a blob that a manifest holds gets a lease
+   * when the last such manifest is deleted; for others the lease is renewed here when half of it has passed. Also undefined if the
+   * repository has been deleted, since its id may come from a cache.
    */
   find(repository: GrantedRepository, digest: Digest): BlobRow | undefined | Promise<BlobRow | undefined>;
-  /** Bytes of a blob that lies in the database. Errors: BLOB_DAMAGED. */
+  /** The bytes of a blob that is stored in the database. Errors: BLOB_DAMAGED. */
   readInline(blob: BlobRow): Promise<Uint8Array>;
   /**
-   * Makes verified bytes part of the repository, durably. Bytes that another copy makes needless are left to the collector.
-   * Errors: CONFLICT when the session's claim was lost, or the session is not at rest as it was given.
+   * Makes verified bytes part of the repository, durably. The collector deletes bytes that duplicate another copy.
+   * Errors: CONFLICT when the session's claim was lost, or when an idle session has changed.
    */
   commit(repository: GrantedRepository<"push">, commit: BlobCommit): Promise<void>;
-  /** Makes a blob of one repository part of another. False where the source does not have it. */
+  /** Makes a blob of one repository part of another. False if the source does not have it. */
   mount(repository: GrantedRepository<"push">, source: GrantedRepository<"pull">, digest: Digest): Promise<boolean>;
-  /** Takes a blob out of a repository at once. Errors: BLOB_UNKNOWN, UNSUPPORTED while a manifest there names it, UNAVAILABLE. */
+  /** Removes a blob from a repository at once. Errors: BLOB_UNKNOWN, UNSUPPORTED while a manifest there names it, UNAVAILABLE. */
   delete(repository: GrantedRepository<"delete">, digest: Digest): Promise<void>;
-  /** Records that a blob's bytes are missing or wrong: it is answered as unknown until a push brings them again. */
+  /** Records that a blob's bytes are missing or wrong: it is answered as unknown until a push replaces them. */
   markDamaged(blob: BlobRow): Promise<void>;
-  /** Whether some blob row uses a key. */
+  /** Whether a blob row uses a key. */
   isBound(key: StorageKey): Promise<boolean>;
 }
 
-/** A conflict locks the link even where it is held and stays as it is, so that neither its manifest nor the collector can take it. */
+/** A conflict locks the link even if it is held and does not change, so that neither its manifest nor the collector can delete it. */
 const HELD_OR_LEASED: ExpectedRows = { any: "a link that a manifest holds needs no lease" };
 
-/** Blobs that are known to be damaged, and not healed since. Counted up to `limit`. */
+/** Counts blobs that are known to be damaged and not healed yet, up to `limit`. */
 export async function countDamagedBlobs(database: Database, limit: number): Promise<number> {
   return Number((await database.first(countDamagedRows, { limit }))?.count ?? 0);
 }
 
-/** Keeps the leases of links of which no manifest is left, and leaves a note for the collector about blobs that may have lost their last link. */
+/** How long links stay without a manifest, and bytes without a row. */
 export interface LeaseTimes {
-  /** How long content that nothing holds stays, counted from when somebody was told that it exists. */
+  /** How long content that nothing holds stays, counted from the last answer that it exists. */
   readonly leaseMs: number;
-  /** How long bytes stay after their row went, for readers that had begun. */
+  /** How long bytes stay after their row was deleted, for readers that have already begun. */
   readonly graceMs: number;
 }
 
-/** A blob as a repository has it. */
+/** A blob with its link in a repository. */
 interface LinkedBlob {
   readonly blob: BlobRow;
   /** Null while a manifest holds it. */
@@ -128,7 +128,7 @@ function linkedBlob(row: {
   return { blob: { id: row.id, digest: row.digest as Digest, sizeBytes: row.size_bytes, key }, leasedUntil: row.leased_until };
 }
 
-/** Opens the blobs of a database. */
+/** Creates the service for the blobs of a database. */
 export function createBlobs(database: Database, clock: Clock, times: LeaseTimes, rules: ContentRules = NO_RULES): Blobs {
   const lookUp = createLookUp(database, {
     one: find,
@@ -141,7 +141,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes,
   const leaseEnd = (): number => clock.now() + times.leaseMs;
   const isLeased = (until: number | null): boolean => until !== null && until > clock.now();
 
-  /** The blob of a link that is there, for as long as a lease from now. */
+  /** The blob of an existing link, whose lease then lasts for its full time from now. */
   function leasedBlob(repositoryId: number, link: LinkedBlob | undefined): BlobRow | undefined | Promise<BlobRow | undefined> {
     if (link === undefined) return undefined;
     const { leasedUntil, blob } = link;
@@ -152,12 +152,12 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes,
     const renewed = await database
       .write(renewLease, { repositoryId, blobId: blob.id, until: leaseEnd() }, { durable: false })
       .catch((error: unknown) => {
-        // Nothing can be written now: reading goes on. Less than half of the lease is left: whoever pushes when that has ended, because writes
-        // go through again, is told that the blob is gone.
+        // The database takes no writes now, but reads continue. Less than half of the lease is left: a client that pushes after it has
+        // ended, because writes work again, is answered that the blob is unknown.
         if (isLeased(leasedUntil) && error instanceof RegistryError && error.status >= 500) return undefined;
         throw error;
       });
-    // Not renewed: held by a manifest since, renewed by another, or taken by the collector between the two statements.
+    // It was not renewed: a manifest holds it now, another request renewed it, or the collector deleted it between the two statements.
     if (renewed?.length === 0 && (await database.first(isLinked, { repositoryId, blobId: blob.id })) === undefined) return undefined;
     return blob;
   }
@@ -204,7 +204,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes,
 
     async readInline(blob) {
       const row = await database.first(readInline, { blobId: blob.id });
-      // Hashing what is this small costs less than reading it did.
+      // Hashing such a small blob costs less than reading it did.
       if (row === undefined || digestOf(row.bytes, algorithmOf(blob.digest)) !== blob.digest)
         throw new RegistryError("BLOB_DAMAGED", {
           detail: { digest: blob.digest },
@@ -217,7 +217,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes,
       const repositoryId = repository.id;
       const { digest, sizeBytes, place, isIntact } = commit;
       const key = "key" in place ? place.key : null;
-      // Asked ahead, so that the transaction waits for nothing but the database.
+      // Read before the transaction, which must wait for nothing but the database.
       const older = await database.first(lockByDigestRead, { digest });
       const isOlderIntact =
         older !== undefined &&
@@ -232,7 +232,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes,
           if ("bytes" in place) await placeBytes(tx, blobId, place);
         } else {
           const existing = await tx.first(lockByDigest, { digest });
-          // Collected between the two statements: the next try inserts it.
+          // It was collected between the two statements: the next try inserts it.
           if (existing === undefined) throw lostRace("blob row vanished");
           blobId = existing.id;
           const isSameCopy = existing.storage_key === older?.storage_key && existing.id === older.id;
@@ -254,7 +254,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes,
     mount: (repository, source, digest) =>
       repositoryTransaction(database, repository, async (tx, present) => {
         const repositoryId = repository.id;
-        // The source may be closed to the caller as the target may.
+        // The caller may have lost access to the source as well as to the target.
         await source.grant.renew(tx);
         if ((await tx.first(findLiving, { repositoryId })) === undefined) throw repositoryDeleted();
         const found = await tx.first(sourceForMount, { repositoryId: source.id, digest });
@@ -298,17 +298,17 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes,
 }
 
 /**
- * Locks those of the blobs that nobody else has locked, and gives them. A push locks the blob and then its link, the collector has the link
- * and then needs the blob: were it to wait here, each would wait for the other.
+ * Locks and returns those of the blobs that nobody else has locked. A push locks the blob and then its link, the collector has the link and
+ * then needs the blob: if it waited here, that would be a deadlock.
  */
 export async function lockFreeBlobs(tx: Executor, blobIds: readonly number[]): Promise<Set<number>> {
   return new Set((await tx.all(lockFree, { blobIds: [...blobIds] })).map((blob) => blob.id));
 }
 
 /**
- * Removes those of the blobs that no repository links any more, and hands their bytes to `reclaim`, due at what `dueAt` gives once they are
- * removed: while their locks were waited for, readers found them. Gives how many, and their bytes. The rows are locked first and judged by a
- * later statement, so that a link made meanwhile is either seen or waits and fails.
+ * Removes those of the blobs that no repository links any more, and adds their keys to `reclaim`, due at the time that `dueAt` returns
+ * after the removal: readers found them while their locks were waited for. Returns their number and bytes. The rows are locked first and
+ * checked by a later statement, so that a link made meanwhile is either seen or waits and fails.
  */
 export async function takeUnlinkedBlobs(
   tx: Executor,

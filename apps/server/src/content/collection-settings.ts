@@ -1,4 +1,5 @@
-// Settings of collection: how long what nothing holds is kept, and how it is taken. Not here: how settings are read (config-load.ts).
+// Settings of garbage collection: how long unreferenced content is kept, and how it is deleted. Not here: how settings are read
+// (config-load.ts).
 import { integer, seconds } from "../config-kinds.ts";
 
 export const collectionSettings = {

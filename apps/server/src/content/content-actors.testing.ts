@@ -1,5 +1,5 @@
-// Clients of a content layer under random schedules: pushers, deleters, collectors, each reporting to the model what it was answered.
-// Not here: the schedules and their clock (distribution/schedules.test.ts).
+// Clients of a content layer under random schedules: pushers, deleters, collectors; each reports its answers to the model. Not here: the
+// schedules and their clock (distribution/schedules.test.ts).
 import assert from "node:assert/strict";
 import { RegistryError, type ErrorCode } from "@berth/oci/errors";
 import type { Tag } from "@berth/oci/reference";
@@ -10,10 +10,10 @@ import { ProcessEnded, type Random } from "./schedule.testing.ts";
 import { foldUsage } from "./usage.ts";
 
 const { leaseMs } = TEST_TIMES;
-/** Where actors act, and on what. */
+/** The repositories in which actors act. */
 export const REPOSITORIES = ["test/one", "test/two"] as const;
 export const TAGS = ["latest", "v1"] as const;
-/** Two of the five lie in the database. */
+/** Two of the five are stored in the database. */
 export const BLOBS: readonly TestBlob[] = [blobOf("a", 20), blobOf("b", 30), blobOf("layer c "), blobOf("layer d "), blobOf("layer e ")];
 export const IMAGES = [
   [0, 2],
@@ -36,16 +36,16 @@ export interface World {
   readonly model: ContentModel;
   readonly repositories: readonly Repository[];
   readonly grants: Awaited<ReturnType<typeof createGrants>>;
-  /** Some process that lives. */
+  /** Any process that is alive. */
   process(): Content;
-  /** How many renewals of leases have failed: a look-up goes on without, and promises no more than was promised before. */
+  /** The number of failed renewals of leases: such a look-up continues, and promises no more than before. */
   failedRenewals(): number;
 }
 
-// What a client may be told at any time: the process it spoke to is gone or cannot go on, or its session was another's or too old.
+// Errors that a client may get at any time: its process has ended or cannot continue, or its session was another's or too old.
 const PASSING: readonly string[] = ["UNAVAILABLE", "CONFLICT", "BLOB_UPLOAD_UNKNOWN"];
 
-/** Runs an operation; gives the code of an error that a client must expect, "ended" where its process did, and what it gave otherwise. */
+/** Runs an operation. Returns the code of an error that a client must expect, "ended" if its process ended, or else its result. */
 export async function outcomeOf<T>(
   run: () => Promise<T>,
   expected: readonly ErrorCode[] = [],
@@ -69,7 +69,7 @@ async function head(world: World, { name, id }: Repository, { digest }: TestBlob
     model.claiming(
       `${id} ${digest}`,
       async () => world.process().blobs.find(inRepository(world.grants("pull", name), id), digest),
-      // A lease of which half has passed is renewed: this much is left of one that was not.
+      // A lease of which half has passed is renewed, so a lease that was not renewed has at least this much left.
       (row) => {
         if (row !== undefined && world.failedRenewals() === failedBefore) model.promiseBlob(id, digest, askedAt + leaseMs / 2);
       },
@@ -96,7 +96,7 @@ async function uploadBlob(world: World, { name, id }: Repository, blob: TestBlob
         const session = await world.process().sessions.begin(grant, "sha256");
         const cut = random.below(size);
         if (cut > 0) await world.process().sessions.append(grant, session.id, chunk(0, cut));
-        // Another process than the one before, as likely as not.
+        // Probably another process than the one before.
         if (random.chance(0.5)) return world.process().sessions.finish(grant, session.id, blob.digest, chunk(cut, size));
         if (cut < size) await world.process().sessions.append(grant, session.id, chunk(cut, size));
         return world.process().sessions.finish(grant, session.id, blob.digest, undefined);
@@ -124,7 +124,7 @@ async function mountBlob(world: World, target: Repository, { digest }: TestBlob)
   return "value" in mounted && mounted.value;
 }
 
-/** What a client does: asks for each blob, mounts or uploads what is missing, then puts the manifest. */
+/** The steps of a client: it checks each blob, mounts or uploads the missing ones, then puts the manifest. */
 async function pushImage(world: World): Promise<void> {
   const { random, model } = world;
   const repository = random.pick(world.repositories);
@@ -204,7 +204,7 @@ async function collect(world: World): Promise<void> {
   await outcomeOf(() => garbage.reclaimBytes(batch));
 }
 
-/** Does so many operations, chosen by the seed, one after the other. */
+/** Runs that many operations, chosen by the seed, one after the other. */
 export async function act(world: World, operations: number): Promise<void> {
   const { random } = world;
   for (let i = 0; i < operations; i++) {

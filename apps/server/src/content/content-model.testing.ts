@@ -1,5 +1,5 @@
-// What was acknowledged, kept beside a content layer under test, and the checks that the layer still keeps all of it.
-// Not here: who acts (distribution/schedules.test.ts).
+// A model of what was acknowledged, kept beside a content layer under test, and the checks that the layer still has all of it. Not here:
+// the actors (distribution/schedules.test.ts).
 import assert from "node:assert/strict";
 import { digestOf, type Digest } from "@berth/oci/digest";
 import type { Clock } from "../platform/clock.ts";
@@ -8,7 +8,7 @@ import { statement } from "../platform/database/statement.ts";
 import type { MemoryBlobs } from "./blobs/memory.ts";
 import type { StorageKey } from "./blobs/blob-store.ts";
 
-/** Operations on one thing, so that a claim about it counts only where nothing that could end it overlapped. */
+/** The operations on one name. A claim about it counts only if no operation that could end it overlapped. */
 interface Endings {
   begun: number;
   active: number;
@@ -25,23 +25,23 @@ export interface KeptManifest {
 export interface ContentModel {
   /** Runs an operation that may end what the names name: claims about them are void from its beginning. */
   ending<T>(names: readonly string[], run: () => Promise<T>): Promise<T>;
-  /** Runs an operation that claims something, and calls `claim` when it succeeded and nothing that ends the name overlapped it. */
+  /** Runs an operation that claims something, and calls `claim` if it succeeded and no operation that ends the name overlapped it. */
   claiming<T>(name: string, run: () => Promise<T>, claim: (result: T) => void): Promise<T>;
-  /** Both: what it names is void from the beginning, and claimed anew when it succeeded and nothing else overlapped it. */
+  /** Both: claims are void from the beginning, and made anew if it succeeded and nothing else overlapped it. */
   replacing<T>(names: readonly string[], run: () => Promise<T>, claim: (result: T) => void): Promise<T>;
   keepManifest(manifest: KeptManifest): void;
   keepTag(repositoryId: number, tag: string, digest: Digest): void;
-  /** Somebody was told that a blob exists: it stays until then. */
+  /** A client was answered that a blob exists: it must stay until then. */
   promiseBlob(repositoryId: number, digest: Digest, until: number): void;
   /**
-   * Gives a look at promises that stand now: whether each of them has stood ever since. One that was made only later, perhaps after the blob had
-   * gone and come again, does not count.
+   * Remembers the present promises; the result says whether each of them has stood ever since. One that was made later, perhaps after the
+   * blob was deleted and came back, does not count.
    */
   watchPromises(repositoryId: number, digests: readonly Digest[]): () => boolean;
   readonly manifests: ReadonlyMap<string, KeptManifest>;
-  /** Throws where the database or the store breaks what the model holds. */
+  /** Throws if the database or the store breaks what the model holds. */
   check(database: Database): Promise<void>;
-  /** Throws where anything dead is left: for the end, after collection far in the future. */
+  /** Throws if anything unreferenced is left: for the end, after collection far in the future. */
   checkQuiet(database: Database): Promise<void>;
 }
 
@@ -70,7 +70,7 @@ const listTags = statement<Record<never, never>>()("model.tags", (db) =>
 const listUploads = statement<Record<never, never>>()("model.uploads", (db) => db.selectFrom("upload").select("id"));
 const listReclaim = statement<Record<never, never>>()("model.reclaim", (db) => db.selectFrom("reclaim").select("storage_key"));
 
-/** Makes a model of a database over a memory store. */
+/** Creates a model of a database over a memory store. */
 export function createContentModel(memory: MemoryBlobs, clock: Clock): ContentModel {
   const endings = new Map<string, Endings>();
   const manifests = new Map<string, KeptManifest>();
@@ -164,10 +164,10 @@ export function createContentModel(memory: MemoryBlobs, clock: Clock): ContentMo
 
     async check(database) {
       let broken = await findBrokenBlobs(database);
-      // Row and bytes are looked at one after the other: where a step runs on beside us, look once more.
+      // Row and bytes are read one after the other: if a step runs at the same time, read once more.
       if (broken.length > 0) broken = await findBrokenBlobs(database);
       assert.deepEqual(broken, [], "rows without their bytes");
-      // On a busy machine a step may run on beside us: what was acknowledged after we began to look need not be in what we see.
+      // On a busy machine a step may run at the same time: what was acknowledged after the check began need not be visible.
       const before = { promises: new Map(promises), manifests: new Map(manifests), tags: new Map(tags) };
       const links = new Map((await database.all(listLinks, {})).map((link) => [`${link.repository_id} ${link.digest}`, link.leased_until]));
       for (const [name, until] of promises) {
@@ -178,7 +178,7 @@ export function createContentModel(memory: MemoryBlobs, clock: Clock): ContentMo
         if (before.promises.get(name) !== until) continue;
         const lease = links.get(name);
         assert.notEqual(lease, undefined, `blob ${name} is gone, which was promised for ${until - clock.now()} ms more`);
-        // Not only still there, but safe from a collector that comes now.
+        // It must not only exist, but be safe from a collector that runs now.
         assert.ok(lease === null || lease! >= until, `blob ${name} may go ${until - lease!} ms before the time that was promised`);
       }
       const edges = new Set(

@@ -1,5 +1,5 @@
-// The tables of what lies at rest: repositories, blobs and manifests with the edges between them, tags, uploads on their way in, and the numbers
-// that are kept of all that. Not here: the statements (the files beside this one).
+// The tables of stored content: repositories, blobs and manifests with the edges between them, tags, uploads in progress, and counters. Not
+// here: the statements (the files beside this one).
 import {
   bytes,
   defineTables,
@@ -16,8 +16,8 @@ import {
 } from "../platform/database/table.ts";
 
 /**
- * What a repository holds, what a project's repositories hold together (`repository_id` 0), and what the registry stores (both 0: blobs, each
- * once, and their bytes). Kept by triggers; right together with what `usage_change` has of the same key. No row: nothing.
+ * The content of a repository, of all repositories of a project together (`repository_id` 0), and of the registry (both 0: blobs, each
+ * once, and their bytes). Triggers maintain it; it is right together with the rows of `usage_change` with the same key. No row: nothing.
  */
 const usageColumns = {
   project_id: names("project", "stays"),
@@ -38,7 +38,7 @@ export const contentTables = defineTables({
     columns: {
       id: id(),
       project_id: refersTo("project", "refuses"),
-      /** Whole name, project included. */
+      /** The whole name, project included. */
       name: text(),
       created_at: integer(),
     },
@@ -47,7 +47,7 @@ export const contentTables = defineTables({
     indexes: { repository_by_project: "(project_id, name)" },
     backup: "kept",
   },
-  /** One row a digest: bytes exist at `storage_key`, or in `blob_inline` where it is null. */
+  /** One row for each digest: its bytes are at `storage_key`, or in `blob_inline` if that is null. */
   blob: {
     columns: {
       id: id(),
@@ -55,7 +55,7 @@ export const contentTables = defineTables({
       size_bytes: integer(),
       storage_key: nullable(text()),
       created_at: integer(),
-      /** Set when a read found the bytes missing or wrong: answered as unknown until a push heals it. */
+      /** Set when a read found the bytes missing or wrong: the blob is answered as unknown until a push heals it. */
       damaged_at: nullable(integer()),
     },
     key: ["id"],
@@ -69,12 +69,12 @@ export const contentTables = defineTables({
     backup: "kept",
   },
   /**
-   * A blob is part of a repository. `leased_until` null: some manifest of the repository holds it. Otherwise nothing does, and the collector may
-   * take the link after that time.
+   * A blob is part of a repository. `leased_until` null: some manifest of the repository holds it. Otherwise nothing does, and the
+   * collector may delete the link after that time.
    */
   repository_blob: {
     columns: {
-      // In the collector's order of locks, and with the blobs that nobody has any more (repository-removal.ts).
+      // They are deleted in the collector's order of locks, and with blobs that no repository has any more (repository-removal.ts).
       repository_id: refersTo("repository", "waits"),
       blob_id: refersTo("blob", "refuses"),
       leased_until: nullable(integer()),
@@ -96,17 +96,18 @@ export const contentTables = defineTables({
       artifact_type: nullable(text()),
       subject_digest: nullable(text()),
       size_bytes: integer(),
-      /** JSON object; null where there are none. Kept beside the bytes so that referrers need not parse them. */
+      /** JSON object; null if there are none. Stored beside the bytes so that referrers need not parse them. */
       annotations: nullable(looseText()),
       created_at: integer(),
       bytes: bytes(),
-      /** By which rule its edges were read (older-manifests.ts): 0 is that of earlier releases. */
+      /** The rule by which its edges were read (older-manifests.ts): 0 is that of earlier releases. */
       edges_version: integerOr(0),
     },
     key: ["id"],
     unique: [["repository_id", "digest"]],
     indexes: {
-      // The id as an expression: a plain one could also be had in order from the primary key, past the manifests of everybody else.
+      // The id is an expression: with a plain column the planner could use the primary key's order instead, and walk over all other
+      // manifests.
       manifest_by_subject: "(repository_id, subject_digest, (id + 0)) where subject_digest is not null",
       manifest_by_subject_and_type: "(repository_id, subject_digest, artifact_type, (id + 0)) where subject_digest is not null",
       manifest_older: "(repository_id, id) where edges_version = 0",
@@ -126,8 +127,8 @@ export const contentTables = defineTables({
     backup: "kept",
   },
   /**
-   * A digest that a manifest names and that need not be there: an absent layer of a sparse image, an entry of an index, a subject, a layer that
-   * lies elsewhere, a field of another maker. Where the repository has a blob of it, or gets one, the row holds it.
+   * A digest that a manifest names and that need not exist here: an absent layer of a sparse image, an entry of an index, a subject, a
+   * layer that is stored elsewhere, a field of another maker. If the repository has a blob of it, or gets one, the row holds it.
    */
   manifest_sparse_blob: {
     columns: { repository_id: names("repository", "follows"), digest: text(), manifest_id: refersTo("manifest", "deleted") },
@@ -184,7 +185,7 @@ export const contentTables = defineTables({
   upload: {
     columns: {
       id: text(),
-      // Its bytes go first, which the collector takes (distribution/upload-session.ts).
+      // Its bytes are deleted first, by the collector (distribution/upload-session.ts).
       repository_id: refersTo("repository", "waits"),
       account_id: nullable(names("account", "stays")),
       algorithm: looseText(),
@@ -193,31 +194,34 @@ export const contentTables = defineTables({
       offset_bytes: integer(),
       started_at: integer(),
       expires_at: integer(),
-      /** Who writes now, and until when without renewal. */
+      /** The present writer, and how long it holds the session without renewal. */
       lock_token: nullable(looseText()),
       locked_until: nullable(integer()),
     },
     key: ["id"],
     indexes: { upload_by_expiry: "(expires_at, id)", upload_by_repository: "(repository_id)" },
-    // Sessions in progress: their bytes lie in the store's temporary places.
+    // Sessions in progress: their bytes are in the store's temporary places.
     backup: "left out",
   },
-  /** Keys whose bytes nobody can reach any more, waiting to be deleted. */
+  /** Keys whose bytes nobody can reach any more, and which are due to be deleted. */
   reclaim: {
     columns: { id: id(), storage_key: text(), size_bytes: integer(), due_at: integer(), attempts: integer() },
     key: ["id"],
     indexes: { reclaim_by_due: "(due_at, id)" },
-    // Keys of the store that was backed up; a restore makes its own.
+    // They are keys of the backed-up store; a restore creates its own.
     backup: "left out",
   },
   usage: {
     columns: usageColumns,
     key: ["project_id", "repository_id"],
     isClustered: true,
-    // Counted anew by triggers while the rest is restored.
+    // Triggers count it anew while the rest is restored.
     backup: "left out",
   },
-  /** Changes that no job has added to `usage` yet: those of a repository are its project's as well. On SQLite, a view whose trigger adds at once. */
+  /**
+   * Changes that no job has added to `usage` yet: those of a repository count for its project as well. On SQLite, a view whose trigger adds
+   * at once.
+   */
   usage_change: {
     columns: { ...usageColumns, id: id() },
     key: ["project_id", "repository_id", "id"],
@@ -231,7 +235,7 @@ export const contentTables = defineTables({
     isClustered: true,
     backup: "kept",
   },
-  /** The same of all that a repository has and had. */
+  /** The same for everything that a repository has and had. */
   repository_pull: {
     columns: { repository_id: refersTo("repository", "cascade"), pulls: integer(), pulled_at: integer() },
     key: ["repository_id"],

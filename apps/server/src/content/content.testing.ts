@@ -1,5 +1,5 @@
-// One replica's whole content layer for tests, on any database and store, with a clock that tests hold; and small images to put in it.
-// Not here: faults and schedules (schedule.testing.ts).
+// One replica's whole content layer for tests, on any database and store, with a clock that tests set; and small images to put into it. Not
+// here: faults and schedules (schedule.testing.ts).
 import { digestOf, type Digest } from "@berth/oci/digest";
 import { parseManifest } from "@berth/oci/manifest";
 import type { RepositoryName, Tag } from "@berth/oci/reference";
@@ -21,11 +21,11 @@ import { type ContentRules, NO_RULES } from "./rules.ts";
 import { createTags, type Tags } from "./tags.ts";
 import { createUploads, type Uploads } from "./uploads.ts";
 
-/** Times of tests: nobody waits for them, since tests move the clock. */
+/** The times of tests: nobody waits for them, because tests set the clock. */
 export const TEST_TIMES: LeaseTimes = { leaseMs: 10_000, graceMs: 2_000 };
-/** Age of an upload session in tests. */
+/** The age limit of an upload session in tests. */
 export const TEST_UPLOAD_AGE_MS = 100_000;
-/** Blobs up to this lie in the database in tests: small, so that both kinds are. */
+/** In tests, blobs up to this size are stored in the database: small, so that both kinds occur. */
 export const TEST_INLINE_MAX_BYTES = 40;
 
 /** The services of one process. */
@@ -42,14 +42,14 @@ export interface Content {
   readonly sessions: UploadSessions;
 }
 
-/** A sink of which nobody wants anything. */
+/** A sink for changes to which nothing reacts. */
 export const NOBODY_WANTS: ChangeSink<Change> = { wants: () => false, record: async () => undefined };
 
 function fail(error: unknown): never {
   throw error;
 }
 
-/** Builds a process's content layer. */
+/** Creates a process's content layer. */
 export function createContent(
   database: Database,
   store: BlobStore,
@@ -96,14 +96,14 @@ const putProject = statement<{ name: string }>()("test.putProject", (db, p) =>
     .returning("id"),
 );
 
-/** Makes a project and gives grants for its repositories. */
+/** Creates a project and returns grants for its repositories. */
 export async function createGrants(
   database: Database,
   traits?: ProjectTraits,
 ): Promise<<A extends Action>(action: A, repository: string) => Grant<A>> {
   const [row] = await database.write(putProject, { name: "test" });
   const projectId = row!.id;
-  // Only authorize.ts makes grants; here nobody is asked.
+  // Only authorize.ts makes grants; tests make them without a check.
   return <A extends Action>(action: A, repository: string) => {
     const grant = {
       action,
@@ -117,19 +117,19 @@ export async function createGrants(
   };
 }
 
-/** A grant with the repository of that id, which may be gone, or another one of the same name. */
+/** A grant with the repository of that id, which may be deleted, or another one of the same name. */
 export function inRepository<A extends Action>(grant: Grant<A>, id: number): GrantedRepository<A> {
-  // Only repositories.ts puts them together; here nobody looks.
+  // Only repositories.ts joins them; tests do so without a look-up.
   return { grant, id } as GrantedRepository<A>;
 }
 
-/** A blob's content and name. */
+/** A blob's content and digest. */
 export interface TestBlob {
   readonly bytes: Buffer;
   readonly digest: Digest;
 }
 
-/** A blob of some text repeated; over 40 bytes it goes to the store. */
+/** A blob of a repeated text; over 40 bytes it is in the store. */
 export function blobOf(text: string, times = 20): TestBlob {
   const bytes = Buffer.from(text.repeat(times));
   return { bytes, digest: digestOf(bytes) };
@@ -162,7 +162,7 @@ export async function upload(content: Content, grant: Grant<"push">, blob: TestB
   await content.sessions.pushWhole(grant, blob.digest, { body: bodyOf(blob.bytes), startBytes: undefined, lengthBytes: blob.bytes.length });
 }
 
-/** All bytes of a blob that was found. */
+/** All bytes of a blob. */
 export async function readBlob(content: Content, blob: BlobRow): Promise<Buffer> {
   if (blob.key === undefined) return Buffer.from(await content.blobs.readInline(blob));
   const pieces: Buffer[] = [];
@@ -170,7 +170,7 @@ export async function readBlob(content: Content, blob: BlobRow): Promise<Buffer>
   return Buffer.concat(pieces);
 }
 
-/** How many rows each table of content has. */
+/** The number of rows in each table of content. */
 export async function countContent(database: Database): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
   for (const [table, count] of Object.entries(COUNTS)) counts[table] = Number((await database.first(count, {}))?.count ?? 0);

@@ -1,4 +1,4 @@
-// What the collector takes and what it leaves, case by case, and the interleavings that its locks are for.
+// What the collector deletes and what it keeps, case by case, and the interleavings that its locks are for.
 // Not here: random schedules (distribution/schedules.test.ts), the loop (distribution/collector.ts).
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "node:test";
@@ -81,7 +81,7 @@ forEachDatabase("collection", (create, dialect) => {
 
   const storeOf = () => createMemoryStore({ processId: `p${++processes}`, memory });
   const find = (blob: TestBlob) => content.blobs.find(inRepository(push, id), blob.digest);
-  /** Another replica whose steps the hook sees. */
+  /** Another replica whose steps call the hook. */
   const replica = async (hook: Hook): Promise<Content> => createContent(interceptDatabase(await test.open(), hook, true), storeOf(), clock);
   async function collect(): Promise<{ links: number; blobs: number; keys: number }> {
     const links = await content.garbage.collectLinks(100);
@@ -104,7 +104,8 @@ forEachDatabase("collection", (create, dialect) => {
   });
 
   it("holds again what has an edge though its lease ended, and takes the rest of the batch", async () => {
-    // No sequence of ours leaves this; were one to, the edge's foreign key would stop the whole batch, and collection with it, for ever.
+    // None of our operations leaves this; if one did, the edge's foreign key would stop the whole batch, and garbage collection with it,
+    // for ever.
     const loose = blobOf("named by no manifest ");
     await pushImage([config, base]);
     await upload(content, push, loose);
@@ -162,7 +163,7 @@ forEachDatabase("collection", (create, dialect) => {
     await content.manifests.delete(inRepository(remove, id), second.digest);
     clock.advance(leaseMs);
     assert.equal((await collect()).links, 0);
-    // Half of it has passed: this look-up gives another.
+    // Half of the lease has passed: this look-up renews it.
     assert.ok(await find(base));
     clock.advance(1);
     assert.equal((await collect()).links, 1);
@@ -214,7 +215,7 @@ forEachDatabase("collection", (create, dialect) => {
     clock.advance(graceMs + 1);
     await assert.rejects(stubborn.garbage.reclaimBytes(100), PartialDeletion);
     assert.deepEqual([...memory.blobs.keys()], [stuck]);
-    // The others are done with; the one is not due for a while.
+    // The others are deleted; the one is not due for a while.
     assert.deepEqual(await stubborn.garbage.reclaimBytes(100), { examined: 0, deleted: 0, bytes: 0 });
     isStuck = false;
     clock.advance(3_600_000);
@@ -258,7 +259,7 @@ forEachDatabase("collection", (create, dialect) => {
       await upload(content, push, base);
       const healed = (await find(base))!;
       assert.deepEqual(await readBlob(content, healed), base.bytes);
-      // The mark is for the copy that was read, not for the one that took its place.
+      // The mark is for the copy that was read, not for the one that replaced it.
       await content.blobs.markDamaged(row);
       assert.ok(await find(base));
       clock.advance(leaseMs + graceMs + 1);
@@ -316,7 +317,7 @@ forEachDatabase("collection", (create, dialect) => {
     });
   });
 
-  // Two open transactions at once exist on PostgreSQL only; on SQLite there is nothing to interleave.
+  // Only PostgreSQL has two open transactions at once; on SQLite nothing can interleave.
   if (dialect === "sqlite") return;
   describe("interleaved transactions", () => {
     it("leads to collection when two deletions take a blob's last two holders at once", async () => {
@@ -342,7 +343,7 @@ forEachDatabase("collection", (create, dialect) => {
         const deleted = (await replica(held.hook)).manifests.delete(inRepository(remove, id), put.digest);
         await held.reached;
         clock.advance(2 * leaseMs);
-        // Whoever asks now is told that the blob exists, and may rely on it for half a lease.
+        // A client that asks now is answered that the blob exists, and may rely on it for half a lease.
         assert.ok(await find(base));
         held.letGo();
         await deleted;
@@ -379,7 +380,7 @@ forEachDatabase("collection", (create, dialect) => {
         await collect();
         held.letGo();
         const isWhole = (await pushed) === "done";
-        // Once the edge is there, the collector passes the link by.
+        // Once the edge exists, the collector skips the link.
         assert.equal(isWhole, step === "manifests.holdLinks", `${step}: ${await pushed}`);
         clock.advance(leaseMs + 1);
         await collect();

@@ -1,10 +1,10 @@
-// The collector: takes away what nothing refers to, in small batches, while everything else goes on. It judges by reference edges and
-// leases in the database, never by listing a store. Safe with any number of collectors at once.
-//   link    (repository, blob): dead when no manifest of the repository holds the blob and the link's lease has ended
-//   blob    row: dead when no repository links it; its key goes to `reclaim`
-//   bytes   deleted when the grace for readers that had begun is over
-// Why no live blob can go: docs/decisions/0005-collection-by-edges-and-leases.md. Not here: when it runs (distribution/collector.ts),
-// how much waits (backlog.ts).
+// The garbage collector: it deletes what nothing refers to, in small batches, while everything else continues. It judges by reference edges
+// and leases in the database, never by listing a store. Safe with any number of collectors at once.
+//   link (repository, blob): dead when no manifest of the repository holds the blob and the link's lease has ended
+//   blob row: dead when no repository links it; its key goes to `reclaim`
+//   bytes deleted when the grace for readers that had begun is over
+// Why no live blob is deleted: docs/decisions/0005-collection-by-edges-and-leases.md. Not here: when it runs (distribution/collector.ts),
+// its backlog (backlog.ts).
 import type { Clock } from "../platform/clock.ts";
 import { type Database, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
@@ -13,31 +13,31 @@ import { hasOlderManifests, readOlderManifests } from "./older-manifests.ts";
 import type { BlobStore, StorageKey } from "./blobs/blob-store.ts";
 import { PartialDeletion } from "./blobs/partial-deletion.ts";
 
-/** What one batch did. */
+/** The result of one batch. */
 export interface LinkBatch {
-  /** Links looked at; fewer than the batch size means that nothing more is due now. */
+  /** The number of examined links; fewer than the batch size means that nothing more is due now. */
   readonly examined: number;
   readonly unlinked: number;
   readonly blobs: number;
   readonly bytes: number;
 }
 
-/** What one batch of bytes did. */
+/** The result of one batch of bytes. */
 export interface ByteBatch {
   readonly examined: number;
   readonly deleted: number;
   readonly bytes: number;
 }
 
-/** Collects. */
+/** The garbage collector. */
 export interface Garbage {
-  /** Takes dead links, and blobs that lose their last one. */
+  /** Deletes dead links, and blobs that lose their last one. */
   collectLinks(batchSize: number): Promise<LinkBatch>;
   /** Deletes bytes that are due. */
   reclaimBytes(batchSize: number): Promise<ByteBatch>;
 }
 
-/** First wait after a failed deletion of bytes; doubles up to an hour. */
+/** The first wait after a failed deletion of bytes; it doubles up to an hour. */
 const RETRY_MS = 30_000;
 const MAX_RETRY_MS = 3_600_000;
 
@@ -53,8 +53,8 @@ const lockDue = statement<{ now: number; limit: number }>()("garbage.lockDue", (
 
 type Pairs = { repositoryIds: number[]; blobIds: number[] };
 
-// Judged by a statement of its own, after the locks: it sees every edge that was committed before them, and a push that comes later waits
-// for the lock (its edge refers to the link) and then finds the link gone.
+// Checked by a statement of its own, after the locks: it sees every edge that was committed before them, and a later push waits for the
+// lock (its edge refers to the link) and then finds the link deleted.
 const listHeld = statement<Pairs>()("garbage.listHeld", (db, p, tools) =>
   db
     .selectFrom(tools.numberPairs(p.repositoryIds, p.blobIds).as("due"))
@@ -128,15 +128,15 @@ const postponeReclaim = statement<{ ids: number[]; dueAt: number }>()("garbage.p
 
 const NOTHING: LinkBatch = { examined: 0, unlinked: 0, blobs: 0, bytes: 0 };
 
-/** Opens the collector of a database and a store. What has ended is judged by `judge`, which may be slower to believe a clock that was set. */
+/** Creates the collector of a database and a store. `judge` decides what has expired; it may accept a step of the clock later. */
 export function createGarbage(database: Database, store: BlobStore, clock: Clock, times: LeaseTimes, judge: Clock = clock): Garbage {
   return {
     async collectLinks(batchSize) {
-      // First it must be known what is held. A batch of such work is a full one: there is more to do.
+      // First it must be known what is held. A batch of such work counts as a full one: there is more to do.
       if (await readOlderManifests(database)) return { ...NOTHING, examined: batchSize };
       return database.transaction(async (tx) => {
         const due = await tx.all(lockDue, { now: judge.now(), limit: batchSize });
-        // Asked behind the locks: a replica of the release before may have pushed meanwhile, or be reading the last of them.
+        // Checked after the locks: a replica of the previous release may have pushed meanwhile, or be reading the last of them.
         if (due.length === 0 || (await hasOlderManifests(tx))) return NOTHING;
         const held = await tx.all(listHeld, pairsOf(due));
         // Some manifest holds these after all: a push and a deletion crossed. They leave the queue.
@@ -144,7 +144,7 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
         const isHeld = new Set(held.map((link) => `${link.repository_id} ${link.blob_id}`));
         const unheld = due.filter((link) => !isHeld.has(`${link.repository_id} ${link.blob_id}`));
         const free = await lockFreeBlobs(tx, [...new Set(unheld.map((link) => link.blob_id))]);
-        // What somebody else is busy with stays due.
+        // A link whose blob is locked by somebody else stays due.
         const dead = unheld.filter((link) => free.has(link.blob_id));
         for (const [repositoryId, links] of Map.groupBy(dead, (link) => link.repository_id)) {
           await tx.run(dropLink, { repositoryId, blobIds: links.map((link) => link.blob_id) }, links.length);
@@ -160,7 +160,7 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
       const bound = new Set(
         (await database.all(listBoundKeys, { keys: rows.map((row) => row.storage_key) })).map((row) => row.storage_key),
       );
-      // Keys are never bound twice, so this finds nothing; were that rule ever broken, content would outlive the mistake.
+      // Keys are never bound twice, so this finds nothing; if that rule were ever broken, content would survive the mistake.
       const free = rows.filter((row) => !bound.has(row.storage_key));
       let failure: { readonly error: unknown } | undefined;
       let kept: readonly (typeof rows)[number][] = [];
@@ -171,12 +171,12 @@ export function createGarbage(database: Database, store: BlobStore, clock: Clock
         // One key that cannot be deleted must not keep the others for ever.
         kept = error instanceof PartialDeletion ? rows.filter((row) => error.kept.has(row.storage_key)) : rows;
         const wait = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** Math.min(10, Math.min(...kept.map((row) => row.attempts))));
-        // Rows that are gone were taken by another collector, which had better luck.
+        // Missing rows were deleted by another collector, which succeeded.
         await database.write(postponeReclaim, { ids: kept.map((row) => row.id), dueAt: clock.now() + wait }, ON_FULL_DISK);
       }
       const isKept = new Set(kept);
       const ids = rows.filter((row) => !isKept.has(row)).map((row) => row.id);
-      // As above: their bytes are gone in any case.
+      // As above: their bytes are deleted in any case.
       if (ids.length > 0) await database.write(dropReclaim, { ids }, ON_FULL_DISK);
       if (failure !== undefined) throw failure.error;
       return { examined: rows.length, deleted: free.length, bytes: free.reduce((sum, row) => sum + row.size_bytes, 0) };

@@ -1,5 +1,5 @@
-// That a grant comes with its own repository and with no other: what must not compile, and what stands behind the types.
-// Not here: whether a grant still holds when it is used (distribution/aged-grants.test.ts).
+// A grant comes with its own repository and with no other: misuses that must not compile, and the checks behind the types. Not here:
+// whether a grant still holds when it is used (distribution/aged-grants.test.ts).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import type { Digest } from "@berth/oci/digest";
@@ -15,7 +15,7 @@ import type { GrantedRepository, Repositories } from "./repositories.ts";
 import type { Tags } from "./tags.ts";
 import type { Uploads } from "./uploads.ts";
 
-/** What a misuse would be written with. */
+/** The parts with which a misuse would be written. */
 interface Parts {
   readonly repositories: Repositories;
   readonly manifests: Manifests;
@@ -31,45 +31,45 @@ interface Parts {
   readonly tag: Tag;
 }
 
-/** Never called: each line is a mistake that the compiler refuses, and it complains here once it refuses one no longer. */
+/** Never called: each line is a misuse that the compiler refuses, and `ts-expect-error` fails if it no longer does. */
 export function mistakes({ repositories, manifests, tags, blobs, uploads, pull, push, remove, put, commit, digest, tag }: Parts): void {
-  // @ts-expect-error: no id beside the proof, of this repository or of another.
+  // @ts-expect-error: no id beside the grant, of this repository or of another.
   void manifests.put(push, 7, put);
-  // @ts-expect-error: no grant that has not been taken to its repository.
+  // @ts-expect-error: no grant without its repository.
   void manifests.put(push.grant, put);
-  // @ts-expect-error: a grant to pull is none to push.
+  // @ts-expect-error: a grant to pull is not one to push.
   void manifests.put(pull, put);
-  // @ts-expect-error: a grant to push is none to delete.
+  // @ts-expect-error: a grant to push is not one to delete.
   void manifests.delete(push, digest);
-  // @ts-expect-error: the same of tags.
+  // @ts-expect-error: the same for tags.
   void tags.delete(pull, tag);
-  // @ts-expect-error: the same of blobs.
+  // @ts-expect-error: the same for blobs.
   void blobs.commit(pull, commit);
-  // @ts-expect-error: the same of blobs.
+  // @ts-expect-error: the same for blobs.
   void blobs.delete(push, digest);
-  // @ts-expect-error: what is mounted from is read, by a grant to pull.
+  // @ts-expect-error: the source of a mount is read, by a grant to pull.
   void blobs.mount(push, push, digest);
-  // @ts-expect-error: what is mounted to is written, by a grant to push.
+  // @ts-expect-error: the target of a mount is written, by a grant to push.
   void blobs.mount(pull, pull, digest);
-  // @ts-expect-error: a session is begun by who may push.
+  // @ts-expect-error: beginning a session needs a grant to push.
   void uploads.begin(pull, { algorithm: "sha256", record: () => ({}) });
-  // @ts-expect-error: a repository is made by who may push.
+  // @ts-expect-error: creating a repository needs a grant to push.
   void repositories.ensure(pull.grant);
-  // @ts-expect-error: a repository is deleted by who may delete.
+  // @ts-expect-error: deleting a repository needs a grant to delete.
   void repositories.delete(push.grant);
-  // @ts-expect-error: the id of another repository cannot be put beside a grant.
+  // @ts-expect-error: the id of another repository cannot be joined with a grant.
   void tags.list({ grant: pull.grant, id: remove.id }, "", 1);
-  // @ts-expect-error: nor can what was found be written over.
+  // @ts-expect-error: the id cannot be overwritten either.
   pull.id = remove.id;
-  // @ts-expect-error: nor can a grant be made up.
+  // @ts-expect-error: a grant cannot be forged.
   const forged: Grant<"push"> = { action: "push", repository: "a/b" as RepositoryName, projectId: 1, actor: push.grant.actor, renew };
-  // @ts-expect-error: nor can one be turned to another repository: what comes of it is no grant.
+  // @ts-expect-error: a copied grant cannot be changed to another repository: the result is no grant.
   const turned: Grant<"push"> = { ...copyOf(push.grant), repository: "a/b" as RepositoryName };
   void [forged, turned];
 }
 
 declare function renew(): Grant<"push">;
-/** All that can be read of a grant. */
+/** Everything that can be read of a grant. */
 declare function copyOf(grant: Grant<"push">): { [K in Exclude<keyof Grant<"push">, symbol>]: Grant<"push">[K] };
 
 forEachDatabase("granted repositories", (create) => {

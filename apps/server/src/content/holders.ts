@@ -1,5 +1,5 @@
-// Which manifests lead to content: those of a repository that hold a blob, and what a manifest is to others. In pages and with bounds, since a base
-// layer may be in a hundred thousand manifests. Not here: who is asked about them (distribution/gatekeeper.ts).
+// Which manifests lead to content: those of a repository that hold a blob, and a manifest's relations to others. Results are paged and
+// bounded, because a base layer may be in a hundred thousand manifests. Not here: their use (distribution/gatekeeper.ts).
 import type { Digest } from "@berth/oci/digest";
 import type { Grant } from "../access/caller.ts";
 import type { Database } from "../platform/database/database.ts";
@@ -9,23 +9,23 @@ import type { GrantedRepository } from "./repositories.ts";
 
 /** What a manifest names and is named by, among the manifests of its repository. */
 export interface ManifestRelations {
-  /** What it says that it is about. */
+  /** Its subject. */
   readonly subject: Digest | undefined;
   readonly artifactType: string | undefined;
-  /** What an index names, whether or not it is there; `MAX_RELATED` at most. */
+  /** The entries of an index, whether or not they exist; at most `MAX_RELATED`. */
   readonly children: readonly Digest[];
-  /** The indexes that name it; `MAX_RELATED` at most. */
+  /** The indexes that name it; at most `MAX_RELATED`. */
   readonly parents: readonly Digest[];
 }
 
-/** Most children, and most parents, that are told of: indexes have as many entries as there are platforms. */
+/** The most children, and the most parents, that are returned: indexes have as many entries as there are platforms. */
 export const MAX_RELATED = 1000;
-/** Manifests that are looked up at once. */
+/** The number of manifests that are looked up at once. */
 const PAGE = 50;
 
-/** The ways to content. */
+/** Look-ups of holders and relations. */
 export interface Holders {
-  /** Manifests of the repository that name the blob, whether or not it is there: newest first, since those are pulled most. */
+  /** Manifests of the repository that name the blob, whether or not it exists: newest first, because those are pulled most. */
   list(repository: GrantedRepository<"pull">, digest: Digest): AsyncGenerator<ManifestRow, void, void>;
   relations(grant: Grant<"pull">, manifest: ManifestRow): Promise<ManifestRelations>;
 }
@@ -37,7 +37,7 @@ interface Page extends Record<string, string | number> {
   limit: number;
 }
 
-/** The blob's number stands in the place of a join, so that the order of the edges' key is what is read. */
+/** The blob's id replaces a join, so that rows are read in the order of the edges' key. */
 const listByEdge = statement<Page>()("holders.byEdge", (db, p) =>
   db
     .selectFrom("manifest_blob")
@@ -80,11 +80,11 @@ const listParents = statement<{ repositoryId: number; digest: string; limit: num
     .limit(p.limit),
 );
 
-/** Opens the ways of a database. */
+/** Creates the look-ups of a database. */
 export function createHolders(database: Database): Holders {
   return {
     async *list({ id: repositoryId }, digest) {
-      // Held by a number, or by its digest: what was not there when the manifest came.
+      // Held by id, or by its digest if it did not exist when the manifest came.
       for (const page of [listByEdge, listByName]) {
         let beforeId = Number.MAX_SAFE_INTEGER;
         for (;;) {

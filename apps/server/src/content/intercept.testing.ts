@@ -1,10 +1,10 @@
-// A database and a blob store that call back before and after each of their steps, so that tests can hold a step, fail it, or end the
+// A database and a blob store that call a hook before and after each of their steps, so that tests can hold a step, fail it, or end the
 // process in the middle of it. Not here: which steps, and when (the tests).
 import type { Database, Executor } from "../platform/database/database.ts";
 import { unguarded } from "../platform/database/transaction-guard.testing.ts";
 import type { BlobStore } from "./blobs/blob-store.ts";
 
-/** Where a step stands. What the hook throws takes the place of the step's outcome; a step whose "before" throws never happens. */
+/** The phase of a step. An error of the hook replaces the step's outcome; a step whose "before" throws never happens. */
 export type Phase = "before" | "after";
 
 /** A hook; `step` is a statement's id, `begin`, `commit`, or `store.` and the store's method. */
@@ -28,7 +28,10 @@ function interceptExecutor(executor: Executor, hook: Hook): Executor {
   };
 }
 
-/** Wraps a database, whose transactions may rest in a hook. `inside` false leaves a transaction's statements alone: they are one step, as on an engine that runs one at a time. */
+/**
+ * Wraps a database, whose transactions may wait in a hook. With `inside` false a transaction's statements are left alone: they are one
+ * step, as on an engine that runs one at a time.
+ */
 export function interceptDatabase(database: Database, hook: Hook, inside: boolean): Database {
   return {
     ...database,
@@ -44,7 +47,7 @@ export function interceptDatabase(database: Database, hook: Hook, inside: boolea
   };
 }
 
-/** Wraps a store; reads of content pass through, and so does `removeLeftovers`, for which nobody waits. */
+/** Wraps a store; reads of content pass through, and so does `removeLeftovers`, which nothing waits for. */
 export function interceptStore(store: BlobStore, hook: Hook): BlobStore {
   return {
     ...store,
@@ -56,7 +59,7 @@ export function interceptStore(store: BlobStore, hook: Hook): BlobStore {
   };
 }
 
-/** A step held at its beginning, until it is let go. */
+/** A step that is held at its beginning until it is released. */
 export interface Held {
   readonly hook: Hook;
   /** Resolves when the step is reached for the first time. */
@@ -64,7 +67,7 @@ export interface Held {
   letGo(): void;
 }
 
-/** Makes a hook that holds the first occurrence of a step, before or after it. */
+/** Creates a hook that holds the first occurrence of a step, before or after it. */
 export function holdAt(step: string, phase: Phase = "before"): Held {
   const reached = Promise.withResolvers<void>();
   const go = Promise.withResolvers<void>();

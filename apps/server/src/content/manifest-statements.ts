@@ -1,4 +1,4 @@
-// The statements of manifests. Not here: what they are for (manifests.ts).
+// The statements of manifests. Not here: their use (manifests.ts).
 import { statement } from "../platform/database/statement.ts";
 import { EDGES_VERSION } from "./older-manifests.ts";
 import { isLive } from "./repositories.ts";
@@ -24,7 +24,7 @@ export const findByDigest = statement<{ repositoryId: number; digest: string }>(
     .where(isLive),
 );
 
-// The same for many at once, each row with the key that asked for it.
+// The same for many at once; each row has the key that requested it.
 export const findManyByTag = statement<{ repositoryIds: number[]; tags: string[] }>()("manifests.findManyByTag", (db, p, tools) =>
   db
     .selectFrom(tools.pairs(p.tags, p.repositoryIds).as("asked"))
@@ -48,7 +48,7 @@ export const readBytes = statement<{ id: number }>()("manifests.readBytes", (db,
   db.selectFrom("manifest").select("bytes").where("id", "=", p.id),
 );
 
-// Crossed, not joined: SQLite keeps that order. Its own would begin with all that the repository has.
+// Crossed, not joined: SQLite keeps that order. Its own would begin with everything that the repository has.
 export const listLinked = statement<{ repositoryId: number; digests: string[] }>()("manifests.listLinked", (db, p, tools) =>
   db
     .selectFrom(tools.rows(p.digests, "text").as("named"))
@@ -76,7 +76,7 @@ export const putBlobEdges = statement<{ repositoryId: number; manifestId: number
       .onConflict((conflict) => conflict.doNothing()),
 );
 
-// The sum is null where the lease is, and no index of leases fits it: that one may hold a million dead links.
+// The sum is null if the lease is, and matches no index of leases: that index may hold a million dead links.
 export const holdLinks = statement<{ repositoryId: number; blobIds: number[] }>()("manifests.holdLinks", (db, p, tools) =>
   db
     .updateTable("repository_blob")
@@ -197,7 +197,7 @@ export interface InsertParameters extends Record<string, string | number | null 
   bytes: Uint8Array;
 }
 
-// Nothing where the repository has been deleted: the manifest may be there already, so that no trigger would see it.
+// Inserts nothing if the repository has been deleted: the manifest may exist already, so that no trigger would check it.
 const insertAs = (name: string, hasToBeNew: boolean) =>
   statement<InsertParameters>()(name, (db, p, tools) =>
     db
@@ -226,15 +226,15 @@ const insertAs = (name: string, hasToBeNew: boolean) =>
             cast<number>(val(p.sizeBytes), "bigint").as("size_bytes"),
             cast<string | null>(val(p.annotations), "text").as("annotations"),
             cast<number>(val(p.now), "bigint").as("created_at"),
-            // SQLite takes what it does not know for a number.
+            // SQLite takes a parameter of unknown type for a number.
             (tools.name === "sqlite" ? val(p.bytes) : cast<Uint8Array>(val(p.bytes), "bytea")).as("bytes"),
             lit(EDGES_VERSION).as("edges_version"),
           ])
           .where("repository.id", "=", p.repositoryId)
           .where(isLive),
       )
-      // The same bytes may be pushed again because the stored ones are damaged. What else a digest has, its media type and what is read of the
-      // bytes by it, is its first writer's: others have pulled it, and tags and indexes name it as what it is.
+      // The same bytes may be pushed again because the stored ones are damaged. The digest's other properties, its media type and what is
+      // parsed by it, stay those of its first writer: others have pulled it, and tags and indexes refer to it as it is.
       .onConflict((conflict) =>
         hasToBeNew
           ? conflict.columns(["repository_id", "digest"]).doNothing()
@@ -247,5 +247,5 @@ const insertAs = (name: string, hasToBeNew: boolean) =>
   );
 
 export const insert = insertAs("manifests.insert", false);
-// Tells for certain that it was not there, whoever pushes it at the same time.
+// Shows for certain that it did not exist, whoever pushes it at the same time.
 export const insertNew = insertAs("manifests.insertNew", true);

@@ -1,5 +1,5 @@
-// What a stored manifest keeps for as long as it is there: its media type, and bytes that a push heals. Not here: tags (tags.test.ts),
-// what holds blobs (named-blobs.test.ts, garbage.test.ts).
+// The lasting properties of a stored manifest: its media type, and bytes that a push heals. Not here: tags (tags.test.ts), what holds blobs
+// (named-blobs.test.ts, garbage.test.ts).
 import assert from "node:assert/strict";
 import { after, before, beforeEach, it } from "node:test";
 import { digestOf } from "@berth/oci/digest";
@@ -32,14 +32,14 @@ forEachDatabase("a manifest that is stored", (create) => {
   });
   after(() => test.end());
   beforeEach(async () => {
-    // A repository of its own for each test.
+    // Each test has a repository of its own.
     push = grantFor("push", `test/r${++repositories}`);
     id = (await content.repositories.ensure(push)).id;
     await upload(content, push, config);
     await upload(content, push, layer);
   });
 
-  /** An image that does not say what it is, so that its Content-Type alone does. */
+  /** An image without a media type inside, so that only its Content-Type says what it is. */
   const image = Buffer.from(JSON.stringify({ schemaVersion: 2, config: descriptors[0], layers: [descriptors[1]] }));
   const index = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [] }));
 
@@ -75,7 +75,7 @@ forEachDatabase("a manifest that is stored", (create) => {
       });
       assert.equal(await typeOf(bytes), first);
       assert.equal(await content.manifests.findByTag(inRepository(push, id), "two" as Tag), undefined);
-      // As what it is, as often as one likes.
+      // With the same type it may be pushed as often as one likes.
       await put(bytes, first, "two");
       assert.equal((await content.manifests.findByTag(inRepository(push, id), "two" as Tag))?.mediaType, first);
     });

@@ -1,5 +1,5 @@
-// Manifests, their edges to blobs, children and subjects, and the tags that name them: every change of these is one transaction.
-// Not here: what a manifest's bytes mean (@berth/oci/manifest), tag pages and histories (tags.ts).
+// Manifests, their edges to blobs, children and subjects, and the tags that name them: every change of these is one transaction. Not here:
+// parsing a manifest's bytes (@berth/oci/manifest), tag pages and histories (tags.ts).
 import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { ParsedManifest } from "@berth/oci/manifest";
@@ -39,12 +39,12 @@ import { type GrantedRepository, repositoryDeleted, repositoryTransaction } from
 import { type ContentRules, NO_RULES, quotaOf } from "./rules.ts";
 import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
 
-/** Manifest bytes kept in memory, so that a hot pull is one look-up in the database. */
+/** The cache of manifest bytes, so that a hot pull is one look-up in the database. */
 const BYTES_CACHE_BYTES = 32 * 1024 * 1024;
-/** Manifests over this are read from the database each time: few of them would empty the cache. */
+/** Larger manifests are read from the database each time: a few of them would empty the cache. */
 const BYTES_CACHE_MAX_ENTRY = 1024 * 1024;
 
-/** Edges of a manifest whose row is locked, so that what is there already stays. */
+/** Edges of a manifest whose row is locked, so that existing ones stay. */
 const PUSHED_AGAIN: ExpectedRows = { any: "the manifest may have been there, with all its edges" };
 const ALL_THERE_ARE: ExpectedRows = { any: "a manifest has any number of edges" };
 
@@ -56,7 +56,7 @@ export interface ManifestRow {
   readonly sizeBytes: number;
 }
 
-/** What a push of a manifest brings. */
+/** A push of a manifest. */
 export interface ManifestPut {
   readonly digest: Digest;
   readonly bytes: Uint8Array;
@@ -72,14 +72,14 @@ export interface ManifestPut {
 
 /** The manifests of repositories. */
 export interface Manifests {
-  /** Undefined as well where the repository has been deleted: its id may have been remembered. */
+  /** Also undefined if the repository has been deleted, since its id may come from a cache. */
   findByTag(repository: GrantedRepository, tag: Tag): ManifestRow | undefined | Promise<ManifestRow | undefined>;
-  /** Undefined as well where the repository has been deleted. */
+  /** Also undefined if the repository has been deleted. */
   findByDigest(repository: GrantedRepository, digest: Digest): ManifestRow | undefined | Promise<ManifestRow | undefined>;
-  /** The bytes of a row that was just found. Errors: MANIFEST_UNKNOWN when it went meanwhile. */
+  /** The bytes of a row that was just found. Errors: MANIFEST_UNKNOWN if it was deleted meanwhile. */
   readBytes(manifest: ManifestRow): Promise<Uint8Array> | Uint8Array;
   /**
-   * Stores a manifest with its edges and tags, durably and at once or not at all. Gives the layers that it names and the repository does not
+   * Stores a manifest with its edges and tags, durably and all or nothing. Returns the layers that it names and the repository does not
    * have: none, unless the image is sparse and may be.
    * Errors: MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID (a descriptor's size differs from the blob's; the digest has another media type here),
    * PRECONDITION_FAILED.
@@ -89,7 +89,7 @@ export interface Manifests {
   delete(repository: GrantedRepository<"delete">, digest: Digest): Promise<void>;
 }
 
-/** Opens the manifests of a database. */
+/** Creates the service for the manifests of a database. */
 export function createManifests(
   database: Database,
   clock: Clock,
@@ -118,7 +118,7 @@ export function createManifests(
   async function loadBytes(manifest: ManifestRow): Promise<Uint8Array> {
     const row = await database.first(readBytes, { id: manifest.id });
     if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest: manifest.digest } });
-    // Once for each time that it comes into memory; damage to the database's file is otherwise seen by clients alone.
+    // Checked each time it enters the cache; otherwise only clients would notice damage to the database's file.
     if (digestOf(row.bytes, algorithmOf(manifest.digest)) !== manifest.digest) {
       const cause = new Error(`the stored bytes of manifest ${manifest.digest} have another digest`);
       throw new RegistryError("BLOB_DAMAGED", { detail: { digest: manifest.digest }, cause });
@@ -131,7 +131,7 @@ export function createManifests(
     findByTag: ({ id }, tag) => lookUpTag({ repositoryId: id, tag }),
     findByDigest: ({ id }, digest) => lookUpDigest({ repositoryId: id, digest }),
 
-    // Ids are never used again and bytes never change, so what is cached is right for as long as the row was just found.
+    // Ids are never reused and bytes never change, so the cache is right as long as the row was just found.
     readBytes: (manifest) => cached.get(manifest.id) ?? loadBytes(manifest),
 
     put: (given, put) =>
@@ -173,12 +173,12 @@ export function createManifests(
         }
         const said: ContentChange[] = [{ kind: "manifest.pushed", ...placeOf(repository), digest, mediaType: parsed.mediaType }];
         if (added !== undefined) await quota?.take(tx, grant, bytes.length, undefined);
-        // Always in this order, so that of two pushes of the same tags none waits for the other in a ring.
+        // Always in this order, so that two pushes of the same tags cannot deadlock.
         const contentBytes = Math.min(bytes.length + parsed.namedBytes, Number.MAX_SAFE_INTEGER);
         for (const tag of tags.toSorted()) {
           said.push(...(await setTag(tx, repository, { tag, manifestId, digest, contentBytes, condition }, { clock, changes, rules })));
         }
-        // Together: a manifest and its tags are one statement.
+        // In one statement for a manifest and its tags.
         await changes.record(tx, grant.actor, said);
         return absent;
       }),
@@ -194,11 +194,11 @@ export function createManifests(
         for (const dropEdges of [dropBlobEdges, dropSparse, dropChildEdges]) await tx.run(dropEdges, { manifestId }, ALL_THERE_ARE);
         await tx.run(drop, { manifestId }, 1);
         await changes.record(tx, grant.actor, [{ kind: "manifest.deleted", ...placeOf(repository), digest }]);
-        // Whoever was told that these blobs exist may be pushing an image of them: they stay for a whole lease from now.
+        // A client that was answered that these blobs exist may be pushing an image of them: they stay for a whole lease from now.
         if (blobIds.length > 0) {
-          // Of two deletions that take a blob's last two holders at once, the second waits here and then sees that none is left.
+          // If two deletions remove a blob's last two holders at once, the second waits here and then sees that none is left.
           await tx.all(lockLinks, { repositoryId, blobIds });
-          // The lease begins here: while the locks were waited for, somebody may have been told that a blob exists.
+          // The lease begins here: while the locks were waited for, a client may have been answered that a blob exists.
           await tx.run(
             leaseUnheld,
             { repositoryId, blobIds, until: clock.now() + times.leaseMs },
@@ -248,11 +248,11 @@ async function checkBlobs(
       });
     }
   }
-  // In one order, so that two pushes that share blobs cannot wait for each other.
+  // In one order, so that two pushes that share blobs cannot deadlock.
   return { blobIds: linked.map((row) => row.id).sort((a, b) => a - b), absent };
 }
 
-// A sparse image has its config and some of its layers here. Of anything less, nothing could be used: that is a mistake of the pusher's.
+// A sparse image has its config and some of its layers here. With less it would be useless: that is a mistake of the pusher.
 function isSparseImage(parsed: ParsedManifest, absent: readonly Digest[]): boolean {
   return parsed.config !== undefined && !absent.includes(parsed.config.digest) && absent.length < parsed.blobs.length - 1;
 }

@@ -1,6 +1,6 @@
-// Whatever a stored manifest names is held: for random manifests of every type and blobs that come before, after or never, nothing named
-// goes while the manifest is there, deleting it is refused, and all of it goes when the manifest went. Also for manifests of earlier releases.
-// Not here: interleavings (garbage.test.ts), which digests a manifest names at all (packages/oci).
+// Whatever a stored manifest names is held: for random manifests of every type and blobs that come before, after or never, nothing named is
+// collected while the manifest exists, deleting it is refused, and all of it is collected after the manifest. Also for manifests of earlier
+// releases. Not here: interleavings (garbage.test.ts), which digests a manifest names (packages/oci).
 import assert from "node:assert/strict";
 import { after, before, beforeEach, it } from "node:test";
 import { digestOf, type Digest } from "@berth/oci/digest";
@@ -23,7 +23,7 @@ const RUNS = 40;
 /** When a blob comes: before the manifest, after it, when the leases of the first have ended, or never. */
 type Coming = "before" | "after" | "late" | "never";
 
-/** A descriptor of one of the blobs, of any media type, with or without what says that it lies elsewhere. */
+/** A descriptor of one of the blobs, of any media type, with or without the mark that it is stored elsewhere. */
 const descriptor = fc
   .record({
     blob: fc.nat(BLOBS.length - 1),
@@ -37,7 +37,7 @@ const descriptor = fc
   })
   .map(({ blob, mediaType, extra }) => ({ mediaType, digest: BLOBS[blob]!.digest, size: BLOBS[blob]!.bytes.length, ...extra }));
 const descriptors = fc.array(descriptor, { maxLength: 3 });
-/** A field that nobody knows: descriptors or bare digests at any depth. */
+/** An unknown field: descriptors or bare digests at any depth. */
 const unknown = fc.letrec((tie) => ({
   node: fc.oneof(
     { depthSize: "small", withCrossShrink: true },
@@ -66,7 +66,7 @@ const scenario = fc.record({
     fc.tuple(fc.constant(OCI_ARTIFACT), artifact),
   ),
   coming: fc.array(fc.constantFrom<Coming>("before", "after", "late", "never"), { minLength: BLOBS.length, maxLength: BLOBS.length }),
-  /** As an earlier release would have left it: edges to distributable layers and the config alone. */
+  /** As an earlier release would have left it: with edges only to distributable layers and the config. */
   isOlder: fc.boolean(),
 });
 
@@ -98,13 +98,13 @@ forEachDatabase("what a manifest names", (create, dialect) => {
     return { push, remove: grantFor("delete", name), id: (await content.repositories.ensure(push)).id };
   }
 
-  /** What makes the manifests of a repository those of an earlier release, which held distributable layers and configs alone. */
+  /** Turns the manifests of a repository into those of an earlier release, which held only distributable layers and configs. */
   const olderIn = ({ id }: Place): string =>
     ["delete from manifest_sparse_blob", "update manifest set edges_version = 0"]
       .map((each) => `${each} where repository_id = ${id}`)
       .join(";");
 
-  /** Rounds until nothing more is due, long after every lease. */
+  /** Runs rounds until nothing more is due, long after every lease. */
   async function collect(): Promise<void> {
     clock.advance(10 * leaseMs);
     while ((await content.garbage.collectLinks(100)).examined > 0);
@@ -136,7 +136,7 @@ forEachDatabase("what a manifest names", (create, dialect) => {
         const place = await newRepository();
         const put = putOf(document, mediaType);
         const text = put.bytes.toString();
-        // What must be there for the push comes before it, whatever was drawn.
+        // Blobs that the push requires come before it, whatever was drawn.
         const required = new Set(put.parsed.blobs.map((each) => each.digest));
         const time = (blob: TestBlob, at: number): Coming => (required.has(blob.digest) ? "before" : coming[at]!);
         const comeAt = async (when: Coming): Promise<void> => {

@@ -1,15 +1,15 @@
 // Manifests whose edges were read by an earlier release, which held less of what they name: they are read again, batch by batch, and until
-// then nothing that they may name is taken. Safe on any number of replicas, beside programs of the release before.
-// Not here: when it runs (compose/jobs.ts, garbage.ts), what a manifest names (@berth/oci/named-digests).
+// then nothing that they may name is deleted. Safe on any number of replicas, beside programs of the previous release. Not here: when it
+// runs (compose/jobs.ts, garbage.ts), what a manifest names (@berth/oci/named-digests).
 import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
 import { namedDigests } from "@berth/oci/named-digests";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 
-/** The rule by which this program reads edges: every digest that any field names. 0: what releases up to 0.1.0 held. */
+/** The rule by which this program reads edges: every digest in any field. 0: the rule of releases up to 0.1.0. */
 export const EDGES_VERSION = 1;
 
-/** Manifests that a transaction reads, and how many bytes of them: they have up to megabytes each. */
+/** The manifests that a transaction reads, and their total bytes: a manifest may have megabytes. */
 const BATCH = 100;
 const BATCH_BYTES = 4 * 1024 * 1024;
 
@@ -44,7 +44,7 @@ const listBytes = statement<{ ids: number[] }>()("older.bytes", (db, p, tools) =
     .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
 );
 
-// What a manifest holds by an edge to the blob itself needs no second one.
+// A blob that a manifest holds by an edge to its row needs no second edge.
 const putNamed = statement<{ digests: string[]; manifestIds: number[] }>()("older.putNamed", (db, p, tools) =>
   db
     .insertInto("manifest_sparse_blob")
@@ -76,17 +76,17 @@ const mark = statement<{ ids: number[]; version: number }>()("older.mark", (db, 
     .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
 );
 
-/** Whether some manifest of the registry has not been read again. */
+/** Whether a manifest of the registry has not been read again yet. */
 export async function hasOlderManifests(executor: Executor): Promise<boolean> {
   return (await executor.first(findAny, {})) !== undefined;
 }
 
-/** Whether some manifest of a repository has not been read again. */
+/** Whether a manifest of a repository has not been read again yet. */
 export async function hasOlderManifestsIn(executor: Executor, repositoryId: number): Promise<boolean> {
   return (await executor.first(findIn, { repositoryId })) !== undefined;
 }
 
-/** Reads a batch again; false where there is none, or others are busy with what is left. */
+/** Reads a batch again; false if there is none, or others have locked the rest. */
 export async function readOlderManifests(database: Database): Promise<boolean> {
   if (!(await hasOlderManifests(database))) return false;
   return database.transaction(async (tx) => {
@@ -100,7 +100,7 @@ export async function readOlderManifests(database: Database): Promise<boolean> {
     const manifestIds: number[] = [];
     for (const row of await tx.all(listBytes, { ids })) {
       const own = digestOfId.get(row.id)!;
-      // Of damaged bytes nothing is known: the push that heals them brings the edges. `doctor --deep` finds them.
+      // Nothing can be read from damaged bytes: the push that heals them brings the edges. `doctor --deep` finds them.
       if (digestOf(row.bytes, algorithmOf(own)) !== own) continue;
       for (const digest of namedDigests(JSON.parse(Buffer.from(row.bytes).toString("utf8")))) {
         digests.push(digest);

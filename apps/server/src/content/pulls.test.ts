@@ -1,5 +1,5 @@
-// Counted pulls on every engine: sums of several processes, the latest time, what went meanwhile, a database that is away.
-// Not here: which requests count (test/flows/pull-counts.test.ts).
+// Counted pulls on every engine: sums of several processes, the latest time, manifests deleted meanwhile, an unreachable database. Not
+// here: which requests count (test/flows/pull-counts.test.ts).
 import assert from "node:assert/strict";
 import { after, before, beforeEach, it } from "node:test";
 import { createTestClock } from "../access/access.testing.ts";

@@ -1,5 +1,5 @@
-// Pulls: counted in memory as they happen, and written together every few seconds, so that a pull stays free of writes and all replicas see the
-// same numbers within a minute. What a process counted and had not written when it was killed is lost. Not here: what a pull is (http/v2).
+// Pull counts: counted in memory, and written together every few seconds, so that a pull writes nothing and all replicas see the same
+// numbers within a minute. A killed process loses the counts that it had not written. Not here: which requests are pulls (http/v2).
 import { createBackgroundLoop } from "../platform/background-loop.ts";
 import { type Clock, SECOND_MS } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
@@ -7,24 +7,24 @@ import { statement } from "../platform/database/statement.ts";
 
 /** Counts pulls. */
 export interface PullCounter {
-  /** A manifest was given to somebody. Called for each pull: it adds to a number in memory. */
+  /** Counts a pull of a manifest. It runs for each pull, and only adds to a number in memory. */
   note(manifestId: number): void;
-  /** Writes what was counted so far. Errors: the database's; what was not written stays counted. */
+  /** Writes the counts so far. Errors: the database's; counts that were not written are kept. */
   flush(): Promise<void>;
-  /** Begins to write every few seconds. */
+  /** Starts to write every few seconds. */
   start(): void;
-  /** Ends, and writes what is left. */
+  /** Stops, and writes the rest. */
   stop(): Promise<void>;
-  /** Pulls that were not counted, since the database was away for long. */
+  /** Pulls that were not counted, because the database was unreachable for long. */
   readonly uncounted: number;
 }
 
 /** Half of what "within a minute" allows. */
 const FLUSH_EVERY_MS = 30 * SECOND_MS;
 const MAX_REST_MS = 600 * SECOND_MS;
-/** Manifests that are remembered between two writes: a few megabytes. */
+/** Manifests whose counts are kept between two writes: a few megabytes. */
 const MAX_COUNTED = 50_000;
-/** Manifests that one transaction writes. */
+/** The manifests of one transaction. */
 const BATCH = 500;
 
 interface Counted {
@@ -41,7 +41,7 @@ const listRepositories = statement<{ ids: number[] }>()("pulls.listRepositories"
     .where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
 );
 
-// What is gone by now is left out. In the order of the list, so that of two processes none waits for the other in a ring.
+// Deleted manifests are left out. In the order of the list, so that two processes cannot deadlock.
 const addToManifests = statement<Batch>()(
   "pulls.addToManifests",
   (db, p, tools) =>
@@ -86,7 +86,7 @@ const addToRepositories = statement<Batch>()(
   { bounded: "one batch of numbers, joined to each other in memory" },
 );
 
-/** Entries in batches that are written with one time each: none is off by more than the pause between two writes. */
+/** Entries in batches, each written with one time: none is off by more than the interval between two writes. */
 function* batchesOf(counted: ReadonlyMap<number, Counted>): Generator<[number, Counted][]> {
   const byTime = Map.groupBy(counted, ([, { lastAt }]) => Math.floor(lastAt / FLUSH_EVERY_MS));
   for (const entries of byTime.values()) {
@@ -95,7 +95,7 @@ function* batchesOf(counted: ReadonlyMap<number, Counted>): Generator<[number, C
   }
 }
 
-/** Makes a counter. `onError`: what was counted could not be written, and is tried again. */
+/** Creates a counter. `onError`: counts could not be written, and are tried again. */
 export function createPullCounter(database: Database, clock: Clock, onError: (error: unknown) => void): PullCounter {
   let counted = new Map<number, Counted>();
   let uncounted = 0;
@@ -151,7 +151,7 @@ export function createPullCounter(database: Database, clock: Clock, onError: (er
       restMs = FLUSH_EVERY_MS;
     } catch (error) {
       onError(error);
-      // A database that is away for an hour fills no log.
+      // A database that is unreachable for an hour must not fill the log.
       restMs = Math.min(restMs * 2, MAX_REST_MS);
     }
     return { restMs };

@@ -1,4 +1,4 @@
-// Which manifests name a subject: pages in the order of their arrival. Not here: the index that is made of them (distribution/lists.ts).
+// Which manifests name a subject: pages in the order of their arrival. Not here: the index that is built from them (distribution/lists.ts).
 import type { Digest } from "@berth/oci/digest";
 import { sql } from "kysely";
 import type { Database } from "../platform/database/database.ts";
@@ -7,7 +7,7 @@ import type { GrantedRepository } from "./repositories.ts";
 
 /** One manifest that names a subject. */
 export interface ReferrerRow {
-  /** Where the next page starts after. */
+  /** The next page starts after it. */
   readonly id: number;
   readonly digest: Digest;
   readonly mediaType: string;
@@ -19,9 +19,9 @@ export interface ReferrerRow {
 
 /** The referrers of subjects. */
 export interface Referrers {
-  /** Referrers with ids after `startAfter`, of one artifact type or of all: as many as fit, one at least where there is any. */
+  /** Referrers with ids after `startAfter`, of one artifact type or of all: as many as fit, and at least one if there is any. */
   list(repository: GrantedRepository, subject: Digest, page: ReferrerPage): Promise<ReferrerRows>;
-  /** Those of the digests that are manifests here, each with the subject that it names. */
+  /** Those of the digests that are manifests here, each with its subject. */
   listSubjects(repository: GrantedRepository, digests: readonly Digest[]): Promise<Map<Digest, Digest | undefined>>;
 }
 
@@ -30,7 +30,7 @@ export interface ReferrerPage {
   readonly artifactType: string | undefined;
   readonly startAfter: number;
   readonly limit: number;
-  /** Of all together; annotations count with `DESCRIPTOR_BYTES` for the rest of each. */
+  /** The size of all together; each counts its annotations and `DESCRIPTOR_BYTES` for the rest. */
   readonly maxBytes: number;
 }
 
@@ -40,12 +40,12 @@ export interface ReferrerRows {
   readonly hasMore: boolean;
 }
 
-/** What a descriptor has besides its annotations, at most: two media types, a digest, names. */
+/** The most that a descriptor has besides its annotations: two media types, a digest, names. */
 export const DESCRIPTOR_BYTES = 800;
-/** Annotations up to this come with their row; larger ones, which few have, are read when it is known that they fit the page. */
+/** Annotations up to this size come with their row; larger ones, which are rare, are read when it is known that they fit on the page. */
 const SMALL_BYTES = 1024;
 
-/** The id as the indexes of subjects have it (migrations/0003-scale.ts), so that no other index can be taken for the order. */
+/** The id as the indexes of subjects have it (migrations/0003-scale.ts), so that no other index is used for the order. */
 const placeInOrder = sql<number>`(id + 0)`;
 const COLUMNS = [
   "id",
@@ -89,7 +89,7 @@ const listOfType = statement<{ repositoryId: number; subject: string; artifactTy
       .limit(p.limit),
 );
 
-// Each digest is looked up by itself, and its subject compared by the caller: a subject may have a million referrers.
+// Each digest is looked up by itself, and the caller compares its subject: a subject may have a million referrers.
 const listSubjects = statement<{ repositoryId: number; digests: string[] }>()("referrers.listSubjects", (db, p, tools) =>
   db
     .selectFrom(tools.rows(p.digests, "text").as("named"))
@@ -99,7 +99,7 @@ const listSubjects = statement<{ repositoryId: number; digests: string[] }>()("r
     .whereRef("manifest.digest", "=", "named.value"),
 );
 
-/** Opens the referrers of a database. */
+/** Creates the service for the referrers of a database. */
 export function createReferrers(database: Database): Referrers {
   return {
     async list({ id: repositoryId }, subject, { artifactType, startAfter, limit, maxBytes }) {

@@ -1,5 +1,5 @@
-// Repositories: their ids and the catalog. A repository comes into being with its first upload, and is gone the moment that it is deleted: its
-// row gets a name that nobody can say, and what it held is taken away later (repository-removal.ts). Not here: who may see it.
+// Repositories: their ids and the catalog. A repository is created by its first upload, and vanishes the moment it is deleted: its row gets
+// a name that no request can have, and its content is removed later (repository-removal.ts). Not here: who may see it.
 import { RegistryError } from "@berth/oci/errors";
 import type { RepositoryName } from "@berth/oci/reference";
 import { expressionBuilder, type Expression, type ExpressionBuilder, type SqlBool } from "kysely";
@@ -14,12 +14,15 @@ import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 import { type ContentChange, placeOf } from "./changes.ts";
 
-/** Ids remembered by name: 100 bytes each, so 20,000 are 2 MB. An id is never used again, so that the worst is one of a deleted repository. */
+/**
+ * The number of cached ids by name: 100 bytes each, so 20,000 are 2 MB. An id is never reused, so the worst case is one of a deleted
+ * repository.
+ */
 const MAX_REMEMBERED = 20_000;
 
 /**
- * What names of deleted repositories begin with, and the name of the project that they are in: behind all characters that a name may have, so
- * that lists end before it.
+ * The prefix of deleted repositories' names, and the name of their project: it sorts after all characters that a name may have, so that
+ * lists end before it.
  */
 export const TOMBSTONE = "~";
 
@@ -33,14 +36,14 @@ export function isTombstone(name: string): boolean {
   return name >= TOMBSTONE;
 }
 
-/** Of a write to a repository that is deleted each time meanwhile. */
+/** The most tries of a write whose repository is deleted each time. */
 const MAX_TRIES = 3;
 
 declare const found: unique symbol;
 
 /**
- * A grant with the repository that it is for, as it was found: what content is read and written by. Made only here, from the grant alone, so
- * that no grant comes together with the id of another repository.
+ * A grant with the repository that it is for: content is read and written by it. Made only here, from the grant alone, so that no grant is
+ * ever joined with the id of another repository.
  */
 export interface GrantedRepository<A extends Action = Action> {
   readonly grant: Grant<A>;
@@ -48,36 +51,36 @@ export interface GrantedRepository<A extends Action = Action> {
   readonly [found]: A;
 }
 
-/** Where repositories are found. */
+/** Finds and creates repositories. */
 export interface Repositories {
-  /** The grant's repository as it is at the time of the call or later, or undefined where there is none. */
+  /** The grant's repository as it is at the time of the call or later, or undefined if there is none. */
   find<A extends Action>(grant: Grant<A>): Promise<GrantedRepository<A> | undefined>;
   /**
-   * The same, perhaps from memory: it may be one that was deleted since. For statements that ask whether the repository is there; those that
-   * find nothing ask again with `find`.
+   * The same, perhaps from a cache: it may have been deleted since. For statements that check whether the repository exists; if they find
+   * nothing, they look again with `find`.
    */
   recall<A extends Action>(grant: Grant<A>): GrantedRepository<A> | Promise<GrantedRepository<A> | undefined>;
-  /** The grant's repository, made now if need be; perhaps from memory. */
+  /** The grant's repository, which is created if it does not exist; perhaps from a cache. */
   ensure(grant: Grant<"push">): Promise<GrantedRepository<"push">>;
   /**
-   * Runs a transaction on a repository, which is made if need be; and again on the one that is there now where it failed on one that had been
-   * deleted. Errors: CONFLICT where it is deleted again and again.
+   * Runs a transaction on a repository, which is created if it does not exist. If the transaction failed because the repository had been
+   * deleted, it runs again on the present one. Errors: CONFLICT if it is deleted again and again.
    */
   writing<T>(grant: Grant<"push">, work: (repository: GrantedRepository<"push">) => Promise<T>): Promise<T>;
-  /** Makes a repository vanish with all that it holds, at once and for everybody. Errors: NAME_UNKNOWN. */
+  /** Removes a repository with everything in it, at once and for everybody. Errors: NAME_UNKNOWN. */
   delete(grant: Grant<"delete">): Promise<void>;
   /** Names of a project's repositories after `startAfter` up to `through`, in byte order. */
   listNames(projectId: number, startAfter: string, through: string, limit: number): Promise<string[]>;
-  /** The same of all projects. */
+  /** The same for all projects. */
   listAllNames(startAfter: string, limit: number): Promise<string[]>;
-  /** Names of repositories, at most `limit`, that have a blob, wherever they are: for who may read everything. */
+  /** Names of at most `limit` repositories that have a blob, of all projects: for callers who may read everything. */
   listHolding(digest: string, limit: number): Promise<string[]>;
   /**
-   * The same among the first `looked` repositories of some projects. It works from those, not from the blob, so that what others have neither
-   * costs time nor takes a place: how long it takes tells nothing of them.
+   * The same among the first `looked` repositories of some projects. It works from those, not from the blob, so that other projects'
+   * content costs no time and takes no place: the duration reveals nothing about it.
    */
   listHoldingIn(digest: string, projectIds: readonly number[], looked: number, limit: number): Promise<string[]>;
-  /** The same among repositories by name. */
+  /** The same among repositories given by name. */
   listHoldingAmong(digest: string, names: readonly string[], limit: number): Promise<string[]>;
 }
 
@@ -131,8 +134,8 @@ const listHolding = statement<{ digest: string; limit: number }>()("repositories
 const NO_BLOB = 0;
 
 /**
- * The condition that a repository has a blob. It is asked of each repository by its own link, with as many steps where no blob has the digest; a join,
- * or `exists`, could be turned round to begin with all that have the blob.
+ * The condition that a repository has a blob. It checks each repository by its own link, with as many steps if no blob has the digest; the
+ * planner could turn a join, or `exists`, around and begin with all repositories that have the blob.
  */
 function holds(repositoryId: Expression<number>, digest: string): Expression<SqlBool> {
   const { eb, selectFrom, fn, lit } = expressionBuilder<Schema>();
@@ -175,8 +178,8 @@ const lock = statement<{ name: string }>()("repositories.lock", (db, p, tools) =
   db.selectFrom("repository").select("id").where("name", "=", p.name).modifyEnd(tools.lock("update")),
 );
 
-// Where deleted repositories go, so that their project may be deleted at once.
-const insertGraveyard = statement<{ now: number }>()("repositories.insertGraveyard", (db, p) =>
+// The project of deleted repositories, so that their own project can be deleted at once.
+const insertDeletedProject = statement<{ now: number }>()("repositories.insertDeletedProject", (db, p) =>
   db
     .insertInto("project")
     .values({ name: TOMBSTONE, sort_key: TOMBSTONE, is_public: 0, created_at: p.now })
@@ -193,14 +196,14 @@ const markDeleted = statement<{ id: number; name: string }>()("repositories.mark
     .where("id", "=", p.id),
 );
 
-// As the triggers say it (migrations/0004-usage.ts).
+// The error text of the triggers (migrations/0004-usage.ts).
 const DELETED = "repository_deleted";
 
 function bind<A extends Action>(grant: Grant<A>, id: number): GrantedRepository<A> {
   return { grant, id } as GrantedRepository<A>;
 }
 
-/** `grantedTransaction` on a repository: `work` gets it with the grant that holds now. */
+/** `grantedTransaction` on a repository: `work` gets it with the renewed grant. */
 export function repositoryTransaction<A extends Action, T>(
   database: Database,
   repository: GrantedRepository<A>,
@@ -221,7 +224,7 @@ export function repositoryDeleted(): Error {
   return new Error(DELETED);
 }
 
-/** Opens the repositories of a database. */
+/** Creates the service for the repositories of a database. */
 export function createRepositories(database: Database, clock: Clock, changes: ChangeSink<ContentChange>): Repositories {
   const ids = new LRUCache<RepositoryName, number>({ max: MAX_REMEMBERED });
   const lookUp = createLookUp(database, {
@@ -245,12 +248,12 @@ export function createRepositories(database: Database, clock: Clock, changes: Ch
       if (known !== undefined) return bind(grant, known);
       await grantedTransaction(database, grant, async (tx, present) => {
         const made = await tx.first(insert, { name: present.repository, projectId: present.projectId, now: clock.now() });
-        // Nothing where another made it: who has it now is looked up again.
+        // No row if another request created it: its present id is looked up again.
         if (made !== undefined)
           await changes.record(tx, present.actor, [{ kind: "repository.created", ...placeOf(bind(present, made.id)) }]);
       });
     }
-    // Made and deleted, time after time.
+    // It was created and deleted, time after time.
     throw new RegistryError("CONFLICT", { detail: { repository: grant.repository } });
   }
   return {
@@ -270,7 +273,7 @@ export function createRepositories(database: Database, clock: Clock, changes: Ch
         try {
           return await work(repository);
         } catch (error) {
-          // Any failure may come of it: what is not in the deleted repository may well be in the one that came after it.
+          // Any error may be caused by the deletion: what is missing in the deleted repository may well be in the one that came after it.
           const present = await findId(grant.repository).catch(() => repository.id);
           if (present === repository.id) throw error;
           if (tries === MAX_TRIES) throw new RegistryError("CONFLICT", { detail: { repository: grant.repository }, cause: error });
@@ -279,10 +282,10 @@ export function createRepositories(database: Database, clock: Clock, changes: Ch
     },
     async delete(grant) {
       const work = async (tx: Executor, present: Grant<"delete">): Promise<void> => {
-        // Waits for every push that has content for it, and holds up those that come: they find it gone.
+        // Waits for every push that has content for it, and delays those that come later: they find it deleted.
         const row = await tx.first(lock, { name: grant.repository });
         if (row === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { name: grant.repository } });
-        await tx.run(insertGraveyard, { now: clock.now() }, { any: "it is there but for the first time" });
+        await tx.run(insertDeletedProject, { now: clock.now() }, { any: "it is there but for the first time" });
         await tx.run(markDeleted, { id: row.id, name: `${TOMBSTONE}${row.id}` }, 1);
         await changes.record(tx, present.actor, [{ kind: "repository.deleted", ...placeOf(bind(present, row.id)) }]);
       };

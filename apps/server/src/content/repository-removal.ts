@@ -1,6 +1,7 @@
-// Takes away what deleted repositories held, in small batches: what the tables say goes with them, links to blobs, then the repository's row. Resumable, since
-// the rows themselves say what is left; safe on many replicas, since a batch locks its repository. Not here: the deletion itself, after which
-// nobody can see any of this (repositories.ts); bytes of open uploads (distribution/upload-session.ts).
+// Removes the content of deleted repositories, in small batches: the rows that refer to it as the tables declare, links to blobs, then the
+// repository's row. It is resumable, because the rows themselves say what is left, and safe on many replicas, because a batch locks its
+// repository. Not here: the deletion itself, after which nobody can see any of this (repositories.ts); bytes of open uploads
+// (distribution/upload-session.ts).
 import type { Clock } from "../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import type { Deletion } from "../platform/database/deletion.ts";
@@ -8,11 +9,11 @@ import { statement } from "../platform/database/statement.ts";
 import { lockFreeBlobs, takeUnlinkedBlobs, type LeaseTimes } from "./blobs.ts";
 import { TOMBSTONE } from "./repositories.ts";
 
-/** Repositories that are looked at in a step. */
+/** The repositories of one step. */
 const REPOSITORIES = 20;
-/** Links that a transaction takes. */
+/** The links of one transaction. */
 const BATCH = 500;
-/** An expiry long ago, and yet not that of a session that is being removed: the next round of collection ends it. */
+/** An expiry long ago, but not that of a session that is being removed: the next round of collection ends it. */
 const LONG_AGO = 1;
 
 const listDeleted = statement<{ after: string; limit: number }>()("removal.list", (db, p) =>
@@ -48,11 +49,11 @@ const endUploads = statement<{ id: number }>()("removal.endUploads", (db, p) =>
 const dropRepository = statement<{ id: number }>()("removal.dropRepository", (db, p) => db.deleteFrom("repository").where("id", "=", p.id));
 
 /**
- * Makes the work in steps: each takes a batch of some deleted repositories and goes on with the next ones, so that those that wait for the end
- * of an upload keep nobody waiting. False when it has seen all of them and none had anything to take.
+ * Creates the work in steps: each removes a batch of some deleted repositories and continues with the next ones, so that repositories that
+ * wait for the end of an upload delay no others. False when it has seen all of them and none had anything to remove.
  */
 export function createRepositoryRemoval(database: Database, clock: Clock, times: LeaseTimes, deletion: Deletion): () => Promise<boolean> {
-  // No name is just the mark.
+  // No name equals the prefix alone.
   let after = TOMBSTONE;
   let hasTaken = false;
   return async () => {
@@ -60,7 +61,7 @@ export function createRepositoryRemoval(database: Database, clock: Clock, times:
     for (const { id } of deleted) {
       const taken = await database.transaction(
         async (tx) => (await tx.first(lock, { id })) !== undefined && removeBatch(tx, id, deletion, () => clock.now() + times.graceMs),
-        // Durable: bytes go when their row is gone for good.
+        // Durable, because bytes are deleted only when their row is gone for good.
         ON_FULL_DISK,
       );
       hasTaken ||= taken;
@@ -76,11 +77,11 @@ export function createRepositoryRemoval(database: Database, clock: Clock, times:
   };
 }
 
-/** Takes something of one repository; false where nothing can be taken now. */
+/** Removes something of one repository; false if nothing can be removed now. */
 async function removeBatch(tx: Executor, id: number, deletion: Deletion, dueAt: () => number): Promise<boolean> {
   if (await deletion.takeSome(tx, id)) return true;
   await tx.run(endUploads, { id }, { any: "as many as are open" });
-  // In the collector's way: the link is locked, and a blob that somebody is busy with waits for the next time (blobs.ts).
+  // Like the collector: the link is locked, and a blob that somebody else has locked waits for the next time (blobs.ts).
   const linked = (await tx.all(lockLinks, { id, limit: BATCH })).map((row) => row.blob_id);
   if (linked.length > 0) {
     const free = await lockFreeBlobs(tx, linked);
@@ -89,7 +90,7 @@ async function removeBatch(tx: Executor, id: number, deletion: Deletion, dueAt: 
     await takeUnlinkedBlobs(tx, blobIds, dueAt);
     return blobIds.length > 0;
   }
-  // Links of blobs that somebody is busy with, uploads whose bytes are not gone, and whatever else is being taken away by its owner.
+  // The rest are links of locked blobs, uploads whose bytes still exist, and rows that their owner is removing.
   if ((await deletion.findObstacle(tx, id)) !== undefined) return false;
   await tx.run(dropRepository, { id }, 1);
   return false;

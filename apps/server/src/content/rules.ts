@@ -1,5 +1,5 @@
-// What features may forbid inside the transactions of content: bytes beyond a project's quota, and changes of tags. A project without the port's
-// trait pays a comparison. Here: the ports and how they are asked. Not here: any quota or rule (features), gates of reading (distribution/gate.ts).
+// The ports through which features may refuse writes inside the transactions of content: quotas for bytes, and rules for changes of tags. A
+// project without the port's trait costs one comparison. Not here: any quota or rule (features), gates for reading (distribution/gate.ts).
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { RepositoryName, Tag } from "@berth/oci/reference";
@@ -11,37 +11,38 @@ import type { Executor } from "../platform/database/database.ts";
 import type { GrantedRepository } from "./repositories.ts";
 
 /**
- * Keeps projects within their bytes. Bytes are counted as usage is (usage.ts): a blob counts for each repository that has it, a manifest for its
- * own bytes. What is deleted is told to nobody: the ledger reads usage, or counts anew.
+ * Keeps projects within their quota of bytes. Bytes are counted as usage is (usage.ts): a blob counts for each repository that has it, a
+ * manifest for its own bytes. Deletions are not reported: the ledger reads usage, or counts anew.
  */
 export interface QuotaLedger {
-  /** Projects without it are never asked about. */
+  /** Projects without this trait are never checked. */
   readonly trait: ProjectTrait;
   /**
-   * Takes bytes that are new to a repository of the grant's project: in the transaction that stores them, last but for tags, so that they are
-   * given back when it fails, and that of two who want the same room the second sees what the first took. It ends the upload's reservation.
+   * Takes bytes that are new to a repository of the grant's project: in the transaction that stores them, as its last step before tags, so
+   * that they are returned when it fails, and that of two concurrent writers the second sees what the first took. It ends the upload's
+   * reservation.
    * Errors: DENIED (`quotaExceeded`).
    */
   take(tx: Executor, grant: Grant<"push">, newBytes: number, upload: string | undefined): Promise<void>;
   /**
-   * Sets aside room for all bytes of an upload that is running, instead of what was set aside for it before; until a time at which it is
-   * forgotten. Only so that an upload is refused before its bytes are sent: `take` decides. Errors: DENIED.
+   * Reserves room for all bytes of a running upload, replacing its earlier reservation, until a time at which it expires. It only refuses
+   * an upload before its bytes are sent: `take` decides. Errors: DENIED.
    */
   reserve(grant: Grant<"push">, upload: string, sizeBytes: number, until: number): Promise<void>;
-  /** Forgets what was set aside for an upload that failed or was cancelled; nothing where there is none. */
+  /** Drops the reservation of an upload that failed or was cancelled, if there is one. */
   release(grant: Grant<"push">, upload: string): Promise<void>;
 }
 
 /** One change of a tag that is about to happen. */
 export interface TagWrite {
   readonly tag: Tag;
-  /** What it names now, which is locked; undefined: it is new. */
+  /** The digest that it names now, with the tag locked; undefined: the tag is new. */
   readonly from: Digest | undefined;
-  /** Undefined: it is deleted, alone or with what it names. */
+  /** Undefined: the tag is deleted, alone or with its manifest. */
   readonly to: Digest | undefined;
 }
 
-/** Who writes, and where. */
+/** The writer, and the repository. */
 export interface TagWriter {
   readonly actor: Actor;
   readonly repository: RepositoryName;
@@ -49,13 +50,13 @@ export interface TagWriter {
   readonly traits: NonNullable<Grant["traits"]>;
 }
 
-/** Judges changes of tags, such as that some may never change. */
+/** Decides on changes of tags, for example that some tags never change. */
 export interface TagRule {
-  /** Projects without it are never asked about. */
+  /** Projects without this trait are never checked. */
   readonly trait: ProjectTrait;
   /**
-   * Why one of the changes must not be; undefined where all may. In the transaction that makes them. Many at once where a manifest goes with its
-   * tags. What it throws fails the transaction: no permission.
+   * Why one of the changes is refused; undefined if all are allowed. It runs in the transaction that makes them, with many changes where a
+   * manifest is deleted with its tags. An error that it throws fails the transaction, and is no permission.
    */
   refusalOf(tx: Executor, writer: TagWriter, writes: readonly TagWrite[]): string | undefined | Promise<string | undefined>;
 }
@@ -63,26 +64,26 @@ export interface TagRule {
 /** The ports of writing, each optional. */
 export interface ContentRules {
   readonly quota?: QuotaLedger | undefined;
-  /** All that have a word in a project are asked; what one of them refuses is refused. */
+  /** All rules of a project are asked; the first refusal counts. */
   readonly tagRules?: readonly TagRule[] | undefined;
 }
 
-/** Nothing is forbidden. */
+/** No quotas and no rules. */
 export const NO_RULES: ContentRules = {};
 const NO_TAG_RULES: readonly TagRule[] = [];
 const MAX_REASON_CHARACTERS = 300;
 
-/** The ledger that has a word in the grant's project. */
+/** The ledger for the grant's project. */
 export function quotaOf({ traits }: Grant<"push">, { quota }: ContentRules): QuotaLedger | undefined {
   return traits !== undefined && quota !== undefined && traits.has(quota.trait) ? quota : undefined;
 }
 
-/** The rules that have a word in the grant's project. */
+/** The rules for the grant's project. */
 export function tagRulesOf({ traits }: Grant, { tagRules }: ContentRules): readonly TagRule[] {
   return traits === undefined || tagRules === undefined ? NO_TAG_RULES : tagRules.filter(({ trait }) => traits.has(trait));
 }
 
-/** Asks rules of the repository's project. Errors: DENIED. */
+/** Asks the rules of the repository's project. Errors: DENIED. */
 export async function checkTagWrites(
   tx: Executor,
   { grant }: GrantedRepository,
@@ -103,7 +104,7 @@ export async function checkTagWrites(
   }
 }
 
-/** What a client gets whose bytes do not fit: with the numbers, since clients print the message alone. */
+/** The error for bytes beyond the quota, with the numbers in its message, because clients print nothing else. */
 export function quotaExceeded(
   { repository }: Grant<"push">,
   numbers: { readonly limitBytes: number; readonly usedBytes: number; readonly newBytes: number },

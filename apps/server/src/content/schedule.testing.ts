@@ -1,5 +1,5 @@
-// A seeded scheduler: many actors wait before each of their steps, and one at a time is let go, so that a seed stands for one interleaving.
-// It ends processes, too: from then on every step of theirs fails. Not here: what the actors do (distribution/schedules.test.ts).
+// A seeded scheduler: many actors wait before each of their steps, and one at a time is released, so that a seed stands for one
+// interleaving. It also ends processes: from then on each of their steps fails. Not here: the actors (distribution/schedules.test.ts).
 import { RegistryError } from "@berth/oci/errors";
 import type { Hook } from "./intercept.testing.ts";
 
@@ -11,7 +11,7 @@ export interface Random {
   pick<T>(list: readonly T[]): T;
 }
 
-/** Makes the numbers of a seed. Source: the public-domain generator mulberry32. */
+/** Creates the numbers of a seed. Source: the public-domain generator mulberry32. */
 export function createRandom(seed: number): Random {
   let state = seed >>> 0;
   const next = (): number => {
@@ -28,25 +28,26 @@ export function createRandom(seed: number): Random {
   };
 }
 
-/** What every step of a process throws once the process has ended. */
+/** The error of every step of a process that has ended. */
 export class ProcessEnded extends Error {}
 
-/** Ends when its process does. */
+/** A process that a schedule may end. */
 export interface TestProcess {
   readonly hook: Hook;
   readonly isEnded: boolean;
   end(): void;
 }
 
-/** How a run goes. */
+/** The options of a run. */
 export interface ScheduleOptions {
   readonly random: Random;
-  /** Chance a step that its process ends there, before or after the step. */
+  /** The chance of each step that its process ends there, before or after the step. */
   readonly endChance: number;
-  /** Chance a step that it fails with UNAVAILABLE, before or after it happened. */
+  /** The chance of each step that it fails with UNAVAILABLE, before or after it happened. */
   readonly failChance: number;
   /**
-   * How long a step may take before others go on; 0 where a step never waits for another one. With it a run is no longer the seed's alone.
+   * How long a step may take before others continue; 0 if no step ever waits for another. If it is set, a run no longer depends on the seed
+   * alone.
    */
   readonly blockedAfterMs: number;
   /** Called between steps. */
@@ -56,7 +57,7 @@ export interface ScheduleOptions {
 
 /** The scheduler. */
 export interface Schedule {
-  /** Runs actors to their ends, one step at a time. Rejects with the first failure of a check or an actor. */
+  /** Runs actors to their ends, one step at a time. Rejects with the first error of a check or an actor. */
   run(actors: readonly (() => Promise<void>)[]): Promise<void>;
   createProcess(): TestProcess;
 }
@@ -65,12 +66,14 @@ interface Waiting {
   readonly go: () => void;
 }
 
-/** The same in parallel: actors run side by side, as fast as they can, and a seed decides only what they do. For engines that can. */
+/**
+ * The same in parallel: actors run side by side, as fast as they can, and a seed decides only what they do. For engines that support it.
+ */
 export function createFreeRun({ random, endChance, failChance }: Pick<ScheduleOptions, "random" | "endChance" | "failChance">): Schedule {
   return createSchedule({ random, endChance, failChance, blockedAfterMs: 0, check: async () => undefined, isFree: true });
 }
 
-/** Makes a scheduler. */
+/** Creates a scheduler. */
 export function createSchedule({ random, endChance, failChance, blockedAfterMs, check, isFree = false }: ScheduleOptions): Schedule {
   const waiting: Waiting[] = [];
   let running = 0;
@@ -83,7 +86,7 @@ export function createSchedule({ random, endChance, failChance, blockedAfterMs, 
   }
 
   async function turn(): Promise<void> {
-    // Outside a run, for instance while a test looks at the end, steps go straight on.
+    // Outside a run, for example while a test checks the result, steps are not held.
     if (!isOn || isFree) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     waiting.push({ go: resolve });
@@ -91,8 +94,8 @@ export function createSchedule({ random, endChance, failChance, blockedAfterMs, 
     await promise;
   }
 
-  /** Waits until the one that was let go stands at its next step or has ended, or seems to wait for another. */
-  async function settled(): Promise<void> {
+  /** Waits until the released actor is at its next step or has ended, or seems to wait for another. */
+  async function reachedNextStep(): Promise<void> {
     const giveUpAt = blockedAfterMs === 0 ? Infinity : performance.now() + blockedAfterMs;
     while (running > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -141,7 +144,7 @@ export function createSchedule({ random, endChance, failChance, blockedAfterMs, 
           .finally(stopped);
       }
       try {
-        await settled();
+        await reachedNextStep();
         while (waiting.length > 0 || running > 0) {
           if (failure !== undefined) throw failure.error;
           await check();
@@ -150,7 +153,7 @@ export function createSchedule({ random, endChance, failChance, blockedAfterMs, 
             running++;
             next.go();
           }
-          await settled();
+          await reachedNextStep();
         }
         if (failure !== undefined) throw failure.error;
         await check();

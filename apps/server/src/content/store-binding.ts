@@ -1,7 +1,8 @@
-// Which store belongs to the database: a row here and a mark in the store carry the same id, made when the two first meet. A server does not
-// start where they differ, so that neither a mistyped bucket, directory or database nor an empty one passes for the registry's own: its blobs
-// would count as damaged, and a new registry would stand where one was. Decision: docs/decisions/0034-database-and-store-know-each-other.md.
-// Not here: looking again while the server runs (compose/ownership-watch.ts), a mark's bytes (blobs/).
+// Which store belongs to the database: a row here and a mark in the store carry the same id, created when the two are first used together.
+// A server does not start if they differ, so that neither a mistyped bucket, directory or database nor an empty one is taken for the
+// registry's own: all blobs would count as damaged, and a new registry would replace the old one. Decision:
+// docs/decisions/0034-database-and-store-know-each-other.md. Not here: looking again while the server runs (compose/ownership-watch.ts), a
+// mark's bytes (blobs/).
 import { randomUUID } from "node:crypto";
 import { RegistryError } from "@berth/oci/errors";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -12,9 +13,9 @@ import { StartupError } from "../platform/startup-error.ts";
 import type { BlobStore, StorageKey } from "./blobs/blob-store.ts";
 import { parseStorageKey, uploadIdOf } from "./blobs/paths.ts";
 
-/** The row of `job_lease`: a table that every release has, that no step back takes away, and that no backup holds. */
+/** The row of `job_lease`: a table that every release has, that no migration removes, and that no backup contains. */
 const ROW = "store";
-/** The row's `fence`: an id was proposed, or the store bears it. */
+/** The row's `fence`: an id was proposed, or the store carries it. */
 const PROPOSED = 1;
 const MARKED = 2;
 
@@ -53,38 +54,41 @@ const knownUploads = statement<{ ids: string[] }>()("binding.uploads", (db, p, t
     .limit(1),
 );
 
-/** Blobs of the database that are looked for in a store without a mark: the newest. Of a right store, all are there but damaged ones. */
+/**
+ * The newest blobs of the database, which are looked for in a store without a mark. In the right store all of them exist, except damaged
+ * ones.
+ */
 const SAMPLE = 20;
-/** Keys of a store that are looked for in a database that has no blob of its own in it. */
+/** Keys of a store that are looked for in a database, if none of the database's own blobs was found. */
 const LISTED = 200;
-/** How long a replica waits for the one that proposed the id to mark the store; it took none at all, as a rule. */
+/** How long a replica waits for the one that proposed the id to mark the store; usually that takes no time. */
 const WAIT_MS = 10_000;
 const LOOK_AGAIN_MS = 250;
 
-/** What is to be bound. */
+/** What is bound. */
 export interface BindingParts {
   readonly database: Database;
   readonly store: BlobStore;
-  /** The store for people, with the setting that names it. */
+  /** The store's name in messages, with the setting that names it. */
   readonly shown: string;
   readonly now: number;
   /** How long to wait for another replica. */
   readonly waitMs?: number;
 }
 
-/** The id by which the database knows its store, or undefined; `isMarked`: the store is known to bear it. The tables must be there. */
+/** The id by which the database knows its store, or undefined; `isMarked`: the store is known to carry it. The tables must exist. */
 export async function findBinding(executor: Executor): Promise<{ readonly id: string; readonly isMarked: boolean } | undefined> {
   const row = await executor.first(find, {});
   return row === undefined ? undefined : { id: row.holder, isMarked: Number(row.fence) >= MARKED };
 }
 
-/** Errors: `StartupError` where a database that is not made yet would be put beside a store that something belongs to. */
+/** Errors: `StartupError` if a new database would be created for a store that belongs to a registry. */
 export async function refuseForNewDatabase(
   { store, shown }: Pick<BindingParts, "store" | "shown">,
   isStillNew: () => Promise<boolean>,
 ): Promise<void> {
   const mark = await store.readMark();
-  // Another replica may be making the registry at this moment: what it wrote is not foreign.
+  // Another replica may be creating the registry at this moment: its mark is not foreign.
   if (mark !== undefined && (await isStillNew())) {
     throw new StartupError(
       `The database is empty, but ${shown} belongs to a registry (${mark}): is this the right database (database.url, or --data)? ` +
@@ -100,10 +104,13 @@ export async function refuseForNewDatabase(
   }
 }
 
-/** Binds database and store where they are not yet, and gives their id. Errors: `StartupError` where they do not belong together; UNAVAILABLE. */
+/**
+ * Binds database and store if they are not bound yet, and returns their id. Errors: `StartupError` if they do not belong together;
+ * UNAVAILABLE.
+ */
 export async function bindStore(parts: BindingParts): Promise<string> {
   const { database, store, shown, now } = parts;
-  // The mark first: whoever wrote it had written the row before.
+  // The mark is read first: its writer has written the row before.
   let mark = await store.readMark();
   let bound = await findBinding(database);
   const proposal = randomUUID();
@@ -111,7 +118,7 @@ export async function bindStore(parts: BindingParts): Promise<string> {
     if (mark === undefined) await requireOwnContent(parts);
     else if (!(await hasSampled(parts)))
       throw new StartupError(foreignMark(shown, mark, "knows no store yet, and none of its blobs is there"));
-    // Of replicas that propose at once one comes first: read back.
+    // When replicas propose at once, the first one wins: read it back.
     await database.write(propose, { id: mark ?? proposal, fence: mark === undefined ? PROPOSED : MARKED, now });
     bound = (await findBinding(database))!;
   }
@@ -124,12 +131,15 @@ export async function bindStore(parts: BindingParts): Promise<string> {
     }
   }
   if (mark !== bound.id) throw new StartupError(foreignMark(shown, mark, `belongs to another (${bound.id})`));
-  // Nothing where another replica said so first.
+  // Changes nothing if another replica confirmed it first.
   if (!bound.isMarked) await database.write(confirm, { id: bound.id });
   return bound.id;
 }
 
-/** For what only reads: whether the store is the database's own, where that is known. Errors: `StartupError` where it is another's; UNAVAILABLE. */
+/**
+ * For commands that only read: checks that the store is the database's own, if that is known. Errors: `StartupError` if it is another's;
+ * UNAVAILABLE.
+ */
 export async function requireOwnStore(executor: Executor, store: BlobStore, shown: string): Promise<void> {
   const hasTables = (await listTables(executor)).some(({ name }) => name === "job_lease");
   const bound = hasTables ? await findBinding(executor) : undefined;
@@ -142,7 +152,7 @@ export async function requireOwnStore(executor: Executor, store: BlobStore, show
   );
 }
 
-/** What database and store know of each other, and how many of how many sampled blobs are there. Errors: UNAVAILABLE. */
+/** What database and store know of each other, and how many of the sampled blobs exist. Errors: UNAVAILABLE. */
 export async function describeBinding(parts: BindingParts) {
   const bound = await findBinding(parts.database);
   const mark = await parts.store.readMark();
@@ -156,8 +166,8 @@ export async function describeBinding(parts: BindingParts) {
 }
 
 /**
- * Makes the store the database's own, whatever it was, and gives the id. `replaced` has to be the id of the registry that it belonged to, where
- * it did. Errors: `StartupError`, UNAVAILABLE.
+ * Makes the store the database's own, whatever it was, and returns the id. `replaced` must be the id of the registry that it belonged to,
+ * if there was one. Errors: `StartupError`, UNAVAILABLE.
  */
 export async function adoptStore(parts: BindingParts, replaced: string | undefined): Promise<string> {
   const { database, store, shown, now } = parts;
@@ -168,10 +178,10 @@ export async function adoptStore(parts: BindingParts, replaced: string | undefin
       `${shown} belongs to another registry (${mark}), which would not start any more. If that one is gone for good, say --replace ${mark}`,
     );
   }
-  // Nothing where the row is there: its id is the one.
+  // Changes nothing if the row exists: its id is used.
   await database.write(propose, { id: bound.id, fence: PROPOSED, now });
   await store.putMark(bound.id, { replaces: mark ?? "" });
-  // Nothing where it said so before the mark was lost.
+  // Changes nothing if it was confirmed before the mark was lost.
   await database.write(confirm, { id: bound.id });
   return bound.id;
 }
@@ -187,7 +197,7 @@ function lacksMark(shown: string): string {
   );
 }
 
-/** Waits until the replica that proposed the id has marked the store, or is held to have ended before it did. */
+/** Waits until the replica that proposed the id has marked the store, or must have ended before it could. */
 async function waitForMark({ database, store, waitMs = WAIT_MS }: BindingParts, bound: { id: string; isMarked: boolean }) {
   const until = performance.now() + waitMs;
   for (;;) {
@@ -209,7 +219,7 @@ async function hasSampled(parts: BindingParts): Promise<boolean> {
   return (await sample(parts)).found > 0;
 }
 
-/** Errors: `StartupError` where a store without a mark does not look like the database's own. */
+/** Errors: `StartupError` if a store without a mark does not look like the database's own. */
 async function requireOwnContent(parts: BindingParts): Promise<void> {
   const { found, sampled } = await sample(parts);
   if (found > 0) return;

@@ -1,30 +1,33 @@
-// When a replica last used the store, in a row that all of them share: one that cannot use it learns whether another would serve better.
-// Not here: what readiness makes of it (http/health.ts).
+// When a replica last used the store, in a row that all replicas share: a replica that cannot use it learns whether another would serve
+// better. Not here: what readiness makes of it (http/health.ts).
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 
-/** What replicas report to each other about the store. */
+/** Replicas' reports on the store. */
 export interface StoreSightings {
-  /** The store answered to what was begun at `at`, and whoever asked may send requests here. Writes at most every few seconds; never rejects. */
+  /**
+   * Reports that the store answered a request that was begun at `at`, and that this replica receives requests. Writes at most every few
+   * seconds; never rejects.
+   */
   note(at: number): Promise<void>;
-  /** Whether the store answered another replica lately, and to what was begun after `failedAt`. Errors: UNAVAILABLE. */
+  /** Whether the store recently answered another replica, for a request that was begun after `failedAt`. Errors: UNAVAILABLE. */
   wasSeenSince(failedAt: number): Promise<boolean>;
 }
 
 /** The row of `job_lease`, a table that every release has; `expires_at` holds the time. */
 const ROW = "store-seen";
-/** A replica alone in its trouble gets requests for about as long. One write of one row, whatever the number of replicas. */
+/** A replica that alone has lost the store gets requests for about as long. It is one write of one row, whatever the number of replicas. */
 const NOTE_EVERY_MS = 2000;
 /** How far the replicas' readings of the registry's time may differ (platform/database/database-clock.ts: half a second each). */
 const DIFFERENCE_MS = 1000;
-/** A proxy asks the other one again within this, or sends nothing there: cloud load balancers ask every thirty seconds. */
+/** A proxy probes the other replica again within this time, or sends it nothing: cloud load balancers probe every thirty seconds. */
 const HOLDS_MS = 40_000;
 
 const find = statement<Record<never, never>>()("sighting.find", (db) =>
   db.selectFrom("job_lease").select("expires_at").where("name", "=", ROW),
 );
-// A time ahead of all clocks is from before the database's clock was set back.
+// A time ahead of all clocks was written before the database's clock was set back.
 const note = statement<{ at: number; older: number; ahead: number }>()("sighting.note", (db, p) =>
   db
     .insertInto("job_lease")
@@ -37,7 +40,7 @@ const note = statement<{ at: number; older: number; ahead: number }>()("sighting
     ),
 );
 
-/** Creates the store sightings. `onError` is told of a note that could not be written, which the next one makes good. */
+/** Creates the store sightings. `onError` gets the error of a report that could not be written; the next report makes up for it. */
 export function createStoreSightings(database: Database, clock: Clock, onError: (error: unknown) => void): StoreSightings {
   let notedAt = Number.NEGATIVE_INFINITY;
   return {
@@ -45,7 +48,7 @@ export function createStoreSightings(database: Database, clock: Clock, onError: 
       if (Math.abs(at - notedAt) < NOTE_EVERY_MS) return;
       notedAt = at;
       try {
-        // Nothing where another replica's note is as good, and nothing lost that anybody was promised.
+        // Changes nothing if another replica's report is as recent; losing it breaks no promise.
         await database.write(note, { at, older: at - NOTE_EVERY_MS, ahead: at + DIFFERENCE_MS }, { durable: false });
       } catch (error) {
         onError(error);

@@ -1,6 +1,6 @@
-// Pushes and deletions of one tag that meet between each other's statements: what was acknowledged is there, what was refused is not, conditions
-// are judged on what is locked, and the history says what happened in the order in which it did.
-// Not here: the same over HTTP with processes that die (test/replicas, test/failure).
+// Pushes and deletions of one tag whose statements interleave: what was acknowledged exists, what was refused does not, conditions are
+// checked against locked rows, and the history lists the changes in their real order.
+// Not here: the same over HTTP with processes that are killed (test/replicas, test/failure).
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, it } from "node:test";
 import type { Tag } from "@berth/oci/reference";
@@ -21,7 +21,7 @@ const config = blobOf("config", 1);
 const layer = blobOf("layer ");
 
 forEachDatabase("a tag", (create, dialect) => {
-  // On SQLite one transaction runs at a time: what meets there meets before it begins.
+  // On SQLite one transaction runs at a time, so operations there meet before the transaction begins.
   const inside = dialect === "postgres";
   const clock = createTestClock();
   let test: TestDatabase;
@@ -39,10 +39,10 @@ forEachDatabase("a tag", (create, dialect) => {
     condition,
   });
   const named = async (): Promise<string | undefined> => (await content.manifests.findByTag(inRepository(push, id), TAG))?.digest;
-  /** What the tag named, newest first. */
+  /** The digests that the tag named, newest first. */
   const history = async (): Promise<(string | undefined)[]> =>
     (await content.tags.listHistory(inRepository(push, id), TAG, undefined, 1000)).map((change) => change.digest);
-  /** A replica whose steps are told of: of its transactions' statements, or only that they begin and end. */
+  /** A replica with hooks: for its transactions' statements, or only for their begin and end. */
   async function intercepted(hook: Hook): Promise<Content> {
     return replicaOn(interceptDatabase(await test.open(), hook, inside));
   }
@@ -65,7 +65,7 @@ forEachDatabase("a tag", (create, dialect) => {
     del = grantFor("delete", REPOSITORY);
     id = (await content.repositories.ensure(push)).id;
     for (const blob of [config, layer]) await upload(content, push, blob);
-    // An image holds the blobs, so that pushes that meet do not wait for each other's leases.
+    // An image holds the blobs, so that concurrent pushes do not wait for each other's leases.
     await content.manifests.put(inRepository(push, id), imageNamed("before", ["before"]));
   });
   afterEach(() => test.end());
@@ -85,7 +85,7 @@ forEachDatabase("a tag", (create, dialect) => {
       const replica = await intercepted(async (step, phase) => {
         if (phase !== "before") return;
         if (!inside) return step === "begin" ? others() : undefined;
-        // Between the first look and the insertion it is made, and before the next look it is gone again.
+        // The tag is created between the first read and the insertion, and deleted before the next read.
         if (step === "tags.insert" && made < times) {
           made++;
           await content.manifests.put(inRepository(push, id), other);
@@ -122,7 +122,7 @@ forEachDatabase("a tag", (create, dialect) => {
         isThere = false;
       }
     });
-    // Nobody can be in the way that often on SQLite.
+    // On SQLite no other operation can interfere that often.
     if (!inside) return;
     await assert.rejects(replica.manifests.put(inRepository(push, id), mine), { code: "UNAVAILABLE" });
     assert.equal((await history()).includes(mine.digest), false);
@@ -207,7 +207,7 @@ forEachDatabase("a tag", (create, dialect) => {
     assert.equal(changes[0], await named(), `seed ${seed}`);
     assert.equal(changes.filter((digest) => digest === undefined).length, deletions, `seed ${seed}`);
     changes.forEach((digest, i) => assert.notEqual(digest, changes[i + 1], `seed ${seed}: entry ${i} changes nothing`));
-    // The oldest is no deletion.
+    // The oldest entry is no deletion.
     assert.notEqual(changes.at(-1), undefined);
   });
 

@@ -1,5 +1,5 @@
-// A manifest that goes takes all its tags along, however many, and only them, and every one leaves an entry in its history.
-// Not here: conditions of a tag (test/flows), races (distribution/schedules.test.ts).
+// Deleting a manifest deletes all its tags, however many, and only them, and adds an entry to the history of each. Not here: conditions of
+// a tag (test/flows), races (distribution/schedules.test.ts).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import type { Tag } from "@berth/oci/reference";
@@ -8,7 +8,7 @@ import { forEachDatabase, type TestDatabase } from "../platform/database/databas
 import { createMemoryBlobs, createMemoryStore } from "./blobs/memory.ts";
 import { blobOf, createContent, createGrants, putOf, upload, inRepository } from "./content.testing.ts";
 
-/** More than two of the batches that tags go in. */
+/** More than two of the batches in which tags are deleted. */
 const TAGS = 2_100;
 
 forEachDatabase("tags", (create) => {

@@ -1,4 +1,4 @@
-// Tags: what names what, pages in byte order, and the history of every change. Not here: manifests (manifests.ts).
+// Tags: which manifest each names, pages in byte order, and the history of every change. Not here: manifests (manifests.ts).
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Tag } from "@berth/oci/reference";
@@ -12,7 +12,7 @@ import { type ContentChange, placeOf } from "./changes.ts";
 import { type GrantedRepository, repositoryTransaction } from "./repositories.ts";
 import { checkTagWrites, type ContentRules, NO_RULES, tagRulesOf } from "./rules.ts";
 
-/** What a tag must be before it may be set. Source: RFC 9110, If-Match and If-None-Match, with digests as entity tags. */
+/** The condition on a tag's state before it may be set. Source: RFC 9110, If-Match and If-None-Match, with digests as entity tags. */
 export type TagCondition =
   | { readonly kind: "none" }
   /** It must name one of these; "*" means that it must exist. */
@@ -32,7 +32,7 @@ export interface TagChange {
 export interface Tags {
   /** Names after `startAfter` in byte order. */
   list(repository: GrantedRepository, startAfter: string, limit: number): Promise<Tag[]>;
-  /** Deletes a tag; what it named stays. Errors: MANIFEST_UNKNOWN where there is no such tag, PRECONDITION_FAILED. */
+  /** Deletes a tag; its manifest stays. Errors: MANIFEST_UNKNOWN if there is no such tag, PRECONDITION_FAILED. */
   delete(repository: GrantedRepository<"delete">, tag: Tag, condition?: TagCondition): Promise<void>;
   /** Changes of a tag, newest first, older than the change with id `before`. */
   listHistory(repository: GrantedRepository, tag: Tag, before: number | undefined, limit: number): Promise<(TagChange & { id: number })[]>;
@@ -48,8 +48,8 @@ const list = statement<{ repositoryId: number; startAfter: string; limit: number
     .limit(p.limit),
 );
 
-// The tag's row alone. Joined to what it names, PostgreSQL would lock that as well, and after a wait for somebody who moves the tag it would
-// join the new row to the old manifest and find nothing: a tag that is there would be taken for absent.
+// Locks only the tag's row. If it were joined to its manifest, PostgreSQL would lock that as well, and after waiting for somebody who moves
+// the tag it would join the new row to the old manifest and find nothing: an existing tag would be taken for absent.
 const lock = statement<{ repositoryId: number; tag: string }>()("tags.lock", (db, p, tools) =>
   db
     .selectFrom("tag")
@@ -59,7 +59,8 @@ const lock = statement<{ repositoryId: number; tag: string }>()("tags.lock", (db
     .modifyEnd(tools.lock("update")),
 );
 
-// With what it names, in one look-up. Of a tag that was moved while its lock was waited for, PostgreSQL may give the manifest and no digest.
+// Locks it with its manifest's digest, in one look-up. If the tag was moved while its lock was waited for, PostgreSQL may return the
+// manifest's id without a digest.
 const lockNamed = statement<{ repositoryId: number; tag: string }>()("tags.lockNamed", (db, p, tools) =>
   db
     .selectFrom("tag")
@@ -72,7 +73,7 @@ const lockNamed = statement<{ repositoryId: number; tag: string }>()("tags.lockN
     .modifyEnd(tools.lock("update")),
 );
 
-// By a statement of its own, which sees a manifest that came while the lock was waited for.
+// A statement of its own, which sees a manifest that was inserted while the lock was waited for.
 const findNamed = statement<{ manifestId: number }>()("tags.findNamed", (db, p) =>
   db.selectFrom("manifest").select("digest").where("id", "=", p.manifestId),
 );
@@ -128,7 +129,7 @@ const record = statement<{ repositoryId: number; tag: string; digest: string | n
       .values({ repository_id: p.repositoryId, name: p.tag, digest: p.digest, account_id: p.accountId, at: p.now }),
 );
 
-/** Tags that go with one pair of statements: a manifest may have a million, and memory must hold one batch of names. */
+/** The tags that one pair of statements deletes: a manifest may have a million, and memory must hold one batch of names. */
 const GONE_BATCH = 1000;
 
 const dropSomeOf = statement<{ repositoryId: number; manifestId: number }>()("tags.dropSomeOf", (db, p) =>
@@ -180,19 +181,19 @@ export interface TagSet {
   readonly condition: TagCondition;
 }
 
-/** What changes of tags are written with. */
+/** The parts with which changes of tags are written. */
 export interface TagWriting {
   readonly clock: Clock;
   readonly changes: ChangeSink<ContentChange>;
   readonly rules: ContentRules;
 }
 
-/** Looks at a tag that others make and delete between our statements. Each further look means that somebody else has made a change. */
+/** Tries for a tag that others create and delete between our statements. Each further try means that somebody else has made a change. */
 const MAX_LOOKS = 10;
 
 /**
- * Points a tag at a manifest, inside the transaction that stores it. What is judged and changed is locked until its end, so that the order of
- * entries in the history is that of commits. Gives the change for the caller to record with its own. Errors: PRECONDITION_FAILED.
+ * Points a tag at a manifest, inside the transaction that stores it. The tag is locked until the transaction's end, so that the history has
+ * the order of the commits. Returns the change, which the caller records with its own. Errors: PRECONDITION_FAILED.
  */
 export async function setTag(
   tx: Executor,
@@ -216,15 +217,18 @@ export async function setTag(
       break;
     }
     if ((await tx.first(insert, { ...written, now: clock.now() })) !== undefined) break;
-    // Another push made the tag between the two statements: what it names, and whether it is still there, is judged anew.
+    // Another push created the tag between the two statements: its digest, and whether it still exists, is checked again.
     if (looks === MAX_LOOKS) throw lostRace(`tag ${tag} came and went ${MAX_LOOKS} times`);
   }
-  // The time when the tag was ours: whoever waited for it changed it later than the one that he waited for.
+  // The time at which the tag was locked: a writer that waited for it has a later time than the one that it waited for.
   await tx.run(record, { repositoryId, tag, digest, accountId: grant.actor.accountId, now: clock.now() }, 1);
   return [{ kind: "tag.moved", ...placeOf(repository), tag, from, to: digest }];
 }
 
-/** The digest that came with a tag's lock; asked for anew where the tag was moved while the lock was waited for, to what that statement could not see. */
+/**
+ * The digest that came with a tag's lock; read again if the tag was moved, while the lock was waited for, to a manifest that the statement
+ * could not see.
+ */
 async function digestOf(tx: Executor, { manifest_id, digest }: { manifest_id: number; digest?: string | null }): Promise<Digest> {
   return (digest as Digest | null | undefined) ?? (await digestNamed(tx, manifest_id));
 }
@@ -236,7 +240,7 @@ async function digestNamed(tx: Executor, manifestId: number): Promise<Digest> {
   return row.digest as Digest;
 }
 
-/** Deletes a tag inside a transaction; false where there was none. */
+/** Deletes a tag inside a transaction; false if there was none. */
 async function deleteTag(
   tx: Executor,
   repository: GrantedRepository<"delete">,
@@ -291,7 +295,7 @@ export async function deleteTagsOf(
   }
 }
 
-/** Errors: PRECONDITION_FAILED where what `name` stands for does not hold to the condition. */
+/** Errors: PRECONDITION_FAILED if the present digest of `name` does not satisfy the condition. */
 export function checkCondition(name: Tag | Digest, current: Digest | undefined, condition: TagCondition): void {
   if (condition.kind === "none") return;
   const isNamed = current !== undefined && (condition.digests === "*" || condition.digests.includes(current));
@@ -300,7 +304,7 @@ export function checkCondition(name: Tag | Digest, current: Digest | undefined, 
   }
 }
 
-/** Opens the tags of a database. */
+/** Creates the service for the tags of a database. */
 export function createTags(database: Database, clock: Clock, changes: ChangeSink<ContentChange>, rules: ContentRules = NO_RULES): Tags {
   return {
     list: async ({ id: repositoryId }, startAfter, limit) =>

@@ -1,4 +1,4 @@
-// Open upload sessions are bounded: of an account, of a project, of all. Not here: the answer (test/flows/crowded.test.ts).
+// Open upload sessions are limited: for each account, for each project, in total. Not here: the answer (test/flows/crowded.test.ts).
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, it } from "node:test";
 import { RegistryError } from "@berth/oci/errors";

@@ -1,5 +1,5 @@
-// How many upload sessions may be open at a time: of an account, of a project, of all. Counted now and then, since a count looks at every open
-// session: a limit may be exceeded by a tenth, on each replica. Not here: the sessions (uploads.ts).
+// Limits on open upload sessions: for each account, for each project, in total. They are counted only now and then, because a count reads
+// every open session: a limit may be exceeded by a tenth, on each replica. Not here: the sessions (uploads.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
@@ -8,14 +8,14 @@ import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { isLive } from "./repositories.ts";
 
-/** Most open sessions of each kind. */
+/** The most open sessions of each kind. */
 export interface OpenUploadLimits {
   readonly account: number;
   readonly project: number;
   readonly registry: number;
 }
 
-/** Asks before a session begins. */
+/** The check before a session begins. */
 export interface UploadLimits {
   /** Errors: UPLOADS_EXCEEDED, with the caller's oldest sessions. */
   check(grant: Grant<"push">): Promise<void> | void;
@@ -26,17 +26,17 @@ type Subject = keyof OpenUploadLimits;
 interface Known {
   readonly counted: number;
   readonly countedAt: number;
-  /** Begun here since. */
+  /** The sessions begun on this replica since the count. */
   readonly begun: number;
 }
 
-/** Accounts and projects whose counts are kept. One that is forgotten begins anew at nothing, as after a restart. */
+/** Accounts and projects whose counts are cached. One that is evicted begins at zero, as after a restart. */
 const MAX_KNOWN = 10_000;
-/** After so many begun sessions of a hundred allowed ones they are counted. */
+/** The count is repeated after this percentage of the allowed sessions was begun. */
 const COUNT_PERCENT = 10;
-/** How long a count that showed too many holds: who is refused asks again at once, and each count looks at every open session. */
+/** How long a count that exceeded the limit is cached: refused clients ask again at once, and each count reads every open session. */
 const REFUSE_MS = 1_000;
-/** The caller's sessions that a refusal names. */
+/** How many of the caller's sessions a refusal names. */
 const NAMED = 10;
 
 const SUBJECTS = ["account", "project", "registry"] as const;
@@ -95,7 +95,7 @@ export function createUploadLimits(database: Database, clock: Clock, limits: Ope
     return accountId === null ? 0 : (await database.all(countOfAccount, { accountId, now, limit })).length;
   }
 
-  /** Undefined where nothing has to be counted and nobody refused. */
+  /** Undefined if nothing has to be counted or refused. */
   function checkOne(subject: Subject, grant: Grant<"push">): Promise<void> | undefined {
     const limit = limits[subject];
     const id = subject === "account" ? grant.actor.accountId : subject === "project" ? grant.projectId : "";

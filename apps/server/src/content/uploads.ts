@@ -1,4 +1,4 @@
-// Upload sessions as rows: where they stand, and who may write to one now. Not here: bytes, hashing (distribution/upload-session.ts).
+// Upload sessions as rows: their progress, and who may write to one now. Not here: bytes, hashing (distribution/upload-session.ts).
 import { randomBytes, randomUUID } from "node:crypto";
 import type { DigestAlgorithm } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
@@ -10,13 +10,13 @@ import { statement } from "../platform/database/statement.ts";
 import type { UploadRecord } from "./blobs/blob-store.ts";
 import { type GrantedRepository, isLive, repositoryDeleted } from "./repositories.ts";
 
-/** How long a writer holds a session without renewing: longer than any pause of a healthy process, shorter than the time that a client waits. */
+/** How long a writer holds a session without renewing: longer than any pause of a healthy process, shorter than a client waits. */
 export const UPLOAD_LOCK_MS = 30_000;
 
-/** So much may the clocks of replicas differ before one takes another's claim for one of a time that was never reached. */
+/** How far the clocks of replicas may differ before a claim counts as one from before the clock was set back. */
 const CLOCKS_DIFFER_MS = 60_000;
 
-/** The expiry of a session that is being removed: it sorts before all others, and no claim takes it. */
+/** The expiry of a session that is being removed: it sorts before all others, and no claim accepts it. */
 const ENDED = 0;
 
 /** An upload session. */
@@ -27,12 +27,15 @@ export interface Upload {
   readonly offsetBytes: number;
 }
 
-/** A session that this request alone may write to. */
+/** A session to which only this request may write. */
 export interface ClaimedUpload extends Upload {
   readonly lockToken: string;
 }
 
-/** A session that is ended without a claim: as it is here and while nobody writes to it, or not at all. Its row holds all its bytes. */
+/**
+ * An idle session that is ended without a claim: exactly in this state and while nobody writes to it, or not at all. Its row holds all its
+ * bytes.
+ */
 export interface RestingUpload {
   readonly id: string;
   readonly record: UploadRecord;
@@ -47,26 +50,29 @@ export interface Uploads {
   ): Promise<Upload>;
   /** Errors: BLOB_UPLOAD_UNKNOWN. */
   get(repository: GrantedRepository<"push">, id: string): Promise<Upload>;
-  /** Takes the session for one writer; to end it also on a full disk. Errors: BLOB_UPLOAD_UNKNOWN, CONFLICT while another writes. */
+  /**
+   * Claims the session for one writer; `purpose` "to end" also works on a full disk. Errors: BLOB_UPLOAD_UNKNOWN, CONFLICT while another
+   * writes.
+   */
   claim(repository: GrantedRepository<"push">, id: string, purpose?: "to write" | "to end"): Promise<ClaimedUpload>;
-  /** Keeps a claim; false when it was lost. */
+  /** Renews a claim; false if it was lost. */
   renew(claimed: ClaimedUpload): Promise<boolean>;
-  /** Records progress and frees the session. Errors: CONFLICT when the claim was lost: what was written is not part of it. */
+  /** Records progress and releases the session. Errors: CONFLICT if the claim was lost: the written bytes are not part of it. */
   advance(claimed: ClaimedUpload, progress: { record: UploadRecord; offsetBytes: number }): Promise<Upload>;
-  /** Records where the bytes of a last chunk went, and keeps the claim; false when it was lost. */
+  /** Records where the bytes of a last chunk are, and keeps the claim; false if it was lost. */
   record(claimed: ClaimedUpload, progress: { record: UploadRecord; offsetBytes: number }): Promise<boolean>;
-  /** Frees the session as it was. */
+  /** Releases the session unchanged. */
   release(claimed: ClaimedUpload): Promise<void>;
   /**
-   * Ends a session for good before its bytes are removed: from here on nobody can claim or commit it, however long the removal takes.
-   * False when the claim was lost. What a crash leaves of it, `endExpired` gives again.
+   * Ends a session for good before its bytes are removed: from now on nobody can claim or commit it, however long the removal takes. False
+   * if the claim was lost. After a crash `endExpired` returns it again.
    */
   markEnded(claimed: ClaimedUpload): Promise<boolean>;
-  /** Removes the row of an ended session whose bytes are gone. */
+  /** Deletes the row of an ended session whose bytes are removed. */
   drop(claimed: ClaimedUpload): Promise<void>;
   /** Whether somebody may still write to the session or finish it. */
   isAlive(id: string): Promise<boolean>;
-  /** Dooms sessions past their age that nobody writes to, so that they can be removed. */
+  /** Ends sessions past their age that nobody writes to, so that they can be removed. */
   endExpired(limit: number): Promise<ClaimedUpload[]>;
   /** How many sessions are open, counted up to `limit`. */
   countOpen(limit: number): Promise<number>;
@@ -117,14 +123,15 @@ const findAlive = statement<{ id: string }>()("uploads.findAlive", (db, p) =>
 );
 
 /**
- * Nobody writes to a session: it is unclaimed, its writer has not renewed for too long, or the claim ends later than any could that was made
- * by the present time: the clock has been set back since, and a writer that is there will renew, or learn that it has lost the session.
+ * The condition that nobody writes to a session: it is unclaimed, its writer has not renewed for too long, or the claim ends later than any
+ * claim made by now could. In that case the clock has been set back, and a writer that is still there will renew, or learn that it has lost
+ * the session.
  */
 export function isFree(eb: ExpressionBuilder<Schema, "upload">, claims: Claims) {
   return eb.or([eb("lock_token", "is", null), eb("locked_until", "<", claims.now), eb("locked_until", ">", claims.latestEnd)]);
 }
 
-/** By what claims are judged: the time, and the latest end of one that was made by it. */
+/** The values by which claims are judged: the present time, and the latest end of a claim made by then. */
 export type Claims = { now: number; latestEnd: number };
 
 /** How claims are judged at a time. */
@@ -173,7 +180,7 @@ const markEnded = statement<{ id: string; token: string }>()("uploads.markEnded"
   db.updateTable("upload").set({ expires_at: ENDED }).where("id", "=", p.id).where("lock_token", "=", p.token).returning("id"),
 );
 
-// Asks again what the list found: a writer may have gone on with the session meanwhile.
+// Checks again what the list found: a writer may have continued the session meanwhile.
 const endExpired = statement<Claims & { id: string; token: string; expiredBefore: number; until: number }>()(
   "uploads.endExpired",
   (db, p) =>
@@ -205,11 +212,11 @@ const listOpen = statement<{ now: number; limit: number }>()("uploads.open", (db
 );
 
 /**
- * Opens the upload sessions of a database; one may rest for `maxAgeMs` between requests. Which have rested too long is judged by `judge`, which
- * may be slower to believe a clock that was set.
+ * Creates the service for the upload sessions of a database; a session may be idle for `maxAgeMs` between requests. `judge` decides which
+ * have been idle for too long; it may accept a step of the clock later.
  */
 export function createUploads(database: Database, clock: Clock, maxAgeMs: number, judge: Clock = clock): Uploads {
-  // A session's progress was promised to nobody across a power cut, so none of these waits for the disk.
+  // No client was promised that a session's progress survives a power cut, so none of these waits for the disk.
   const eventual = { durable: false };
   const ending = { durable: false, usesReserve: true };
   const newToken = (): string => randomBytes(9).toString("base64url");
@@ -275,7 +282,7 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
         )
       ).length > 0,
 
-    // Of a claim that was lost nothing is freed or removed: the session is another's, or gone.
+    // A lost claim releases and removes nothing: the session is another's, or gone.
     release: async (claimed) => void (await database.write(release, { id: claimed.id, token: claimed.lockToken }, ending)),
 
     // The same.
@@ -285,7 +292,7 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
 
     isAlive: async (id) => (await database.first(findAlive, { id })) !== undefined,
 
-    // Durable, unlike the rest: bytes go after it, and a session that came back would lead to them.
+    // Durable, unlike the rest: bytes are removed after it, and a session that came back would refer to them.
     markEnded: async (claimed) => (await database.write(markEnded, { id: claimed.id, token: claimed.lockToken }, ON_FULL_DISK)).length > 0,
 
     async endExpired(limit) {
@@ -302,7 +309,7 @@ export function createUploads(database: Database, clock: Clock, maxAgeMs: number
   };
 }
 
-/** What a writer gets that held a session too long without renewing. */
+/** The error of a writer that held a session too long without renewing. */
 export function claimLost(): RegistryError {
   return new RegistryError("CONFLICT", { message: "the upload was taken over by another request" });
 }

@@ -1,5 +1,5 @@
-// Usage counters by name, on every engine: filled beside writers, folded exactly once, right through bulk loads. Random schedules compare them
-// with a recount as well (distribution/schedules.test.ts). Not here: who may see them (features/repositories, features/projects).
+// Usage counters by name, on every engine: filled while others write, folded exactly once, right after bulk loads. Random schedules also
+// compare them with a recount (distribution/schedules.test.ts). Not here: who may see them (features/repositories, features/projects).
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, it } from "node:test";
 import { createTestClock } from "../access/access.testing.ts";
@@ -12,7 +12,7 @@ import { blobOf, createContent, createGrants, putOf, TEST_TIMES, upload, type Co
 import { findProjectUsages, findRegistryUsage, foldUsage } from "./usage.ts";
 import { checkUsage } from "./usage.testing.ts";
 
-/** The steps with those of usage last: this program writes to what all others make, as if it were the one before the triggers. */
+/** The steps with those of usage last, so that this program writes to all other tables as a program before the triggers did. */
 const USAGE_LAST: readonly Migration[] = [
   ...migrations.filter(({ name }) => !name.startsWith("usage")),
   ...migrations.filter(({ name }) => name.startsWith("usage")),
@@ -62,7 +62,7 @@ forEachDatabase("usage", (create, dialect) => {
       assert.deepEqual(await ofProject(), expected);
       assert.deepEqual(await findRegistryUsage(test.database), { blobs: 2, bytes: both });
     }
-    // Again, under a tag that moves and one that is new: only the new one counts.
+    // Pushed again, with a tag that moves and a new one: only the new one counts.
     await push("test/one", ["a", "c"]);
     assert.deepEqual(await ofProject(), { ...expected, tags: 4 });
     await content.manifests.delete((await content.repositories.find(grants("delete", "test/one")))!, one.digest);
@@ -92,7 +92,7 @@ forEachDatabase("usage", (create, dialect) => {
     await migrate(test.database, clock, USAGE_LAST.length - 2, USAGE_LAST);
     await push("test/r0", ["meanwhile"], "by the older program");
     await migrate(test.database, clock, USAGE_LAST.length - 1, USAGE_LAST);
-    // Between the triggers and the count, and beside it.
+    // Between the triggers and the count, and concurrently with it.
     await push("test/r1", ["between"], "with triggers only");
     let isOver = false;
     const writer = (async () => {
@@ -103,7 +103,7 @@ forEachDatabase("usage", (create, dialect) => {
           const id = (await content.repositories.ensure(grant)).id;
           await content.manifests.delete(inRepository(grants("delete", grant.repository), id), put.digest);
         }
-        // On SQLite all of it is one turn of the event loop.
+        // On SQLite all of it happens in one turn of the event loop.
         await new Promise((resolve) => void setImmediate(resolve));
       }
     })();

@@ -1,5 +1,5 @@
-// Usage recounted from the edges, and compared with what is kept: one statement, so that both are of one moment, whoever writes meanwhile.
-// Not here: how it is kept (usage.ts, platform/database/migrations/0004-usage.ts).
+// Recounts usage from the edges, and compares it with the counters: in one statement, so that both are of one moment, whoever writes
+// meanwhile. Not here: the counters (usage.ts, platform/database/migrations/0004-usage.ts).
 import assert from "node:assert/strict";
 import { sql } from "kysely";
 import type { Executor } from "../platform/database/database.ts";
@@ -19,7 +19,7 @@ const counted = sql`
 
 const kept = (table: string) => sql`select project_id, repository_id, ${list} from ${sql.table(table)}`;
 
-// A project's own rows are kept beside those of its repositories in `usage`; what is pending counts for both.
+// `usage` has rows of projects beside those of their repositories; pending changes count for both.
 const differences = statement<Record<never, never>>()<Record<string, number>>("test.usageDifferences", (db) => ({
   compile: () =>
     sql<Record<string, number>>`select project_id, repository_id, ${sums("")} from (
@@ -35,7 +35,7 @@ const differences = statement<Record<never, never>>()<Record<string, number>>("t
       having ${sql.raw(NUMBERS.map((name) => `sum(${name}) <> 0`).join(" or "))}`.compile(db),
 }));
 
-/** Throws where a number kept is not what the edges give. */
+/** Throws if a counter differs from the recount. */
 export async function checkUsage(executor: Executor): Promise<void> {
   const found = await executor.all(differences, {});
   assert.deepEqual(

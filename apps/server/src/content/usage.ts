@@ -1,29 +1,29 @@
-// Usage: how much repositories, projects and the registry hold. Triggers keep the numbers (migrations/0004-usage.ts); here they are read, and
-// pending changes are folded into them. A number is always folded plus pending, of one moment. Not here: comparing them with what they count
-// (commands/doctor), when folding runs (compose/jobs.ts).
+// Usage: how much repositories, projects and the registry hold. Triggers maintain the numbers (migrations/0004-usage.ts); here they are
+// read, and pending changes are folded into them. A number is always folded plus pending, of one moment. Not here: comparing them with a
+// recount (commands/doctor), when folding runs (compose/jobs.ts).
 import { sql, type RawBuilder } from "kysely";
 import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 
-/** Changes that are folded with one transaction: some 10 ms, for which their rows are locked against others who fold, and nobody else. */
+/** The changes that one transaction folds: some 10 ms, during which their rows are locked against other folding, and nothing else. */
 export const USAGE_FOLD_BATCH = 1000;
 
-/** What a repository holds, or the repositories of a project together. */
+/** The content of a repository, or of the repositories of a project together. */
 export interface Usage {
   readonly manifests: number;
   readonly tags: number;
-  /** Of each repository for itself: a blob that two share counts twice. */
+  /** Counted for each repository: a blob that two share counts twice. */
   readonly blobs: number;
   /** Of these blobs and manifests. */
   readonly bytes: number;
 }
 
-/** What a project holds. */
+/** The content of a project. */
 export interface ProjectUsage extends Usage {
   readonly repositories: number;
 }
 
-/** What the registry stores: each blob once. */
+/** The content of the registry: each blob counts once. */
 export interface RegistryUsage {
   readonly blobs: number;
   readonly bytes: number;
@@ -33,8 +33,8 @@ export interface RegistryUsage {
 export type UsageColumn = "repositories" | "manifests" | "tags" | "blobs" | "bytes";
 
 /**
- * One number of a key, as an expression of a query. `keyOf` gives the condition for the rows of a table: for a project, its own row in
- * `usage` and everything pending of it.
+ * One number of a key, as an expression of a query. `keyOf` returns the condition for the rows of a table: for a project, its own row in
+ * `usage` and all its pending changes.
  */
 export function usageOf(column: UsageColumn | "updated_at", keyOf: (table: "usage" | "usage_change") => RawBuilder<unknown>) {
   const rows = (table: "usage" | "usage_change") => sql`select ${sql.ref(column)} as number from ${sql.table(table)} where ${keyOf(table)}`;
@@ -72,13 +72,13 @@ const ofRegistry = statement<Record<never, never>>()("usage.ofRegistry", (db) =>
   db.selectNoFrom([usageOf("blobs", ofRegistryKey).as("blobs"), usageOf("bytes", ofRegistryKey).as("bytes")]),
 );
 
-/** What projects hold, by their ids; of one moment all. */
+/** The usage of projects, by their ids; all of one moment. */
 export async function findProjectUsages(executor: Executor, ids: number[]): Promise<ReadonlyMap<number, ProjectUsage>> {
   const rows = await executor.all(ofProjects, { ids });
   return new Map(rows.map(({ id, ...numbers }) => [id, numbers]));
 }
 
-/** What the registry stores. */
+/** The usage of the registry. */
 export async function findRegistryUsage(executor: Executor): Promise<RegistryUsage> {
   const { blobs, bytes } = (await executor.first(ofRegistry, {}))!;
   return { blobs, bytes };
@@ -87,7 +87,7 @@ export async function findRegistryUsage(executor: Executor): Promise<RegistryUsa
 const COLUMNS = sql.raw("project_id, repository_id, repositories, manifests, tags, blobs, bytes, updated_at");
 const SUMS = sql.raw("sum(repositories), sum(manifests), sum(tags), sum(blobs), sum(bytes), max(updated_at)");
 
-// PostgreSQL only. The order is that of all who fold, so that none waits for the other in a ring.
+// PostgreSQL only. All folding uses this order, so that it cannot deadlock.
 const foldSome = statement<{ limit: number }>()<{ project_id: number; repository_id: number; taken: number }>(
   "usage.fold",
   (db, p) => ({
@@ -127,12 +127,12 @@ const dropEmpty = statement<{ projectIds: number[]; repositoryIds: number[] }>()
 );
 
 /**
- * Adds pending changes to the numbers, at most `limit` of them, each exactly once; gives how many. Safe on many replicas at once. On SQLite
- * nothing is ever pending: changes are folded as they are made.
+ * Adds pending changes to the numbers, at most `limit` of them, each exactly once; returns how many. Safe on many replicas at once. On
+ * SQLite nothing is ever pending: changes are folded as they are made.
  */
 export async function foldUsage(database: Database, limit: number): Promise<number> {
   if (database.dialect === "sqlite") return 0;
-  // Nobody was promised when: what is lost with a power cut comes back whole.
+  // Not durable by itself: folding that a power cut loses is undone as a whole.
   const fold = async (tx: Executor): Promise<number> => {
     const touched = await tx.all(foldSome, { limit });
     if (touched.length === 0) return 0;

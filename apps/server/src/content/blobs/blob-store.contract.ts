@@ -1,5 +1,5 @@
-// What every store must do, as one suite that each of them passes. It fails when anything is left behind.
-// Not here: what only one store can do wrong (filesystem.test.ts, s3.test.ts), and which stores there are (blob-stores.testing.ts).
+// The contract of blob stores: one suite that each of them passes. It fails when anything is left behind.
+// Not here: faults of one kind of store (filesystem.test.ts, s3.test.ts), the list of stores (blob-stores.testing.ts).
 import assert from "node:assert/strict";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { after, afterEach, before, describe, it } from "node:test";
@@ -12,22 +12,22 @@ import type { BlobStore, StorageKey, Stored, UploadRecord } from "./blob-store.t
 export interface BlobStoreFixture {
   /** Opens the same bytes as another process would. */
   open(processId: string): BlobStore;
-  /** Names of everything that is stored now, temporary or final. */
+  /** The names of everything that is stored now, temporary or final. */
   leftovers(): Promise<readonly string[]>;
-  /** Cuts a key's bytes to a length, behind the store's back. */
+  /** Cuts a key's bytes to a length, bypassing the store. */
   truncate(key: StorageKey, sizeBytes: number): Promise<void>;
-  /** Sizes around which this store changes its ways, for example its part size. */
+  /** Sizes at which this store behaves differently, for example its part size. */
   readonly edges: readonly number[];
   /** Ends the fixture. */
   remove(): Promise<void>;
 }
 
 const MIB = 1024 * 1024;
-// 64 KiB is what a socket yields at most.
+// The most that a socket yields at once.
 const PIECE = 64 * 1024;
 
 async function* inPieces(bytes: Uint8Array, size = PIECE): AsyncGenerator<Uint8Array> {
-  // One buffer for all pieces, as a careful sender may do: a store that keeps a piece would see it change.
+  // All pieces share one buffer, as a careful sender's may: a store that keeps a piece would see it change.
   const shared = Buffer.alloc(Math.min(size, Math.max(bytes.length, 1)));
   for (let at = 0; at < bytes.length; at += size) {
     const piece = bytes.subarray(at, at + size);
@@ -87,7 +87,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       assert.deepEqual(await leftovers(), [], "left behind");
     });
 
-    /** The mark stays, as it does in life. */
+    /** The mark stays, as in production. */
     const leftovers = async (): Promise<readonly string[]> => (await fixture.leftovers()).filter((name) => name !== MARK_NAME);
 
     async function append(store: BlobStore, id: string, record: UploadRecord, offsetBytes: number, bytes: Uint8Array) {
@@ -351,7 +351,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
         const id = randomUUID();
         const begun = a.begin(id);
         const record = size === 0 ? begun : await append(a, id, begun, 0, content);
-        // The first record is all that the database has when a process dies in its first append.
+        // The first record is all that the database has when a process ends during its first append.
         await b.abort(id, begun, async () => false);
         assert.deepEqual(await leftovers(), []);
         await b.abort(id, record, async () => false);
@@ -405,7 +405,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
           if (++seen === pieces) break;
         }
       }
-      // Never begun at all.
+      // The read was never begun.
       await a.read(key, 0, 10)[Symbol.asyncIterator]().return?.();
       assertSame(await readAll(a.read(key, 0, content.length - 1)), content);
     });
@@ -451,7 +451,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       assert.deepEqual(new Map(all), new Map(stored.map(({ key, sizeBytes }) => [key, sizeBytes])));
       assert.equal(all.length, stored.length);
       for (const [index, [key]] of all.entries()) assert.deepEqual(await list(key), all.slice(index + 1));
-      // A key that is gone is as good a place to go on from.
+      // A deleted key is just as good a start.
       await a.delete([all[3]![0]]);
       assert.deepEqual(await list(all[3]![0]), all.slice(4));
     });
@@ -475,7 +475,7 @@ export function describeBlobStore(name: string, create: () => Promise<BlobStoreF
       assertSame(await readAll(a.read(key, 0, size - 1, size)), content);
       const firstOf = (start: number, end: number, expected: number): Promise<unknown> =>
         a.read(key, start, end, expected)[Symbol.asyncIterator]().next();
-      // More than there should be, and less.
+      // More than is expected, and less.
       await assert.rejects(firstOf(0, size - 2, size - 1), isCode("BLOB_DAMAGED"));
       await assert.rejects(firstOf(0, 9, size + 1), isCode("BLOB_DAMAGED"));
       await fixture.truncate(key, size - 1);

@@ -1,5 +1,5 @@
-// The stores that tests run on, each with a fixture: a temporary directory, memory, and a real S3 service where one is named.
-// Not here: what the stores must do (blob-store.contract.ts).
+// The stores that tests run on, each with a fixture: a temporary directory, memory, and a real S3 service if one is configured. Not here:
+// the contract (blob-store.contract.ts).
 import { mkdtemp, readdir, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
@@ -9,7 +9,7 @@ import { createMemoryBlobs, createMemoryStore } from "./memory.ts";
 import { blobPath } from "./paths.ts";
 import { createS3Fixture, readS3TestSettings } from "./s3.testing.ts";
 
-/** Every file below a directory, by its path from there. */
+/** Every file below a directory, by its relative path. */
 export async function listFiles(root: string): Promise<string[]> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true });
   return entries.filter((entry) => !entry.isDirectory()).map((entry) => relative(root, join(entry.parentPath, entry.name)));
@@ -27,7 +27,7 @@ async function createFilesystemFixture(): Promise<BlobStoreFixture> {
     open: (processId) => createFilesystemStore({ root, processId }),
     leftovers: () => listStored(root),
     truncate: (key, sizeBytes) => truncate(blobPath(root, key), sizeBytes),
-    // Where the writer changes buffers.
+    // The sizes at which the writer changes buffers.
     edges: [64 * 1024, 1024 * 1024],
     remove: () => rm(root, { recursive: true }),
   };
@@ -48,8 +48,8 @@ async function createMemoryFixture(): Promise<BlobStoreFixture> {
 }
 
 /**
- * Calls back with each store that can be tested here; with a reason to skip instead of a fixture where one cannot. S3 needs
- * BERTH_TEST_S3 = JSON { endpoint, region, accessKeyId, secretAccessKey, bucket, dialect? }.
+ * Calls back with each store that can be tested here, or with a reason to skip it. S3 needs BERTH_TEST_S3 = JSON { endpoint, region,
+ * accessKeyId, secretAccessKey, bucket, dialect? }.
  */
 export function forEachBlobStore(run: (name: string, create: (() => Promise<BlobStoreFixture>) | { readonly skip: string }) => void): void {
   run("filesystem", createFilesystemFixture);

@@ -1,26 +1,28 @@
-// Large buffers that are used again, so that a stream of blobs does not fault in new memory for every one.
-// Not here: who may still be reading a buffer; its holder knows and gives it back only when nobody does.
+// A pool of large buffers, so that each blob does not fault in new memory.
+// Not here: whether a buffer is still being read; its holder knows, and returns it only when nobody reads it.
 
-/** Size of the pieces in which blobs are read and written: past 1 MiB the calls no longer get cheaper per byte. */
+/** The size of the pieces in which blobs are read and written: above 1 MiB, calls get no cheaper per byte. */
 export const PIECE_BYTES = 1024 * 1024;
 
 /**
- * Streams that read in such pieces at a time, two pieces each. Those that come on top get small ones: four thousand readers that have stopped
- * would hold 8 GiB, and more streams than this are not made faster by larger pieces.
+ * The number of streams that read pieces of this size, two pieces each. Further streams get small pieces: four thousand stalled readers
+ * would hold 8 GiB, and larger pieces make no more streams than this faster.
  */
 const MAX_LARGE_READERS = 64;
 
-/** A stock of equal buffers. */
+/** A pool of buffers of one size. */
 export interface BufferPool {
-  /** Counts a stream that begins to read; false where it shall read in small pieces. Each is followed by one `leave` of the same kind. */
+  /**
+   * Registers a stream that begins to read; false if it must read in small pieces. Each call is followed by one `leave` of the same kind.
+   */
   enter(): boolean;
   leave(isLarge: boolean): void;
   take(): Buffer;
-  /** Takes a buffer back; one of another size is none of the stock's and left to the garbage collector. */
+  /** Returns a buffer; one of another size is not the pool's, and is left to V8's garbage collector. */
   give(buffer: Buffer): void;
 }
 
-/** Creates a stock that keeps at most `maxKept` unused buffers of `PIECE_BYTES`. */
+/** Creates a pool that keeps at most `maxKept` unused buffers of `PIECE_BYTES`. */
 export function createBufferPool(maxKept: number): BufferPool {
   const kept: Buffer[] = [];
   let largeReaders = 0;

@@ -1,14 +1,14 @@
-// Durable directory entries at the price of one fsync for all who ask while another one runs.
+// Durable directory entries with a shared fsync: callers that arrive while one runs share the next.
 // Not here: durable file content (the file's own fdatasync comes before).
 import { constants } from "node:fs";
 import { DIRECTORY_SYNC_UNSUPPORTED } from "../../platform/directory-sync.ts";
 import { createGroupSync, type GroupSync } from "../../platform/group-sync.ts";
 import { failureCode, type FileSystemPort } from "./file-system-port.ts";
 
-/** Resolves when all changes of the directory that were made before the call are durable. */
+/** Resolves when all changes of the directory before the call are durable. */
 export type DirectorySync = (directory: string) => Promise<void>;
 
-/** Creates a group commit per directory: who arrives while a sync runs shares the next one. */
+/** Creates a group sync for each directory: callers that arrive while a sync runs share the next one. */
 export function createDirectorySync(fs: FileSystemPort): DirectorySync {
   const groups = new Map<string, { readonly sync: GroupSync; callers: number }>();
 
@@ -30,7 +30,7 @@ export function createDirectorySync(fs: FileSystemPort): DirectorySync {
     try {
       await group.sync();
     } finally {
-      // There are as many directories as blobs: only those that somebody waits for are remembered.
+      // There are as many directories as blobs: only those with waiting callers are remembered.
       if (--group.callers === 0) groups.delete(directory);
     }
   };

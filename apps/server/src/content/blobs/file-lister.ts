@@ -1,10 +1,10 @@
-// Walking the tree of finished blobs in order, one directory in memory at a time. Not here: anything that a registry needs to run.
+// Lists the tree of finished blobs in order, with one directory in memory at a time. Not here: anything that a running registry needs.
 import { join } from "node:path";
 import type { ListedKey, StorageKey } from "./blob-store.ts";
 import { failureCode, outermostError, type FileSystemPort } from "./file-system-port.ts";
 import { blobsDirectory, findStorageKey } from "./paths.ts";
 
-/** Every blob file below `root`, by key, those behind `startAfter` only. A tree that was never made holds none. */
+/** Every blob file below `root`, by key, only those after `startAfter`. A missing tree has none. */
 export async function* listFiles(fs: FileSystemPort, root: string, startAfter?: StorageKey): AsyncGenerator<ListedKey, void, void> {
   async function names(directory: string): Promise<string[]> {
     try {
@@ -29,7 +29,7 @@ export async function* listFiles(fs: FileSystemPort, root: string, startAfter?: 
           const found = await fs.stat(join(root, key));
           if (found.isFile()) yield { key, sizeBytes: found.size, changedAt: new Date(found.mtimeMs) };
         } catch (error) {
-          // Deleted since the directory was read.
+          // It was deleted after the directory was read.
           if (failureCode(error) !== "ENOENT") throw outermostError(error);
         }
       }

@@ -1,11 +1,11 @@
-// How reads of many streams share memory. Not here: reads and writes of files in general (blob-store.contract.ts).
+// How the reads of many streams share memory. Not here: reads and writes of files in general (blob-store.contract.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { createBufferPool, PIECE_BYTES } from "./buffer-pool.ts";
 import { readPieces } from "./file-pieces.ts";
 
 const SIZE_BYTES = 3 * PIECE_BYTES + 5;
-/** Every byte is the lowest of its place. */
+/** Every byte is the low byte of its position. */
 const read = async (buffer: Uint8Array, length: number, position: number): Promise<number> => {
   for (let i = 0; i < length; i++) buffer[i] = (position + i) & 255;
   return length;
@@ -23,7 +23,7 @@ it("file pieces: gives the streams that come on top of many small pieces, and th
     length += piece.length;
   }
   assert.equal(length, SIZE_BYTES);
-  // Also where all of it would have been one piece.
+  // Also if all of it would have fitted into one piece.
   const short = readPieces(read, pool, 0, PIECE_BYTES - 1);
   assert.equal((await short.next()).value?.length, 64 * 1024);
   await short.return();

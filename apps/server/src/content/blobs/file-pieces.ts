@@ -1,30 +1,30 @@
-// Moving bytes between files and streams: writes that are batched while one is under way, reads that run one piece ahead.
-// Not here: which file (filesystem.ts), what a failure means (file-system-port.ts).
+// Moves bytes between files and streams: writes are batched while one is under way, reads run one piece ahead. Not here: which file
+// (filesystem.ts), what a failure means (file-system-port.ts).
 import { PIECE_BYTES, type BufferPool } from "./buffer-pool.ts";
 import { pump } from "../../platform/pieces.ts";
 import type { FileSystemPort } from "./file-system-port.ts";
 
-// What a small body gets before it proves to be a large one: most configs and manifests fit, and no large buffer is touched for them.
+// The first buffer of a body, before it proves to be large: most configs and manifests fit, and need no large buffer.
 const FIRST_BUFFER_BYTES = 64 * 1024;
 const EMPTY = Buffer.alloc(0);
-// So much of a body is sent to the disk while the rest still arrives: the sync at its end then finds little left to wait for.
+// After this many bytes a sync starts while the rest still arrives, so that the final sync has little left to wait for.
 const SYNC_AHEAD_BYTES = 16 * 1024 * 1024;
-// Pieces that wait to be written, or are, while the next one fills: 4 MiB an upload at most.
+// Buffers that are full or being written while the next one fills: at most 4 MiB for each upload.
 const WRITES_AHEAD = 4;
 
 async function writeFully(fs: FileSystemPort, fd: number, buffer: Uint8Array, length: number, position: number): Promise<void> {
   let done = 0;
   while (done < length) {
     const written = await fs.write(fd, buffer, done, length - done, position + done);
-    // A file system that takes nothing and reports nothing would keep us here for ever.
+    // A file system that writes nothing and reports no error would keep us here for ever.
     if (written === 0) throw Object.assign(new Error("ENOSPC: write took no bytes"), { code: "ENOSPC", syscall: "write" });
     done += written;
   }
 }
 
 /**
- * Writes a body to a new file and returns how many bytes that were. `target` is asked for the file when the first write
- * is due, so an empty body opens none. On a thrown error no write is under way any more.
+ * Writes a body to a new file and returns the number of bytes. `target` is called for the file at the first write, so an empty body opens
+ * none. When it throws, no write is under way any more.
  */
 export async function writeBody(
   fs: FileSystemPort,
@@ -54,7 +54,7 @@ export async function writeBody(
     writing ??= writeFull();
   }
 
-  // One after the other: two writes to one file at a time wait for its lock in the kernel, and spin over it.
+  // One at a time: two concurrent writes to one file wait for its lock in the kernel, and spin on it.
   async function writeFull(): Promise<void> {
     try {
       fd ??= await target();
@@ -74,7 +74,7 @@ export async function writeBody(
     }
   }
 
-  // Only for speed: the sync that durability rests on comes at the end, and reports what fails here as well.
+  // Only for speed: durability depends on the sync at the end, which also reports what fails here.
   function syncAhead(file: number): void {
     syncedBytes = written;
     syncing = fs
@@ -124,7 +124,7 @@ function grown(buffer: Buffer, filled: number, needed: number, pool: BufferPool)
   return next;
 }
 
-/** Reads up to `length` bytes at a position into a buffer and returns how many there were; fewer only at the file's end. */
+/** Reads up to `length` bytes at a position into a buffer and returns their number; fewer only at the file's end. */
 export type ReadAt = (buffer: Uint8Array, length: number, position: number) => Promise<number>;
 
 /** A `ReadAt` of an open file. */
@@ -141,8 +141,9 @@ export function readAt(fs: FileSystemPort, fd: () => number): ReadAt {
 }
 
 /**
- * Yields `start` to `end` inclusive in pieces of at most 1 MiB, of 64 KiB where many streams read, reading the next while the last is in use. A
- * piece is valid until the next is asked for. Ends early where the file does. When the reader leaves, the read under way is awaited first.
+ * Yields `start` to `end` inclusive in pieces of at most 1 MiB, or of 64 KiB if many streams read; it reads the next piece while the last
+ * is in use. A piece is valid until the next one is requested. Ends early if the file does. When the reader leaves, the running read is
+ * awaited first.
  */
 export async function* readPieces(read: ReadAt, pool: BufferPool, start: number, end: number): AsyncGenerator<Buffer, void, void> {
   const isLarge = pool.enter();
@@ -153,7 +154,8 @@ export async function* readPieces(read: ReadAt, pool: BufferPool, start: number,
       yield* readAheadPieces(read, pool, start, end, pieceBytes);
       return;
     }
-    // Nothing to read ahead. Small reads get just what they need; for large ones new memory would cost more than the read.
+    // There is nothing to read ahead. Small reads get a buffer of their size; for large ones allocating new memory would cost more than the
+    // read.
     const only = total <= FIRST_BUFFER_BYTES ? Buffer.allocUnsafe(total) : pool.take();
     const count = await read(only, total, start);
     if (count > 0) yield count === only.length ? only : only.subarray(0, count);
@@ -198,6 +200,6 @@ async function* readAheadPieces(
     const last = await (ahead as Promise<{ buffer: Buffer }> | undefined)?.catch(() => undefined);
     if (last !== undefined) pool.give(last.buffer);
     if (free !== undefined) pool.give(free);
-    // The piece in the hand of a reader that left in the middle may still be queued on a socket: it goes to the garbage collector.
+    // A reader that left early may still have its piece queued on a socket, so that buffer is left to V8's garbage collector.
   }
 }

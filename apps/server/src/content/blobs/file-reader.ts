@@ -1,4 +1,4 @@
-// Reading files that another host may have moved or made a moment ago: NFS answers from stale caches, once.
+// Reads files that another host may have just moved or created: NFS clients answer from stale caches, once.
 // Not here: writing, and the layout (paths.ts).
 import { constants } from "node:fs";
 import { dirname } from "node:path";
@@ -7,24 +7,24 @@ import type { BufferPool } from "./buffer-pool.ts";
 import { readAt, readPieces, type ReadAt } from "./file-pieces.ts";
 import { failureCode, outermostError, type FileStat, type FileSystemPort } from "./file-system-port.ts";
 
-/** Reads of one store. */
+/** Reads files of one store. */
 export interface FileReader {
   /**
-   * Yields `start` to `end` inclusive. Errors: BLOB_DAMAGED where the file is missing, shorter or no file; before the first piece where it
-   * has not the size that is given.
+   * Yields `start` to `end` inclusive. Errors: BLOB_DAMAGED if the file is missing, too short or not a regular file; before the first piece
+   * if its size differs from the given one.
    */
   read(path: string, start: number, end: number, sizeBytes?: number): AsyncGenerator<Buffer, void, void>;
-  /** The same from an open file, which stays open. Ends early where the file does. */
+  /** The same from an open file, which stays open. Ends early if the file does. */
   readOpen(fd: number, start: number, end: number): AsyncGenerator<Buffer, void, void>;
-  /** State of a file, or undefined where there is none, or something else. */
+  /** The state of a file; undefined if it is missing or not a regular file. */
   stat(path: string): Promise<FileStat | undefined>;
-  /** Errors: UNAVAILABLE where the whole tree is not there, so that nothing can be said about any file. */
+  /** Errors: UNAVAILABLE if the whole tree is missing, so that nothing is known about any file. */
   requireTree(): Promise<void>;
 }
 
-/** Creates a reader of files below `tree`, a directory that is there as long as the store is. */
+/** Creates a reader of files below `tree`, a directory that exists as long as the store does. */
 export function createFileReader(fs: FileSystemPort, pool: BufferPool, tree: string): FileReader {
-  /** Tells a file that is missing from a mount that has gone: the one is damage to heal, the other an outage to sit out. */
+  /** Distinguishes a missing file from a missing mount: the first is damage to heal, the second an outage to wait for. */
   async function requireTree(): Promise<void> {
     try {
       await fs.stat(tree);
@@ -33,15 +33,15 @@ export function createFileReader(fs: FileSystemPort, pool: BufferPool, tree: str
     }
   }
 
-  /** Runs what looks a name up; a stale answer is given a second chance after the directory was looked at afresh. */
+  /** Runs a look-up by name; after a stale answer it refreshes the directory and tries once more. */
   async function lookUp<T>(path: string, run: () => Promise<T>): Promise<T> {
     try {
       return await run();
     } catch (error) {
       const code = failureCode(error);
       if (code !== "ENOENT" && code !== "ESTALE") throw error;
-      // Opening a directory makes an NFS client ask the server for its attributes, which drops a stale "not there".
-      // A directory that is not there itself proves that the file is not.
+      // Opening a directory makes an NFS client ask the server for its attributes, which drops a cached "not found".
+      // A missing directory proves that the file is missing too.
       try {
         await fs.close(await fs.open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY));
       } catch (second) {
@@ -66,7 +66,7 @@ export function createFileReader(fs: FileSystemPort, pool: BufferPool, tree: str
         reopened = true;
         const stale = fd as number;
         fd = undefined;
-        // The descriptor is of no use any more, whatever closing it says.
+        // The descriptor is useless now, whatever closing it reports.
         await fs.close(stale).catch(() => undefined);
         fd = await open();
         return await fromFile(buffer, length, position);

@@ -1,24 +1,24 @@
-// Clearing away uploads: one that is over, or all that nobody has touched for long.
-// Not here: finished blobs; the database alone says which of those are to go.
+// Removes uploads: one that is over, or all that were not written to for long.
+// Not here: finished blobs; the database alone decides which of those are deleted.
 import { join } from "node:path";
 import type { StorageKey } from "./blob-store.ts";
 import { failureCode, type FileStat, type FileSystemPort } from "./file-system-port.ts";
 import { keyOfMarker, uploadDirectory, uploadsDirectory } from "./paths.ts";
 
-/** Removes what lies under `uploads/`. */
+/** Removes files under `uploads/`. */
 export interface FileSweeper {
-  /** Removes an upload's directory; one that is gone is fine. */
+  /** Removes an upload's directory; a missing one is fine. */
   removeUpload(uploadId: string): Promise<void>;
-  /** Keys that an upload was finished under, or was about to be. */
+  /** The keys under which an upload was finished, or was about to be. */
   finishedKeys(uploadId: string): Promise<StorageKey[]>;
-  /** Removes uploads last written before a time; returns how many. */
+  /** Removes uploads last written before a time; returns their number. */
   sweep(olderThan: Date): Promise<number>;
 }
 
-// A writer that lost the upload may put one more segment there between our look and the removal; it then ends too.
+// A writer that lost the upload may add one more segment between our look and the removal; it then stops too.
 const REMOVAL_TRIES = 3;
 
-// What an NFS client keeps of a file that is deleted while open; it goes by itself when the file is closed.
+// NFS clients keep a file that is deleted while it is open under such a name, and remove it when it is closed.
 const isNfsRemnant = (name: string): boolean => name.startsWith(".nfs");
 
 /** Creates a sweeper. */
@@ -50,7 +50,7 @@ export function createFileSweeper(fs: FileSystemPort, root: string): FileSweeper
     }
   }
 
-  /** Removes one entry of `uploads/` where all of it is old enough. */
+  /** Removes one entry of `uploads/` if all of it is old enough. */
   async function sweepEntry(path: string, beforeMs: number): Promise<boolean> {
     const entry = await stat(path);
     if (entry === undefined || entry.mtimeMs >= beforeMs) return false;
@@ -59,7 +59,7 @@ export function createFileSweeper(fs: FileSystemPort, root: string): FileSweeper
       await unless(["ENOENT"], () => fs.unlink(path));
       return true;
     }
-    // A directory's own time does not move while a segment in it grows.
+    // A directory's own time does not change while a segment in it grows.
     for (const name of names) {
       if (((await stat(join(path, name)))?.mtimeMs ?? 0) >= beforeMs) return false;
     }

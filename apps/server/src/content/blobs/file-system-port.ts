@@ -1,9 +1,9 @@
-// The few file system calls that the store is made of, as promises over descriptors, and which failures mean what.
-// Not here: retries and layout (filesystem.ts). Tests put a failing file system in this place.
+// The few file system calls that the store needs, as promises over descriptors, and the meaning of their errors. Not here: retries and
+// layout (filesystem.ts). Tests replace it with a failing file system.
 import * as fs from "node:fs";
 import { RegistryError } from "@berth/oci/errors";
 
-/** What the store needs of a file system. Errors are those of `node:fs`, with their `code`. */
+/** The interface of a file system. Errors are those of `node:fs`, with their `code`. */
 export interface FileSystemPort {
   open(path: string, flags: number, mode?: number): Promise<number>;
   close(fd: number): Promise<void>;
@@ -19,12 +19,12 @@ export interface FileSystemPort {
   mkdir(path: string, mode: number): Promise<void>;
   rmdir(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
-  /** Gives a file a second name; fails with EEXIST where that is taken. */
+  /** Gives a file a second name; fails with EEXIST if that name exists. */
   link(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
 }
 
-/** What the store looks at of a file's state. */
+/** The part of a file's state that the store reads. */
 export interface FileStat {
   readonly size: number;
   readonly mtimeMs: number;
@@ -37,7 +37,7 @@ function call<T = void>(run: (done: Done<T>) => void): Promise<T> {
   return new Promise((resolve, reject) => run((error, value) => (error === null ? resolve(value) : reject(error))));
 }
 
-/** The machine's own file system. Plain descriptors: a `FileHandle` costs twice as much for each small blob. */
+/** The machine's own file system. It uses plain descriptors: a `FileHandle` costs twice as much for each small blob. */
 export const machineFileSystem: FileSystemPort = {
   open: (path, flags, mode) => call((done) => fs.open(path, flags, mode, done)),
   close: (fd) => call((done) => fs.close(fd, done as Done<unknown> as fs.NoParamCallback)),
@@ -55,20 +55,20 @@ export const machineFileSystem: FileSystemPort = {
   unlink: (path) => call((done) => fs.unlink(path, done as fs.NoParamCallback)),
 };
 
-/** The `code` of a file system failure, or undefined where the error is something else. */
+/** The `code` of a file system error, or undefined for other errors. */
 export function failureCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || !("code" in error) || !("syscall" in error)) return undefined;
   return typeof error.code === "string" ? error.code : undefined;
 }
 
 const FULL = new Set(["ENOSPC", "EDQUOT"]);
-// The store is there but cannot be reached or used now: a server away, a mount gone read-only, too many open files.
+// The store exists but cannot be reached or used now: a server is down, a mount became read-only, too many files are open.
 const UNREACHABLE = new Set(
   "EIO EROFS ETIMEDOUT EACCES EPERM EMFILE ENFILE ENOMEM ENODEV ENXIO ENOTCONN EHOSTDOWN EHOSTUNREACH ENETUNREACH ECONNREFUSED EREMOTEIO EAGAIN EINTR".split(
     " ",
   ),
 );
-// These mean something to the store, which looks at them first; what it lets through says that the tree itself has gone.
+// The store handles these codes first; where one gets past it, the tree itself is missing.
 const TREE_GONE = new Set("ENOENT ENOTDIR ESTALE".split(" "));
 
 function translated(error: unknown): unknown {
@@ -79,15 +79,15 @@ function translated(error: unknown): unknown {
   return error;
 }
 
-/** For what reaches a caller of the store: a tree that has gone is a store out of reach. */
+/** Translates an error for a caller of the store: a missing tree is an unreachable store. */
 export function outermostError(error: unknown): unknown {
   const code = failureCode(error);
   return code !== undefined && TREE_GONE.has(code) ? new RegistryError("UNAVAILABLE", { cause: error }) : error;
 }
 
 /**
- * The same file system with failures that end a request turned into STORAGE_FULL and UNAVAILABLE where they happen, so that an error of
- * the caller's own body (a client's connection, say) is never taken for one of the store.
+ * The same file system, but failures that end a request become STORAGE_FULL and UNAVAILABLE where they happen, so that an error of the
+ * caller's own body (a client's connection, say) is never taken for one of the store.
  */
 export function translateFailures(port: FileSystemPort): FileSystemPort {
   const wrap =

@@ -1,4 +1,4 @@
-// What only a file system can do to a store: fail in its own ways, go away, answer from a stale cache. Not here: the common contract.
+// Faults that only a file system has: its own errors, a missing mount, answers from a stale cache. Not here: the common contract.
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
@@ -18,14 +18,14 @@ import { segmentsOf } from "./segments.ts";
 
 type Operation = keyof FileSystemPort;
 
-/** Decides about one call: an error code to fail with, "after" to fail with ENOENT once it was done, or undefined to let it pass. */
+/** Decides about one call: an error code to fail with, "after" to do it and then fail with ENOENT, or undefined to let it pass. */
 type Fault = (operation: Operation, path: string) => string | undefined;
 
 function failure(code: string, operation: string): Error {
   return Object.assign(new Error(`${code}: injected`), { code, syscall: operation });
 }
 
-/** The machine's file system with faults; counts open descriptors and remembers the calls that matter for durability. */
+/** The machine's file system with faults; counts open descriptors and records the calls that matter for durability. */
 function faulty(fault: { current: Fault }) {
   const paths = new Map<number, string>();
   const calls: string[] = [];
@@ -35,7 +35,7 @@ function faulty(fault: { current: Fault }) {
       const path = typeof args[0] === "string" ? args[0] : (paths.get(args[0] as number) ?? "");
       const code = fault.current(operation, path);
       if (code !== undefined && code !== "after") {
-        // A descriptor is gone even where closing it reports a failure.
+        // A descriptor is closed even if closing it reports a failure.
         if (operation === "close") await machineFileSystem.close(args[0] as number).then(() => paths.delete(args[0] as number));
         throw failure(code, operation);
       }
@@ -360,7 +360,7 @@ describe("file system store", () => {
     }
     await store.probe();
     assert.equal((await readAll(store.read(key, 0, 99))).length, 100);
-    // Where nothing was ever stored, all is made.
+    // Where nothing was ever stored, everything is created.
     await rm(root, { recursive: true });
     isNew = true;
     store = createFilesystemStore({ root, processId: "first", fs: machine.port, isNew: async () => isNew });

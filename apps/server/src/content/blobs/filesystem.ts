@@ -1,5 +1,5 @@
-// Blobs in a directory, local or NFS: segments while they are uploaded, one rename when they are done, no locks anywhere.
-// Not here: names (paths.ts), how bytes move (file-pieces.ts), what a failure means (file-system-port.ts).
+// Blobs in a directory, local or NFS: segments while they are uploaded, one rename when they are complete, no locks. Not here: names
+// (paths.ts), moving bytes (file-pieces.ts), the meaning of errors (file-system-port.ts).
 import { constants } from "node:fs";
 import { dirname } from "node:path";
 import type { Digest } from "@berth/oci/digest";
@@ -33,28 +33,31 @@ import {
 } from "./paths.ts";
 
 const { O_RDWR, O_WRONLY, O_CREAT, O_EXCL } = constants;
-// Group-readable for backups; never for everybody.
+// Group-readable for backups; never world-readable.
 const FILE_MODE = 0o640;
 const DIRECTORY_MODE = 0o750;
-// 16 MiB: eight streams' two buffers each; more streams at once allocate theirs and drop them.
+// 16 MiB: two buffers each for eight streams; further streams allocate theirs and drop them.
 const KEPT_BUFFERS = 16;
-/** More than any mark has. */
+/** Larger than any mark. */
 const MARK_BYTES_MAX = 1024;
-// Twice the thread pool's usual four: enough to keep it busy, few enough to let reads in between.
+// Twice the usual four threads of the pool: enough to keep it busy, few enough to leave room for reads.
 const PARALLEL_UNLINKS = 8;
 
-/** What a file system store is made from. */
+/** The options of a file system store. */
 export interface FilesystemStoreOptions {
-  /** Directory on one volume. Created at the first write of all; after that a missing tree is a mount that has gone, never made again. */
+  /**
+   * A directory on one volume. It is created at the very first write; after that a missing tree is a missing mount, and is never created
+   * again.
+   */
   readonly root: string;
-  /** Unique among all processes that ever write to `root`: `a-z0-9-`, at most 64. */
+  /** Unique among all processes that ever write to `root`: `a-z0-9-`, at most 64 characters. */
   readonly processId: string;
   /**
-   * Whether nothing was ever stored here, so that a tree that is missing is to be made. Where it is not given it always is: for an empty
-   * place, and for tests.
+   * Whether nothing was ever stored here, so that a missing tree is created. If it is not given, that is always done: for an empty
+   * directory, and for tests.
    */
   readonly isNew?: (() => Promise<boolean>) | undefined;
-  /** The file system to use; tests put a failing one here. */
+  /** The file system to use; tests pass a failing one. */
   readonly fs?: FileSystemPort | undefined;
 }
 
@@ -66,7 +69,7 @@ interface OpenSegment {
   isOpen: boolean;
 }
 
-/** Creates a store over a directory. Touches nothing before its first use. */
+/** Creates a store over a directory, which is not touched before its first use. */
 export function createFilesystemStore(options: FilesystemStoreOptions): BlobStore {
   const { root, processId, isNew = async () => true, fs: port = machineFileSystem } = options;
   const fs = translateFailures(port);
@@ -77,7 +80,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
   const sweeper = createFileSweeper(fs, root);
   const ready = new Map<string, Promise<void>>();
 
-  /** Runs something once for as long as it succeeds. */
+  /** Runs something once; a failed run is repeated by the next call. */
   function once(name: string, run: () => Promise<void>): Promise<void> {
     let started = ready.get(name);
     if (started === undefined) {
@@ -104,7 +107,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
       await makeRoot(dirname(path));
       await makeDirectory(path);
     }
-    // The entry of the root itself is as much in the way of every blob as that of the blob.
+    // Every blob depends on the entry of the root directory as much as on its own.
     await syncParent(path);
   }
 
@@ -112,12 +115,14 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     try {
       await syncDirectory(dirname(path));
     } catch (error) {
-      // A parent that we may not even read was not ours to make: the entry in it is older than we are.
+      // A parent directory that we may not even read was not created by us: its entry is older.
       if (failureCode(error instanceof RegistryError ? error.cause : error) !== "EACCES") throw error;
     }
   }
 
-  /** A tree made anew in the place of a disk that is not mounted would say of every blob that it is lost, and hide what comes back. */
+  /**
+   * A tree created in the place of an unmounted disk would make every blob seem lost, and would hide the disk's content when it is mounted.
+   */
   async function refuseLostTree(): Promise<void> {
     try {
       await fs.stat(blobsDirectory(root));
@@ -141,7 +146,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
       await makeNewTree();
     });
 
-  /** Makes the directory of a digest's files and its parents durable, once for each: 512 of them at most. */
+  /** Makes the directory of a digest's files and its parents durable, once for each: there are at most 512. */
   const makeBlobDirectory = (digest: Digest): Promise<void> => {
     const [blobs, algorithm, shard] = blobDirectories(root, digest);
     return once(shard, async () => {
@@ -161,7 +166,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     return { name, path, fd: await fs.open(path, O_RDWR | O_CREAT | O_EXCL, FILE_MODE), isOpen: true };
   }
 
-  /** Removes a file, or what somebody put in its place if it is empty; false where there was none. */
+  /** Removes a file, or an empty directory in its place; false if there was none. */
   async function removeIfThere(path: string): Promise<boolean> {
     try {
       await fs.unlink(path);
@@ -183,7 +188,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     }
   }
 
-  /** The content of segments, in order. Errors: BLOB_UPLOAD_UNKNOWN where one is gone, BLOB_UPLOAD_INVALID where it is cut off. */
+  /** The content of segments, in order. Errors: BLOB_UPLOAD_UNKNOWN if one is missing, BLOB_UPLOAD_INVALID if it is truncated. */
   async function* readSegments(uploadId: string, segments: readonly Segment[]): AsyncGenerator<Uint8Array, void, void> {
     for (const segment of segments) {
       const fd = await openOrGone(segmentPath(root, uploadId, segment.name), constants.O_RDONLY);
@@ -229,21 +234,21 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
       if (open !== undefined) await undo(uploadId, open);
       throw error;
     }
-    // Nobody needs these: the record that names them was replaced by the one that we were given.
+    // Nobody needs these any more: the record that names them was replaced by the given one.
     for (const { name } of superseded) await removeIfThere(segmentPath(root, uploadId, name));
     const segment: Segment = { name: open.name, sizeBytes, isFirst: kept.length === 0 };
     return { record: recordOf({ segments: [...kept, segment], superseded: folded }), writtenBytes: sizeBytes - sumOf(folded) };
   }
 
   /**
-   * Takes back a segment that no record will name. Its own failures are not reported, the one before them is: what stays, `abort` and
-   * `sweep` find in the upload's directory.
+   * Removes a segment that no record will name. Its own errors are not reported, only the error before: `abort` and `sweep` find in the
+   * upload's directory what stays.
    */
   async function undo(uploadId: string, segment: OpenSegment): Promise<void> {
     const ignore = (): undefined => undefined;
     if (segment.isOpen) await fs.close(segment.fd).catch(ignore);
     await removeIfThere(segment.path).catch(ignore);
-    // Fails where other segments are there, which is as it should be.
+    // This fails if other segments are there, as it should.
     await fs.rmdir(uploadDirectory(root, uploadId)).catch(ignore);
   }
 
@@ -258,20 +263,20 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     const final = blobPath(root, key);
     const shard = dirname(final);
     if (only !== undefined && !(await verifySegment(source, only, options))) {
-      // An earlier call came as far as the rename: its bytes are durable, its directory entry perhaps not.
+      // An earlier call got as far as the rename: its bytes are durable, but perhaps not its directory entry.
       if ((await reader.stat(final))?.size !== sizeBytes) throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
       if (options.onBytes !== undefined) for await (const piece of reader.read(final, 0, sizeBytes - 1)) options.onBytes(piece);
       await syncDirectory(shard);
       return { key, sizeBytes };
     }
-    // Where a crash comes between here and the database, `abort` learns from the marker which file to delete. Not synced by itself:
-    // journalling file systems keep the order of this and the rename, and elsewhere a power cut costs one orphan file at worst.
+    // If a crash comes before the database's commit, `abort` learns from the marker which file to delete. The marker is not synced by
+    // itself: journalling file systems keep the order of this and the rename, and elsewhere a power cut costs one orphaned file at worst.
     await fs.close(await fs.open(markerPath(root, uploadId, digest, name), O_WRONLY | O_CREAT, FILE_MODE));
     await makeBlobDirectory(digest);
     try {
       await fs.rename(source, final);
     } catch (error) {
-      // NFS: the answer to the first try was lost, the second finds the file gone because it is where it belongs.
+      // On NFS the answer to the first try may be lost; the second try then finds the file already in its new place.
       const code = failureCode(error);
       if ((code !== "ENOENT" && code !== "EEXIST") || (await reader.stat(final))?.size !== sizeBytes) {
         ready.delete(shard);
@@ -282,16 +287,16 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     return { key, sizeBytes };
   }
 
-  /** Removes what is known of an upload: blobs that it became unless they are to be kept, then its directory. */
+  /** Removes everything known of an upload: blobs that it became, unless they are to be kept, then its directory. */
   async function clear(uploadId: string, isKept: (key: StorageKey) => boolean | Promise<boolean>): Promise<void> {
     const unkept: StorageKey[] = [];
     for (const key of await sweeper.finishedKeys(uploadId)) if (!(await isKept(key))) unkept.push(key);
     await removeBlobs(unkept);
-    // Last, because the markers in there are all that names those files.
+    // The directory is removed last, because only the markers in it name those files.
     await sweeper.removeUpload(uploadId);
   }
 
-  /** Makes an upload's only segment durable and reads it where asked to; false where it is no longer there. */
+  /** Makes an upload's only segment durable and reads it if requested; false if it is missing. */
   async function verifySegment(path: string, segment: Segment, options: FinishOptions): Promise<boolean> {
     let fd: number;
     try {
@@ -313,7 +318,10 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     }
   }
 
-  /** Copies all segments into a new one, durably, and returns its name. The copied ones stay for `removeLeftovers`: a repeated call needs them. */
+  /**
+   * Copies all segments into a new one, durably, and returns its name. The originals stay until `removeLeftovers`, because a repeated call
+   * needs them.
+   */
   async function concatenate(uploadId: string, segments: readonly Segment[], options: FinishOptions): Promise<string> {
     const whole = await createSegment(uploadId);
     try {
@@ -343,7 +351,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
       }
     };
     await Promise.all(Array.from({ length: PARALLEL_UNLINKS }, unlinking));
-    // Without its mount every file seems to be gone, and would come back with it.
+    // Without its mount every file seems to be deleted, but would come back with the mount.
     if (isAnyMissing) await reader.requireTree();
     const syncing = [...byDirectory].map(async ([directory, inDirectory]) => {
       try {
@@ -385,12 +393,12 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     } finally {
       await fs.close(fd);
     }
-    // A link and no rename: of two that mark at once, one comes second, and sees it.
+    // A link instead of a rename: when two processes mark at once, the second one fails and sees the first one's mark.
     try {
       if (replaces !== undefined && (await readMark()) === replaces) await fs.rename(path, markPath(root));
       else await fs.link(path, markPath(root));
     } catch (error) {
-      // Somebody was quicker, or the file system knows no second names.
+      // Another process was faster, or the file system does not support links.
       if (failureCode(error) !== "EEXIST" && (await readMark()) === undefined) await fs.rename(path, markPath(root));
     } finally {
       await removeIfThere(path);
@@ -428,7 +436,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
       for (const { name } of segmentsBetween(from, to)) await removeIfThere(segmentPath(root, uploadId, name));
     },
     removeLeftovers: (uploadId, _record, key) => outermost(clear(uploadId, (other) => other === key)),
-    // An only segment becomes the blob by its name; others are copied into one, anew by each call of `finish`.
+    // A single segment becomes the blob by renaming; several are copied into one, again at each call of `finish`.
     isAlone: (_uploadId, record) => segmentsOf(record).segments.length === 1,
     abort: (uploadId, _record, bound) => outermost(clear(uploadId, bound)),
     stat: async (key) => {

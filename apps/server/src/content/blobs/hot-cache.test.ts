@@ -1,4 +1,4 @@
-// The cache of hot blobs: who gets in, who goes, and that its memory is what it says. Not here: the stores.
+// The cache of hot blobs: admission, eviction, and its size in memory. Not here: the stores.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { describe, it } from "node:test";
@@ -9,7 +9,7 @@ import { parseStorageKey } from "./paths.ts";
 
 const keyOf = (name: string | number): StorageKey => parseStorageKey(`blobs/blob-${name}`);
 
-/** A store over given contents that counts its reads and can be held up. */
+/** A store over given contents that counts its reads and can be blocked. */
 function storeOf(contents: ReadonlyMap<StorageKey, Buffer>) {
   const reads: string[] = [];
   const state: { gate: Promise<void>; fail: Error | undefined } = { gate: Promise.resolve(), fail: undefined };
@@ -21,7 +21,7 @@ function storeOf(contents: ReadonlyMap<StorageKey, Buffer>) {
       await state.gate;
       if (state.fail !== undefined) throw state.fail;
       const bytes = contents.get(key) as Buffer;
-      // As the real ones do: each piece is valid only until the next.
+      // As in the real stores, each piece is valid only until the next.
       const piece = Buffer.alloc(100_000);
       for (let at = start; at <= end; at += piece.length) {
         const part = bytes.subarray(at, Math.min(at + piece.length, end + 1));
@@ -44,7 +44,7 @@ async function readAll(pieces: AsyncIterable<Uint8Array>): Promise<Buffer> {
 
 describe("hot cache", () => {
   const size = 2 * SLICE_BYTES + 500;
-  // Each its own bytes: memory that is used again must never show those of another.
+  // All have different bytes: reused memory must never show another blob's bytes.
   const contents = new Map(Array.from({ length: 12 }, (_, index) => [keyOf(index), randomBytes(size)] as const));
   const key = keyOf(0);
   const content = contents.get(key) as Buffer;
@@ -153,12 +153,12 @@ describe("hot cache", () => {
     for (let round = 0; round < 4; round++) {
       for (let blob = 0; blob < 12; blob++) {
         for await (const piece of cache.read(keyOf(blob), size, 0, 2 * SLICE_BYTES - 1)) {
-          // Its own, not the store's pieces.
+          // Only the cache's own buffers, not the store's pieces.
           if (piece.buffer.byteLength === SLICE_BYTES) seen.add(piece.buffer);
         }
       }
     }
-    // Two more than it holds: the one in a reader's hand, and the one that is read meanwhile.
+    // Two more than it holds: the reader's present one, and the one that is read ahead.
     assert.ok(seen.size <= 5, `${seen.size} buffers`);
   });
 
@@ -168,7 +168,7 @@ describe("hot cache", () => {
     const slow = cache.read(key, size, 0, size - 1)[Symbol.asyncIterator]();
     const piece = (await slow.next()).value as Uint8Array;
     const others = [...contents.keys()].slice(1);
-    // The second time fills the cache and pushes out what was there; all at once, so that every spare piece of memory is used.
+    // The second read fills the cache and evicts the rest; all at once, so that every spare buffer is used.
     const readOthers = async (): Promise<void> => {
       for (let request = 0; request < 2; request++) {
         await Promise.all(others.map((other) => readAll(cache.read(other, size, 0, size - 1))));
@@ -203,7 +203,7 @@ describe("hot cache", () => {
               let pieces = 0;
               for await (const piece of cache.read(keyOf(blob), size, start, end)) {
                 check();
-                // As a socket does: others read and push this piece out meanwhile.
+                // As a socket does: meanwhile others read and evict this slice.
                 if (yields) await yieldTurn();
                 assert.ok(
                   contents
@@ -218,7 +218,7 @@ describe("hot cache", () => {
             }),
           );
         }
-        // Fillings that their readers left end by themselves.
+        // Reads into the cache whose readers left end by themselves.
         while (true) {
           const before = cache.sizeBytes;
           await yieldTurn();

@@ -1,36 +1,36 @@
-// Memory for blobs that are read often, in slices of 1 MiB, so that a hot layer is served without a call to the store.
-// Not here: small blobs that lie in the database, and who may read (distribution/).
+// A cache in memory for frequently read blobs, in slices of 1 MiB, so that a hot layer is served without the store. Not here: small blobs
+// in the database, authorization (distribution/).
 import type { BlobStore, StorageKey } from "./blob-store.ts";
 
-/** Size of a slice: the unit in which the cache fills and forgets, and the most that one piece of a stream holds. */
+/** The size of a slice: the unit in which the cache is filled and evicted, and the largest piece of a stream. */
 export const SLICE_BYTES = 1024 * 1024;
 
-// A blob that would push out nearly everything else is not worth it; 80 % lets a blob of 100 MiB into the usual 128 MiB.
+// A blob that would evict nearly everything else is not cached; 80 % admits a blob of 100 MiB to the usual 128 MiB.
 const LARGEST_SHARE = 0.8;
-// Keys seen once of late. At some 150 bytes each this is about 1 MiB, and a registry's working set is far smaller.
+// Recently requested keys that are remembered. At some 150 bytes each this is about 1 MiB, and a registry's working set is far smaller.
 const REMEMBERED_KEYS = 8192;
-// Memory of slices that nobody reads any more, kept for those to come: as many as readers usually let go of at once. V8 marks its whole heap
-// for every 64 MiB that are allocated outside of it, which cost more than the reads themselves where blobs keep pushing each other out.
+// Evicted slices whose memory is kept for reuse: as many as readers usually release at once. V8 marks its whole heap for every 64 MiB that
+// are allocated outside of it, which cost more than the reads themselves where blobs keep evicting each other.
 const SPARE_SLICES = 8;
 
-/** Reads through memory. */
+/** Reads through the cache. */
 export interface HotCache {
   /**
-   * Bytes `start` to `end` inclusive of a blob of `sizeBytes`, in pieces of at most 1 MiB. A piece is valid until the next one is asked
-   * for. Errors: those of the store's `read`.
+   * Bytes `start` to `end` inclusive of a blob of `sizeBytes`, in pieces of at most 1 MiB. A piece is valid until the next one is
+   * requested. Errors: those of the store's `read`.
    */
   read(key: StorageKey, sizeBytes: number, start: number, end: number): AsyncIterable<Uint8Array>;
   /**
-   * Bytes held, those being filled included. Never above `maxBytes`. Pieces that readers still hold after eviction do not count, nor the few
-   * MiB of memory that wait to be used again.
+   * The bytes in the cache, including those being read into it. Never above `maxBytes`. Evicted slices that readers still use do not count,
+   * nor the few MiB of memory kept for reuse.
    */
   readonly sizeBytes: number;
-  /** Bytes that readers got from memory, and bytes for which they had to wait for the store, since the start. */
+  /** Bytes that were read from memory, and bytes that were waited for from the store, since the start. */
   readonly hitBytes: number;
   readonly missBytes: number;
 }
 
-/** What a cache is made from. */
+/** The options of the cache. */
 export interface HotCacheOptions {
   readonly store: Pick<BlobStore, "read">;
   /** 0 turns it off. */
@@ -41,20 +41,20 @@ interface Slice {
   readonly bytes: Buffer;
   readonly owner: CachedBlob;
   readonly index: number;
-  /** Who fills or reads the bytes now. */
+  /** The number of readers and writers of the bytes. */
   users: number;
   isHeld: boolean;
-  /** Whether the bytes may be in use by somebody who is not counted. */
+  /** Whether the bytes may be in use by a reader that is not counted any more. */
   isLoose: boolean;
 }
 
-/** A slice whose bytes are on their way. */
+/** A slice that is being read from the store. */
 interface Filling {
   readonly slice: Slice;
   readonly done: Promise<void>;
 }
 
-/** Slices of one blob that are held or being filled. */
+/** The slices of one blob that are cached or being read. */
 interface CachedBlob {
   readonly key: StorageKey;
   readonly slices: Map<number, Slice>;
@@ -62,12 +62,12 @@ interface CachedBlob {
 }
 
 /**
- * Creates a cache. A blob gets in when it is asked for a second time while its first time is still remembered: a scan over cold blobs
- * pushes nothing out. Which slice goes is decided by least recent use.
+ * Creates a cache. A blob is admitted at its second request while the first is still remembered, so that a scan over cold blobs evicts
+ * nothing. The least recently used slice is evicted first.
  */
 export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
   const blobs = new Map<StorageKey, CachedBlob>();
-  // In order of use, the least recent first.
+  // In order of use, the least recently used first.
   const order = new Set<Slice>();
   const seenOnce = new Set<StorageKey>();
   const spare: Buffer[] = [];
@@ -99,7 +99,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     keepIfUnused(slice);
   }
 
-  /** Makes room for bytes that are about to be read; false where what is being filled leaves none. */
+  /** Makes room for bytes that are about to be read; false if running reads leave none. */
   function reserve(bytes: number): boolean {
     if (fillingBytes + bytes > maxBytes) return false;
     for (const slice of order) {
@@ -110,7 +110,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     return true;
   }
 
-  /** Whether a request of this blob may fill the cache; counts the request. */
+  /** Whether a request for this blob may fill the cache; it counts the request. */
   function admit(key: StorageKey, sizeBytes: number): CachedBlob | undefined {
     if (sizeBytes > maxBytes * LARGEST_SHARE) return undefined;
     const known = blobs.get(key);
@@ -134,7 +134,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     if (filled !== bytes.length) throw new Error(`the store gave ${filled} bytes for ${bytes.length}`);
   }
 
-  /** Ends a filling: in one step, so that no byte counts twice. */
+  /** Ends the read of a slice, in one step, so that no byte counts twice. */
   function finish(slice: Slice, isGood: boolean): void {
     const { owner, index, bytes } = slice;
     fillingBytes -= bytes.length;
@@ -149,16 +149,16 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
     forgetIfEmpty(owner);
   }
 
-  /** Begins to fill a slice, or joins who does; undefined where there is no room now. */
+  /** Starts to read a slice, or joins a running read; undefined if there is no room now. */
   function fill(blob: CachedBlob, index: number, sizeBytes: number): Filling | undefined {
     const joined = blob.filling.get(index);
     if (joined !== undefined) return joined;
     const start = index * SLICE_BYTES;
     const length = Math.min(SLICE_BYTES, sizeBytes - start);
     if (!reserve(length)) return undefined;
-    // It may have lost its last slice, here or while its reader was slow.
+    // The blob may have lost its last slice, here or while its reader was slow.
     blobs.set(blob.key, blob);
-    // Never out of the shared pool: a slice must free exactly what it counts for.
+    // Never from the shared pool: evicting a slice must free exactly its counted size.
     const bytes = (length === SLICE_BYTES ? spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(length);
     const slice: Slice = { bytes, owner: blob, index, users: 1, isHeld: false, isLoose: false };
     const done = load(blob.key, sizeBytes, start, bytes).then(
@@ -168,7 +168,7 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
         throw error;
       },
     );
-    // Whoever asks for the slice gets the failure; a slice read ahead that nobody asks for has nobody to tell.
+    // Every reader of the slice gets the error; a slice read ahead may have no reader.
     done.catch(() => undefined);
     const filling: Filling = { slice, done };
     blob.filling.set(index, filling);
@@ -188,13 +188,13 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
       const sliceStart = index * SLICE_BYTES;
       const from = Math.max(start, sliceStart) - sliceStart;
       const to = Math.min(end + 1, sliceStart + SLICE_BYTES) - sliceStart;
-      // Forgotten for want of room and begun again by somebody else meanwhile: their entry counts.
+      // The blob was evicted for lack of room and cached again by another reader: that entry counts.
       blob = blobs.get(blob.key) ?? blob;
       const held = blob.slices.get(index);
       if (held !== undefined) markUsed(held);
       const filling = held === undefined ? fill(blob, index, sizeBytes) : undefined;
       const slice = held ?? filling?.slice;
-      // A slice that this very request had read ahead was no hit.
+      // A slice that this same request read ahead is no hit.
       if (held !== undefined && index !== readAhead) hitBytes += to - from;
       else missBytes += to - from;
       if (slice === undefined) {
@@ -204,14 +204,14 @@ export function createHotCache({ store, maxBytes }: HotCacheOptions): HotCache {
       slice.users++;
       let isInHand = false;
       try {
-        // The next one is read while this one is sent.
+        // The next slice is read while this one is sent.
         if (index < last && !blob.slices.has(index + 1) && fill(blob, index + 1, sizeBytes) !== undefined) readAhead = index + 1;
         if (filling !== undefined) await filling.done;
         isInHand = true;
         yield from === 0 && to === slice.bytes.length ? slice.bytes : slice.bytes.subarray(from, to);
         isInHand = false;
       } finally {
-        // What a reader that left in the middle had in its hand may still be queued on a socket.
+        // A reader that left early may still have this slice queued on a socket.
         if (isInHand) slice.isLoose = true;
         letGo(slice);
       }

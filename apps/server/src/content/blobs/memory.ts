@@ -1,17 +1,17 @@
-// Blobs in this process's memory, for tests and for the contract's own sake. Not here: anything that a registry should keep.
+// Blobs in this process's memory, for tests, and as the contract's simplest implementation. Not here: anything that a registry should keep.
 import { RegistryError } from "@berth/oci/errors";
 import type { BlobStore, StorageKey, UploadRecord } from "./blob-store.ts";
 import { PIECE_BYTES } from "./buffer-pool.ts";
 import { checkUploadId, createNames, objectKey } from "./paths.ts";
 
-/** What several memory stores share, as several processes share a disk. */
+/** The bytes that several memory stores share, as several processes share a disk. */
 export interface MemoryBlobs {
   readonly segments: Map<string, Buffer>;
   readonly blobs: Map<StorageKey, { readonly uploadId: string; readonly bytes: Buffer }>;
   readonly mark: { id: string | undefined };
 }
 
-/** Creates shared memory with nothing in it. */
+/** Creates empty shared memory. */
 export function createMemoryBlobs(): MemoryBlobs {
   return { segments: new Map(), blobs: new Map(), mark: { id: undefined } };
 }

@@ -1,5 +1,5 @@
-// A store that counts: how often each operation runs, how long, and how often it fails; and shows them as spans where traces are on.
-// Not here: what is done with the numbers.
+// A store with metrics: how often each operation runs, how long, and how often it fails; and with spans where tracing is on. Not here: the
+// metrics page.
 import { RegistryError } from "@berth/oci/errors";
 import { ACCESS_BUCKETS, type Metrics } from "../../platform/metrics.ts";
 import type { Tracing } from "../../platform/tracing.ts";
@@ -22,7 +22,7 @@ const STORE_OPERATIONS = [
 
 type Operation = (typeof STORE_OPERATIONS)[number];
 
-/** Wraps a store. A client that breaks off its own upload or download is not a failure of the store. */
+/** Wraps a store. A client that breaks off its own upload or download does not count as a failure of the store. */
 export function meterStore(store: BlobStore, metrics: Metrics, tracing?: Tracing): BlobStore {
   const attributes = { "berth.store.kind": store.kind };
   const durations = metrics.addHistogram({
@@ -91,7 +91,7 @@ export function meterStore(store: BlobStore, metrics: Metrics, tracing?: Tracing
   };
 }
 
-// Errors of the client's own are thrown through the store: a body that broke off, a blob over the limit.
+// A client's own errors are thrown through the store: a body that broke off, a blob over the limit.
 function isStoreFailure(error: unknown): boolean {
   return error instanceof RegistryError && error.status >= 500;
 }

@@ -1,9 +1,9 @@
-// The error of a deletion that failed for some of its keys: which they are, so that the others are done with.
+// The error of a deletion that failed for some of its keys. It names them, so that the others count as deleted.
 import { RegistryError } from "@berth/oci/errors";
 
-/** Some of what was to be deleted is still there, or may be; everything else is gone durably. */
+/** Some of the keys still exist, or may exist; all others are durably deleted. */
 export class PartialDeletion extends RegistryError {
-  /** Keys, or a bucket's names of objects. */
+  /** Keys, or object names of a bucket. */
   readonly kept: ReadonlySet<string>;
 
   constructor(kept: Iterable<string>, cause: unknown) {

@@ -1,4 +1,4 @@
-// That no id, name or key leads out of the store, and that names stay within what file systems take.
+// No id, name or key leads out of the store, and names stay within the limits of file systems.
 import assert from "node:assert/strict";
 import { basename, resolve, sep } from "node:path";
 import { describe, it } from "node:test";

@@ -1,11 +1,11 @@
-// What the service at hand really does, found out by asking for it: what is documented and what is honoured differ.
-// Not here: anything that correctness rests on. The answers are for the log, for support, and for the dialect table's upkeep.
+// Tests what the configured S3 service really supports, because documentation and behaviour differ. Not here: anything that correctness
+// depends on. The results are for the log, for support, and for maintaining the table of dialects.
 import { createHash, randomBytes } from "node:crypto";
 import type { S3Bucket } from "./s3-client.ts";
 import type { S3Dialect } from "./s3-dialects.ts";
 import { serviceCode } from "./s3-errors.ts";
 
-/** Whether the service honours what it was asked for. */
+/** The features that the service supports. */
 export interface S3Capabilities {
   /** A second write with the dialect's create-only header is refused. */
   readonly createOnly: boolean;
@@ -17,7 +17,7 @@ export interface S3Capabilities {
   readonly checksumSha256: boolean;
 }
 
-/** Tries the service with a few small objects. Errors: UNAVAILABLE, STORAGE_FULL where it cannot be used at all. */
+/** Tests the service with a few small objects. Errors: UNAVAILABLE, STORAGE_FULL if it cannot be used at all. */
 export async function probeCapabilities(bucket: S3Bucket, dialect: S3Dialect, nextName: () => string): Promise<S3Capabilities> {
   const written: string[] = [];
 
@@ -27,7 +27,7 @@ export async function probeCapabilities(bucket: S3Bucket, dialect: S3Dialect, ne
       await bucket.put(name, randomBytes(16), headers);
       return false;
     } catch (error) {
-      // A 4xx is left as it is by the client's translation; 403 and 409 come as the cause.
+      // The client leaves a 4xx untranslated; 403 and 409 are the cause of the translated error.
       if (serviceCode(error) !== undefined) return true;
       if (error instanceof Error && serviceCode(error.cause) !== undefined) return true;
       throw error;

@@ -1,5 +1,5 @@
-// The requests that the store makes of an S3 service, over the AWS SDK, which is loaded only when a store of this kind is opened.
-// Not here: what is stored under which name (paths.ts), uploads (s3.ts), which failure means what (s3-errors.ts).
+// The requests of the store to an S3 service, over the AWS SDK, which is loaded only when such a store is opened. Not here: object names
+// (paths.ts), uploads (s3.ts), the meaning of errors (s3-errors.ts).
 import { createHash, webcrypto } from "node:crypto";
 import type { LookupFunction } from "node:net";
 import type { Readable } from "node:stream";
@@ -11,28 +11,28 @@ import { PartialDeletion } from "./partial-deletion.ts";
 import { isAbsent, serviceCode, translateServiceError } from "./s3-errors.ts";
 import { withDeadline } from "./s3-retries.ts";
 
-/** Where an S3 service is and how to speak to it. */
+/** The address and the options of an S3 service. */
 export interface S3Settings {
   readonly bucket: string;
   readonly region: string;
   /** Empty: Amazon's for the region. */
   readonly endpoint?: string | undefined;
-  /** The service as clients reach it, for signed addresses; the same as `endpoint` where it is empty. */
+  /** The service's address for clients, in signed addresses; `endpoint` if it is empty. */
   readonly publicEndpoint?: string | undefined;
   readonly forcePathStyle?: boolean | undefined;
-  /** Without them the SDK takes the machine's or pod's role. */
+  /** Without them the SDK uses the role of the machine or pod. */
   readonly accessKeyId?: string | undefined;
   readonly secretAccessKey?: string | undefined;
   readonly dialect: S3Dialect;
-  /** Without an answer or a byte for so long, a request is given up and tried again. */
+  /** A request without an answer or a byte for this long is abandoned and tried again. */
   readonly idleTimeoutMs?: number | undefined;
-  /** Tries of one request, the first included, with growing waits in between. */
+  /** Attempts for one request, the first included, with growing waits in between. */
   readonly attempts?: number | undefined;
-  /** No try begins so long after the first one did. */
+  /** No attempt begins this long after the first one did. */
   readonly deadlineMs?: number | undefined;
 }
 
-/** An object or upload found by listing. */
+/** An object or upload in a listing. */
 export interface Listed {
   readonly name: string;
   readonly changedAt: Date;
@@ -44,19 +44,19 @@ export interface UploadedPart {
   readonly etag: string;
 }
 
-/** A part of an object on its way. */
+/** A range of an object that is being read. */
 export interface ObjectRange {
   readonly body: Readable;
-  /** Bytes that are on their way. */
+  /** The number of bytes that will come. */
   readonly sizeBytes: number;
-  /** Bytes of the whole object; undefined where the service does not say. */
+  /** The size of the whole object; undefined if the service does not say. */
   readonly wholeBytes: number | undefined;
 }
 
-/** One bucket's requests. All throw STORAGE_FULL and UNAVAILABLE; `isAbsent` tells what is not there. */
+/** Requests to one bucket. All throw STORAGE_FULL and UNAVAILABLE; `isAbsent` recognises the error for a missing object. */
 export interface S3Bucket {
   put(name: string, bytes: Uint8Array, headers?: Readonly<Record<string, string>>): Promise<void>;
-  /** A stream of bytes `start` to `end`, of which the service may have fewer; undefined where there is no such object or range. */
+  /** A stream of bytes `start` to `end`, which may end early; undefined if there is no such object or range. */
   get(name: string, start: number, end: number): Promise<ObjectRange | undefined>;
   sizeOf(name: string): Promise<number | undefined>;
   createMultipart(name: string): Promise<string>;
@@ -64,7 +64,7 @@ export interface S3Bucket {
   copyPart(name: string, multipartId: string, number: number, source: string, start: number, end: number): Promise<UploadedPart>;
   completeMultipart(name: string, multipartId: string, parts: readonly UploadedPart[]): Promise<void>;
   abortMultipart(name: string, multipartId: string): Promise<void>;
-  /** Objects in the order of their names, behind `startAfter` where it is given. */
+  /** Objects in the order of their names, after `startAfter` if it is given. */
   list(prefix: string, startAfter?: string): AsyncGenerator<Listed & { readonly sizeBytes: number }, void, void>;
   listMultiparts(prefix: string): AsyncGenerator<Listed & { readonly multipartId: string }, void, void>;
   /** Errors: `PartialDeletion` with the names of those that stay. */
@@ -74,22 +74,22 @@ export interface S3Bucket {
 }
 
 const CONNECT_TIMEOUT_MS = 5_000;
-// S3 itself breaks off idle connections after some 20 s; what is asked here is answered in far less than a second, in seconds under load.
+// S3 itself closes idle connections after some 20 s; the requests made here are answered in far less than a second, in seconds under load.
 const IDLE_TIMEOUT_MS = 15_000;
-// Copies inside the service, and putting parts together: the service may work for long before it says a word.
+// For copies inside the service, and for completing an upload: the service may work for long before it sends anything.
 const WORKING_TIMEOUT_MS = 60_000;
-// A service that says nothing gets a second try, on a new connection, and no third: clients hear of it within 40 s.
+// A silent service gets a second attempt, on a new connection, and no third: clients get an error within 40 s.
 const DEADLINE_MS = 20_000;
-// The SDK waits longer each time, for whole seconds where the service says SlowDown; DEADLINE_MS ends it in any case.
+// The SDK waits longer each time, for whole seconds if the service says SlowDown; DEADLINE_MS ends it in any case.
 const ATTEMPTS = 5;
-// One for each blob that is streamed at the same time and each part under way; the SDK's own 50 would make pulls queue.
+// One for each blob that is streamed and each part that is sent at the same time; the SDK's default of 50 would make pulls queue.
 const MAX_SOCKETS = 256;
 // The API's own limits. Source: Amazon S3 API reference, DeleteObjects.
 const DELETE_BATCH = 1000;
 const PARALLEL_DELETES = 8;
-// Below this, handing the bytes to another thread costs more than hashing them.
+// For smaller buffers, passing the bytes to another thread costs more than hashing them.
 const HASH_ELSEWHERE_BYTES = 64 * 1024;
-// One MD5 update blocks for about 1.5 ms; in between other requests are served.
+// One MD5 update blocks for about 1.5 ms; between updates other requests are served.
 const MD5_STEP_BYTES = 1024 * 1024;
 
 async function contentMd5(bytes: Uint8Array): Promise<string> {
@@ -101,7 +101,7 @@ async function contentMd5(bytes: Uint8Array): Promise<string> {
   return hash.digest("base64");
 }
 
-/** A header that is signed with the rest; must come before the SDK's own signing step. */
+/** A header that is signed with the others; it must be added before the SDK's own signing step. */
 interface HeaderStack {
   add(middleware: unknown, options: { readonly step: "build"; readonly name: string }): void;
 }
@@ -116,7 +116,9 @@ function addHeaders(command: { readonly middlewareStack: unknown }, headers: Rea
   (command.middlewareStack as HeaderStack).add(withHeaders, { step: "build", name: "storeHeaders" });
 }
 
-/** For requests that ask before they send their body the SDK opens connections of its own, past the shared look-up: they wait for one first. */
+/**
+ * For requests with `Expect: 100-continue` the SDK opens connections of its own that bypass the shared look-up, so they wait for it first.
+ */
 function addNaming(client: { readonly middlewareStack: unknown }, lookup: LookupFunction): void {
   type Arguments = { readonly request: { readonly hostname: string; readonly headers: Readonly<Record<string, string>> } };
   const named = (next: (args: Arguments) => unknown) => async (args: Arguments) => {
@@ -124,7 +126,7 @@ function addNaming(client: { readonly middlewareStack: unknown }, lookup: Lookup
     return next(args);
   };
   (client.middlewareStack as { add(middleware: unknown, options: object): void }).add(named, {
-    // Behind the SDK's retries: each try asks anew.
+    // After the SDK's retry step, so that each attempt waits again.
     step: "finalizeRequest",
     priority: "low",
     name: "storeNaming",
@@ -192,7 +194,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     }
   }
 
-  /** The signed hash of the payload, made on another thread: the service refuses bytes that changed on the way. */
+  /** The signed hash of the payload, computed on another thread: the service refuses bytes that changed on the way. */
   async function payloadHeaders(bytes: Uint8Array): Promise<Record<string, string>> {
     const headers: Record<string, string> = {};
     if (bytes.length >= HASH_ELSEWHERE_BYTES) {
@@ -204,10 +206,10 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     return headers;
   }
 
-  /** Deletes as many as one request takes; `kept` gets those that the service names as not deleted. */
+  /** Deletes as many as one request takes; `kept` collects those that the service names as not deleted. */
   async function deleteBatch(names: readonly string[], kept: Map<string, unknown>): Promise<void> {
     const command = new sdk.DeleteObjectsCommand({ Bucket, Delete: { Quiet: true, Objects: names.map((Key) => ({ Key })) } });
-    // Older services insist on this header and know nothing of the SDK's CRC32.
+    // Older services require this header and do not know the SDK's CRC32.
     const withMd5 =
       (next: (args: { request: { headers: Record<string, string>; body: string | Uint8Array } }) => unknown) =>
       (args: { request: { headers: Record<string, string>; body: string | Uint8Array } }) => {
@@ -217,7 +219,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
     (command.middlewareStack as unknown as HeaderStack).add(withMd5, { step: "build", name: "storeDeleteMd5" });
     const { Errors = [] } = await sent(client.send(command));
     for (const { Key, Code, Message } of Errors) {
-      // One that names no object says nothing of any.
+      // An error without an object's name says nothing about any of them.
       if (Key === undefined) throw translateServiceError(new Error(`objects were not deleted: ${Code} ${Message}`));
       if (Code !== "NoSuchKey") kept.set(Key, new Error(`${Key} was not deleted: ${Code} ${Message}`));
     }
@@ -230,7 +232,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
         try {
           await unlessAbsent(client.send(new sdk.DeleteObjectCommand({ Bucket, Key })));
         } catch (error) {
-          // A service that is out of reach would take the same long time over each of the others.
+          // If the service is unreachable, each of the others would take the same long time.
           if (serviceCode((error as { cause?: unknown }).cause) === undefined) throw error;
           kept.set(Key, error);
         }
@@ -281,7 +283,7 @@ export async function connectBucket(settings: S3Settings): Promise<S3Bucket> {
             Key,
             UploadId,
             PartNumber,
-            // Names are of characters that need no encoding (paths.ts).
+            // Names consist of characters that need no encoding (paths.ts).
             CopySource: `${Bucket}/${source}`,
             CopySourceRange: `bytes=${start}-${end}`,
           }),

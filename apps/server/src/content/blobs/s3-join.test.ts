@@ -1,5 +1,5 @@
-// How objects are cut into the parts of one: every part is as S3 takes it, and together they are all bytes in order. Not here: a service that
-// puts them together (blob-store.contract.ts).
+// How objects are cut into the parts of one: every part has a size that S3 accepts, and together they are all bytes in order. Not here: a
+// service that joins them (blob-store.contract.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";

@@ -1,17 +1,17 @@
-// Making one object of others, inside the service as far as it goes: it takes no part below 5 MiB but the last, so that smaller objects are
-// read and sent again, together with as much of what follows as makes a part. Not here: objects from streams (s3-write.ts).
+// Joins objects into one, inside the service as far as possible: it accepts no part below 5 MiB except the last, so smaller objects are
+// read and sent again, together with as much of the next one as makes a part. Not here: objects from streams (s3-write.ts).
 import { RegistryError } from "@berth/oci/errors";
 import type { S3Bucket, UploadedPart } from "./s3-client.ts";
 import { readObject } from "./s3-read.ts";
 import { MAX_PARTS, MIN_PART_BYTES, multipart } from "./s3-write.ts";
 import type { UploadMemory } from "./upload-memory.ts";
 
-// Copies cost us nothing but a request.
+// A copy costs us only a request.
 const PARALLEL_COPIES = 8;
-// A service may copy up to 5 GiB for one part; pieces of 1 GiB run side by side and stay within every idle timeout.
+// A service may copy up to 5 GiB for one part; copies of 1 GiB run in parallel and stay within every idle timeout.
 const COPY_BYTES = 1024 * 1024 * 1024;
 
-/** An object to be put behind others. */
+/** An object to be appended to others. */
 export interface JoinSource {
   readonly name: string;
   readonly sizeBytes: number;
@@ -24,10 +24,10 @@ interface Stretch {
   readonly end: number;
 }
 
-/** A part of the whole: one stretch that the service copies, or several that are read and sent, less than 10 MiB together. */
+/** A part of the joined object: one stretch that the service copies, or several that are read and sent, less than 10 MiB together. */
 type JoinPart = { readonly kind: "copied"; readonly stretch: Stretch } | { readonly kind: "sent"; readonly stretches: readonly Stretch[] };
 
-/** Cuts objects into parts that the service takes. */
+/** Cuts objects into parts that the service accepts. */
 export function planParts(sources: readonly JoinSource[]): readonly JoinPart[] {
   const parts: JoinPart[] = [];
   let small: Stretch[] = [];
@@ -43,7 +43,7 @@ export function planParts(sources: readonly JoinSource[]): readonly JoinPart[] {
     if (smallBytes > 0 || (sizeBytes < MIN_PART_BYTES && !isLast)) {
       const missing = MIN_PART_BYTES - smallBytes;
       const rest = sizeBytes - missing;
-      // What is left over has to be a part of its own.
+      // The rest must be large enough for a part of its own.
       start = rest >= MIN_PART_BYTES || (isLast && rest > 0) ? missing : sizeBytes;
       small.push({ name, start: 0, end: start - 1 });
       smallBytes += start;
@@ -55,7 +55,7 @@ export function planParts(sources: readonly JoinSource[]): readonly JoinPart[] {
   return parts;
 }
 
-/** As few copies as may be, of about one size. */
+/** As few copies as possible, of about the same size. */
 function copiesOf(name: string, from: number, to: number): readonly JoinPart[] {
   const sizeBytes = to - from;
   const count = Math.ceil(sizeBytes / COPY_BYTES);
@@ -69,7 +69,7 @@ function copiesOf(name: string, from: number, to: number): readonly JoinPart[] {
   }));
 }
 
-/** Puts objects together as one. Errors: UNAVAILABLE (also after too long a wait for memory), STORAGE_FULL, BLOB_TOO_LARGE. */
+/** Joins objects into one. Errors: UNAVAILABLE (also after too long a wait for memory), STORAGE_FULL, BLOB_TOO_LARGE. */
 export async function joinObjects(bucket: S3Bucket, name: string, sources: readonly JoinSource[], memory: UploadMemory): Promise<void> {
   const planned = planParts(sources);
   if (planned.length > MAX_PARTS) throw new RegistryError("BLOB_TOO_LARGE", { detail: { maxBytes: MAX_PARTS * COPY_BYTES } });
@@ -95,12 +95,12 @@ export async function joinObjects(bucket: S3Bucket, name: string, sources: reado
   );
 
   async function send(id: string, number: number, stretches: readonly Stretch[]): Promise<UploadedPart> {
-    // Such a part may be twice as large, but the memory may have no more than this at all.
+    // Such a part may be twice as large, but there may not be more memory than this at all.
     await memory.take(MIN_PART_BYTES);
     try {
       const pieces: Uint8Array[] = [];
       for (const stretch of stretches) {
-        // Copied: a piece is only valid until the next one.
+        // Copied, because a piece is only valid until the next one.
         for await (const piece of readObject(bucket, stretch.name, stretch.start, stretch.end)) pieces.push(Uint8Array.from(piece));
       }
       return await bucket.uploadPart(name, id, number, Buffer.concat(pieces));

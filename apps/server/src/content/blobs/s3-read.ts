@@ -1,18 +1,18 @@
-// Reading a range of an object that may break off and go on. Not here: the requests (s3-client.ts).
+// Reads a range of an object, and resumes after a broken connection. Not here: the requests (s3-client.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { PIECE_BYTES } from "./buffer-pool.ts";
 import type { S3Bucket } from "./s3-client.ts";
 
-// Breaks in a row without a byte in between. Each try has the SDK's own retries for its beginning.
+// Consecutive breaks without a byte in between. Each attempt begins with the SDK's own retries.
 const MAX_BREAKS = 3;
-/** After so long without a byte no further try begins: a service that is silent makes each of them long. */
+/** After this long without a byte no further attempt begins: a silent service makes each of them long. */
 const DEADLINE_MS = 20_000;
-// Grows with each break; long enough for a gateway to be replaced behind its address.
+// It grows with each break; long enough for a gateway to be replaced behind its address.
 const BREAK_WAIT_MS = 200;
 
 /**
- * Yields bytes `start` to `end`; goes on from where it was when the connection breaks. Errors: BLOB_DAMAGED where the object is missing
- * or shorter, or has not the size that is given; UNAVAILABLE.
+ * Yields bytes `start` to `end`; resumes when the connection breaks. Errors: BLOB_DAMAGED if the object is missing or too short, or has
+ * another size than given; UNAVAILABLE.
  */
 export async function* readObject(
   bucket: S3Bucket,
@@ -44,13 +44,13 @@ export async function* readObject(
         breaks = 0;
         for (let at = 0; at < chunk.length; at += PIECE_BYTES) {
           const piece = chunk.length <= PIECE_BYTES ? chunk : chunk.subarray(at, at + PIECE_BYTES);
-          // Before the yield: a reader that leaves does not come back to count.
+          // Counted before the yield: a reader that leaves does not return to count.
           position += piece.length;
           yield piece;
         }
       }
     } catch (error) {
-      // What the reader throws into us does not come here: only the body's own end does.
+      // Errors thrown by the reader do not arrive here, only those of the body.
       if (breaks++ === 0) brokenAt = performance.now();
       if (breaks > MAX_BREAKS || performance.now() - brokenAt > DEADLINE_MS) throw new RegistryError("UNAVAILABLE", { cause: error });
       await new Promise((resolve) => void setTimeout(resolve, BREAK_WAIT_MS * breaks));

@@ -1,5 +1,5 @@
-// When a request of the S3 service is tried again. The SDK's own rules decide (what may be, how often, after which pause), and time ends it.
-// Not here: how long one try may take (s3-client.ts).
+// When a request to the S3 service is retried: by the SDK's own rules (which errors, how often, after which pause), until a deadline. Not
+// here: the timeout of one attempt (s3-client.ts).
 import type { S3ClientConfig } from "@aws-sdk/client-s3";
 
 type RetryStrategy = Extract<
@@ -8,7 +8,7 @@ type RetryStrategy = Extract<
 >;
 type AnyStrategy = Exclude<S3ClientConfig["retryStrategy"], undefined>;
 
-/** The same rules, but no try begins once `deadlineMs` have passed since the first one began. */
+/** The same rules, but no attempt begins once `deadlineMs` have passed since the first one began. */
 export function withDeadline(strategy: AnyStrategy, deadlineMs: number): RetryStrategy {
   if (!("refreshRetryTokenForRetry" in strategy)) throw new Error("the SDK's retries are not what they were");
   const startedAt = new WeakMap<object, number>();

@@ -1,10 +1,10 @@
-// An S3 service in memory that fails on demand: what a real one does only on a bad day. Not here: the rest of the protocol; the contract
-// runs on real services.
+// An S3 service in memory that fails on demand, in ways that a real one rarely does. Not here: the rest of the protocol; the contract runs
+// on real services.
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** One request as the stub sees it. */
+/** One request as the stub receives it. */
 export interface StubRequest {
   readonly method: string;
   readonly name: string;
@@ -13,12 +13,12 @@ export interface StubRequest {
   readonly body: Buffer;
 }
 
-/** What to do instead of, or while, answering. */
+/** What the stub does instead of answering, or while it answers. */
 export type StubFault =
   | { readonly status: number; readonly code: string }
-  /** Sends so many bytes of the body and breaks off. */
+  /** Sends that many bytes of the body and closes the connection. */
   | { readonly breakAfterBytes: number }
-  /** Does what is asked and loses the answer. */
+  /** Does the request and loses the answer. */
   | "lose"
   /** Never answers. */
   | "hang";
@@ -29,7 +29,7 @@ export interface S3Stub {
   readonly objects: Map<string, Buffer>;
   readonly multiparts: Map<string, Map<number, Buffer>>;
   readonly requests: StubRequest[];
-  /** Most requests that carried a body at one time. */
+  /** The most requests with a body at one time. */
   readonly mostUploads: () => number;
   fault: (request: StubRequest, count: number) => StubFault | undefined;
   close(): Promise<void>;
@@ -106,7 +106,7 @@ export async function startS3Stub(): Promise<S3Stub> {
     if (isUpload) mostUploads = Math.max(mostUploads, ++uploads);
     const pieces: Buffer[] = [];
     for await (const piece of incoming) pieces.push(piece as Buffer);
-    // A turn of the loop for each, so that requests sent together overlap.
+    // One timer each, so that requests sent together overlap.
     await new Promise((resolve) => void setTimeout(resolve, 5));
     if (isUpload) uploads -= 1;
     const url = new URL(incoming.url ?? "/", "http://stub");

@@ -1,5 +1,6 @@
-// Writing one object from a stream of unknown length. Memory is bounded: for one upload by one part being filled and
-// `PARALLEL_PARTS` on their way, for all together by `UploadMemory`. Not here: objects made of others (s3-join.ts), which object (s3.ts), the requests (s3-client.ts).
+// Writes one object from a stream of unknown length. Memory is bounded: for one upload by one part being filled and `PARALLEL_PARTS` being
+// sent, for all together by `UploadMemory`. Not here: objects joined from others (s3-join.ts), which object (s3.ts), the requests
+// (s3-client.ts).
 import { RegistryError } from "@berth/oci/errors";
 import type { S3Bucket, UploadedPart } from "./s3-client.ts";
 import { isAbsent } from "./s3-errors.ts";
@@ -7,27 +8,27 @@ import type { UploadMemory } from "./upload-memory.ts";
 
 /** Source: Amazon S3 multipart upload limits. */
 export const MAX_PARTS = 10_000;
-// Three parts of 16 MiB fill a connection of several hundred ms and GB/s; each more costs a part of memory per upload.
+// Three parts of 16 MiB fill a connection of several hundred ms and GB/s; each further one costs the memory of a part for each upload.
 const PARALLEL_PARTS = 3;
-/** So much of an upload is held without asking: the number of uploads at a time is bounded as well. */
+/** Up to this size an upload holds memory without the shared count: the number of concurrent uploads is bounded as well. */
 const FREE_BYTES = 64 * 1024;
-/** The least that a part may have that is not the last one. Source: Amazon S3 multipart upload limits. */
+/** The smallest part except the last. Source: Amazon S3 multipart upload limits. */
 export const MIN_PART_BYTES = 5 * 1024 * 1024;
 /**
- * Parts of one object that may be short of the part size because memory is short. The rest of `MAX_PARTS` still takes the largest blob
+ * Parts of one object that may be smaller than the part size when memory is short. The rest of `MAX_PARTS` still takes the largest blob
  * that the configuration allows.
  */
 const MAX_SHORT_PARTS = 1_000;
-/** How long a failed upload waits until its parts are thrown away; where the service is silent too, a sweep does it later. */
+/** How long a failed upload waits for the removal of its parts; if the service is silent too, a sweep removes them later. */
 const ABORT_WAIT_MS = 5_000;
 
 /** How parts are cut. */
 export interface PartRules {
-  /** Size of a part where memory allows it. */
+  /** The size of a part if memory allows it. */
   readonly sizeBytes: number;
-  /** Whether the service takes parts of different sizes. */
+  /** Whether the service accepts parts of different sizes. */
   readonly mayDiffer: boolean;
-  /** What all uploads share. */
+  /** The memory that all uploads share. */
   readonly memory: UploadMemory;
 }
 
@@ -44,7 +45,7 @@ export async function multipart(
     try {
       await bucket.completeMultipart(name, id, parts);
     } catch (error) {
-      // An answer that was lost: the second try finds no upload, because the first has made the object.
+      // The answer was lost: the second attempt finds no upload, because the first has completed it.
       if (!isAbsent(error)) throw error;
     }
     const stored = await bucket.sizeOf(name);
@@ -52,7 +53,7 @@ export async function multipart(
       throw new RegistryError("UNAVAILABLE", { cause: new Error(`${name} has ${stored} bytes after ${sizeBytes()} were sent`) });
     }
   } catch (error) {
-    // The first failure is the one to report; an upload that stays is found by `abort` and `sweep`.
+    // The first error is reported; `abort` and `sweep` find an upload that stays.
     const enough = Promise.withResolvers<void>();
     const timer = setTimeout(enough.resolve, ABORT_WAIT_MS);
     await Promise.race([bucket.abortMultipart(name, id).catch(() => undefined), enough.promise]);
@@ -61,20 +62,20 @@ export async function multipart(
   }
 }
 
-/** A part that is being filled. Its memory is asked for as bytes come: most blobs are far smaller than a part. */
+/** A part that is being filled. Its memory is allocated as bytes arrive, because most blobs are far smaller than a part. */
 interface Filling {
   readonly bytes: Buffer<ArrayBuffer>;
   readonly filled: number;
-  /** What of the shared memory it may take; 0 while it lives within `FREE_BYTES`. */
+  /** The shared memory that it has taken; 0 while it fits into `FREE_BYTES`. */
   readonly taken: number;
 }
 
 const EMPTY: Filling = { bytes: Buffer.alloc(0), filled: 0, taken: 0 };
 
 /**
- * Writes a body as an object: in one request where it fits in a part, else in parts. Returns its size; an empty body writes nothing.
- * Waits, without reading on, while other uploads hold the memory that it needs; what waits holds none itself but for parts that are on their
- * way, so the wait ends. On a thrown error no request is under way any more. Errors: UNAVAILABLE (also after too long a wait), STORAGE_FULL.
+ * Writes a body as an object: in one request if it fits into a part, else in parts. Returns its size; an empty body writes nothing. Waits,
+ * without reading on, while other uploads hold the memory that it needs; a waiting upload holds none itself except for parts that are being
+ * sent, so the wait ends. When it throws, no request is under way any more. Errors: UNAVAILABLE (also after too long a wait), STORAGE_FULL.
  */
 export async function writeObject(
   bucket: S3Bucket,
@@ -89,15 +90,15 @@ export async function writeObject(
   let sentParts = 0;
   let shortParts = 0;
 
-  /** Makes room for at least one more byte; false where the part must go as it is. */
+  /** Makes room for at least one more byte; false if the part must be sent as it is. */
   async function grow(): Promise<boolean> {
     const { bytes, filled } = filling;
     let { taken } = filling;
     if (bytes.length >= FREE_BYTES || sentParts > 0) {
       if (taken === 0) {
-        // At once, so that nobody who holds a half-filled part waits for the other half.
+        // All at once, so that no holder of a half-filled part waits for the other half.
         const least = rules.mayDiffer && shortParts < MAX_SHORT_PARTS ? Math.min(MIN_PART_BYTES, rules.sizeBytes) : rules.sizeBytes;
-        // An upload of many parts fills them whole; the first may be the only one.
+        // An upload of many parts fills whole ones; the first may be the only one.
         const isWhole = sentParts > 0 && memory.tryTake(rules.sizeBytes);
         if (!isWhole) await memory.take(least);
         taken = isWhole ? rules.sizeBytes : least;
@@ -107,7 +108,7 @@ export async function writeObject(
       }
     }
     const wanted = sentParts > 0 ? taken : Math.min(Math.max(FREE_BYTES, bytes.length * 2), taken === 0 ? FREE_BYTES : taken);
-    // Noted before the allocation: what was taken is given back whatever comes.
+    // Recorded before the allocation, so that the memory is returned in any case.
     filling = { bytes, filled, taken };
     const next = Buffer.allocUnsafeSlow(Math.min(wanted, rules.sizeBytes));
     bytes.copy(next, 0, 0, filled);
@@ -115,7 +116,7 @@ export async function writeObject(
     return true;
   }
 
-  /** Takes pieces until a part is full; what of the last piece did not fit is returned, and undefined at the end of the body. */
+  /** Takes pieces until a part is full; returns the rest of the last piece, or undefined at the end of the body. */
   async function fillPart(pieces: AsyncIterator<Uint8Array>, rest: Uint8Array): Promise<Uint8Array | undefined> {
     let piece = rest;
     for (;;) {

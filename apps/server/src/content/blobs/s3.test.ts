@@ -1,5 +1,5 @@
-// What an S3 service does on a bad day, and how many requests the store makes of it. Not here: the common contract, which runs on real
-// services (blob-stores.test.ts).
+// Faults of an S3 service, and the number of requests that the store makes. Not here: the common contract, which runs on real services
+// (blob-stores.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -43,7 +43,7 @@ describe("S3 store on a bad day", () => {
       partSizeBytes: PART,
       uploadMemoryBytes: 8 * PART,
       attempts: 2,
-      // Only silence takes so long; service and client share one thread here, and it may be held up.
+      // Only silence takes this long; service and client share one thread here, which may be busy.
       idleTimeoutMs: 30_000,
       ...more,
     });
@@ -110,7 +110,7 @@ describe("S3 store on a bad day", () => {
 
   it("tries as often as it may when it is told so at once, and only for so long when it is told nothing", async () => {
     await store.close();
-    // Two times a second is more than its deadline, once is within it, also where a timer comes late.
+    // Two timeouts of a second exceed its deadline, one does not, also if a timer fires late.
     store = await open("ceph", { attempts: 5, idleTimeoutMs: 1_000, deadlineMs: 1_900 });
     stub.fault = () => "hang";
     await assert.rejects(append(randomBytes(10)), isCode("UNAVAILABLE"));

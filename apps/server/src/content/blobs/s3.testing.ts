@@ -7,7 +7,7 @@ import { S3_DIALECTS, type S3DialectName } from "./s3-dialects.ts";
 import { createS3Store } from "./s3.ts";
 import type { BlobStore } from "./blob-store.ts";
 
-/** A service for tests. */
+/** The service for tests. */
 export interface S3TestSettings {
   readonly endpoint: string;
   readonly region: string;
@@ -17,20 +17,20 @@ export interface S3TestSettings {
   readonly dialect: S3DialectName;
 }
 
-/** Reads BERTH_TEST_S3; undefined where it is not set. */
+/** Reads BERTH_TEST_S3; undefined if it is not set. */
 export function readS3TestSettings(): S3TestSettings | undefined {
   const text = process.env["BERTH_TEST_S3"];
   return text === undefined || text === "" ? undefined : { dialect: "generic", ...(JSON.parse(text) as Omit<S3TestSettings, "dialect">) };
 }
 
 const MIB = 1024 * 1024;
-/** The smallest that the API allows, so that edges are cheap to reach. */
+/** The smallest size that the API allows, so that tests reach it cheaply. */
 export const TEST_PART_BYTES = 5 * MIB;
 
-/** Processes that a test can name by number. */
+/** Processes that a test can address by number. */
 const NUMBERED_PROCESSES = 60;
 
-/** Creates the bucket where it is missing, and a fixture below a prefix of its own. */
+/** Creates the bucket if it is missing, and a fixture below a prefix of its own. */
 export async function createS3Fixture(settings: S3TestSettings): Promise<BlobStoreFixture> {
   const sdk = await import("@aws-sdk/client-s3");
   const { bucket: Bucket, endpoint, region, accessKeyId, secretAccessKey } = settings;
@@ -45,7 +45,8 @@ export async function createS3Fixture(settings: S3TestSettings): Promise<BlobSto
   const options = { ...settings, forcePathStyle: true, prefix, partSizeBytes: TEST_PART_BYTES, uploadMemoryBytes: 16 * TEST_PART_BYTES };
   const bucket = await connectBucket({ ...options, dialect: S3_DIALECTS[settings.dialect] });
   const stores = new Map<string, BlobStore>();
-  // Made ahead, since opening is immediate for the other stores: the contract's three, and as many by number as a suite starts processes.
+  // Created in advance, because opening is synchronous for the other stores: the contract's three, and as many numbered ones as a suite
+  // starts processes.
   const processIds = ["process-a", "process-b", "process-c", ...Array.from({ length: NUMBERED_PROCESSES }, (_, i) => `process-${i + 1}`)];
   for (const processId of processIds) stores.set(processId, await createS3Store({ ...options, processId }));
   return {

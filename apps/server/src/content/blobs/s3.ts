@@ -1,5 +1,5 @@
-// Blobs in an S3 bucket: each append writes one object of its own, the first of them where it can stay, so that finishing an upload of
-// one append copies nothing and asks nothing. Not here: requests (s3-client.ts), streams (s3-write.ts, s3-read.ts), names (paths.ts).
+// Blobs in an S3 bucket: each append writes one object, the first of them in its final place, so that finishing an upload of one append
+// needs no copy and no request. Not here: requests (s3-client.ts), streams (s3-write.ts, s3-read.ts), names (paths.ts).
 import { randomBytes } from "node:crypto";
 import { promisify } from "node:util";
 import { RegistryError } from "@berth/oci/errors";
@@ -30,33 +30,33 @@ import { MIN_PART_BYTES, writeObject, type PartRules } from "./s3-write.ts";
 import { emptyRecord, foldOf, recordOf, segmentsBetween, segmentsOf, sumOf, withOlderBytes, wrongSize, type Segment } from "./segments.ts";
 import { createUploadMemory } from "./upload-memory.ts";
 
-/** What an S3 store is made from. */
+/** The options of an S3 store. */
 export interface S3StoreOptions extends Omit<S3Settings, "bucket" | "dialect"> {
-  /** Must exist. */
+  /** The bucket must exist. */
   readonly bucket: string | undefined;
   readonly dialect: S3DialectName;
-  /** In front of every key, with or without a slash at its end. */
+  /** Prefix of every key, with or without a slash at its end. */
   readonly prefix?: string | undefined;
-  /** Unique among all processes that ever write to the bucket: `a-z0-9-`, at most 32. */
+  /** Unique among all processes that ever write to the bucket: `a-z0-9-`, at most 32 characters. */
   readonly processId: string;
-  /** Size of one part, 5 MiB at least; an upload holds four of them in memory at most. */
+  /** The size of one part, at least 5 MiB; an upload holds at most four of them in memory. */
   readonly partSizeBytes: number;
-  /** What all uploads together may hold in memory, beside 64 KiB each; one part at least. */
+  /** The memory that all uploads together may hold, beside 64 KiB each; at least one part. */
   readonly uploadMemoryBytes: number;
 }
 
-/** More than any mark has. */
+/** Larger than any mark. */
 const MARK_BYTES_MAX = 1024;
 const randomBytesOf = promisify<number, Buffer>(randomBytes);
-/** What a probe writes as a rule. */
+/** The usual size of a probe. */
 const MIN_PROBE_BYTES = 32;
 /**
- * After a write was refused for want of room, a probe writes as much until that is taken: the last bytes of a quota would always take a few.
- * Not more than this, since it goes there and back every second.
+ * After a write was refused for lack of room, a probe writes as many bytes until they are accepted: a few bytes would always fit into the
+ * end of a quota. It writes no more than this, because it does so every second.
  */
 const MAX_PROBE_BYTES = MIN_PART_BYTES;
 
-/** The same bucket, reporting the size of writes that found no room. */
+/** The same bucket, reporting the size of writes that were refused for lack of room. */
 function notingRefusals(bucket: S3Bucket, note: (sizeBytes: number) => void): S3Bucket {
   async function noting<T>(sizeBytes: number, request: Promise<T>): Promise<T> {
     try {
@@ -74,16 +74,16 @@ function notingRefusals(bucket: S3Bucket, note: (sizeBytes: number) => void): S3
   };
 }
 
-/** How long an upload waits for memory: the others that have it send a few parts meanwhile. */
+/** How long an upload waits for memory: meanwhile the other uploads send a few parts. */
 const MEMORY_WAIT_MS = 60_000;
 
-/** Tries what a store's service can do; undefined where it has no room for trying that. Errors: UNAVAILABLE. */
+/** Tests what a store's service supports; undefined if it has no room for the test. Errors: UNAVAILABLE. */
 export async function tryS3Store(options: S3StoreOptions): Promise<S3Capabilities | undefined> {
   const { bucket, close, nextProbe } = await createStore(options);
   try {
     return await probeCapabilities(bucket, S3_DIALECTS[options.dialect], nextProbe);
   } catch (error) {
-    // Reading and deleting need no room, and deleting may make some.
+    // Reading and deleting need no room, and deleting may free some.
     if (error instanceof RegistryError && error.code === "STORAGE_FULL") return undefined;
     throw error;
   } finally {
@@ -91,7 +91,7 @@ export async function tryS3Store(options: S3StoreOptions): Promise<S3Capabilitie
   }
 }
 
-/** Creates a store without a request. */
+/** Creates a store without making a request. */
 export async function createS3Store(options: S3StoreOptions): Promise<BlobStore> {
   return (await createStore(options)).store;
 }
@@ -114,7 +114,7 @@ async function createStore(options: S3StoreOptions) {
   });
   const nextProbe = (): string => probeName(prefix, names.next());
 
-  /** The content of segments, in order. Errors: BLOB_UPLOAD_UNKNOWN where one is gone. */
+  /** The content of segments, in order. Errors: BLOB_UPLOAD_UNKNOWN if one is missing. */
   async function* readSegments(uploadId: string, segments: readonly Segment[]): AsyncGenerator<Uint8Array, void, void> {
     for (const segment of segments) {
       try {
@@ -144,7 +144,7 @@ async function createStore(options: S3StoreOptions) {
             () => undefined,
           );
     if (sizeBytes === 0) return { record, writtenBytes: 0 };
-    // Nobody needs these: the record that names them was replaced by the one that we were given.
+    // Nobody needs these any more: the record that names them was replaced by the given one.
     if (superseded.length > 0) await bucket.delete(superseded.map((segment) => segmentObject(prefix, uploadId, segment)));
     return {
       record: recordOf({ segments: [...kept, { ...begun, sizeBytes }], superseded: folded }),
@@ -159,7 +159,7 @@ async function createStore(options: S3StoreOptions) {
     if (segments.length === 1 && first !== undefined) {
       const key = objectKey(uploadId, first.name);
       if (onBytes !== undefined) for await (const piece of readSegments(uploadId, segments)) onBytes(piece);
-      // What this process wrote it knows to be there; another's may have been aborted meanwhile.
+      // This process knows that its own objects exist; another's may have been aborted meanwhile.
       else if (!names.owns(first.name) && (await bucket.sizeOf(objectName(prefix, key))) !== sizeBytes)
         throw new RegistryError("BLOB_UPLOAD_UNKNOWN");
       return { key, sizeBytes };
@@ -179,14 +179,14 @@ async function createStore(options: S3StoreOptions) {
     try {
       await joinObjects(bucket, object, sources, rules.memory);
     } catch (error) {
-      // The multipart upload that copies is our own: what is not there is a segment.
+      // The copying multipart upload is our own, so a missing object is a segment.
       const isGone = error instanceof RegistryError ? error.code === "BLOB_DAMAGED" : error instanceof Error && error.name === "NoSuchKey";
       if (isGone) throw new RegistryError("BLOB_UPLOAD_UNKNOWN", { cause: error });
       throw error;
     }
   }
 
-  /** Removes all of an upload's objects but the finals that are to be kept, and its unfinished multipart uploads where asked to. */
+  /** Removes all of an upload's objects except final ones that are to be kept, and its incomplete multipart uploads if requested. */
   async function clear(uploadId: string, isKept: (key: StorageKey) => boolean | Promise<boolean>, withMultiparts: boolean): Promise<void> {
     const { temporary, final } = uploadPrefixes(prefix, uploadId);
     const unkept: string[] = [];
@@ -200,7 +200,7 @@ async function createStore(options: S3StoreOptions) {
     if (unkept.length > 0) await bucket.delete(unkept);
   }
 
-  /** The usual upload of one append left nothing but its blob. Of others the first segment lies under a final key, too. */
+  /** The usual upload of one append left nothing but its blob. Of others, the first segment is under a final key too. */
   function isAlone(uploadId: string, record: UploadRecord, key: StorageKey): boolean {
     const { segments, superseded } = segmentsOf(record);
     return segments.length === 1 && superseded.length === 0 && key === objectKey(uploadId, segments[0]?.name ?? "");
@@ -226,7 +226,7 @@ async function createStore(options: S3StoreOptions) {
       if (changedAt >= olderThan) continue;
       old.push(name);
       note(name);
-      // A batch at a time, so that memory does not grow with what was left.
+      // A batch at a time, so that memory does not grow with the number of leftovers.
       if (old.length === 1000) {
         await bucket.delete(old);
         old = [];
@@ -257,7 +257,7 @@ async function createStore(options: S3StoreOptions) {
   async function putMark(id: string, { replaces }: { readonly replaces?: string } = {}): Promise<string> {
     const present = await readMark();
     if (present !== undefined && present !== replaces) return present;
-    // Most services refuse to write over an object that came meanwhile; on the others the one that came last is read back.
+    // Most services refuse to overwrite an object that was created meanwhile; on the others the last writer's mark is read back.
     const headers = present === undefined ? { [dialect.createOnly[0]]: dialect.createOnly[1] } : {};
     try {
       await bucket.put(mark, Buffer.from(encodeMark(id)), headers);
@@ -272,7 +272,7 @@ async function createStore(options: S3StoreOptions) {
     const tried = refusedBytes;
     const wrote = await randomBytesOf(Math.max(MIN_PROBE_BYTES, tried));
     await bucket.put(name, wrote);
-    // What is refused meanwhile counts for the next time.
+    // A refusal in the meantime counts for the next probe.
     if (refusedBytes === tried) refusedBytes = 0;
     try {
       const back: Uint8Array[] = [];

@@ -16,7 +16,7 @@ describe("upload record", () => {
     assert.deepEqual(foldOf([large], LARGE_BYTES), { kept: [large], folded: [] });
     assert.deepEqual(foldOf([large, small], LARGE_BYTES), { kept: [large], folded: [small] });
     assert.deepEqual(foldOf([large, small], 1), { kept: [large, small], folded: [] });
-    // Nobody knows how much comes: it may be little.
+    // The length is unknown, and may be small.
     assert.deepEqual(foldOf([large, small], undefined), { kept: [large, small], folded: [] });
     assert.deepEqual(foldOf([large, segment(2, 100)], undefined).folded, [segment(2, 100)]);
   });
@@ -44,7 +44,7 @@ describe("upload record", () => {
       "any size": () => 1 << random(22),
     };
     for (const [name, sizeOf] of Object.entries(patterns)) {
-      // A large upload has begun already: it is not copied for the sake of a byte.
+      // A large segment has already begun: it is not copied for a single byte.
       let segments: readonly Segment[] = [segment(1, 3 * JOINED_BYTES)];
       let sent = 0;
       let copied = 0;

@@ -1,13 +1,13 @@
-// Settings of the stores of blobs. Not here: how settings are read (config-load.ts).
+// Settings of the blob stores. Not here: how settings are read (config-load.ts).
 import { flag, httpUrl, oneOf, optional, path, secret, sizeBytes, text } from "../../config-kinds.ts";
 
 /**
- * Whole parts of an upload to S3. The API allows 10,000 parts; the thousand that are missing here may be short where memory is short.
+ * Whole parts of an upload to S3. The API allows 10,000 parts; the other thousand may be smaller when memory is short.
  * Source: Amazon S3 multipart upload limits.
  */
 export const S3_PARTS_MAX = 9_000;
 
-/** The smallest part that S3 takes, the last aside, and the largest. Source: Amazon S3 multipart upload limits. */
+/** The smallest part of S3, except the last, and the largest. Source: Amazon S3 multipart upload limits. */
 export const S3_PART_BYTES = { min: "5MiB", max: "5GiB" } as const;
 
 export const storageSettings = {

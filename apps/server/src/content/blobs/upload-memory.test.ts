@@ -1,5 +1,5 @@
-// Memory that uploads share: never more than there is, first come first served, and no upload waits while it holds what others wait for.
-// Not here: uploads to a service (s3.test.ts).
+// Memory that uploads share: never more than its limit, first come first served, and no upload waits while it holds memory that others wait
+// for. Not here: uploads to a service (s3.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { describe, it } from "node:test";
@@ -11,7 +11,7 @@ import { createUploadMemory, type UploadMemory } from "./upload-memory.ts";
 const PART = 2 * MIN_PART_BYTES;
 const PIECE = randomBytes(65_536);
 
-/** A body of so many bytes that yields at every piece, as a socket does. */
+/** A body of that many bytes that yields after every piece, as a socket does. */
 async function* slowly(sizeBytes: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < sizeBytes; at += PIECE.length) {
     await new Promise((resolve) => void setImmediate(resolve));
@@ -19,7 +19,7 @@ async function* slowly(sizeBytes: number): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** A bucket that forgets what it gets and remembers how much that was. */
+/** A bucket that discards what it receives and counts the bytes. */
 function createSink(onPart: (bytes: Uint8Array) => void = () => undefined): S3Bucket {
   const sizes = new Map<string, number>();
   const add = async (name: string, bytes: Uint8Array): Promise<void> => {
@@ -44,7 +44,7 @@ function rulesOf(memory: UploadMemory, mayDiffer = true): PartRules {
   return { sizeBytes: PART, mayDiffer, memory };
 }
 
-/** Watches how much was taken at most. */
+/** Records the most memory that was taken. */
 function watched(memory: UploadMemory): UploadMemory & { mostBytes(): number } {
   let most = 0;
   const note = <T>(value: T): T => {
@@ -74,7 +74,7 @@ describe("upload memory", () => {
         assert.ok(error instanceof RegistryError && error.code === "UNAVAILABLE" && error.headers["retry-after"] === "5");
       },
     );
-    // Fits, but may not overtake; when the large one gives up, it is next.
+    // It would fit, but may not overtake; when the large one gives up, it is next.
     assert.equal(memory.tryTake(1), false);
     const small = memory.take(1).then(() => order.push("small"));
     await Promise.all([large, small]);

@@ -1,22 +1,22 @@
-// The memory that all uploads of a process to an S3 service share, counted in bytes: who finds none waits, and stops reading from its client.
-// Not here: the buffers themselves (s3-write.ts).
+// The memory that all of a process's uploads to an S3 service share, counted in bytes: an upload that finds none waits, and stops reading
+// from its client. Not here: the buffers themselves (s3-write.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { createSemaphore, type Semaphore } from "../../platform/semaphore.ts";
 
 /** Counts bytes. Errors of `take`: UNAVAILABLE after too long a wait. */
 export type UploadMemory = Pick<Semaphore, "tryTake" | "take" | "give" | "taken">;
 
-/** How much there is. */
+/** The limits of the memory. */
 export interface UploadMemoryOptions {
-  /** At least as much as anybody will ask for at once. */
+  /** At least the most that one upload requests at once. */
   readonly maxBytes: number;
   readonly waitMs: number;
 }
 
-/** Seconds after which a refused client may come again: the time that a few parts take. */
+/** In seconds, the Retry-After of a refusal: the time that sending a few parts takes. */
 const RETRY_AFTER_SECONDS = "5";
 
-/** Makes the count; first come, first served. */
+/** Creates the semaphore; first come, first served. */
 export function createUploadMemory({ maxBytes, waitMs }: UploadMemoryOptions): UploadMemory {
   return createSemaphore({
     permits: maxBytes,
