@@ -104,8 +104,7 @@ forEachDatabase("collection", (create, dialect) => {
   });
 
   it("holds again what has an edge though its lease ended, and takes the rest of the batch", async () => {
-    // None of our operations leaves this; if one did, the edge's foreign key would stop the whole batch, and garbage collection with it,
-    // for ever.
+    // None of our operations leaves this; if one did, the edge's foreign key would stop the whole batch, and all collection, for ever.
     const loose = blobOf("named by no manifest ");
     await pushImage([config, base]);
     await upload(content, push, loose);

@@ -45,10 +45,7 @@ const PARALLEL_UNLINKS = 8;
 
 /** The options of a file system store. */
 export interface FilesystemStoreOptions {
-  /**
-   * A directory on one volume. It is created at the very first write; after that a missing tree is a missing mount, and is never created
-   * again.
-   */
+  /** A directory on one volume. It is created at the very first write; after that a missing tree is a missing mount, and is never created. */
   readonly root: string;
   /** Unique among all processes that ever write to `root`: `a-z0-9-`, at most 64 characters. */
   readonly processId: string;
@@ -120,9 +117,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     }
   }
 
-  /**
-   * A tree created in the place of an unmounted disk would make every blob seem lost, and would hide the disk's content when it is mounted.
-   */
+  /** A tree created in the place of an unmounted disk would make every blob seem lost, and hide the disk's content once it is mounted. */
   async function refuseLostTree(): Promise<void> {
     try {
       await fs.stat(blobsDirectory(root));
@@ -318,10 +313,7 @@ export function createFilesystemStore(options: FilesystemStoreOptions): BlobStor
     }
   }
 
-  /**
-   * Copies all segments into a new one, durably, and returns its name. The originals stay until `removeLeftovers`, because a repeated call
-   * needs them.
-   */
+  /** Copies all segments into a new one, durably, and returns its name. The originals stay until `removeLeftovers` for repeated calls. */
   async function concatenate(uploadId: string, segments: readonly Segment[], options: FinishOptions): Promise<string> {
     const whole = await createSegment(uploadId);
     try {

@@ -63,10 +63,7 @@ export interface V2Exchange<K extends V2Kind = V2Kind> {
   readonly parsed: Extract<V2Request, { kind: K }>;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  /**
-   * The request's id, which every answer carries. It is written with the other headers, because a header set earlier makes Node take a slow
-   * path.
-   */
+  /** The request's id, which every answer carries; written with the other headers, because a header set earlier makes Node take a slow path. */
   readonly id: string;
   /** What the request counts as under the limits. */
   readonly party: Party;
