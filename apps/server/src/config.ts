@@ -10,6 +10,7 @@ import { httpSettings } from "./http/http-settings.ts";
 import { databaseSettings } from "./platform/database/database-settings.ts";
 import { carriesAuthorization } from "./platform/host-names.ts";
 import { logSettings, metricsSettings, tracingSettings } from "./platform/observation-settings.ts";
+import { outboundSettings } from "./platform/outbound-settings.ts";
 
 /** The exit code for a configuration that the program refuses. Source: EX_CONFIG of sysexits.h. */
 export const EXIT_CONFIG = 78;
@@ -28,6 +29,7 @@ export const CONFIG_SCHEMA = {
   limits: limitSettings,
   auth: authSettings,
   gc: collectionSettings,
+  outbound: outboundSettings,
   log: logSettings,
   metrics: metricsSettings,
   tracing: tracingSettings,

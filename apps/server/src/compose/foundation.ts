@@ -17,10 +17,12 @@ import { withTopics } from "../platform/database/topics.ts";
 import { openInOrder } from "../platform/disposable.ts";
 import type { Logger } from "../platform/log.ts";
 import { createMetrics, type Metrics } from "../platform/metrics.ts";
+import type { Outbound } from "../platform/outbound.ts";
 import type { Tracing } from "../platform/tracing.ts";
 import { awaitDatabase } from "./await-database.ts";
 import { watchDatabase, watchStore } from "./ownership-watch.ts";
 import { explainStoreError, storeStartError } from "./start-errors.ts";
+import { openOutbound, type OutboundPurpose } from "./outbound.ts";
 import { nameDatabase, nameStore, openDatabase, openStore, tryStore } from "./openers.ts";
 
 /** What a role brings with it. */
@@ -42,6 +44,8 @@ export interface Foundation {
   /** The same, but slow to believe a step forward: by it things end that were promised. */
   readonly steadyClock: Clock;
   readonly metrics: Metrics;
+  /** How others are reached whose addresses somebody gave. */
+  readonly outbound: Outbound<OutboundPurpose>;
   close(): Promise<void>;
 }
 
@@ -61,6 +65,8 @@ export async function openFoundation(roleContext: RoleContext): Promise<Foundati
   const metrics = createMetrics({ tag: config.metrics.tag });
   const meter = createDatabaseMeter(metrics);
   return openParts(roleContext, async (opened) => {
+    const outbound = await openOutbound(roleContext, metrics);
+    opened.defer(() => outbound.close());
     const plain = await openDatabase(config, logger, (isGood, seconds) => meter.end("sync", isGood, seconds));
     const watched = watchDatabase(plain);
     const observed = observeDatabase(watched, meter, tracing, watched.explain);
@@ -100,7 +106,7 @@ export async function openFoundation(roleContext: RoleContext): Promise<Foundati
     const steadyClock = createSteadyClock(plainClock, times.leaseMs);
     const clock = steadyClock.shown;
     const garbage = createGarbage(database, store, clock, times, steadyClock);
-    return { database, store, garbage, clock, steadyClock, metrics, close: () => opened.disposeAsync() };
+    return { database, store, garbage, clock, steadyClock, metrics, outbound, close: () => opened.disposeAsync() };
   });
 }
 
