@@ -6,6 +6,7 @@ import { ACCESS_CUTS } from "./access-cuts.ts";
 import { CONTENT_CUTS } from "./content-cuts.ts";
 import { JOB_CUTS } from "./job-cuts.ts";
 import { LIMITS_CUTS } from "./limits-cuts.ts";
+import { OUTBOUND_CUTS } from "./outbound-cuts.ts";
 import { PORT_CUTS } from "./port-cuts.ts";
 
 /** One safety line. */
@@ -26,4 +27,4 @@ export interface Cut {
 }
 
 /** All of them. */
-export const CUTS: readonly Cut[] = [...CONTENT_CUTS, ...ACCESS_CUTS, ...LIMITS_CUTS, ...PORT_CUTS, ...JOB_CUTS];
+export const CUTS: readonly Cut[] = [...CONTENT_CUTS, ...ACCESS_CUTS, ...LIMITS_CUTS, ...PORT_CUTS, ...JOB_CUTS, ...OUTBOUND_CUTS];

@@ -1,27 +1,10 @@
 // Settings of what the registry connects to by itself: webhooks, upstreams, issuers of identities. Not here: what is connected to when
 // (outbound.ts), how settings are read (config-load.ts).
-import { flag, networks, optional, path, secret, type Setting } from "../config-kinds.ts";
-import { parseAllowed } from "./outbound-addresses.ts";
-
-/** Networks and hosts: a list in the file, separated by commas elsewhere. 256 at most: each is checked per connection. */
-function allowed(about: string): Setting<readonly string[]> {
-  const kind = "networks or hosts such as 10.20.0.0/16, hooks.example.com, *.corp.example.com";
-  return {
-    ...networks({ about }),
-    kind,
-    parse(raw) {
-      const items: unknown[] | undefined = Array.isArray(raw) ? raw : typeof raw === "string" ? raw.split(",") : undefined;
-      const texts = items?.map((item) => (typeof item === "string" ? item.trim().toLowerCase() : "")).filter((item) => item !== "");
-      const wrong = texts?.find((text) => parseAllowed(text) === undefined);
-      if (texts === undefined || wrong !== undefined) return { ok: false, problem: `must be ${kind}, not ${JSON.stringify(wrong ?? raw)}` };
-      if (texts.length > 256) return { ok: false, problem: "holds more than 256 networks and hosts" };
-      return { ok: true, value: Object.freeze(texts) };
-    },
-  };
-}
+import { networksOrHosts } from "../config-hosts.ts";
+import { flag, optional, path, secret } from "../config-kinds.ts";
 
 export const outboundSettings = {
-  allow: allowed(
+  allow: networksOrHosts(
     "Networks and hosts that are not public and that addresses which users give, such as those of webhooks, may lead to all the same. A host opens private addresses only; link-local and metadata addresses need their own network here. Empty: none.",
   ),
   insecureHttp: flag({
@@ -34,7 +17,7 @@ export const outboundSettings = {
     wanted: "an address such as http://user:password@proxy:3128",
     about: "A proxy for everything that the registry connects to by itself, by HTTP CONNECT. Empty: none.",
   }),
-  noProxy: allowed("Networks and hosts that are connected to without the proxy."),
+  noProxy: networksOrHosts("Networks and hosts that are connected to without the proxy."),
   proxyResolves: flag({
     standard: "false",
     about:

@@ -1,71 +1,20 @@
-// The safe fetch against real servers of this machine, with name servers that the test plays: what leads inside, redirects, names that change, slow,
-// huge and broken answers, TLS, proxies. Not here: the classes of addresses (outbound-addresses.test.ts).
+// The safe fetch against real servers of this machine, with name servers that the test plays: what leads inside, redirects, names that change, TLS,
+// proxies. Not here: the classes of addresses (outbound-addresses.test.ts), exchanges (outbound-answers.test.ts).
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
+import { connect, createServer as createTcpServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { createMetrics } from "./metrics.ts";
-import { classifyAddress } from "./outbound-addresses.ts";
-import { OutboundError, type OutboundErrorCode } from "./outbound-errors.ts";
-import { createOutbound, type OutboundOptions, type OutboundRequest } from "./outbound.ts";
+import { fetcher, listen, refused, serve, text } from "./outbound.testing.ts";
 
 const run = promisify(execFile);
 const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
-
-async function listen(t: TestContext, server: Server | ReturnType<typeof createTcpServer>, host = "127.0.0.1"): Promise<number> {
-  server.listen(0, host);
-  await once(server, "listening");
-  t.after(() => {
-    server.close();
-    if ("closeAllConnections" in server) server.closeAllConnections();
-  });
-  return (server.address() as AddressInfo).port;
-}
-
-const serve = (t: TestContext, answer: RequestListener, host?: string): Promise<number> => listen(t, createServer(answer), host);
-
-type Options = Partial<OutboundOptions<"test">>;
-
-/** Names lead where `names` says; http is allowed, and 127.0.0.1 counts as public, so that tests have both sides on one machine. */
-function fetcher(t: TestContext, names: Readonly<Record<string, readonly string[]>> = {}, options: Options = {}) {
-  const asked: string[] = [];
-  const outbound = createOutbound({
-    purposes: ["test"],
-    insecureHttp: true,
-    classify: (address) => (address === "127.0.0.1" ? "public" : classifyAddress(address)),
-    resolve: async (host) => {
-      asked.push(host);
-      const found = names[host];
-      if (found === undefined) throw new Error(`ENOTFOUND ${host}`);
-      return found;
-    },
-    ...options,
-  });
-  t.after(() => outbound.close());
-  const get = (address: string, request: Partial<OutboundRequest> = {}) =>
-    outbound.for("test")(address, { maxAnswerBytes: 1000, ...request });
-  return { get, asked, outbound };
-}
-
-async function refused(work: Promise<unknown>, code: OutboundErrorCode): Promise<OutboundError> {
-  const error: unknown = await work.then(
-    () => assert.fail(`was not refused with ${code}`),
-    (thrown: unknown) => thrown,
-  );
-  assert.ok(error instanceof OutboundError, String(error));
-  assert.equal(error.code, code, error.message);
-  return error;
-}
-
-const text = (body: string) => (_: IncomingMessage, response: ServerResponse) => response.end(body);
 
 describe("an address that leads inside", () => {
   it("is refused before anything is connected to, however it is written", async (t) => {
@@ -250,186 +199,6 @@ describe("a redirect", () => {
     assert.equal(await answer.text(), "there");
     assert.equal(answer.url.host, `b.test:${port}`);
     assert.deepEqual(seen.at(-1), [`b.test:${port}`, undefined, undefined, "z"]);
-  });
-});
-
-describe("a place that is slow, huge or broken", () => {
-  const short = { connectMs: 10_000, headersMs: 10_000, idleMs: 10_000, wholeMs: 10_000 };
-
-  it("is given up in each part of an exchange", { timeout: 60_000 }, async (t) => {
-    const silent = await listen(
-      t,
-      createTcpServer(() => undefined),
-    );
-    const { get } = fetcher(t);
-    assert.match(
-      (await refused(get(`http://127.0.0.1:${silent}/`, { timeouts: { ...short, headersMs: 100 } }), "TIMEOUT")).message,
-      /did not answer/,
-    );
-    assert.match(
-      (await refused(get(`https://127.0.0.1:${silent}/`, { timeouts: { ...short, connectMs: 100 } }), "TIMEOUT")).message,
-      /connection/,
-    );
-    // One byte of a header at a time keeps the connection busy for ever.
-    const loris = await listen(
-      t,
-      createTcpServer((socket: Socket) => {
-        socket.on("error", () => undefined).write("HTTP/1.1 200 OK\r\nx: ");
-        const timer = setInterval(() => socket.write("y"), 20);
-        socket.on("close", () => clearInterval(timer));
-      }),
-    );
-    await refused(get(`http://127.0.0.1:${loris}/`, { timeouts: { ...short, headersMs: 300 } }), "TIMEOUT");
-    const drip = await serve(t, (_, response) => {
-      const timer = setInterval(() => response.write("y"), 20);
-      response.on("close", () => clearInterval(timer));
-    });
-    assert.match(
-      (await refused((await get(`http://127.0.0.1:${drip}/`, { timeouts: { ...short, wholeMs: 300 } })).bytes(), "TIMEOUT")).message,
-      /as a whole/,
-    );
-    const stuck = await serve(t, (_, response) => void response.write("y"));
-    assert.match(
-      (await refused((await get(`http://127.0.0.1:${stuck}/`, { timeouts: { ...short, idleMs: 100 } })).bytes(), "TIMEOUT")).message,
-      /middle/,
-    );
-    const names = fetcher(t, {}, { resolve: () => new Promise(() => undefined) });
-    const timer = t.mock.timers;
-    timer.enable({ apis: ["setTimeout"] });
-    const late = refused(names.get("http://slow.test/"), "TIMEOUT");
-    timer.tick(10_000);
-    await late;
-    timer.reset();
-  });
-
-  it("that takes no body is given up, and nothing is read ahead of it", { timeout: 60_000 }, async (t) => {
-    const port = await listen(
-      t,
-      createTcpServer((socket) => void socket.on("error", () => undefined).pause()),
-    );
-    let given = 0;
-    async function* body() {
-      for (;;) yield Buffer.alloc(65_536, (given += 65_536) & 0xff);
-    }
-    await refused(
-      fetcher(t).get(`http://127.0.0.1:${port}/`, { method: "PUT", body: body(), timeouts: { ...short, idleMs: 300 } }),
-      "TIMEOUT",
-    );
-    assert.ok(given < 64 * 1024 * 1024, `${given} bytes were taken from the body for buffers that nobody reads`);
-  });
-
-  it("sends no more than the limit, whether it says so or not; a reader that takes his time holds it up", async (t) => {
-    let written = 0;
-    const port = await serve(t, async (request, response) => {
-      if (request.url === "/says") return void response.writeHead(200, { "content-length": "1001" }).end(Buffer.alloc(1001));
-      if (request.url === "/fits") return void response.end(Buffer.alloc(1000));
-      response.setMaxListeners(0);
-      while (!response.destroyed) {
-        written += 65_536;
-        if (!response.write(Buffer.alloc(65_536))) await Promise.race([once(response, "drain"), once(response, "close")]);
-      }
-    });
-    const { get } = fetcher(t);
-    await refused(get(`http://127.0.0.1:${port}/says`), "TOO_LARGE");
-    assert.equal((await (await get(`http://127.0.0.1:${port}/fits`)).bytes()).length, 1000);
-    await refused((await get(`http://127.0.0.1:${port}/endless`)).bytes(), "TOO_LARGE");
-    written = 0;
-    const answer = await get(`http://127.0.0.1:${port}/endless`, { maxAnswerBytes: Infinity });
-    for await (const piece of answer.body) {
-      assert.ok(piece.length > 0);
-      await sleep(300);
-      break;
-    }
-    assert.ok(written < 64 * 1024 * 1024, `${written} bytes were read ahead`);
-  });
-
-  it("that ends too early, or speaks no HTTP, is broken", async (t) => {
-    const speak = (words: string) =>
-      listen(
-        t,
-        createTcpServer((socket) => void socket.on("error", () => undefined).end(words)),
-      );
-    const { get } = fetcher(t);
-    await refused(get(`http://127.0.0.1:${await speak("")}/`), "BROKEN");
-    await refused(get(`http://127.0.0.1:${await speak("SSH-2.0-OpenSSH\r\n")}/`), "BROKEN");
-    const half = await get(`http://127.0.0.1:${await speak("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")}/`);
-    await refused(half.bytes(), "BROKEN");
-    await refused(
-      get(`http://127.0.0.1:${await speak("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")}/`),
-      "BROKEN",
-    );
-  });
-});
-
-describe("a request", () => {
-  it("is ended by its signal, before the answer and in its body", async (t) => {
-    const port = await serve(t, (request, response) => void (request.url === "/body" && response.write("y")));
-    const { get } = fetcher(t);
-    await refused(get(`http://127.0.0.1:${port}/`, { signal: AbortSignal.abort() }), "ABORTED");
-    const giving = new AbortController();
-    const waiting = refused(get(`http://127.0.0.1:${port}/`, { signal: giving.signal }), "ABORTED");
-    setTimeout(() => giving.abort(), 50);
-    await waiting;
-    const reading = new AbortController();
-    const answer = await get(`http://127.0.0.1:${port}/body`, { signal: reading.signal });
-    setTimeout(() => reading.abort(), 50);
-    await refused(answer.bytes(), "ABORTED");
-  });
-
-  it("sends a body that comes in pieces, and passes that body's own error on", async (t) => {
-    const port = await serve(t, async (request, response) => {
-      let size = 0;
-      try {
-        for await (const piece of request) size += (piece as Buffer).length;
-        response.end(String(size));
-      } catch {
-        response.destroy();
-      }
-    });
-    async function* body(fails: boolean) {
-      for (let i = 0; i < 50; i++) yield Buffer.alloc(100_000);
-      if (fails) throw new RangeError("the source is broken");
-    }
-    const { get } = fetcher(t);
-    assert.equal(await (await get(`http://127.0.0.1:${port}/`, { method: "PUT", body: body(false) })).text(), "5000000");
-    await assert.rejects(get(`http://127.0.0.1:${port}/`, { method: "PUT", body: body(true) }), RangeError);
-  });
-
-  it("keeps connections that were read to the end, and sends anew what met one that had been closed", async (t) => {
-    const sockets = new Set<Socket>();
-    const server = createServer((request, response) => {
-      sockets.add(request.socket);
-      response.end("x");
-    });
-    const port = await listen(t, server);
-    const { get } = fetcher(t);
-    for (let i = 0; i < 3; i++) await (await get(`http://127.0.0.1:${port}/`, { method: "POST", body: "x" })).text();
-    assert.equal(sockets.size, 1);
-    // Closed at the very moment at which it is used again.
-    server.prependOnceListener("request", (request) => request.socket.destroy());
-    assert.equal(await (await get(`http://127.0.0.1:${port}/`, { method: "POST", body: "x" })).text(), "x");
-    assert.equal(sockets.size, 2);
-  });
-
-  it("counts by purpose and by what became of it, and says its trace", async (t) => {
-    let traceparent: unknown;
-    const port = await serve(t, (request, response) => {
-      traceparent = request.headers["traceparent"];
-      response.end("x");
-    });
-    const metrics = createMetrics();
-    const tracing = {
-      span: (_: string, __: string, ___: unknown, work: () => Promise<unknown>) => work(),
-      logFields: () => ({ trace_id: "1".repeat(32), span_id: "2".repeat(16), trace_flags: "01" }),
-    } as unknown as NonNullable<Options["tracing"]>;
-    const { get } = fetcher(t, {}, { metrics, tracing });
-    await (await get(`http://127.0.0.1:${port}/`)).text();
-    await refused(get("http://127.0.0.2/"), "REFUSED");
-    const { page } = await metrics.render();
-    assert.match(page, /berth_outbound_requests_total\{purpose="test",outcome="answered"\} 1/);
-    assert.match(page, /berth_outbound_requests_total\{purpose="test",outcome="refused"\} 1/);
-    assert.match(page, /berth_outbound_seconds_count\{kind="test"\} 2/);
-    assert.equal(traceparent, `00-${"1".repeat(32)}-${"2".repeat(16)}-01`);
   });
 });
 
