@@ -1,7 +1,9 @@
 // Runs the test suites: `node tools/run-tests.ts unit|all|NAME...`. Each suite is a child process of its own and ends
-// in one line of counts. Here: which files a suite takes, and which servers it needs. Starting those is in test/tools/.
+// in one line of counts; suites of different lanes run beside each other. Here: which files a suite takes, its lane, and which servers it
+// needs. Starting those is in test/tools/.
 import { spawn } from "node:child_process";
-import { globSync, readFileSync, rmSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { closeSync, globSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestCounts } from "../test/tools/count-reporter.ts";
@@ -17,6 +19,11 @@ interface Service {
 
 interface Suite {
   readonly name: string;
+  /**
+   * Suites of one lane run one after the other. Those that use the same things of the machine (the Docker and Ceph that stand once, its cores
+   * for long) share the first lane; those that mostly wait, for processes to end and for clocks, are in the second.
+   */
+  readonly lane: 1 | 2;
   readonly files: readonly string[];
   /** Takes only the files that hold one of these words. */
   readonly containing?: readonly string[];
@@ -31,12 +38,14 @@ interface Suite {
 const suites: readonly Suite[] = [
   {
     name: "unit",
+    lane: 1,
     files: ["apps/**/*.test.ts", "packages/**/*.test.ts", "tools/**/*.test.ts", "test/tools/*.test.ts"],
     hungAfterMinutes: 10,
   },
-  { name: "flows", files: ["test/{docs,flows}/*.test.ts"], hungAfterMinutes: 10 },
+  { name: "flows", lane: 1, files: ["test/{docs,flows}/*.test.ts"], hungAfterMinutes: 10 },
   {
     name: "versitygw",
+    lane: 1,
     files: ["apps/server/**/*.test.ts"],
     containing: ["forEachBlobStore"],
     hungAfterMinutes: 15,
@@ -44,6 +53,7 @@ const suites: readonly Suite[] = [
   },
   {
     name: "postgres",
+    lane: 1,
     files: ["apps/server/**/*.test.ts", "test/flows/*.test.ts"],
     containing: ["forEachDatabase", "forEachBlobStore", "BERTH_TEST_POSTGRES_URL"],
     hungAfterMinutes: 15,
@@ -51,13 +61,13 @@ const suites: readonly Suite[] = [
     // The other half has run in `unit`.
     env: { BERTH_TEST_SQLITE: "no" },
   },
-  { name: "conformance", files: ["test/conformance/*.test.ts"], hungAfterMinutes: 20 },
-  { name: "replicas", files: ["test/replicas/*.test.ts"], hungAfterMinutes: 20 },
-  { name: "guide", files: ["test/docs/feature/*.test.ts"], hungAfterMinutes: 10 },
-  { name: "clients", files: ["test/clients/*.test.ts"], hungAfterMinutes: 20 },
-  { name: "failure", files: ["test/failure/*.test.ts"], hungAfterMinutes: 20 },
-  { name: "versions", files: ["test/versions/*.test.ts"], hungAfterMinutes: 20 },
-  { name: "deploy", files: ["test/deploy/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "conformance", lane: 2, files: ["test/conformance/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "replicas", lane: 2, files: ["test/replicas/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "guide", lane: 2, files: ["test/docs/feature/*.test.ts"], hungAfterMinutes: 10 },
+  { name: "clients", lane: 1, files: ["test/clients/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "failure", lane: 2, files: ["test/failure/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "versions", lane: 2, files: ["test/versions/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "deploy", lane: 1, files: ["test/deploy/*.test.ts"], hungAfterMinutes: 20 },
 ];
 
 /** How a suite went. */
@@ -113,7 +123,13 @@ function filesOf(suite: Suite): string[] {
   });
 }
 
-async function runSuite(suite: Suite, files: readonly string[]): Promise<SuiteResult> {
+/** Where a suite writes: a file descriptor for its tests, and a function for lines about them. */
+interface Output {
+  readonly descriptor: number | "inherit";
+  print(line: string): void;
+}
+
+async function runSuite(suite: Suite, files: readonly string[], { descriptor, print }: Output): Promise<SuiteResult> {
   const startedAt = performance.now();
   const running: Service[] = [];
   const skips: { name: string; reason: string }[] = [];
@@ -124,7 +140,7 @@ async function runSuite(suite: Suite, files: readonly string[]): Promise<SuiteRe
       } catch (error) {
         if (!(error instanceof ToolUnavailable)) throw error;
         const reason = error.machineLacks ? cannotRunHere + error.message : error.message;
-        console.log(`suite ${suite.name}: without ${reason}`);
+        print(`suite ${suite.name}: without ${reason}`);
         skips.push({ name: error.tool, reason });
       }
     }
@@ -133,7 +149,7 @@ async function runSuite(suite: Suite, files: readonly string[]): Promise<SuiteRe
     const env = Object.assign({}, ...running.map((service) => service.env)) as Record<string, string>;
     const counts = pointless
       ? { passed: 0, failed: 0, skipped: 0, skips: [] }
-      : await runFiles(files, suite.hungAfterMinutes, { ...suite.env, ...env });
+      : await runFiles(files, suite.hungAfterMinutes, { ...suite.env, ...env }, descriptor);
     const allSkips = [...counts.skips, ...skips];
     const seconds = (performance.now() - startedAt) / 1000;
     const provided = Object.keys(env);
@@ -143,8 +159,13 @@ async function runSuite(suite: Suite, files: readonly string[]): Promise<SuiteRe
   }
 }
 
-async function runFiles(files: readonly string[], hungAfterMinutes: number, env: Readonly<Record<string, string>>): Promise<TestCounts> {
-  const countsFile = join(tmpdir(), `berth-test-counts-${process.pid}-${Date.now()}`);
+async function runFiles(
+  files: readonly string[],
+  hungAfterMinutes: number,
+  env: Readonly<Record<string, string>>,
+  output: Output["descriptor"],
+): Promise<TestCounts> {
+  const countsFile = join(tmpdir(), `berth-test-counts-${randomUUID()}`);
   const args = [
     "--test",
     // Two: the smallest CI machines have two cores, and one file's waiting is another's working time.
@@ -159,7 +180,7 @@ async function runFiles(files: readonly string[], hungAfterMinutes: number, env:
   const { BERTH_TEST_POSTGRES_URL: _url, BERTH_TEST_S3: _s3, NODE_TEST_CONTEXT: _context, ...outer } = process.env;
   // Each file is a process of its own, and so is each server that a test starts: what one compiled the others need not.
   const cache = { NODE_COMPILE_CACHE: join(process.cwd(), "node_modules/.cache/compiled") };
-  const child = spawn(process.execPath, [...args, ...files], { stdio: "inherit", env: { ...cache, ...outer, ...env } });
+  const child = spawn(process.execPath, [...args, ...files], { stdio: ["inherit", output, output], env: { ...cache, ...outer, ...env } });
   const callOff = atOurEnd(() => child.kill("SIGTERM"));
   const code = await new Promise<number>((resolve, reject) => {
     child.once("error", reject);
@@ -180,6 +201,44 @@ function readIfPresent(file: string): string {
   }
 }
 
+/** One after the other. What suites of several lanes write is shown suite by suite, each when it has ended: mixed lines help nobody. */
+async function runLane(lane: readonly Suite[], isAlone: boolean): Promise<SuiteResult[]> {
+  const results: SuiteResult[] = [];
+  for (const suite of lane) {
+    const files = filesOf(suite);
+    if (files.length === 0) {
+      console.log(`suite ${suite.name} has no test files`);
+      continue;
+    }
+    const result = isAlone ? await runSuite(suite, files, { descriptor: "inherit", print: console.log }) : await runHeldBack(suite, files);
+    results.push(closeSuite(result));
+  }
+  return results;
+}
+
+async function runHeldBack(suite: Suite, files: readonly string[]): Promise<SuiteResult> {
+  const held = join(tmpdir(), `berth-test-output-${randomUUID()}`);
+  const descriptor = openSync(held, "a");
+  console.log(`suite ${suite.name} began; what it says is shown at its end (until then: ${held})`);
+  try {
+    return await runSuite(suite, files, { descriptor, print: (line) => writeSync(descriptor, `${line}\n`) });
+  } finally {
+    closeSync(descriptor);
+    process.stdout.write(readFileSync(held));
+    rmSync(held, { force: true });
+  }
+}
+
+/** Prints how a suite went, and with CI counts a skip that nothing excuses as a failure. */
+function closeSuite(result: SuiteResult): SuiteResult {
+  for (const skip of result.skips) console.log(`skipped ${skip.name}: ${skip.reason || "no reason given"}`);
+  const unexcused = process.env["CI"] === "true" ? unexcusedSkips(result) : [];
+  for (const skip of unexcused) console.log(`failed ${skip.name}: CI skips nothing that this machine could run`);
+  const counted = { ...result, failed: result.failed + unexcused.length, skipped: result.skipped - unexcused.length };
+  console.log(closingLine(counted));
+  return counted;
+}
+
 async function main(names: readonly string[]): Promise<number> {
   if (Number.parseInt(process.versions.node, 10) < 26) {
     console.error(`Node ${process.versions.node} is too old. Run \`npm ci\`, then \`npm test\`: npm brings Node 26.`);
@@ -192,23 +251,11 @@ async function main(names: readonly string[]): Promise<number> {
     return 2;
   }
   process.chdir(join(import.meta.dirname, ".."));
-  const ci = process.env["CI"] === "true";
-  const results: SuiteResult[] = [];
-  for (const suite of suites) {
-    if (!names.includes("all") && !names.includes(suite.name)) continue;
-    const files = filesOf(suite);
-    if (files.length === 0) {
-      console.log(`suite ${suite.name} has no test files`);
-      continue;
-    }
-    const result = await runSuite(suite, files);
-    for (const skip of result.skips) console.log(`skipped ${skip.name}: ${skip.reason || "no reason given"}`);
-    const unexcused = ci ? unexcusedSkips(result) : [];
-    for (const skip of unexcused) console.log(`failed ${skip.name}: CI skips nothing that this machine could run`);
-    const counted = { ...result, failed: result.failed + unexcused.length, skipped: result.skipped - unexcused.length };
-    console.log(closingLine(counted));
-    results.push(counted);
-  }
+  const chosen = suites.filter((suite) => names.includes("all") || names.includes(suite.name));
+  const lanes = [1, 2].map((lane) => chosen.filter((suite) => suite.lane === lane)).filter((lane) => lane.length > 0);
+  const isAlone = lanes.length === 1;
+  const finished = await Promise.all(lanes.map((lane) => runLane(lane, isAlone)));
+  const results = finished.flat().toSorted((a, b) => known.indexOf(a.name) - known.indexOf(b.name));
   if (results.length > 1) {
     console.log("\nsuite        passed  failed  skipped  seconds");
     for (const result of results) {
