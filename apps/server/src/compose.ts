@@ -1,13 +1,12 @@
 // Builds everything, top to bottom: the order in which the parts are made, started and stopped. What each is made of is in compose/,
 // where stores and services are constructed; only the features construct their own (features/features.ts). Not here: roles and signals (roles/).
-import type { Collector } from "./distribution/collector.ts";
 import { createClientAddressReader } from "./http/trusted-proxies.ts";
 import { openAccess, type KeepAdminPassword } from "./compose/access.ts";
 import { composeContent } from "./compose/content.ts";
 import { composeDataPlane } from "./compose/data-plane.ts";
 import { watchFirstPassword } from "./compose/first-password.ts";
 import { openFoundation, openParts, type Foundation, type RoleContext } from "./compose/foundation.ts";
-import { composeJobs } from "./compose/jobs.ts";
+import { type BackgroundWork, composeJobs } from "./compose/jobs.ts";
 import { startRunTimeSettings } from "./compose/run-time-settings.ts";
 import { openWorkersMetrics } from "./compose/metrics-port.ts";
 import { NO_PORTS, type FeaturePorts } from "./compose/ports.ts";
@@ -22,8 +21,8 @@ export interface RunningRegistry {
   stop(): Promise<void>;
 }
 
-/** The background work alone, for the `gc` command. */
-export function composeCollector(roleContext: RoleContext, foundation: Foundation): Collector {
+/** The background work alone. */
+export function composeBackgroundWork(roleContext: RoleContext, foundation: Foundation): BackgroundWork {
   return composeJobs(roleContext, foundation, composeContent(roleContext, foundation));
 }
 
@@ -36,7 +35,7 @@ export function startWork(roleContext: RoleContext): Promise<() => Promise<void>
     opened.defer(() => foundation.close());
     const settings = await startRunTimeSettings(roleContext, foundation);
     opened.defer(() => settings.stop());
-    const jobs = composeCollector(roleContext, foundation);
+    const jobs = composeBackgroundWork(roleContext, foundation);
     opened.defer(await openWorkersMetrics(roleContext, foundation));
     opened.defer(() => jobs.stop());
     jobs.start();

@@ -1,16 +1,14 @@
-// The background work: the collector, and the jobs; started and stopped as one.
+// The background work: the kinds of jobs, and who runs them.
 // Not here: when they run (compose.ts, roles/), what they may take (content/garbage.ts), their loops (distribution/).
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { isReported } from "@berth/oci/errors";
 import { createSigningKeys } from "../access/signing-keys.ts";
-import { countBacklog } from "../content/backlog.ts";
 import { readOlderManifests } from "../content/older-manifests.ts";
 import { sortTags } from "../content/unsorted-tags.ts";
 import { createRepositoryRemoval } from "../content/repository-removal.ts";
 import { foldUsage, USAGE_FOLD_BATCH } from "../content/usage.ts";
-import { createCollector, type Collector } from "../distribution/collector.ts";
-import type { UploadSessions } from "../distribution/upload-session.ts";
+import type { CollectorRound } from "../distribution/collector.ts";
 import type { JobKind, JobOutcome, JobSchedule } from "../events/job-kinds.ts";
 import { createJobRunner, type JobRunner } from "../events/job-runner.ts";
 import { JOB_RESULTS } from "../events/job-runs.ts";
@@ -19,6 +17,7 @@ import { CHANGES_TOPIC, REACTION } from "../events/outbox.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { REPOSITORY_REMOVAL } from "../reactions.ts";
 import { DELETIONS } from "../tables.ts";
+import { composeCollection } from "./collection.ts";
 import type { Content } from "./content.ts";
 import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
@@ -43,11 +42,19 @@ const KEY_ROTATION_RETRY = { attempts: 3, firstDelayMs: 10 * SECOND_MS, maxDelay
 /** That more than this many failed says no more. */
 const FAILED_BOUND = 1000;
 
-/** Builds the background work; nothing runs before its `start` or `runOnce`. */
-export function composeJobs(roleContext: RoleContext, foundation: Foundation, { sessions, outbox }: Content): Collector {
+/** The background work of a process. */
+export interface BackgroundWork {
+  start(): void;
+  stop(): Promise<void>;
+  /** One round of collection at once, for a command; the same errors as `Collector.runOnce`. */
+  collectOnce(): Promise<CollectorRound>;
+}
+
+/** Builds the background work; nothing runs before its `start` or `collectOnce`. */
+export function composeJobs(roleContext: RoleContext, foundation: Foundation, { sessions, outbox }: Content): BackgroundWork {
   const { config } = roleContext;
   const { database, clock } = foundation;
-  const collector = composeCollector(roleContext, foundation, sessions);
+  const { collector, kinds } = composeCollection(roleContext, foundation, sessions);
   const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config), DELETIONS.repository);
   const runner = composeRunner(roleContext, foundation, [
     upkeepKind("usage-folding", async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH),
@@ -57,16 +64,12 @@ export function composeJobs(roleContext: RoleContext, foundation: Foundation, { 
     upkeepKind("older-manifests", () => readOlderManifests(database), RARE_UPKEEP),
     upkeepKind("tag-sorting", () => sortTags(database), RARE_UPKEEP),
     keyRotationKind(roleContext, foundation),
+    ...kinds,
   ]);
   return {
-    start() {
-      collector.start();
-      runner.start();
-    },
-    async stop() {
-      await Promise.all([collector.stop(), runner.stop()]);
-    },
-    async runOnce() {
+    start: runner.start,
+    stop: runner.stop,
+    async collectOnce() {
       // First what deleted repositories held, so that the round finds what only they linked; then those that waited for an upload's end.
       while (await removeDeleted());
       const round = await collector.runOnce();
@@ -145,54 +148,6 @@ function composeRunner({ logger, tracing }: RoleContext, { database, clock, metr
     onEnd(kind, result, took) {
       ended.get(`${kind} ${result}`)!.value++;
       seconds.get(kind)!.value += took;
-    },
-    traced: tracing?.job,
-  });
-}
-
-function composeCollector(
-  { config, logger, tracing }: RoleContext,
-  { database, store, garbage, metrics, clock, steadyClock }: Foundation,
-  sessions: UploadSessions,
-): Collector {
-  let failedRounds = 0;
-  metrics.addCounter("collection_failed_rounds_total", "Rounds of collection that ended with an error.", () => failedRounds);
-  let unlinked = 0;
-  metrics.addCounter("collection_unlinked_total", "Blobs taken out of a repository in which nothing held them.", () => unlinked);
-  let reclaimed = 0;
-  metrics.addCounter("collection_reclaimed_blobs_total", "Blobs whose bytes were reclaimed.", () => reclaimed);
-  let reclaimedBytes = 0;
-  metrics.addCounter("collection_reclaimed_bytes_total", "Bytes that were reclaimed.", () => reclaimedBytes);
-  let waiting = 0;
-  metrics.addGauge("collection_backlog_blobs", "Blobs without a reference that wait to be reclaimed.", () => waiting);
-  let oldestSeconds = 0;
-  metrics.addGauge("collection_backlog_oldest_seconds", "How long the oldest of them has waited.", () => oldestSeconds);
-  let backlogBytes = 0;
-  metrics.addGauge("collection_backlog_bytes", "Bytes that become free when what waits now is reclaimed.", () => backlogBytes);
-  return createCollector({
-    garbage,
-    countBacklog: (pause) => countBacklog(database, clock.now(), pause),
-    uploads: sessions,
-    store,
-    clock: steadyClock,
-    intervalMs: config.gc.intervalSeconds * SECOND_MS,
-    batchSize: config.gc.batchSize,
-    sweepAgeMs: config.limits.uploadAgeSeconds * SECOND_MS + HOUR_MS,
-    onUnlinked: (links) => {
-      unlinked += links;
-    },
-    onReclaimed: (keys, bytes) => {
-      reclaimed += keys;
-      reclaimedBytes += bytes;
-    },
-    onBacklog: (backlog) => {
-      backlogBytes = backlog.linkBytes + backlog.keyBytes;
-      waiting = backlog.links + backlog.keys;
-      oldestSeconds = backlog.oldestDueAt === undefined ? 0 : (clock.now() - backlog.oldestDueAt) / SECOND_MS;
-    },
-    onError: (error) => {
-      failedRounds++;
-      if (!isReported(error)) logger.error({ err: error }, "a round of collection failed; the next one goes on");
     },
     traced: tracing?.job,
   });

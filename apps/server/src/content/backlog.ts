@@ -1,5 +1,5 @@
 // The collector's backlog: links whose lease has ended and keys that are due, counted page by page, so that neither memory nor a single
-// statement grows with the amount of garbage. Not here: when it is counted (distribution/backlog-count.ts), the collection itself
+// statement grows with the amount of garbage. Not here: when it is counted (backlog-count.ts), the collection itself
 // (garbage.ts).
 import { sql } from "kysely";
 import type { Executor } from "../platform/database/database.ts";

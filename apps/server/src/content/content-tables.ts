@@ -47,6 +47,22 @@ export const contentTables = defineTables({
     indexes: { repository_by_project: "(project_id, name)" },
     backup: "kept",
   },
+  /** What waits for the collector, as far as it was counted: one row. */
+  collection_backlog: {
+    columns: {
+      id: id(),
+      links: integer(),
+      link_bytes: integer(),
+      keys: integer(),
+      key_bytes: integer(),
+      oldest_due_at: nullable(integer()),
+      /** Until when nothing need be counted anew. */
+      good_until: integer(),
+    },
+    key: ["id"],
+    // Counted anew.
+    backup: "left out",
+  },
   /** One row for each digest: its bytes are at `storage_key`, or in `blob_inline` if that is null. */
   blob: {
     columns: {

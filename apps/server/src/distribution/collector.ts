@@ -1,11 +1,9 @@
-// Runs the collector for as long as the process lives: a round takes batch after batch while there is work, then rests.
-// Start it, stop it and await it. Not here: what may be taken (content/garbage.ts).
-import type { Backlog } from "../content/backlog.ts";
-import type { Garbage } from "../content/garbage.ts";
+// The steps of collection: what each takes in a batch, and all of them once for a command. Not here: what may be taken (content/garbage.ts),
+// when batches run (compose/collection.ts).
+import { setTimeout as sleep } from "node:timers/promises";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
-import { createBackgroundLoop, type BackgroundLoop } from "../platform/background-loop.ts";
+import type { Garbage } from "../content/garbage.ts";
 import type { Clock } from "../platform/clock.ts";
-import { createBacklogCount } from "./backlog-count.ts";
 import type { UploadSessions } from "./upload-session.ts";
 
 /** What one round did. */
@@ -17,137 +15,88 @@ export interface CollectorRound {
   readonly deletedBytes: number;
 }
 
-/** The collector's loop. */
-export interface Collector extends Pick<BackgroundLoop, "start" | "stop"> {
-  /** One round at once, for commands and tests. Every step is tried; then the first failure is thrown, or all of them in one. */
+/** The steps. Each batch gives whether there may be more to take now. */
+export interface Collector {
+  /** Ends uploads that nobody goes on with. */
+  expireUploads(): Promise<boolean>;
+  /** Takes blobs out of repositories in which nothing holds them. */
+  collectLinks(): Promise<boolean>;
+  /** Deletes bytes that are due. */
+  reclaimBytes(): Promise<boolean>;
+  /** Removes temporary files without a session, the rare leftovers of crashes. */
+  sweep(): Promise<void>;
+  /** All batches of all steps at once. Every step is tried; then the first failure is thrown, or all of them in one. */
   runOnce(): Promise<CollectorRound>;
 }
 
-/** What the loop needs. */
+/** What it needs. */
 export interface CollectorParts {
   readonly garbage: Garbage;
-  /** Counts what is due; `pause` between two pieces of the work, until it gives false. */
-  readonly countBacklog: (pause: () => Promise<boolean>) => Promise<Backlog>;
   readonly uploads: UploadSessions;
   readonly store: BlobStore;
   readonly clock: Clock;
-  readonly intervalMs: number;
   readonly batchSize: number;
   /** How long temporary files without a session are left alone. */
   readonly sweepAgeMs: number;
-  /** Called after each batch of links, with how many were taken out of their repositories. */
-  readonly onUnlinked: (links: number) => void;
-  /** Called after each batch of bytes. */
-  readonly onReclaimed: (keys: number, bytes: number) => void;
-  /** Called before and after each round of the loop, and now and then within a long one, with what is left. */
-  readonly onBacklog: (backlog: Backlog) => void;
-  readonly onError: (error: unknown) => void;
-  /** Shows rounds and batches in traces; undefined where there are none. */
-  readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
+  /** Called after each batch with what it did, where it did something. */
+  readonly onBatch: (done: Partial<CollectorRound> & { readonly unlinkedBytes?: number; readonly examined: number }) => Promise<void>;
 }
 
-/** A round over much garbage takes minutes: it says this often how much is left. */
-const REPORT_EVERY_MS = 30_000;
-/** Temporary files are looked for this often: they are the rare leftovers of crashes. */
-const SWEEP_EVERY_MS = 3_600_000;
+/** After a batch of a command, other work gets the database for so many times as long as the batch took. */
+const REST_FACTOR = 3;
 
-/** Makes the loop. */
+/** Makes the collector. */
 export function createCollector(parts: CollectorParts): Collector {
-  const { garbage, countBacklog, uploads, store, clock, intervalMs, batchSize, sweepAgeMs } = parts;
-  const { onUnlinked, onReclaimed, onBacklog, onError, traced } = parts;
-  /** A round at once, for a command, needs no metrics. */
-  let isLooping = false;
-  let sweptAt = clock.now();
-  let reportedAt = 0;
-  const backlog = createBacklogCount(clock, async () => {
-    let startedAt = performance.now();
-    return countBacklog(async () => {
-      await loop.pause(performance.now() - startedAt);
-      startedAt = performance.now();
-      return !loop.isStopping;
-    });
-  });
+  const { garbage, uploads, store, clock, batchSize, sweepAgeMs, onBatch } = parts;
 
-  async function report(): Promise<void> {
-    await backlog.refresh();
-    reportedAt = clock.now();
-    onBacklog(backlog.latest());
+  const steps = {
+    async expireUploads() {
+      const expiredUploads = await uploads.expire(batchSize);
+      return { examined: expiredUploads, expiredUploads };
+    },
+    async collectLinks() {
+      const { examined, unlinked, blobs, bytes: unlinkedBytes } = await garbage.collectLinks(batchSize);
+      return { examined, unlinked, blobs, unlinkedBytes };
+    },
+    async reclaimBytes() {
+      const { examined, deleted: deletedKeys, bytes: deletedBytes } = await garbage.reclaimBytes(batchSize);
+      return { examined, deletedKeys, deletedBytes };
+    },
+  };
+
+  /** One batch, and whether it was full. */
+  async function run(step: keyof typeof steps): Promise<{ readonly more: boolean; readonly done: Partial<CollectorRound> }> {
+    const done = await steps[step]();
+    if (done.examined > 0) await onBatch(done);
+    return { more: done.examined >= batchSize, done };
   }
 
-  /** Runs batches until one is not full. */
-  async function drain<T extends { readonly examined: number }>(batch: () => Promise<T>, add: (done: T) => void): Promise<void> {
-    for (;;) {
-      const startedAt = performance.now();
-      const done = await (traced === undefined ? batch() : traced("collector batch", batch));
-      const tookMs = performance.now() - startedAt;
-      add(done);
-      if (done.examined < batchSize || loop.isStopping) return;
-      if (isLooping && clock.now() - reportedAt > REPORT_EVERY_MS) await report();
-      await loop.pause(tookMs);
-    }
-  }
-
-  async function runOnce(): Promise<CollectorRound> {
-    const round = { expiredUploads: 0, unlinked: 0, blobs: 0, deletedKeys: 0, deletedBytes: 0 };
-    const failures: unknown[] = [];
-    // A step that fails, say on one upload that cannot be removed, must not keep the others from their work for ever.
-    async function step(work: () => Promise<void>): Promise<void> {
-      try {
-        await work();
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    await step(() =>
-      drain(
-        async () => ({ examined: await uploads.expire(batchSize) }),
-        (done) => {
-          round.expiredUploads += done.examined;
-        },
-      ),
-    );
-    await step(() =>
-      drain(
-        () => garbage.collectLinks(batchSize),
-        (done) => {
-          round.unlinked += done.unlinked;
-          round.blobs += done.blobs;
-          onUnlinked(done.unlinked);
-          backlog.noteLinks(done, done.examined < batchSize);
-        },
-      ),
-    );
-    await step(() =>
-      drain(
-        () => garbage.reclaimBytes(batchSize),
-        (done) => {
-          round.deletedKeys += done.deleted;
-          round.deletedBytes += done.bytes;
-          onReclaimed(done.deleted, done.bytes);
-          backlog.noteKeys(done, done.examined < batchSize);
-        },
-      ),
-    );
-    await step(async () => {
-      if (clock.now() - sweptAt <= SWEEP_EVERY_MS) return;
-      sweptAt = clock.now();
+  return {
+    expireUploads: async () => (await run("expireUploads")).more,
+    collectLinks: async () => (await run("collectLinks")).more,
+    reclaimBytes: async () => (await run("reclaimBytes")).more,
+    async sweep() {
       await store.sweep(new Date(clock.now() - sweepAgeMs));
-    });
-    if (failures.length > 0) throw failures.length === 1 ? failures[0] : new AggregateError(failures, "steps of collection failed");
-    return round;
-  }
-
-  const loop = createBackgroundLoop(async () => {
-    isLooping = true;
-    try {
-      await report();
-      await (traced === undefined ? runOnce() : traced("collector round", runOnce));
-      onBacklog(backlog.latest());
-    } catch (error) {
-      onError(error);
-    }
-    return { restMs: intervalMs };
-  });
-
-  return { start: loop.start, stop: loop.stop, runOnce };
+    },
+    async runOnce() {
+      const round = { expiredUploads: 0, unlinked: 0, blobs: 0, deletedKeys: 0, deletedBytes: 0 };
+      const failures: unknown[] = [];
+      // A step that fails, say on one upload that cannot be removed, must not keep the others from their work.
+      for (const step of ["expireUploads", "collectLinks", "reclaimBytes"] as const) {
+        try {
+          for (;;) {
+            const startedAt = performance.now();
+            const { more, done } = await run(step);
+            for (const name of Object.keys(round) as (keyof CollectorRound)[]) round[name] += done[name] ?? 0;
+            if (!more) break;
+            await sleep((performance.now() - startedAt) * REST_FACTOR);
+          }
+        } catch (error) {
+          failures.push(error);
+        }
+      }
+      if (failures.length > 0) throw failures.length === 1 ? failures[0] : new AggregateError(failures, "steps of collection failed");
+      return round;
+    },
+  };
 }

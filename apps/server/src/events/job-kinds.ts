@@ -11,8 +11,13 @@ export interface RetryPolicy {
   readonly maxDelayMs: number;
 }
 
-/** When a kind repeats by itself: one job of it is always there, for the whole registry. What was missed while nobody ran is made up once. */
+/**
+ * When a kind repeats by itself: one job of it is always there, for the whole registry, or one for each of its subjects. What was missed while
+ * nobody ran is made up once.
+ */
 export type JobSchedule = (IntervalSchedule | CalendarSchedule) & {
+  /** So many jobs of the same work may run at once, in as many processes. One job with an empty subject where it is not given. */
+  readonly subjects?: readonly string[];
   /** Up to so much later, by chance, so that kinds and registries do not run in step. */
   readonly jitterMs: number;
 };
@@ -46,6 +51,11 @@ export interface JobKind {
    * process or a connection, so that the schedule is still needed; a job that failed keeps to its delays.
    */
   readonly topic?: string;
+  /**
+   * For work that all processes share, each with a bounded part of its time: after a run that says `more` this process takes no job of any kind
+   * that names the same share for a while, and other processes may take the job at once. Without it, the job itself rests.
+   */
+  readonly share?: string;
   /** The heavy part of the work, in a thread of its own, before `run`. */
   readonly thread?: JobThread;
   /** Does the work, with what the thread gave where there is one. What it throws is kept as the job's error. */

@@ -3,6 +3,7 @@
 import type { Clock } from "../platform/clock.ts";
 import type { JobKind } from "./job-kinds.ts";
 import { createJobRuns, LEASE_MS, type JobResult } from "./job-runs.ts";
+import { createJobShares } from "./job-shares.ts";
 import type { JobStore, TakenJob } from "./job-store.ts";
 import { createJobTimetable } from "./job-timetables.ts";
 
@@ -59,6 +60,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
   const countOf = new Map<string, number>();
   /** The project that was served last, for each kind. */
   const turns = new Map<string, number>();
+  const shares = createJobShares();
   /** Kinds whose topics were notified while none of them ran here. */
   const notified = new Set<string>();
   const unsubscribe: (() => void)[] = [];
@@ -87,6 +89,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
 
   /** Takes jobs of a kind for its free places: one project after the other, so that a long queue of one holds up nobody else's. */
   async function takeOf(kind: JobKind): Promise<void> {
+    if (shares.isResting(kind)) return;
     let free = kind.concurrency - (countOf.get(kind.kind) ?? 0);
     let after = turns.get(kind.kind) ?? FIRST;
     let tookSinceStart = true;
@@ -110,10 +113,13 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
 
   function begin(kind: JobKind, job: TakenJob): void {
     countOf.set(kind.kind, (countOf.get(kind.kind) ?? 0) + 1);
-    void runs.run(kind, job).finally(() => {
-      countOf.set(kind.kind, countOf.get(kind.kind)! - 1);
-      wake();
-    });
+    void runs
+      .run(kind, job)
+      .then((restMs) => shares.rest(kind, restMs))
+      .finally(() => {
+        countOf.set(kind.kind, countOf.get(kind.kind)! - 1);
+        wake();
+      });
   }
 
   /** What processes that died or hang had. */
@@ -154,12 +160,16 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     }
     if (readyAt !== undefined || promoted > 0) for (const kind of kinds.values()) await takeOf(kind);
     const nextAt = waitingUntil > now ? waitingUntil : Infinity;
-    return Math.min(Math.max(nextAt - clock.now(), MIN_POLL_MS), pollMs);
+    return Math.min(Math.max(Math.min(nextAt - clock.now(), shares.untilNext()), MIN_POLL_MS), pollMs);
   }
 
-  /** One job of each kind that repeats: made where it is not there, and not later than its timetable, which may have changed, has it. */
+  /** The jobs of each kind that repeats: made where they are not there, and not later than its timetable, which may have changed, has them. */
   async function ensureRepeating(now: number): Promise<void> {
-    for (const [kind, { first, next, jitterMs }] of timetables) await store.ensureRepeating(kind, first(now), next(now) + jitterMs, now);
+    for (const [kind, { first, next, jitterMs }] of timetables) {
+      for (const subject of kinds.get(kind)?.schedule?.subjects ?? [""]) {
+        await store.ensureRepeating({ kind, subject, dueAt: first(now), latest: next(now) + jitterMs }, now);
+      }
+    }
   }
 
   let isPrepared = false;

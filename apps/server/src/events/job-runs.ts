@@ -13,7 +13,7 @@ export type JobResult = (typeof JOB_RESULTS)[number];
 /** A holder that says nothing for so long has lost its jobs. */
 export const LEASE_MS = 30_000;
 const RENEW_EVERY_MS = 10_000;
-/** A job that says that there is more rests this many times as long as it took. */
+/** A job that says that there is more rests this many times as long as it took; or the process does, from all of its share. */
 const REST_FACTOR = 3;
 /** So soon after a run another one follows for what its topic notified meanwhile: what comes thickly is done together. */
 const TOPIC_REST_MS = 100;
@@ -41,8 +41,8 @@ export interface JobRunsParts {
 
 /** The runs of this process. */
 export interface JobRuns {
-  /** Runs a job; resolves when what became of it is written. */
-  run(kind: JobKind, job: TakenJob): Promise<void>;
+  /** Runs a job; resolves when what became of it is written, with how many ms this process is to take no more of the kind's share. */
+  run(kind: JobKind, job: TakenJob): Promise<number>;
   /** Whether a run of the kind is under way that began before this call: it is followed by another one soon. */
   followUp(kind: string): boolean;
   /** Begins to renew leases. */
@@ -75,7 +75,7 @@ interface Ending {
 export function createJobRuns(parts: JobRunsParts): JobRuns {
   const { store, clock, timetableOf, onError, onEnd, traced, abandonMs = ABANDON_MS } = parts;
   const running = new Map<number, Run>();
-  const ends = new Set<Promise<void>>();
+  const ends = new Set<Promise<unknown>>();
   let renewing: NodeJS.Timeout | undefined;
   let looking: Promise<void> | undefined;
 
@@ -109,25 +109,13 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
     return (await kind.run(view, fromThread)) ?? undefined;
   }
 
-  /** Rejects when a run was told to end long ago and has not: nobody can end it, but everybody can go on without it. */
-  function abandoned(signal: AbortSignal): { readonly promise: Promise<never>; readonly clear: () => void } {
-    const { promise, reject } = Promise.withResolvers<never>();
-    // Raced against the run, which may come first.
-    promise.catch(() => undefined);
-    let timer: NodeJS.Timeout | undefined;
-    signal.addEventListener("abort", () => {
-      timer = setTimeout(() => reject(new Error("it did not end when it was told to")), abandonMs);
-    });
-    return { promise, clear: () => clearTimeout(timer) };
-  }
-
-  async function runOne(kind: JobKind, job: TakenJob): Promise<void> {
+  async function runOne(kind: JobKind, job: TakenJob): Promise<number> {
     const abort = new AbortController();
     const run: Run = { job, abort, progress: {}, hasEnded: false, hasMore: false };
     running.set(job.id, run);
     const startedAt = performance.now();
     const timer = setTimeout(() => abort.abort(new Error(`it took longer than ${kind.timeoutMs} ms`)), kind.timeoutMs);
-    const limit = abandoned(abort.signal);
+    const limit = abandoned(abort.signal, abandonMs);
     const lines: Promise<void>[] = [];
     let outcome: "more" | undefined;
     let failure: unknown;
@@ -146,6 +134,7 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
     const tookMs = performance.now() - startedAt;
     const result = await recordResult(kind, run, { outcome, failure, tookMs });
     onEnd?.(kind.kind, result, tookMs / 1000);
+    return kind.share !== undefined && outcome === "more" ? tookMs * REST_FACTOR : 0;
   }
 
   /** Writes down what became of a run. */
@@ -176,7 +165,7 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
   function nextOf(kind: JobKind, run: Run, outcome: "more" | undefined, now: number, tookMs: number): number | undefined {
     if (run.hasMore) return now + TOPIC_REST_MS;
     // So that a job that goes on and on has a quarter of anything at most, whatever is slow here.
-    if (outcome === "more") return now + Math.ceil(tookMs * REST_FACTOR);
+    if (outcome === "more") return kind.share === undefined ? now + Math.ceil(tookMs * REST_FACTOR) : now;
     return timetableOf(kind.kind)?.next(now);
   }
 
@@ -226,7 +215,10 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
     giveBack,
     run(kind, job) {
       const end = runOne(kind, job)
-        .catch((error: unknown) => onError(error, job))
+        .catch((error: unknown) => {
+          onError(error, job);
+          return 0;
+        })
         .finally(() => {
           ends.delete(end);
           running.delete(job.id);
@@ -255,4 +247,16 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
       renewing = undefined;
     },
   };
+}
+
+/** Rejects when a run was told to end long ago and has not: nobody can end it, but everybody can go on without it. */
+function abandoned(signal: AbortSignal, abandonMs: number): { readonly promise: Promise<never>; readonly clear: () => void } {
+  const { promise, reject } = Promise.withResolvers<never>();
+  // Raced against the run, which may come first.
+  promise.catch(() => undefined);
+  let timer: NodeJS.Timeout | undefined;
+  signal.addEventListener("abort", () => {
+    timer = setTimeout(() => reject(new Error("it did not end when it was told to")), abandonMs);
+  });
+  return { promise, clear: () => clearTimeout(timer) };
 }

@@ -95,8 +95,8 @@ export const putMany = statement<{ jobs: string[]; now: number }>()("jobs.putMan
     .onConflict(mergeIntoOpen);
 });
 
-export const findOpen = statement<{ kind: string }>()("jobs.findOpen", (db, p) =>
-  db.selectFrom("job").select(["id", "due_at"]).where("kind", "=", p.kind).where("subject", "=", "").where(isOpen),
+export const findOpen = statement<{ kind: string; subject: string }>()("jobs.findOpen", (db, p) =>
+  db.selectFrom("job").select(["id", "due_at"]).where("kind", "=", p.kind).where("subject", "=", p.subject).where(isOpen),
 );
 
 export const bringForward = statement<{ id: number; latest: number }>()("jobs.bringForward", (db, p) =>
@@ -120,8 +120,8 @@ export const awaken = statement<{ kind: string; now: number }>()("jobs.awaken", 
     .returning("id"),
 );
 
-export const findRunning = statement<{ kind: string }>()("jobs.findRunning", (db, p) =>
-  db.selectFrom("job").select("id").where("kind", "=", p.kind).where("subject", "=", "").where("state", "=", sql.lit("running")),
+export const findRunning = statement<{ kind: string; subject: string }>()("jobs.findRunning", (db, p) =>
+  db.selectFrom("job").select("id").where("kind", "=", p.kind).where("subject", "=", p.subject).where("state", "=", sql.lit("running")),
 );
 
 export const outlook = statement<Record<never, never>>()("jobs.outlook", (db) => {

@@ -123,15 +123,18 @@ export interface JobOutlook {
 
 /** What the runner asks of the table. Times are milliseconds since 1970. */
 export interface JobStore {
-  /** Makes the one job of a kind that repeats, where it is not there yet; brings it forward where it waits for later than `latest`, and not after a failure. */
-  ensureRepeating(kind: string, dueAt: number, latest: number, now: number): Promise<void>;
+  /**
+   * Makes the job that repeats of a kind and a subject, where it is not there yet; brings it forward where it waits for later than `latest`, and
+   * not after a failure.
+   */
+  ensureRepeating(job: { kind: string; subject: string; dueAt: number; latest: number }, now: number): Promise<void>;
   /** Calls back after commits that asked for jobs, in any process; gives how to end that. Some may be missed. */
   onAsked(wake: () => void): () => void;
   /** The same after commits that cancelled jobs that run. */
   onCancelled(look: () => void): () => void;
   /** The same after commits that notified a topic. */
   onTopic(topic: string, wake: () => void): () => void;
-  /** Makes the one job of a kind that repeats ready where it waits, and not after a failure. */
+  /** Makes the job of a kind that repeats, and has no subjects, ready where it waits, and not after a failure. */
   awaken(kind: string, now: number): Promise<void>;
   outlook(): Promise<JobOutlook>;
   /** Takes a job of the kind of the first project after one that has any ready, in the order of ids; undefined where none has. */
@@ -217,11 +220,11 @@ export function createJobStore(database: Database): JobStore {
         leasedUntil: row?.leased_until ?? undefined,
       };
     },
-    ensureRepeating: (kind, dueAt, latest, now) =>
+    ensureRepeating: ({ kind, subject, dueAt, latest }, now) =>
       database.transaction(async (tx) => {
-        const open = await tx.first(findOpen, { kind });
+        const open = await tx.first(findOpen, { kind, subject });
         if (open === undefined) {
-          if ((await tx.first(findRunning, { kind })) === undefined) await putJob(tx, { kind, subject: "", dueAt }, now);
+          if ((await tx.first(findRunning, { kind, subject })) === undefined) await putJob(tx, { kind, subject, dueAt }, now);
         } else if (open.due_at > latest) {
           await tx.run(bringForward, { id: open.id, latest }, { any: "none where it was taken or brought forward meanwhile" });
         }

@@ -1,5 +1,5 @@
 // The role `gc`: one round of collection now, or what the next would take and why. Not here: collection itself (distribution/collector.ts).
-import { composeCollector } from "../compose.ts";
+import { composeBackgroundWork } from "../compose.ts";
 import { withFoundation } from "../compose/foundation.ts";
 import { openReader, requireDatabase } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
@@ -11,7 +11,7 @@ export async function runCollection(config: Config): Promise<number | undefined>
   requireDatabase(config);
   return withRoleContext(config, commandLog(config), async (roleContext) => {
     await withFoundation(roleContext, async (foundation) => {
-      process.stdout.write(`${JSON.stringify(await composeCollector(roleContext, foundation).runOnce())}\n`);
+      process.stdout.write(`${JSON.stringify(await composeBackgroundWork(roleContext, foundation).collectOnce())}\n`);
     });
     return undefined;
   });

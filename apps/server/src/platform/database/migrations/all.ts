@@ -19,6 +19,7 @@ import { settingsRunTime } from "./20261126024500-settings-run-time.ts";
 import { people } from "./20261126070000-access-people.ts";
 import { tagIndexes } from "./20261126070501-content-tag-indexes.ts";
 import { tagOrder } from "./20261126070500-content-tag-order.ts";
+import { collectionBacklog } from "./20261126071000-content-collection-backlog.ts";
 import { noPassword } from "./20261126021300-access-no-password.ts";
 
 export const migrations: readonly Migration[] = [
@@ -42,6 +43,7 @@ export const migrations: readonly Migration[] = [
   people,
   tagOrder,
   tagIndexes,
+  collectionBacklog,
 ];
 
 /**
