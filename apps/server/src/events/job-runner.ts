@@ -113,13 +113,11 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
 
   function begin(kind: JobKind, job: TakenJob): void {
     countOf.set(kind.kind, (countOf.get(kind.kind) ?? 0) + 1);
-    void runs
-      .run(kind, job)
-      .then((restMs) => shares.rest(kind, restMs))
-      .finally(() => {
-        countOf.set(kind.kind, countOf.get(kind.kind)! - 1);
-        wake();
-      });
+    void runs.run(kind, job).then((restMs) => {
+      shares.rest(kind, restMs);
+      countOf.set(kind.kind, countOf.get(kind.kind)! - 1);
+      wake();
+    });
   }
 
   /** What processes that died or hang had. */
@@ -172,8 +170,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     }
   }
 
-  let isPrepared = false;
-  let hasEndedLeases = false;
+  let [isPrepared, hasEndedLeases] = [false, false];
   async function prepare(): Promise<void> {
     const now = clock.now();
     // Once: later they are this process's own.

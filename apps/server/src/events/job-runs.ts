@@ -41,7 +41,7 @@ export interface JobRunsParts {
 
 /** The runs of this process. */
 export interface JobRuns {
-  /** Runs a job; resolves when what became of it is written, with how many ms this process is to take no more of the kind's share. */
+  /** Runs a job; it resolves, and never rejects, when what became of it is written, with how many ms this process is to take no more of the kind's share. */
   run(kind: JobKind, job: TakenJob): Promise<number>;
   /** Whether a run of the kind is under way that began before this call: it is followed by another one soon. */
   followUp(kind: string): boolean;
