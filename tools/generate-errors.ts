@@ -71,6 +71,13 @@ export const ADVICE: Readonly<Record<string, string>> = {
   LAST_ADMINISTRATOR: "Make another user administrator first.",
   PASSWORD_WRONG: "Type the current password again; an administrator can set a new one.",
   ROBOT_UNKNOWN: "Check the robot's name and its project.",
+  ISSUER_UNKNOWN: "Check the issuer's name: `berth issuer list`. An administrator registers one.",
+  ISSUER_EXISTS: "Choose another name, or change the issuer that is there.",
+  ISSUER_IN_USE: "Delete the trust rules that name it, or disable it: then none of its tokens counts.",
+  TRUST_RULE_UNKNOWN: "Check the rule's name: `berth robot trust list`.",
+  TRUST_RULE_TOO_WIDE:
+    "Demand the number of a repository, a project or a service account; `detail` says what is missing. Where so much is meant, set `isWide`.",
+  TRUST_RULES_TOO_MANY: "A robot has 20 at most: use several values in one condition (`oneOf`), or another robot.",
   ROBOT_EXISTS: "Choose another name, or give the robot that is there a new secret.",
   JOB_UNKNOWN: "Check the number. Jobs that succeeded are forgotten after a day, cancelled ones after a week, failed ones after 30 days.",
   JOB_ENDED: "There is nothing to cancel; read the job to see how it ended.",

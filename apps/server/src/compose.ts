@@ -72,7 +72,12 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     const content = composeContent(roleContext, foundation, ports);
     const jobs = composeJobs(roleContext, foundation, content);
     opened.defer(() => jobs.stop());
-    const access = await openAccess(roleContext, foundation, { traits: features.traits, changes: content.outbox, keepAdminPassword });
+    const access = await openAccess(roleContext, foundation, {
+      traits: features.traits,
+      changes: content.outbox,
+      fetchJson: () => Promise.reject(new Error("this program does not connect to issuers: give the keys")),
+      keepAdminPassword,
+    });
     const { database } = foundation;
     opened.defer(
       watchFirstPassword({

@@ -1,6 +1,7 @@
 // All tables of the database, as their owners declare them. Not here: the steps that make them (migrations), and how a column is said
 // (platform/database/table.ts).
 import { accessTables } from "./access/access-tables.ts";
+import { trustTables } from "./access/trust-tables.ts";
 import { contentTables } from "./content/content-tables.ts";
 import { eventTables } from "./events/event-tables.ts";
 import { settingTables } from "./features/settings/setting-tables.ts";
@@ -8,7 +9,7 @@ import { platformTables } from "./platform/database/schema.ts";
 import { createDeletion } from "./platform/database/deletion.ts";
 import type { Tables } from "./platform/database/table.ts";
 
-export const TABLES: Tables = { ...platformTables, ...accessTables, ...contentTables, ...eventTables, ...settingTables };
+export const TABLES: Tables = { ...platformTables, ...accessTables, ...trustTables, ...contentTables, ...eventTables, ...settingTables };
 
 /** Deletes what refers to a project, an account or a repository, in whichever table that is. */
 export const DELETIONS = {

@@ -1,5 +1,5 @@
 // What an operation of the control plane is: one value from which come validation, types, the OpenAPI document and the client.
-// Not here: the operations (projects.ts, repositories.ts, users.ts, robots.ts, jobs.ts, settings.ts), their handlers (the server's features).
+// Not here: the operations (projects.ts, repositories.ts, users.ts, robots.ts, issuers.ts, trust.ts, jobs.ts, settings.ts), their handlers (the server's features).
 import type { ErrorCode } from "@berth/oci/errors";
 import type { Static, TObject, TSchema } from "typebox";
 import type { ApiErrorCode } from "./errors.ts";
@@ -22,7 +22,7 @@ export interface Operation<
 > {
   /** Unique; the client's method. */
   readonly id: string;
-  readonly tag: "projects" | "repositories" | "manifests" | "members" | "users" | "robots" | "jobs" | "settings" | "registry";
+  readonly tag: "projects" | "repositories" | "manifests" | "members" | "users" | "robots" | "issuers" | "jobs" | "settings" | "registry";
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly summary: string;

@@ -1,4 +1,5 @@
 // The list of all operations: what the OpenAPI document shows and the server must answer. Not here: the operations themselves.
+import * as issuers from "./issuers.ts";
 import * as jobs from "./jobs.ts";
 import type { Operation } from "./operation.ts";
 import * as manifests from "./manifests.ts";
@@ -6,6 +7,7 @@ import * as projects from "./projects.ts";
 import { projectRobots, registryRobots } from "./robots.ts";
 import * as repositories from "./repositories.ts";
 import * as settings from "./settings.ts";
+import { projectTrust, registryTrust } from "./trust.ts";
 import * as uploads from "./uploads.ts";
 import * as users from "./users.ts";
 
@@ -42,6 +44,14 @@ export const OPERATIONS: readonly Operation[] = [
   users.deleteUser,
   ...Object.values(projectRobots),
   ...Object.values(registryRobots),
+  issuers.listIssuers,
+  issuers.createIssuer,
+  issuers.getIssuer,
+  issuers.updateIssuer,
+  issuers.fetchIssuerKeys,
+  issuers.deleteIssuer,
+  ...Object.values(projectTrust),
+  ...Object.values(registryTrust),
   jobs.listJobs,
   jobs.getJob,
   jobs.cancelJob,

@@ -7,6 +7,7 @@ import { createAccounts, type Accounts } from "./accounts.ts";
 import { createAuthenticator, type Authenticator } from "./authenticate.ts";
 import { createAuthorizer, type Authorizer } from "./authorize.ts";
 import type { AccountCaller, Action } from "./caller.ts";
+import { createIssuerKeys, type FetchJson, type IssuerKeys } from "./issuer-keys.ts";
 import { createLoginFailures, type LoginFailures } from "./login-failures.ts";
 import { createLoginPlaces } from "./login-places.ts";
 import { putMember } from "./member-store.ts";
@@ -15,6 +16,7 @@ import { putRobotScopes } from "./robot-store.ts";
 import type { Role, SystemRole } from "./roles.ts";
 import { createPasswordHasher, generateRobotSecret, hashRobotSecret, type PasswordHasher } from "./secrets.ts";
 import { createSigningKeys, type SigningKeys } from "./signing-keys.ts";
+import { createTokenExchange, type TokenExchange } from "./token-exchange.ts";
 import { createTokens, type Tokens } from "./tokens.ts";
 import { BY_PASSWORD } from "./sign-in.ts";
 
@@ -36,6 +38,8 @@ export function createTestClock(): TestClock {
 
 /** One replica's access layer. */
 export interface TestAccess {
+  readonly issuerKeys: IssuerKeys;
+  readonly tokenExchange: TokenExchange;
   readonly accounts: Accounts;
   readonly authorizer: Authorizer;
   readonly signingKeys: SigningKeys;
@@ -53,7 +57,12 @@ export const TEST_PASSWORD = "correct horse battery staple";
 export const TEST_ADDRESS = "192.0.2.1";
 
 /** Builds a replica. */
-export function createTestAccess(database: Database, clock: Clock, traits: readonly ProjectTrait[] = []): TestAccess {
+export function createTestAccess(
+  database: Database,
+  clock: Clock,
+  traits: readonly ProjectTrait[] = [],
+  fetchJson: FetchJson = async () => fail(new Error("no issuer is fetched from here")),
+): TestAccess {
   const accounts = createAccounts({ database, clock, traits });
   const authorizer = createAuthorizer({ accounts, database, clock });
   const signingKeys = createSigningKeys({ database, clock, masterKey: TEST_MASTER_KEY });
@@ -67,13 +76,23 @@ export function createTestAccess(database: Database, clock: Clock, traits: reado
     defaultProject: undefined,
   });
   const passwords = createPasswordHasher();
-  const fail = (error: unknown): never => {
-    throw error;
-  };
   const places = createLoginPlaces({ database, clock, masterKey: TEST_MASTER_KEY, onError: fail });
   const loginFailures = createLoginFailures({ database, clock, places, masterKey: TEST_MASTER_KEY });
-  const authenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
-  return { accounts, authorizer, signingKeys, tokens, passwords, loginFailures, authenticator };
+  const issuerKeys = createIssuerKeys({ database, clock, fetchJson });
+  const tokenExchange = createTokenExchange({ database, clock, accounts, keys: issuerKeys });
+  const authenticator = createAuthenticator({
+    accounts,
+    tokens,
+    passwords,
+    loginFailures,
+    clock,
+    takeIdToken: (token, robot) => tokenExchange.exchange(token, robot, "password"),
+  });
+  return { issuerKeys, tokenExchange, accounts, authorizer, signingKeys, tokens, passwords, loginFailures, authenticator };
+}
+
+function fail(error: unknown): never {
+  throw error;
 }
 
 const insertProject = statement<{ name: string; sortKey: string; isPublic: number; now: number }>()("test.insert_project", (db, p) =>

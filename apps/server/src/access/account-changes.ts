@@ -6,6 +6,7 @@ import type { Actor } from "./actor.ts";
 import type { ChangeSink } from "./changes.ts";
 import type { RobotScope } from "./robot-scopes.ts";
 import type { Role, SystemRole } from "./roles.ts";
+import type { Condition } from "./trust-rules.ts";
 
 interface OfProject {
   /** Its name. */
@@ -23,6 +24,13 @@ interface OfAccount {
 interface OfRobot extends OfAccount {
   readonly project: string | null;
   readonly projectId: number | null;
+}
+
+/** An issuer of tokens that count here. */
+interface OfIssuer {
+  /** Its name here. */
+  readonly issuer: string;
+  readonly url: string;
 }
 
 /** What a robot reaches. */
@@ -62,8 +70,28 @@ export type AccountChange =
       readonly scopes?: readonly ChangedScope[];
     })
   | (OfRobot & { readonly kind: "robot.secret-rotated" })
+  /** A new rule, or another in its place: tokens of the issuer that meet the conditions become the robot. */
+  | (OfRobot & {
+      readonly kind: "robot.trust-changed";
+      readonly rule: string;
+      readonly issuer: string;
+      readonly conditions: readonly Condition[];
+    })
+  | (OfRobot & { readonly kind: "robot.trust-removed"; readonly rule: string })
   /** Alone or with its project. */
-  | (OfRobot & { readonly kind: "robot.deleted" });
+  | (OfRobot & { readonly kind: "robot.deleted" })
+  /** What it is now. */
+  | (OfIssuer & { readonly kind: "issuer.created"; readonly audiences: readonly string[] })
+  | (OfIssuer & {
+      readonly kind: "issuer.updated";
+      readonly audiences: readonly string[];
+      readonly algorithms: readonly string[];
+      readonly isDisabled: boolean;
+      readonly isSingleUse: boolean;
+      /** Whether its keys were given, or its keys are fetched again. */
+      readonly hasNewKeys: boolean;
+    })
+  | (OfIssuer & { readonly kind: "issuer.deleted" });
 
 /** Scopes as changes say them. */
 export function changedScopes(scopes: readonly RobotScope[]): ChangedScope[] {

@@ -6,6 +6,7 @@ import type { Account } from "./account-store.ts";
 import { isUsable, type Accounts } from "./accounts.ts";
 import type { AccountCaller, AnonymousCaller, Caller } from "./caller.ts";
 import { UnauthorizedError } from "./challenge.ts";
+import { hasTokenForm, MAX_ID_TOKEN_LENGTH } from "./id-tokens.ts";
 import { addressGroup, type LoginFailures } from "./login-failures.ts";
 import { createLoginMemory } from "./login-memory.ts";
 import { INVALID_TOKEN, NO_CREDENTIALS, robotRefused, WRONG_PASSWORD, WRONG_ROBOT_SECRET } from "./refusals.ts";
@@ -32,10 +33,15 @@ export interface AuthenticatorOptions {
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
   readonly clock: Clock;
+  /** What an ID token becomes, for a robot that is named or not. Errors: UNAUTHORIZED. Undefined: none counts. */
+  readonly takeIdToken?: ((token: string, robot: string | undefined) => Promise<AccountCaller>) | undefined;
 }
 
-/** Longest Basic credentials that are decoded: a robot's login name and the longest password, in UTF-8 and base64. */
-const MAX_BASIC_LENGTH = 2048;
+/** Longest Basic credentials that are decoded: a robot's login name and the longest ID token, in base64. */
+const MAX_BASIC_LENGTH = Math.ceil(((MAX_ID_TOKEN_LENGTH + 256) * 4) / 3);
+
+/** The name that ID tokens come with, alone or with a robot's login name behind a plus. No robot's own name has two. */
+const ID_TOKEN_NAME = "oidc";
 
 /** The characters and lengths of `robotLoginName`; whether such a robot exists is the look-up's to say. */
 const ROBOT_LOGIN_NAME = /^[a-z0-9._-]{0,128}\+[a-z0-9._-]{1,64}$/;
@@ -44,7 +50,7 @@ const ANONYMOUS: AnonymousCaller = { kind: "anonymous", via: NO_SIGN_IN, access:
 
 /** Makes an authenticator. */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
-  const { accounts, tokens, passwords, loginFailures, clock } = options;
+  const { accounts, tokens, passwords, loginFailures, clock, takeIdToken } = options;
   const { windowMs, freeFailures } = loginFailures.rules;
   const memory = createLoginMemory(clock, { wrongForMs: windowMs, freeMisses: freeFailures });
   const underWay = new Map<string, Promise<boolean>>();
@@ -77,6 +83,10 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   }
 
   async function authenticateSecret(name: string, secret: string, remoteAddress: string): Promise<AccountCaller> {
+    if (takeIdToken !== undefined && name.startsWith(ID_TOKEN_NAME) && hasTokenForm(secret)) {
+      if (name === ID_TOKEN_NAME) return takeIdToken(secret, undefined);
+      if (name.startsWith(`${ID_TOKEN_NAME}+`)) return takeIdToken(secret, name.slice(ID_TOKEN_NAME.length + 1));
+    }
     if (isRobotLoginName(name)) return authenticateRobot(name, secret);
     // No account has such a name and no password is that long, so that answering at once tells nothing.
     if (!isUserName(name) || secret.length === 0 || secret.length > MAX_PASSWORD_LENGTH)

@@ -25,7 +25,7 @@ export interface AnonymousCaller {
   readonly access: TokenAccess | undefined;
   /** Whether the bearer token names `registry:catalog:*`. */
   readonly namesCatalog?: boolean;
-  /** When the bearer token ends, in milliseconds since 1970; undefined where its end does not matter. */
+  /** When the bearer token or the ID token ends, in milliseconds since 1970; undefined where its end does not matter. */
   readonly accessEndsAt?: number | undefined;
 }
 
@@ -44,7 +44,7 @@ export interface AccountCaller {
   readonly access: TokenAccess | undefined;
   /** Whether the bearer token names `registry:catalog:*`. */
   readonly namesCatalog?: boolean;
-  /** When the bearer token ends, in milliseconds since 1970; undefined where its end does not matter. */
+  /** When the bearer token or the ID token ends, in milliseconds since 1970; undefined where its end does not matter. */
   readonly accessEndsAt?: number | undefined;
 }
 

@@ -135,6 +135,10 @@ export function createTokens(options: TokensOptions): Tokens {
     },
     async issueToken(caller, scopeParameters) {
       if (caller.access !== undefined) throw new UnauthorizedError({ message: "a token cannot be exchanged for another" });
+      const now = Math.floor(clock.now() / 1000);
+      // Never longer than what it is given for.
+      const expiresAt = Math.min(now + lifetimeSeconds, Math.floor((caller.accessEndsAt ?? Infinity) / 1000));
+      if (expiresAt <= now) throw new UnauthorizedError({ message: "the credentials have expired" });
       const scopes = parseScopes(scopeParameters, defaultProject);
       const access: AccessEntry[] = [];
       for (const [name, { repository, actions }] of scopes.repositories) {
@@ -147,7 +151,6 @@ export function createTokens(options: TokensOptions): Tokens {
 
       const { SignJWT } = await loadJose();
       const signer = await signingKeys.getSigner();
-      const now = Math.floor(clock.now() / 1000);
       const whose = caller.kind === "account" ? { account: caller.accountId, epoch: caller.epoch, via: directSignIn(caller.via) } : {};
       const token = await new SignJWT({ access, ...whose })
         .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: "JWT", kid: signer.id })
@@ -157,10 +160,10 @@ export function createTokens(options: TokensOptions): Tokens {
         .setIssuedAt(now)
         // Another replica's clock may be behind.
         .setNotBefore(now - CLOCK_SKEW_SECONDS)
-        .setExpirationTime(now + lifetimeSeconds)
+        .setExpirationTime(expiresAt)
         .setJti(randomBytes(12).toString("base64url"))
         .sign(signer.privateKey);
-      return { token, access_token: token, expires_in: lifetimeSeconds, issued_at: new Date(now * 1000).toISOString() };
+      return { token, access_token: token, expires_in: expiresAt - now, issued_at: new Date(now * 1000).toISOString() };
     },
   };
 }

@@ -7,14 +7,16 @@ import { createAuthenticator, type Authenticator } from "../access/authenticate.
 import { createAuthorizer, type Authorizer } from "../access/authorize.ts";
 import { bootstrap } from "../access/bootstrap.ts";
 import type { ChangeSink } from "../access/changes.ts";
+import { createIssuerKeys, type FetchJson, type IssuerKeys } from "../access/issuer-keys.ts";
 import { createLoginFailures, type LoginFailures, type LoginLock } from "../access/login-failures.ts";
 import { createLoginPlaces } from "../access/login-places.ts";
 import type { ProjectTrait } from "../access/project-traits.ts";
 import { createPasswordHasher, type PasswordHasher } from "../access/secrets.ts";
 import { createSigningKeys } from "../access/signing-keys.ts";
+import { createTokenExchange, type TokenExchange } from "../access/token-exchange.ts";
 import { createTokens, type Tokens } from "../access/tokens.ts";
 import { traceAuthenticator, traceAuthorizer } from "../access/traced-access.ts";
-import { countLoginFailures, countLoginLocks } from "../http/server-metrics.ts";
+import { countExchanges, countLoginFailures, countLoginLocks } from "../http/server-metrics.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import { defaultProjectOf, type Foundation, type RoleContext } from "./foundation.ts";
@@ -35,6 +37,8 @@ export interface Access {
   readonly tokens: Tokens;
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
+  readonly issuerKeys: IssuerKeys;
+  readonly tokenExchange: TokenExchange;
 }
 
 /** Called at the very first start where the configuration gave the administrator no password: with the one that was made up. */
@@ -45,6 +49,8 @@ interface AccessParts {
   /** What projects may have beyond their members. */
   readonly traits: readonly ProjectTrait[];
   readonly changes: ChangeSink<AccountChange>;
+  /** How issuers' keys are fetched. */
+  readonly fetchJson: FetchJson;
   readonly keepAdminPassword?: KeepAdminPassword | undefined;
 }
 
@@ -52,7 +58,7 @@ interface AccessParts {
 export async function openAccess(
   { config, masterKey, tracing, logger }: RoleContext,
   { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,
-  { traits, changes, keepAdminPassword }: AccessParts,
+  { traits, changes, fetchJson, keepAdminPassword }: AccessParts,
 ): Promise<Access> {
   const defaultProject = defaultProjectOf(config);
   const accounts = createAccounts({
@@ -115,10 +121,28 @@ export async function openAccess(
     }),
     metrics,
   );
-  const plainAuthenticator = createAuthenticator({ accounts, tokens, passwords, loginFailures, clock });
+  const exchanges = countExchanges(metrics);
+  const issuerKeys = createIssuerKeys({
+    database,
+    clock,
+    fetchJson,
+    onFetch({ name, url }, failure) {
+      exchanges.countFetch(failure === undefined);
+      if (failure !== undefined) logger.warn({ issuer: name, url, reason: failure }, "an issuer's keys could not be fetched: the last ones count for a day");
+    },
+  });
+  const tokenExchange = createTokenExchange({ database, clock, accounts, keys: issuerKeys, onResult: exchanges.count });
+  const plainAuthenticator = createAuthenticator({
+    accounts,
+    tokens,
+    passwords,
+    loginFailures,
+    clock,
+    takeIdToken: (token, robot) => tokenExchange.exchange(token, robot, "password"),
+  });
   const authenticator = tracing === undefined ? plainAuthenticator : traceAuthenticator(plainAuthenticator, tracing);
   const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword, defaultProject, changes });
   // At once: where a later part of the start fails, the next start finds the administrator and makes no password.
   if (first.created && first.generatedPassword !== undefined) await keepAdminPassword?.(first.generatedPassword);
-  return { accounts, authenticator, authorizer, tokens, passwords, loginFailures };
+  return { accounts, authenticator, authorizer, tokens, passwords, loginFailures, issuerKeys, tokenExchange };
 }

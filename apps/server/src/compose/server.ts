@@ -16,6 +16,7 @@ import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
 import { createPartyReader } from "../http/parties.ts";
 import type { Party } from "../http/preemption.ts";
 import { startServer, type Handler } from "../http/server.ts";
+import { answerExchange, EXCHANGE_METHODS } from "../http/token-exchange.ts";
 import { answerToken, TOKEN_METHODS } from "../http/token.ts";
 import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
 import { SECOND_MS } from "../platform/clock.ts";
@@ -106,6 +107,14 @@ async function openServers(
               answerToken({ authenticator, tokens, refuseOtherSites, transferOf, noteAnonymous }, request, response, context),
           },
         ],
+        [
+          "/oauth/token",
+          {
+            methods: EXCHANGE_METHODS,
+            answer: (request, response, context) =>
+              answerExchange({ tokenExchange: access.tokenExchange, tokens, service: config.auth.service, refuseOtherSites, transferOf, noteAnonymous }, request, response, context),
+          },
+        ],
         ["/healthz", { methods: READ_ONLY, answer: health.live }],
         ["/readyz", { methods: READ_ONLY, answer: health.ready }],
         ["/metrics", { methods: READ_ONLY, answer: createGuardedMetrics(health, { authenticator, authorizer }) }],
@@ -135,7 +144,7 @@ async function openServers(
         stallMs,
         stopping: stopping.signal,
       }),
-      meterOf: (path) => (path === "/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
+      meterOf: (path) => (path === "/token" || path === "/oauth/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
     },
     {
       slots: dataPlane.places.requests,

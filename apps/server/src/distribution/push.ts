@@ -70,7 +70,7 @@ export function createPush({ authorizer, repositories, manifests, tags, blobs, a
   return {
     authorize: (caller, repository) => authorizer.authorize(caller, "push", repository),
     authorizeUpload: (caller, repository) =>
-      authorizer.authorize(caller.access === undefined ? caller : { ...caller, accessEndsAt: undefined }, "push", repository),
+      authorizer.authorize(caller.accessEndsAt === undefined ? caller : { ...caller, accessEndsAt: undefined }, "push", repository),
 
     async putManifest(grant, push) {
       const { reference, bytes } = push;

@@ -3,8 +3,10 @@ import type { AccountChange } from "../access/account-changes.ts";
 import type { Accounts } from "../access/accounts.ts";
 import type { Authorizer } from "../access/authorize.ts";
 import type { ChangeSink } from "../access/changes.ts";
+import type { IssuerKeys } from "../access/issuer-keys.ts";
 import type { LoginFailures } from "../access/login-failures.ts";
 import type { PasswordHasher } from "../access/secrets.ts";
+import type { TokenExchange } from "../access/token-exchange.ts";
 import type { Repositories } from "../content/repositories.ts";
 import type { ListPlaces } from "../distribution/list-places.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -18,6 +20,8 @@ import { createProjectRepositories, type ProjectRepositories } from "./repositor
 import { createSettings, type Settings, type SettingsParts } from "./settings/settings.ts";
 import { createOpenUploads, type OpenUploads, type OpenUploadsParts } from "./uploads/uploads.ts";
 import { createRobots, type Robots } from "./robots/robots.ts";
+import { createIssuers, type Issuers } from "./trust/issuers.ts";
+import { createTrust, type Trust } from "./trust/trust.ts";
 
 /** What they rest on. */
 export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts {
@@ -27,6 +31,8 @@ export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts
   readonly authorizer: Authorizer;
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
+  readonly issuerKeys: IssuerKeys;
+  readonly tokenExchange: TokenExchange;
   readonly repositories: Repositories;
   readonly places: ListPlaces;
   readonly runTimeSettings: SettingsParts["runTimeSettings"];
@@ -44,6 +50,8 @@ export interface Features {
   readonly uploads: OpenUploads;
   readonly users: Users;
   readonly robots: Robots;
+  readonly issuers: Issuers;
+  readonly trust: Trust;
   readonly jobs: Jobs;
   readonly settings: Settings;
 }
@@ -57,6 +65,8 @@ export function createFeatures(parts: FeatureParts): Features {
     uploads: createOpenUploads(parts),
     users: createUsers(parts),
     robots: createRobots(parts),
+    issuers: createIssuers(parts),
+    trust: createTrust(parts),
     jobs: createJobs(parts),
     settings: createSettings(parts),
   };

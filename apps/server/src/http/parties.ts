@@ -9,7 +9,7 @@ const MAX_KNOWN = 10_000;
  * Clients with an account call these first without credentials, to learn how to log in, or with credentials in a form that is not read yet
  * (token.ts counts those as anonymous until it has read them).
  */
-const ENTRANCES: ReadonlySet<string> = new Set(["/v2/", "/v2", "/token"]);
+const ENTRANCES: ReadonlySet<string> = new Set(["/v2/", "/v2", "/token", "/oauth/token"]);
 
 /** Creates the function that builds a request's party. */
 export function createPartyReader(): (request: IncomingMessage, remoteAddress: string) => Party {

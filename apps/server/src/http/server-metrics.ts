@@ -2,6 +2,7 @@
 // (process-metrics.ts), counters (platform/metrics.ts), what the numbers mean (docs/guide/metrics.md).
 import { RegistryError } from "@berth/oci/errors";
 import type { LoginFailures, LoginLock } from "../access/login-failures.ts";
+import { EXCHANGE_RESULTS, type ExchangeResult } from "../access/token-exchange.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { ReloadingKeyPair } from "../platform/tls.ts";
 import type { Places } from "./limits.ts";
@@ -130,4 +131,17 @@ export function countLoginLocks(metrics: Metrics): { count(kind: LoginLock["kind
     Object.entries(begun).map(([kind, value]) => ({ labels: { kind }, value })),
   );
   return { count: (kind) => void begun[kind]++ };
+}
+
+/** Counts what became of ID tokens, and of fetches of issuers' keys. */
+export function countExchanges(metrics: Metrics): { count(result: ExchangeResult): void; countFetch(isDone: boolean): void } {
+  const results = Object.fromEntries(EXCHANGE_RESULTS.map((result) => [result, 0])) as Record<ExchangeResult, number>;
+  const fetches = { done: 0, failed: 0 };
+  metrics.addCounters("id_tokens_total", "ID tokens of other issuers that somebody signed in with, by what became of them.", () =>
+    Object.entries(results).map(([result, value]) => ({ labels: { result }, value })),
+  );
+  metrics.addCounters("issuer_key_fetches_total", "Fetches of issuers' keys.", () =>
+    Object.entries(fetches).map(([result, value]) => ({ labels: { result }, value })),
+  );
+  return { count: (result) => void results[result]++, countFetch: (isDone) => void fetches[isDone ? "done" : "failed"]++ };
 }

@@ -15,7 +15,7 @@ import type { RequestContext } from "./v2/handler.ts";
 const MAX_FORM_BYTES = 16 * 1024;
 
 /** How long a form may take: it fits into a few packets, and whoever sends it has not proved anything yet. */
-const FORM_TIMEOUT_MS = 15_000;
+export const FORM_TIMEOUT_MS = 15_000;
 
 /** What the endpoint needs. */
 export interface TokenRouteParts {
@@ -81,7 +81,8 @@ export async function answerToken(
   response.end(answer);
 }
 
-async function readForm(request: IncomingMessage, timeoutMs: number, transfer: Transfer): Promise<URLSearchParams> {
+/** Reads a form. Errors: REQUEST_TIMEOUT, REQUEST_INVALID. */
+export async function readForm(request: IncomingMessage, timeoutMs: number, transfer: Transfer): Promise<URLSearchParams> {
   const pieces: Uint8Array[] = [];
   let length = 0;
   const endsAt = performance.now() + timeoutMs;

@@ -6,28 +6,24 @@ import type { CreateRobotBody, RobotScopeView, RobotView, RobotWithSecretView, U
 import {
   deleteAccount,
   findAccount,
-  findAccountByName,
   insertAccount,
   listRobotAccounts,
-  lockAccount,
   updateAccount,
   type Account,
 } from "../../access/account-store.ts";
 import { changedScopes, type AccountChange } from "../../access/account-changes.ts";
 import type { Accounts } from "../../access/accounts.ts";
-import type { Actor } from "../../access/actor.ts";
-import type { AccountGrant, ProjectGrant } from "../../access/authorize.ts";
-import type { Renewable } from "../../access/caller.ts";
 import type { ChangeSink } from "../../access/changes.ts";
 import { isRepositoryPattern, type RobotScope } from "../../access/robot-scopes.ts";
 import { listRobotScopes, listScopesOfRobots, putRobotScopes } from "../../access/robot-store.ts";
 import { robotLoginName } from "../../access/roles.ts";
 import { generateRobotSecret, hashRobotSecret } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
-import type { Database, Executor } from "../../platform/database/database.ts";
+import type { Database } from "../../platform/database/database.ts";
 import type { Deletion } from "../../platform/database/deletion.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
+import { changedRobot, getRobot, homeOf, lockRobot, type RobotsGrant } from "./robot-home.ts";
 
 /** What the rules need. */
 export interface RobotsParts {
@@ -42,9 +38,6 @@ export interface RobotsParts {
 /** Robots whose scopes are read at a time: 2,000 at most. */
 const ROBOT_BATCH = 20;
 
-/** That somebody may do something to a project's robots, or to the registry's. */
-export type RobotsGrant = AccountGrant | ProjectGrant;
-
 /** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
 export interface Robots {
   list(grant: RobotsGrant, page: PageRequest): Promise<Listed<RobotView>>;
@@ -55,43 +48,10 @@ export interface Robots {
   delete(grant: RobotsGrant, name: string): Promise<void>;
 }
 
-/** Whose robots. */
-interface Home extends Renewable<Home> {
-  readonly projectId: number | undefined;
-  readonly projectName: string | undefined;
-  readonly actor: Actor;
-}
-
 /** Makes the rules. */
 export function createRobots(parts: RobotsParts): Robots {
   const { database, clock, accounts, deletions, changes } = parts;
   const change = createRightsChange(database, accounts);
-
-  function homeOf(grant: RobotsGrant): Home {
-    const { projectId, projectName } = "projectId" in grant ? grant : { projectId: undefined, projectName: undefined };
-    return {
-      projectId,
-      projectName,
-      actor: grant.actor,
-      renew(tx) {
-        const renewed: RobotsGrant | Promise<RobotsGrant> = grant.renew(tx);
-        if (renewed === grant) return this;
-        return renewed instanceof Promise ? renewed.then(homeOf) : homeOf(renewed);
-      },
-    };
-  }
-
-  async function getRobot(executor: Executor, home: Home, name: string): Promise<Account> {
-    const account = await findAccountByName(executor, robotLoginName(home.projectName, name));
-    if (account === undefined || account.kind !== "robot" || account.projectId !== home.projectId) throw new ApiError("ROBOT_UNKNOWN");
-    return account;
-  }
-
-  async function lockRobot(tx: Executor, home: Home, name: string): Promise<Account> {
-    const account = await lockAccount(tx, (await getRobot(tx, home, name)).id);
-    if (account === undefined) throw new ApiError("ROBOT_UNKNOWN");
-    return account;
-  }
 
   function parseExpiry(text: string | null | undefined): Date | undefined {
     if (text === null || text === undefined) return undefined;
@@ -212,10 +172,6 @@ function parseScopeViews(views: readonly RobotScopeView[], projectName: string |
     seen.add(repositories);
     return { repositoryPattern: repositories, actions: new Set(actions) };
   });
-}
-
-function changedRobot({ projectId, projectName }: Home, { id, name }: Account) {
-  return { account: name, accountId: id, project: projectName ?? null, projectId: projectId ?? null };
 }
 
 function timeOf(at: Date | undefined): string | null {

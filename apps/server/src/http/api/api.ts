@@ -16,6 +16,7 @@ import { settingRoutes } from "../../features/settings/setting-routes.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
 import { repositoryRoutes } from "../../features/repositories/repository-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
+import { issuerRoutes, trustRoutes } from "../../features/trust/trust-routes.ts";
 import { uploadRoutes } from "../../features/uploads/upload-routes.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { RequestSpan } from "../../platform/tracing.ts";
@@ -103,6 +104,8 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...uploadRoutes(features.uploads),
     ...accountRoutes(features.users),
     ...robotRoutes(features.robots),
+    ...issuerRoutes(features.issuers),
+    ...trustRoutes(features.trust),
     ...jobRoutes(features.jobs),
     ...settingRoutes(features.settings),
   ];

@@ -21,6 +21,7 @@ import { tagIndexes } from "./20261126070501-content-tag-indexes.ts";
 import { tagOrder } from "./20261126070500-content-tag-order.ts";
 import { collectionBacklog } from "./20261126071000-content-collection-backlog.ts";
 import { noPassword } from "./20261126021300-access-no-password.ts";
+import { trustRules } from "./20261126071000-trust-rules.ts";
 
 export const migrations: readonly Migration[] = [
   core,
@@ -44,6 +45,7 @@ export const migrations: readonly Migration[] = [
   tagOrder,
   tagIndexes,
   collectionBacklog,
+  trustRules,
 ];
 
 /**
