@@ -74,7 +74,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   ISSUER_UNKNOWN: "Check the issuer's name: `berth issuer list`. An administrator registers one.",
   ISSUER_EXISTS: "Choose another name, or change the issuer that is there.",
   ISSUER_IN_USE: "Delete the trust rules that name it, or disable it: then none of its tokens counts.",
-  TRUST_RULE_UNKNOWN: "Check the rule's name: `berth robot trust list`.",
+  TRUST_RULE_UNKNOWN: "Check the rule's name: `berth trust list`.",
   TRUST_RULE_TOO_WIDE:
     "Demand the number of a repository, a project or a service account; `detail` says what is missing. Where so much is meant, set `isWide`.",
   TRUST_RULES_TOO_MANY: "A robot has 20 at most: use several values in one condition (`oneOf`), or another robot.",

@@ -57,6 +57,20 @@ export const LEVELS: Record<string, Level> = {
   updateRegistryRobot: "administrator",
   rotateRegistryRobotSecret: "administrator",
   deleteRegistryRobot: "administrator",
+  listIssuers: "user",
+  createIssuer: "administrator",
+  getIssuer: "user",
+  updateIssuer: "administrator",
+  fetchIssuerKeys: "administrator",
+  deleteIssuer: "administrator",
+  listProjectRobotTrustRules: "keeper-reads",
+  putProjectRobotTrustRule: "owner",
+  deleteProjectRobotTrustRule: "owner",
+  testProjectRobotToken: "owner",
+  listRegistryRobotTrustRules: "auditor",
+  putRegistryRobotTrustRule: "administrator",
+  deleteRegistryRobotTrustRule: "administrator",
+  testRegistryRobotToken: "administrator",
   getUsage: "auditor",
   listUploads: "auditor",
   cancelUpload: "administrator",
@@ -68,6 +82,8 @@ export const LEVELS: Record<string, Level> = {
   listSettings: "auditor",
   updateSettings: "administrator",
 };
+const TRUST_RULE = { issuer: "nobody", conditions: [{ claim: "sub", equals: "x" }] };
+
 /** Bodies that are right in form and change nothing: what they name does not exist, or is there already. */
 export const BODIES: Record<string, (project: string) => unknown> = {
   createProject: () => ({ name: "own" }),
@@ -84,4 +100,10 @@ export const BODIES: Record<string, (project: string) => unknown> = {
   updateProjectRobot: () => ({}),
   createRegistryRobot: () => ({ name: "all", scopes: [{ repositories: "**", actions: ["pull"] }] }),
   updateRegistryRobot: () => ({}),
+  createIssuer: () => ({ name: "nobody", url: "http://not.allowed", audiences: ["x"] }),
+  updateIssuer: () => ({}),
+  putProjectRobotTrustRule: () => TRUST_RULE,
+  testProjectRobotToken: () => ({ token: "x" }),
+  putRegistryRobotTrustRule: () => TRUST_RULE,
+  testRegistryRobotToken: () => ({ token: "x" }),
 };

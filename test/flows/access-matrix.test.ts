@@ -498,6 +498,8 @@ describe("access matrix", () => {
         .replace("{project}", NAMES[project])
         .replace("{user}", "nobody")
         .replace("{robot}", "nobody")
+        .replace("{rule}", "nobody")
+        .replace("{issuer}", "nobody")
         .replace("{job}", "999999999")
         .replace("{upload}", "0".repeat(36))
         .replace("{repository}", "nobody")

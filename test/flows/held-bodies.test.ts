@@ -214,6 +214,12 @@ describe("bodies that are held back", () => {
 
   // ---- The control plane ----
 
+  /** An issuer whose keys are given. */
+  function issuerOf(name: string): object {
+    const keys = JSON.stringify({ keys: [{ kty: "OKP", crv: "Ed25519", x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] });
+    return { name, url: "https://issuer.example.com", audiences: ["registry"], keys };
+  }
+
   /** A body for each operation that has one, which would change something; addresses hold what is there. */
   const CHANGES: Record<string, () => Promise<{ path: string; body: unknown; isAdmin?: boolean }>> = {
     createProject: async () => ({ path: "/projects", body: { name: `new${++count}` }, isAdmin: true }),
@@ -245,6 +251,26 @@ describe("bodies that are held back", () => {
       await api("POST", "/robots", { name, scopes: [{ repositories: "**", actions: ["pull"] }] });
       return { path: `/robots/${name}`, body: { isDisabled: true }, isAdmin: true };
     },
+    createIssuer: async () => ({ path: "/issuers", body: issuerOf(`new${++count}`), isAdmin: true }),
+    updateIssuer: async () => {
+      const name = `kept${++count}`;
+      await api("POST", "/issuers", issuerOf(name));
+      return { path: `/issuers/${name}`, body: { isDisabled: true }, isAdmin: true };
+    },
+    putProjectRobotTrustRule: async () => {
+      const name = `kept${++count}`;
+      await api("POST", "/issuers", issuerOf(name));
+      await api("POST", "/projects/own/robots", { name, scopes: [{ repositories: "own/x", actions: ["pull"] }] });
+      return { path: `/projects/own/robots/${name}/trust/new`, body: { issuer: name, conditions: [{ claim: "project_id", equals: "1" }] } };
+    },
+    putRegistryRobotTrustRule: async () => {
+      const name = `kept${++count}`;
+      await api("POST", "/issuers", issuerOf(name));
+      await api("POST", "/robots", { name, scopes: [{ repositories: "**", actions: ["pull"] }] });
+      return { path: `/robots/${name}/trust/new`, body: { issuer: name, conditions: [{ claim: "project_id", equals: "1" }] }, isAdmin: true };
+    },
+    testProjectRobotToken: async () => ({ path: "/projects/own/token-tests", body: { token: "x" } }),
+    testRegistryRobotToken: async () => ({ path: "/token-tests", body: { token: "x" }, isAdmin: true }),
   };
 
   for (const [what, take] of Object.entries({

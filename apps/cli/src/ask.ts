@@ -3,8 +3,8 @@ import { createInterface } from "node:readline/promises";
 import { Misuse, Stopped } from "./misuse.ts";
 import { type Input, note, plain, type Streams } from "./streams.ts";
 
-/** Longest password that is read, as the registry takes none longer. */
-const MAX_PASSWORD_CHARACTERS = 4096;
+/** Longest password or ID token that is read, as the registry takes none longer. */
+const MAX_PASSWORD_CHARACTERS = 16_384;
 
 /** Whether a person can answer. */
 export function isInteractive({ stdin, stderr }: Streams): boolean {

@@ -1,5 +1,6 @@
 // Reads words and options as the API wants them: names of repositories and robots, scopes, times. Not here: which words a verb has (verbs/);
 // whether the registry takes the values, which it says itself.
+import { readFileSync } from "node:fs";
 import { Misuse } from "./misuse.ts";
 import type { ArgumentKind } from "./verb.ts";
 
@@ -43,6 +44,36 @@ export function readScope(text: string): { readonly repositories: string; readon
   if (repositories === "" || actions.includes(""))
     throw new Misuse(`${text} is no scope: PATTERN:ACTION,… is meant, such as team/**:pull,push`);
   return { repositories, actions };
+}
+
+/** What a trust rule demands of a claim. */
+interface Claim {
+  readonly claim: string;
+  readonly equals?: string;
+  readonly oneOf?: readonly string[];
+  readonly matches?: string;
+}
+
+/** Conditions: `repository_id=74`, or `ref~refs/heads/release-*` for a pattern; one claim with several values has one of them. */
+export function readClaims(texts: readonly string[]): readonly Claim[] {
+  const values = new Map<string, string[]>();
+  const patterns: Claim[] = [];
+  for (const text of texts) {
+    const [, claim = "", sign, value = ""] = /^([^=~]+)([=~])([^]+)$/.exec(text) ?? [];
+    if (claim === "") throw new Misuse(`${text} is no condition: CLAIM=VALUE is meant, or CLAIM~PATTERN`);
+    if (sign === "=") values.set(claim, [...(values.get(claim) ?? []), value]);
+    else patterns.push({ claim, matches: value });
+  }
+  return [...Array.from(values, ([claim, oneOf]) => (oneOf.length === 1 ? { claim, equals: oneOf[0]! } : { claim, oneOf })), ...patterns];
+}
+
+/** What is in a file; `-` is standard input. */
+export function readText(path: string): string {
+  try {
+    return readFileSync(path === "-" ? 0 : path, "utf8");
+  } catch (error) {
+    throw new Misuse(`${path} cannot be read: ${(error as NodeJS.ErrnoException).code ?? "unknown error"}`);
+  }
 }
 
 const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };

@@ -19,7 +19,6 @@ const UrlField = Type.String({
 const AudiencesField = Type.Array(Type.String({ minLength: 1, maxLength: 512 }), {
   minItems: 1,
   maxItems: 10,
-  uniqueItems: true,
   description: "A token must name one of them (aud). Give one that only this registry has, such as its address.",
 });
 const AlgorithmField = Type.Enum(["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]);

@@ -24,6 +24,7 @@ const fields = {
   login: Type.String({ description: "The name that the robot logs in with." }),
   scopes: Type.Array(RobotScope),
   isDisabled: Type.Boolean(),
+  hasSecret: Type.Boolean({ description: "Whether it has a secret to log in with. One without signs in by its trust rules only." }),
   expiresAt: ExpiresAt,
   createdAt: TimeField,
 };
@@ -31,11 +32,19 @@ export const Robot = closed(fields);
 /** A robot, without its secret. */
 export type RobotView = Static<typeof Robot>;
 
-export const RobotWithSecret = closed({ ...fields, secret: Type.String({ description: "Shown this once; only its hash is kept." }) });
+export const RobotWithSecret = closed({
+  ...fields,
+  secret: Type.Union([Type.String(), Type.Null()], { description: "Shown this once; only its hash is kept. Null for a robot without one." }),
+});
 /** A robot with its new secret. */
 export type RobotWithSecretView = Static<typeof RobotWithSecret>;
 
-const CreateBody = closed({ name: RobotNameField, scopes: Scopes, expiresAt: Type.Optional(ExpiresAt) });
+const CreateBody = closed({
+  name: RobotNameField,
+  scopes: Scopes,
+  expiresAt: Type.Optional(ExpiresAt),
+  withoutSecret: Type.Optional(Type.Boolean({ description: "The robot gets no secret: it signs in by its trust rules only." })),
+});
 const UpdateBody = closed({
   scopes: Type.Optional(Scopes),
   expiresAt: Type.Optional(ExpiresAt),

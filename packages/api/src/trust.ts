@@ -1,7 +1,7 @@
 // Operations on trust rules: which tokens of other issuers become a robot, which then needs no secret. Not here: the issuers (issuers.ts), the
 // rules' rule (the server's features/trust).
 import Type, { type Static, type TObject } from "typebox";
-import { closed, Nothing, ProjectNameField, RobotNameField, TimeField } from "./fields.ts";
+import { closed, Nothing, page, PageQuery, ProjectNameField, RobotNameField, TimeField } from "./fields.ts";
 import { IssuerNameField } from "./issuers.ts";
 import { operation } from "./operation.ts";
 import type { Permission } from "./permissions.ts";
@@ -21,7 +21,7 @@ export const TrustCondition = closed({
     description: "A claim's name, such as repository_id; or its path through objects, such as /kubernetes.io/serviceaccount/uid.",
   }),
   equals: Type.Optional(ValueField),
-  oneOf: Type.Optional(Type.Array(ValueField, { minItems: 1, maxItems: 50, uniqueItems: true })),
+  oneOf: Type.Optional(Type.Array(ValueField, { minItems: 1, maxItems: 50 })),
   matches: Type.Optional(
     Type.String({
       minLength: 1,
@@ -116,9 +116,10 @@ function define<L extends TObject, I extends TObject, J extends TObject, const R
       path: `${path}/robots/{robot}/trust`,
       summary: `List the trust rules of a robot of ${of}: which tokens of other issuers become it`,
       params: ofRobot,
+      query: PageQuery,
       body: undefined,
       status: 200,
-      answer: closed({ items: Type.Array(TrustRule) }),
+      answer: page(TrustRule),
       errors,
     }),
     put: operation({
@@ -184,7 +185,7 @@ export const registryTrust = define(
     suffix: "RegistryRobot",
     path: "",
     of: "the registry",
-    read: { kind: "administrator" },
+    read: { kind: "system", may: "robots.read" },
     write: { kind: "administrator" },
     missing: [],
   },

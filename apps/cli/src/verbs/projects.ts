@@ -213,7 +213,11 @@ export const ROBOT_VERBS: readonly CallVerb[] = [
     summary: "Create a robot; its secret is printed this once",
     operations: [projectRobots.create, registryRobots.create],
     arguments: [{ ...ROBOT, into: "body.name" }],
-    options: [{ ...SCOPE, required: true }, EXPIRES],
+    options: [
+      { ...SCOPE, required: true },
+      EXPIRES,
+      { name: "no-secret", kind: "true", into: "body.withoutSecret", help: "it gets none, and signs in by its trust rules: see berth trust set" },
+    ],
     columns: SECRET_COLUMNS,
   },
   {

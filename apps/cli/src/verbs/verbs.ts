@@ -5,6 +5,7 @@ import type { Verb } from "../verb.ts";
 import { COMMAND_VERBS } from "./commands.ts";
 import { CONTENT_VERBS, JOB_VERBS, UPLOAD_VERBS } from "./content.ts";
 import { PROJECT_VERBS, ROBOT_VERBS, USER_VERBS } from "./projects.ts";
+import { TRUST_VERBS } from "./trust.ts";
 
 /** Every verb. */
 export const VERBS: readonly Verb[] = [
@@ -12,6 +13,7 @@ export const VERBS: readonly Verb[] = [
   ...PROJECT_VERBS,
   ...USER_VERBS,
   ...ROBOT_VERBS,
+  ...TRUST_VERBS,
   ...CONTENT_VERBS,
   ...UPLOAD_VERBS,
   ...JOB_VERBS,

@@ -162,7 +162,7 @@ function isSigned({ fault }: RefusedToken): boolean {
 
 function noRule(robot: string | undefined): NoMatch {
   const of = robot === undefined ? "no robot's trust rule" : `no trust rule of a robot ${robot.slice(0, 200)}`;
-  return { fault: "no-rule", message: `it is genuine, but ${of} takes it: who keeps the robot can see why with \`berth token test\`` };
+  return { fault: "no-rule", message: `it is genuine, but ${of} takes it: who keeps the robot can see why with \`berth trust test\`` };
 }
 
 const AMBIGUOUS: NoMatch = {

@@ -76,11 +76,11 @@ export function createRobots(parts: RobotsParts): Robots {
       };
       return listed(found, limit, toViews, suffixOf, ROBOT_BATCH);
     },
-    async create(grant, { name, scopes, expiresAt }) {
+    async create(grant, { name, scopes, expiresAt, withoutSecret = false }) {
       const home = homeOf(grant);
       const parsed = parseScopeViews(scopes, home.projectName);
       const expiry = parseExpiry(expiresAt);
-      const secret = generateRobotSecret();
+      const secret = withoutSecret ? undefined : generateRobotSecret();
       const account = await change(
         home,
         { account: robotLoginName(home.projectName, name) },
@@ -90,7 +90,7 @@ export function createRobots(parts: RobotsParts): Robots {
             {
               kind: "robot",
               name: robotLoginName(home.projectName, name),
-              secretHash: hashRobotSecret(secret),
+              secretHash: secret === undefined ? undefined : hashRobotSecret(secret),
               ...(home.projectId === undefined ? {} : { projectId: home.projectId }),
               ...(expiry === undefined ? {} : { expiresAt: expiry }),
             },
@@ -106,7 +106,7 @@ export function createRobots(parts: RobotsParts): Robots {
         },
         {},
       );
-      return { ...toView(account, parsed), secret };
+      return { ...toView(account, parsed), secret: secret ?? null };
     },
     async get(grant, name) {
       const account = await getRobot(database, homeOf(grant), name);
@@ -141,8 +141,8 @@ export function createRobots(parts: RobotsParts): Robots {
       const home = homeOf(grant);
       const secret = generateRobotSecret();
       const view = await change(home, { account: robotLoginName(home.projectName, name) }, async (tx, { actor }) => {
-        const account = await lockRobot(tx, home, name);
-        await updateAccount(tx, { ...account, secretHash: hashRobotSecret(secret) }, true);
+        const account: Account = { ...(await lockRobot(tx, home, name)), secretHash: hashRobotSecret(secret) };
+        await updateAccount(tx, account, true);
         await changes.record(tx, actor, [{ kind: "robot.secret-rotated", ...changedRobot(home, account) }]);
         return toView(account, await listRobotScopes(tx, account.id));
       });
@@ -188,6 +188,7 @@ function toView(account: Account, scopes: readonly RobotScope[]): RobotView {
     login: account.name,
     scopes: scopes.map(({ repositoryPattern, actions }) => ({ repositories: repositoryPattern, actions: [...actions].toSorted() })),
     isDisabled: account.isDisabled,
+    hasSecret: account.secretHash !== undefined,
     expiresAt: timeOf(account.expiresAt),
     createdAt: account.createdAt.toISOString(),
   };

@@ -27,7 +27,7 @@ export function issuerRoutes(issuers: Issuers): ApiRoute[] {
 /** The routes of trust rules. */
 export function trustRoutes(trust: Trust): ApiRoute[] {
   return [projectTrust, registryTrust].flatMap((each) => [
-    route(each.list, ({ params }, { grant }) => trust.list(grant, params.robot)),
+    route(each.list, ({ params, query }, { grant }) => trust.list(grant, params.robot, query)),
     route(each.put, ({ params, body }, { grant }) => trust.put(grant, params.robot, params.rule, body)),
     route(each.delete, async ({ params }, { grant }) => {
       await trust.delete(grant, params.robot, params.rule);

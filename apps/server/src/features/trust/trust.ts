@@ -1,6 +1,7 @@
 // Trust rules of robots: which tokens of other issuers become them; and what a token would become. Not here: rows (access/trust-store.ts), what
 // conditions mean (access/trust-rules.ts), issuers (issuers.ts).
 import { ApiError } from "@berth/api/errors";
+import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { PutTrustRuleBody, TestTokenBody, TokenTestView, TrustRuleView } from "@berth/api/trust";
 import { updateAccount, type Account } from "../../access/account-store.ts";
 import type { AccountChange } from "../../access/account-changes.ts";
@@ -24,6 +25,7 @@ import {
 import { deleteTrustRule, listTrustRules, listTrustRulesByAnchors, putTrustRule, type TrustRule } from "../../access/trust-store.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
+import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
 import { changedRobot, getRobot, homeOf, lockRobot, type RobotHome, type RobotsGrant } from "../robots/robot-home.ts";
 
@@ -38,7 +40,7 @@ export interface TrustParts {
 
 /** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
 export interface Trust {
-  list(grant: RobotsGrant, robot: string): Promise<{ items: TrustRuleView[] }>;
+  list(grant: RobotsGrant, robot: string, page: PageRequest): Promise<Listed<TrustRuleView>>;
   put(grant: RobotsGrant, robot: string, name: string, rule: PutTrustRuleBody): Promise<TrustRuleView>;
   delete(grant: RobotsGrant, robot: string, name: string): Promise<void>;
   test(grant: RobotsGrant, test: TestTokenBody): Promise<TokenTestView>;
@@ -87,9 +89,10 @@ export function createTrust({ database, clock, accounts, tokenExchange, changes 
   }
 
   return {
-    async list(grant, robot) {
+    async list(grant, robot, { after = "", limit = DEFAULT_PAGE_SIZE }) {
       const account = await getRobot(database, homeOf(grant), robot);
-      return { items: (await listTrustRules(database, account.id)).map(toView) };
+      const rules = (await listTrustRules(database, account.id)).filter(({ name }) => name > after);
+      return listed(rules, limit, (rows) => rows.map(toView), ({ name }) => name);
     },
     async put(grant, robot, name, { issuer: issuerName, conditions, isWide = false }) {
       const home = homeOf(grant);

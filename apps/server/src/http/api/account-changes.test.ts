@@ -29,6 +29,11 @@ const KINDS = [
   "robot.updated",
   "robot.secret-rotated",
   "robot.deleted",
+  "robot.trust-changed",
+  "robot.trust-removed",
+  "issuer.created",
+  "issuer.updated",
+  "issuer.deleted",
 ] as const satisfies readonly AccountChange["kind"][];
 
 forEachDatabase("changes of accounts", (create) => {
@@ -161,6 +166,32 @@ forEachDatabase("changes of accounts", (create) => {
       { kind: "robot.updated", ...shown, isDisabled: true, expiresAt: null, scopes: [{ repositories: "x/*", actions: ["pull"] }] },
       { kind: "robot.secret-rotated", ...shown },
       { kind: "robot.deleted", ...shown },
+    ]);
+  });
+
+  it("say what became of issuers and of trust rules", async () => {
+    const url = "https://issuer.example.com";
+    const keys = JSON.stringify({ keys: [{ kty: "OKP", crv: "Ed25519", x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] });
+    const audiences = ["https://registry.example.com"];
+    await call(ADMIN, "POST", "/issuers", { name: "ci", url, audiences, keys });
+    await call(ADMIN, "PATCH", "/issuers/ci", { isDisabled: true });
+    await call(ADMIN, "POST", "/robots", { name: "keyless", scopes: [{ repositories: "**", actions: ["pull"] }], withoutSecret: true });
+    const conditions = [{ claim: "project_id", equals: "20" }];
+    await call(ADMIN, "PUT", "/robots/keyless/trust/main", { issuer: "ci", conditions });
+    await call(ADMIN, "DELETE", "/robots/keyless/trust/main");
+    await call(ADMIN, "DELETE", "/robots/keyless");
+    await call(ADMIN, "DELETE", "/issuers/ci");
+    const issuer = { by: "admin", issuer: "ci", url };
+    const robot = { by: "admin", account: "+keyless", project: null };
+    const state = { algorithms: ["RS256", "ES256"], isDisabled: true, isSingleUse: false, hasNewKeys: false };
+    assert.deepEqual(await said(), [
+      { kind: "issuer.created", ...issuer, audiences },
+      { kind: "issuer.updated", ...issuer, audiences, ...state },
+      { kind: "robot.created", ...robot, scopes: [{ repositories: "**", actions: ["pull"] }], expiresAt: null },
+      { kind: "robot.trust-changed", ...robot, rule: "main", issuer: "ci", conditions },
+      { kind: "robot.trust-removed", ...robot, rule: "main" },
+      { kind: "robot.deleted", ...robot },
+      { kind: "issuer.deleted", ...issuer },
     ]);
   });
 
