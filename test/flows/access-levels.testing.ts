@@ -100,7 +100,7 @@ export const BODIES: Record<string, (project: string) => unknown> = {
   updateProjectRobot: () => ({}),
   createRegistryRobot: () => ({ name: "all", scopes: [{ repositories: "**", actions: ["pull"] }] }),
   updateRegistryRobot: () => ({}),
-  createIssuer: () => ({ name: "nobody", url: "http://not.allowed", audiences: ["x"] }),
+  createIssuer: () => ({ name: "nobody", url: "ftp://not.allowed", audiences: ["x"] }),
   updateIssuer: () => ({}),
   putProjectRobotTrustRule: () => TRUST_RULE,
   testProjectRobotToken: () => ({ token: "x" }),

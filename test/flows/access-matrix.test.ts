@@ -496,14 +496,9 @@ describe("access matrix", () => {
       API_PREFIX +
       operation.path
         .replace("{project}", NAMES[project])
-        .replace("{user}", "nobody")
-        .replace("{robot}", "nobody")
-        .replace("{rule}", "nobody")
-        .replace("{issuer}", "nobody")
+        .replaceAll(/\{(?:user|robot|rule|issuer|repository|tag)\}/g, "nobody")
         .replace("{job}", "999999999")
         .replace("{upload}", "0".repeat(36))
-        .replace("{repository}", "nobody")
-        .replace("{tag}", "nobody")
         .replace("{reference}", `sha256:${"0".repeat(64)}`)
     );
   }

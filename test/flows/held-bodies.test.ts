@@ -267,7 +267,11 @@ describe("bodies that are held back", () => {
       const name = `kept${++count}`;
       await api("POST", "/issuers", issuerOf(name));
       await api("POST", "/robots", { name, scopes: [{ repositories: "**", actions: ["pull"] }] });
-      return { path: `/robots/${name}/trust/new`, body: { issuer: name, conditions: [{ claim: "project_id", equals: "1" }] }, isAdmin: true };
+      return {
+        path: `/robots/${name}/trust/new`,
+        body: { issuer: name, conditions: [{ claim: "project_id", equals: "1" }] },
+        isAdmin: true,
+      };
     },
     testProjectRobotToken: async () => ({ path: "/projects/own/token-tests", body: { token: "x" } }),
     testRegistryRobotToken: async () => ({ path: "/token-tests", body: { token: "x" }, isAdmin: true }),

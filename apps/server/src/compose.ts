@@ -1,6 +1,7 @@
 // Builds everything, top to bottom: the order in which the parts are made, started and stopped. What each is made of is in compose/,
 // where stores and services are constructed; only the features construct their own (features/features.ts). Not here: roles and signals (roles/).
 import { createClientAddressReader } from "./http/trusted-proxies.ts";
+import { createFetchJson } from "./compose/issuer-documents.ts";
 import { openAccess, type KeepAdminPassword } from "./compose/access.ts";
 import { composeContent } from "./compose/content.ts";
 import { composeDataPlane } from "./compose/data-plane.ts";
@@ -75,7 +76,7 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     const access = await openAccess(roleContext, foundation, {
       traits: features.traits,
       changes: content.outbox,
-      fetchJson: () => Promise.reject(new Error("this program does not connect to issuers: give the keys")),
+      fetchJson: createFetchJson(foundation.outbound.for("issuer")),
       keepAdminPassword,
     });
     const { database } = foundation;

@@ -1,5 +1,5 @@
 // Operations on issuers: whose tokens count here in place of a stored secret. Not here: which token becomes which robot (trust.ts), their rules (the
-// server's features/trust).
+// server's features/issuers).
 import Type, { type Static } from "typebox";
 import { closed, Nothing, page, PageQuery, TimeField } from "./fields.ts";
 import { LOCATION, operation } from "./operation.ts";

@@ -34,7 +34,9 @@ export type RobotView = Static<typeof Robot>;
 
 export const RobotWithSecret = closed({
   ...fields,
-  secret: Type.Union([Type.String(), Type.Null()], { description: "Shown this once; only its hash is kept. Null for a robot without one." }),
+  secret: Type.Union([Type.String(), Type.Null()], {
+    description: "Shown this once; only its hash is kept. Null for a robot without one.",
+  }),
 });
 /** A robot with its new secret. */
 export type RobotWithSecretView = Static<typeof RobotWithSecret>;

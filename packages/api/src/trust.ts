@@ -53,7 +53,9 @@ const PutBody = closed({
   issuer: IssuerNameField,
   conditions: Conditions,
   isWide: Type.Optional(
-    Type.Boolean({ description: "Says that a rule is meant which names no one project or service account. Without it such a rule is refused." }),
+    Type.Boolean({
+      description: "Says that a rule is meant which names no one project or service account. Without it such a rule is refused.",
+    }),
   ),
 });
 /** What a rule is made of. */
@@ -61,15 +63,15 @@ export type PutTrustRuleBody = Static<typeof PutBody>;
 
 const TestBody = closed({
   token: Type.String({ minLength: 1, maxLength: 8192, description: "The ID token. It is not kept, and not used up." }),
-  robot: Type.Optional(
-    Type.String({ minLength: 1, maxLength: 200, description: "The robot's login name, where the client names one." }),
-  ),
+  robot: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "The robot's login name, where the client names one." })),
 });
 /** A token to be tested. */
 export type TestTokenBody = Static<typeof TestBody>;
 
 export const TokenTest = closed({
-  becomes: Type.Union([Type.String(), Type.Null()], { description: "The login name of the robot that it becomes; null where it becomes none." }),
+  becomes: Type.Union([Type.String(), Type.Null()], {
+    description: "The login name of the robot that it becomes; null where it becomes none.",
+  }),
   reason: Type.Union([Type.String(), Type.Null()], { description: "Why it becomes none." }),
   fault: Type.Union([Type.String(), Type.Null()], { description: "The same as a word." }),
   expiresAt: Type.Union([TimeField, Type.Null()]),
@@ -91,7 +93,9 @@ export const TokenTest = closed({
         }),
       ),
     }),
-    { description: "The rules that it was held against, with each condition: those of the robot that was named, else those that could fit." },
+    {
+      description: "The rules that it was held against, with each condition: those of the robot that was named, else those that could fit.",
+    },
   ),
 });
 /** What a token would become. */

@@ -216,7 +216,12 @@ export const ROBOT_VERBS: readonly CallVerb[] = [
     options: [
       { ...SCOPE, required: true },
       EXPIRES,
-      { name: "no-secret", kind: "true", into: "body.withoutSecret", help: "it gets none, and signs in by its trust rules: see berth trust set" },
+      {
+        name: "no-secret",
+        kind: "true",
+        into: "body.withoutSecret",
+        help: "it gets none, and signs in by its trust rules: see berth trust set",
+      },
     ],
     columns: SECRET_COLUMNS,
   },

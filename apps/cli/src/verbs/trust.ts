@@ -63,7 +63,12 @@ const KEYS: Option = {
   value: "FILE",
   help: "a JWK set, for an issuer that the registry cannot reach; - reads standard input",
 };
-const SINGLE_USE: Option = { name: "single-use", kind: "true", into: "body.isSingleUse", help: "each token counts once, and is no password" };
+const SINGLE_USE: Option = {
+  name: "single-use",
+  kind: "true",
+  into: "body.isSingleUse",
+  help: "each token counts once, and is no password",
+};
 
 /** Verbs on issuers and trust rules. */
 export const TRUST_VERBS: readonly Verb[] = [

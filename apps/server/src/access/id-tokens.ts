@@ -73,14 +73,17 @@ export function readToken(token: string): ReadToken | RefusedToken {
   const [head = "", body = ""] = token.split(".");
   const header = parseObject(head);
   const claims = parseObject(body);
-  if (header === undefined || claims === undefined) return malformed("it is no signed token (JWT): header and claims are to be JSON objects");
+  if (header === undefined || claims === undefined)
+    return malformed("it is no signed token (JWT): header and claims are to be JSON objects");
   const { alg, kid, typ } = header;
   const { iss } = claims;
-  if (typeof alg !== "string" || (kid !== undefined && typeof kid !== "string")) return malformed("its header names no algorithm, or a key id that is no text");
+  if (typeof alg !== "string" || (kid !== undefined && typeof kid !== "string"))
+    return malformed("its header names no algorithm, or a key id that is no text");
   // A provider signs other things with the same keys, for the same audience: they say that somebody has left, and nobody that he is there.
   if (typeof typ === "string" && /logout\+jwt$/i.test(typ)) return malformed("it is a logout token");
   if (Object.hasOwn(claims, "events")) return malformed("it is a logout or event token");
-  if (typeof iss !== "string" || iss === "" || iss.length > 1024 || iss.includes("\0") || !iss.isWellFormed()) return malformed("it names no issuer (iss)");
+  if (typeof iss !== "string" || iss === "" || iss.length > 1024 || iss.includes("\0") || !iss.isWellFormed())
+    return malformed("it names no issuer (iss)");
   return { issuer: iss, algorithm: alg, kid, claims };
 }
 
@@ -96,17 +99,38 @@ function parseObject(part: string): Record<string, unknown> | undefined {
 // Loaded with the first token, as where our own are made.
 const loadJose = () => import("jose");
 
+/** What a token is verified with. */
+export interface VerifyParts {
+  readonly keys: IssuerKeys;
+  readonly nowMs: number;
+}
+
 /** Verifies a token against an issuer with its address. Errors: the database's. */
-export async function verifyToken(token: string, read: ReadToken, issuer: Issuer, keys: IssuerKeys, nowMs: number): Promise<VerifiedToken | RefusedToken> {
+export async function verifyToken(
+  token: string,
+  read: ReadToken,
+  issuer: Issuer,
+  { keys, nowMs }: VerifyParts,
+): Promise<VerifiedToken | RefusedToken> {
   if (issuer.isDisabled) return { fault: "issuer-disabled", message: `the issuer ${issuer.name} is disabled here` };
   const { algorithm, kid } = read;
   if (!issuer.algorithms.includes(algorithm)) {
-    return { fault: "algorithm-refused", message: `it is signed with ${algorithm.slice(0, 20)}; of ${issuer.name} count ${issuer.algorithms.join(", ")}` };
+    return {
+      fault: "algorithm-refused",
+      message: `it is signed with ${algorithm.slice(0, 20)}; of ${issuer.name} count ${issuer.algorithms.join(", ")}`,
+    };
   }
   const found = await keys.find(issuer, algorithm, kid);
   if (found.keys.length === 0) {
-    if (found.isAway) return { fault: "keys-away", message: `the keys of the issuer ${issuer.name} are not there and cannot be fetched now: try again later` };
-    return { fault: "key-unknown", message: `the issuer ${issuer.name} has no such key (kid ${JSON.stringify(kid)?.slice(0, 100)}); if it is a new one, try again in half a minute` };
+    if (found.isAway)
+      return {
+        fault: "keys-away",
+        message: `the keys of the issuer ${issuer.name} are not there and cannot be fetched now: try again later`,
+      };
+    return {
+      fault: "key-unknown",
+      message: `the issuer ${issuer.name} has no such key (kid ${JSON.stringify(kid)?.slice(0, 100)}); if it is a new one, try again in half a minute`,
+    };
   }
   const jose = await loadJose();
   let payload: JWTPayload | undefined;
@@ -142,10 +166,14 @@ type Jose = Awaited<ReturnType<typeof loadJose>>;
 
 function faultOf(jose: Jose, error: InstanceType<Jose["errors"]["JOSEError"]>, { claims }: ReadToken, issuer: Issuer): RefusedToken {
   if (error instanceof jose.errors.JWTExpired) return { fault: "expired", message: `it ended at ${timeText(claims["exp"])}` };
-  if (!(error instanceof jose.errors.JWTClaimValidationFailed)) return { fault: "malformed", message: `it cannot be verified: ${error.message}` };
+  if (!(error instanceof jose.errors.JWTClaimValidationFailed))
+    return { fault: "malformed", message: `it cannot be verified: ${error.message}` };
   if (error.claim === "aud") {
     const has = JSON.stringify(claims["aud"])?.slice(0, 200) ?? "none";
-    return { fault: "audience-wrong", message: `it is for the audience ${has}, and not for ${issuer.audiences.map((each) => JSON.stringify(each)).join(" or ")}` };
+    return {
+      fault: "audience-wrong",
+      message: `it is for the audience ${has}, and not for ${issuer.audiences.map((each) => JSON.stringify(each)).join(" or ")}`,
+    };
   }
   if (error.claim === "nbf") return { fault: "not-yet-valid", message: `it is not valid before ${timeText(claims["nbf"])}` };
   return { fault: "claims-wrong", message: `its claim ${error.claim} is missing or wrong` };

@@ -108,7 +108,8 @@ async function fetchKeys(issuerUrl: string, fetchJson: FetchJson): Promise<Publi
   const limits = { maxBytes: MAX_DOCUMENT_BYTES, timeoutMs: FETCH_TIMEOUT_MS };
   const found = (await fetchJson(discoveryUrl(issuerUrl), limits)) as { issuer?: unknown; jwks_uri?: unknown } | null;
   // Another issuer's document, at an address that somebody mistook, would let that one speak for this one.
-  if (found?.issuer !== issuerUrl) throw new Error(`what is published there is another issuer's: ${JSON.stringify(found?.issuer)?.slice(0, 100)}`);
+  if (found?.issuer !== issuerUrl)
+    throw new Error(`what is published there is another issuer's: ${JSON.stringify(found?.issuer)?.slice(0, 100)}`);
   const address = typeof found.jwks_uri === "string" ? URL.parse(found.jwks_uri) : null;
   if (address === null) throw new Error("what is published there names no address of keys (jwks_uri)");
   // Keys that come in the clear are anybody's.

@@ -221,10 +221,11 @@ export async function claimKeyFetch(database: Database, id: number, now: number,
 
 /** Stores keys that were fetched, unless an administrator has given some meanwhile. */
 export async function putFetchedKeys(database: Database, id: number, keys: readonly PublicJwk[], now: number): Promise<void> {
-  await database.write(putFetched, { id, keys: JSON.stringify(keys), now }, ON_FULL_DISK);
+  const fetched = { id, keys: JSON.stringify(keys), now };
+  await database.transaction((tx) => tx.run(putFetched, fetched, { any: "it may be gone, or have been given keys" }), ON_FULL_DISK);
 }
 
 /** Stores why keys could not be fetched. */
 export async function putKeyFailure(database: Database, id: number, error: string): Promise<void> {
-  await database.write(putFailure, { id, error }, ON_FULL_DISK);
+  await database.transaction((tx) => tx.run(putFailure, { id, error }, { any: "it may be gone, or have been given keys" }), ON_FULL_DISK);
 }

@@ -2,18 +2,7 @@
 import type { PublicJwk } from "./issuer-store.ts";
 
 /** Signatures that an issuer may use. No `none`, and none with a shared secret, which whoever knows a public key could make. */
-export const SIGNATURE_ALGORITHMS = [
-  "RS256",
-  "RS384",
-  "RS512",
-  "PS256",
-  "PS384",
-  "PS512",
-  "ES256",
-  "ES384",
-  "ES512",
-  "EdDSA",
-] as const;
+export const SIGNATURE_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"] as const;
 
 /** Most keys of an issuer: large providers have five or so. */
 export const MAX_KEYS = 100;
@@ -40,7 +29,8 @@ export function readJwks(value: unknown): PublicJwk[] {
     if (typeof each !== "object" || each === null) throw new UnusableKeys("one of its keys is no object");
     const jwk = each as Readonly<Record<string, unknown>>;
     // Whoever reads such a set can make tokens.
-    if (SECRET_MEMBERS.some((name) => Object.hasOwn(jwk, name))) throw new UnusableKeys("it holds a private or shared key: such a key is not to be trusted any more");
+    if (SECRET_MEMBERS.some((name) => Object.hasOwn(jwk, name)))
+      throw new UnusableKeys("it holds a private or shared key: such a key is not to be trusted any more");
     const read = readJwk(jwk);
     if (read !== undefined) keys.push(read);
   }

@@ -6,7 +6,16 @@ import type { Account } from "./account-store.ts";
 import { isUsable, type Accounts } from "./accounts.ts";
 import type { AccountCaller } from "./caller.ts";
 import { UnauthorizedError } from "./challenge.ts";
-import { CLOCK_SKEW_SECONDS, isRefused, readToken, TOKEN_FAULTS, verifyToken, type RefusedToken, type TokenFault, type VerifiedToken } from "./id-tokens.ts";
+import {
+  CLOCK_SKEW_SECONDS,
+  isRefused,
+  readToken,
+  TOKEN_FAULTS,
+  verifyToken,
+  type RefusedToken,
+  type TokenFault,
+  type VerifiedToken,
+} from "./id-tokens.ts";
 import type { IssuerKeys } from "./issuer-keys.ts";
 import { findIssuersOfUrl } from "./issuer-store.ts";
 import { robotRefused } from "./refusals.ts";
@@ -74,11 +83,15 @@ export function createTokenExchange({ database, clock, accounts, keys, onResult 
     const read = readToken(token);
     if (isRefused(read)) return read;
     const issuers = await findIssuersOfUrl(database, read.issuer);
-    if (issuers.length === 0) return { fault: "issuer-unknown", message: `its issuer ${read.issuer.slice(0, 200)} is not known here: an administrator can register it` };
+    if (issuers.length === 0)
+      return {
+        fault: "issuer-unknown",
+        message: `its issuer ${read.issuer.slice(0, 200)} is not known here: an administrator can register it`,
+      };
     const verified: VerifiedToken[] = [];
     let refused: RefusedToken | undefined;
     for (const issuer of issuers) {
-      const result = await verifyToken(token, read, issuer, keys, clock.now());
+      const result = await verifyToken(token, read, issuer, { keys, nowMs: clock.now() });
       if (!isRefused(result)) verified.push(result);
       // Of clusters with one address the one whose key it is knows best what is wrong.
       else if (refused === undefined || isSigned(result)) refused = result;
@@ -135,8 +148,10 @@ export function createTokenExchange({ database, clock, accounts, keys, onResult 
     }
     // Longer than it lasts by our clock: another replica's may be behind.
     const endsAt = expiresAt.getTime() + CLOCK_SKEW_SECONDS * 1000;
-    const isFirst = await database.transaction((tx) => useIdToken(tx, issuer.id, mark, endsAt, now), ON_FULL_DISK);
-    return isFirst ? found : { fault: "used-before", message: "the token was used before, and each of its issuer counts once: get another" };
+    const isFirst = await database.transaction((tx) => useIdToken(tx, { issuerId: issuer.id, mark, endsAt }, now), ON_FULL_DISK);
+    return isFirst
+      ? found
+      : { fault: "used-before", message: "the token was used before, and each of its issuer counts once: get another" };
   }
 
   return {
@@ -151,7 +166,16 @@ export function createTokenExchange({ database, clock, accounts, keys, onResult 
       onResult?.("accepted");
       const { id, name, isAdmin, epoch } = taken.account;
       const via = { kind: "oidc", issuer: taken.token.issuer.url } as const;
-      return { kind: "account", accountId: id, name, isAdmin, epoch, via, access: undefined, accessEndsAt: taken.token.expiresAt.getTime() };
+      return {
+        kind: "account",
+        accountId: id,
+        name,
+        isAdmin,
+        epoch,
+        via,
+        access: undefined,
+        accessEndsAt: taken.token.expiresAt.getTime(),
+      };
     },
   };
 }
@@ -167,5 +191,6 @@ function noRule(robot: string | undefined): NoMatch {
 
 const AMBIGUOUS: NoMatch = {
   fault: "ambiguous",
-  message: "it meets the trust rules of more than one robot: name the one that you want (docker login -u oidc+PROJECT+NAME, or client_id=PROJECT+NAME)",
+  message:
+    "it meets the trust rules of more than one robot: name the one that you want (docker login -u oidc+PROJECT+NAME, or client_id=PROJECT+NAME)",
 };

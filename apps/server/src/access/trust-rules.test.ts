@@ -1,4 +1,4 @@
-// What conditions demand of claims, and how wide rules are. Not here: genuine tokens (id-tokens.test.ts), rules over HTTP (test/flows).
+// What conditions demand of claims, and how wide rules are. Not here: genuine tokens (token-exchange.test.ts), rules over HTTP (test/flows).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { anchorOf, anchorsOf, fits, isPattern, judge, listClaims, meets, meetsAll, type Condition } from "./trust-rules.ts";
@@ -43,8 +43,20 @@ describe("conditions of trust rules", () => {
 
   it("must all be met, and a rule without any is met by nothing", () => {
     const claims = { a: "1", b: "2" };
-    assert.equal(meetsAll(claims, [{ claim: "a", equals: "1" }, { claim: "b", equals: "2" }]), true);
-    assert.equal(meetsAll(claims, [{ claim: "a", equals: "1" }, { claim: "b", equals: "3" }]), false);
+    assert.equal(
+      meetsAll(claims, [
+        { claim: "a", equals: "1" },
+        { claim: "b", equals: "2" },
+      ]),
+      true,
+    );
+    assert.equal(
+      meetsAll(claims, [
+        { claim: "a", equals: "1" },
+        { claim: "b", equals: "3" },
+      ]),
+      false,
+    );
     assert.equal(meetsAll(claims, []), false);
   });
 });
@@ -69,7 +81,8 @@ describe("patterns of trust rules", () => {
     ["ü*", "über", true],
     ["a*", "", false],
   ];
-  for (const [pattern, value, expected] of cases) it(`${pattern} ${expected ? "fits" : "does not fit"} ${value}`, () => assert.equal(fits(pattern, value), expected));
+  for (const [pattern, value, expected] of cases)
+    it(`${pattern} ${expected ? "fits" : "does not fit"} ${value}`, () => assert.equal(fits(pattern, value), expected));
 
   it("are anchored at their beginning", () => {
     for (const text of ["*", "**", "*abc", "a***"]) assert.equal(isPattern(text), false, text);
@@ -87,22 +100,64 @@ describe("the width of trust rules", () => {
   const GITHUB = "https://token.actions.githubusercontent.com";
   const OTHER = "https://issuer.example.com";
   const cases: [string, string, Condition[], string[]][] = [
-    ["a repository's number and a branch", GITHUB, [{ claim: "repository_id", equals: "74" }, { claim: "ref", equals: "refs/heads/main" }], []],
+    [
+      "a repository's number and a branch",
+      GITHUB,
+      [
+        { claim: "repository_id", equals: "74" },
+        { claim: "ref", equals: "refs/heads/main" },
+      ],
+      [],
+    ],
     ["a repository's number alone", GITHUB, [{ claim: "repository_id", equals: "74" }], ["any-branch hint"]],
-    ["several repositories' numbers", GITHUB, [{ claim: "repository_id", oneOf: ["74", "75"] }, { claim: "environment", equals: "prod" }], []],
+    [
+      "several repositories' numbers",
+      GITHUB,
+      [
+        { claim: "repository_id", oneOf: ["74", "75"] },
+        { claim: "environment", equals: "prod" },
+      ],
+      [],
+    ],
     ["a repository's number by a pattern", GITHUB, [{ claim: "repository_id", matches: "7*" }], ["identity-by-pattern wide"]],
     ["an owner's number", GITHUB, [{ claim: "repository_owner_id", equals: "65" }], ["whole-owner wide"]],
     ["a repository's name", GITHUB, [{ claim: "repository", equals: "octo-org/app" }], ["names-can-change wide"]],
-    ["GitHub's subject, which has names in it", GITHUB, [{ claim: "sub", equals: "repo:octo-org/app:ref:refs/heads/main" }], ["names-can-change wide"]],
+    [
+      "GitHub's subject, which has names in it",
+      GITHUB,
+      [{ claim: "sub", equals: "repo:octo-org/app:ref:refs/heads/main" }],
+      ["names-can-change wide"],
+    ],
     ["a subject by a pattern", GITHUB, [{ claim: "sub", matches: "repo:octo-org/**" }], ["identity-by-pattern wide"]],
     ["a branch of anybody", GITHUB, [{ claim: "ref", equals: "refs/heads/main" }], ["identifies-nobody refused"]],
-    ["a branch of anybody, with a slash behind the issuer", `${GITHUB}/`, [{ claim: "ref", equals: "refs/heads/main" }], ["identifies-nobody refused"]],
+    [
+      "a branch of anybody, with a slash behind the issuer",
+      `${GITHUB}/`,
+      [{ claim: "ref", equals: "refs/heads/main" }],
+      ["identifies-nobody refused"],
+    ],
     ["a branch of everybody of one's own issuer", OTHER, [{ claim: "ref", equals: "refs/heads/main" }], ["identifies-nobody wide"]],
     ["a subject", OTHER, [{ claim: "sub", equals: "job-17" }], []],
-    ["a GitLab project and its protected branches", OTHER, [{ claim: "project_id", equals: "20" }, { claim: "ref_protected", equals: "true" }], []],
+    [
+      "a GitLab project and its protected branches",
+      OTHER,
+      [
+        { claim: "project_id", equals: "20" },
+        { claim: "ref_protected", equals: "true" },
+      ],
+      [],
+    ],
     ["a GitLab namespace", OTHER, [{ claim: "namespace_id", equals: "72" }], ["whole-owner wide"]],
     ["a service account's uid", OTHER, [{ claim: "/kubernetes.io/serviceaccount/uid", equals: "14ee" }], []],
-    ["a service account of a namespace", OTHER, [{ claim: "/kubernetes.io/namespace", equals: "builds" }, { claim: "/kubernetes.io/serviceaccount/name", equals: "pusher" }], []],
+    [
+      "a service account of a namespace",
+      OTHER,
+      [
+        { claim: "/kubernetes.io/namespace", equals: "builds" },
+        { claim: "/kubernetes.io/serviceaccount/name", equals: "pusher" },
+      ],
+      [],
+    ],
     ["all of a Kubernetes namespace", OTHER, [{ claim: "/kubernetes.io/namespace", equals: "builds" }], ["whole-owner wide"]],
     ["a name of any namespace", OTHER, [{ claim: "/kubernetes.io/serviceaccount/name", equals: "default" }], ["identifies-nobody wide"]],
     ["an address of mail", OTHER, [{ claim: "email", equals: "a@example.com" }], ["names-can-change wide"]],
@@ -120,7 +175,10 @@ describe("the width of trust rules", () => {
 describe("anchors of trust rules", () => {
   it("are found by each token that meets the rule", () => {
     const rules: Condition[][] = [
-      [{ claim: "ref", equals: "refs/heads/main" }, { claim: "repository_id", equals: "74" }],
+      [
+        { claim: "ref", equals: "refs/heads/main" },
+        { claim: "repository_id", equals: "74" },
+      ],
       [{ claim: "/kubernetes.io/serviceaccount/uid", equals: "14ee" }],
       [{ claim: "groups", equals: "dev" }],
       [{ claim: "project_id", equals: "20" }],
@@ -132,7 +190,13 @@ describe("anchors of trust rules", () => {
       assert.ok(found.includes(anchorOf(rule)!), anchorOf(rule)!);
     }
     assert.equal(anchorOf(rules[0]!), "repository_id=74", "the most telling one");
-    assert.equal(anchorOf([{ claim: "ref", matches: "refs/**" }, { claim: "environment", oneOf: ["a", "b"] }]), null);
+    assert.equal(
+      anchorOf([
+        { claim: "ref", matches: "refs/**" },
+        { claim: "environment", oneOf: ["a", "b"] },
+      ]),
+      null,
+    );
   });
 
   it("of a token that is large or hostile are few, and are text", () => {

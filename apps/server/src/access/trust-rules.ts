@@ -15,8 +15,7 @@ export interface Condition {
 /** What a token says. */
 export type Claims = Readonly<Record<string, unknown>>;
 
-/** Most conditions of a rule, and rules of a robot: all are looked at when a token comes. */
-export const MAX_CONDITIONS = 20;
+/** Most rules of a robot: all are looked at when a token comes. */
 export const MAX_RULES_OF_ROBOT = 20;
 /** Longest value that is compared. */
 const MAX_VALUE_LENGTH = 1024;
@@ -148,7 +147,15 @@ function identityOf({ claim, equals, oneOf }: Condition): Identity | undefined {
   return [equals, ...(oneOf ?? [])].some((value) => value !== undefined && /^(?:repo|project_path):/.test(value)) ? "name" : "one";
 }
 
-const BRANCHES: ReadonlySet<string> = new Set(["sub", "ref", "ref_protected", "environment", "job_workflow_ref", "workflow_ref", "base_ref"]);
+const BRANCHES: ReadonlySet<string> = new Set([
+  "sub",
+  "ref",
+  "ref_protected",
+  "environment",
+  "job_workflow_ref",
+  "workflow_ref",
+  "base_ref",
+]);
 
 /** How wide a rule is, widest first; nothing to say of a narrow one. */
 export function judge(issuerUrl: string, conditions: readonly Condition[]): Width[] {
@@ -165,7 +172,9 @@ export function judge(issuerUrl: string, conditions: readonly Condition[]): Widt
         weight: "wide",
         message: "names can be given to others after a rename or a deletion: demand the number, such as repository_id or project_id",
       });
-    } else if (conditions.some((each) => each.matches !== undefined && identityOf({ claim: each.claim, equals: each.matches }) !== undefined)) {
+    } else if (
+      conditions.some((each) => each.matches !== undefined && identityOf({ claim: each.claim, equals: each.matches }) !== undefined)
+    ) {
       widths.push({
         code: "identity-by-pattern",
         weight: "wide",
@@ -185,7 +194,8 @@ export function judge(issuerUrl: string, conditions: readonly Condition[]): Widt
     widths.push({
       code: "whole-owner",
       weight: "wide",
-      message: "everything of an owner meets it, also what the owner adds later: demand the number of a repository, a project or a service account",
+      message:
+        "everything of an owner meets it, also what the owner adds later: demand the number of a repository, a project or a service account",
     });
   }
   const isPipeline = names.has("repository_id") || names.has("project_id");
@@ -193,7 +203,8 @@ export function judge(issuerUrl: string, conditions: readonly Condition[]): Widt
     widths.push({
       code: "any-branch",
       weight: "hint",
-      message: "whoever may push any branch there can get such a token: demand ref, environment or ref_protected as well, where that is not meant",
+      message:
+        "whoever may push any branch there can get such a token: demand ref, environment or ref_protected as well, where that is not meant",
     });
   }
   return widths;

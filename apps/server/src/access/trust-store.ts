@@ -156,7 +156,11 @@ export async function endTokensOfRules(tx: Executor, issuerId: number): Promise<
 }
 
 /** Uses a token up; false where it was used before. */
-export async function useIdToken(tx: Executor, issuerId: number, mark: string, endsAt: number, now: number): Promise<boolean> {
+export async function useIdToken(
+  tx: Executor,
+  used: { readonly issuerId: number; readonly mark: string; readonly endsAt: number },
+  now: number,
+): Promise<boolean> {
   await tx.run(sweepUsed, { now }, { any: "those that ended" });
-  return (await tx.first(markUsed, { issuerId, mark, endsAt })) !== undefined;
+  return (await tx.first(markUsed, { ...used })) !== undefined;
 }

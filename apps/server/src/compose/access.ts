@@ -128,7 +128,8 @@ export async function openAccess(
     fetchJson,
     onFetch({ name, url }, failure) {
       exchanges.countFetch(failure === undefined);
-      if (failure !== undefined) logger.warn({ issuer: name, url, reason: failure }, "an issuer's keys could not be fetched: the last ones count for a day");
+      if (failure !== undefined)
+        logger.warn({ issuer: name, url, reason: failure }, "an issuer's keys could not be fetched: the last ones count for a day");
     },
   });
   const tokenExchange = createTokenExchange({ database, clock, accounts, keys: issuerKeys, onResult: exchanges.count });

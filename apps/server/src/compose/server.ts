@@ -112,7 +112,12 @@ async function openServers(
           {
             methods: EXCHANGE_METHODS,
             answer: (request, response, context) =>
-              answerExchange({ tokenExchange: access.tokenExchange, tokens, service: config.auth.service, refuseOtherSites, transferOf, noteAnonymous }, request, response, context),
+              answerExchange(
+                { tokenExchange: access.tokenExchange, tokens, service: config.auth.service, refuseOtherSites, transferOf, noteAnonymous },
+                request,
+                response,
+                context,
+              ),
           },
         ],
         ["/healthz", { methods: READ_ONLY, answer: health.live }],

@@ -20,7 +20,7 @@ import { createProjectRepositories, type ProjectRepositories } from "./repositor
 import { createSettings, type Settings, type SettingsParts } from "./settings/settings.ts";
 import { createOpenUploads, type OpenUploads, type OpenUploadsParts } from "./uploads/uploads.ts";
 import { createRobots, type Robots } from "./robots/robots.ts";
-import { createIssuers, type Issuers } from "./trust/issuers.ts";
+import { createIssuers, type Issuers } from "./issuers/issuers.ts";
 import { createTrust, type Trust } from "./trust/trust.ts";
 
 /** What they rest on. */

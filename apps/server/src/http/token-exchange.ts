@@ -54,7 +54,9 @@ export async function answerExchange(
     record.account = caller.name;
     const { access_token, expires_in } = await tokens.issueToken(caller, form.getAll("scope"));
     const { access } = await tokens.readToken(access_token);
-    const scope = [...access].filter(([, actions]) => actions.size > 0).map(([name, actions]) => `repository:${name}:${[...actions].join(",")}`);
+    const scope = [...access]
+      .filter(([, actions]) => actions.size > 0)
+      .map(([name, actions]) => `repository:${name}:${[...actions].join(",")}`);
     send(response, 200, {
       access_token,
       issued_token_type: ACCESS_TOKEN,
@@ -74,7 +76,11 @@ export async function answerExchange(
 
 function send(response: ServerResponse, status: number, body: object): void {
   const text = JSON.stringify(body);
-  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text), "cache-control": "no-store" });
+  response.writeHead(status, {
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(text),
+    "cache-control": "no-store",
+  });
   response.end(text);
 }
 
@@ -83,12 +89,17 @@ function oauthErrorOf({ detail }: RegistryError): OauthError {
 }
 
 function wrong(message: string, error: OauthError = "invalid_request"): RegistryError {
-  return new RegistryError(error === "unsupported_grant_type" ? "UNSUPPORTED" : "REQUEST_INVALID", { message, detail: { error }, status: 400 });
+  return new RegistryError(error === "unsupported_grant_type" ? "UNSUPPORTED" : "REQUEST_INVALID", {
+    message,
+    detail: { error },
+    status: 400,
+  });
 }
 
 function checkForm(form: URLSearchParams, service: string, host: string | undefined): void {
   for (const name of SINGLE) if (form.getAll(name).length > 1) throw wrong(`${name} is given more than once`);
-  if (form.get("grant_type") !== GRANT_TYPE) throw wrong(`grant_type must be ${GRANT_TYPE}; passwords and robots' secrets go to /token`, "unsupported_grant_type");
+  if (form.get("grant_type") !== GRANT_TYPE)
+    throw wrong(`grant_type must be ${GRANT_TYPE}; passwords and robots' secrets go to /token`, "unsupported_grant_type");
   if ((form.get("subject_token") ?? "") === "") throw wrong("subject_token must be an ID token");
   const type = form.get("subject_token_type");
   if (type === null || !SUBJECT_TYPES.includes(type)) throw wrong(`subject_token_type must be ${SUBJECT_TYPES.join(" or ")}`);
@@ -96,5 +107,6 @@ function checkForm(form: URLSearchParams, service: string, host: string | undefi
   if (form.has("actor_token")) throw wrong("nobody acts for another here: leave out actor_token");
   const here = new Set([service, host]);
   const elsewhere = form.getAll("audience").find((audience) => !here.has(audience.replace(/^https?:\/\//, "").replace(/\/$/, "")));
-  if (elsewhere !== undefined) throw wrong(`audience must be ${service}, or left out: tokens count at this registry only`, "invalid_target");
+  if (elsewhere !== undefined)
+    throw wrong(`audience must be ${service}, or left out: tokens count at this registry only`, "invalid_target");
 }

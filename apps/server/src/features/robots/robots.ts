@@ -3,14 +3,7 @@
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { CreateRobotBody, RobotScopeView, RobotView, RobotWithSecretView, UpdateRobotBody } from "@berth/api/robots";
-import {
-  deleteAccount,
-  findAccount,
-  insertAccount,
-  listRobotAccounts,
-  updateAccount,
-  type Account,
-} from "../../access/account-store.ts";
+import { deleteAccount, findAccount, insertAccount, listRobotAccounts, updateAccount, type Account } from "../../access/account-store.ts";
 import { changedScopes, type AccountChange } from "../../access/account-changes.ts";
 import type { Accounts } from "../../access/accounts.ts";
 import type { ChangeSink } from "../../access/changes.ts";
@@ -23,7 +16,7 @@ import type { Database } from "../../platform/database/database.ts";
 import type { Deletion } from "../../platform/database/deletion.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
-import { changedRobot, getRobot, homeOf, lockRobot, type RobotsGrant } from "./robot-home.ts";
+import { changedRobot, getRobot, homeOf, lockRobot, type RobotsGrant } from "../robot-home.ts";
 
 /** What the rules need. */
 export interface RobotsParts {

@@ -27,7 +27,7 @@ import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
-import { changedRobot, getRobot, homeOf, lockRobot, type RobotHome, type RobotsGrant } from "../robots/robot-home.ts";
+import { changedRobot, getRobot, homeOf, lockRobot, type RobotHome, type RobotsGrant } from "../robot-home.ts";
 
 /** What the rules need. */
 export interface TrustParts {
@@ -92,7 +92,12 @@ export function createTrust({ database, clock, accounts, tokenExchange, changes 
     async list(grant, robot, { after = "", limit = DEFAULT_PAGE_SIZE }) {
       const account = await getRobot(database, homeOf(grant), robot);
       const rules = (await listTrustRules(database, account.id)).filter(({ name }) => name > after);
-      return listed(rules, limit, (rows) => rows.map(toView), ({ name }) => name);
+      return listed(
+        rules,
+        limit,
+        (rows) => rows.map(toView),
+        ({ name }) => name,
+      );
     },
     async put(grant, robot, name, { issuer: issuerName, conditions, isWide = false }) {
       const home = homeOf(grant);
@@ -188,14 +193,18 @@ function checkConditions(conditions: readonly Condition[]): void {
       throw invalid(field, "must have one of equals, oneOf and matches");
     }
     // Of the token itself only by its name, so that each claim is named in one way.
-    if (claim.startsWith("/") && claim.indexOf("/", 1) === -1) throw invalid(`${field}.claim`, "must be the claim's name; a path has two names or more");
+    if (claim.startsWith("/") && claim.indexOf("/", 1) === -1)
+      throw invalid(`${field}.claim`, "must be the claim's name; a path has two names or more");
     // Every token has them, and they are looked at anyway.
     if (["iss", "aud", "exp", "nbf", "iat", "jti"].includes(claim)) throw invalid(`${field}.claim`, "is proved for each token by itself");
     for (const text of [claim, equals ?? "", matches ?? "", ...(oneOf ?? [])]) {
       if (text.includes("\0") || !text.isWellFormed()) throw invalid(field, "must be plain text");
     }
     if (matches !== undefined && !isPattern(matches)) {
-      throw invalid(`${field}.matches`, "must begin with what is no star, so that it is anchored, and have no more than two stars together");
+      throw invalid(
+        `${field}.matches`,
+        "must begin with what is no star, so that it is anchored, and have no more than two stars together",
+      );
     }
   }
   if (Buffer.byteLength(JSON.stringify(conditions)) > MAX_CONDITIONS_BYTES) {
@@ -208,5 +217,8 @@ function checkWidth(issuerUrl: string, conditions: readonly Condition[], isWide:
   if (refused.length === 0) return;
   const [{ message, weight }] = refused as [(typeof refused)[number]];
   const help = weight === "refused" ? "" : "; where so much is meant, say so with isWide";
-  throw new ApiError("TRUST_RULE_TOO_WIDE", { message: message + help, detail: refused.map((each) => ({ code: each.code, message: each.message })) });
+  throw new ApiError("TRUST_RULE_TOO_WIDE", {
+    message: message + help,
+    detail: refused.map((each) => ({ code: each.code, message: each.message })),
+  });
 }

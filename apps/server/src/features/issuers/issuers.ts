@@ -1,5 +1,5 @@
 // Issuers of tokens that count here: registered by administrators. Not here: their rows (access/issuer-store.ts), how keys are fetched
-// (access/issuer-keys.ts), which token becomes which robot (trust.ts).
+// (access/issuer-keys.ts), which token becomes which robot (features/trust).
 import { ApiError } from "@berth/api/errors";
 import type { CreateIssuerBody, IssuerView, UpdateIssuerBody } from "@berth/api/issuers";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
@@ -47,8 +47,6 @@ export interface Issuers {
 
 /** What nearly all issuers sign with. */
 const STANDARD_ALGORITHMS: readonly string[] = ["RS256", "ES256"];
-/** Hosts that are this machine. */
-const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/;
 
 /** Makes the rules. */
 export function createIssuers({ database, clock, accounts, issuerKeys, changes }: IssuersParts): Issuers {
@@ -97,7 +95,12 @@ export function createIssuers({ database, clock, accounts, issuerKeys, changes }
 
   return {
     async list({ after = "", limit = DEFAULT_PAGE_SIZE }) {
-      return listed(await listIssuers(database, after, limit + 1), limit, (rows) => rows.map(toView), ({ name }) => name);
+      return listed(
+        await listIssuers(database, after, limit + 1),
+        limit,
+        (rows) => rows.map(toView),
+        ({ name }) => name,
+      );
     },
     async get(name) {
       return toView(await getIssuer(database, name));
@@ -185,17 +188,20 @@ function invalid(field: string, reason: string): ApiError {
 
 /** Refuses what no database keeps as text, or compares otherwise than it is sent. */
 function checkTexts(field: string, texts: readonly string[]): void {
-  for (const text of texts) if (text.includes("\0") || !text.isWellFormed() || text.trim() !== text) throw invalid(field, "must be plain text without spaces around it");
+  for (const text of texts)
+    if (text.includes("\0") || !text.isWellFormed() || text.trim() !== text)
+      throw invalid(field, "must be plain text without spaces around it");
 }
 
 /** Refuses an address at which no issuer can say what its keys are. */
 function checkAddress(url: string, field = "body.url"): void {
   const parsed = URL.parse(url);
-  const isSecure = parsed?.protocol === "https:" || (parsed?.protocol === "http:" && LOOPBACK.test(parsed.hostname));
+  // Whether http:// is connected to is the operator's choice (outbound.insecureHttp), and what came of it stands in the answer.
+  const isWeb = parsed?.protocol === "https:" || parsed?.protocol === "http:";
   // Compared as text with what tokens and the issuer's own document say, so that it is written in one way.
   const isPlain = parsed !== null && parsed.username === "" && parsed.password === "" && !/[?#\s]/.test(url) && url.isWellFormed();
-  if (!isSecure || !isPlain || (parsed.href !== url && parsed.href !== `${url}/`)) {
-    throw invalid(field, "must be an https address as the issuer itself writes it; where the registry cannot reach it, give its keys");
+  if (!isWeb || !isPlain || (parsed.href !== url && parsed.href !== `${url}/`)) {
+    throw invalid(field, "must be an address as the issuer itself writes it; where the registry cannot reach it, give its keys");
   }
 }
 

@@ -21,7 +21,11 @@ export interface TestIssuer {
 }
 
 /** Starts one. `url`: what it calls itself, where that is not where it listens. */
-export async function startTestIssuer({ algorithm = "RS256", url }: { algorithm?: string; url?: string } = {}): Promise<TestIssuer> {
+export async function startTestIssuer({
+  algorithm = "RS256",
+  url,
+  nowMs = Date.now,
+}: { algorithm?: string; url?: string; nowMs?: () => number } = {}): Promise<TestIssuer> {
   let keys: { id: string; privateKey: CryptoKey; jwk: JWK }[] = [];
   let made = 0;
   let fetched = 0;
@@ -65,7 +69,7 @@ export async function startTestIssuer({ algorithm = "RS256", url }: { algorithm?
     jwks: () => ({ keys: keys.map(({ jwk }) => jwk) }),
     lie: (answer) => void (lie = answer),
     sign(claims, header = {}) {
-      const now = Math.floor(Date.now() / 1000);
+      const now = Math.floor(nowMs() / 1000);
       const { id, privateKey } = keys[0]!;
       const all = Object.entries({ iss: issuer, sub: "somebody", iat: now, exp: now + 300, ...claims });
       return new SignJWT(Object.fromEntries(all.filter(([, value]) => value !== undefined)))

@@ -1,12 +1,12 @@
 // Whose robots: a project's or the registry's, from the proof that somebody may do something to them; and the robot of a name there.
-// Not here: what is done to them (robots.ts, ../trust/trust.ts).
+// Not here: what is done to them (robots/robots.ts, trust/trust.ts).
 import { ApiError } from "@berth/api/errors";
-import { findAccountByName, lockAccount, type Account } from "../../access/account-store.ts";
-import type { Actor } from "../../access/actor.ts";
-import type { AccountGrant, ProjectGrant } from "../../access/authorize.ts";
-import type { Renewable } from "../../access/caller.ts";
-import { robotLoginName } from "../../access/roles.ts";
-import type { Executor } from "../../platform/database/database.ts";
+import { findAccountByName, lockAccount, type Account } from "../access/account-store.ts";
+import type { Actor } from "../access/actor.ts";
+import type { AccountGrant, ProjectGrant } from "../access/authorize.ts";
+import type { Renewable } from "../access/caller.ts";
+import { robotLoginName } from "../access/roles.ts";
+import type { Executor } from "../platform/database/database.ts";
 
 /** That somebody may do something to a project's robots, or to the registry's. */
 export type RobotsGrant = AccountGrant | ProjectGrant;
