@@ -141,7 +141,7 @@ forEachDatabase("tokens of an issuer", (create) => {
     const kid = issuer.jwks().keys[0]!.kid!;
     const stranger = await generateKeyPair("RS256", { extractable: true });
     const signWith = (header: object, key: Parameters<SignJWT["sign"]>[0]): Promise<string> =>
-      new SignJWT(claims).setProtectedHeader({ alg: "RS256", ...header } as { alg: string }).sign(key);
+      new SignJWT(claims).setProtectedHeader({ alg: "RS256", ...header }).sign(key);
     const publicKey = Buffer.from(JSON.stringify(issuer.jwks().keys[0]));
     const forged = (header: object, changed: object = {}): string =>
       [header, { ...claims, ...changed }].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".");
