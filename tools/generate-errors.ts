@@ -48,6 +48,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
     "The log says which version was found. Most often the database was taken back for an older release while this program ran: start that release's programs, or run `berth-server migrate` of this one. Nothing is written until then; then all goes on by itself. docs/guide/operations.md, Upgrade.",
   PROJECT_NEWER:
     "Update all replicas to the release that made the project's settings. Until then nothing is read or written in the project by the older ones, since what they do not know may forbid it; the log names the settings.",
+  UPSTREAM_FAILED:
+    "The project mirrors another registry, and what was asked for is not here yet. Try again after Retry-After; where it repeats, look up the request id in the registry's log: it says what the upstream did.",
   UNAVAILABLE:
     "Wait as long as Retry-After says. If it lasts, look at the log and /readyz: the database or the store is out of reach, or there is too much load.",
   STORAGE_FULL: "Free or add space. Deletions and collection go on and may free enough.",

@@ -94,6 +94,8 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     const runTimeSettings = await startRunTimeSettings(roleContext, foundation);
     opened.defer(() => runTimeSettings.stop());
     const servers = await startServers(roleContext, foundation, { access, dataPlane, content, addressOf, keyPair, runTimeSettings });
+    // Behind the servers, whose last answers may read from them.
+    opened.defer(() => dataPlane.incoming.stop());
     // Stopped behind the servers, so that the last pulls are written too.
     opened.defer(() => dataPlane.pulls.stop());
     dataPlane.pulls.start();

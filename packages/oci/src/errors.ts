@@ -64,6 +64,7 @@ export const ERROR_ROWS = {
     message: "the project has settings that this program does not know; a newer release made them",
     spec: BERTH,
   },
+  UPSTREAM_FAILED: { status: 502, message: "the upstream registry gave no usable answer", spec: BERTH },
   UNAVAILABLE: { status: 503, message: "the registry cannot serve this now; try again", spec: BERTH },
   STORAGE_FULL: { status: 507, message: "the registry's storage is full", spec: BERTH },
   UNKNOWN: { status: 500, message: "unknown error; the request id names it in the log", spec: "distribution-spec, older versions" },

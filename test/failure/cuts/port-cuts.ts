@@ -7,6 +7,8 @@ const SERVER = "apps/server/src";
 
 const GATE = "test/flows/gate.test.ts";
 const QUOTA = `${SERVER}/distribution/quota.test.ts`;
+const INCOMING = `${SERVER}/distribution/incoming-blobs.test.ts`;
+const UPSTREAM = "test/flows/upstream.test.ts";
 const TAG_RULES = `${SERVER}/distribution/tag-rules.test.ts`;
 
 /** Of the gates. */
@@ -156,12 +158,66 @@ export const PORT_CUTS: readonly Cut[] = [
     name: "push where no caller may",
   },
   {
-    invariant: 19,
+    invariant: 20,
     what: "nobody pushes to a project that mirrors another registry",
     file: `${SERVER}/access/project-traits.ts`,
     from: `if (action !== "push" || traits.pushRefusal === undefined) return;`,
     to: "return;",
     test: `${SERVER}/access/project-traits.test.ts`,
     name: "that refuse pushes refuse them to whoever could push",
+  },
+  {
+    invariant: 20,
+    what: "a blob from an upstream is whole for nobody before its digest is right",
+    file: `${SERVER}/distribution/incoming-blobs.ts`,
+    from: "state.advance(Math.min(receivedBytes, sizeBytes - 1), false)",
+    to: "state.advance(receivedBytes, false)",
+    test: INCOMING,
+    name: "keeps its last byte back until all of them are right",
+  },
+  {
+    invariant: 20,
+    what: "what an upstream sends has the digest that was asked for",
+    file: `${SERVER}/distribution/incoming-blobs.ts`,
+    from: "  if (hasher.digest() !== digest) throw",
+    to: "  if (false as boolean) throw",
+    test: INCOMING,
+    name: "keeps its last byte back until all of them are right",
+  },
+  {
+    invariant: 20,
+    what: "no part of a blob is given out before the whole is right",
+    file: `${SERVER}/distribution/incoming-blobs.ts`,
+    from: "mayStream ? state.availableBytes : 0",
+    to: "state.availableBytes",
+    test: INCOMING,
+    name: "gives nothing of a part before all is right",
+  },
+  {
+    invariant: 20,
+    what: "a manifest from an upstream has the digest that was asked for",
+    file: `${SERVER}/distribution/pull-through.ts`,
+    from: `if (reference.kind === "digest" && reference.digest !== digest) {`,
+    to: "if (false as boolean) {",
+    test: UPSTREAM,
+    name: "believes no manifest whose digest is another",
+  },
+  {
+    invariant: 16,
+    what: "no blob comes from an upstream that the gates do not give out",
+    file: `${SERVER}/distribution/pull.ts`,
+    from: "    if (gatekeeper?.concerns(grant) === true) {\n      // Without the repository",
+    to: "    if (gatekeeper?.concerns(grant) === null) {\n      // Without the repository",
+    test: UPSTREAM,
+    name: "is judged by the gates, also what has just come",
+  },
+  {
+    invariant: 16,
+    what: "what came from an upstream and could not be judged is not given out",
+    file: `${SERVER}/distribution/pull.ts`,
+    from: "      if (gatekeeper?.concerns(grant) === true) {\n        throw",
+    to: "      if (false as boolean) {\n        throw",
+    test: UPSTREAM,
+    name: "is judged by the gates, also what has just come",
   },
 ];

@@ -4,7 +4,7 @@ import { isReported, RegistryError } from "@berth/oci/errors";
 import type { AccountChange } from "../access/account-changes.ts";
 import { createAccounts, type Accounts } from "../access/accounts.ts";
 import { createAuthenticator, type Authenticator } from "../access/authenticate.ts";
-import { createAuthorizer, type Authorizer } from "../access/authorize.ts";
+import { createAuthorizer, type Authorizer, type SystemAuthorizer } from "../access/authorize.ts";
 import { bootstrap } from "../access/bootstrap.ts";
 import type { ChangeSink } from "../access/changes.ts";
 import { createIssuerKeys, type FetchJson, type IssuerKeys } from "../access/issuer-keys.ts";
@@ -34,6 +34,8 @@ export interface Access {
   readonly accounts: Accounts;
   readonly authenticator: Authenticator;
   readonly authorizer: Authorizer;
+  /** For what no caller asked for. */
+  readonly systemAuthorizer: SystemAuthorizer;
   readonly tokens: Tokens;
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
@@ -145,5 +147,15 @@ export async function openAccess(
   const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword, defaultProject, changes });
   // At once: where a later part of the start fails, the next start finds the administrator and makes no password.
   if (first.created && first.generatedPassword !== undefined) await keepAdminPassword?.(first.generatedPassword);
-  return { accounts, authenticator, authorizer, tokens, passwords, loginFailures, issuerKeys, tokenExchange };
+  return {
+    accounts,
+    authenticator,
+    authorizer,
+    systemAuthorizer: plainAuthorizer,
+    tokens,
+    passwords,
+    loginFailures,
+    issuerKeys,
+    tokenExchange,
+  };
 }

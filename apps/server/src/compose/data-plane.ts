@@ -10,6 +10,7 @@ import { createReferrers } from "../content/referrers.ts";
 import { createPullCounter, type PullCounter } from "../content/pulls.ts";
 import { createTags } from "../content/tags.ts";
 import { createGatekeeper } from "../distribution/gatekeeper.ts";
+import type { IncomingBlobs } from "../distribution/incoming-blobs.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
 import { createLists } from "../distribution/lists.ts";
 import { createMount } from "../distribution/mount.ts";
@@ -33,6 +34,7 @@ import type { Config } from "../config.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { Access } from "./access.ts";
 import type { Content } from "./content.ts";
+import { composeUpstreams } from "./upstreams.ts";
 import { defaultProjectOf, leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
 /** What answers below /v2. */
@@ -43,6 +45,8 @@ export interface DataPlane {
   readonly reader: BlobReader;
   readonly places: DataPlanePlaces;
   readonly pulls: PullCounter;
+  /** Blobs on their way from upstreams. */
+  readonly incoming: IncomingBlobs;
   readonly operationMeters: OperationMeters;
 }
 
@@ -133,7 +137,9 @@ export function composeDataPlane(
   const referrers = createReferrers(database);
   const places = createDataPlanePlaces(config);
   const operationMeters = createOperationMeters(metrics, [...V2_OPERATIONS, ...OTHER_OPERATIONS]);
-  const pull = createPull({ authorizer, repositories, manifests, blobs, ports: { gatekeeper } });
+  const reader = composeReader(roleContext, metrics, blobs, store);
+  const upstream = composeUpstreams(roleContext, metrics, { ports, access, content, manifests, reader });
+  const pull = createPull({ authorizer, repositories, manifests, blobs, ports: { gatekeeper, pullThrough: upstream.pullThrough } });
   const push = createPush({
     authorizer,
     repositories,
@@ -142,7 +148,6 @@ export function composeDataPlane(
     blobs,
     acceptSparseImages: config.push.sparseImages === "accept",
   });
-  const reader = composeReader(roleContext, metrics, blobs, store);
   const routes = createV2Routes({
     pull,
     push,
@@ -153,7 +158,15 @@ export function composeDataPlane(
       gatekeeper,
       onUndecided: (error) => logger.error({ err: error }, "a gate could not decide whether a blob may be mounted: it is not"),
     }),
-    lists: createLists({ authorizer, repositories, manifests, tags, referrers, places: createListPlaces(roleContext.masterKey) }),
+    lists: createLists({
+      authorizer,
+      repositories,
+      manifests,
+      tags,
+      referrers,
+      places: createListPlaces(roleContext.masterKey),
+      upstreamLists: upstream.lists,
+    }),
     uploads: sessions,
     manifests,
     pulls,
@@ -193,7 +206,7 @@ export function composeDataPlane(
       return `${originOf(addressOf(request), config.http.publicUrl) ?? originOfSocket(request.socket)}/token`;
     },
   });
-  return { handler, operationMeters, places, pulls, pull, push, reader };
+  return { handler, operationMeters, places, pulls, pull, push, reader, incoming: upstream.incoming };
 }
 
 /** Reads blobs through the cache, counts what it saves, and reports damage. */

@@ -14,6 +14,8 @@ import type { Gate, GatePurpose, Verdict } from "./gate.ts";
 
 /** Asks. Undefined: no gate has a word in the project. */
 export interface Gatekeeper {
+  /** Whether a gate has a word in the grant's project. */
+  concerns(grant: Grant<"pull">): boolean;
   /** Warnings for who pulls it, undefined where there are none. At once where the gates answer so. Errors: DENIED, UNAVAILABLE. */
   admitManifest(grant: Grant<"pull">, reference: Reference, manifest: ManifestRow): Warnings | Promise<Warnings>;
   /** The same for a blob: one manifest that leads to it may be pulled. */
@@ -103,6 +105,7 @@ export function createGatekeeper({ gates, holders, verdictMs = VERDICT_MS }: Gat
   }
 
   return {
+    concerns: (grant) => gatesOf(grant).length > 0,
     admitManifest(grant, reference, manifest) {
       const asked = gatesOf(grant);
       if (asked.length === 0) return undefined;

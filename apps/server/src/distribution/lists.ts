@@ -4,7 +4,7 @@ import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { RepositoryName, Tag } from "@berth/oci/reference";
 import type { Authorizer } from "../access/authorize.ts";
-import type { Caller } from "../access/caller.ts";
+import type { Caller, Grant } from "../access/caller.ts";
 import { CATALOG_SCOPE, UnauthorizedError } from "../access/challenge.ts";
 import type { Manifests } from "../content/manifests.ts";
 import { DESCRIPTOR_BYTES, type ReferrerRow, type Referrers } from "../content/referrers.ts";
@@ -13,11 +13,14 @@ import type { Tags } from "../content/tags.ts";
 import type { ListPlaces } from "./list-places.ts";
 import { type Effort, effortOfRequest, listReadableNames } from "./readable-names.ts";
 import { findReferrersTag, listTagEntries } from "./referrers-tag.ts";
+import type { UpstreamLists } from "./upstream-lists.ts";
 
 /** One page, and where the next begins; undefined at the end. */
 export interface ListPage<T> {
   readonly items: readonly T[];
   readonly next: string | undefined;
+  /** What is said beside it. */
+  readonly warnings?: readonly string[];
 }
 
 /** A descriptor as a referrers index holds it. */
@@ -31,7 +34,7 @@ export interface ReferrerDescriptor {
 
 /** The lists. */
 export interface Lists {
-  /** Errors: UNAUTHORIZED, NAME_UNKNOWN. */
+  /** Errors: UNAUTHORIZED, NAME_UNKNOWN; those of an upstream that cannot be asked where nothing of the repository is here. */
   tags(caller: Caller, repository: RepositoryName, last: string, limit: number): Promise<ListPage<Tag>>;
   /**
    * Repositories that the caller may read. A page may be short, or empty, and still not be the last. Errors: PAGE_INVALID; UNAUTHORIZED, also
@@ -39,12 +42,14 @@ export interface Lists {
    */
   catalog(caller: Caller, last: string, limit: number): Promise<ListPage<string>>;
   /** Errors: UNAUTHORIZED, NAME_UNKNOWN, PAGE_INVALID. */
-  referrers(
-    caller: Caller,
-    repository: RepositoryName,
-    subject: Digest,
-    page: { readonly artifactType: string | undefined; readonly last: string; readonly limit: number },
-  ): Promise<ListPage<ReferrerDescriptor>>;
+  referrers(caller: Caller, repository: RepositoryName, subject: Digest, page: ReferrersPage): Promise<ListPage<ReferrerDescriptor>>;
+}
+
+/** Which referrers. */
+export interface ReferrersPage {
+  readonly artifactType: string | undefined;
+  readonly last: string;
+  readonly limit: number;
 }
 
 /** What listing needs. */
@@ -55,6 +60,8 @@ export interface ListParts {
   readonly tags: Tags;
   readonly referrers: Referrers;
   readonly places: ListPlaces;
+  /** Lists of the projects that mirror another registry. */
+  readonly upstreamLists?: UpstreamLists | undefined;
   /** What one request may examine; `effortOfRequest` where it is not given. */
   readonly newEffort?: () => Effort;
 }
@@ -69,14 +76,53 @@ const TAG_PLACE = "tag";
 
 /** Makes the lists. */
 export function createLists(parts: ListParts): Lists {
-  const { authorizer, repositories, manifests, tags, referrers, places, newEffort = effortOfRequest } = parts;
+  const { authorizer, repositories, manifests, tags, referrers, places, upstreamLists, newEffort = effortOfRequest } = parts;
+
+  async function storedTags(grant: Grant<"pull">, last: string, limit: number): Promise<ListPage<Tag>> {
+    const found = await repositories.find(grant);
+    if (found === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { repository: grant.repository } });
+    if (limit === 0) return { items: [], next: undefined };
+    return pageOf(await tags.list(found, last, limit + 1), limit, (tag) => tag);
+  }
+
+  async function storedReferrers(
+    grant: Grant<"pull">,
+    subject: Digest,
+    { artifactType, last, limit }: ReferrersPage,
+  ): Promise<ListPage<ReferrerDescriptor>> {
+    const found = await repositories.find(grant);
+    if (found === undefined) return { items: [], next: undefined };
+    const place = /^(?:(\d{0,15})|tag((?:sha256|sha512):[0-9a-f]{64,128})?)$/.exec(last);
+    if (place === null) throw new RegistryError("PAGE_INVALID", { detail: { last: last.slice(0, 50) } });
+    const [, id, digest = ""] = place;
+    const items: ReferrerDescriptor[] = [];
+    let left = MAX_PAGE_BYTES;
+    if (id !== undefined) {
+      const page = await referrers.list(found, subject, { artifactType, startAfter: Number(id), limit, maxBytes: left });
+      items.push(...page.rows.map(descriptorOf));
+      if (page.hasMore) return { items, next: String(page.rows.at(-1)!.id) };
+      left -= page.rows.reduce((sum, row) => sum + DESCRIPTOR_BYTES + Buffer.byteLength(row.annotations ?? ""), 0);
+      // No room for what the tag may add, which the next page has.
+      if (items.length === limit || left <= 0) {
+        return { items, next: (await findReferrersTag(manifests, found, subject)) && TAG_PLACE };
+      }
+    }
+    const added = await listTagEntries({ manifests, referrers }, found, subject, {
+      artifactType,
+      after: digest,
+      limit: limit - items.length,
+      maxBytes: left,
+    });
+    items.push(...added.items);
+    return { items, next: added.next === undefined ? undefined : TAG_PLACE + added.next };
+  }
+
   return {
     async tags(caller, repository, last, limit) {
       const grant = await authorizer.authorize(caller, "pull", repository);
-      const found = await repositories.find(grant);
-      if (found === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { repository } });
-      if (limit === 0) return { items: [], next: undefined };
-      return pageOf(await tags.list(found, last, limit + 1), limit, (tag) => tag);
+      const stored = (): Promise<ListPage<Tag>> => storedTags(grant, last, limit);
+      const ofUpstream = limit === 0 ? undefined : upstreamLists?.tags(grant, { last, limit }, stored);
+      return ofUpstream ?? stored();
     },
 
     async catalog(caller, last, limit) {
@@ -89,33 +135,10 @@ export function createLists(parts: ListParts): Lists {
       return stoppedAt === undefined ? pageOf(names, limit, (name) => name) : { items: names, next: places.hide(stoppedAt) };
     },
 
-    async referrers(caller, repository, subject, { artifactType, last, limit }) {
+    async referrers(caller, repository, subject, page) {
       const grant = await authorizer.authorize(caller, "pull", repository);
-      const found = await repositories.find(grant);
-      if (found === undefined) return { items: [], next: undefined };
-      const place = /^(?:(\d{0,15})|tag((?:sha256|sha512):[0-9a-f]{64,128})?)$/.exec(last);
-      if (place === null) throw new RegistryError("PAGE_INVALID", { detail: { last: last.slice(0, 50) } });
-      const [, id, digest = ""] = place;
-      const items: ReferrerDescriptor[] = [];
-      let left = MAX_PAGE_BYTES;
-      if (id !== undefined) {
-        const page = await referrers.list(found, subject, { artifactType, startAfter: Number(id), limit, maxBytes: left });
-        items.push(...page.rows.map(descriptorOf));
-        if (page.hasMore) return { items, next: String(page.rows.at(-1)!.id) };
-        left -= page.rows.reduce((sum, row) => sum + DESCRIPTOR_BYTES + Buffer.byteLength(row.annotations ?? ""), 0);
-        // No room for what the tag may add, which the next page has.
-        if (items.length === limit || left <= 0) {
-          return { items, next: (await findReferrersTag(manifests, found, subject)) && TAG_PLACE };
-        }
-      }
-      const added = await listTagEntries({ manifests, referrers }, found, subject, {
-        artifactType,
-        after: digest,
-        limit: limit - items.length,
-        maxBytes: left,
-      });
-      items.push(...added.items);
-      return { items, next: added.next === undefined ? undefined : TAG_PLACE + added.next };
+      const stored = (): Promise<ListPage<ReferrerDescriptor>> => storedReferrers(grant, subject, page);
+      return upstreamLists?.referrers(grant, subject, page, stored) ?? stored();
     },
   };
 }

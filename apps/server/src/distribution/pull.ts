@@ -1,4 +1,5 @@
-// The pull: what a reader asks for, step by step. A pull writes nothing before it answers (but for a lease that is half gone).
+// The pull: what a reader asks for, step by step. A pull writes nothing before it answers (but for a lease that is half gone, and for what comes from
+// an upstream).
 // Not here: HTTP (http/v2), bytes (open-blob.ts).
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
@@ -9,25 +10,29 @@ import type { BlobRow, Blobs } from "../content/blobs.ts";
 import type { ManifestRow, Manifests } from "../content/manifests.ts";
 import type { GrantedRepository, Repositories } from "../content/repositories.ts";
 import type { Gatekeeper, Warnings } from "./gatekeeper.ts";
+import type { BlobReader } from "./open-blob.ts";
+import type { PullThrough, ThroughManifest } from "./pull-through.ts";
+import type { Subject } from "./upstream-questions.ts";
 
 /** Reads of a repository's content. */
 export interface Pull {
   /**
    * At once where all that it takes is at hand: most requests are of this kind, and each promise on their way costs a hundredth of them.
-   * Errors: UNAUTHORIZED, NAME_UNKNOWN, MANIFEST_UNKNOWN, DENIED by a gate, UNAVAILABLE where a gate cannot decide.
+   * Errors: UNAUTHORIZED, NAME_UNKNOWN, MANIFEST_UNKNOWN, DENIED by a gate, UNAVAILABLE where a gate cannot decide; those of upstreams
+   * (pull-through.ts).
    */
   resolveManifest(caller: Caller, repository: RepositoryName, reference: Reference): PulledManifest | Promise<PulledManifest>;
   /**
    * At once as well. `isHead`: nothing of it is given out. Errors: UNAUTHORIZED, NAME_UNKNOWN, BLOB_UNKNOWN, DENIED by a gate, UNAVAILABLE where
-   * a gate cannot decide.
+   * a gate cannot decide; those of upstreams.
    */
   resolveBlob(caller: Caller, repository: RepositoryName, digest: Digest, isHead?: boolean): PulledBlob | Promise<PulledBlob>;
 }
 
 /** A manifest that may be pulled, and what is said beside it. */
-export type PulledManifest = ManifestRow & Warned;
+export type PulledManifest = ManifestRow & Warned & { /** Set where it is not stored: it has no id. */ readonly bytes?: Uint8Array };
 /** The same of a blob. */
-export type PulledBlob = BlobRow & Warned;
+export type PulledBlob = BlobRow & Warned & { /** Set where it is still coming: what it is read from. */ readonly source?: BlobReader };
 
 /** What is told of content that is given out. */
 interface Warned {
@@ -47,6 +52,7 @@ export interface PullParts {
 /** The ports of reading. */
 export interface PullPorts {
   readonly gatekeeper?: Gatekeeper | undefined;
+  readonly pullThrough?: PullThrough | undefined;
 }
 
 type Found<T> = T | undefined | Promise<T | undefined>;
@@ -59,7 +65,7 @@ interface FoundBlob {
 
 /** Makes the pull operations. */
 export function createPull({ authorizer, repositories, manifests, blobs, ports }: PullParts): Pull {
-  const { gatekeeper } = ports;
+  const { gatekeeper, pullThrough } = ports;
 
   /** Finds something in the repository as it is remembered, and where it is not there, as it is now: the repository may be a new one. */
   function findIn<T>(grant: Grant<"pull">, find: (held: GrantedRepository<"pull">) => Found<T>): Found<T> {
@@ -113,7 +119,7 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
     return found === undefined ? existingBlob<BlobRow>(grant, digest, found) : found.then((row) => existingBlob(grant, digest, row));
   }
 
-  // From here on: projects that have something which may forbid it.
+  // From here on: projects that have something which may forbid it, or bring it.
 
   function admitManifest(
     grant: Grant<"pull">,
@@ -121,9 +127,35 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
     finding: Found<ManifestRow>,
   ): PulledManifest | Promise<PulledManifest> {
     if (finding instanceof Promise) return finding.then((found) => admitManifest(grant, reference, found));
-    const manifest = existingManifest(grant, reference, finding);
+    const subject = pullThrough?.subjectOf(grant);
+    if (subject === undefined) return judgeManifest(grant, reference, finding && { manifest: finding });
+    const through = pullThrough!.manifest(subject, grant, reference, finding);
+    return through instanceof Promise
+      ? through.then((came) => judgeManifest(grant, reference, came))
+      : judgeManifest(grant, reference, through);
+  }
+
+  /** What the gates say of what is here, and of what has just come. */
+  function judgeManifest(
+    grant: Grant<"pull">,
+    reference: Reference,
+    through: ThroughManifest | undefined,
+  ): PulledManifest | Promise<PulledManifest> {
+    const manifest = existingManifest(grant, reference, through?.manifest);
+    const unstored = through?.unstored;
+    if (unstored !== undefined) {
+      // Gates ask the database about it.
+      if (gatekeeper?.concerns(grant) === true) {
+        throw new RegistryError("UNAVAILABLE", {
+          message: "what came could not be stored, so that no policy can decide of it",
+          cause: unstored.error,
+        });
+      }
+      return { ...withWarnings(manifest, through?.warnings), bytes: unstored.bytes };
+    }
     const warnings = gatekeeper?.admitManifest(grant, reference, manifest);
-    return warnings instanceof Promise ? warnings.then((given) => withWarnings(manifest, given)) : withWarnings(manifest, warnings);
+    const both = (given: Warnings): PulledManifest => withWarnings(manifest, joined(through?.warnings, given));
+    return warnings instanceof Promise ? warnings.then(both) : both(warnings);
   }
 
   async function admitBlob(caller: Caller, grant: Grant<"pull">, digest: Digest, isHead: boolean): Promise<PulledBlob> {
@@ -132,6 +164,10 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
       const inRepository = (blob: BlobRow | undefined): FoundBlob | undefined => blob && { held, blob };
       return finding instanceof Promise ? finding.then(inRepository) : inRepository(finding);
     });
+    if (found === undefined) {
+      const subject = pullThrough?.subjectOf(grant);
+      if (subject !== undefined) return fetchBlob(subject, grant, digest, isHead);
+    }
     const { held, blob } = existingBlob(grant, digest, found);
     try {
       return withWarnings(blob, await gatekeeper?.admitBlob(held, digest, "blob"));
@@ -140,6 +176,17 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
       if (isHead && isRefusal(error) && (await authorizer.allowed(caller, grant.repository)).has("push")) return blob;
       throw error;
     }
+  }
+
+  /** A blob that is not here. The gates say first whether it may be given out: nothing of it comes before. */
+  async function fetchBlob(subject: Subject, grant: Grant<"pull">, digest: Digest, isHead: boolean): Promise<PulledBlob> {
+    let warnings: Warnings;
+    if (gatekeeper?.concerns(grant) === true) {
+      // Without the repository there is no manifest that leads to it.
+      const held = existingBlob(grant, digest, await repositories.find(grant));
+      warnings = await gatekeeper.admitBlob(held, digest, "blob");
+    }
+    return withWarnings(existingBlob(grant, digest, await pullThrough!.blob(subject, grant, digest, isHead)), warnings);
   }
 
   return {
@@ -158,6 +205,10 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
 
 function withWarnings<T extends object>(content: T, warnings: Warnings): T & Warned {
   return warnings === undefined ? content : { ...content, warnings };
+}
+
+function joined(one: Warnings, other: Warnings): Warnings {
+  return one === undefined ? other : other === undefined ? one : [...one, ...other];
 }
 
 function isRefusal(error: unknown): boolean {

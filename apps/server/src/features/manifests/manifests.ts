@@ -105,7 +105,7 @@ export function createRepositoryManifests({ database, repositories, pull, reader
       const blob = await pull.resolveBlob(caller, repository, digest as Digest);
       const pieces: Uint8Array[] = [];
       // A piece is valid until the next one is asked for.
-      for await (const piece of reader.read(blob, 0, blob.sizeBytes - 1)) pieces.push(Buffer.from(piece));
+      for await (const piece of (blob.source ?? reader).read(blob, 0, blob.sizeBytes - 1)) pieces.push(Buffer.from(piece));
       return Buffer.concat(pieces);
     } catch (error) {
       // What the config says is a part of the answer that may be missing: what else is known is worth giving.

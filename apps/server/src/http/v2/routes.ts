@@ -138,20 +138,18 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 
     async tags({ caller, parsed, response, id }) {
       const limit = pageLimit(parsed.page, settings);
-      const { items, next } = await lists.tags(caller, parsed.repository, parsed.page.last, limit);
-      sendJson(
-        response,
-        id,
-        JSON.stringify({ name: parsed.spelling, tags: items }),
-        next === undefined ? {} : { link: link(`/v2/${parsed.spelling}/tags/list`, limit, next) },
-      );
+      const page = await lists.tags(caller, parsed.repository, parsed.page.last, limit);
+      sendJson(response, id, JSON.stringify({ name: parsed.spelling, tags: page.items }), {
+        ...warningHeader(page.warnings),
+        ...(page.next === undefined ? {} : { link: link(`/v2/${parsed.spelling}/tags/list`, limit, page.next) }),
+      });
     },
 
     async "manifest-get"({ caller, parsed, request, response, id }) {
       const resolved = pull.resolveManifest(caller, parsed.repository, parsed.reference);
       const manifest = resolved instanceof Promise ? await resolved : resolved;
       // A conditional read counts as a pull: the client uses what it has.
-      if (!parsed.head) pulls.note(manifest.id);
+      if (!parsed.head && manifest.bytes === undefined) pulls.note(manifest.id);
       const headers = contentHeaders(id, manifest.digest, caller);
       if (manifest.warnings !== undefined) pushWarnings(headers, manifest.warnings);
       if (manifest.mediaType === OCI_ARTIFACT) headers.push("warning", WITHDRAWN_WARNING);
@@ -160,7 +158,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
         response.end();
         return;
       }
-      const read = parsed.head ? undefined : manifests.readBytes(manifest);
+      const read = parsed.head ? undefined : (manifest.bytes ?? manifests.readBytes(manifest));
       const bytes = read instanceof Promise ? await read : read;
       headers.push("content-type", manifest.mediaType, "content-length", String(manifest.sizeBytes));
       response.writeHead(200, headers);
@@ -228,7 +226,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
       }
       const transfer = settings.transferOf("download");
       party.transfer = transfer;
-      await sendBlob(reader, response, {
+      await sendBlob(blob.source ?? reader, response, {
         blob,
         head: parsed.head,
         rangeHeader: request.headers.range,
@@ -263,7 +261,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 
     async mount({ caller, parsed, response, id }) {
       const grant = await push.authorize(caller, parsed.repository);
-      const { isMounted, warnings: refused = [] } = await mount.mount(caller, grant, parsed.digest, parsed.from?.repository);
+      const { isMounted, warnings: refused } = await mount.mount(caller, grant, parsed.digest, parsed.from?.repository);
       if (isMounted) {
         sendCreated(response, id, parsed.spelling, parsed.digest);
         return;
@@ -310,19 +308,19 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 
     async referrers({ caller, parsed, response, id }) {
       const limit = Math.max(1, pageLimit(parsed.page, settings));
-      const { items, next } = await lists.referrers(caller, parsed.repository, parsed.subject, {
-        artifactType: parsed.artifactType,
-        last: parsed.page.last,
-        limit,
-      });
-      const filter = parsed.artifactType === undefined ? "" : `&artifactType=${encodeURIComponent(parsed.artifactType)}`;
+      const { artifactType } = parsed;
+      const page = await lists.referrers(caller, parsed.repository, parsed.subject, { artifactType, last: parsed.page.last, limit });
+      const filter = artifactType === undefined ? "" : `&artifactType=${encodeURIComponent(artifactType)}`;
       sendJson(
         response,
         id,
-        JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: items }),
+        JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: page.items }),
         {
-          ...(parsed.artifactType === undefined ? {} : { "oci-filters-applied": "artifactType" }),
-          ...(next === undefined ? {} : { link: link(`/v2/${parsed.spelling}/referrers/${parsed.subject}`, limit, next, filter) }),
+          ...warningHeader(page.warnings),
+          ...(artifactType === undefined ? {} : { "oci-filters-applied": "artifactType" }),
+          ...(page.next === undefined
+            ? {}
+            : { link: link(`/v2/${parsed.spelling}/referrers/${parsed.subject}`, limit, page.next, filter) }),
         },
         OCI_INDEX,
       );
@@ -333,7 +331,7 @@ export function createV2Routes(parts: V2Parts): V2Routes {
 // Source: distribution-spec, Warnings: warn-code 299, agent "-", a quoted text.
 const WITHDRAWN_WARNING = `299 - "${OCI_ARTIFACT} was withdrawn from the OCI specification: push an image manifest with artifactType instead"`;
 
-function warningHeader(texts: readonly string[]): Record<string, string[]> {
+function warningHeader(texts: readonly string[] = []): Record<string, string[]> {
   return texts.length === 0 ? {} : { warning: warningValues(texts) };
 }
 
@@ -405,7 +403,7 @@ function sendJson(
   response: ServerResponse,
   id: string,
   body: string,
-  headers: Record<string, string> = {},
+  headers: Record<string, string | string[]> = {},
   type = "application/json",
 ): void {
   response.writeHead(200, {
