@@ -80,6 +80,10 @@ export const ADVICE: Readonly<Record<string, string>> = {
   TRUST_RULE_TOO_WIDE:
     "Demand the number of a repository, a project or a service account; `detail` says what is missing. Where so much is meant, set `isWide`.",
   TRUST_RULES_TOO_MANY: "A robot has 20 at most: use several values in one condition (`oneOf`), or another robot.",
+  PLAN_UNKNOWN: "Make another plan: one that is not run is kept for a day, and ten of a repository at the most.",
+  PLAN_CHANGED:
+    "`detail.some` says what has changed since the plan was made: a tag was moved, or something else names a manifest now. Make another plan, and look at it.",
+  PLAN_ENDED: "A plan is run once. Make another for what is left.",
   ROBOT_EXISTS: "Choose another name, or give the robot that is there a new secret.",
   JOB_UNKNOWN: "Check the number. Jobs that succeeded are forgotten after a day, cancelled ones after a week, failed ones after 30 days.",
   JOB_ENDED: "There is nothing to cancel; read the job to see how it ended.",

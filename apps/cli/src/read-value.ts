@@ -89,6 +89,15 @@ export function readTime(text: string, now: number): string | null {
   return new Date(text).toISOString();
 }
 
+/** A moment that is over: RFC 3339, or so long ago, such as `90d`. */
+export function readPast(text: string, now: number): string {
+  const [, amount, unit] = /^(\d{1,6})([mhd])$/.exec(text) ?? [];
+  if (amount !== undefined && unit !== undefined) return new Date(now - Number(amount) * UNITS[unit]!).toISOString();
+  if (!/^\d{4}-\d\d-\d\d(?:T|$)/.test(text) || Number.isNaN(Date.parse(text)))
+    throw new Misuse(`${text} is no time: 90d, 12h or 2026-12-31T00:00:00Z is meant`);
+  return new Date(text).toISOString();
+}
+
 /** A whole number from 1 on. */
 export function readCount(name: string, text: string): number {
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new Misuse(`--${name} takes a whole number from 1 on, not ${text}`);

@@ -71,7 +71,7 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     const { ports: features = NO_PORTS, keepAdminPassword } = options;
     const ports = features.open(foundation);
     const content = composeContent(roleContext, foundation, ports);
-    const jobs = composeJobs(roleContext, foundation, content);
+    const jobs = composeJobs(roleContext, foundation, content, { traits: features.traits, rules: ports });
     opened.defer(() => jobs.stop());
     const access = await openAccess(roleContext, foundation, {
       traits: features.traits,

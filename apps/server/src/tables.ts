@@ -4,12 +4,13 @@ import { accessTables } from "./access/access-tables.ts";
 import { trustTables } from "./access/trust-tables.ts";
 import { contentTables } from "./content/content-tables.ts";
 import { eventTables } from "./events/event-tables.ts";
+import { deletionTables } from "./features/deletions/deletion-tables.ts";
 import { settingTables } from "./features/settings/setting-tables.ts";
 import { platformTables } from "./platform/database/schema.ts";
 import { createDeletion } from "./platform/database/deletion.ts";
 import type { Tables } from "./platform/database/table.ts";
 
-export const TABLES: Tables = { ...platformTables, ...accessTables, ...trustTables, ...contentTables, ...eventTables, ...settingTables };
+export const TABLES: Tables = { ...platformTables, ...deletionTables, ...accessTables, ...trustTables, ...contentTables, ...eventTables, ...settingTables };
 
 /** Deletes what refers to a project, an account or a repository, in whichever table that is. */
 export const DELETIONS = {

@@ -7,8 +7,8 @@ import { operation } from "./operation.ts";
 const TAG = "[A-Za-z0-9_][A-Za-z0-9._-]{0,127}";
 const DIGEST = "sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}";
 
-const TagField = Type.String({ pattern: `^${TAG}$`, maxLength: 128, description: "A tag." });
-const DigestField = Type.String({ pattern: `^(?:${DIGEST})$`, maxLength: 135, description: "A manifest's digest." });
+export const TagField = Type.String({ pattern: `^${TAG}$`, maxLength: 128, description: "A tag." });
+export const DigestField = Type.String({ pattern: `^(?:${DIGEST})$`, maxLength: 135, description: "A manifest's digest." });
 const ReferenceField = Type.String({ pattern: `^(?:${TAG}|${DIGEST})$`, maxLength: 135, description: "A tag or a digest." });
 
 const TextOrNull = Type.Union([Type.String(), Type.Null()]);

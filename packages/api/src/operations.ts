@@ -1,5 +1,6 @@
 // The list of all operations: what the OpenAPI document shows and the server must answer. Not here: the operations themselves.
 import * as issuers from "./issuers.ts";
+import * as deletions from "./deletions.ts";
 import * as jobs from "./jobs.ts";
 import type { Operation } from "./operation.ts";
 import * as manifests from "./manifests.ts";
@@ -35,6 +36,11 @@ export const OPERATIONS: readonly Operation[] = [
   manifests.getManifest,
   manifests.getManifestContent,
   manifests.deleteManifest,
+  deletions.createDeletionPlan,
+  deletions.getDeletionPlan,
+  deletions.listDeletionItems,
+  deletions.runDeletionPlan,
+  deletions.cancelDeletionPlan,
   users.listUsers,
   users.createUser,
   users.getMe,

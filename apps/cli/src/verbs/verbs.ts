@@ -3,6 +3,7 @@ import { completionScript, SHELLS } from "../completion.ts";
 import { EXIT, Misuse } from "../misuse.ts";
 import type { Verb } from "../verb.ts";
 import { COMMAND_VERBS } from "./commands.ts";
+import { CLEANUP_VERBS } from "./cleanup.ts";
 import { CONTENT_VERBS, JOB_VERBS, UPLOAD_VERBS } from "./content.ts";
 import { PROJECT_VERBS, ROBOT_VERBS, USER_VERBS } from "./projects.ts";
 import { TRUST_VERBS } from "./trust.ts";
@@ -15,6 +16,7 @@ export const VERBS: readonly Verb[] = [
   ...ROBOT_VERBS,
   ...TRUST_VERBS,
   ...CONTENT_VERBS,
+  ...CLEANUP_VERBS,
   ...UPLOAD_VERBS,
   ...JOB_VERBS,
   {

@@ -3,7 +3,13 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { isReported } from "@berth/oci/errors";
+import { createAccounts } from "../access/accounts.ts";
+import { createAuthorizer } from "../access/authorize.ts";
+import type { ProjectTrait } from "../access/project-traits.ts";
 import { createSigningKeys } from "../access/signing-keys.ts";
+import { createManifests } from "../content/manifests.ts";
+import { type ContentRules, NO_RULES } from "../content/rules.ts";
+import { createTags } from "../content/tags.ts";
 import { readOlderManifests } from "../content/older-manifests.ts";
 import { sortTags } from "../content/unsorted-tags.ts";
 import { createRepositoryRemoval } from "../content/repository-removal.ts";
@@ -14,6 +20,8 @@ import { createJobRunner, type JobRunner } from "../events/job-runner.ts";
 import { JOB_RESULTS } from "../events/job-runs.ts";
 import { createJobStore } from "../events/job-store.ts";
 import { CHANGES_TOPIC, REACTION } from "../events/outbox.ts";
+import { deletionKind } from "../features/deletions/deletion-job.ts";
+import { dropExpiredPlan } from "../features/deletions/deletion-store.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { REPOSITORY_REMOVAL } from "../reactions.ts";
 import { DELETIONS } from "../tables.ts";
@@ -50,9 +58,21 @@ export interface BackgroundWork {
   collectOnce(): Promise<CollectorRound>;
 }
 
+/** What features bring to the work on content. A project with something that is not known here is left alone (access/project-traits.ts). */
+interface JobPorts {
+  readonly traits: readonly ProjectTrait[];
+  readonly rules: ContentRules;
+}
+
 /** Builds the background work; nothing runs before its `start` or `collectOnce`. */
-export function composeJobs(roleContext: RoleContext, foundation: Foundation, { sessions, outbox }: Content): BackgroundWork {
+export function composeJobs(
+  roleContext: RoleContext,
+  foundation: Foundation,
+  content: Content,
+  { traits, rules }: JobPorts = { traits: [], rules: NO_RULES },
+): BackgroundWork {
   const { config } = roleContext;
+  const { sessions, outbox, repositories } = content;
   const { database, clock } = foundation;
   const { collector, kinds } = composeCollection(roleContext, foundation, sessions);
   const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config), DELETIONS.repository);
@@ -65,6 +85,14 @@ export function composeJobs(roleContext: RoleContext, foundation: Foundation, { 
     upkeepKind("tag-sorting", () => sortTags(database), RARE_UPKEEP),
     keyRotationKind(roleContext, foundation),
     ...kinds,
+    deletionKind({
+      database,
+      authorizer: createAuthorizer({ accounts: createAccounts({ database, clock, traits }), database, clock }),
+      repositories,
+      manifests: createManifests(database, clock, leaseTimes(config), { changes: outbox, rules }),
+      tags: createTags(database, clock, outbox, rules),
+    }),
+    upkeepKind("deletion-plans", () => dropExpiredPlan(database, clock.now()), RARE_UPKEEP),
   ]);
   return {
     start: runner.start,

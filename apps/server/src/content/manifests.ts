@@ -37,7 +37,7 @@ import {
 } from "./manifest-statements.ts";
 import { type GrantedRepository, repositoryDeleted, repositoryTransaction } from "./repositories.ts";
 import { type ContentRules, NO_RULES, quotaOf } from "./rules.ts";
-import { deleteTagsOf, setTag, type TagCondition } from "./tags.ts";
+import { deleteTagsOf, hasTag, setTag, type TagCondition } from "./tags.ts";
 
 /** The cache of manifest bytes, so that a hot pull is one look-up in the database. */
 const BYTES_CACHE_BYTES = 32 * 1024 * 1024;
@@ -85,8 +85,8 @@ export interface Manifests {
    * PRECONDITION_FAILED.
    */
   put(repository: GrantedRepository<"push">, put: ManifestPut): Promise<readonly Digest[]>;
-  /** Deletes a manifest and all tags that name it. Errors: MANIFEST_UNKNOWN. */
-  delete(repository: GrantedRepository<"delete">, digest: Digest): Promise<void>;
+  /** Deletes a manifest and all tags that name it; or only one that none names. Errors: MANIFEST_UNKNOWN, PRECONDITION_FAILED. */
+  delete(repository: GrantedRepository<"delete">, digest: Digest, condition?: { readonly isUntagged: boolean }): Promise<void>;
 }
 
 /** Creates the service for the manifests of a database. */
@@ -183,12 +183,13 @@ export function createManifests(
         return absent;
       }),
 
-    delete(given, digest) {
+    delete(given, digest, { isUntagged } = { isUntagged: false }) {
       const work = async (tx: Executor, repository: GrantedRepository<"delete">): Promise<void> => {
         const { grant, id: repositoryId } = repository;
         const row = await tx.first(lockByDigest, { repositoryId, digest });
         if (row === undefined) throw new RegistryError("MANIFEST_UNKNOWN", { detail: { digest } });
         const manifestId = row.id;
+        if (isUntagged && (await hasTag(tx, manifestId))) throw new RegistryError("PRECONDITION_FAILED", { detail: { digest } });
         await deleteTagsOf(tx, repository, { manifestId, digest }, { clock, changes, rules });
         const blobIds = (await tx.all(listHeld, { manifestId })).map((held) => held.blob_id);
         for (const dropEdges of [dropBlobEdges, dropSparse, dropChildEdges]) await tx.run(dropEdges, { manifestId }, ALL_THERE_ARE);

@@ -260,6 +260,15 @@ async function deleteTag(
   return true;
 }
 
+const findNaming = statement<{ manifestId: number }>()("tags.naming", (db, p) =>
+  db.selectFrom("tag").select("name").where("manifest_id", "=", p.manifestId).limit(1),
+);
+
+/** Whether a tag names a manifest, which is locked: who sets one waits. */
+export async function hasTag(tx: Executor, manifestId: number): Promise<boolean> {
+  return (await tx.first(findNaming, { manifestId })) !== undefined;
+}
+
 /** Deletes all tags that name a manifest, inside the transaction that deletes it. */
 export async function deleteTagsOf(
   tx: Executor,

@@ -13,6 +13,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import type { Deletion } from "../platform/database/deletion.ts";
 import { createUsers, type Users } from "./accounts/accounts.ts";
+import { createDeletions, type Deletions } from "./deletions/deletions.ts";
 import { createJobs, type Jobs } from "./jobs/jobs.ts";
 import { createRepositoryManifests, type RepositoryManifests, type RepositoryManifestsParts } from "./manifests/manifests.ts";
 import { createProjects, type Projects } from "./projects/projects.ts";
@@ -47,6 +48,7 @@ export interface Features {
   readonly projects: Projects;
   readonly projectRepositories: ProjectRepositories;
   readonly manifests: RepositoryManifests;
+  readonly deletions: Deletions;
   readonly uploads: OpenUploads;
   readonly users: Users;
   readonly robots: Robots;
@@ -62,6 +64,7 @@ export function createFeatures(parts: FeatureParts): Features {
     projects: createProjects(parts),
     projectRepositories: createProjectRepositories(parts),
     manifests: createRepositoryManifests(parts),
+    deletions: createDeletions(parts),
     uploads: createOpenUploads(parts),
     users: createUsers(parts),
     robots: createRobots(parts),

@@ -10,6 +10,7 @@ import type { Authorizer } from "../../access/authorize.ts";
 import { accountRoutes } from "../../features/accounts/account-routes.ts";
 import { createProve, type ProjectCreation } from "../../features/api-route.ts";
 import type { Features } from "../../features/features.ts";
+import { deletionRoutes } from "../../features/deletions/deletion-routes.ts";
 import { jobRoutes } from "../../features/jobs/job-routes.ts";
 import { manifestRoutes } from "../../features/manifests/manifest-routes.ts";
 import { settingRoutes } from "../../features/settings/setting-routes.ts";
@@ -102,6 +103,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...projectRoutes(features.projects),
     ...repositoryRoutes(features.projectRepositories),
     ...manifestRoutes(features.manifests),
+    ...deletionRoutes(features.deletions),
     ...uploadRoutes(features.uploads),
     ...accountRoutes(features.users),
     ...robotRoutes(features.robots),

@@ -20,6 +20,7 @@ import { people } from "./20261126070000-access-people.ts";
 import { tagIndexes } from "./20261126070501-content-tag-indexes.ts";
 import { tagOrder } from "./20261126070500-content-tag-order.ts";
 import { collectionBacklog } from "./20261126071000-content-collection-backlog.ts";
+import { deletionPlans } from "./20261126073000-deletions-plans.ts";
 import { noPassword } from "./20261126021300-access-no-password.ts";
 import { trustRules } from "./20261126071000-trust-rules.ts";
 
@@ -46,6 +47,7 @@ export const migrations: readonly Migration[] = [
   tagIndexes,
   collectionBacklog,
   trustRules,
+  deletionPlans,
 ];
 
 /**
