@@ -200,9 +200,9 @@ export const CONTENT_CUTS: readonly Cut[] = [
     invariant: 3,
     what: "the lease that a deletion leaves begins when it has the links",
     file: `${SERVER}/content/manifests.ts`,
-    from: `delete(given, digest) {
+    from: `delete(given, digest, { isUntagged } = { isUntagged: false }) {
       const work = async (tx: Executor, repository: GrantedRepository<"delete">): Promise<void> => {`,
-    to: `delete(given, digest, begun = clock.now()) {
+    to: `delete(given, digest, { isUntagged } = { isUntagged: false }, begun = clock.now()) {
       const work = async (tx: Executor, repository: GrantedRepository<"delete">, clock = { now: () => begun }): Promise<void> => {`,
     test: `${SERVER}/content/garbage.test.ts`,
     name: "counts a lease from when a deletion has the links",

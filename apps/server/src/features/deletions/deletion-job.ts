@@ -114,9 +114,10 @@ async function take(
     throw error;
   }
   if (repository === undefined) return new RegistryError("NAME_UNKNOWN");
+  const planned = digest as Digest;
   try {
-    if (tag === null) await manifests.delete(repository, digest as Digest, { isUntagged: true });
-    else await tags.delete(repository, tag as Tag, { kind: "match", digests: [digest as Digest] });
+    if (tag === null) await manifests.delete(repository, planned, { isUntagged: true });
+    else await tags.delete(repository, tag as Tag, { kind: "match", digests: [planned] });
     return "deleted";
   } catch (error) {
     if (!(error instanceof RegistryError)) throw error;

@@ -78,6 +78,54 @@ export function listManifestsNamed(executor: Executor, repositoryId: number, dig
   return executor.all(manifestsNamed, { repositoryId, digests: [...digests] });
 }
 
+const manifestsFrom = statement<{ repositoryId: number; after: string; limit: number }>()("deletion.manifests_from", (db, p) =>
+  db
+    .selectFrom("manifest")
+    .select((eb) => [
+      "id",
+      "digest",
+      "artifact_type",
+      "subject_digest",
+      "size_bytes",
+      "created_at",
+      eb
+        .case()
+        .when(eb.exists(eb.selectFrom("tag").select("tag.name").whereRef("tag.manifest_id", "=", "manifest.id")))
+        .then(1)
+        .else(0)
+        .end()
+        .as("is_tagged"),
+    ])
+    .where("repository_id", "=", p.repositoryId)
+    .where("digest", ">", p.after)
+    .orderBy("digest")
+    .limit(p.limit),
+);
+
+/** Manifests after a digest, and whether a tag names them. */
+export function listManifestsFrom(
+  executor: Executor,
+  repositoryId: number,
+  after: string,
+  limit: number,
+): Promise<(ChosenManifest & { readonly is_tagged: number })[]> {
+  return executor.all(manifestsFrom, { repositoryId, after, limit });
+}
+
+const present = statement<{ repositoryId: number; digests: string[] }>()("deletion.present", (db, p, tools) =>
+  db
+    .selectFrom("manifest")
+    .select("digest")
+    .where("repository_id", "=", p.repositoryId)
+    .where(({ ref }) => tools.inList(ref("digest"), p.digests, "text")),
+);
+
+/** Those of the digests of which the repository has a manifest. */
+export async function listPresent(executor: Executor, repositoryId: number, digests: readonly string[]): Promise<ReadonlySet<string>> {
+  if (digests.length === 0) return new Set();
+  return new Set((await executor.all(present, { repositoryId, digests: [...digests] })).map(({ digest }) => digest));
+}
+
 const tagsOf = statement<{ manifestIds: number[]; limit: number }>()("deletion.tags_of", (db, p, tools) =>
   db
     .selectFrom("tag")

@@ -1,16 +1,16 @@
 // Looks at what a request to delete chooses: the tags and manifests, what holds them, and how much their going frees. Bounded: a plan has so many
 // items and looks at so many rows, and says where the rest begins. Not here: the statements (survey-store.ts), what stays (choose.ts).
 import type { Executor } from "../../platform/database/database.ts";
-import { listManifestRows } from "../manifests/manifest-store.ts";
-import { listPresent } from "../manifests/manifest-store.ts";
 import { type Candidate, chooseStays, type Stay } from "./choose.ts";
 import {
   type ChosenManifest,
   type ChosenTag,
   listBlobsOf,
   listHolders,
+  listManifestsFrom,
   listManifestsNamed,
   listParentsOf,
+  listPresent,
   listTagsFrom,
   listTagsNamed,
   listTagsOf,
@@ -111,7 +111,7 @@ async function surveyManifests(
   if (untagged !== true) return { manifests: [...byDigest.values()], next: undefined };
   let place = after;
   for (let examined = 0; ;) {
-    const rows = await listManifestRows(executor, repositoryId, { after: place, limit: BATCH });
+    const rows = await listManifestsFrom(executor, repositoryId, place, BATCH);
     for (const row of rows) if (row.is_tagged === 0 && isChosen(row)) byDigest.set(row.digest, row);
     place = rows.at(-1)?.digest ?? place;
     examined += rows.length;
