@@ -65,7 +65,7 @@ function parse(
 
 /** Options that can be given several times. */
 function isMany(name: string): boolean {
-  return ["scope", "claim", "audience", "algorithm"].includes(name);
+  return ["scope", "claim", "audience", "algorithm", "tag", "digest"].includes(name);
 }
 
 function checkWords(verb: Verb, words: readonly string[]): void {

@@ -10,7 +10,15 @@ import { platformTables } from "./platform/database/schema.ts";
 import { createDeletion } from "./platform/database/deletion.ts";
 import type { Tables } from "./platform/database/table.ts";
 
-export const TABLES: Tables = { ...platformTables, ...deletionTables, ...accessTables, ...trustTables, ...contentTables, ...eventTables, ...settingTables };
+export const TABLES: Tables = {
+  ...platformTables,
+  ...deletionTables,
+  ...accessTables,
+  ...trustTables,
+  ...contentTables,
+  ...eventTables,
+  ...settingTables,
+};
 
 /** Deletes what refers to a project, an account or a repository, in whichever table that is. */
 export const DELETIONS = {
