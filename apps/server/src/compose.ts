@@ -1,5 +1,5 @@
-// Builds everything, top to bottom: the order in which the parts are made, started and stopped. What each is made of is in compose/,
-// where stores and services are constructed; only the features construct their own (features/features.ts). Not here: roles and signals (roles/).
+// Composes everything, top to bottom: the order in which the parts are created, started and stopped. compose/ creates each part, with its
+// stores and services; only the features create their own (features/features.ts). Not here: roles and signals (roles/).
 import { createClientAddressReader } from "./http/trusted-proxies.ts";
 import { createFetchJson } from "./compose/issuer-documents.ts";
 import { openAccess, type KeepAdminPassword } from "./compose/access.ts";
@@ -15,10 +15,10 @@ import { refuseFileAsStore } from "./compose/openers.ts";
 import { tryAddress } from "./compose/start-errors.ts";
 import { openConfiguredKeyPair, startServers } from "./compose/server.ts";
 
-/** A registry that answers. */
+/** A running registry. */
 export interface RunningRegistry {
   readonly port: number;
-  /** Lets requests and jobs end, then closes everything. */
+  /** Lets requests and jobs finish, then closes everything. */
   stop(): Promise<void>;
 }
 
@@ -27,7 +27,7 @@ export function composeBackgroundWork(roleContext: RoleContext, foundation: Foun
   return composeJobs(roleContext, foundation, composeContent(roleContext, foundation));
 }
 
-/** Starts the background work alone, with the port for metrics where there is to be one; gives how to end it. */
+/** Starts the background work alone, with the metrics port if it is configured; returns a function that stops it. */
 export function startWork(roleContext: RoleContext): Promise<() => Promise<void>> {
   return openParts(roleContext, async (opened) => {
     const { metrics } = roleContext.config;
@@ -44,23 +44,23 @@ export function startWork(roleContext: RoleContext): Promise<() => Promise<void>
   });
 }
 
-/** How a registry is started. */
+/** The options of a start. */
 export interface StartOptions {
   /** False leaves the background work to `work` processes. */
   readonly jobs: boolean;
   readonly keepAdminPassword?: KeepAdminPassword;
-  /** Where that one is kept until it is changed. */
+  /** Where the generated password is kept until it is changed. */
   readonly adminPasswordFile?: string;
   /** What features bring to the data plane. */
   readonly ports?: FeaturePorts;
 }
 
-/** Builds and starts the registry. What is opened is closed in the opposite order: by `stop`, or where a later part fails to start. */
+/** Composes and starts the registry. Parts are closed in the opposite order: by `stop`, or when a later part fails to start. */
 export function startRegistry(roleContext: RoleContext, options: StartOptions): Promise<RunningRegistry> {
   return openParts(roleContext, async (opened) => {
     const { config, logger } = roleContext;
     const { http, metrics } = config;
-    // First what needs no database, so that what is mistyped there leaves no trace.
+    // First the parts that need no database, so that a mistyped setting leaves no trace.
     const keyPair = await openConfiguredKeyPair(config, logger);
     opened.defer(() => keyPair?.close());
     await refuseFileAsStore(config);
@@ -96,7 +96,7 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     const servers = await startServers(roleContext, foundation, { access, dataPlane, content, addressOf, keyPair, runTimeSettings });
     // Behind the servers, whose last answers may read from them.
     opened.defer(() => dataPlane.incoming.stop());
-    // Stopped behind the servers, so that the last pulls are written too.
+    // Stopped after the servers, so that the last pulls are written too.
     opened.defer(() => dataPlane.pulls.stop());
     dataPlane.pulls.start();
     opened.defer(() => servers.stop());

@@ -1,5 +1,5 @@
-// Who may: accounts, tokens, passwords, and the two questions that requests ask, who is it and may it. Opening it proves the secret key and
-// makes the administrator at the very first start. Not here: the rules (access/), who asks (data-plane.ts, server.ts).
+// Authentication and authorization: accounts, tokens, passwords, and the two services that requests use. Opening it checks the secret key
+// and creates the administrator at the very first start. Not here: the rules (access/), the callers (data-plane.ts, server.ts).
 import { isReported, RegistryError } from "@berth/oci/errors";
 import type { AccountChange } from "../access/account-changes.ts";
 import { createAccounts, type Accounts } from "../access/accounts.ts";
@@ -21,7 +21,7 @@ import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import { defaultProjectOf, type Foundation, type RoleContext } from "./foundation.ts";
 
-/** What a lock says of itself when it begins. */
+/** The warning that is logged when a lock begins. */
 const LOCK_WARNINGS: Readonly<Record<LoginLock["kind"], string>> = {
   pair: "too many wrong passwords for an account from one address: it is locked there for a while",
   address: "too many wrong passwords from one address: it is locked for a while but for accounts that logged in from there",
@@ -29,7 +29,7 @@ const LOCK_WARNINGS: Readonly<Record<LoginLock["kind"], string>> = {
   fresh: "an account is guessed at from many addresses: it is locked for a while but where its owner logged in before",
 };
 
-/** Who may. */
+/** The services of access. */
 export interface Access {
   readonly accounts: Accounts;
   readonly authenticator: Authenticator;
@@ -43,12 +43,12 @@ export interface Access {
   readonly tokenExchange: TokenExchange;
 }
 
-/** Called at the very first start where the configuration gave the administrator no password: with the one that was made up. */
+/** Called at the very first start if the configuration gave the administrator no password: with the generated one. */
 export type KeepAdminPassword = (password: string) => Promise<void>;
 
-/** What it is built of besides the foundation. */
+/** The parts beside the foundation. */
 interface AccessParts {
-  /** What projects may have beyond their members. */
+  /** The traits that projects may have beyond their members. */
   readonly traits: readonly ProjectTrait[];
   readonly changes: ChangeSink<AccountChange>;
   /** How issuers' keys are fetched. */
@@ -56,7 +56,7 @@ interface AccessParts {
   readonly keepAdminPassword?: KeepAdminPassword | undefined;
 }
 
-/** Composes the access. Errors: `StartupError` where the secret key is not this database's; REQUEST_INVALID for a configured password that is none. */
+/** Composes the services. Errors: `StartupError` if the secret key is not this database's; REQUEST_INVALID for an invalid configured password. */
 export async function openAccess(
   { config, masterKey, tracing, logger }: RoleContext,
   { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,
@@ -73,7 +73,7 @@ export async function openAccess(
   const plainAuthorizer = createAuthorizer({ accounts, database, clock });
   const authorizer = tracing === undefined ? plainAuthorizer : traceAuthorizer(plainAuthorizer, tracing);
   const signingKeys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
-  // A wrong master key shows here, and not at the first login.
+  // A wrong master key is detected here, and not at the first login.
   await signingKeys.prepare().catch((cause: unknown) => {
     if (cause instanceof RegistryError) throw cause;
     throw new StartupError(
@@ -145,7 +145,7 @@ export async function openAccess(
   });
   const authenticator = tracing === undefined ? plainAuthenticator : traceAuthenticator(plainAuthenticator, tracing);
   const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword, defaultProject, changes });
-  // At once: where a later part of the start fails, the next start finds the administrator and makes no password.
+  // At once: if a later part of the start fails, the next start finds the administrator and generates no password.
   if (first.created && first.generatedPassword !== undefined) await keepAdminPassword?.(first.generatedPassword);
   return {
     accounts,

@@ -1,5 +1,5 @@
-// The content that a server and the background work share: repositories, blobs, and uploads on their way in.
-// Not here: manifests, tags and what else only a server that answers needs (data-plane.ts); the work itself (jobs.ts).
+// The content services that a server and the background work share: repositories, blobs, and uploads in progress.
+// Not here: manifests, tags and others that only a server needs (data-plane.ts); the background work itself (jobs.ts).
 import { createBlobs, type Blobs } from "../content/blobs.ts";
 import { createRepositories, type Repositories } from "../content/repositories.ts";
 import { type ContentRules, NO_RULES } from "../content/rules.ts";
@@ -11,19 +11,19 @@ import { SECOND_MS } from "../platform/clock.ts";
 import { reactions, type RegistryChange } from "../reactions.ts";
 import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
-/** What lies at rest, and what is coming. */
+/** Stored content and uploads. */
 export interface Content {
   readonly repositories: Repositories;
   readonly blobs: Blobs;
   /** The rows of open sessions. */
   readonly uploads: Uploads;
-  /** The sessions themselves, which put bytes into the store. */
+  /** The sessions themselves, which write bytes into the store. */
   readonly sessions: UploadSessions;
-  /** Where changes are recorded, and go on to what follows from them. */
+  /** Records changes, and dispatches them to their reactions. */
   readonly outbox: Outbox<RegistryChange>;
 }
 
-/** Composes the content. */
+/** Composes the content services. */
 export function composeContent(
   { config, logger }: RoleContext,
   { database, store, clock, steadyClock }: Foundation,

@@ -1,5 +1,5 @@
-// The data plane: manifests, tags, the cache of hot blobs, the operations of the distribution API and the handler that runs them.
-// Not here: the operations (distribution/, http/v2/), the server that hands requests to them (server.ts).
+// The data plane: manifests, tags, the cache of hot blobs, the operations of the distribution API and the handler that runs them. Not here:
+// the operations (distribution/, http/v2/), the server that passes requests to them (server.ts).
 import type { IncomingMessage } from "node:http";
 import type { Blobs } from "../content/blobs.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
@@ -37,7 +37,7 @@ import type { Content } from "./content.ts";
 import { composeUpstreams } from "./upstreams.ts";
 import { defaultProjectOf, leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
-/** What answers below /v2. */
+/** The handler of requests below /v2. */
 export interface DataPlane {
   readonly handler: V2Handler;
   readonly pull: Pull;
@@ -50,14 +50,14 @@ export interface DataPlane {
   readonly operationMeters: OperationMeters;
 }
 
-/** Dragonfly keeps a redirect for ten minutes and may begin a large download then. */
+/** Dragonfly caches a redirect for ten minutes and may begin a large download then. */
 const SIGNED_URL_TTL_SECONDS = 20 * 60;
-/** How long an upload waits for a place: some clients take a 429 for the end of a push, and nobody is held up by who waits. */
+/** How long an upload waits for a place: some clients end a push at a 429, and a waiting upload delays nobody. */
 const UPLOAD_WAIT_MS = 30 * SECOND_MS;
-/** Over how long a client's rate is taken: who waits is to see some of those end that are too slow. */
+/** The time over which a client's rate is measured, so that clients that are too slow end while others wait. */
 const RATE_WINDOW_MS = 10 * SECOND_MS;
 
-/** What requests of the data plane hold. */
+/** The places that requests of the data plane hold. */
 export interface DataPlanePlaces {
   /** Requests of the whole server. */
   readonly requests: Places;
@@ -97,16 +97,16 @@ export function createDataPlanePlaces({ limits }: Config): DataPlanePlaces {
   };
 }
 
-/** Makes the transfers of clients. */
+/** Creates the transfers of clients. */
 export function createTransfers({ http }: Config): (kind: Transfer["kind"]) => Transfer {
   const rates = { upload: http.minimumUploadBytesPerSecond, download: http.minimumDownloadBytesPerSecond };
   return (kind) => createTransfer({ kind, bytesPerSecond: rates[kind], windowMs: RATE_WINDOW_MS });
 }
 
-/** What is counted beside the operations of the distribution API. */
+/** The kinds that are counted beside the operations of the distribution API. */
 export const OTHER_OPERATIONS = ["token", "api"] as const;
 
-/** What it is built of besides the foundation. */
+/** The parts beside the foundation. */
 interface DataPlaneParts {
   readonly access: Access;
   readonly content: Content;
@@ -202,14 +202,14 @@ export function composeDataPlane(
     noteAnonymous: (party) => places.requests.noteAnonymous(party),
     realmOf(request) {
       if (config.auth.realm !== undefined) return config.auth.realm;
-      // Probes of old speak HTTP/1.0 and name no host: an answer must not fail for it.
+      // Old probes speak HTTP/1.0 and send no Host: an answer must not fail because of it.
       return `${originOf(addressOf(request), config.http.publicUrl) ?? originOfSocket(request.socket)}/token`;
     },
   });
   return { handler, operationMeters, places, pulls, pull, push, reader, incoming: upstream.incoming };
 }
 
-/** Reads blobs through the cache, counts what it saves, and reports damage. */
+/** Reads blobs through the cache, counts its hits, and reports damage. */
 function composeReader({ config, logger }: RoleContext, metrics: Metrics, blobs: Blobs, store: BlobStore): BlobReader {
   const cache = createHotCache({ store, maxBytes: config.storage.hotCacheBytes });
   let damagedReads = 0;
@@ -228,7 +228,7 @@ function composeReader({ config, logger }: RoleContext, metrics: Metrics, blobs:
   });
 }
 
-/** Whether a client may be sent to a store's address; the first time that it may not is told. */
+/** Whether a client may be redirected to a store's address; the first refusal is logged. */
 function createRedirectRule(
   { config, logger }: RoleContext,
   addressOf: (request: ProxiedRequest) => ClientAddress,
@@ -250,8 +250,9 @@ function createRedirectRule(
 }
 
 /**
- * Tells at the start where redirects lead to an address of a private network: crane, ko, Kaniko and all else that is made of go-containerregistry
- * refuses to follow one there from a registry at a public address. A name that cannot be found here says nothing about clients.
+ * Warns at the start if redirects lead to an address of a private network: crane, ko, Kaniko and everything else built on
+ * go-containerregistry refuses to follow such a redirect from a registry at a public address. A name that cannot be resolved here says
+ * nothing about clients.
  */
 async function warnOfPrivateStore({ storage: { s3 } }: Config, logger: Logger): Promise<void> {
   const store = URL.parse(s3.publicEndpoint ?? s3.endpoint ?? "")?.hostname;

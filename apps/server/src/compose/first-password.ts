@@ -1,5 +1,5 @@
-// What becomes of the administrator's first password: its file goes once it is no longer the password, whoever changed it and on whichever
-// replica; and one that is configured but not heeded is told of. Not here: how the first one is made (access/bootstrap.ts, roles/serve.ts).
+// The administrator's first password: its file is deleted once the password is changed, whoever changed it and on whichever replica; and a
+// configured one that has no effect is reported. Not here: how the first one is made (access/bootstrap.ts, roles/serve.ts).
 import { readFile, rm } from "node:fs/promises";
 import { findAccountByName } from "../access/account-store.ts";
 import { ADMINISTRATOR_NAME } from "../access/bootstrap.ts";
@@ -7,21 +7,21 @@ import type { PasswordHasher } from "../access/secrets.ts";
 import type { Database } from "../platform/database/database.ts";
 import type { Logger } from "../platform/log.ts";
 
-/** What it needs. */
+/** The parts that the watch needs. */
 export interface FirstPasswordParts {
   readonly database: Database;
   readonly passwords: PasswordHasher;
   readonly logger: Logger;
   /** `auth.adminPassword`. */
   readonly configured: string | undefined;
-  /** Where the first one was written; undefined: nowhere. */
+  /** The file of the first password; undefined: there is none. */
   readonly file: string | undefined;
 }
 
-/** How often the account is looked at while the file is there. */
+/** How often the account is checked while the file exists. */
 const LOOK_EVERY_MS = 2_000;
 
-/** Begins to look, without holding the start up. Gives what ends it. */
+/** Starts to check, without delaying the start. Returns a function that ends it. */
 export function watchFirstPassword({ database, passwords, logger, configured, file }: FirstPasswordParts): () => Promise<void> {
   let seenHash: string | undefined;
   let isOver = false;
@@ -30,7 +30,7 @@ export function watchFirstPassword({ database, passwords, logger, configured, fi
     return hash !== undefined && (await passwords.verify(password, hash));
   }
 
-  /** Compares where the account has changed since; true when there is nothing more to look at. */
+  /** Compares if the account has changed since; true when there is nothing more to check. */
   async function look(): Promise<boolean> {
     if (file === undefined) return true;
     const hash = (await findAccountByName(database, ADMINISTRATOR_NAME))?.secretHash;

@@ -1,5 +1,5 @@
-// What every role that works stands on: metrics, the database at this program's version, the store, and the time that counts; opened and
-// closed as one. Not here: how each is opened (openers.ts), what is built on them (the files beside this one).
+// The foundation of every role that works: metrics, the database at this program's version, the store, and the clocks; opened and closed
+// together. Not here: opening each (openers.ts), what is built on them (the files beside this one).
 import { parseProjectName, type ProjectName } from "@berth/oci/reference";
 import type { Config } from "../config.ts";
 import type { LeaseTimes } from "../content/blobs.ts";
@@ -25,23 +25,23 @@ import { explainStoreError, storeStartError } from "./start-errors.ts";
 import { openOutbound, type OutboundPurpose } from "./outbound.ts";
 import { nameDatabase, nameStore, openDatabase, openStore, tryStore } from "./openers.ts";
 
-/** What a role brings with it. */
+/** The context of a role. */
 export interface RoleContext {
   readonly config: Config;
   readonly logger: Logger;
   readonly masterKey: Uint8Array;
-  /** Where there are traces. */
+  /** Undefined if there is no tracing. */
   readonly tracing?: Tracing | undefined;
 }
 
-/** Where metadata and bytes lie, and the time by which they are judged. */
+/** Database, store, and the clocks. */
 export interface Foundation {
   readonly database: Database;
   readonly store: BlobStore;
   readonly garbage: Garbage;
-  /** The time by which all processes of the registry go. */
+  /** The time that all processes of the registry share. */
   readonly clock: Clock;
-  /** The same, but slow to believe a step forward: by it things end that were promised. */
+  /** The same, but it accepts a step forward only after a delay: it decides what has expired. */
   readonly steadyClock: Clock;
   readonly metrics: Metrics;
   /** How others are reached whose addresses somebody gave. */
@@ -49,17 +49,17 @@ export interface Foundation {
   close(): Promise<void>;
 }
 
-/** The times of the collector, in milliseconds. */
+/** The collector's times, in milliseconds. */
 export function leaseTimes(config: Config): LeaseTimes {
   return { leaseMs: config.gc.leaseSeconds * SECOND_MS, graceMs: config.gc.graceSeconds * SECOND_MS };
 }
 
-/** Where repositories lie that clients name with one segment; undefined where they may not. */
+/** The project of repositories that clients name with one segment; undefined if such names are not allowed. */
 export function defaultProjectOf({ projects }: Config): ProjectName | undefined {
   return projects.default === undefined ? undefined : parseProjectName(projects.default);
 }
 
-/** Opens database and store, and brings the database to this program's version. Where it fails, nothing stays open. */
+/** Opens database and store, and migrates the database to this program's version. If it fails, nothing stays open. */
 export async function openFoundation(roleContext: RoleContext): Promise<Foundation> {
   const { config, logger, tracing } = roleContext;
   const metrics = createMetrics({ tag: config.metrics.tag });
@@ -83,7 +83,7 @@ export async function openFoundation(roleContext: RoleContext): Promise<Foundati
       await refuseForNewDatabase({ store: plainStore, shown: nameStore(config) }, isNew).catch((error: unknown) => {
         throw storeStartError(error, config);
       });
-      // Where nothing was, nothing can be mistaken; so that a mistyped path is seen at least.
+      // A new registry cannot be a mistake for another; the warning shows a mistyped path at least.
       logger.warn({ database: nameDatabase(config), store: nameStore(config) }, "the database is empty: a new registry is made");
     }
     for (const step of await migrate(database, systemClock)) logger.info({ step }, "migrated the database");
@@ -111,9 +111,9 @@ export async function openFoundation(roleContext: RoleContext): Promise<Foundati
 }
 
 /**
- * Binds database and store. A store that is out of reach keeps nobody from serving what lies in the database, where the two know each other
- * already: then it is looked at when it comes back, before anything is read from it or written to it. Errors: `StartupError`; UNAVAILABLE
- * where the registry is new.
+ * Binds database and store. If the two are bound already, an unreachable store does not keep a server from serving what is in the database:
+ * the store is then checked when it comes back, before anything is read from it or written to it. Errors: `StartupError`; UNAVAILABLE if
+ * the registry is new.
  */
 async function bindOrGoWithout(
   { config, logger }: RoleContext,
@@ -126,14 +126,14 @@ async function bindOrGoWithout(
     return { id, isSeen: true };
   } catch (error) {
     const bound = await findBinding(database);
-    // What its service refuses, somebody has to put right: a new replica with a wrong key must not pass for a good one.
+    // Somebody has to fix what the store's service refuses: a new replica with a wrong key must not count as healthy.
     if (explainStoreError(error, config)?.mayPass !== true || bound?.isMarked !== true) throw storeStartError(error, config);
     logger.error({ err: error }, "the store is out of reach: manifests and small blobs are served, and the rest when it is back");
     return { id: bound.id, isSeen: false };
   }
 }
 
-/** Opens the foundation, does something with it, and closes it. */
+/** Opens the foundation, does some work with it, and closes it. */
 export async function withFoundation<T>(roleContext: RoleContext, work: (foundation: Foundation) => Promise<T>): Promise<T> {
   const foundation = await openFoundation(roleContext);
   try {
@@ -143,7 +143,7 @@ export async function withFoundation<T>(roleContext: RoleContext, work: (foundat
   }
 }
 
-/** Opens parts of a start one after another (`openInOrder`). The start's own error is what an operator needs; one of closing is logged. */
+/** Opens parts of a start in order (`openInOrder`). An operator needs the start's own error; one of closing is logged. */
 export function openParts<T>({ logger }: RoleContext, open: (opened: AsyncDisposableStack) => Promise<T>): Promise<T> {
   return openInOrder(open, (error) => logger.error({ err: error }, "the start failed, and what it had opened could not be closed"));
 }

@@ -29,25 +29,28 @@ import { composeCollection } from "./collection.ts";
 import type { Content } from "./content.ts";
 import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
-/** A thousand pushes a second leave a few thousand changes of usage meanwhile, which a read sums in milliseconds. */
+/** Meanwhile a thousand pushes a second leave a few thousand changes of usage, which a read sums in milliseconds. */
 const UPKEEP = { everyMs: SECOND_MS, jitterMs: SECOND_MS / 10 };
-/** For what is asked for at once where it matters, or says that there is more: an idle registry is to cost next to nothing. */
+/** For kinds that are requested at once when needed, or report that there is more: an idle registry should cost next to nothing. */
 const RARE_UPKEEP = { everyMs: 10 * SECOND_MS, jitterMs: SECOND_MS };
-/** A database that is away for an hour fills no log. */
+/** A database that is unreachable for an hour must not fill the log. */
 const UPKEEP_RETRY = { attempts: 1, firstDelayMs: SECOND_MS, maxDelayMs: 60 * SECOND_MS };
-/** A batch takes milliseconds, and on a database that is overloaded some seconds. */
+/** A batch takes milliseconds, and some seconds on an overloaded database. */
 const BATCH_TIMEOUT_MS = 60 * SECOND_MS;
 
-/** So long at a time, so that others get their turn. */
+/** The longest run, so that other jobs get their turn. */
 const DISPATCH_MS = SECOND_MS;
-/** A reaction that fails is most often a fault of the program: long enough for another version that runs already, and not for ever. */
+/**
+ * A failing reaction is most often a defect of the program: the retries last long enough for another version that is already running, but
+ * not for ever.
+ */
 const REACTION_RETRY = { attempts: 10, firstDelayMs: 2 * SECOND_MS, maxDelayMs: 600 * SECOND_MS };
 
-/** Long before the newest key ends (a tenth of its life, two hours at least), and so seldom that nobody notices. */
+/** Long before the newest key ends (a tenth of its life, at least two hours), and so rarely that nobody notices. */
 const KEY_ROTATION = { cron: "17 * * * *", timeZone: "UTC", jitterMs: 600 * SECOND_MS };
 const KEY_ROTATION_RETRY = { attempts: 3, firstDelayMs: 10 * SECOND_MS, maxDelayMs: 60 * SECOND_MS };
 
-/** That more than this many failed says no more. */
+/** The bound of the count of failed jobs. */
 const FAILED_BOUND = 1000;
 
 /** The background work of a process. */
@@ -98,7 +101,8 @@ export function composeJobs(
     start: runner.start,
     stop: runner.stop,
     async collectOnce() {
-      // First what deleted repositories held, so that the round finds what only they linked; then those that waited for an upload's end.
+      // First the content of deleted repositories, so that the round finds what only they linked; afterwards those that waited for an
+      // upload's end.
       while (await removeDeleted());
       const round = await collector.runOnce();
       while (await removeDeleted());
@@ -107,7 +111,7 @@ export function composeJobs(
   };
 }
 
-/** Work in small batches that never ends, and that nobody should have to wait a round of the collector for. `step` says whether there is more. */
+/** Upkeep in small batches that never ends, and that should not wait for a round of the collector. `step` returns whether there is more. */
 function upkeepKind(kind: string, step: () => Promise<boolean>, schedule: JobSchedule = UPKEEP): JobKind {
   return {
     kind,
@@ -119,7 +123,7 @@ function upkeepKind(kind: string, step: () => Promise<boolean>, schedule: JobSch
   };
 }
 
-/** Begun by the commits that record changes; its own looks are for what nobody heard of. */
+/** Started by the commits that record changes; its schedule is for missed notices. */
 function dispatchKind(outbox: Pick<Content["outbox"], "dispatch">): JobKind {
   return {
     kind: "dispatch",
@@ -135,7 +139,7 @@ function dispatchKind(outbox: Pick<Content["outbox"], "dispatch">): JobKind {
   };
 }
 
-/** So that no login has to wait for a key. Where nobody does the background work, the login that needs one makes it all the same. */
+/** Rotates keys ahead of time, so that no login waits for a key. Without background work, the login that needs a key makes it. */
 function keyRotationKind({ config, masterKey }: RoleContext, { database, clock }: Foundation): JobKind {
   const keys = createSigningKeys({ database, clock, masterKey, signsForMs: config.auth.signingKeyRotationDays * 24 * HOUR_MS });
   return {

@@ -1,5 +1,5 @@
-// The port for machinery inside the network, of every role that goes on working: metrics, whether the process lives, and whether it is ready.
-// Not here: the pages (http/health.ts), the server of clients (server.ts).
+// The port for monitoring inside the network, of every long-running role: metrics, liveness, and readiness. Not here: the pages
+// (http/health.ts), the server of clients (server.ts).
 import type { Config } from "../config.ts";
 import { createHealth, type Health } from "../http/health.ts";
 import { type MetricsServer, startMetricsServer } from "../http/metrics-server.ts";
@@ -22,11 +22,11 @@ export function openMetricsPort(
   return startMetricsServer(address, pages, (error) => logger.error({ err: error }, "the metrics page failed"));
 }
 
-/** The same for a process that answers no clients, with the numbers that it has, where `metrics.listen` says so; gives how to end it. */
+/** The same for a process that serves no clients, with its own numbers, if `metrics.listen` is set; returns a function that closes it. */
 export async function openWorkersMetrics(roleContext: RoleContext, foundation: Foundation): Promise<() => Promise<void>> {
   const { config, logger, tracing } = roleContext;
   const { database, store, metrics, clock } = foundation;
-  // Others need not know that it reaches the store: no client could be sent to it instead.
+  // Others need not know that this process reaches the store: no client could be sent to it.
   const health = createHealth({ database, store, sightings: undefined, clock, metrics, logger });
   addProcessMetrics(metrics, { config, database, health, tracing, version: VERSION });
   const { listen } = config.metrics;

@@ -1,5 +1,6 @@
-// Opens what the configuration names: database, blob store, traces. What only some configurations need is imported here and nowhere else, when
-// it is opened: drivers cost memory and start-up time. Not here: what every role stands on (foundation.ts), what the parts do (platform/, content/).
+// Opens what the configuration names: database, blob store, tracing. Packages that only some configurations need are imported only here,
+// when they are needed: drivers cost memory and start-up time. Not here: the foundation of every role (foundation.ts), the parts themselves
+// (platform/, content/).
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
@@ -18,7 +19,7 @@ import { StartupError } from "../platform/startup-error.ts";
 import type { Tracing } from "../platform/tracing.ts";
 import { VERSION } from "../platform/version.ts";
 
-/** Starts to trace where the configuration says where to; its packages take 15 MB and 50 ms, which nobody else pays. */
+/** Starts tracing if it is configured; its packages take 15 MB and 50 ms, which others do not pay. */
 export async function openTracing(config: Config, logger: Logger): Promise<Tracing | undefined> {
   const { endpoint, headers, sampleRatio, serviceName } = config.tracing;
   if (endpoint === undefined) return undefined;
@@ -33,7 +34,7 @@ export async function openTracing(config: Config, logger: Logger): Promise<Traci
   });
 }
 
-/** Opens the database that the configuration names; migrates nothing. `onSync` hears of each wait for the embedded one's disk. */
+/** Opens the configured database without migrating it. `onSync` is called after each wait for the embedded one's disk. */
 export async function openDatabase(config: Config, logger: Logger, onSync?: (isGood: boolean, seconds: number) => void): Promise<Database> {
   if (config.database.url === undefined) {
     const { openSqlite } = await import("../platform/database/sqlite.ts");
@@ -62,7 +63,7 @@ function noteFailures(logger: Logger): (error: unknown) => void {
   return (error) => logger.error({ err: error }, "the database failed in the background");
 }
 
-/** What the configured database is called, for who has to name it: the file's path, or hosts and name. Holds no secret. */
+/** The configured database's name for confirmations: the file's path, or hosts and name. It contains no secret. */
 export function nameDatabase(config: Config): string {
   if (config.database.url === undefined) return sqlitePath(config);
   const address = parsePostgresAddress(config.database.url);
@@ -71,14 +72,14 @@ export function nameDatabase(config: Config): string {
   return `${address.hosts.map(({ shown }) => shown).join(",")}${decodeURIComponent(path)}`;
 }
 
-/** For what only makes sense on a database that is there. Errors: `StartupError` where the embedded one is not. */
+/** For commands that need an existing database. Errors: `StartupError` if the embedded one does not exist. */
 export function requireDatabase(config: Config): void {
   const path = sqlitePath(config);
   if (config.database.url !== undefined || existsSync(path)) return;
   throw new StartupError(`There is no database ${path}: choose the server's data directory with --data.`);
 }
 
-/** Opens the configured database for reading only, also beside the server that has it. Errors: `StartupError` where there is none. */
+/** Opens the configured database for reading only, also beside a running server. Errors: `StartupError` if there is none. */
 export async function openReader(config: Config, logger: Logger): Promise<DatabaseReader> {
   if (config.database.url !== undefined) return readerOfPostgres(await connectPostgres(config, config.database.url, logger));
   requireDatabase(config);
@@ -86,36 +87,36 @@ export async function openReader(config: Config, logger: Logger): Promise<Databa
   return openSqliteReader(sqlitePath(config));
 }
 
-/** Runs one transaction on the embedded database, also beside the server that has it; durable when it resolves. */
+/** Runs one transaction on the embedded database, also beside a running server; durable when it resolves. */
 export async function transactBeside<T>(config: Config, work: (tx: Executor) => Promise<T>): Promise<T> {
   const { transactBesideServer } = await import("../platform/database/sqlite.ts");
   return transactBesideServer(sqlitePath(config), work);
 }
 
-/** The configured store for people, with the setting that names it. */
+/** The configured store's name for messages, with the setting that names it. */
 export function nameStore({ storage: { kind, filesystem, s3 } }: Config): string {
   if (kind === "filesystem") return `the store ${filesystem.directory} (storage.filesystem.directory)`;
   return `the store in the bucket ${s3.bucket}${s3.prefix === undefined ? "" : ` under ${s3.prefix}`} (storage.s3.bucket, storage.s3.prefix)`;
 }
 
-/** Errors: `StartupError` where the store's directory, or a part of its path, is a file: no wait and no mount makes that good. */
+/** Errors: `StartupError` if the store's directory, or a part of its path, is a file: waiting or mounting would not help. */
 export async function refuseFileAsStore({ storage: { kind, filesystem } }: Config): Promise<void> {
   if (kind !== "filesystem") return;
   try {
     if ((await stat(filesystem.directory)).isDirectory()) return;
   } catch (error) {
-    // What is missing is made, or missed later on.
+    // A missing directory is created or reported later.
     if ((error as NodeJS.ErrnoException).code !== "ENOTDIR") return;
   }
   throw new StartupError(`storage.filesystem.directory: ${filesystem.directory} is a file or below one, and no directory for the store.`);
 }
 
 /**
- * Opens the store that the configuration names, without a look at it. `isNew`: whether the database knows no store yet, so that one may be
- * made; where it is not given, it may be.
+ * Opens the configured store without a request. `isNew`: whether the database knows no store yet, so that one may be created; if it is not
+ * given, it may be.
  */
 export async function openStore(config: Config, isNew?: () => Promise<boolean>): Promise<BlobStore> {
-  // Names this process among all that ever write to the store.
+  // Identifies this process among all that ever write to the store.
   const processId = randomBytes(8).toString("hex");
   const { kind, filesystem, s3 } = config.storage;
   if (kind === "filesystem") {
@@ -126,7 +127,7 @@ export async function openStore(config: Config, isNew?: () => Promise<boolean>):
   return createS3Store({ ...s3, processId });
 }
 
-/** Tries what the configured store can do, for the log. Errors: UNAVAILABLE. */
+/** Tests what the configured store supports, for the log. Errors: UNAVAILABLE. */
 export async function tryStore({ storage: { kind, s3 } }: Config, logger: Logger): Promise<void> {
   if (kind === "filesystem") return;
   const { tryS3Store } = await import("../content/blobs/s3.ts");

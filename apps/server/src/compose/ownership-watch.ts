@@ -1,7 +1,6 @@
-// That database and store stay the registry's own while it runs: the tables may be taken away, replaced or taken to another version under it,
-// and another disk or bucket may come back in the store's place. Then nothing is written, and nothing is taken for lost, until they are right
-// again.
-// Not here: how the two are bound at the start (content/store-binding.ts).
+// Watches that database and store stay the registry's own while it runs: the tables may be dropped, replaced or migrated under it, and
+// another disk or bucket may appear in the store's place. Until that is fixed, nothing is written and no blob counts as lost.
+// Not here: binding the two at the start (content/store-binding.ts).
 import { RegistryError } from "@berth/oci/errors";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { findBinding } from "../content/store-binding.ts";
@@ -10,29 +9,29 @@ import { findVersionProblem } from "../platform/database/migrate.ts";
 
 const isVersionError = (error: unknown): error is RegistryError => error instanceof RegistryError && error.code === "DATABASE_VERSION";
 
-/** How often somebody looks where no probe does. What is written in between goes where nobody looks for it. */
+/** The interval of checks without a probe. Writes between two checks may go into the wrong database. */
 const LOOK_EVERY_MS = 1000;
 
 const foreign = (what: string, isReported = false): RegistryError =>
   new RegistryError("STORAGE_FOREIGN", { cause: new Error(what), isReported, headers: { "retry-after": "10" } });
 
-/** A database that is looked at, until it is closed. */
+/** A database that is checked until it is closed. */
 export interface WatchedDatabase extends Database {
-  /** Begins to look: from then on the database has to know the store by this id, and to be at a version for this program. */
+  /** Starts the checks: from then on the database must know the store by this id, and be at a version for this program. */
   watch(id: string, listener: DatabaseListener): void;
-  /** Looks at once where an error may come from a version that changed since, and gives the error that says so; else the same error. */
+  /** Checks at once whether an error comes from a changed version, and returns the error that says so; else the same error. */
   explain(error: unknown): Promise<unknown>;
 }
 
-/** Hears once of what is wrong, and once that all is right again. */
+/** Called once when something is wrong, and once when everything is right again. */
 export interface DatabaseListener {
   onProblem(error: RegistryError): void;
   onEnd(): void;
 }
 
 /**
- * Wraps a database: writes throw STORAGE_FOREIGN from when it was seen that it is another one, and DATABASE_VERSION from when it was seen to be
- * at a version that is not for this program, until it is right again. Reads go on as far as they find what they read.
+ * Wraps a database: writes throw STORAGE_FOREIGN once it was seen to be another one, and DATABASE_VERSION once it was seen to be at a
+ * version that is not for this program, until that is fixed. Reads continue as far as their tables exist.
  */
 export function watchDatabase(database: Database): WatchedDatabase {
   let problem: RegistryError | undefined;
@@ -74,7 +73,7 @@ export function watchDatabase(database: Database): WatchedDatabase {
 
   return {
     ...database,
-    // Rejecting, as all methods do, and not throwing.
+    // It rejects, as all methods do, instead of throwing.
     transaction: (work, options) => (problem === undefined ? database.transaction(work, options) : Promise.reject(problem)),
     write: (statement, parameters, options) =>
       problem === undefined ? database.write(statement, parameters, options) : Promise.reject(problem),
@@ -85,13 +84,13 @@ export function watchDatabase(database: Database): WatchedDatabase {
     },
     async explain(error) {
       if (!isVersionError(error) || error.isReported) return error;
-      // A database that is out of reach by now says less than the error that there is.
+      // If the database is unreachable by now, the original error says more.
       await look().catch(() => undefined);
       return problem ?? error;
     },
     watch(id, listener) {
       expected = { id, listener };
-      // A database that is out of reach is told of by whoever needs it.
+      // An unreachable database is reported by its users.
       timer = setInterval(() => void look().catch(() => undefined), LOOK_EVERY_MS);
       timer.unref();
     },
@@ -104,8 +103,8 @@ export function watchDatabase(database: Database): WatchedDatabase {
 }
 
 /**
- * Wraps a store: it is used once its mark was seen to be `id`, and that is looked at again after each time that it was out of reach, and before
- * bytes count as damaged. `isKnown`: it was seen just now. Errors of every method besides its own: STORAGE_FOREIGN.
+ * Wraps a store: it is used once its mark was seen to be `id`, and the mark is read again after each outage, and before bytes count as
+ * damaged. `isKnown`: it was seen just now. Errors of every method besides its own: STORAGE_FOREIGN.
  */
 export function watchStore(store: BlobStore, id: string, isKnown: boolean): BlobStore {
   let isOwn = isKnown;
@@ -154,7 +153,7 @@ export function watchStore(store: BlobStore, id: string, isKnown: boolean): Blob
         yield* store.read(...args);
       } catch (error) {
         if (error instanceof RegistryError && error.code === "UNAVAILABLE") isOwn = false;
-        // Before anybody takes a blob for damaged: in a store that is not ours nothing of ours can be.
+        // Checked before a blob counts as damaged: a foreign store contains none of our blobs.
         if (error instanceof RegistryError && error.code === "BLOB_DAMAGED") await look();
         throw error;
       }
@@ -169,12 +168,12 @@ export function watchStore(store: BlobStore, id: string, isKnown: boolean): Blob
   };
 }
 
-/** Lets go of a body that is not to be read on: its first pieces may have been read already, and what watches over it ends with it. */
+/** Ends a body that is not read any further: its first pieces may have been read already, and its timers end with it. */
 async function abandon(body: AsyncIterable<Uint8Array>, error: unknown): Promise<never> {
   try {
     for await (const _ of body) break;
   } catch {
-    // How a body ends that nobody wants is of no interest beside why it is not wanted.
+    // An error of an unwanted body does not matter beside the reason for not wanting it.
   }
   throw error;
 }

@@ -1,16 +1,16 @@
-// The settings that change while everything runs, and what a change of each does. Not here: where they lie (features/settings).
+// The settings that change at run time, and what a change of each does. Not here: where they are stored (features/settings).
 import { projectSettings } from "../distribution/distribution-settings.ts";
 import type { ProjectCreation } from "../features/api-route.ts";
 import { type RunTimeSetting, type RunTimeSettings, createRunTimeSettings } from "../features/settings/run-time.ts";
 import { logSettings } from "../platform/observation-settings.ts";
 import type { Foundation, RoleContext } from "./foundation.ts";
 
-/** Those that the server asks for when it needs them. */
+/** The settings that the server reads when it needs them. */
 export interface ServerSettings extends RunTimeSettings {
   readonly projectCreation: () => ProjectCreation;
 }
 
-/** Starts to go by them. Errors: UNAVAILABLE where the database is out of reach at the start. */
+/** Starts to apply them. Errors: UNAVAILABLE if the database cannot be reached at the start. */
 export async function startRunTimeSettings(
   { config, logger }: RoleContext,
   { database, clock }: Pick<Foundation, "database" | "clock">,

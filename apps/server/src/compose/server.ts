@@ -1,5 +1,5 @@
-// The way in: the server of both planes with its TLS, the places of requests that run at once, health, and the port for metrics; started and
-// stopped as one. Not here: what answers below /v2 (data-plane.ts), how a server works (http/).
+// The entrance: the server of both planes with its TLS, the places of concurrent requests, health, and the metrics port; started and
+// stopped together. Not here: the handler below /v2 (data-plane.ts), how a server works (http/).
 import { isReported } from "@berth/oci/errors";
 import { countDamagedBlobs } from "../content/blobs.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
@@ -32,7 +32,7 @@ import { createTransfers, type DataPlane, OTHER_OPERATIONS } from "./data-plane.
 import { openMetricsPort } from "./metrics-port.ts";
 import { openParts, type Foundation, type RoleContext } from "./foundation.ts";
 
-/** What the servers hand requests to. */
+/** The handlers of the servers. */
 export interface ServerParts {
   readonly access: Access;
   readonly dataPlane: DataPlane;
@@ -43,14 +43,14 @@ export interface ServerParts {
   readonly keyPair: ReloadingKeyPair | undefined;
 }
 
-/** Servers that listen. */
+/** The listening servers. */
 export interface RunningServers {
   readonly port: number;
-  /** Is not ready any more, lets requests end, and closes. */
+  /** Becomes unready, lets requests finish, and closes. */
   stop(): Promise<void>;
 }
 
-/** Starts the servers. Errors: the system's own where an address cannot be listened on. */
+/** Starts the servers. Errors: the system's own if an address cannot be listened on. */
 export function startServers(roleContext: RoleContext, foundation: Foundation, parts: ServerParts): Promise<RunningServers> {
   return openParts(roleContext, (opened) => openServers(roleContext, foundation, parts, opened));
 }
@@ -68,7 +68,7 @@ async function openServers(
   const { authenticator, authorizer, tokens } = access;
   const transferOf = createTransfers(config);
   const noteAnonymous = (party: Party): void => dataPlane.places.requests.noteAnonymous(party);
-  // One process has the embedded database.
+  // The embedded database has only one process.
   const sightings =
     database.dialect === "sqlite"
       ? undefined
@@ -82,7 +82,7 @@ async function openServers(
   const partyOf = createPartyReader();
   const [tokenMeter, apiMeter] = OTHER_OPERATIONS.map((kind) => dataPlane.operationMeters(kind));
   const maxConnections = await findMaxConnections(config, logger);
-  // It starts last, when all numbers are there, and stops after the server, which it reports to the end.
+  // It starts last, when all numbers exist, and stops after the server, which it reports to the end.
   let metricsServer: MetricsServer | undefined;
   opened.defer(() => metricsServer?.stop());
   const server = await startServer(
@@ -194,7 +194,10 @@ async function openServers(
   return { port: server.port, stop: () => opened.disposeAsync() };
 }
 
-/** The control plane. Its framework and schemas take 40 MB and 200 ms, which a registry that only serves images never needs: they load at its first request. */
+/**
+ * The control plane. Its framework and schemas take 40 MB and 200 ms, which a registry that only serves images never needs: they load at
+ * its first request.
+ */
 function composeControlPlane(options: ApiOptions): Handler {
   const api = onFirstUse(async () => {
     const { createApi } = await import("../http/api/api.ts");
@@ -203,7 +206,7 @@ function composeControlPlane(options: ApiOptions): Handler {
   return async (request, response, context) => (await api())(request, response, context);
 }
 
-/** Makes something when it is first asked for, and once. */
+/** Creates something at its first use, once. */
 function onFirstUse<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined;
   return () => {
@@ -215,13 +218,13 @@ function onFirstUse<T>(make: () => Promise<T>): () => Promise<T> {
   };
 }
 
-/** Loads the certificate and its key where there are any. Errors: `StartupError`. */
+/** Loads the certificate and its key if they are configured. Errors: `StartupError`. */
 export async function openConfiguredKeyPair({ http: { tls } }: Config, logger: Logger): Promise<ReloadingKeyPair | undefined> {
   const { certificateFile, keyFile } = tls;
   return certificateFile === undefined || keyFile === undefined ? undefined : openKeyPair({ certificateFile, keyFile, logger });
 }
 
-/** As many connections as are configured, or as the system's limit on open files allows. */
+/** The configured number of connections, or what the system's limit on open files allows. */
 async function findMaxConnections(config: Config, logger: Logger): Promise<number> {
   const openFiles = await openFilesLimit();
   const maxConnections = connectionsWithin(openFiles, config.http.maxConnections);

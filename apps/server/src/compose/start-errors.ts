@@ -1,5 +1,5 @@
-// What keeps a registry from starting, in one sentence that names the setting: the database's, the store's and the address's own errors, by their
-// codes. Not here: waiting for the database (await-database.ts), errors of the configuration itself (config-load.ts).
+// Errors that keep a registry from starting, as one sentence that names the setting: the database's, the store's and the address's own
+// errors, by their codes. Not here: waiting for the database (await-database.ts), errors of the configuration itself (config-load.ts).
 import { createServer } from "node:net";
 import { RegistryError } from "@berth/oci/errors";
 import { showListenAddress, type ListenAddress } from "../config-kinds.ts";
@@ -9,13 +9,13 @@ import { StartupError } from "../platform/startup-error.ts";
 import { nameDatabase, nameStore } from "./openers.ts";
 
 interface Failure {
-  /** In words that follow "X cannot be used:". */
+  /** Worded to follow "X cannot be used:". */
   readonly reason: string;
   /** Whether it may pass by itself: a server that is starting, a name that is not known yet. */
   readonly mayPass: boolean;
 }
 
-/** The innermost error that has a code, with the code and everything that was said on the way to it. */
+/** The innermost error with a code, and all messages on the way to it. */
 function innermost(error: unknown): { readonly code: string; readonly message: string; readonly status: number | undefined } {
   let found = { code: "", message: "", status: undefined as number | undefined };
   for (let each = error; each instanceof Error; each = each.cause ?? (each as AggregateError).errors?.[0]) {
@@ -49,12 +49,12 @@ const POSTGRES: Readonly<Record<string, Failure>> = {
   "57P03": { reason: "the server is starting or stopping", mayPass: true },
 };
 
-/** What the database's error means, or undefined where it is none of reaching it. */
+/** The meaning of a database error, or undefined if it is not about reaching the database. */
 export function explainDatabaseError(error: unknown): Failure | undefined {
   const { code, message } = innermost(error);
   const known = POSTGRES[code] ?? NETWORK[code];
   if (known !== undefined) return known.mayPass ? known : { ...known, reason: `${known.reason} (${message})` };
-  // The driver's own, when the server begins to ask.
+  // The driver's own error at the beginning of a connection.
   if (/^SASL: .*client password must be/.test(message))
     return { reason: "the server wants a password, and none is given (in database.url, or PGPASSWORD)", mayPass: false };
   if (message.startsWith("SASL: ")) return { reason: `signing in there does not come about (${message})`, mayPass: false };
@@ -95,7 +95,7 @@ const FILES: Readonly<Record<string, string>> = {
   ENOENT: "the directory cannot be made there",
 };
 
-/** What is wrong with the store, and whether somebody has to mend it; undefined where the error is none of reaching it. */
+/** The meaning of a store error, and whether it may pass; undefined if it is not about reaching the store. */
 export function explainStoreError(error: unknown, { storage }: Config): Failure | undefined {
   if (!(error instanceof RegistryError)) {
     const { code, message } = innermost(error);
@@ -140,7 +140,7 @@ export async function listenStartError(error: unknown, setting: string, address:
   return reason === undefined ? error : new StartupError(shown + reason, { cause: error });
 }
 
-/** Tries an address and gives it back: before anything is made, so that a taken port leaves no trace. Errors: `StartupError`. */
+/** Listens on an address and closes it again, before anything is created, so that a port in use leaves no trace. Errors: `StartupError`. */
 export async function tryAddress(setting: string, address: ListenAddress): Promise<void> {
   const server = createServer();
   try {

@@ -1,9 +1,9 @@
-// When times of a calendar are next: fields, days, places, changes of the clocks, and what is refused.
+// The next times of a calendar: fields, days, time zones, clock changes, and what is refused.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { parseCron } from "./cron.ts";
 
-/** The next times from a moment on. */
+/** The next times after a moment. */
 function times(expression: string, timeZone: string, from: string, count: number): string[] {
   const cron = parseCron(expression, timeZone);
   const found: string[] = [];

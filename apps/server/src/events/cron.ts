@@ -1,6 +1,6 @@
-// Times that repeat by the calendar of a place: the five fields of cron, and when they are next. Not here: who waits for it (job-runner.ts).
+// Times that repeat by the calendar of a time zone: the five fields of cron, and the next time. Not here: waiting for it (job-runner.ts).
 
-/** Times that repeat. */
+/** Repeating times. */
 export interface Cron {
   /** The first time after `after`; both in milliseconds since 1970. */
   next(after: number): number;
@@ -10,7 +10,7 @@ interface Field {
   readonly name: string;
   readonly from: number;
   readonly to: number;
-  /** Words for values, the first one for `from`. */
+  /** Names of values, the first one for `from`. */
   readonly words?: readonly string[];
 }
 
@@ -23,12 +23,13 @@ const FIELDS: readonly [Field, Field, Field, Field, Field] = [
   { name: "day of the week", from: 0, to: 7, words: ["sun", "mon", "tue", "wed", "thu", "fri", "sat"] },
 ];
 const DAY_MS = 86_400_000;
-/** The 29th of February is eight years away at most, around a century without one. */
+/** The 29th of February is at most eight years away, around a century without one. */
 const MAX_DAYS = 9 * 366;
 
 /**
- * Reads an expression such as `30 3 * * mon-fri`. Where both days are given, one of the two is enough, as cron has it. A time that a change to
- * summer time leaves out comes as much later; one that comes twice counts once, unless the hour is `*`. Errors: `RangeError`, in words for people.
+ * Parses an expression such as `30 3 * * mon-fri`. If both day fields are set, either is enough, as in cron. A time that is skipped when
+ * summer time begins comes as much later; one that occurs twice counts once, unless the hour is `*`. Errors: `RangeError`, with a message
+ * for people.
  */
 export function parseCron(expression: string, timeZone: string): Cron {
   const texts = expression.trim().split(/\s+/);
@@ -46,7 +47,7 @@ export function parseCron(expression: string, timeZone: string): Cron {
     return isAnyDay || isAnyWeekday ? fits[0] && fits[1] : fits[0] || fits[1];
   }
 
-  /** The moments at which clocks of the place show a time. */
+  /** The moments at which the zone's clocks show a time. */
   function momentsOf(shown: number): readonly number[] {
     const offsets = [offsetAt(shown - DAY_MS), offsetAt(shown + DAY_MS)] as const;
     const found = [...new Set(offsets)]
@@ -59,7 +60,7 @@ export function parseCron(expression: string, timeZone: string): Cron {
 
   function next(after: number): number {
     const shown = after + offsetAt(after);
-    // From the day before: a time that was left out may come after midnight.
+    // From the day before: a skipped time may fall after midnight.
     const first = Math.floor(shown / DAY_MS) - 1;
     for (let day = first; day < first + MAX_DAYS; day++) {
       if (!isOn(new Date(day * DAY_MS))) continue;
@@ -76,7 +77,7 @@ export function parseCron(expression: string, timeZone: string): Cron {
     throw new RangeError(`"${expression}" never comes`);
   }
 
-  // What never comes shows now, and not when it is waited for.
+  // A time that never comes is reported now, and not when it is waited for.
   next(0);
   return { next };
 }
@@ -96,7 +97,7 @@ function readField(field: Field, text: string, expression: string): Set<number> 
     const [, range, step] = /^([^/]+)(?:\/(\d{1,2}))?$/.exec(part) ?? [];
     if (range === undefined || step === "0" || step === "00") throw bad();
     const [low, high, ...more] = range === "*" ? [field.from, field.to] : range.split("-").map(valueOf);
-    // With a step, a single value is where it begins.
+    // With a step, a single value is the start of a range.
     const last = high ?? (step === undefined ? low! : field.to);
     if (more.length > 0 || last < low!) throw bad();
     for (let value = low!; value <= last; value += Number(step ?? 1)) values.add(value);
@@ -104,7 +105,7 @@ function readField(field: Field, text: string, expression: string): Set<number> 
   return values;
 }
 
-/** How far clocks of a place are ahead of UTC, in milliseconds. Errors: `RangeError` where there is no such place. */
+/** The zone's offset from UTC, in milliseconds. Errors: `RangeError` if there is no such zone. */
 function offsetsOf(timeZone: string): (at: number) => number {
   const format = new Intl.DateTimeFormat("en-US", {
     timeZone,

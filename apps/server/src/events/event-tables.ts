@@ -1,25 +1,25 @@
-// The tables of what is done later: jobs with what they say, and changes that somebody is to react to.
+// The tables of later work: jobs with their lines, and changes that await a reaction.
 // Not here: the statements (job-statements.ts, outbox.ts).
 import { defineTables, id, integer, names, nullable, refersTo, text, word, type RowsOf } from "../platform/database/table.ts";
 
 export const eventTables = defineTables({
-  /** A piece of work that is done later, or again and again. */
+  /** A piece of work that is done later, or repeatedly. */
   job: {
     columns: {
       id: id(),
       kind: text(),
-      /** What it is about; unique among those of its kind that wait, and among those that run. */
+      /** What it works on; unique among the waiting jobs of its kind, and among the running ones. */
       subject: text(),
-      /** 0: no project's. One whose project is gone finds nothing to do. */
+      /** 0: no project. A job whose project was deleted finds nothing to do. */
       project_id: names("project", "stays"),
       priority: integer(),
       /** JSON. */
       payload: text(),
       state: word("state", ["waiting", "ready", "running", "succeeded", "failed", "cancelled"]),
-      /** Waiting: when it is due. Running: when its lease ends. Ended: when it is forgotten. */
+      /** Waiting: when it is due. Running: when its lease ends. Ended: when it is deleted. */
       due_at: integer(),
       attempt: integer(),
-      /** Rises each time that a process takes it. */
+      /** It rises each time that a process takes the job. */
       fence: integer(),
       holder: nullable(text()),
       is_cancelled: integer(),
@@ -39,26 +39,26 @@ export const eventTables = defineTables({
       job_by_open_subject: "(kind, subject) where state in ('waiting', 'ready')",
       job_by_running_subject: "(kind, subject) where state = 'running'",
     },
-    // Who works on what now.
+    // The work in progress of one moment.
     backup: "left out",
   },
-  /** What a job says to whoever looks at it. */
+  /** A log line of a job. */
   job_line: {
     columns: { job_id: refersTo("job", "cascade"), number: integer(), at: integer(), line: text() },
     key: ["job_id", "number"],
     backup: "left out",
   },
-  /** A change that somebody is to react to. */
+  /** A change that awaits a reaction. */
   outbox: {
     columns: {
       id: id(),
       at: integer(),
-      /** Who made it, and what it was, as JSON. */
+      /** Its actor, and the change itself, as JSON. */
       actor: text(),
       change: text(),
     },
     key: ["id"],
-    // What was to follow from changes that are undone: who restores has the state itself.
+    // Reactions to changes that a restore undoes: the restored state is complete without them.
     backup: "left out",
   },
 });

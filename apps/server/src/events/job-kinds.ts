@@ -1,12 +1,12 @@
-// What a kind of job is: how it is run, retried and repeated; and what a running job may ask for. Not here: the table of jobs (job-store.ts),
-// who runs them and when (job-runner.ts), the kinds themselves (compose/jobs.ts).
+// Kinds of jobs: how one runs, is retried and repeated; and the interface of a running job. Not here: the table of jobs (job-store.ts), the
+// runner (job-runner.ts), the kinds themselves (compose/jobs.ts).
 import type { Executor } from "../platform/database/database.ts";
 
-/** How a failed job is tried again. */
+/** How a failed job is retried. */
 export interface RetryPolicy {
-  /** Attempts in all; after the last one the job counts as failed, and stays to be seen. */
+  /** The number of attempts; after the last one the job counts as failed, and is kept to be seen. */
   readonly attempts: number;
-  /** The delay before the second attempt; it doubles with each, up to the most, and half of it is chance. */
+  /** The delay before the second attempt; it doubles with each, up to a maximum, and half of it is random. */
   readonly firstDelayMs: number;
   readonly maxDelayMs: number;
 }
@@ -18,21 +18,21 @@ export interface RetryPolicy {
 export type JobSchedule = (IntervalSchedule | CalendarSchedule) & {
   /** So many jobs of the same work may run at once, in as many processes. One job with an empty subject where it is not given. */
   readonly subjects?: readonly string[];
-  /** Up to so much later, by chance, so that kinds and registries do not run in step. */
+  /** A random delay of up to this much, so that kinds and registries do not run in step. */
   readonly jitterMs: number;
 };
 
-/** Again and again. A run that fails is tried again for ever. */
+/** At an interval. A failed run is retried for ever. */
 interface IntervalSchedule {
   /** From the end of one run to the beginning of the next. */
   readonly everyMs: number;
 }
 
-/** At times of the calendar. A run whose attempts all fail is followed by the next time's. */
+/** At times of a calendar. If all attempts of a run fail, the next one is that of the next time. */
 interface CalendarSchedule {
   /** Five fields (cron.ts). */
   readonly cron: string;
-  /** By whose clocks, as `Europe/Berlin`. */
+  /** The time zone, such as `Europe/Berlin`. */
   readonly timeZone: string;
 }
 
@@ -40,15 +40,15 @@ interface CalendarSchedule {
 export interface JobKind {
   /** Its name in the table and in metrics. */
   readonly kind: string;
-  /** Jobs of it that one process runs at once. */
+  /** The most jobs of it that one process runs at once. */
   readonly concurrency: number;
-  /** A run that takes longer is told to end, and counts as failed. */
+  /** A run that takes longer is aborted, and counts as failed. */
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
   readonly schedule?: JobSchedule;
   /**
-   * Of a kind that repeats: its job runs at once after commits that notified this topic, beside its schedule. A message may get lost with a
-   * process or a connection, so that the schedule is still needed; a job that failed keeps to its delays.
+   * Of a repeating kind: its job also runs at once after commits that notified this topic. A notice may be lost with a process or a
+   * connection, so the schedule is still needed; a failed job keeps its delays.
    */
   readonly topic?: string;
   /**
@@ -56,75 +56,75 @@ export interface JobKind {
    * that names the same share for a while, and other processes may take the job at once. Without it, the job itself rests.
    */
   readonly share?: string;
-  /** The heavy part of the work, in a thread of its own, before `run`. */
+  /** The heavy part of the work, which runs in a thread before `run`. */
   readonly thread?: JobThread;
-  /** Does the work, with what the thread gave where there is one. What it throws is kept as the job's error. */
+  /** Does the work, with the thread's result if there is one. An error that it throws is kept as the job's error. */
   run(job: RunningJob, fromThread?: unknown): Promise<JobOutcome | void>;
 }
 
 /**
- * Work that computes for seconds or reads large inputs. It has no database: it gives a result, and `run` writes it down. A thread that dies, or
- * wants more memory, costs the job one attempt and nobody else anything.
+ * Work that computes for seconds or reads large inputs. It has no database: it returns a result, and `run` stores it. A thread that dies,
+ * or needs more memory, costs the job one attempt and affects nothing else.
  */
 export interface JobThread {
   /** A file that exports `run`, a `ThreadWork`. */
   readonly module: URL;
-  /** Of JavaScript's heap; buffers count apart. */
+  /** The limit of JavaScript's heap; buffers count separately. */
   readonly memoryMb: number;
 }
 
-/** A thread's work. What it gives is copied, so that it holds no functions. */
+/** A thread's work. Its result is copied, so it must hold no functions. */
 export type ThreadWork = (job: Omit<RunningJob, "holdIn" | "endIn">) => Promise<unknown>;
 
-/** What a run may say besides that it ended: `more` runs the job again soon, after other jobs ran. */
+/** The result of a run besides its end: `more` runs the job again soon, after other jobs. */
 export type JobOutcome = "more";
 
-/** A job that runs. */
+/** A running job. */
 export interface RunningJob {
   readonly id: number;
   readonly subject: string;
-  /** 0: no project's. */
+  /** 0: no project. */
   readonly projectId: number;
   readonly payload: unknown;
   /** 1 for the first. */
   readonly attempt: number;
   /** Aborted when the job is cancelled, has run too long, was given to another process, or when this process stops. */
   readonly signal: AbortSignal;
-  /** How far it is. Written with the next renewal of the lease, a few seconds later at most. */
+  /** Sets the progress. It is written with the next renewal of the lease, a few seconds later at most. */
   report(done: number, total: number | undefined): void;
-  /** A line for whoever looks at the job; the newest are kept. */
+  /** Adds a line to the job's log; the newest are kept. */
   log(line: string): void;
   /**
-   * Inside a transaction of the job: throws where another process has the job by now, so that a run that was held still cannot write over
-   * its successor's work.
+   * Inside a transaction of the job: throws if another process has the job by now, so that a paused run cannot overwrite its successor's
+   * work.
    */
   holdIn(tx: Executor): Promise<void>;
   /**
-   * Ends the job in a transaction of its work, so that the work is done exactly once, wherever the process ends; throws as `holdIn` does. Not for
-   * kinds that repeat.
+   * Ends the job in a transaction of its work, so that the work is done exactly once, wherever the process ends; throws as `holdIn` does.
+   * Not for repeating kinds.
    */
   endIn(tx: Executor): Promise<void>;
 }
 
-/** A job to be done. */
+/** A job to be created. */
 export interface NewJob {
   readonly kind: string;
-  /** What it is about. While one of the kind with this subject waits, asking for another changes nothing but when it is due. */
+  /** What it works on. While a job of the kind with this subject waits, creating another only changes when it is due. */
   readonly subject: string;
   /** The project whose share of the workers it uses; 0 for none. */
   readonly projectId?: number;
-  /** Lower ones first, within a project. 100 where it is not given. */
+  /** Lower numbers run first, within a project. 100 if it is not given. */
   readonly priority?: number;
   /** Kept as JSON. */
   readonly payload?: unknown;
-  /** Not before then; now where it is not given. */
+  /** The earliest time; now if it is not given. */
   readonly dueAt?: number;
 }
 
 /** The state of a job. `waiting`: until it is due. `ready`: until a process takes it. */
 export type JobState = "waiting" | "ready" | "running" | "succeeded" | "failed" | "cancelled";
 
-/** Thrown by `holdIn`: the run is no longer the job's. */
+/** Thrown by `holdIn`: the run no longer holds the job. */
 export class JobLostError extends Error {
   override readonly name = "JobLostError";
   constructor(id: number) {

@@ -1,5 +1,5 @@
-// Finds jobs for as long as the process lives: takes what is ready, a project after the other, and gives work back that others have let go. Any
-// number of processes may do so on one database. Not here: a job's run (job-runs.ts), the table (job-store.ts), the kinds.
+// Runs jobs as long as the process lives: takes ready ones, one project after the other, and makes jobs ready again whose holder lost them.
+// Any number of processes may do so on one database. Not here: a job's run (job-runs.ts), the table (job-store.ts), the kinds.
 import type { Clock } from "../platform/clock.ts";
 import type { JobKind } from "./job-kinds.ts";
 import { createJobRuns, LEASE_MS, type JobResult } from "./job-runs.ts";
@@ -7,52 +7,52 @@ import { createJobShares } from "./job-shares.ts";
 import type { JobStore, TakenJob } from "./job-store.ts";
 import { createJobTimetable } from "./job-timetables.ts";
 
-/** What the runner needs. */
+/** The parts that the runner needs. */
 export interface JobRunnerParts {
   readonly store: JobStore;
   readonly kinds: readonly JobKind[];
   readonly clock: Clock;
   /** This process's name in the table. */
   readonly holder: string;
-  /** Nobody else works on the database: what a process before this one had is free at once. */
+  /** No other process uses the database, so jobs of an earlier process are free at once. */
   readonly isAlone: boolean;
-  /** A job that failed for good, or something of the runner's own. */
+  /** Called for a job that failed for good, or for an error of the runner itself. */
   readonly onError: (error: unknown, job: TakenJob | undefined) => void;
-  /** A job that ended, for metrics; seconds that the run took. */
+  /** Called for each job that ended, for metrics, with the duration in seconds. */
   readonly onEnd?: (kind: string, result: JobResult, seconds: number) => void;
-  /** How often what nobody told of is looked for; for tests. */
+  /** The polling interval for missed notices; set by tests. */
   readonly pollMs?: number;
-  /** Shows runs in traces. */
+  /** Adds runs to traces. */
   readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
-  /** How long a run that was told to end is waited for; for tests. */
+  /** How long an aborted run is waited for; set by tests. */
   readonly abandonMs?: number;
 }
 
 /** The runner. */
 export interface JobRunner {
-  /** Begins. A database that is away is tried again. */
+  /** Starts. If the database is unreachable, it tries again. */
   start(): void;
-  /** Takes nothing more, has what runs end, and resolves when it has. */
+  /** Takes no more jobs, aborts the running ones, and resolves when they have ended. */
   stop(): Promise<void>;
-  /** There may be something to do. What transactions ask for it hears of by itself. */
+  /** Looks for work now. Requests made in transactions are noticed without it. */
   wake(): void;
 }
 
-/** What nobody told of is found within this time. */
+/** Work without a notice is found within this time. */
 const POLL_MS = 1_000;
-/** What is due at nearly the same time is taken at once. */
+/** Jobs that are due at nearly the same time are taken together. */
 const MIN_POLL_MS = 5;
-/** Before every project, nobody's jobs, which have the number 0, among them. */
+/** Sorts before every project, including 0, which stands for no project. */
 const FIRST = -1;
 const MAX_POLL_MS = 60_000;
-/** Ended jobs are forgotten, and those that repeat are looked for, this often. */
+/** How often ended jobs are deleted and missing repeating ones created. */
 const FORGET_EVERY_MS = 60_000;
 
-/** Makes the runner; nothing runs before `start`. */
+/** Creates the runner; nothing runs before `start`. */
 export function createJobRunner(parts: JobRunnerParts): JobRunner {
   const { store, clock, holder, onError, onEnd, traced, abandonMs, pollMs = POLL_MS } = parts;
   const kinds = new Map(parts.kinds.map((kind) => [kind.kind, kind]));
-  /** Of kinds that repeat. */
+  /** The timetables of repeating kinds. */
   const timetables = new Map(
     parts.kinds.flatMap(({ kind, schedule }) => (schedule === undefined ? [] : [[kind, createJobTimetable(schedule)] as const])),
   );
@@ -87,7 +87,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     wakeUp = undefined;
   }
 
-  /** Takes jobs of a kind for its free places: one project after the other, so that a long queue of one holds up nobody else's. */
+  /** Takes jobs of a kind for its free slots: one project after the other, so that a project's long queue does not delay the others. */
   async function takeOf(kind: JobKind): Promise<void> {
     if (shares.isResting(kind)) return;
     let free = kind.concurrency - (countOf.get(kind.kind) ?? 0);
@@ -97,7 +97,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
       const now = clock.now();
       const job = await store.take(kind.kind, after, { holder, until: now + LEASE_MS, now });
       if (job === undefined) {
-        // Round the circle again as long as it gives something.
+        // Starts the circle of projects again as long as jobs were taken.
         if (after === FIRST || !tookSinceStart) return;
         after = FIRST;
         tookSinceStart = false;
@@ -120,23 +120,23 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     });
   }
 
-  /** What processes that died or hang had. */
+  /** Returns the jobs of processes that died or hang. */
   async function giveBackExpired(): Promise<void> {
     const now = clock.now();
     for (const job of await store.listExpired(now)) {
       const kind = kinds.get(job.kind);
-      // A kind of another version: its own processes look after it.
+      // A kind of another version: its own processes handle it.
       if (kind === undefined) continue;
       await runs.giveBack(kind, job, new Error("the process that had it died, hung, or was cut off"), now);
     }
   }
 
-  /** Does what there is to do, and gives for how long there is nothing. Where there is nothing, that is one look-up. */
+  /** Does the work that is ready, and returns how long there is none. If there is none, that is one look-up. */
   async function cycle(): Promise<number> {
     wasWoken = false;
     const now = clock.now();
     for (const kind of notified) {
-      // Before the look: what is notified meanwhile needs another one.
+      // Deleted before the look-up: a notice during it needs another one.
       notified.delete(kind);
       await store.awaken(kind, now).catch((error: unknown) => {
         notified.add(kind);
@@ -146,7 +146,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     if (performance.now() - forgotAt > FORGET_EVERY_MS) {
       forgotAt = performance.now();
       while ((await store.forget(now)) > 0 && !isStopping);
-      // Again: somebody may have taken one away.
+      // Checked again, because another process may have deleted one.
       await ensureRepeating(now);
     }
     const { readyAt, waitingUntil = Infinity, leasedUntil = Infinity } = await store.outlook();
@@ -173,7 +173,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
   let [isPrepared, hasEndedLeases] = [false, false];
   async function prepare(): Promise<void> {
     const now = clock.now();
-    // Once: later they are this process's own.
+    // Only once: later leases are this process's own.
     if (parts.isAlone && !hasEndedLeases) await store.endLeases(now);
     hasEndedLeases = true;
     await ensureRepeating(now);
@@ -190,9 +190,9 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
         await rest(idleMs);
       } catch (error) {
         onError(error, undefined);
-        // The table may be made anew before the next try: a database that was taken back and comes up again has lost its jobs.
+        // The table may be created anew before the next try: a database that was migrated back and forward has lost its jobs.
         isPrepared = false;
-        // A database that is away for an hour fills no log.
+        // A database that is unreachable for an hour must not fill the log.
         failedMs = Math.min(failedMs * 2, MAX_POLL_MS);
         wasWoken = false;
         await rest(failedMs);
@@ -200,7 +200,7 @@ export function createJobRunner(parts: JobRunnerParts): JobRunner {
     }
   }
 
-  /** A kind's topic was notified: a run that is under way is followed by another one, and one that waits begins. */
+  /** A kind's topic was notified: a running job is followed by another run, and a waiting one starts. */
   function hear(kind: string): void {
     if (runs.followUp(kind)) return;
     notified.add(kind);

@@ -1,5 +1,5 @@
-// Runs of jobs on every engine: cancelled from another process, given up where they do not end, ended with their work, begun by a topic.
-// Not here: which jobs are taken, when and in which order (jobs.test.ts), threads (job-thread.test.ts).
+// Runs of jobs on every engine: cancelled from another process, abandoned when they do not end, ended together with their work, started by
+// a topic. Not here: which jobs are taken, when and in which order (jobs.test.ts), threads (job-thread.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { createTestClock } from "../access/access.testing.ts";
@@ -9,7 +9,7 @@ import { JobLostError, type RunningJob } from "./job-kinds.ts";
 import { cancelJob, createJobStore, putJob, retryJob } from "./job-store.ts";
 import { kindOf, runnerOf, until, withTopicsForTest } from "./jobs.testing.ts";
 
-/** Nothing is found by looking: only what was notified. */
+/** Polling finds nothing in time: only notices start jobs. */
 const NEVER = { pollMs: 3_600_000 };
 const HOUR = 3_600_000;
 
@@ -138,7 +138,7 @@ forEachDatabase("runs of jobs", (create) => {
           if (job.attempt === 1) await work;
           await work;
           seen.push((await store.find(job.id))?.state);
-          // Only now can somebody else have it.
+          // Only now can another process take it.
           await assert.rejects(
             here.transaction((tx) => job.endIn(tx)),
             JobLostError,
@@ -173,11 +173,11 @@ forEachDatabase("runs of jobs", (create) => {
       await notify(here);
       release!();
       await until(() => ends.length === 2);
-      // After a short rest, in which more may come together.
+      // After a short pause, in which further notices may arrive.
       clock.advance(1000);
       runner.wake();
       await until(() => ends.length === 3);
-      // What failed keeps to its delays.
+      // A failed job keeps its delays.
       await runner.stop();
       assert.equal(runs, 3);
     }));

@@ -1,41 +1,41 @@
-// The jobs that this process runs: each with its limit of time, its lease renewed, its progress kept, and what became of it written down.
-// Not here: which jobs are taken and when (job-runner.ts), the table (job-store.ts), how a thread runs one (job-thread.ts).
+// The jobs that this process runs: each with its timeout, its lease renewed, its progress stored, and its result recorded. Not here: which
+// jobs are taken and when (job-runner.ts), the table (job-store.ts), running one in a thread (job-thread.ts).
 import type { Clock } from "../platform/clock.ts";
 import { JobLostError, type JobKind, type RunningJob } from "./job-kinds.ts";
 import type { JobStore, TakenJob } from "./job-store.ts";
 import { runInThread } from "./job-thread.ts";
 import type { JobTimetable } from "./job-timetables.ts";
 
-/** What became of a run. `retried`: it is tried again. `lost`: another process has the job. */
+/** The results of a run. `retried`: it is tried again. `lost`: another process has the job. */
 export const JOB_RESULTS = ["succeeded", "failed", "retried", "cancelled", "lost"] as const;
 export type JobResult = (typeof JOB_RESULTS)[number];
 
-/** A holder that says nothing for so long has lost its jobs. */
+/** A holder that does not renew for this long loses its jobs. */
 export const LEASE_MS = 30_000;
 const RENEW_EVERY_MS = 10_000;
 /** A job that says that there is more rests this many times as long as it took; or the process does, from all of its share. */
 const REST_FACTOR = 3;
-/** So soon after a run another one follows for what its topic notified meanwhile: what comes thickly is done together. */
+/** The pause before a run that its topic requested during the last one: frequent notices are handled together. */
 const TOPIC_REST_MS = 100;
-/** A run that was told to end and goes on for so long is given up: the job, and its place among those that run here, go on without it. */
+/** An aborted run that continues for this long is abandoned: the job, and its slot in this process, go on without it. */
 const ABANDON_MS = 10_000;
 
 const STOPPED = "the process stops";
 const LOST = "given to another process";
 const CANCELLED = "cancelled";
 
-/** What runs need. */
+/** The parts that runs need. */
 export interface JobRunsParts {
   readonly store: JobStore;
   readonly clock: Clock;
   readonly timetableOf: (kind: string) => JobTimetable | undefined;
-  /** A job that failed for good, or something of the runs' own. */
+  /** Called for a job that failed for good, or for an error of the runs themselves. */
   readonly onError: (error: unknown, job: TakenJob | undefined) => void;
-  /** A job that ended, for metrics; seconds that the run took. */
+  /** Called for each job that ended, for metrics, with the duration in seconds. */
   readonly onEnd?: ((kind: string, result: JobResult, seconds: number) => void) | undefined;
-  /** Shows runs in traces. */
+  /** Adds runs to traces. */
   readonly traced?: (<T>(name: string, work: () => Promise<T>) => Promise<T>) | undefined;
-  /** For tests. */
+  /** Set by tests. */
   readonly abandonMs?: number | undefined;
 }
 
@@ -43,15 +43,15 @@ export interface JobRunsParts {
 export interface JobRuns {
   /** Runs a job; it resolves, and never rejects, when what became of it is written, with how many ms this process is to take no more of the kind's share. */
   run(kind: JobKind, job: TakenJob): Promise<number>;
-  /** Whether a run of the kind is under way that began before this call: it is followed by another one soon. */
+  /** Whether a run of the kind is in progress that began before this call: another one follows soon. */
   followUp(kind: string): boolean;
-  /** Begins to renew leases. */
+  /** Starts to renew leases. */
   start(): void;
-  /** Looks at once which jobs were cancelled. */
+  /** Checks at once which jobs were cancelled. */
   look(): void;
-  /** Tells what runs to end, and resolves when it has. */
+  /** Aborts running jobs, and resolves when they have ended. */
   stop(): Promise<void>;
-  /** Writes down that an attempt failed: another one follows, or it was the last. */
+  /** Records that an attempt failed: another one follows, or it was the last. */
   giveBack(kind: JobKind, job: TakenJob, error: unknown, now: number): Promise<"failed" | "retried" | "lost">;
 }
 
@@ -61,7 +61,7 @@ interface Run {
   progress: { done?: number; total?: number };
   /** The job's end is part of a transaction of its work. */
   hasEnded: boolean;
-  /** Its topic was notified since it began. */
+  /** Its topic was notified after it began. */
   hasMore: boolean;
 }
 
@@ -137,7 +137,7 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
     return kind.share !== undefined && outcome === "more" ? tookMs * REST_FACTOR : 0;
   }
 
-  /** Writes down what became of a run. */
+  /** Records the result of a run. */
   async function recordResult(kind: JobKind, run: Run, { outcome, failure, tookMs }: Ending): Promise<JobResult> {
     const { job, abort } = run;
     const { signal } = abort;
@@ -149,7 +149,8 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
     }
     const isCutShort = failure !== undefined && signal.aborted && (signal.reason === STOPPED || signal.reason === CANCELLED);
     if (failure === undefined || isCutShort) {
-      // What the process's end cut short begins again without delay, and was no attempt; what repeats and was cancelled comes at its next time.
+      // A run that was cut short by the end of the process starts again without delay, and counts as no attempt; a cancelled repeating job
+      // runs at its next time.
       const isBegunAgain = isCutShort && signal.reason === STOPPED;
       const next = isBegunAgain ? now : nextOf(kind, run, outcome, now, tookMs);
       if (next !== undefined && (await store.putBack(job, next, isBegunAgain ? job.attempt - 1 : 0, undefined))) {
@@ -161,10 +162,10 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
     return giveBack(kind, job, error, now);
   }
 
-  /** When it runs next, where it does. */
+  /** When the job runs next, if it does. */
   function nextOf(kind: JobKind, run: Run, outcome: "more" | undefined, now: number, tookMs: number): number | undefined {
     if (run.hasMore) return now + TOPIC_REST_MS;
-    // So that a job that goes on and on has a quarter of anything at most, whatever is slow here.
+    // A job that always reports more uses at most a quarter of any resource, whatever is slow.
     if (outcome === "more") return kind.share === undefined ? now + Math.ceil(tookMs * REST_FACTOR) : now;
     return timetableOf(kind.kind)?.next(now);
   }
@@ -174,7 +175,7 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
     const text = error instanceof Error ? error.message : String(error);
     const { schedule } = kind;
     const isLast = job.attempt >= attempts;
-    // What repeats never ends: it is tried again for ever, or at its next time.
+    // A repeating job never ends: it is retried for ever, or runs at its next time.
     if (isLast && schedule !== undefined && "cron" in schedule) {
       if (!(await store.putBack(job, timetableOf(kind.kind)!.next(now), 0, text))) return "lost";
       onError(error, job);
@@ -237,7 +238,7 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
     },
     start: scheduleRenewal,
     look() {
-      // One look for however many were cancelled; one that was cancelled during a look needs another.
+      // One check covers any number of cancelled jobs; a job that is cancelled during a check needs another.
       if (running.size > 0) looking = (looking ?? Promise.resolve()).then(renewAll);
     },
     async stop() {
@@ -249,10 +250,10 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
   };
 }
 
-/** Rejects when a run was told to end long ago and has not: nobody can end it, but everybody can go on without it. */
+/** Rejects when a run was aborted long ago and has not ended: nobody can end it, but the job can go on without it. */
 function abandoned(signal: AbortSignal, abandonMs: number): { readonly promise: Promise<never>; readonly clear: () => void } {
   const { promise, reject } = Promise.withResolvers<never>();
-  // Raced against the run, which may come first.
+  // It is raced against the run, which may end first.
   promise.catch(() => undefined);
   let timer: NodeJS.Timeout | undefined;
   signal.addEventListener("abort", () => {

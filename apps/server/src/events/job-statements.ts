@@ -1,11 +1,11 @@
-// What is asked of the table of jobs, statement by statement; each is bounded by a limit or a key. Not here: what they make together (job-store.ts).
+// The statements of the table of jobs; each is bounded by a limit or a key. Not here: their use (job-store.ts).
 import { type ExpressionBuilder, type OnConflictBuilder, sql } from "kysely";
 import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 
-/** Lines that a job keeps; older ones go. */
+/** The most lines of a job; older ones are deleted. */
 const MAX_LINES = 200;
-/** Rows that one statement of upkeep takes. */
+/** The rows of one statement of upkeep. */
 const BATCH = 500;
 
 interface PutParameters extends Record<string, string | number> {
@@ -19,7 +19,7 @@ interface PutParameters extends Record<string, string | number> {
   now: number;
 }
 
-// The conflict's condition has to be the index's own, to the letter: PostgreSQL finds no index behind a parameter.
+// The conflict's condition must be literally that of the index: PostgreSQL matches no index with a parameter.
 const isOpen = sql<boolean>`state in ('waiting', 'ready')`;
 
 /** Whether no other job of the kind waits for the same subject. */
@@ -35,7 +35,7 @@ function hasNoOpenLike({ not, exists, selectFrom }: ExpressionBuilder<Schema, "j
   );
 }
 
-// One that waits is the same job: due when the sooner of the two wants it, with what the later one brings.
+// A waiting job absorbs a new one: it takes the earlier due time of the two, and the payload of the newer one.
 function mergeIntoOpen(conflict: OnConflictBuilder<Schema, "job">) {
   return conflict
     .columns(["kind", "subject"])
@@ -65,7 +65,7 @@ export const put = statement<PutParameters>()("jobs.put", (db, p) =>
     .onConflict(mergeIntoOpen),
 );
 
-/** Many at once, each as JSON with the columns' names; no two of one kind and subject. */
+/** Many at once, each as JSON with the columns' names; no two have the same kind and subject. */
 export const putMany = statement<{ jobs: string[]; now: number }>()("jobs.putMany", (db, p, tools) => {
   const value = sql.raw(tools.name === "postgres" ? "asked.value::json" : "asked.value");
   const text = (name: string) => sql<string>`${value} ->> ${sql.lit(name)}`;
@@ -89,7 +89,7 @@ export const putMany = statement<{ jobs: string[]; now: number }>()("jobs.putMan
           sql.lit(0).as("is_cancelled"),
           cast<number>(val(p.now), "bigint").as("created_at"),
         ])
-        // SQLite takes what follows for a join otherwise.
+        // Without it SQLite takes the conflict clause for a join.
         .where(sql<boolean>`true`),
     )
     .onConflict(mergeIntoOpen);
@@ -144,7 +144,7 @@ interface TakeParameters extends Record<string, string | number> {
   now: number;
 }
 
-// The next project and its job in one statement: thousands of small jobs are to cost the database a few round trips each.
+// The next project and its job in one statement, so that thousands of small jobs cost the database only a few round trips each.
 export const take = statement<TakeParameters>()("jobs.take", (db, p, tools) => {
   const ready = db
     .selectFrom("job as next")
@@ -181,7 +181,8 @@ export const take = statement<TakeParameters>()("jobs.take", (db, p, tools) => {
         done: null,
         total: null,
       }))
-      // An array, so that PostgreSQL looks for them once: a plan that looks again would pass over those that it has locked, and take more.
+      // An array, so that PostgreSQL evaluates it once: a plan that evaluated it again would skip the rows that it has locked, and take
+      // more.
       .where(({ ref }) =>
         tools.name === "postgres" ? sql<boolean>`${ref("id")} = any(array(${ready}))` : sql<boolean>`${ref("id")} in (${ready})`,
       )
@@ -222,7 +223,7 @@ export const end = statement<Held & { state: string; keptUntil: number; error: s
     .returning("id"),
 );
 
-// Nothing where another job of the subject waits already: that one is what comes next.
+// Changes nothing if another job of the subject already waits: that one runs next.
 export const putBack = statement<Held & { dueAt: number; attempt: number; error: string | null }>()("jobs.putBack", (db, p) =>
   db
     .updateTable("job")

@@ -1,4 +1,4 @@
-// The table of jobs: asked for, taken under a lease, kept, ended, and forgotten after a while.
+// The table of jobs: they are requested, taken under a lease, renewed, ended, and deleted after a while.
 // Not here: the statements (job-statements.ts), running them (job-runner.ts).
 import { type Executor, ON_FULL_DISK, type Database } from "../platform/database/database.ts";
 import type { JobState, NewJob } from "./job-kinds.ts";
@@ -32,14 +32,14 @@ import {
 const USUAL_PRIORITY = 100;
 /** Errors and lines longer than this are cut: they are for people. */
 const MAX_TEXT = 2000;
-/** How long an ended job is to be seen. */
+/** How long an ended job is kept to be seen. */
 const KEPT_MS: Readonly<Record<"succeeded" | "failed" | "cancelled", number>> = {
   succeeded: 24 * 3_600_000,
   failed: 30 * 24 * 3_600_000,
   cancelled: 7 * 24 * 3_600_000,
 };
 
-/** A job that was taken: who holds it knows its fence. */
+/** A job that was taken: its holder knows its fence. */
 export interface TakenJob {
   readonly id: number;
   readonly kind: string;
@@ -64,7 +64,7 @@ export interface JobView {
   readonly error: string | null;
 }
 
-/** Asks for a job, inside the transaction that makes it necessary. */
+/** Requests a job, inside the transaction that makes it necessary. */
 export async function putJob(tx: Executor, job: NewJob, now: number): Promise<void> {
   const dueAt = job.dueAt ?? now;
   await tx.run(
@@ -84,14 +84,14 @@ export async function putJob(tx: Executor, job: NewJob, now: number): Promise<vo
   tx.notify?.(TOPIC);
 }
 
-/** Asks for many jobs in one round trip; the same as `putJob` for each in turn. */
+/** Requests many jobs in one round trip; the same as `putJob` for each in turn. */
 export async function putJobs(tx: Executor, jobs: readonly NewJob[], now: number): Promise<void> {
   if (jobs.length === 0) return;
   const merged = new Map<string, NewJob>();
   for (const job of jobs) {
     const key = JSON.stringify([job.kind, job.subject]);
     const before = merged.get(key);
-    // As the table would have it: what was asked for first, with what the later one brings, when the sooner of the two wants it.
+    // As the table would merge them: the first request, with the payload of the later one, due at the earlier of the two times.
     const dueAt = Math.min(before?.dueAt ?? (before === undefined ? Infinity : now), job.dueAt ?? now);
     merged.set(key, before === undefined ? job : { ...before, payload: job.payload, dueAt });
   }
@@ -111,59 +111,59 @@ export async function putJobs(tx: Executor, jobs: readonly NewJob[], now: number
   tx.notify?.(TOPIC);
 }
 
-/** When there is something to do for whoever runs jobs; undefined where nothing of the sort is there. */
+/** When a runner of jobs has work; undefined if there is none of that sort. */
 export interface JobOutlook {
   /** Since when jobs are ready. */
   readonly readyAt: number | undefined;
-  /** When the first of those that wait is due. */
+  /** When the first waiting job is due. */
   readonly waitingUntil: number | undefined;
-  /** When the first lease ends that is not renewed. */
+  /** When the first lease ends unless it is renewed. */
   readonly leasedUntil: number | undefined;
 }
 
-/** What the runner asks of the table. Times are milliseconds since 1970. */
+/** The runner's operations on the table. Times are milliseconds since 1970. */
 export interface JobStore {
   /**
    * Makes the job that repeats of a kind and a subject, where it is not there yet; brings it forward where it waits for later than `latest`, and
    * not after a failure.
    */
   ensureRepeating(job: { kind: string; subject: string; dueAt: number; latest: number }, now: number): Promise<void>;
-  /** Calls back after commits that asked for jobs, in any process; gives how to end that. Some may be missed. */
+  /** Calls back after commits that requested jobs, in any process; returns a function that unsubscribes. Notices may be lost. */
   onAsked(wake: () => void): () => void;
-  /** The same after commits that cancelled jobs that run. */
+  /** The same after commits that cancelled running jobs. */
   onCancelled(look: () => void): () => void;
   /** The same after commits that notified a topic. */
   onTopic(topic: string, wake: () => void): () => void;
   /** Makes the job of a kind that repeats, and has no subjects, ready where it waits, and not after a failure. */
   awaken(kind: string, now: number): Promise<void>;
   outlook(): Promise<JobOutlook>;
-  /** Takes a job of the kind of the first project after one that has any ready, in the order of ids; undefined where none has. */
+  /** Takes a job of the kind of the first project after a given one that has a ready job, in the order of ids; undefined if none has. */
   take(kind: string, after: number, lease: { holder: string; until: number; now: number }): Promise<TakenJob | undefined>;
-  /** `lost` where another process has it, or it was ended. */
+  /** `lost` if another process has it, or it was ended. */
   renew(job: TakenJob, leaseUntil: number, progress: { done?: number; total?: number }): Promise<"held" | "cancelled" | "lost">;
-  /** Whether the job is still held; inside a transaction of its work, which keeps it so until its end. */
+  /** Whether the job is still held; called in a transaction of its work, which keeps it held until its end. */
   holds(tx: Executor, job: TakenJob): Promise<boolean>;
-  /** False where it is no longer held. */
+  /** False if it is no longer held. */
   end(job: TakenJob, state: "succeeded" | "failed" | "cancelled", error: string | undefined, now: number): Promise<boolean>;
   /** The same as `end` with success, in a transaction of its work. */
   endIn(tx: Executor, job: TakenJob, now: number): Promise<boolean>;
-  /** Lets it wait until a time. False where it is no longer held, or another one of its subject waits. */
+  /** Makes it wait until a time. False if it is no longer held, or another one of its subject waits. */
   putBack(job: TakenJob, dueAt: number, attempt: number, error: string | undefined): Promise<boolean>;
-  /** Makes ready what is due; gives how many, of which there may be more. */
+  /** Makes due jobs ready; returns their number. There may be more. */
   promote(now: number): Promise<number>;
-  /** Jobs that failed for good, counted up to a limit. */
+  /** Counts jobs that failed for good, up to a limit. */
   countFailed(limit: number): Promise<number>;
   /** Jobs whose holder has not renewed its lease. */
   listExpired(now: number): Promise<TakenJob[]>;
-  /** Forgets what ended long ago; gives how many. */
+  /** Deletes jobs that ended long ago; returns their number. */
   forget(now: number): Promise<number>;
-  /** Ends all leases: for a database that only this process works on. */
+  /** Ends all leases: for a database that only this process uses. */
   endLeases(now: number): Promise<void>;
   addLine(job: TakenJob, line: string, now: number): Promise<void>;
   find(id: number): Promise<JobView | undefined>;
 }
 
-/** Cancels a job that waits at once, and has one that runs end; `by` is kept among its lines. False where it has ended, or is not there. */
+/** Cancels a waiting job at once, and aborts a running one; `by` is recorded in its lines. False if it has ended, or does not exist. */
 export async function cancelJob(tx: Executor, id: number, by: string, now: number): Promise<boolean> {
   if ((await tx.first(cancelOpen, { id, now, keptUntil: now + KEPT_MS.cancelled })) === undefined) {
     if ((await tx.first(cancelRunning, { id })) === undefined) return false;
@@ -174,8 +174,8 @@ export async function cancelJob(tx: Executor, id: number, by: string, now: numbe
 }
 
 /**
- * Makes a failed or cancelled job ready for its first attempt again; `by` is kept among its lines. False where it is neither, or another job of
- * its kind waits for the same subject.
+ * Makes a failed or cancelled job ready for its first attempt again; `by` is recorded in its lines. False if it is neither, or another job
+ * of its kind waits for the same subject.
  */
 export async function retryJob(tx: Executor, id: number, by: string, now: number): Promise<boolean> {
   if ((await tx.first(retry, { id, now })) === undefined) return false;
@@ -184,7 +184,7 @@ export async function retryJob(tx: Executor, id: number, by: string, now: number
   return true;
 }
 
-/** What a job said, oldest first. */
+/** The lines of a job, oldest first. */
 export function listJobLines(executor: Executor, jobId: number): Promise<{ number: number; at: number; line: string }[]> {
   return executor.all(listLines, { jobId });
 }
@@ -194,12 +194,12 @@ async function writeLine(tx: Executor, jobId: number, line: string, now: number)
   await tx.run(dropLines, { jobId }, { any: "none as long as there are few" });
 }
 
-/** What is told after the commit of a transaction that asked for jobs. */
+/** Notified by transactions that requested jobs. */
 const TOPIC = "jobs";
-/** What is notified after the commit of a transaction that cancelled jobs that run. */
+/** Notified by transactions that cancelled running jobs. */
 const CANCELLED_TOPIC = "jobs.cancelled";
 
-/** Jobs are taken again where a power cut undoes what was written of them: their leases need no sync. */
+/** If a power cut undoes these writes, the jobs are taken again: their leases need no sync. */
 const LOSABLE = { durable: false } as const;
 
 /** Opens the table. */
@@ -209,7 +209,7 @@ export function createJobStore(database: Database): JobStore {
     onCancelled: (look) => database.subscribe?.(CANCELLED_TOPIC, look) ?? (() => undefined),
     onTopic: (topic, wake) => database.subscribe?.(topic, wake) ?? (() => undefined),
     async awaken(kind, now) {
-      // None where it runs, is ready, or waits after a failure.
+      // No row changes if it runs, is ready, or waits after a failure.
       await database.write(awaken, { kind, now }, { ...LOSABLE, ...ON_FULL_DISK });
     },
     async outlook() {
@@ -267,7 +267,7 @@ export function createJobStore(database: Database): JobStore {
       return count;
     },
     async endLeases(now) {
-      // As many as there happen to be.
+      // Any number of rows may change.
       await database.write(endLeases, { now }, ON_FULL_DISK);
     },
     addLine: ({ id }, line, now) => database.transaction((tx) => writeLine(tx, id, line, now), { ...LOSABLE, ...ON_FULL_DISK }),

@@ -1,4 +1,4 @@
-// What threads of tests do, by their payload. Not here: the tests (job-thread.test.ts).
+// The threads' work in tests, by their payload. Not here: the tests (job-thread.test.ts).
 import type { ThreadWork } from "./job-kinds.ts";
 
 export const run: ThreadWork = async ({ subject, attempt, payload, signal, report, log }) => {

@@ -1,4 +1,5 @@
-// A job's thread: loads the module of its kind, runs it, and says what came of it. Not here: the side that starts and ends it (job-thread.ts).
+// The thread of a job: loads the module of its kind, runs it, and reports the result. Not here: the side that starts and ends it
+// (job-thread.ts).
 import { parentPort, workerData } from "node:worker_threads";
 import type { ThreadWork } from "./job-kinds.ts";
 import type { ThreadEnd, ThreadInput, ThreadMessage } from "./job-thread.ts";

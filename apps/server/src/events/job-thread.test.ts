@@ -1,5 +1,5 @@
-// Kinds whose work runs in a thread, on every engine: what it gives, its progress and lines, cancelled, too large, dead, held.
-// Not here: what the threads of the test do (job-thread-work.testing.ts).
+// Kinds whose work runs in a thread, on every engine: result, progress and lines; cancelled, too large, dead, blocked. Not here: the work
+// of the test's threads (job-thread-work.testing.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { createTestClock } from "../access/access.testing.ts";

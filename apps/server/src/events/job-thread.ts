@@ -1,9 +1,9 @@
-// Runs the heavy part of a job in a thread of its own: what it computes blocks nobody, what it allocates has a limit, and where it does not end,
-// it is ended. Not here: the thread's side (job-thread-worker.ts), what becomes of the job (job-runs.ts).
+// Runs the heavy part of a job in a thread: its computing does not block the event loop, its memory is limited, and if it does not end, it
+// is terminated. Not here: the thread's side (job-thread-worker.ts), recording the result (job-runs.ts).
 import { Worker } from "node:worker_threads";
 import type { JobThread, RunningJob } from "./job-kinds.ts";
 
-/** What the thread is given. */
+/** The input of the thread. */
 export interface ThreadInput {
   readonly module: string;
   readonly id: number;
@@ -13,7 +13,7 @@ export interface ThreadInput {
   readonly attempt: number;
 }
 
-/** What the thread says. */
+/** The thread's messages. */
 export type ThreadMessage =
   | { readonly report: readonly [done: number, total: number | undefined] }
   | { readonly log: string }
@@ -21,22 +21,22 @@ export type ThreadMessage =
   /** Its work failed. */
   | { readonly error: string };
 
-/** What the thread is told: the reason for which it is to end. */
+/** The message that aborts a thread, with the reason. */
 export interface ThreadEnd {
   readonly end: string;
 }
 
-/** A thread that was told to end and goes on for so long is ended. */
+/** A thread that is aborted and continues for this long is terminated. */
 const GRACE_MS = 1000;
 
-/** Runs a job in a new thread; gives what its work gave. Errors: the work's own as text; where the thread died, how. */
+/** Runs a job in a new thread; returns the result of its work. Errors: the work's own as text; if the thread died, the reason. */
 export async function runInThread({ module, memoryMb }: JobThread, job: RunningJob): Promise<unknown> {
   const { id, subject, projectId, payload, attempt, signal } = job;
   signal.throwIfAborted();
   const input: ThreadInput = { module: module.href, id, subject, projectId, payload, attempt };
   const worker = new Worker(new URL("./job-thread-worker.ts", import.meta.url), {
     workerData: input,
-    // Secrets may stand there.
+    // The environment may contain secrets.
     env: {},
     resourceLimits: { maxOldGenerationSizeMb: memoryMb },
   });

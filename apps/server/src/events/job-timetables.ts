@@ -1,16 +1,16 @@
-// When jobs that repeat are due. Not here: what the fields of a calendar mean (cron.ts), keeping one job of each such kind (job-runner.ts).
+// When repeating jobs are due. Not here: the fields of a calendar (cron.ts), keeping one job of each such kind (job-runner.ts).
 import { parseCron } from "./cron.ts";
 import type { JobSchedule } from "./job-kinds.ts";
 
 /** When a kind is due. */
 export interface JobTimetable {
-  /** When the first job is due where there was none. */
+  /** When the first job is due if there was none. */
   first(now: number): number;
   next(now: number): number;
   readonly jitterMs: number;
 }
 
-/** Makes the timetable of a schedule. Errors: `RangeError` for times that are none. */
+/** Creates the timetable of a schedule. Errors: `RangeError` for invalid times. */
 export function createJobTimetable(schedule: JobSchedule): JobTimetable {
   const { jitterMs } = schedule;
   const late = (): number => Math.floor(Math.random() * jitterMs);

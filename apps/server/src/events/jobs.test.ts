@@ -1,4 +1,5 @@
-// Jobs on every engine: asked for once, run once at a time, tried again, taken over from the dead, shared fairly, repeated, cancelled, forgotten.
+// Jobs on every engine: requested once, run one at a time, retried, taken over from dead processes, shared fairly, repeated, cancelled,
+// deleted.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -113,7 +114,7 @@ forEachDatabase("jobs", (create, dialect) => {
       assert.deepEqual(ran, []);
       clock.advance(LEASE_MS);
       runner.wake();
-      // It waits out the delay of a failed attempt first.
+      // First it waits for the delay after a failed attempt.
       await until(async () => (await store.find(dead!.id))?.state === "waiting");
       assert.equal(await database.transaction((tx) => store.holds(tx, dead!)), false);
       assert.equal(await store.renew(dead!, clock.now() + LEASE_MS, {}), "lost");
@@ -174,7 +175,7 @@ forEachDatabase("jobs", (create, dialect) => {
       one.runner.start();
       two.runner.start();
       await until(() => {
-        // It rests some times as long as it took.
+        // It pauses for some times as long as it ran.
         if (runs < 3) clock.advance(100);
         one.runner.wake();
         return runs === 3;
@@ -211,7 +212,7 @@ forEachDatabase("jobs", (create, dialect) => {
       // The clock stands still until both have looked at their timetables.
       for (const holder of ["one", "two"]) await ask({ kind: `begin-${holder}`, subject: "" });
       await until(() => begun.length === 2);
-      // Nothing is run for having been started.
+      // Starting the runner does not run the job.
       await until(async () => (await dueAt()) > 0);
       const first = await dueAt();
       assert.equal(ran.length, 0);
@@ -227,7 +228,7 @@ forEachDatabase("jobs", (create, dialect) => {
       await runAt(await dueAt());
       const slotOf = (at: number): number => Math.floor((at - 22 * 3_600_000) / DAY_MS);
       assert.equal(slotOf(await dueAt()), slotOf(first) + 2);
-      // A week without anybody.
+      // A week without any runner.
       await runAt((await dueAt()) + 7 * DAY_MS);
       assert.equal(slotOf(await dueAt()), slotOf(clock.now()) + 1);
       // A time at which all attempts fail is not the last one.
@@ -239,7 +240,7 @@ forEachDatabase("jobs", (create, dialect) => {
       );
       fails = false;
       await runAt(await dueAt());
-      // Whoever takes it away, or has it at other times by now, finds it again.
+      // If it is deleted, or its timetable has changed, it is created or moved.
       const next = await dueAt();
       await store.ensureRepeating({ kind: "rotate", subject: "", dueAt: clock.now(), latest: next - 1000 }, clock.now());
       assert.equal(await dueAt(), next - 1000);
@@ -312,7 +313,7 @@ forEachDatabase("jobs", (create, dialect) => {
     try {
       const [asking, other] = databases as [Database, Database];
       const kind = kindOf("scan", async (job) => void ran.push(job.subject));
-      // Each is alone in turn: the first in the process that asks, then one in another that has the database in common.
+      // Alone in turn: first in the process that requests jobs, then in another one on the same database.
       for (const at of dialect === "sqlite" ? [asking] : [asking, other]) {
         const { runner, ends } = runnerOf(at, clock, [kind], never);
         runner.start();
@@ -335,7 +336,7 @@ forEachDatabase("jobs", (create, dialect) => {
       assert.deepEqual(new Set(ran), new Set(["first", "second", "third"]));
       assert.deepEqual(failures, []);
     } finally {
-      // The connections that listen; the databases themselves end with the test.
+      // Only the connections that listen; the databases themselves are closed with the test.
       await Promise.all(listening.map((stop) => stop()));
       await test.end();
     }

@@ -7,22 +7,22 @@ import type { JobKind } from "./job-kinds.ts";
 import { createJobRunner, type JobRunner } from "./job-runner.ts";
 import { createJobStore } from "./job-store.ts";
 
-/** Three attempts, a second and two apart at most. */
+/** Three attempts, at most one and two seconds apart. */
 export const RETRY = { attempts: 3, firstDelayMs: 1000, maxDelayMs: 60_000 };
 
-/** A kind of two at once that tries three times. */
+/** A kind with two jobs at once and three attempts. */
 export function kindOf(kind: string, run: JobKind["run"], more: Partial<JobKind> = {}): JobKind {
   return { kind, concurrency: 2, timeoutMs: 60_000, retry: RETRY, run, ...more };
 }
 
-/** A runner with what it said. */
+/** A runner with the errors and results that it reported. */
 export interface Site {
   readonly runner: JobRunner;
   readonly ends: string[];
   readonly errors: string[];
 }
 
-/** Makes a runner of a database. */
+/** Creates a runner on a database. */
 export function runnerOf(
   database: Database,
   clock: Clock,
@@ -45,7 +45,7 @@ export function runnerOf(
   return { runner, ends, errors };
 }
 
-/** Waits until something holds: jobs take their own time. */
+/** Waits until a condition holds: jobs take their own time. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await holds())) await sleep(5);
 }

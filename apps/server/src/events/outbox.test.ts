@@ -1,5 +1,5 @@
-// The outbox on every engine: what is recorded with a commit, in which order, by whom; that jobs follow from all of it once, whoever dispatches
-// and wherever one ends. Not here: processes that are killed (test/failure).
+// The outbox on every engine: what is recorded with a commit, in which order, by whom; that reactions happen exactly once, whoever
+// dispatches and wherever one ends. Not here: processes that are killed (test/failure).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -38,7 +38,7 @@ const allJobs = statement<Record<never, never>>()("test.jobs", (db) =>
   db.selectFrom("job").select(["id", "kind", "subject"]).orderBy("id"),
 );
 const allChanges = statement<Record<never, never>>()("test.changes", (db) => db.selectFrom("outbox").select("id"));
-/** The newest of four changes. */
+/** Corrupts the newest of four changes. */
 const spoil = statement<{ text: string }>()("test.spoil", (db, p) =>
   db
     .updateTable("outbox")
@@ -67,7 +67,7 @@ forEachDatabase("the outbox", (create, dialect) => {
     }
   }
 
-  /** One that wants everything, and asks for a job for each. */
+  /** An outbox that records everything, and requests a job for each change. */
   function outboxOf(database: Database): { outbox: Outbox<ContentChange>; seen: Event<ContentChange>[] } {
     const seen: Event<ContentChange>[] = [];
     const react = (event: Event<ContentChange>) => {
@@ -95,7 +95,7 @@ forEachDatabase("the outbox", (create, dialect) => {
       const second = putOf(other, ["latest", "v2"]);
       await content.manifests.put(inRepository(push, id), first);
       await content.manifests.put(inRepository(push, id), second);
-      // The same again moves nothing.
+      // Pushing the same again moves no tag.
       await content.manifests.put(inRepository(push, id), second);
       await content.tags.delete(inRepository(grants("delete", "test/app"), id), "v2" as Tag);
       await content.manifests.delete(inRepository(grants("delete", "test/app"), id), first.digest);
@@ -190,7 +190,7 @@ forEachDatabase("the outbox", (create, dialect) => {
       const reactions: Reactions<ContentChange> = {
         "repository.created": ({ id, change }) => {
           if (change.repositoryId === 2 && !isMended) throw new Error("a fault of the program");
-          // What no database takes as a job counts as well.
+          // A job that no database accepts counts as well.
           if (change.repositoryId === 3 && !isMended) return [{ kind: "follow", subject: "x", priority: Number.NaN }];
           return [{ kind: "follow", subject: String(id) }];
         },
@@ -221,7 +221,7 @@ forEachDatabase("the outbox", (create, dialect) => {
       isMended = true;
       const failed = (await database.all(allJobs, {})).filter(({ kind }) => kind === REACTION);
       for (const { id } of failed) assert.ok(await database.transaction((tx) => retryJob(tx, id, "admin", clock.now())));
-      // The one that is no JSON fails again.
+      // The change that is not valid JSON fails again.
       await until(async () => {
         clock.advance(60_000);
         runner.wake();

@@ -1,7 +1,7 @@
-// The outbox: changes lie in it from the commit that made them until the jobs that follow from them have been asked for, which is one
-// transaction as well, so that a process that ends anywhere loses none and doubles none. A change from which nothing can be made to follow now
-// becomes a job of its own, which tries again and holds up no other. Not here: which job follows from what (reactions.ts), what can happen
-// (content/changes.ts, access/account-changes.ts), who runs jobs (job-runner.ts).
+// The outbox: it holds changes from the commit that made them until their reactions were requested as jobs. Both happen in one transaction
+// each, so that a process that ends anywhere loses no reaction and doubles none. A change whose reaction fails becomes a job of its own,
+// which is retried and delays no other. Not here: which job a change leads to (reactions.ts), the changes (content/changes.ts,
+// access/account-changes.ts), running jobs (job-runner.ts).
 import { RegistryError } from "@berth/oci/errors";
 import type { Actor } from "../access/actor.ts";
 import type { Change, ChangeSink } from "../access/changes.ts";
@@ -11,9 +11,9 @@ import { statement } from "../platform/database/statement.ts";
 import type { NewJob, RunningJob } from "./job-kinds.ts";
 import { putJob, putJobs } from "./job-store.ts";
 
-/** A change as those who react get it. */
+/** A change as reactions get it. */
 export interface Event<C extends Change = Change> {
-  /** Never used again, and rising among changes of one thing. */
+  /** Never reused, and ascending among changes of one object. */
   readonly id: number;
   /** In milliseconds since 1970. */
   readonly at: number;
@@ -21,25 +21,25 @@ export interface Event<C extends Change = Change> {
   readonly change: C;
 }
 
-/** What follows from each kind of change. A kind that is not here is not recorded. */
+/** The reaction to each kind of change. A kind without one is not recorded. */
 export type Reactions<C extends Change> = { readonly [K in C["kind"]]?: (event: Event<Extract<C, { kind: K }>>) => readonly NewJob[] };
 
-/** Changes on their way to what follows from them. */
+/** Changes on their way to their reactions. */
 export interface Outbox<C extends Change> extends ChangeSink<C> {
-  /** Asks for the jobs of the oldest changes; true where there may be more. Of several processes one works, and the others wait for it. */
+  /** Requests the jobs of the oldest changes; true if there may be more. Of several processes one works, and the others wait for it. */
   dispatch(): Promise<boolean>;
-  /** Runs a job of the kind `REACTION`: asks for the jobs of one change that was set aside. */
+  /** Runs a job of the kind `REACTION`: requests the jobs of one change that was set aside. */
   react(job: RunningJob): Promise<void>;
 }
 
-/** What is notified after commits that recorded changes. */
+/** Notified by transactions that recorded changes. */
 export const CHANGES_TOPIC = "changes";
-/** The kind of jobs that changes become which were set aside. */
+/** The kind of the jobs that set-aside changes become. */
 export const REACTION = "reaction";
 
-/** Changes that one transaction dispatches: long enough for thousands a second, short enough that nobody waits for it. */
+/** Changes that one transaction dispatches: enough for thousands a second, few enough that nobody waits for it. */
 const BATCH = 200;
-/** The reaction has just failed. */
+/** The reaction has just failed, so it is not retried at once. */
 const REACTION_DELAY_MS = 1000;
 
 interface Row {
@@ -64,7 +64,7 @@ const insert = statement<{ at: number; actor: string; changes: string[] }>()("ou
     ),
 );
 
-// Oldest first and locked without passing over any: a second process waits for the first one, and goes on behind it.
+// Locks the oldest first without skipping any: a second process waits for the first one, and continues after it.
 const lockOldest = statement<{ limit: number }>()("outbox.lockOldest", (db, p, tools) =>
   db
     .selectFrom("outbox")
@@ -83,7 +83,7 @@ const remove = statement<{ ids: number[] }>()("outbox.remove", (db, p, tools) =>
   db.deleteFrom("outbox").where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
 );
 
-/** A sink alone, for commands that dispatch nothing. */
+/** Only a sink, for commands that dispatch nothing. */
 export function createChangeRecorder<C extends Change>(clock: Clock, reactions: Reactions<C>): ChangeSink<C> {
   const wants = (kind: C["kind"]): boolean => Object.hasOwn(reactions, kind);
   return {
@@ -101,7 +101,7 @@ export function createChangeRecorder<C extends Change>(clock: Clock, reactions: 
   };
 }
 
-/** Makes the outbox of a database. `onSetAside` hears why a change could not be dispatched with the others. */
+/** Creates the outbox of a database. `onSetAside` is called with the reason why a change could not be dispatched with the others. */
 export function createOutbox<C extends Change>(
   database: Database,
   clock: Clock,
@@ -111,7 +111,7 @@ export function createOutbox<C extends Change>(
   function jobsOf({ id, at, actor, change }: Row): readonly NewJob[] {
     const event: Event<C> = { id, at, actor: JSON.parse(actor) as Actor, change: JSON.parse(change) as C };
     const { kind } = event.change;
-    // Another version of this program wanted it, and perhaps runs beside this one: it is set aside for that one.
+    // Another version of this program recorded it, and perhaps runs beside this one: it is set aside for that version.
     if (!Object.hasOwn(reactions, kind)) throw new Error(`nothing is known to follow from ${JSON.stringify(kind)}`);
     return (reactions[kind as C["kind"]] as (event: Event<C>) => readonly NewJob[])(event);
   }
@@ -132,7 +132,7 @@ export function createOutbox<C extends Change>(
     }, ON_FULL_DISK);
   }
 
-  /** Makes a job of a change that cannot be dispatched, unless another process dispatched it meanwhile. */
+  /** Turns a change that cannot be dispatched into a job, unless another process dispatched it meanwhile. */
   async function setAside(id: number, error: unknown): Promise<void> {
     const isDone = await database.transaction(async (tx) => {
       const row = await tx.first(lockOne, { id });
@@ -149,7 +149,7 @@ export function createOutbox<C extends Change>(
     if (isDone) onSetAside(error, id);
   }
 
-  /** One at a time, so that those that cannot be dispatched hold up no other. */
+  /** One at a time, so that failing changes delay no others. */
   async function dispatchOneByOne(): Promise<boolean> {
     for (let done = 0; done < BATCH; done++) {
       let oldest: Row | undefined;
@@ -174,7 +174,7 @@ export function createOutbox<C extends Change>(
       }
     },
     async react(job) {
-      // Exactly once as well: the job ends with what it asks for.
+      // Also exactly once: the job ends in the transaction that requests the jobs.
       await database.transaction(async (tx) => {
         await job.endIn(tx);
         await askFor(tx, [job.payload as Row]);
@@ -183,18 +183,18 @@ export function createOutbox<C extends Change>(
   };
 }
 
-/** That the database is out of reach, full, or foreign is no change's fault. */
+/** It is no fault of the change if the database is unreachable, full, or foreign. */
 function isOfDatabase(error: unknown): boolean {
   return error instanceof RegistryError;
 }
 
-/** Whose share of the workers its job uses, where the change says it. */
+/** The project whose share of the workers its job uses, if the change names one. */
 function projectOf({ change }: Row): number {
   try {
     const { projectId } = JSON.parse(change) as { readonly projectId?: unknown };
     return Number.isSafeInteger(projectId) ? (projectId as number) : 0;
   } catch {
-    // It is no JSON, which is why it is set aside.
+    // It is not valid JSON, which is why it is set aside.
     return 0;
   }
 }

@@ -1,4 +1,4 @@
-// The roles `backup` and `restore`: what is opened, and what is told. Not here: the work (backup.ts, restore.ts), arguments (main.ts).
+// The roles `backup` and `restore`: what they open, and their reports. Not here: the work (backup.ts, restore.ts), arguments (main.ts).
 import { join } from "node:path";
 import { findMasterKey, loadOrCreateMasterKey, parseMasterKey } from "../../access/master-key.ts";
 import type { Config } from "../../config.ts";
@@ -29,15 +29,15 @@ import {
   type RestoreResult,
 } from "./restore.ts";
 
-/** What every command of a place is given. */
+/** The parts that every command on a place gets. */
 export interface PlaceParts {
   readonly config: Config;
   readonly report: Report;
-  /** The master key's file in the data directory. */
+  /** The file of the master key in the data directory. */
   readonly keyFile: string;
 }
 
-/** What the commands are given: how to open what the configuration names, and where to report. */
+/** The parts that the commands get: openers for what the configuration names, and the report. */
 export interface CommandParts extends PlaceParts {
   readonly logger: Logger;
   readonly program: string;
@@ -45,11 +45,11 @@ export interface CommandParts extends PlaceParts {
   openDatabase(config: Config, logger: Logger): Promise<Database>;
   openReader(config: Config, logger: Logger): Promise<DatabaseReader>;
   openStore(config: Config): Promise<BlobStore>;
-  /** The configured store for people. */
+  /** The configured store's name for messages. */
   nameStore(config: Config): string;
 }
 
-/** Blobs that backup and restore copy at a time: enough to hide a store's latency, few enough for S3 parts in memory. */
+/** Blobs that backup and restore copy at a time: enough to hide a store's latency, few enough to hold S3 parts in memory. */
 const PARALLEL_COPIES = 8;
 const DAY_MS = 86_400_000;
 
@@ -57,26 +57,26 @@ function openPlaceOf(config: Config, place: string): Promise<BackupPlace> {
   return openPlace(parsePlace(place, config.storage.s3, Object.keys(S3_DIALECTS)));
 }
 
-/** The layout of a store is much like that of a backup: what no snapshot names would be deleted. Errors: `StartupError`. */
+/** The layout of a store is much like that of a backup, so pruning would delete every blob that no snapshot names. Errors: `StartupError`. */
 async function refuseStoreAsPlace(place: BackupPlace): Promise<void> {
   if ((await place.sizeOf(MARK_NAME)) === undefined) return;
   throw new StartupError(`${place.shown} is the blob store of a registry, and no place for backups`);
 }
 
-/** The secret key, where it is known here. */
+/** The secret key, if it is known here. */
 async function findKey({ config, keyFile }: PlaceParts): Promise<Uint8Array | undefined> {
   const { secretKey } = config.auth;
   return secretKey === undefined ? findMasterKey(join(config.data, keyFile)) : parseMasterKey(secretKey);
 }
 
-/** Takes a backup; false where the registry has lost blobs. Errors: `StartupError` and those of `takeBackup`. */
+/** Takes a backup; false if the registry has lost blobs. Errors: `StartupError` and those of `takeBackup`. */
 export async function runBackup(parts: CommandParts, placeText: string): Promise<boolean> {
   const { config, logger, report } = parts;
   await using place = disposable(await openPlaceOf(config, placeText));
   await using reader = disposable(await parts.openReader(config, logger));
   await using store = disposable(await parts.openStore(config));
   await refuseStoreAsPlace(place.it);
-  // From another one nearly every blob would be missing, and the next pruning would forget those that the older snapshots have.
+  // With another store nearly every blob would be missing, and the next pruning would delete those that older snapshots have.
   await requireOwnStore(reader.it.live, store.it, parts.nameStore(config));
   const result = await takeBackup({
     tables: parts.tables,
@@ -143,17 +143,17 @@ export async function runBackupList(parts: PlaceParts, placeText: string): Promi
   return true;
 }
 
-/** What the command line says of a pruning. */
+/** The options of a pruning on the command line. */
 export interface PruneOptions {
-  /** As they are written. */
+  /** As they were typed. */
   readonly keep: string | undefined;
   readonly keepDays: string | undefined;
   readonly isDryRun: boolean;
-  /** Asked before anything is deleted, with a way to show what would be; rejects where it is not to be. */
+  /** Asks for confirmation before anything is deleted, with a function that shows what would be; rejects if it is refused. */
   agree(showWhatGoes: () => Promise<void>): Promise<void>;
 }
 
-/** Forgets old snapshots. Errors: `StartupError` and those of `pruneBackups`. */
+/** Deletes old snapshots. Errors: `StartupError` and those of `pruneBackups`. */
 export async function runBackupPrune({ config, report }: PlaceParts, placeText: string, options: PruneOptions): Promise<boolean> {
   const newest = wholeNumber("--keep", options.keep);
   const days = wholeNumber("--keep-days", options.keepDays);
@@ -179,7 +179,7 @@ export async function runBackupPrune({ config, report }: PlaceParts, placeText: 
   return true;
 }
 
-/** More than anybody has snapshots or days. */
+/** More than any number of snapshots or days in use. */
 const MAX_KEEP = 100_000;
 
 function wholeNumber(flag: string, text: string | undefined): number | undefined {
@@ -189,7 +189,7 @@ function wholeNumber(flag: string, text: string | undefined): number | undefined
   return value;
 }
 
-/** Reads a moment of the command line: ISO 8601, in UTC where it names no zone. */
+/** Parses a moment of the command line: ISO 8601, in UTC if it names no zone. */
 function momentOf(text: string): Date {
   const hasZone = /(?:Z|[+-]\d\d:?\d\d)$/i.test(text);
   const moment = new Date(hasZone || !text.includes("T") ? text : `${text}Z`);
@@ -199,7 +199,7 @@ function momentOf(text: string): Date {
   return moment;
 }
 
-/** Restores a backup, or verifies it; false where blobs are damaged. Errors: `StartupError` and those of `restoreBackup`. */
+/** Restores a backup, or verifies it; false if blobs are damaged. Errors: `StartupError` and those of `restoreBackup`. */
 export async function runRestore(
   parts: CommandParts,
   placeText: string,
@@ -208,9 +208,9 @@ export async function runRestore(
     readonly at: string | undefined;
     readonly isCheck: boolean;
     readonly withNewKey: boolean;
-    /** Refuses a snapshot that is not signed. */
+    /** Refuses an unsigned snapshot. */
     readonly isSigned: boolean;
-    /** Takes a snapshot whatever its signature. */
+    /** Accepts a snapshot whatever its signature. */
     readonly isUnsigned: boolean;
   },
 ): Promise<boolean> {
@@ -241,7 +241,7 @@ export async function runRestore(
     return result.damagedCount === 0;
   };
   if (options.isCheck) return reportResult(await checkBackup({ ...common, masterKey: await findKey(parts) }), "verified");
-  // Before anything is made for it.
+  // The snapshot is opened before anything is created for it.
   await openSnapshot(place.it, options.snapshot, at);
   const directory = await openDataDirectory(config.data);
   try {

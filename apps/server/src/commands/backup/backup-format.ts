@@ -1,27 +1,27 @@
-// What a backup looks like, drawn once: names, the manifest, and which tables are in it. Pure. Not here: where it lies (backup-place.ts).
+// The layout of a backup: names, the manifest, and which tables are in it. Pure. Not here: where it is stored (backup-place.ts).
 //
-//   blobs/<algorithm>/<2 hex>/<hex>            a blob's bytes; shared by all snapshots, written once
-//   snapshots/<time>/tables/<table>.jsonl.zst  every row of a table: JSON arrays, a line each, in the order of the primary key
-//   snapshots/<time>/manifest.json             written last: without it there is no snapshot
-//   turns/<work>-<id>                          says that a backup or a pruning is under way (place-lock.ts)
+//   blobs/<algorithm>/<2 hex>/<hex> a blob's bytes; shared by all snapshots, written once
+//   snapshots/<time>/tables/<table>.jsonl.zst every row of a table: JSON arrays, a line each, in the order of the primary key
+//   snapshots/<time>/manifest.json written last: without it there is no snapshot
+//   turns/<work>-<id> shows that a backup or a pruning is running (place-lock.ts)
 import { createHash, hkdfSync } from "node:crypto";
 import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
 import type { BackupRule, Tables } from "../../platform/database/table.ts";
 import type { Column } from "../../platform/database/tables.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 
-/** Read by `restore`; raised when an older program could not read what a newer one wrote. */
+/** Checked by `restore`; raised when an older program could not read a newer backup. */
 const FORMAT = 1;
 
 /**
- * The names of tables that declare such a rule. A table of the database that nobody here declares, as one of a newer program, is kept: nothing is
- * lost for want of a word.
+ * The names of tables that declare the rule. A table that this program does not declare, as one of a newer program, is kept, so that
+ * nothing is lost.
  */
 export function tablesWith(rule: BackupRule, tables: Tables): ReadonlySet<string> {
   return new Set(Object.keys(tables).filter((name) => tables[name]?.backup === rule));
 }
 
-/** Blobs that a backup may lack. More mean that the store is in a state that doctor should see first. */
+/** The most blobs that a backup may lack. If more are missing, run doctor on the store first. */
 export const MAX_LOST_BLOBS = 10_000;
 
 /** One table's file. */
@@ -29,31 +29,31 @@ export interface TableFile {
   readonly name: string;
   readonly columns: readonly Column[];
   readonly rows: number;
-  /** Of the file as it lies there. */
+  /** The size of the stored file. */
   readonly sizeBytes: number;
   readonly digest: Digest;
 }
 
-/** What a snapshot holds. */
+/** The manifest of a snapshot. */
 export interface SnapshotManifest {
   readonly format: typeof FORMAT;
-  /** When the metadata was read: the state that a restore brings back. ISO 8601. */
+  /** When the metadata was read: a restore brings back this state. ISO 8601. */
   readonly takenAt: string;
   readonly program: string;
   readonly migrationVersion: number;
-  /** `fingerprintOf` the master key that the secrets in the tables are encrypted with. */
+  /** `fingerprintOf` the master key that encrypts the secrets in the tables. */
   readonly keyFingerprint: string | undefined;
-  /** In the order in which they can be filled. */
+  /** In the order in which they can be restored. */
   readonly tables: readonly TableFile[];
   readonly idCounters: Readonly<Record<string, number>>;
   readonly blobs: { readonly count: number; readonly sizeBytes: number };
-  /** Blobs whose bytes the registry itself no longer had: restored as damaged, so that a push heals them. */
+  /** Blobs whose bytes the registry itself had lost: they are restored as damaged, so that a push heals them. */
   readonly lostBlobs: readonly Digest[];
 }
 
 const SNAPSHOT_NAME = /^\d{8}T\d{9}Z$/;
 
-/** A snapshot's name: its time in UTC, which sorts. */
+/** A snapshot's name: its time in UTC, so that names sort by time. */
 export function snapshotNameOf(time: Date): string {
   return time.toISOString().replaceAll(/[-:.]/g, "");
 }
@@ -87,7 +87,7 @@ export function blobName(digest: Digest): string {
   return `blobs/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}`;
 }
 
-/** The digest that a blob's file is named by; undefined for a name that no backup makes. */
+/** The digest in the name of a blob's file; undefined for any other name. */
 export function digestOfBlob(name: string): Digest | undefined {
   const [, algorithm, , hex] = name.split("/");
   const digest = `${algorithm}:${hex}`;
@@ -100,12 +100,12 @@ export function isBackupFile(name: string): boolean {
   return digestOfBlob(name) !== undefined || (folder === "snapshots" && SNAPSHOT_NAME.test(snapshot));
 }
 
-/** The manifest's file: the manifest, the digest of its text, so that a damaged one is known, and its signature (signature.ts), where it has one. */
+/** The manifest's file: the manifest, the digest of its text to detect damage, and its signature (signature.ts), if it has one. */
 export function encodeManifest(manifest: SnapshotManifest, signature: string | undefined): Buffer {
   return Buffer.from(`${JSON.stringify({ manifest, digest: digestOfManifest(manifest), signature }, null, 1)}\n`);
 }
 
-/** Reads a manifest's file; whether the signature fits is not looked at. Errors: `StartupError` where it is damaged or of a newer program. */
+/** Parses a manifest's file; the signature is not checked. Errors: `StartupError` if it is damaged or of a newer program. */
 export function decodeManifest(
   text: string,
   name: string,
@@ -128,17 +128,17 @@ export function decodeManifest(
     // It becomes part of a file's name.
     if (!/^[a-z][a-z0-9_]{0,62}$/.test(table.name) || !isDigest(table.digest)) throw new StartupError(`${name} is not one of Berth's`);
   }
-  // What is there and no text fits nothing.
+  // A signature that is not a text fits nothing.
   const { signature } = file;
   return { manifest, signature: signature === undefined || typeof signature === "string" ? signature : "" };
 }
 
-// JSON.parse keeps the order of properties, so the text is the same again.
+// JSON.parse keeps the order of properties, so the same text results.
 function digestOfManifest(manifest: SnapshotManifest): string {
   return `sha256:${createHash("sha256").update(JSON.stringify(manifest)).digest("hex")}`;
 }
 
-/** Names a master key without telling anything of it: equal for equal keys. */
+/** Identifies a master key without revealing anything of it: equal for equal keys. */
 export function fingerprintOf(masterKey: Uint8Array): string {
   return Buffer.from(hkdfSync("sha256", masterKey, new Uint8Array(), "berth backup fingerprint v1", 8)).toString("hex");
 }

@@ -1,5 +1,5 @@
-// Places of backups: what both kinds must do, and how they are written on the command line. The S3 service is the one that
-// forEachBlobStore uses. Not here: what is kept there.
+// Places of backups: the contract of both kinds, and their addresses on the command line. The S3 service is the one that forEachBlobStore
+// uses. Not here: the content of backups.
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { stat } from "node:fs/promises";

@@ -1,39 +1,42 @@
-// Where a backup lies: named files that are there whole or not at all. A directory, or a prefix of an S3 bucket.
-// Not here: what the files are called and hold (backup-format.ts).
+// The place of a backup: named files that exist completely or not at all, in a directory or under a prefix of an S3 bucket.
+// Not here: names and content of the files (backup-format.ts).
 import type { S3DialectName } from "../../content/blobs/s3-dialects.ts";
 import { UsageError } from "../../platform/startup-error.ts";
 
 /** A place for files. Names are relative, with slashes, of the characters of backup-format.ts. Errors: UNAVAILABLE, STORAGE_FULL. */
 export interface BackupPlace {
-  /** For people. */
+  /** The place's name for messages. */
   readonly shown: string;
-  /** Returns where it can hold backups already. Errors: `StartupError` where it cannot, since nothing is there or something else is. */
+  /** Returns if it already can hold backups. Errors: `StartupError` if it does not exist or is something else. */
   requireThere(): Promise<void>;
-  /** Size of a file, or undefined where there is none. */
+  /** The size of a file, or undefined if there is none. */
   sizeOf(name: string): Promise<number | undefined>;
-  /** Writes a file, replacing one of that name; gives its size. When the body fails, nothing is changed and nothing stays. */
+  /** Writes a file, replacing one of that name; returns its size. When the body fails, nothing is changed and nothing is left behind. */
   write(name: string, body: AsyncIterable<Uint8Array>): Promise<number>;
-  /** A file's bytes, `sizeBytes` of them. Errors: BLOB_DAMAGED where the file is missing or shorter. */
+  /** A file's bytes, `sizeBytes` of them. Errors: BLOB_DAMAGED if the file is missing or too short. */
   read(name: string, sizeBytes: number): AsyncIterable<Uint8Array>;
-  /** Names of all files below a folder's name, which ends with a slash. Of those that are deleted meanwhile some may come, no other is left out. */
+  /**
+   * Names of all files below a folder's name, which ends with a slash. Files that are deleted meanwhile may or may not be listed; all
+   * others are.
+   */
   list(folder: string): AsyncIterable<string>;
   /** The same with sizes. */
   listSized(folder: string): AsyncIterable<{ readonly name: string; readonly sizeBytes: number }>;
-  /** What writes of files that a backup has left when they were cut off; nobody may write meanwhile. */
+  /** Leftovers of interrupted writes of a backup's files; nobody may write meanwhile. */
   listUnfinished(): AsyncIterable<Unfinished>;
-  /** Deletes files; those already gone are fine. */
+  /** Deletes files; missing ones are fine. */
   delete(names: readonly string[]): Promise<void>;
   /** When it resolves, everything written before is durable. */
   sync(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** What a write left that was cut off. It is no file. */
+/** A leftover of an interrupted write. It is no file. */
 export interface Unfinished {
   remove(): Promise<void>;
 }
 
-/** How to reach the S3 service of a backup where its address does not say. */
+/** How to reach the S3 service of a backup if its address does not say. */
 export interface S3Access {
   readonly region: string;
   readonly endpoint: string | undefined;
@@ -44,14 +47,14 @@ export interface S3Access {
   readonly partSizeBytes: number;
 }
 
-/** A place as it is written on the command line. */
+/** A place as the command line names it. */
 export type PlaceAddress =
   | { readonly kind: "directory"; readonly path: string }
   | { readonly kind: "s3"; readonly bucket: string; readonly prefix: string; readonly access: S3Access };
 
 /**
- * Reads `DIRECTORY` or `s3://BUCKET[/PREFIX][?endpoint=URL&region=R&dialect=D]`. What the address does not say comes from the settings
- * `storage.s3`; an address with an endpoint of its own never gets their keys but those of the AWS_* environment.
+ * Parses `DIRECTORY` or `s3://BUCKET[/PREFIX][?endpoint=URL&region=R&dialect=D]`. Missing parts come from the settings `storage.s3`; an
+ * address with an endpoint of its own never gets their keys, only those of the AWS_* environment.
  * Errors: `UsageError`.
  */
 export function parsePlace(text: string, settings: S3Access, dialects: readonly string[]): PlaceAddress {
@@ -80,7 +83,7 @@ export function parsePlace(text: string, settings: S3Access, dialects: readonly 
   return { kind: "s3", bucket, prefix: ended, access };
 }
 
-/** Opens a place; makes no request and touches nothing yet. */
+/** Opens a place without a request or any change. */
 export async function openPlace(address: PlaceAddress): Promise<BackupPlace> {
   if (address.kind === "directory") {
     const { openDirectoryPlace } = await import("./directory-place.ts");

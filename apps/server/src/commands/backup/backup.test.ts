@@ -1,5 +1,5 @@
-// Backups and restores: the same registry again on either engine, what is copied twice, what was lost, what goes away meanwhile.
-// Not here: places (backup-place.test.ts), the commands on whole servers (test/flows/backup-*.test.ts).
+// Backups and restores: the same registry again on either engine, blobs that are copied twice, lost blobs, and content that is deleted
+// meanwhile. Not here: places (backup-place.test.ts), the commands on whole servers (test/flows/backup-*.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -48,7 +48,7 @@ forEachDatabase("backup", (create) => {
   const check = (path: string) =>
     checkBackup({ ...TRUSTED, place: openDirectoryPlace(path), snapshot: undefined, parallel: 4, onProgress: () => undefined });
 
-  /** Puts images of several kinds into a registry, with what their deletion leaves, and uploads under way. */
+  /** Pushes images of several kinds into a registry, leaves what their deletion leaves, and uploads in progress. */
   async function fill(source: TestSite, count = 12): Promise<TestBlob[]> {
     const { content, clock } = source;
     const grants = await grantsOf(source);
@@ -68,7 +68,7 @@ forEachDatabase("backup", (create) => {
       await content.manifests.delete(inRepository(grants("delete", name), id), unwanted.digest);
       await content.sessions.begin(push, "sha256");
     }
-    // Deleted, and not taken away yet.
+    // Deleted, but not removed yet.
     const deleted = grants("push", "test/deleted");
     const deletedId = (await content.repositories.ensure(deleted)).id;
     for (const blob of [strong, layers[0]!]) await upload(content, deleted, blob);
@@ -107,7 +107,7 @@ forEachDatabase("backup", (create) => {
       await assertSame(target, source, blobs);
       from = target;
     }
-    // Ids go on where the first registry was, also past rows that are gone.
+    // Ids continue where the first registry was, also after deleted rows.
     const before = await dumpOf(source.test.database);
     for (const each of [source, from]) {
       const push = (await grantsOf(each))("push", "test/new");
@@ -207,7 +207,7 @@ forEachDatabase("backup", (create) => {
       const healed = await target.content.blobs.find(inRepository(push, id), blob.digest);
       assert.ok((await readBlob(target.content, healed!)).equals(blob.bytes));
     }
-    // What the source knows by now, it says no more.
+    // The source knows about the damage now and no longer reports it.
     for (const blob of [gone, cut]) {
       const row = (await source.content.blobs.find(inRepository(push, id), blob.digest))!;
       await source.content.blobs.markDamaged(row);
@@ -224,7 +224,7 @@ forEachDatabase("backup", (create) => {
       const push = (await grantsOf(source))("push", "test/one");
       const path = newPath();
       let rounds = 0;
-      // Each time when the copy of the tables is there and before the blobs are copied: a blob that they name goes, bytes and all.
+      // Each time when the copy of the tables exists and before the blobs are copied, a blob that they name is deleted, with its bytes.
       const result = backUp(source, openDirectoryPlace(path), {
         parallel: 1,
         wrapReader: (reader) => ({
@@ -313,14 +313,15 @@ forEachDatabase("backup", (create) => {
         await new Promise((resolve) => void setImmediate(resolve));
       }
     })();
-    // Heard at the end; meanwhile it must end the loop that waits for it.
+    // The error is checked at the end; until then it must end the loop that waits for the work.
     work.catch(() => (isOver = true));
     const path = newPath();
     const place = openDirectoryPlace(path);
     try {
       for (let round = 0; !isOver && (round < 6 || pushed < 7); round++) {
         const result = await backUp(source, place).catch((error: unknown) => error);
-        // With no grace at all a backup may rightly find no moment; then it says so, and leaves nothing that looks like one.
+        // Without any grace a backup may rightly find no consistent moment; then it reports that, and leaves nothing that looks like a
+        // backup.
         if (result instanceof StartupError) assert.match(result.message, /not complete/);
         else if (result instanceof Error) throw result;
         else assert.deepEqual((result as { lostBlobs: unknown }).lostBlobs, []);
@@ -404,7 +405,7 @@ forEachDatabase("backup", (create) => {
         ...target.store,
         finish: async (...rest) => {
           const stored = await target.store.finish(...rest);
-          // As in a crash: the bytes are there, the row is not, and nobody clears up.
+          // As in a crash: the bytes exist, the row does not, and nothing cleans up.
           if (left-- <= 0) throw new RegistryError("UNAVAILABLE");
           return stored;
         },
@@ -445,7 +446,7 @@ forEachDatabase("backup", (create) => {
     assert.equal(await target.content.blobs.find((await target.content.repositories.find(pull))!, layer.digest), undefined);
     await rm(file);
     assert.equal((await check(path)).damagedCount, 1);
-    // The next backup copies what is missing or cut off here.
+    // The next backup copies what is missing or truncated here.
     await backUp(source, place);
     assert.equal((await check(path)).damagedCount, 0);
 
@@ -505,7 +506,7 @@ forEachDatabase("backup", (create) => {
         return;
       }
       assert.deepEqual(await listSnapshots(place), []);
-      // The next one goes on with what is there.
+      // The next restore continues with what exists.
       await backUp(source, place);
       assert.equal((await check(path)).damagedCount, 0);
     }

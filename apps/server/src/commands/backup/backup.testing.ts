@@ -1,5 +1,5 @@
-// Registries to back up and empty ones to restore into, on any engine; and everything that a database says, for comparing two of them.
-// Not here: the tests.
+// Registries to back up and empty ones to restore into, on any engine; and dumps of databases for comparing two of them. Not here: the
+// tests.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ import { restoreBackup, type CheckParts, type RestoreParts, type RestoreResult }
 /** The master key of tests. */
 export const TEST_KEY = Buffer.alloc(32, 7);
 
-/** How tests read backups: signed with that key, or they fail. */
+/** The rule of tests that read backups: they must be signed with that key. */
 export const TRUSTED: Pick<CheckParts, "masterKey" | "signature" | "onWarning"> = {
   masterKey: TEST_KEY,
   signature: "known",
@@ -40,7 +40,7 @@ export interface TestSite {
 
 let stores = 0;
 
-/** Builds a registry over a database, with a store in memory. */
+/** Creates a registry over a database, with a store in memory. */
 export function createSite(test: TestDatabase, clock: TestClock = createTestClock()): TestSite {
   const memory = createMemoryBlobs();
   const store = createMemoryStore({ processId: `site-${++stores}`, memory });
@@ -56,7 +56,7 @@ export async function createFolder(): Promise<{ readonly path: string; end(): Pr
   return { path, end: () => rm(path, { recursive: true, force: true }) };
 }
 
-/** Backs a registry up. */
+/** Takes a backup of a registry. */
 export async function backUp(
   site: TestSite,
   place: BackupPlace,
@@ -101,7 +101,7 @@ export function restoreTo(site: TestSite, place: BackupPlace, changes: Partial<R
   });
 }
 
-/** Every row of every table that a backup holds; storage keys, which differ from store to store, only by whether there is one. */
+/** Every row of every table that a backup holds. Storage keys differ from store to store, so only their presence is included. */
 export async function dumpOf(database: Database): Promise<Record<string, unknown[]>> {
   const dump: Record<string, unknown[]> = {};
   const leftOut = tablesWith("left out", TABLES);

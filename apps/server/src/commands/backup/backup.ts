@@ -1,7 +1,7 @@
-// Backing up while everything goes on. Bytes are copied twice over: first what the database names now, however long that takes; then the
-// tables are read in one snapshot, and what it names and the backup lacks is copied. Blobs never change and outlive their last reference by
-// `gc.graceSeconds`, so the second copy, which is short, finds them all; where it took too long, the snapshot is taken anew.
-// The manifest is written last: a backup without one is none. Not here: names (backup-format.ts), places, the way back (restore.ts).
+// Takes a backup while the registry runs. Bytes are copied in two passes: first those that the database names now, however long that takes;
+// then the tables are read in one snapshot, and what it names and the backup lacks is copied. Blobs never change and outlive their last
+// reference by `gc.graceSeconds`, so the second pass, which is short, finds them all; if it took too long, the snapshot is taken again. The
+// manifest is written last: without it there is no backup. Not here: names (backup-format.ts), places, restoring (restore.ts).
 import type { Digest } from "@berth/oci/digest";
 import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
 import type { Clock } from "../../platform/clock.ts";
@@ -29,19 +29,19 @@ import { signSnapshot } from "./signature.ts";
 import { verifyTableFiles, writeTableFile } from "./table-files.ts";
 import { takePlaceLock, type PlaceLock } from "./place-lock.ts";
 
-/** How far it is. */
+/** The progress of a backup. */
 export interface BackupProgress {
   /** `ahead`: blobs before the snapshot. `metadata`: the tables. `blobs`: those that the snapshot names. */
   readonly phase: "ahead" | "metadata" | "blobs";
-  /** Blobs or rows looked at in this phase. */
+  /** Blobs or rows processed in this phase. */
   readonly done: number;
   readonly copiedBlobs: number;
   readonly copiedBytes: number;
 }
 
-/** What a backup needs. */
+/** The parts that a backup needs. */
 export interface BackupParts {
-  /** All that are declared: which of them a backup leaves out stands there. */
+  /** All declared tables; their declarations say which of them a backup leaves out. */
   readonly tables: Tables;
   readonly reader: DatabaseReader;
   readonly store: BlobStore;
@@ -49,14 +49,17 @@ export interface BackupParts {
   readonly clock: Clock;
   /** This program's name and version, for the manifest. */
   readonly program: string;
-  /** Signs the snapshot. Undefined where it is not known here; a restore can then not check that it has the right one, nor who wrote it. */
+  /**
+   * Signs the snapshot. Undefined if it is not known here; a restore can then check neither that it has the right key, nor who wrote the
+   * backup.
+   */
   readonly masterKey: Uint8Array | undefined;
-  /** Blobs that are copied at a time. */
+  /** The number of blobs that are copied at a time. */
   readonly parallel: number;
   readonly onProgress: (progress: BackupProgress) => void;
 }
 
-/** A complete backup. */
+/** The result of a complete backup. */
 export interface BackupResult {
   readonly snapshot: string;
   readonly takenAt: string;
@@ -69,15 +72,15 @@ export interface BackupResult {
   readonly isSigned: boolean;
   /** How long the database kept its snapshot. */
   readonly snapshotMs: number;
-  /** Snapshots taken until one was whole. */
+  /** The number of snapshots taken until one was complete. */
   readonly attempts: number;
-  /** Blobs that the registry knew to be damaged, and is asked for by nobody. */
+  /** Blobs that the registry knew to be damaged, and that no client is served. */
   readonly knownDamaged: number;
-  /** Blobs whose bytes the registry has lost without knowing. */
+  /** Blobs whose bytes the registry has lost without noticing. */
   readonly lostBlobs: readonly Digest[];
 }
 
-/** Snapshots that may fail because bytes were collected under them. Each copies less than the one before. */
+/** The most snapshots that may fail because bytes were collected meanwhile. Each copies less than the one before. */
 const MAX_ATTEMPTS = 5;
 const PAGE = 500;
 
@@ -106,7 +109,7 @@ const findVersion = statement<Record<never, never>>()("backup.version", (db) =>
 
 type StoredBlob = Pick<BlobEntry, "digest" | "sizeBytes">;
 
-/** Takes a backup. Errors: `StartupError` where none can be taken, also while the place is pruned; UNAVAILABLE, STORAGE_FULL. */
+/** Takes a backup. Errors: `StartupError` if none can be taken, also while the place is pruned; UNAVAILABLE, STORAGE_FULL. */
 export async function takeBackup(parts: BackupParts): Promise<BackupResult> {
   if (!(await listTables(parts.reader.live)).some((table) => table.name === "blob")) {
     throw new StartupError("the database is empty: there is nothing to back up");
@@ -134,7 +137,7 @@ async function takeBackupUnderLock(parts: BackupParts, lock: PlaceLock): Promise
     parts.onProgress({ phase, done, copiedBlobs, copiedBytes });
   };
 
-  /** Copies a blob unless the backup has it. False where its bytes are missing or wrong. */
+  /** Copies a blob unless the backup has it. False if its bytes are missing or wrong. */
   async function secure(blob: StoredBlob, source: () => AsyncIterable<Uint8Array>): Promise<boolean> {
     const name = blobName(blob.digest);
     if ((await place.sizeOf(name)) === blob.sizeBytes) return true;
@@ -152,7 +155,7 @@ async function takeBackupUnderLock(parts: BackupParts, lock: PlaceLock): Promise
   const secureKey = (blob: StoredBlob, key: string): Promise<boolean> =>
     secure(blob, () => store.read(key as StorageKey, 0, blob.sizeBytes - 1));
 
-  /** Copies what there is now. What goes away meanwhile, or is damaged, is the snapshot's business. */
+  /** Copies what exists now. Blobs that are deleted meanwhile, or are damaged, are left to the snapshot's pass. */
   async function copyAhead(): Promise<void> {
     async function* stored() {
       let after = 0;
@@ -169,12 +172,12 @@ async function takeBackupUnderLock(parts: BackupParts, lock: PlaceLock): Promise
     });
   }
 
-  /** Secures a blob that a snapshot names. */
+  /** Copies a blob that a snapshot names. */
   async function secureEntry(entry: BlobEntry): Promise<"secured" | "lost" | "collected"> {
     const { digest, inline } = entry;
     if (entry.key === null && inline !== undefined && (await isWhole(entry, inline))) return "secured";
     let key = entry.key;
-    // Under another key each time: twice is a blob that was collected and pushed again while it was copied.
+    // The key differs each time: twice means that a blob was collected and pushed again while it was copied.
     for (let tries = 0; tries < 3; tries++) {
       if (key !== null && (await secureKey(entry, key))) return "secured";
       const now = await reader.live.first(findNow, { digest });
@@ -214,7 +217,7 @@ async function takeBackupUnderLock(parts: BackupParts, lock: PlaceLock): Promise
       let knownDamaged = 0;
       let collected = 0;
       const lostBlobs: Digest[] = [];
-      // Read from the backup itself: what restores will read.
+      // Read from the backup itself, as restores will read it.
       await verifyTableFiles(place, snapshot, tables);
       await forEachParallel(readBlobEntries(place, snapshot, tables), parts.parallel, async (entry) => {
         blobs++;
@@ -248,7 +251,7 @@ async function takeBackupUnderLock(parts: BackupParts, lock: PlaceLock): Promise
       written.push(manifestName(snapshot));
       await lock.check();
       await place.write(manifestName(snapshot), once(encodeManifest(manifest, signature)));
-      // Whoever pruned between the two looks has not seen this snapshot.
+      // A pruning between the two checks has not seen this snapshot.
       await lock.check();
       await place.sync();
       const rows = tables.reduce((sum, table) => sum + table.rows, 0);
@@ -267,7 +270,7 @@ async function takeBackupUnderLock(parts: BackupParts, lock: PlaceLock): Promise
         isSigned: signature !== undefined,
       };
     } catch (error) {
-      // Without a manifest, which goes first, they are of no use; where they cannot be removed either, they only take room.
+      // Without a manifest, which is deleted first, the files are useless; if they cannot be deleted either, they only take space.
       await place.delete(written.toReversed()).catch(() => undefined);
       throw error;
     }

@@ -1,5 +1,5 @@
-// The blobs of a snapshot, as its tables name them, each with the bytes that lay in the database; and bytes that are checked while they
-// pass. Not here: copying (backup.ts, restore.ts).
+// The blobs of a snapshot, as its tables name them, each with the bytes that were in the database; and verification of bytes as they pass.
+// Not here: copying (backup.ts, restore.ts).
 import { algorithmOf, createHasher, parseDigest, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Row } from "../../platform/database/tables.ts";
@@ -13,29 +13,29 @@ export interface BlobEntry {
   readonly id: number;
   readonly digest: Digest;
   readonly sizeBytes: number;
-  /** In the store that was backed up; null where the bytes lay in the database. */
+  /** The key in the backed-up store; null if the bytes were in the database. */
   readonly key: string | null;
   readonly damagedAt: number | null;
-  /** The bytes that lay in the database. */
+  /** The bytes that were in the database. */
   readonly inline: Uint8Array | undefined;
   readonly row: Row;
 }
 
-/** The file of a table. Errors: `StartupError` where there is none. */
+/** The file of a table. Errors: `StartupError` if there is none. */
 export function tableFileOf(tables: readonly TableFile[], name: string): TableFile {
   const file = tables.find((each) => each.name === name);
   if (file === undefined) throw new StartupError(`the backup has no table ${name}: it is not of a registry`);
   return file;
 }
 
-/** Where a column stands in a table's rows. */
+/** The index of a column in a table's rows. */
 export function columnAt(file: TableFile, name: string): number {
   const at = file.columns.findIndex((column) => column.name === name);
   if (at === -1) throw new StartupError(`the backup's table ${file.name} has no column ${name}: a newer program wrote it`);
   return at;
 }
 
-/** All blobs of a snapshot by id. Reads the files of two tables side by side, and verifies both when it comes to their ends. */
+/** All blobs of a snapshot by id. Reads the files of two tables side by side, and verifies both at their ends. */
 export async function* readBlobEntries(
   place: BackupPlace,
   snapshot: string,
@@ -68,7 +68,7 @@ export async function* readBlobEntries(
   }
 }
 
-/** Passes bytes on and fails at their end where they are not the blob's. Errors: BLOB_DAMAGED. */
+/** Passes bytes on, and fails at their end if they do not have the blob's digest. Errors: BLOB_DAMAGED. */
 export async function* verified(
   blob: { readonly digest: Digest; readonly sizeBytes: number },
   pieces: AsyncIterable<Uint8Array>,

@@ -1,4 +1,4 @@
-// A backup in a directory, local or NFS. Readable by its owner alone: it holds password hashes. Not here: what the files hold.
+// A backup in a directory, local or NFS. Only its owner can read it, because it contains password hashes. Not here: the files' content.
 import { randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
@@ -10,15 +10,15 @@ import type { BackupPlace } from "./backup-place.ts";
 
 const FILE_MODE = 0o600;
 const DIRECTORY_MODE = 0o700;
-// One read each; larger ones cost memory and gain nothing on disks.
+// The size of one read; larger ones cost memory and gain nothing on disks.
 const READ_BYTES = 1024 * 1024;
-/** Files being written lie here, so that what a crash leaves is in one place. */
+/** Files are written here first, so that the leftovers of a crash are in one place. */
 const TEMPORARY = "tmp";
 
-/** Opens a directory, which is made at the first write. */
+/** Opens a directory, which is created by the first write. */
 export function openDirectoryPlace(path: string): BackupPlace {
   const root = resolve(path);
-  /** Directories with entries that are not yet durable. */
+  /** Directories with entries that are not durable yet. */
   const unsynced = new Set<string>();
   const made = new Set<string>();
 
@@ -30,7 +30,7 @@ export function openDirectoryPlace(path: string): BackupPlace {
     made.add(directory);
   }
 
-  /** Removes a directory and those above it as far as nothing is in them. */
+  /** Removes a directory and its parents as far as they are empty. */
   async function removeEmpty(directory: string): Promise<void> {
     for (let each = directory; each !== root; each = dirname(each)) {
       try {
@@ -77,7 +77,7 @@ export function openDirectoryPlace(path: string): BackupPlace {
         await file.close();
       }
       await rename(temporary, target).catch(async (error: unknown) => {
-        // Another process removed the directory, which was empty, a moment ago.
+        // Another process has just removed the empty directory.
         if (codeOf(error) !== "ENOENT") throw error;
         made.delete(dirname(target));
         await makeDirectory(dirname(target));
@@ -154,7 +154,7 @@ export function openDirectoryPlace(path: string): BackupPlace {
   };
 }
 
-/** Syncs a directory of the place; one that was never made, since only names were deleted there, needs none. */
+/** Syncs a directory of the place. One that never existed, because names were only deleted there, needs no sync. */
 async function syncIfThere(path: string): Promise<void> {
   try {
     await syncDirectory(path);

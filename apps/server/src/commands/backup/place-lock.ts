@@ -1,29 +1,29 @@
-// Who works in a place: backups, which rely on blobs that are there already, or a pruning, which deletes them; never both at once. A place
-// knows no locks, so each says first that it is there and then looks for the other: of two that begin together at least one sees the other.
-// Who was killed is believed gone when its word is old. Not here: the work (backup.ts, prune.ts).
+// The lock of a place: either backups run there, which rely on existing blobs, or a pruning, which deletes blobs; never both at once. A
+// place has no locks of its own, so each side first writes a file that announces it and then looks for the other's: when both begin at
+// once, at least one sees the other. A killed process counts as gone when its file is old. Not here: the work (backup.ts, prune.ts).
 import { randomBytes } from "node:crypto";
 import type { Clock } from "../../platform/clock.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 import type { BackupPlace } from "./backup-place.ts";
 
-/** What somebody does in a place. */
+/** The kinds of work in a place. */
 export type Work = "backup" | "prune";
 
-/** Somebody's lock. */
+/** A lock that is held. */
 export interface PlaceLock {
-  /** Errors: `StartupError` where it was taken away, since nothing had been heard for long: what was done may have been undone since. */
+  /** Errors: `StartupError` if the lock was removed because it was not renewed for long: the work may have been undone since. */
   check(): Promise<void>;
   end(): Promise<void>;
 }
 
 const FOLDER = "turns/";
-/** Twenty tries to say that one is there may fail before nobody believes it. */
+/** Twenty renewals may fail before the lock counts as abandoned. */
 const WORD_MS = 30_000;
 const GONE_AFTER_MS = 20 * WORD_MS;
 
 /**
- * Takes a lock, which lasts until `end`. A pruning takes over from one that was cut off.
- * Errors: `StartupError` where the other kind of work goes on.
+ * Takes a lock, which lasts until `end`. A pruning takes over from an interrupted one.
+ * Errors: `StartupError` if the other kind of work is running.
  */
 export async function takePlaceLock(place: BackupPlace, work: Work, clock: Clock): Promise<PlaceLock> {
   const own = `${FOLDER}${work}-${randomBytes(8).toString("hex")}`;
@@ -42,7 +42,7 @@ export async function takePlaceLock(place: BackupPlace, work: Work, clock: Clock
   let saying: Promise<void> = Promise.resolve();
   const timer = setInterval(() => {
     saying = (async () => {
-      // Said again after it was taken away it would claim what is lost.
+      // A renewal after the removal would claim a lost lock.
       if (!isEnded && (await place.sizeOf(own)) !== undefined) await say();
     })().catch(() => undefined);
   }, WORD_MS).unref();
@@ -76,14 +76,14 @@ export async function takePlaceLock(place: BackupPlace, work: Work, clock: Clock
   };
 }
 
-/** When somebody last said that it is there; undefined where it has ended meanwhile. */
+/** When the lock was last renewed; undefined if it has ended meanwhile. */
 async function readWord(place: BackupPlace, name: string): Promise<number | undefined> {
   const sizeBytes = await place.sizeOf(name);
   if (sizeBytes === undefined) return undefined;
   const pieces: Uint8Array[] = [];
   for await (const piece of place.read(name, sizeBytes)) pieces.push(Buffer.from(piece));
   const time = Date.parse(Buffer.concat(pieces).toString("utf8"));
-  // What nobody can read was not written by us: as old as can be.
+  // A file that cannot be parsed was not written by Berth and counts as infinitely old.
   return Number.isNaN(time) ? 0 : time;
 }
 

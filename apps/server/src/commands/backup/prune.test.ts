@@ -1,5 +1,5 @@
-// Pruning: what a rule keeps, that every snapshot that stays is whole wherever a run was cut off, and that backups and prunings keep out of
-// each other's way; in a directory and, where there is the service of forEachBlobStore, in a bucket.
+// Pruning: what a rule keeps; that every remaining snapshot is complete wherever a run was interrupted; and that backups and prunings
+// exclude each other; in a directory and, if there is the service of forEachBlobStore, in a bucket.
 // Not here: the commands (test/flows/backup-restore.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
@@ -56,7 +56,10 @@ async function assertWhole(place: BackupPlace, snapshots: readonly string[]): Pr
   }
 }
 
-/** Backs up once a day a registry in which an image comes and the one of the day before yesterday goes; what it was each day. */
+/**
+ * Backs up a registry once a day, with one new image each day while the one of the day before yesterday is deleted; returns its state on
+ * each day.
+ */
 async function days(place: BackupPlace, count: number): Promise<{ readonly snapshot: string; readonly dump: unknown }[]> {
   const { content } = source;
   const grants = await grantsOf(source);
@@ -90,14 +93,14 @@ it("prune: keeps the newest, or those of some days, or both, and never none", ()
   assert.deepEqual(keptOf(names, { since: new Date(9 * DAY_MS) }), names.slice(4));
 });
 
-/** What differs from kind to kind. */
+/** The differences between the kinds of places. */
 interface PlaceKind {
   newPlace(): Promise<BackupPlace>;
-  /** Leaves what a write leaves whose process was killed. */
+  /** Leaves what an interrupted write of a killed process leaves. */
   leaveUnfinished(place: BackupPlace): Promise<void>;
   /** More files than are listed, or deleted, at a time. */
   readonly manyFiles: number;
-  /** Which steps a run is cut off at. */
+  /** The interval of the steps at which runs are interrupted. */
   readonly everySteps: number;
 }
 
@@ -127,7 +130,7 @@ function describePruning(kind: string, { newPlace, leaveUnfinished, manyFiles, e
         assert.equal((await restoreTo(target, place, { snapshot })).damagedCount, 0);
         assert.deepEqual(await dumpOf(test.database), dump);
       }
-      // The moment in between belongs to the older of the two.
+      // A moment between two snapshots belongs to the older one.
       const at = new Date(
         Date.parse(
           (await checkBackup({ ...TRUSTED, place, snapshot: taken[4]!.snapshot, parallel: 4, onProgress: () => undefined })).takenAt,
@@ -142,11 +145,11 @@ function describePruning(kind: string, { newPlace, leaveUnfinished, manyFiles, e
         checkBackup({ ...TRUSTED, place, snapshot: undefined, at: early, parallel: 4, onProgress: () => undefined }),
         /the oldest is/,
       );
-      // What follows copies what is not there any more, and nothing else.
+      // The next backup copies only what does not exist any more.
       await assertWhole(place, [(await backUp(source, place)).snapshot]);
     });
 
-    /** Ends like a process does: from the step on, nothing happens any more. */
+    /** Ends as a killed process does: from that step on, nothing happens any more. */
     function cutAt(place: BackupPlace, step: number): BackupPlace & { readonly steps: () => number } {
       let steps = 0;
       const counted = async <T>(work: () => Promise<T>): Promise<T> => {
@@ -156,7 +159,7 @@ function describePruning(kind: string, { newPlace, leaveUnfinished, manyFiles, e
       return {
         ...place,
         steps: () => steps,
-        // A file at a time, as a crash in the middle of a batch leaves it.
+        // One file at a time, as a crash in the middle of a batch leaves it.
         delete: async (names) => {
           for (const name of names) await counted(() => place.delete([name]));
         },
@@ -168,20 +171,20 @@ function describePruning(kind: string, { newPlace, leaveUnfinished, manyFiles, e
     it("leaves every snapshot that stays whole wherever it is cut off, and ends the work when it is run again", async () => {
       const place = await newPlace();
       const taken = await days(place, 4);
-      // What cut-off writes and a backup without an end leave.
+      // Leftovers of interrupted writes and of an incomplete backup.
       await place.write(tableName(snapshotNameOf(new Date(5)), "blob"), fileOf("half"));
       await leaveUnfinished(place);
       assert.equal(await unfinishedIn(place), 1);
       const kept = taken.slice(3).map(({ snapshot }) => snapshot);
       let step = 1;
-      // Each step, or some of them where each costs many requests.
+      // Each step, or only some of them if each costs many requests.
       for (; ; step += everySteps) {
         const cut = cutAt(place, step);
         const isDone = await prune(cut, { newest: 1 }).then(
           () => true,
           () => false,
         );
-        // Also those that are to go, as long as they are there.
+        // Also those that are to be deleted, as long as they exist.
         const listed = await listSnapshots(place);
         assert.ok(listed.includes(kept[0]!));
         await assertWhole(place, listed);
@@ -201,7 +204,7 @@ function describePruning(kind: string, { newPlace, leaveUnfinished, manyFiles, e
       await days(place, 2);
       const backup = await takePlaceLock(place, "backup", clock);
       await assert.rejects(prune(place, { newest: 1 }), /a backup is under way/);
-      // Backups do not disturb each other.
+      // Backups do not exclude each other.
       await backUp(source, place);
       clock.advance(11 * 60_000);
       await prune(place, { newest: 1 });
@@ -209,7 +212,7 @@ function describePruning(kind: string, { newPlace, leaveUnfinished, manyFiles, e
       await backup.end();
       const pruning = await takePlaceLock(place, "prune", clock);
       await assert.rejects(backUp(source, place), /a pruning is under way/);
-      // One that was cut off does not keep the next one waiting.
+      // An interrupted pruning does not delay the next one.
       await prune(place, { newest: 1 });
       await assert.rejects(pruning.check(), /another work has begun there/);
       await pruning.end();
@@ -228,7 +231,7 @@ function describePruning(kind: string, { newPlace, leaveUnfinished, manyFiles, e
       const dead = Array.from({ length: manyFiles }, () => randomBytes(9));
       const files = [
         ...dead.map((bytes) => [blobName(digestOf(bytes)), bytes] as const),
-        // Long before the one that stays.
+        // Long before the remaining one.
         ...dead.slice(0, OLD).map((bytes, at) => [manifestName(snapshotNameOf(new Date(at * DAY_MS))), bytes] as const),
       ].values();
       const writer = async (): Promise<void> => {
@@ -274,23 +277,23 @@ else {
       const bucket = await connectBucket({ ...access, bucket: s3.bucket, dialect: S3_DIALECTS[s3.dialect] });
       const { prefix } = addresses.get(place)!;
       await bucket.createMultipart(`${prefix}${blobName(digestOf(Buffer.from("half")))}`);
-      // A registry's own upload, in the same place: none of our business.
+      // A registry's own upload in the same place, which pruning must not touch.
       const own = `${prefix}blobs/${randomUUID()}/process.1`;
       const id = await bucket.createMultipart(own);
       ends.push(async () => {
-        // Fails where it is not there any more.
+        // This fails if the upload does not exist any more.
         await bucket.uploadPart(own, id, 1, Buffer.from("part"));
         await bucket.abortMultipart(own, id);
         bucket.close();
       });
     },
-    // The API's page is of 1,000.
+    // A page of the API has 1,000 entries.
     manyFiles: 1_010,
     everySteps: 15,
   });
 }
 
-// What does not hang on the kind of place.
+// Cases that do not depend on the kind of place.
 it("prune: makes no snapshot under a pruning that took it for gone", async () => {
   for (const moment of ["before the manifest", "after the manifest"]) {
     const place = await newDirectory();
@@ -325,7 +328,7 @@ it("prune: deletes nothing while a snapshot that is to stay cannot be read", asy
   const before = await filesOf(place);
   await assert.rejects(prune(place, { newest: 1 }));
   assert.deepEqual(await filesOf(place), before);
-  // The other way round it may go, damaged as it is.
+  // The other way round it may be deleted, although it is damaged.
   await place.delete([manifestName(newest)]);
   assert.equal((await prune(place, { newest: 1 })).keptSnapshots[0], taken[0]!.snapshot);
   await assertWhole(place, [taken[0]!.snapshot]);

@@ -1,6 +1,7 @@
-// Forgetting old snapshots of a place, and the bytes that only they named. A snapshot goes with its manifest, which is deleted first; then
-// whatever no remaining snapshot names goes, found by listing, so that what a run leaves that was cut off, the next one takes. A snapshot that
-// stays is read whole before anything of another one is deleted. Not here: names (backup-format.ts), who may work in a place (place-lock.ts).
+// Deletes old snapshots of a place, and the bytes that only they named. A snapshot is deleted by its manifest, which goes first; then every
+// file that no remaining snapshot names is deleted. Those files are found by listing, so that a run also deletes what an interrupted one
+// left. A remaining snapshot is read completely before anything of another one is deleted. Not here: names (backup-format.ts), the lock of
+// a place (place-lock.ts).
 import { hexOf, parseDigest } from "@berth/oci/digest";
 import type { Clock } from "../../platform/clock.ts";
 import { StartupError } from "../../platform/startup-error.ts";
@@ -11,41 +12,41 @@ import { listSnapshots, readSnapshot } from "./restore.ts";
 import { verifyTableFiles } from "./table-files.ts";
 import { takePlaceLock, type PlaceLock } from "./place-lock.ts";
 
-/** Which snapshots stay: what either rule keeps, and the newest in any case. */
+/** Which snapshots stay: those that either rule keeps, and the newest in any case. */
 export interface KeepRule {
-  /** So many of the newest. */
+  /** That many of the newest. */
   readonly newest?: number | undefined;
-  /** Those taken since. */
+  /** Those taken since this time. */
   readonly since?: Date | undefined;
 }
 
-/** How far it is. */
+/** The progress of a pruning. */
 export interface PruneProgress {
   readonly phase: "kept snapshots" | "bytes";
   readonly done: number;
 }
 
-/** What a pruning needs. */
+/** The parts that a pruning needs. */
 export interface PruneParts {
   readonly place: BackupPlace;
   readonly clock: Clock;
   readonly keep: KeepRule;
-  /** Only reports what would go. */
+  /** Only reports what would be deleted. */
   readonly isDryRun: boolean;
   readonly onProgress: (progress: PruneProgress) => void;
 }
 
-/** What came of it. */
+/** The result of a pruning. */
 export interface PruneResult {
   readonly keptSnapshots: readonly string[];
   readonly deletedSnapshots: readonly string[];
   readonly deletedBlobs: number;
   readonly deletedBytes: number;
-  /** Files of snapshots that were never completed, and of writes that were cut off. */
+  /** Files of incomplete snapshots, and of interrupted writes. */
   readonly deletedLeftovers: number;
 }
 
-/** Files that are deleted at a time; before each the lock is looked at. */
+/** Files that are deleted at a time; the lock is checked before each batch. */
 const BATCH = 500;
 
 /** Which of the snapshots, given oldest first, the rule keeps. Pure. */
@@ -54,7 +55,7 @@ export function keptOf(snapshots: readonly string[], { newest = 1, since }: Keep
   return snapshots.filter((name, at) => at >= from || (since !== undefined && timeOfSnapshot(name) >= since));
 }
 
-/** Prunes a place. Errors: `StartupError` where a backup is under way there or a snapshot that stays is damaged; UNAVAILABLE. */
+/** Prunes a place. Errors: `StartupError` if a backup is running there or a remaining snapshot is damaged; UNAVAILABLE. */
 export async function pruneBackups(parts: PruneParts): Promise<PruneResult> {
   const { place, clock, isDryRun } = parts;
   if (isDryRun) return await prune(parts, undefined);
@@ -101,7 +102,7 @@ async function prune(parts: PruneParts, lock: PlaceLock | undefined): Promise<Pr
   const deletedSnapshots = all.filter((name) => !kept.has(name));
   for (const name of deletedSnapshots) await remove(manifestName(name));
   await flush();
-  // A manifest that came back after a power cut must not find its bytes gone.
+  // A manifest that comes back after a power cut must not lack its bytes.
   await place.sync();
   for await (const name of place.list("snapshots/")) {
     const snapshot = name.split("/")[1] ?? "";
@@ -127,8 +128,8 @@ async function prune(parts: PruneParts, lock: PlaceLock | undefined): Promise<Pr
 }
 
 /**
- * A set of digests that needs 8 bytes for each: their first 48 bits, as a number. That two agree in these is less likely than one in ten
- * million with ten million blobs, and then a dead blob stays.
+ * A set of digests that needs 8 bytes for each: their first 48 bits, as a number. With ten million blobs a collision is less likely than
+ * one in ten million, and only keeps a dead blob.
  */
 function createDigestSet() {
   let values = new Float64Array(0);
@@ -137,10 +138,10 @@ function createDigestSet() {
   return {
     add(digest: string): void {
       recent.push(numberOf(digest));
-      // So many that merging is rare, few enough to be small.
+      // Large enough that merging is rare, small enough to sort quickly.
       if (recent.length >= 1_000_000) this.mergeRecent();
     },
-    /** Makes what was added known to `has`. */
+    /** Makes added digests visible to `has`. */
     mergeRecent(): void {
       const merged = new Float64Array(values.length + recent.length);
       merged.set(values);

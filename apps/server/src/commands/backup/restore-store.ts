@@ -1,5 +1,5 @@
-// What a restore asks of the database that it fills: whether it is empty, the mark of a restore in progress, and rows.
-// Not here: the order of things (restore.ts).
+// The statements of a restore on its target database: whether it is empty, the mark of a running restore, and rows. Not here: the order of
+// the steps (restore.ts).
 import { sql } from "kysely";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { findMigrationVersion } from "../../platform/database/migrate.ts";
@@ -7,7 +7,7 @@ import { statement } from "../../platform/database/statement.ts";
 import { listTables } from "../../platform/database/tables.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 
-/** The row of `job_lease` that stands while a database is half restored. */
+/** The row of `job_lease` that exists while a database is half restored. */
 const MARK = "restore";
 
 const findMark = statement<Record<never, never>>()("restore.findMark", (db) =>
@@ -20,7 +20,7 @@ const putMark = statement<{ holder: string; now: number }>()("restore.putMark", 
 
 const dropMark = statement<Record<never, never>>()("restore.dropMark", (db) => db.deleteFrom("job_lease").where("name", "=", MARK));
 
-/** What the names of rows of `job_lease` begin with that say how far a table is filled: their `fence` rows. */
+/** The prefix of rows in `job_lease` that record how far a table is filled: their `fence` counts rows. */
 const FILLING = "restore ";
 
 const findOneFilling = statement<{ name: string }>()("restore.findFilling", (db, p) =>
@@ -50,42 +50,42 @@ const listBoundKeys = statement<{ keys: string[] }>()("restore.listBoundKeys", (
     .where(({ ref }) => tools.inList(ref("storage_key"), p.keys, "text")),
 );
 
-/** Which restore has begun on a database and not ended, or undefined. The tables must be there. */
+/** The restore that has begun on a database and not ended, or undefined. The tables must exist. */
 export async function findRestoreMark(executor: Executor): Promise<string | undefined> {
   return (await executor.first(findMark, {}))?.holder;
 }
 
 /** Marks an empty database as half restored, so that no server starts on it. */
 export async function putRestoreMark(database: Database, holder: string, now: number): Promise<void> {
-  // It fails where there is one.
+  // This fails if there is a mark.
   await database.write(putMark, { holder, now });
 }
 
-/** Takes the mark away, and the word of what was filled, with the transaction that completes the restore. */
+/** Deletes the mark and the records of filled tables, in the transaction that completes the restore. */
 export async function dropRestoreMark(tx: Executor): Promise<void> {
   await tx.run(dropMark, {}, 1);
   await tx.run(dropFillings, {}, { any: "a table without rows has none" });
 }
 
-/** How far a table was filled. */
+/** How far a table is filled. */
 export interface Filling {
   readonly rows: number;
-  /** Of these rows, as the restore makes it. */
+  /** Of these rows, in the form that the restore computes. */
   readonly digest: string;
 }
 
-/** How far a table has been filled by a restore that has not ended. */
+/** How far an unfinished restore has filled a table. */
 export async function findFilling(executor: Executor, table: string): Promise<Filling> {
   const row = await executor.first(findOneFilling, { name: `${FILLING}${table}` });
   return row === undefined ? { rows: 0, digest: "" } : { rows: row.fence, digest: row.holder };
 }
 
-/** Writes down how far a table is filled, with the transaction that fills it so far. */
+/** Records how far a table is filled, in the transaction that fills it. */
 export async function noteFilling(tx: Executor, table: string, { rows, digest }: Filling): Promise<void> {
   await tx.run(putFilling, { name: `${FILLING}${table}`, digest, rows }, 1);
 }
 
-/** Whether a blob's row was restored already. Errors: `StartupError` where another blob's was under its id. */
+/** Whether a blob's row was restored already. Errors: `StartupError` if its id belongs to another blob. */
 export async function hasBlob(executor: Executor, { id, digest }: { readonly id: number; readonly digest: string }): Promise<boolean> {
   const row = await executor.first(findBlob, { id });
   if (row === undefined || row.digest === digest) return row !== undefined;
@@ -94,7 +94,7 @@ export async function hasBlob(executor: Executor, { id, digest }: { readonly id:
   );
 }
 
-/** Those of the keys that some blob has. */
+/** Those of the keys that a blob uses. */
 export async function listBound(executor: Executor, keys: string[]): Promise<ReadonlySet<string>> {
   return new Set((await executor.all(listBoundKeys, { keys })).map((row) => row.storage_key!));
 }
@@ -111,7 +111,7 @@ export async function findFilledTable(executor: Executor): Promise<string | unde
   return undefined;
 }
 
-/** Keeps a server from starting on a database that is only half restored. Errors: `StartupError`. */
+/** Keeps a server from starting on a half restored database. Errors: `StartupError`. */
 export async function refuseHalfRestored(database: Database): Promise<void> {
   if ((await findMigrationVersion(database)) === 0) return;
   const mark = await findRestoreMark(database);

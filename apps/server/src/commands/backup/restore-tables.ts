@@ -1,7 +1,7 @@
-// The rows of a snapshot into the tables of a restore, all but those of blobs: read from the place batch by batch, each batch in a transaction of
-// its own with word of how far the table is, so that none waits for the place, and a restore that was cut off goes on behind what is there. The
-// mark, which keeps servers away, goes with the last transaction: until then nobody has seen any of it.
-// Not here: blobs and the order of things (restore.ts).
+// Restores the rows of a snapshot's tables, all but those of blobs. They are read from the place batch by batch; each batch is a
+// transaction that also records how far the table is filled. No transaction waits for the place, and an interrupted restore continues after
+// the recorded rows. The mark that keeps servers away is deleted by the last transaction: until then nobody has seen any of the rows.
+// Not here: blobs and the order of the steps (restore.ts).
 import { createHash, type Hash } from "node:crypto";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { createInsert, listTables, setIdCounter, type Row } from "../../platform/database/tables.ts";
@@ -12,22 +12,22 @@ import { dropRestoreMark, findFilling, noteFilling, type Filling } from "./resto
 import { readTableFile } from "./table-files.ts";
 
 const INSERT_ROWS = 500;
-/** Also the memory that a batch takes, but for a row that is larger by itself. */
+/** Also the memory of a batch, unless a single row is larger. */
 export const INSERT_BYTES = 4 * 1024 * 1024;
 
-/** What is to be filled, and from what. */
+/** The tables, and the source of their rows. */
 export interface TablesToRestore {
   readonly place: BackupPlace;
   readonly database: Database;
   readonly snapshot: string;
   readonly manifest: SnapshotManifest;
-  /** Of the manifest's, in its order. */
+  /** A subset of the manifest's files, in its order. */
   readonly files: readonly TableFile[];
-  /** Called with how many rows of all files are in. */
+  /** Called with the number of restored rows of all files. */
   readonly onRows: (done: number) => void;
 }
 
-/** Errors: `StartupError` where a table or column of the backup is not one of the database at the backup's version. */
+/** Errors: `StartupError` if a table or column of the backup does not exist in the database at the backup's version. */
 export async function checkColumns(executor: Executor, files: readonly TableFile[]): Promise<void> {
   const tables = new Map((await listTables(executor)).map((table) => [table.name, table]));
   for (const file of files) {
@@ -39,7 +39,7 @@ export async function checkColumns(executor: Executor, files: readonly TableFile
   }
 }
 
-/** Fills the tables, and ends the restore. Errors: `StartupError`, UNAVAILABLE, STORAGE_FULL. */
+/** Fills the tables and ends the restore. Errors: `StartupError`, UNAVAILABLE, STORAGE_FULL. */
 export async function restoreTables(parts: TablesToRestore): Promise<void> {
   const { database, manifest, files } = parts;
   await checkColumns(database, files);
@@ -48,7 +48,7 @@ export async function restoreTables(parts: TablesToRestore): Promise<void> {
     await fillTable(parts, file, (rows) => parts.onRows(done + rows));
     done += file.rows;
   }
-  // Durable, and with it all that was written before.
+  // This is durable, and so is everything written before.
   await database.transaction(async (tx) => {
     for (const [name, value] of Object.entries(manifest.idCounters)) await setIdCounter(tx, name, value);
     await dropRestoreMark(tx);
@@ -58,7 +58,7 @@ export async function restoreTables(parts: TablesToRestore): Promise<void> {
 async function fillTable({ place, database, snapshot }: TablesToRestore, file: TableFile, onRows: (rows: number) => void): Promise<void> {
   const insert = createInsert(file.name, file.columns);
   const before = await findFilling(database, file.name);
-  // Of the rows so far: a file whose beginning reads otherwise than when it went in cannot be gone on with.
+  // The hash of the rows so far: if the beginning of the file now differs from what was restored, the restore cannot continue.
   const hash = createHash("sha256");
   let rows = 0;
   for await (const batch of inBatches(readTableFile(place, tableName(snapshot, file.name), file), before.rows)) {
@@ -92,7 +92,7 @@ function checkBeginning(file: TableFile, before: Filling, hash: Hash): void {
   );
 }
 
-/** Rows in batches; one batch ends behind row number `at`. */
+/** Rows in batches; one batch ends after row number `at`. */
 async function* inBatches(rows: AsyncIterable<Row>, at: number): AsyncGenerator<Row[], void, void> {
   let batch: Row[] = [];
   let bytes = 0;

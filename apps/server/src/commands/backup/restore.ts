@@ -1,6 +1,6 @@
-// Restoring into an empty database and an empty store, of whichever kinds: ids stay, bytes get new keys by the store's own ways and are
-// verified on their way. Blobs come first, each with its row, so that a restore that was cut off goes on behind them; then all other rows
-// (restore-tables.ts). Until the end a mark keeps servers away. Not here: what a backup looks like (backup-format.ts).
+// Restores into an empty database and an empty store of any kind: ids stay, bytes get new keys of the target store and are verified on the
+// way. Blobs come first, each with its row, so that an interrupted restore continues after them; then all other rows (restore-tables.ts).
+// Until the end a mark keeps servers away. Not here: the layout of a backup (backup-format.ts).
 import { createHash, randomUUID } from "node:crypto";
 import type { Digest } from "@berth/oci/digest";
 import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
@@ -30,48 +30,48 @@ import { checkColumns, INSERT_BYTES, restoreTables } from "./restore-tables.ts";
 import { judgeSignature, type SignatureRule, type SignedSnapshot } from "./signature.ts";
 import { readTableFile, verifyTableFiles } from "./table-files.ts";
 
-/** How far it is. */
+/** The progress of a restore. */
 export interface RestoreProgress {
   readonly phase: "blobs" | "tables";
   readonly done: number;
   readonly total: number;
-  /** Of blobs. */
+  /** The bytes of blobs. */
   readonly bytes: number;
 }
 
-/** What reading a backup needs. */
+/** The parts that reading a backup needs. */
 export interface CheckParts {
   readonly place: BackupPlace;
   /** Undefined: the newest. */
   readonly snapshot: string | undefined;
   /** The newest of those taken until then. */
   readonly at?: Date | undefined;
-  /** What the signature is checked with; undefined where it is not known. */
+  /** The key that checks the signature; undefined if it is not known. */
   readonly masterKey: Uint8Array | undefined;
   readonly signature: SignatureRule;
-  /** Called with what should be said of a signature that is not good and is let pass. */
+  /** Called with the warning about a signature that is not good but accepted. */
   readonly onWarning: (text: string) => void;
   readonly parallel: number;
   readonly onProgress: (progress: RestoreProgress) => void;
 }
 
-/** What a restore needs. */
+/** The parts that a restore needs. */
 export interface RestoreParts extends CheckParts {
-  /** All that are declared: which of them are of no use without the secret key stands there. */
+  /** All declared tables; their declarations say which of them are useless without the secret key. */
   readonly tables: Tables;
   readonly database: Database;
   readonly store: BlobStore;
-  /** The store for people. */
+  /** The store's name for messages. */
   readonly shown: string;
   readonly clock: Clock;
-  /** Blobs up to this lie in the database; 0: none. */
+  /** Blobs up to this size are stored in the database; 0: none. */
   readonly inlineMaxBytes: number;
   readonly masterKey: Uint8Array;
-  /** Restores under another master key, without what only the lost one could read. */
+  /** Restores with another master key, without what only the lost one could decrypt. */
   readonly withNewKey: boolean;
 }
 
-/** What came of it. */
+/** The result of a restore. */
 export interface RestoreResult {
   readonly snapshot: string;
   readonly takenAt: string;
@@ -80,14 +80,14 @@ export interface RestoreResult {
   readonly blobBytes: number;
   /** Blobs that an earlier run had restored. */
   readonly resumedBlobs: number;
-  /** Blobs that are not in the backup or are damaged there, by digest: restored as damaged, a push heals them. The first 1000. */
+  /** Digests of blobs that are missing or damaged in the backup: they are restored as damaged, and a push heals them. The first 1000. */
   readonly damagedBlobs: readonly Digest[];
   readonly damagedCount: number;
   /** Blobs that were damaged already when the backup was taken. */
   readonly knownDamaged: number;
 }
 
-/** Rows that are verified between two words of progress. */
+/** Rows that are verified between two reports of progress. */
 const CHECKED_ROWS = 500;
 /** Small blobs that share a transaction. */
 const INLINE_BATCH = 200;
@@ -100,13 +100,13 @@ export async function listSnapshots(place: BackupPlace): Promise<string[]> {
   return snapshotsAmong(names);
 }
 
-/** A snapshot's name, its manifest and what distinguishes it. */
+/** A snapshot's name, its manifest and its distinguishing mark. */
 export interface OpenedSnapshot extends SignedSnapshot {
-  /** Tells this snapshot from one of another place that was taken in the same millisecond. */
+  /** Distinguishes this snapshot from one of another place that was taken in the same millisecond. */
   readonly mark: string;
 }
 
-/** Finds a snapshot, the newest where none is named, of those taken until `at`; and reads its manifest. Errors: `StartupError`. */
+/** Finds a snapshot and reads its manifest; without a name, the newest of those taken until `at`. Errors: `StartupError`. */
 export async function openSnapshot(place: BackupPlace, wanted: string | undefined, at?: Date): Promise<OpenedSnapshot> {
   const all = await listSnapshots(place);
   const snapshot = wanted ?? all.findLast((name) => at === undefined || timeOfSnapshot(name) <= at);
@@ -120,7 +120,7 @@ export async function openSnapshot(place: BackupPlace, wanted: string | undefine
   return readSnapshot(place, snapshot);
 }
 
-/** Reads the manifest of a snapshot that was listed. Errors: `StartupError` where it is not there any more. */
+/** Reads the manifest of a listed snapshot. Errors: `StartupError` if it does not exist any more. */
 export async function readSnapshot(place: BackupPlace, snapshot: string): Promise<OpenedSnapshot> {
   const name = manifestName(snapshot);
   const sizeBytes = await place.sizeOf(name);
@@ -132,13 +132,13 @@ export async function readSnapshot(place: BackupPlace, snapshot: string): Promis
   return { snapshot, ...decodeManifest(text.toString("utf8"), name), mark: `${snapshot} ${digest.slice(0, 16)}` };
 }
 
-/** Errors: `StartupError` where the signature does not allow a snapshot to be used. */
+/** Errors: `StartupError` if the snapshot may not be used because of its signature. */
 function checkSignature(parts: CheckParts, opened: OpenedSnapshot): void {
   const warning = judgeSignature(opened, parts.masterKey, parts.signature);
   if (warning !== undefined) parts.onWarning(warning);
 }
 
-/** The bytes of a blob, verified as they pass, or undefined where the snapshot says that it never had them. */
+/** The bytes of a blob, verified as they pass, or undefined if the snapshot says that it never had them. */
 function sourceOf(place: BackupPlace, entry: BlobEntry): AsyncGenerator<Uint8Array, void, void> {
   return verified(entry, entry.inline === undefined ? place.read(blobName(entry.digest), entry.sizeBytes) : once(entry.inline));
 }
@@ -149,7 +149,7 @@ function createTally(manifest: SnapshotManifest) {
   let damagedCount = 0;
   let knownDamaged = 0;
   return {
-    /** Whether the backup says itself that it lacks the blob; counts it. */
+    /** Whether the backup itself says that it lacks the blob; it is counted then. */
     isAbsent(entry: BlobEntry): boolean {
       if (entry.damagedAt !== null) knownDamaged++;
       else if (lost.has(entry.digest)) this.damage(entry);
@@ -195,21 +195,21 @@ export async function checkBackup(parts: CheckParts): Promise<RestoreResult> {
   return { snapshot, takenAt: manifest.takenAt, rows, blobs: done, blobBytes: bytes, resumedBlobs: 0, ...tally.result() };
 }
 
-/** Restores a snapshot. May be called again with the same one after it was cut off. Errors: `StartupError`, UNAVAILABLE, STORAGE_FULL. */
+/** Restores a snapshot. After an interruption it may be called again with the same one. Errors: `StartupError`, UNAVAILABLE, STORAGE_FULL. */
 export async function restoreBackup(parts: RestoreParts): Promise<RestoreResult> {
   const { place, database, store, clock } = parts;
   const opened = await openSnapshot(place, parts.snapshot, parts.at);
   const { snapshot, manifest, mark } = opened;
-  // Another key first: that says what is to be done.
+  // A wrong key is reported first, because its message says what to do.
   checkKey(parts, manifest);
   checkSignature(parts, opened);
-  // First of all: rows of blobs come to stand one by one, and what a damaged file says must never be among them.
+  // First of all: rows of blobs are stored one by one, and none may come from a damaged file.
   await verifyTableFiles(place, snapshot, manifest.tables);
   const isResumed = await prepareTarget(parts, manifest, mark);
   const tally = createTally(manifest);
   const restored = await restoreBlobs(parts, snapshot, manifest, tally, isResumed);
   await fillTables(parts, snapshot, manifest, restored.sizeBytes);
-  // Older tables become those of this program by the same steps as in a registry that lived on.
+  // Older tables are migrated to this program's version by the same steps as in a running registry.
   await migrate(database, clock);
   await store.sweep(new Date(clock.now()));
   const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
@@ -224,7 +224,7 @@ export async function restoreBackup(parts: RestoreParts): Promise<RestoreResult>
   };
 }
 
-/** Errors: `StartupError` where the backup's secrets are of another key, and nobody said that it is lost. */
+/** Errors: `StartupError` if the backup's secrets belong to another key, and the options do not say that it is lost. */
 function checkKey(parts: RestoreParts, manifest: SnapshotManifest): void {
   const fingerprint = fingerprintOf(parts.masterKey);
   if (manifest.keyFingerprint !== undefined && manifest.keyFingerprint !== fingerprint && !parts.withNewKey) {
@@ -236,7 +236,7 @@ function checkKey(parts: RestoreParts, manifest: SnapshotManifest): void {
   }
 }
 
-/** Checks that the target may be filled from this snapshot, and marks it. Gives whether an earlier run had begun. */
+/** Checks that the target may be filled from this snapshot, and marks it. Returns whether an earlier run had begun. */
 async function prepareTarget(parts: RestoreParts, manifest: SnapshotManifest, mark: string): Promise<boolean> {
   const { database, store, clock } = parts;
   const version = manifest.migrationVersion;
@@ -276,7 +276,7 @@ async function prepareTarget(parts: RestoreParts, manifest: SnapshotManifest, ma
   return false;
 }
 
-/** Removes what a run that was cut off wrote and did not record. The store was empty before, so nothing else can be there. */
+/** Removes what an interrupted run wrote and did not record. The store was empty before, so nothing else can be there. */
 async function removeUnbound({ database, store }: RestoreParts): Promise<void> {
   async function removeFrom(keys: StorageKey[]): Promise<void> {
     const bound = await listBound(database, keys);
@@ -363,7 +363,7 @@ async function restoreBlobs(parts: RestoreParts, snapshot: string, manifest: Sna
       await database.transaction((tx) => insertBlobs(tx, [rowOf(entry, key, false)]));
       await store.removeLeftovers(id, record, key);
     } catch (error) {
-      // What cannot be removed now, the next run removes. Whether the row came to stand, only the database knows.
+      // Bytes that cannot be removed now are removed by the next run. Only the database knows whether the row was stored.
       await store.abort(id, begun, async (key) => (await listBound(database, [key])).size > 0).catch(() => undefined);
       throw error;
     }

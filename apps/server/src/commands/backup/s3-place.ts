@@ -9,7 +9,7 @@ import type { BackupPlace, PlaceAddress } from "./backup-place.ts";
 
 /** Parts in memory at a time: a backup writes few files at once, and each sends three parts while the next is filled. */
 const PARTS_IN_MEMORY = 16;
-/** As long as a service that fails may take to say so; another file's parts are gone by then. */
+/** As long as a failing service may take to answer; by then another file's parts are sent. */
 const MEMORY_WAIT_MS = 60_000;
 
 /** Opens a place in a bucket, which must exist. */
@@ -24,7 +24,7 @@ export async function openS3Place({ bucket: name, prefix, access }: Extract<Plac
   return {
     shown: `s3://${name}/${prefix}`,
     async requireThere() {
-      // A prefix is there as soon as something is below it: only the bucket can be missing, which whoever lists it is told.
+      // A prefix exists as soon as something is below it: only the bucket can be missing, and listing it fails then.
       for await (const _ of bucket.list(prefix)) return;
     },
     sizeOf: (file) => bucket.sizeOf(objectOf(file)),
@@ -43,7 +43,7 @@ export async function openS3Place({ bucket: name, prefix, access }: Extract<Plac
     async *listUnfinished() {
       for (const folder of ["blobs/", "snapshots/"]) {
         for await (const { name: object, multipartId } of bucket.listMultiparts(objectOf(folder))) {
-          // A registry's own uploads lie below a folder of the same name where it shares bucket and prefix.
+          // If a registry shares bucket and prefix, its own uploads are below a folder of the same name.
           if (isBackupFile(object.slice(prefix.length))) yield { remove: () => bucket.abortMultipart(object, multipartId) };
         }
       }

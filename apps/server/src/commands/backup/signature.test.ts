@@ -1,5 +1,5 @@
-// Signatures of snapshots: what is changed, renamed, stripped or signed by others is refused or said, and a target is not touched before that.
-// Not here: damage that nobody meant (backup.test.ts).
+// Signatures of snapshots: a changed, renamed, stripped or foreign signature is refused or reported, and the target is not touched before
+// that. Not here: accidental damage (backup.test.ts).
 import assert from "node:assert/strict";
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { createHash } from "node:crypto";
@@ -52,7 +52,7 @@ forEachDatabase("a signed snapshot", (create) => {
     for (const end of ends.toReversed()) await end();
   });
 
-  /** A copy of the place with another manifest, whose digest whoever changed it has made to fit. */
+  /** A copy of the place with another manifest, whose digest the attacker has recomputed. */
   async function changedPlace(change: (file: ManifestFile) => ManifestFile) {
     const path = join(folder.path, `place-${++places}`);
     await cp(original, path, { recursive: true });
@@ -64,7 +64,7 @@ forEachDatabase("a signed snapshot", (create) => {
   }
   type Place = Awaited<ReturnType<typeof changedPlace>>;
 
-  /** What a check and a restore come to, and what they say: both must be the same. */
+  /** The results and messages of a check and of a restore: both must be the same. */
   async function outcome(place: Place, signature: SignatureRule, masterKey: Uint8Array = TEST_KEY): Promise<string> {
     const warnings: string[] = [];
     const parts = { ...TRUSTED, signature, masterKey, onWarning: (text: string) => void warnings.push(text) };
@@ -135,7 +135,7 @@ forEachDatabase("a signed snapshot", (create) => {
     const place = await changedPlace(({ manifest, digest }) => ({ manifest, digest }));
     assert.match(await outcome(place, "known"), /^restored; snapshot .* is not signed/);
     assert.match(await outcome(place, "required"), /^snapshot .* is not signed/);
-    // As backups are that were taken where the secret key was not known.
+    // Like a backup that was taken without the secret key.
     const unsigned = openDirectoryPlace(join(folder.path, `place-${++places}`));
     assert.equal((await backUp(source, unsigned, { masterKey: undefined })).isSigned, false);
     assert.match(await outcome(unsigned, "known"), /^restored; snapshot .* is not signed/);

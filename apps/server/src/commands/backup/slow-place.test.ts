@@ -1,5 +1,5 @@
-// Backups and restores whose place pauses, fails or reads otherwise in the middle of the tables: no transaction waits for it, what is in stays in
-// and is gone on with, and nothing wrong is ever taken for restored. Not here: blobs, and everything that goes well (backup.test.ts).
+// Backups and restores whose place pauses, fails or changes in the middle of the tables: no transaction waits for it, restored rows stay
+// and the restore continues after them, and wrong data is never restored. Not here: blobs, and the normal course (backup.test.ts).
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, it } from "node:test";
@@ -17,9 +17,9 @@ import { backUp, createFolder, createSite, dumpOf, grantsOf, restoreTo, type Tes
 import { openDirectoryPlace } from "./directory-place.ts";
 import { findFilling, refuseHalfRestored } from "./restore-store.ts";
 
-/** Longer than a transaction may rest on PostgreSQL (10 s). */
+/** Longer than a transaction may be idle on PostgreSQL (10 s). */
 const PAUSE_MS = 11_500;
-/** More than two of the batches that rows go in with. */
+/** More than two of the batches in which rows are restored. */
 const HISTORY = 1_300;
 
 const says =
@@ -27,7 +27,7 @@ const says =
   (error: unknown): boolean =>
     error instanceof StartupError && pattern.test(error.message);
 
-// Besides the store's id, which every registry has.
+// Without the store's id, which every registry has.
 const listWords = statement<Record<never, never>>()("test.words", (db) =>
   db.selectFrom("job_lease").select("name").where("name", "<>", "store"),
 );
@@ -64,7 +64,7 @@ forEachDatabase("a place", (create, dialect) => {
     for (const end of ends.toReversed()) await end();
   });
 
-  /** The place, with `meet` before each piece that goes in or out of a table's file. */
+  /** The place, with `meet` called before each piece of a table's file that is read or written. */
   function metPlace(meet: (name: string, pass: "read" | "write", nth: number) => Promise<unknown>): BackupPlace {
     const times = new Map<string, number>();
     async function* met(name: string, pass: "read" | "write", body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
@@ -84,12 +84,12 @@ forEachDatabase("a place", (create, dialect) => {
   }
 
   it("may pause for longer than a transaction may rest, while a backup is written and while it is read", async () => {
-    // The embedded database ends no transaction: there it is enough that none waits for the place, which all tests see to.
+    // The embedded database ends no transaction: there it is enough that none waits for the place, which the guard of all tests checks.
     const pauseMs = dialect === "postgres" ? PAUSE_MS : 50;
     const target = await emptySite();
     let pauses = 0;
     const slow = metPlace(async (name, pass, nth) => {
-      // The first pass of a restore's verifies, the second one fills.
+      // A restore's first pass verifies, the second one fills.
       if (!name.includes("/tag_history.") || (pass === "read" && nth === 1)) return;
       pauses++;
       await sleep(pauseMs);
@@ -123,7 +123,7 @@ forEachDatabase("a place", (create, dialect) => {
           assert.ok(error instanceof RegistryError && error.code === "UNAVAILABLE", String(error));
         }
         if (!isDone && step !== "commit") await assert.rejects(refuseHalfRestored(target.test.database), says(/half restored/));
-        // Failed behind the last commit of all: there is nothing left to do.
+        // The failure comes after the very last commit: nothing is left to do.
         if (
           !isDone &&
           (await refuseHalfRestored(target.test.database).then(
@@ -154,7 +154,7 @@ forEachDatabase("a place", (create, dialect) => {
         const text = (await promisify(zstdDecompress)(Buffer.concat(pieces))).toString("utf8");
         assert.ok(text.includes('"old"'));
         yield await promisify(zstdCompress)(Buffer.from(text.replace('"old"', '"odd"')));
-        // That the file is not what it was is known at its end: by then the first batches are in.
+        // Only the end of the file shows that it has changed: by then the first batches are stored.
         while ((await findFilling(target.test.database, "tag_history")).rows < 1_000) await setImmediate();
       },
     };

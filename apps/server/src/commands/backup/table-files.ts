@@ -1,5 +1,5 @@
-// Tables as files of a backup: written from a snapshot of a database, and read back row by row with their digest verified.
-// Not here: how rows come out of a database (platform/database/tables.ts).
+// Tables as files of a backup: written from a snapshot of a database, and read row by row with their digest verified. Not here: reading
+// rows from a database (platform/database/tables.ts).
 import { Readable, pipeline } from "node:stream";
 import { createZstdCompress, createZstdDecompress } from "node:zlib";
 import { createHasher } from "@berth/oci/digest";
@@ -9,10 +9,10 @@ import { listPages, type Row, type Table } from "../../platform/database/tables.
 import { tableName, type TableFile } from "./backup-format.ts";
 import type { BackupPlace } from "./backup-place.ts";
 
-// The largest manifest that can be configured has 64 MiB; as base64 with the rest of its row it fits. A longer line is no row of ours.
+// The largest configurable manifest has 64 MiB; as base64 with the rest of its row it fits. A longer line is not a row of ours.
 const LINE_BYTES_MAX = 128 * 1024 * 1024;
 
-/** Writes a table's rows. `onRows` is called with how many more were read. */
+/** Writes a table's rows. `onRows` is called with the number of further rows that were read. */
 export async function writeTableFile(
   place: BackupPlace,
   name: string,
@@ -40,8 +40,8 @@ export async function writeTableFile(
 }
 
 /**
- * Verifies tables' files as they lie there, before anything is done with a row of theirs. Errors: `StartupError`, BLOB_DAMAGED, both where a
- * file is not what was written.
+ * Verifies the stored files of tables before any of their rows is used. Errors: `StartupError`, BLOB_DAMAGED, both if a file is not what
+ * was written.
  */
 export async function verifyTableFiles(place: BackupPlace, snapshot: string, files: readonly TableFile[]): Promise<void> {
   for (const file of files) {
@@ -50,7 +50,7 @@ export async function verifyTableFiles(place: BackupPlace, snapshot: string, fil
   }
 }
 
-/** A file's bytes; fails at their end where they are not what was written. */
+/** A file's bytes; fails at their end if they are not what was written. */
 async function* whole(place: BackupPlace, name: string, file: TableFile): AsyncGenerator<Uint8Array, void, void> {
   const hasher = createHasher("sha256");
   for await (const piece of place.read(name, file.sizeBytes)) {
@@ -61,7 +61,7 @@ async function* whole(place: BackupPlace, name: string, file: TableFile): AsyncG
 }
 
 /**
- * Reads a table's rows. That they are what was written is known only when the last one has come: it throws then where they are not.
+ * Reads a table's rows. Only the last one shows whether they are what was written: it throws if they are not.
  * Errors: `StartupError`, BLOB_DAMAGED.
  */
 export async function* readTableFile(place: BackupPlace, name: string, file: TableFile): AsyncGenerator<Row, void, void> {
@@ -109,7 +109,7 @@ function rowOf(text: string, name: string, file: TableFile): Row {
   return row as Row;
 }
 
-/** What comes out of a transform that is fed from a generator. A failure of either end ends both and is thrown. */
+/** The output of a transform that is fed from a generator. A failure of either side ends both and is thrown. */
 async function* piped(
   source: AsyncIterable<Uint8Array>,
   transform: NodeJS.ReadWriteStream & AsyncIterable<unknown>,

@@ -1,18 +1,18 @@
-// What the collector may take and what may hold it, page by page in the order in which it comes due. Reads only. Not here: what is said of
-// it (explain.ts), what the collector does (content/garbage.ts).
+// The candidates of garbage collection and what may hold them, page by page in the order in which they become due. Reads only. Not here:
+// the explanations (explain.ts), the collection (content/garbage.ts).
 import { sql, type ExpressionBuilder } from "kysely";
 import type { Schema } from "../../platform/database/schema.ts";
 import { statement } from "../../platform/database/statement.ts";
 
-/** Rows of one statement. */
+/** The rows of one statement. */
 export const PAGE = 500;
-/** Names that are told of several; the others are counted, up to `COUNTED`. */
+/** The number of names that are listed; the others are counted, up to `COUNTED`. */
 const TOLD = 3;
 export const COUNTED = 100;
 
 type LinkTables = Schema & { link: Schema["repository_blob"] };
 
-/** Of a link: the manifest that holds it, by a blob's edge or a sparse one, and the other repositories that have the blob. */
+/** For a link: the manifest that holds it, by a blob's edge or a sparse one, and the other repositories that have the blob. */
 function holders({ selectFrom }: ExpressionBuilder<LinkTables, "link" | "blob" | "repository">) {
   return [
     selectFrom("manifest_blob as edge")
@@ -48,7 +48,7 @@ function holders({ selectFrom }: ExpressionBuilder<LinkTables, "link" | "blob" |
   ] as const;
 }
 
-/** Links with a lease, the oldest first, behind a place. */
+/** Links with a lease, the oldest first, after a given one. */
 export const listLeased = statement<{ leasedUntil: number; repositoryId: number; blobId: number; limit: number }>()(
   "collection.leased",
   (db, p) =>
@@ -66,7 +66,7 @@ export const listLeased = statement<{ leasedUntil: number; repositoryId: number;
       .limit(p.limit),
 );
 
-/** All links of one blob, behind a repository. */
+/** All links of one blob, after a given repository. */
 export const listLinksOf = statement<{ digest: string; repositoryId: number; limit: number }>()("collection.linksOf", (db, p) =>
   db
     .selectFrom("blob")
@@ -80,7 +80,7 @@ export const listLinksOf = statement<{ digest: string; repositoryId: number; lim
     .limit(p.limit),
 );
 
-/** Keys whose bytes wait for their deletion, with the blob that uses one after all. */
+/** Keys whose bytes are to be deleted, with the blob that uses one after all. */
 export const listKeys = statement<{ dueAt: number; id: number; limit: number }>()("collection.keys", (db, p) =>
   db
     .selectFrom("reclaim")

@@ -1,5 +1,5 @@
-// `gc --dry-run`: what is opened, and what is told. Reads only, and works beside the server on either database. Not here: what is said of
-// each (explain.ts), arguments (main.ts).
+// `gc --dry-run`: what it opens, and its report. Reads only, and works beside the server on either database. Not here: the explanations
+// (explain.ts), arguments (main.ts).
 import { isDigest } from "@berth/oci/digest";
 import type { Config } from "../../config.ts";
 import { systemClock } from "../../platform/clock.ts";
@@ -12,10 +12,10 @@ import { COUNTED } from "./candidates-store.ts";
 import { countUntagged } from "./untagged.ts";
 import { explain, type Explained, type ExplainedLink } from "./explain.ts";
 
-/** With `--limit` somebody wants an answer soon: as many manifests are looked at in a second or two. */
+/** `--limit` asks for a quick answer: this many manifests are read in a second or two. */
 const LOOKED_AT_SOON = 50_000;
 
-/** What the command is given: how to open what the configuration names, and where to report. */
+/** The parts that the command gets: openers for what the configuration names, and the report. */
 export interface ExplainCommandParts {
   readonly config: Config;
   readonly logger: Logger;
@@ -23,7 +23,7 @@ export interface ExplainCommandParts {
   openReader(config: Config, logger: Logger): Promise<DatabaseReader>;
 }
 
-/** Tells what the next round of collection would take and what it would leave. Errors: `UsageError`. */
+/** Reports what the next round of collection would delete and what it would keep. Errors: `UsageError`. */
 export async function runExplain(
   { config, logger, report, openReader }: ExplainCommandParts,
   options: { readonly limit: string | undefined; readonly digest: string | undefined },
@@ -56,7 +56,7 @@ export async function runExplain(
         (untagged.isComplete ? "" : `, of the first ${LOOKED_AT_SOON}`),
     );
   }
-  // Exactly as many as asked for may be all that there is, which nobody looked for.
+  // Exactly the requested number may be all that there is, but nothing checked that.
   const isComplete = explained < most;
   report.line(
     "result",

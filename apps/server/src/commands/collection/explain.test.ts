@@ -100,7 +100,7 @@ forEachDatabase("explanations of collection", (create) => {
     assert.deepEqual([held.verdict, held.reason, held.leasedUntil], ["kept", "manifest", undefined]);
     assert.deepEqual(held.heldBy, { manifest: image.digest, tags: ["v1", "v2"], indexes: [digestOf(index)] });
 
-    // A lease that has ended on a link that is held: the collector finds the edge and only takes the lease away.
+    // The lease has ended on a link that is held: the collector finds the edge and only clears the lease.
     await test.database.script("update repository_blob set leased_until = 1");
     assert.deepEqual(await verdicts(), ["kept blob: manifest", "kept blob: manifest"]);
     assert.equal((await content.garbage.collectLinks(10)).unlinked, 0);

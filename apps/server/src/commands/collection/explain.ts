@@ -1,5 +1,5 @@
-// Says of everything that the collector may look at whether the next round takes it, and what holds what it leaves: a manifest with its tags
-// and indexes, a lease, an open upload, a blob that uses a key. Page by page, whatever there is. Not here: SQL (candidates-store.ts).
+// Explains for each candidate of garbage collection whether the next round deletes it, or what holds it: a manifest with its tags and
+// indexes, a lease, an open upload, a blob that uses a key. It works page by page. Not here: SQL (candidates-store.ts).
 import type { Executor } from "../../platform/database/database.ts";
 import { findManifest, listKeys, listLeased, listLinksOf, listParentsOf, listTagsOf, listUploads, PAGE } from "./candidates-store.ts";
 
@@ -21,7 +21,7 @@ export interface ExplainedLink {
   readonly reason: "unreferenced" | "manifest" | "lease";
   readonly leasedUntil: string | undefined;
   readonly heldBy: Holder | undefined;
-  /** Others that have the blob, so that its bytes stay; counted up to 100. */
+  /** Other repositories that have the blob, so that its bytes stay; counted up to 100. */
   readonly otherRepositories: number;
   readonly otherRepository: string | undefined;
 }
@@ -32,38 +32,38 @@ export interface ExplainedKey {
   readonly key: string;
   readonly sizeBytes: number;
   readonly verdict: "taken" | "kept";
-  /** `grace`: who began to read them may end. `failed`: they could not be deleted; tried again at `dueAt`. `blob`: a blob uses them. */
+  /** `grace`: readers that have begun may finish. `failed`: the deletion failed and is tried again at `dueAt`. `blob`: a blob uses them. */
   readonly reason: "unreferenced" | "grace" | "failed" | "blob";
   readonly dueAt: string;
   readonly usedBy: string | undefined;
 }
 
-/** An upload that was begun. */
+/** An upload session. */
 export interface ExplainedUpload {
   readonly kind: "upload";
   readonly id: string;
   readonly repository: string;
   readonly receivedBytes: number;
   readonly verdict: "taken" | "kept";
-  /** `expired`: its time is over, or it was given up. `writer`: somebody writes to it now. `open`: it may go on. */
+  /** `expired`: its time is over, or it was given up. `writer`: a request writes to it now. `open`: it may be continued. */
   readonly reason: "expired" | "writer" | "open";
   readonly startedAt: string;
   readonly expiresAt: string | undefined;
 }
 
-/** Anything that is explained. */
+/** One explanation. */
 export type Explained = ExplainedLink | ExplainedKey | ExplainedUpload;
 
-/** What is asked for. */
+/** The options of an explanation. */
 export interface ExplainOptions {
   readonly now: number;
-  /** Most that is explained. */
+  /** The most candidates that are explained. */
   readonly limit: number;
-  /** Only this blob, in every repository that has it, also where nothing would take it. */
+  /** Only this blob, in every repository that has it, also if nothing would delete it. */
   readonly digest: string | undefined;
 }
 
-/** Explains one after the other: uploads, blobs of repositories, keys, as the collector takes them; each kind the first to come due first. */
+/** Explains candidates in the collector's order: uploads, blobs of repositories, keys; within each kind the first to become due comes first. */
 export async function* explain(executor: Executor, { now, limit, digest }: ExplainOptions): AsyncGenerator<Explained> {
   let left = limit;
   const kinds =
@@ -78,7 +78,7 @@ export async function* explain(executor: Executor, { now, limit, digest }: Expla
   }
 }
 
-/** Goes on behind each page's last row until a page is not full. */
+/** Continues after each page's last row until a page is not full. */
 async function* pages<R>(list: (after: R | undefined) => Promise<readonly R[]>): AsyncGenerator<R> {
   let last: R | undefined;
   for (;;) {
@@ -96,7 +96,7 @@ async function* uploads(executor: Executor, now: number): AsyncGenerator<Explain
   }
   for await (const row of all) {
     const isWritten = row.locked_until !== null && row.locked_until >= now;
-    // Zero: given up, and removed by whoever comes next.
+    // Zero: it was given up, and the next round removes it.
     const isExpired = row.expires_at < now && !isWritten;
     yield {
       kind: "upload",
@@ -131,7 +131,7 @@ async function* linksOf(executor: Executor, now: number, digest: string): AsyncG
 async function explainLink(executor: Executor, now: number, row: LinkRow): Promise<ExplainedLink> {
   const manifestId = row.held_by ?? row.sparsely_held_by;
   const heldBy = manifestId === null ? undefined : await holderOf(executor, manifestId);
-  // Without a lease a manifest holds it, or held it a moment ago, and it gets a lease: `doctor` finds what has neither.
+  // Without a lease a manifest holds it, or did until just now, and it gets a lease: `doctor` finds links that have neither.
   const isLeased = row.leased_until === null || row.leased_until >= now;
   const reason = heldBy !== undefined ? "manifest" : isLeased ? "lease" : "unreferenced";
   return {
@@ -150,7 +150,7 @@ async function explainLink(executor: Executor, now: number, row: LinkRow): Promi
 
 async function holderOf(executor: Executor, manifestId: number): Promise<Holder | undefined> {
   const manifest = await executor.first(findManifest, { id: manifestId });
-  // Deleted between the two statements.
+  // It was deleted between the two statements.
   if (manifest === undefined) return undefined;
   const tags = await executor.all(listTagsOf, { manifestId });
   const parents = await executor.all(listParentsOf, { repositoryId: manifest.repository_id, digest: manifest.digest });

@@ -1,4 +1,4 @@
-// What no tag leads to is counted once each, with what it alone holds, on many pages. Not here: the command (test/flows).
+// Untagged content is counted once, with what it alone holds, over many pages. Not here: the command (test/flows).
 import assert from "node:assert/strict";
 import { after, before, beforeEach, it } from "node:test";
 import { digestOf } from "@berth/oci/digest";
@@ -57,7 +57,7 @@ forEachDatabase("manifests without a tag", (create) => {
     await content.manifests.put(inRepository(push, id), putOf([config, base, second], ["latest"]));
     const bytes = old.bytes.length + first.bytes.length;
     assert.deepEqual(await count(), { manifests: 1, bytes, isComplete: true });
-    // Two that hold the same count it once.
+    // Two manifests that hold the same blob count it once.
     const again = putOf([config, base, first], [], "again");
     await content.manifests.put(inRepository(push, id), again);
     assert.deepEqual(await count(), { manifests: 2, bytes: bytes + again.bytes.length, isComplete: true });

@@ -1,24 +1,24 @@
-// How much is kept that no tag leads to: manifests without a tag, and what they alone hold. Counted page by page; reads only. Not here: what the
-// collector takes (explain.ts), which leaves all of this alone.
+// Counts untagged content: manifests to which no tag leads, and what only they hold. It counts page by page and reads only. Not here: what
+// the collector deletes (explain.ts), which keeps all of this.
 import { sql } from "kysely";
 import type { Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
 import { PAGE } from "./candidates-store.ts";
 
-/** What no tag leads to. */
+/** Content to which no tag leads. */
 export interface Untagged {
   /**
-   * Manifests that no tag names, that refer to no other (as signatures do), and that no index lists but one to which nothing leads either. An
-   * index in an index in an index counts as led to.
+   * Manifests that no tag names, that refer to no other manifest (as signatures do), and that are listed by no index to which a tag leads.
+   * An index in an index in an index counts as tagged.
    */
   readonly manifests: number;
-  /** Theirs and those of blobs that no other manifest of the repository holds. */
+  /** Their bytes, and those of blobs that no other manifest of the repository holds. */
   readonly bytes: number;
-  /** Whether all manifests were looked at. */
+  /** Whether all manifests were read. */
   readonly isComplete: boolean;
 }
 
-/** That no tag leads to a manifest. `name` is that of its row in the statement. */
+/** The condition that no tag leads to a manifest. `name` is its row in the statement. */
 function isUntagged(name: "page" | "other") {
   const row = sql.id(name);
   return sql<boolean>`(
@@ -34,7 +34,7 @@ function isUntagged(name: "page" | "other") {
             where above.repository_id = parent.repository_id and above.child_digest = parent.digest))))`;
 }
 
-/** Of the next manifests the last one's id, how many there are, and how many of them no tag leads to, with their bytes. */
+/** Of the next manifests: the last one's id, their number, and the number and bytes of the untagged ones. */
 const countPage = statement<{ after: number; limit: number }>()<{
   last: number | null;
   looked: number;
@@ -44,7 +44,7 @@ const countPage = statement<{ after: number; limit: number }>()<{
   "collection.untagged",
   (db, p) => ({
     compile: () =>
-      // A blob counts with the first of the manifests that hold it, and not at all where one to which a tag leads does.
+      // A blob counts with the first of the manifests that hold it, and not at all if a tagged manifest holds it.
       sql<{ last: number | null; looked: number; manifests: number; bytes: number }>`
       select max(page.id) as last, count(*) as looked,
         cast(coalesce(sum(case when ${isUntagged("page")} then 1 else 0 end), 0) as bigint) as manifests,
@@ -62,7 +62,7 @@ const countPage = statement<{ after: number; limit: number }>()<{
   { bounded: "looks at one page of manifests, which its limit bounds" },
 );
 
-/** Counts, looking at so many manifests at most. */
+/** Counts, reading at most that many manifests. */
 export async function countUntagged(executor: Executor, most: number): Promise<Untagged> {
   let [manifests, bytes, looked, after] = [0, 0, 0, 0];
   while (looked < most) {

@@ -1,4 +1,4 @@
-// Every blob's bytes: whether they are there, as many as they should be, and, in a deep check, the right ones.
+// Checks every blob's bytes: that they exist, that their size is right, and, in a deep check, that their digest is.
 import { algorithmOf, createHasher, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { createBlobs } from "../../content/blobs.ts";
@@ -7,9 +7,9 @@ import { forEachParallel } from "../../platform/parallel.ts";
 import type { DoctorParts, ProblemKind } from "./doctor.ts";
 import { clearDamageMark, findBlob, listBlobs, listRepositoriesOf, PAGE, readInline } from "./doctor-store.ts";
 
-/** Questions to the store that are under way at a time. */
+/** Requests to the store in flight at a time. */
 const PARALLEL_STATS = 16;
-/** Two, so that hashing one blob overlaps with waiting for another; the rateLimiter is shared. */
+/** Two, so that hashing one blob overlaps with waiting for another; they share the rate limiter. */
 const PARALLEL_READS = 2;
 
 interface Blob {
@@ -21,7 +21,7 @@ interface Blob {
   readonly inline_bytes: number | null;
 }
 
-/** What is wrong with a blob's bytes, in words. */
+/** A problem with a blob's bytes, as text. */
 type Finding = { readonly kind: ProblemKind; readonly detail: string } | undefined;
 
 /** Checks all blobs, by id. */
@@ -58,7 +58,7 @@ export async function checkBlobs(parts: DoctorParts): Promise<{ blobs: number; b
     return digest === blob.digest ? undefined : { kind: "blob-rotten", detail: `its bytes have the digest ${digest}` };
   }
 
-  /** Whether the row still says what it said: else somebody deleted or pushed the blob meanwhile. */
+  /** Whether the row is unchanged: otherwise the blob was deleted or pushed meanwhile. */
   async function isSame(blob: Blob): Promise<boolean> {
     const now = await executor.first(findBlob, { id: blob.id });
     return now !== undefined && now.storage_key === blob.storage_key && (now.damaged_at === null) === (blob.damaged_at === null);
@@ -68,7 +68,7 @@ export async function checkBlobs(parts: DoctorParts): Promise<{ blobs: number; b
     const finding = (await look(blob)) ?? (parts.isDeep ? await read(blob) : undefined);
     const isMarked = blob.damaged_at !== null;
     const isWell = finding === undefined;
-    // Without a deep check nothing can be said in favour of a blob that was marked.
+    // Only a deep check can prove that a marked blob is intact.
     if ((isWell && !isMarked) || !(await isSame(blob))) return;
     const repositories = (await executor.all(listRepositoriesOf, { blobId: blob.id })).map((row) => row.name);
     const subject = blob.digest;

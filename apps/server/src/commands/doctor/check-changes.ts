@@ -1,10 +1,10 @@
-// Changes from which nothing could be made to follow, however often it was tried: somebody should have learned of them and did not.
-// Not here: how they are tried again (events/outbox.ts), jobs that failed for reasons of their own (the API's list of jobs).
+// Reports changes whose reactions failed in every attempt: some part of the registry has not been informed. Not here: the attempts
+// (events/outbox.ts), jobs that failed for other reasons (the API's list of jobs).
 import { REACTION } from "../../events/outbox.ts";
 import { statement } from "../../platform/database/statement.ts";
 import type { DoctorParts } from "./doctor.ts";
 
-/** More than this many say no more. */
+/** More than this many would say no more. */
 const SHOWN = 100;
 
 const list = statement<{ kind: string }>()("doctor.changes", (db, p) =>
@@ -17,7 +17,7 @@ const list = statement<{ kind: string }>()("doctor.changes", (db, p) =>
     .limit(SHOWN),
 );
 
-/** Says which. */
+/** Reports each of them. */
 export async function checkChanges({ executor, onProblem }: DoctorParts): Promise<void> {
   for (const { id, subject, error } of await executor.all(list, { kind: REACTION })) {
     const detail = `job ${id} failed: ${error ?? "nobody says why"}; POST /api/v1/jobs/${id}/retry tries again`;

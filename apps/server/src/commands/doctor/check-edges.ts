@@ -1,4 +1,4 @@
-// What the tables say about who names whom: leases of links, edges of manifests, and, in a deep check, the manifests themselves.
+// Checks the references in the tables: leases of links, edges of manifests, and, in a deep check, the manifests themselves.
 import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { parseManifest, type ParsedManifest } from "@berth/oci/manifest";
@@ -17,10 +17,10 @@ import {
   PAGE,
 } from "./doctor-store.ts";
 
-/** A running collector looks at a lease within minutes of its end. */
+/** A running collector examines a lease within minutes of its end. */
 const LATE_MS = 3_600_000;
 
-/** Checks all links of repositories to blobs; gives how many. */
+/** Checks all links of repositories to blobs; returns their number. */
 export async function checkEdges(parts: DoctorParts): Promise<number> {
   const { executor, repairs, clock, times } = parts;
   let links = 0;
@@ -28,7 +28,7 @@ export async function checkEdges(parts: DoctorParts): Promise<number> {
   for (;;) {
     const page = await executor.all(listLinks, after);
     for (const link of page) {
-      // Of a deleted repository all goes, held or not.
+      // Everything of a deleted repository is removed, held or not.
       if (isTombstone(link.name)) continue;
       const common = { subject: link.digest, repositories: [link.name] };
       if (link.leased_until === null && link.is_held === 0) {
@@ -58,7 +58,7 @@ export async function checkEdges(parts: DoctorParts): Promise<number> {
   return links;
 }
 
-/** Reads every manifest and compares what it names with its edges; gives how many. */
+/** Reads every manifest and compares what it names with its edges; returns their number. */
 export async function checkManifests(parts: DoctorParts): Promise<number> {
   const { executor } = parts;
   let manifests = 0;
@@ -70,7 +70,7 @@ export async function checkManifests(parts: DoctorParts): Promise<number> {
     for (const row of page) {
       const own = edges.filter((edge) => edge.manifest_id === row.id);
       const faults = faultsOf(row, own);
-      // Deleted between the two questions: its edges went with it.
+      // It was deleted between the two statements, with its edges.
       if (faults.length > 0 && (await executor.first(findManifest, { id: row.id })) !== undefined) {
         for (const fault of faults) parts.onProblem({ ...fault, subject: row.digest, repositories: [row.name], isRepaired: false });
       }

@@ -1,4 +1,4 @@
-// Everything that the store holds: whether a row names it. The one place where a store is listed.
+// Checks that a row names everything that the store holds. This is the only code that lists a store.
 import type { ListedKey } from "../../content/blobs/blob-store.ts";
 import { uploadIdOf } from "../../content/blobs/paths.ts";
 import type { DoctorParts } from "./doctor.ts";
@@ -15,7 +15,7 @@ export async function checkStore(parts: DoctorParts): Promise<{ keys: number; ke
 
   async function checkBatch(batch: readonly ListedKey[]): Promise<void> {
     const uploadIds = batch.map(({ key }) => uploadIdOf(key)).filter((id) => id !== undefined);
-    // Uploads before blobs: one that is committed between the two questions is found by the second.
+    // Uploads are read before blobs: the second statement finds one that is committed between the two.
     const uploads = new Set((await executor.all(listUploads, { ids: uploadIds })).map((row) => row.id));
     const known = new Set((await executor.all(listKnownKeys, { keys: batch.map(({ key }) => key) })).map((row) => row.storage_key));
     for (const { key, sizeBytes, changedAt } of batch) {
@@ -24,7 +24,7 @@ export async function checkStore(parts: DoctorParts): Promise<{ keys: number; ke
         recentKeys++;
         continue;
       }
-      // Deleted since it was listed.
+      // It was deleted after it was listed.
       if ((await store.stat(key)) === undefined) continue;
       if (repairs !== undefined) await reclaimKey(repairs, key, sizeBytes, clock.now() + parts.times.graceMs);
       const detail = `${sizeBytes} bytes of ${changedAt.toISOString()} that nothing names`;

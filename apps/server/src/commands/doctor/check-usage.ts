@@ -1,19 +1,19 @@
-// Whether the usage that is shown is what a recount gives: of each repository, of each project, of the registry. A comparison is one statement,
-// so both sides are of one moment, and what is missing can be added whoever writes meanwhile. Not here: how usage is kept (content/usage.ts).
+// Compares the usage counters with a recount: of each repository, of each project, of the registry. A comparison is one statement, so both
+// sides are of one moment, and the difference can be added whoever writes meanwhile. Not here: maintaining usage (content/usage.ts).
 import { sql, type RawBuilder } from "kysely";
 import { usageKeyOfProject, usageKeyOfRepository, usageOf, type UsageColumn } from "../../content/usage.ts";
 import { statement, type Effort } from "../../platform/database/statement.ts";
 import type { DoctorParts } from "./doctor.ts";
 
 const NUMBERS = ["repositories", "manifests", "tags", "blobs", "bytes"] as const satisfies readonly UsageColumn[];
-/** Rows of a statement. A repository of a million tags takes half a second of it. */
+/** The rows of a statement. A repository of a million tags takes half a second of it. */
 const PAGE = 20;
-/** What is kept and what is counted, of one key. */
+/** The counters and the recount of one key. */
 interface Compared extends Record<`kept_${UsageColumn}` | `counted_${UsageColumn}`, number> {
   readonly name: string;
   readonly project_id: number;
   readonly repository_id: number;
-  /** Where the next page begins. */
+  /** The next page begins here. */
   readonly id: number;
 }
 
@@ -73,7 +73,7 @@ const projects: Comparison = (where) =>
 const registry: Comparison = (where) =>
   sql`select * from (select 'registry' as name, cast(0 as bigint) as project_id, cast(0 as bigint) as repository_id, cast(0 as bigint) as id,
     ${columns(keyOfRegistry, ofRegistry)}) as x where ${where}`;
-// Deleted repositories count no more from the moment of their deletion. One that is pending only is folded in a moment.
+// Deleted repositories do not count from the moment of their deletion. One that is only pending will be folded soon.
 const strays: Comparison = (where) =>
   sql`select * from (select cast(repository_id as text) as name, project_id, repository_id, repository_id as id,
     ${columns((table) => sql`${sql.raw(table)}.project_id = kept.project_id and ${sql.raw(table)}.repository_id = kept.repository_id`, nothing)}
@@ -108,7 +108,7 @@ function check(id: string, word: string, comparison: Comparison, effort?: Effort
   };
 }
 
-// In this order: what is put right of a repository changes its project.
+// The order matters: repairing a repository changes its project.
 const CHECKS = [
   check("repositories", "repository", repositories),
   check("strays", "repository that is gone, number", strays, WHOLE),
@@ -116,7 +116,7 @@ const CHECKS = [
   check("registry", "the whole", registry, WHOLE),
 ];
 
-// Two that repair at once would add what is missing twice. Writers of content do not wait for this lock.
+// Two concurrent repairs would add the difference twice. Writers of content do not wait for this lock.
 const lockChanges = statement<Record<never, never>>()<never>(
   "doctor.usage.lock",
   (db) => ({
@@ -125,7 +125,7 @@ const lockChanges = statement<Record<never, never>>()<never>(
   { bounded: "locks a table, and looks at nothing of it" },
 );
 
-/** Compares all usage that is kept with what it counts; gives how many keys were compared. */
+/** Compares all usage counters with a recount; returns the number of compared keys. */
 export async function checkUsage(parts: DoctorParts): Promise<number> {
   const { executor, repairs } = parts;
   let done = 0;

@@ -1,4 +1,4 @@
-// The role `doctor`: what is opened, and what is told. Not here: the checks (doctor.ts), arguments (main.ts).
+// The role `doctor`: what it opens, and its report. Not here: the checks (doctor.ts), arguments (main.ts).
 import type { Config } from "../../config.ts";
 import { sizeBytes } from "../../config-kinds.ts";
 import type { LeaseTimes } from "../../content/blobs.ts";
@@ -15,7 +15,7 @@ import { shownBytes, type Report } from "../../platform/report.ts";
 import { UsageError } from "../../platform/startup-error.ts";
 import { examine } from "./doctor.ts";
 
-/** What the command is given: how to open what the configuration names, and where to report. */
+/** The parts that the command gets: openers for what the configuration names, and the report. */
 export interface DoctorCommandParts {
   readonly config: Config;
   readonly logger: Logger;
@@ -24,11 +24,11 @@ export interface DoctorCommandParts {
   openDatabase(config: Config, logger: Logger): Promise<Database>;
   openReader(config: Config, logger: Logger): Promise<DatabaseReader>;
   openStore(config: Config): Promise<BlobStore>;
-  /** The configured store for people. */
+  /** The configured store's name for messages. */
   nameStore(config: Config): string;
 }
 
-/** Examines the registry; false where something is wrong. Errors: `StartupError` and those of `examine`. */
+/** Examines the registry; false if there are problems. Errors: `StartupError` and those of `examine`. */
 export async function runDoctor(
   parts: DoctorCommandParts,
   options: { readonly deep: boolean; readonly repair: boolean; readonly rate: string; readonly from: string },
@@ -38,12 +38,12 @@ export async function runDoctor(
   if (!rate.ok) throw new UsageError(`--rate ${rate.problem}`);
   if (!/^\d{1,15}$/.test(options.from)) throw new UsageError("--from is a blob's number, as the progress shows it");
   const isEmbedded = config.database.url === undefined;
-  // Two processes never write to one SQLite file: repairs wait until the server has stopped.
+  // Two processes must never write to one SQLite file: repairs need the server to be stopped.
   const directory = isEmbedded && options.repair ? await openDataDirectory(config.data) : undefined;
   try {
     await using reader = disposable(await parts.openReader(config, logger));
     await using store = disposable(await parts.openStore(config));
-    // In another one nearly every blob would be missing, and nearly every key too many: repairs would take away both.
+    // In another store nearly every blob would be missing, and nearly every key would be an orphan: repairs would remove both.
     await requireOwnStore(reader.it.live, store.it, parts.nameStore(config));
     await using repairs = options.repair ? disposable(await parts.openDatabase(config, logger)) : undefined;
     const result = await examine({

@@ -1,11 +1,11 @@
-// What doctor asks of the database, page by page, and the few things that it may put right there. Not here: what counts as a problem.
+// Doctor's statements, page by page, and the few repairs in the database. Not here: what counts as a problem.
 import { sql } from "kysely";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
 
-/** Rows looked at in one statement. */
+/** The rows that one statement reads. */
 export const PAGE = 500;
-/** Manifests have up to megabytes each. */
+/** A manifest may have megabytes. */
 export const MANIFEST_PAGE = 32;
 
 type None = Record<never, never>;
@@ -43,7 +43,7 @@ export const listRepositoriesOf = statement<{ blobId: number }>()(
   { analytical: "sorts all repositories that have one blob" },
 );
 
-/** Those of the keys that a blob has or that wait to be deleted. */
+/** Those of the keys that a blob has or that are queued for deletion. */
 export const listKnownKeys = statement<{ keys: string[] }>()(
   "doctor.knownKeys",
   (db, p, tools) =>
@@ -61,7 +61,7 @@ export const listKnownKeys = statement<{ keys: string[] }>()(
   { analytical: "keys that wait to be deleted have no index by key: all of them are looked at for a page of the store" },
 );
 
-/** Those of the ids that are of upload sessions. */
+/** Those of the ids that belong to upload sessions. */
 export const listUploads = statement<{ ids: string[] }>()("doctor.uploads", (db, p, tools) =>
   db
     .selectFrom("upload")
@@ -88,7 +88,7 @@ export const listLinks = statement<{ repositoryId: number; blobId: number }>()("
     .limit(PAGE),
 );
 
-/** Edges and tags whose manifest is of another repository than they are. */
+/** Edges and tags that belong to another repository than their manifest. */
 export const listCrossed = statement<None>()(
   "doctor.crossed",
   (db) => ({
@@ -131,7 +131,7 @@ const integrity = statement<None>()(
   { analytical: "the engine looks at every row of its file" },
 );
 
-/** What SQLite says of its own file and references. PostgreSQL enforces references itself and checks its pages with tools of its own. */
+/** SQLite's own check of its file and references. PostgreSQL enforces references itself and has its own tools for its pages. */
 export async function listEngineFaults(executor: Executor, isDeep: boolean): Promise<string[]> {
   if (executor.dialect === "postgres") return [];
   const broken = (await executor.all(foreignKeys, {})).map((row) => `a row refers to nothing: ${row.detail}`);
@@ -149,7 +149,7 @@ export const listManifests = statement<{ after: number }>()("doctor.manifests", 
     .limit(MANIFEST_PAGE),
 );
 
-/** What manifests are recorded to name: digests that may be blobs (also such that were never there), and children. */
+/** The recorded edges of manifests: digests that may be blobs (also missing ones), and children. */
 export const listEdges = statement<{ ids: number[] }>()("doctor.edges", (db, p, tools) =>
   db
     .selectFrom("manifest_blob")
@@ -196,20 +196,20 @@ const putReclaim = statement<{ key: string; sizeBytes: number; dueAt: number }>(
   db.insertInto("reclaim").values({ storage_key: p.key, size_bytes: p.sizeBytes, due_at: p.dueAt, attempts: 0 }),
 );
 
-/** Says again that a blob is well whose bytes were just verified at that key. False where it lies under another key by now, or was healed. */
+/** Clears the damage mark of a blob whose bytes were just verified at that key. False if it has another key by now, or was healed. */
 export async function clearDamageMark(database: Database, id: number, key: string | null): Promise<boolean> {
   return (await database.transaction((tx) => tx.change(clearDamage, { id, key: key ?? "" }))) > 0;
 }
 
 /**
- * Gives a link that nothing holds to the collector, which looks once more whether that is so and, where something holds it after all,
- * only takes the lease away again. False where the link has a lease by now, or is gone.
+ * Gives a lease to a link that nothing holds. The collector then checks it again and, if something holds it after all, only clears the
+ * lease. False if the link has a lease by now, or is deleted.
  */
 export async function leaseLink(database: Database, repositoryId: number, blobId: number, until: number): Promise<boolean> {
   return (await database.transaction((tx) => tx.change(lease, { repositoryId, blobId, until }))) > 0;
 }
 
-/** Gives a key that nothing names to the collector, which deletes its bytes when it is due and still unnamed. */
+/** Queues a key that nothing names for the collector, which deletes its bytes when it is due and still unnamed. */
 export async function reclaimKey(database: Database, key: string, sizeBytes: number, dueAt: number): Promise<void> {
   await database.transaction(async (tx) => {
     if ((await tx.all(listKnownKeys, { keys: [key] })).length === 0) await tx.run(putReclaim, { key, sizeBytes, dueAt }, 1);

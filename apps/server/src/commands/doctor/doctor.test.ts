@@ -1,5 +1,5 @@
-// Doctor finds each kind of damage, repairs what it may, and says nothing of a registry that is well, also while it is busy.
-// Not here: the command on a whole server (test/flows/backup-restore.test.ts).
+// Doctor finds each kind of damage, repairs what it may, and reports nothing for a healthy registry, also while that is busy. Not here: the
+// command on a whole server (test/flows/backup-restore.test.ts).
 import assert from "node:assert/strict";
 import { after, before, beforeEach, it } from "node:test";
 import { digestOf } from "@berth/oci/digest";
@@ -121,7 +121,7 @@ forEachDatabase("doctor", (create, dialect) => {
     assert.deepEqual(kinds(seen), expected);
     assert.deepEqual(seen.told[0]!.repositories, ["test/one"]);
     assert.ok(await content.blobs.find(inRepository(push, id), layer.digest), "looking changed something");
-    // One that is there, or it would be the wrong store.
+    // One blob that exists, because otherwise it would count as a wrong store.
     await upload(content, push, blobOf("a third layer "));
     assert.deepEqual(kinds(await repair()), expected);
     for (const blob of [layer, other]) {
@@ -141,7 +141,7 @@ forEachDatabase("doctor", (create, dialect) => {
     assert.deepEqual(kinds(await repair({ isDeep: true })), expected);
     assert.equal(await content.blobs.find(inRepository(push, id), layer.digest), undefined);
     memory.blobs.set(key, { uploadId: "x", bytes: layer.bytes });
-    // Without reading nothing can be said for it.
+    // Without reading the bytes nothing proves that they are intact.
     assert.equal((await repair()).problems["blob-damaged"], 2);
     assert.deepEqual(kinds(await repair({ isDeep: true })), [`blob-damaged ${config.digest}`, `blob-well ${layer.digest}`].toSorted());
     assert.ok(await content.blobs.find(inRepository(push, id), layer.digest));
@@ -248,7 +248,7 @@ forEachDatabase("doctor", (create, dialect) => {
       await busy;
     }
     await checkUsage(test.database);
-    // What is kept of a project alone.
+    // The counter of a project alone.
     await test.database.script(
       "insert into usage_change (project_id, repository_id, repositories, manifests, tags, blobs, bytes, updated_at) " +
         "select id, 0, 1, 0, 0, 0, 0, 0 from project",
@@ -293,13 +293,13 @@ forEachDatabase("doctor", (create, dialect) => {
         await turn();
       }
     })();
-    // Heard at the end; meanwhile it must end the loop that waits for it.
+    // The error is checked at the end; until then it must end the loop that waits for the work.
     work.catch(() => (isOver = true));
     try {
       for (let i = 0; !isOver && (i < 30 || rounds < 60); i++) {
         const result = await look({ isDeep: i % 2 === 1, repairs: i % 3 === 0 ? test.database : undefined });
         assert.deepEqual(result.told, []);
-        // On SQLite everything above is done in one turn of the event loop.
+        // On SQLite everything above happens in one turn of the event loop.
         await turn();
       }
     } finally {

@@ -1,6 +1,6 @@
-// Doctor: compares database and store while everything goes on, says what differs, and repairs what can be repaired without a guess.
-// Every finding is looked at a second time before it is told, because content comes and goes meanwhile.
-// Not here: SQL (doctor-store.ts), the checks one by one (check-blobs.ts, check-store.ts, check-edges.ts, check-usage.ts, check-changes.ts).
+// Doctor: compares database and store while the registry runs, reports differences, and repairs what can be repaired without guessing.
+// Every finding is checked a second time before it is reported, because content is pushed and deleted meanwhile.
+// Not here: SQL (doctor-store.ts), the single checks (check-blobs.ts, check-store.ts, check-edges.ts, check-usage.ts, check-changes.ts).
 import type { LeaseTimes } from "../../content/blobs.ts";
 import type { BlobStore, StorageKey } from "../../content/blobs/blob-store.ts";
 import type { Clock } from "../../platform/clock.ts";
@@ -15,21 +15,22 @@ import { checkUsage } from "./check-usage.ts";
 import { listBlobs } from "./doctor-store.ts";
 
 /**
- * What can be wrong:
- * - `blob-missing`, `blob-wrong-size`, `blob-rotten`: the bytes are gone, cut off, or others. Repair: marked damaged, so that pulls say so
- *   and a push brings the bytes again.
- * - `blob-damaged`: was marked so before; a push heals it.
- * - `blob-well`: marked damaged, but its bytes are whole (found by `--deep`). Repair: the mark goes.
- * - `key-orphan`: bytes that no row names. Repair: left to the collector.
- * - `link-kept`: nothing holds a blob of a repository, but it has no lease to run out. Repair: a lease from now.
- * - `lease-late`: something holds it, but its lease ran out over an hour ago and no collector noticed: none runs.
+ * The kinds of problems:
+ * - `blob-missing`, `blob-wrong-size`, `blob-rotten`: the bytes are missing, truncated, or wrong. Repair: the blob is marked damaged, so
+ * that pulls
+ *   fail clearly and a push brings the bytes again.
+ * - `blob-damaged`: it was already marked; a push heals it.
+ * - `blob-well`: marked damaged, but its bytes are intact (found by `--deep`). Repair: the mark is cleared.
+ * - `key-orphan`: bytes that no row names. Repair: they are queued for the collector.
+ * - `link-kept`: nothing holds a blob of a repository, but it has no lease that could end. Repair: a lease from now.
+ * - `lease-late`: something holds it, but its lease ended over an hour ago and no collector noticed: none runs.
  * - `reclaim-late`: bytes that should have been deleted a day ago.
- * - `edge-crossed`, `edge-missing`, `edge-surplus`: what the tables say of a manifest is not what it says itself.
+ * - `edge-crossed`, `edge-missing`, `edge-surplus`: the tables and a manifest disagree about what it names.
  * - `manifest-rotten`: a manifest's bytes do not have its digest.
- * - `manifest-refused`: a manifest was taken by an earlier release and would be refused today, for instance as one that two clients read as
- *   two images. Look at it, and push it anew or delete it.
- * - `usage-wrong`: usage that is shown is not what a recount gives. Repair: what is missing is added.
- * - `change-set-aside`: nothing could be made to follow from a change, however often it was tried.
+ * - `manifest-refused`: an earlier release accepted a manifest that would be refused today, for example because two clients read it as
+ *   two images. Examine it, and push it again or delete it.
+ * - `usage-wrong`: a usage counter differs from the recount. Repair: the difference is added.
+ * - `change-set-aside`: the reaction to a change failed in every attempt.
  * - `engine`: the database engine's own findings.
  */
 export type ProblemKind =
@@ -51,18 +52,18 @@ export type ProblemKind =
   | "change-set-aside"
   | "engine";
 
-/** Something that is wrong. */
+/** One problem. */
 export interface Problem {
   readonly kind: ProblemKind;
   /** A digest, a key, or a table. */
   readonly subject: string;
   readonly detail: string;
-  /** Some of the repositories that it concerns. */
+  /** Some of the affected repositories. */
   readonly repositories: readonly string[];
   readonly isRepaired: boolean;
 }
 
-/** How far it is. `after`: where `--from` of another run would go on, in the phase `blobs`. */
+/** The progress. `after`: in the phase `blobs`, where another run with `--from` would continue. */
 export interface DoctorProgress {
   readonly phase: "blobs" | "store" | "links" | "usage" | "manifests";
   readonly done: number;
@@ -70,27 +71,27 @@ export interface DoctorProgress {
   readonly after: number | undefined;
 }
 
-/** What doctor needs. */
+/** The parts that doctor needs. */
 export interface DoctorParts {
   readonly executor: Executor;
-  /** Where repairs are written; undefined: it only looks. */
+  /** The database for repairs; undefined: it only checks. */
   readonly repairs: Database | undefined;
   readonly store: BlobStore;
   readonly clock: Clock;
   readonly times: LeaseTimes;
   /** Reads every byte and every manifest. */
   readonly isDeep: boolean;
-  /** How fast bytes are read in a deep check. */
+  /** The rate at which a deep check reads bytes. */
   readonly rateLimiter: RateLimiter;
-  /** The blob's id behind which to begin; other checks run whole. */
+  /** The blob's id after which to begin; other checks run completely. */
   readonly fromId: number;
-  /** Bytes without a row are left alone until they are older: an upload may still become a blob. */
+  /** Bytes without a row are ignored until they have this age: an upload may still become a blob. */
   readonly orphanAgeMs: number;
   readonly onProblem: (problem: Problem) => void;
   readonly onProgress: (progress: DoctorProgress) => void;
 }
 
-/** What was looked at. */
+/** The numbers of what was checked. */
 export interface DoctorResult {
   readonly blobs: number;
   readonly blobBytes: number;
@@ -108,7 +109,7 @@ export interface DoctorResult {
   readonly repaired: number;
 }
 
-/** Looks at everything. Errors: UNAVAILABLE where database or store are out of reach: then nothing is said. */
+/** Checks everything. Errors: UNAVAILABLE if database or store cannot be reached: then nothing is reported. */
 export async function examine(parts: DoctorParts): Promise<DoctorResult> {
   const problems: Partial<Record<ProblemKind, number>> = {};
   let found = 0;
@@ -132,7 +133,7 @@ export async function examine(parts: DoctorParts): Promise<DoctorResult> {
   return { ...blobs, ...store, links, usages, manifests, problems, found, repaired };
 }
 
-/** A directory that is not mounted, or a wrong prefix, looks like a store that lost everything: too much to record on a guess. */
+/** An unmounted directory, or a wrong prefix, looks like a store that lost everything: that is too much to record on a guess. */
 async function refuseWrongStore({ executor, store, fromId }: DoctorParts): Promise<void> {
   const keys = (await executor.all(listBlobs, { after: fromId })).map((row) => row.storage_key).filter((key) => key !== null);
   for (const key of keys) if ((await store.stat(key as StorageKey)) !== undefined) return;
