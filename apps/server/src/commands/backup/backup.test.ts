@@ -320,8 +320,7 @@ forEachDatabase("backup", (create) => {
     try {
       for (let round = 0; !isOver && (round < 6 || pushed < 7); round++) {
         const result = await backUp(source, place).catch((error: unknown) => error);
-        // Without any grace a backup may rightly find no consistent moment; then it reports that, and leaves nothing that looks like a
-        // backup.
+        // Without any grace a backup may rightly find no consistent moment; it reports that, and leaves nothing that looks like a backup.
         if (result instanceof StartupError) assert.match(result.message, /not complete/);
         else if (result instanceof Error) throw result;
         else assert.deepEqual((result as { lostBlobs: unknown }).lostBlobs, []);
