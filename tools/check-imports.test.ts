@@ -1,4 +1,4 @@
-// The import rule: every forbidden direction is found, every allowed one passes, and imports are found however they are written.
+// The import rule: every forbidden direction is found, every allowed one passes, in every form of import.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { findImportProblems, importsOf, LAYERS } from "./check-imports.ts";

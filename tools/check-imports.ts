@@ -1,5 +1,5 @@
-// The rule about which file may import which: a file of the server imports only from its own folder or one further right in LAYERS.
-// Not here: unused files and cycles (knip, oxlint).
+// The import rule: a file of the server imports only from its own folder or from one further right in LAYERS. Not here: unused files and
+// cycles (knip, oxlint).
 import { globSync, readFileSync } from "node:fs";
 import { join, posix } from "node:path";
 
@@ -7,13 +7,13 @@ import { join, posix } from "node:path";
 export const LAYERS = ["http", "features", "commands", "distribution", "events", "content", "access", "platform"] as const;
 
 const SERVER = "apps/server/src/";
-/** They tie everything together. */
+/** These connect everything. */
 const FREE = /^apps\/server\/src\/(?:main|roles\/[a-z-]+|compose|compose\/[a-z-]+|reactions|tables)\.ts$/;
-/** Settings know no registry word, so everything may read them, and they may read what the platform may. */
+/** Settings contain no registry term, so everything may import them, and they may import what the platform may. */
 const CONFIG = /^apps\/server\/src\/config(?:-[a-z-]+)?\.ts$/;
-/** What their owners declare, which config.ts joins; they know the kinds of settings and each other, and nothing of their owners. */
+/** The owners' declarations, which config.ts joins; they import the kinds of settings and each other, and nothing of their owners. */
 const SETTINGS = /-settings\.ts$/;
-/** Tests and what only tests use may reach anywhere. */
+/** Tests and their helpers may import anything. */
 const TEST = /\.(?:test|testing|contract)\.ts$/;
 
 /** One broken rule: `file: what is wrong`. */
@@ -33,7 +33,7 @@ export function findImportProblems(files: Iterable<readonly [string, string]>): 
   return problems;
 }
 
-/** Everything that a source imports, also types and dynamic imports whose address is a plain string. */
+/** Everything that a source imports, including types and dynamic imports of a plain string. */
 export function importsOf(source: string): string[] {
   const code = source.replaceAll(/^\s*(?:\/\/|\*|\/\*).*$/gm, "");
   const statements = code.matchAll(/^\s*(?:import|export)\b(?:[^;"'`()]*?\bfrom)?\s*["']([^"'\n]+)["']/gm);
@@ -41,7 +41,7 @@ export function importsOf(source: string): string[] {
   return [...statements, ...dynamic].map((match) => match[1] ?? "");
 }
 
-/** The file that an import means, from the repository's root; undefined for what npm or Node.js brings. */
+/** The file of an import, from the repository's root; undefined for packages of npm or Node.js. */
 function resolveImport(file: string, specifier: string): string | undefined {
   const own = /^@berth\/([a-z-]+)\/(.+)$/.exec(specifier);
   if (own !== null) return `packages/${own[1]}/src/${own[2]}.ts`;
@@ -52,7 +52,7 @@ function judge(file: string, target: string): string | undefined {
   if (TEST.test(target)) return "it is for tests only";
   const [area, name] = file.split("/");
   const [targetArea, targetName] = target.split("/");
-  // Tools and the whole system's tests look at everything.
+  // Tools and the whole system's tests may import anything.
   if (area !== "apps" && area !== "packages") return undefined;
   if (targetArea === "packages")
     return area === "packages" && name === "oci" && targetName !== "oci" ? "packages/oci stands alone" : undefined;
@@ -74,7 +74,7 @@ function judgeLayers(file: string, target: string): string | undefined {
   return to === "features" ? judgeFeature(file, target) : undefined;
 }
 
-/** A feature has one door, the file named like its folder. Its routes are mounted by http/ and may be imported there too. */
+/** A feature has one entrance, the file named like its folder. http/ mounts its routes and may import them too. */
 function judgeFeature(file: string, target: string): string | undefined {
   const [feature, inner] = target.slice(`${SERVER}features/`.length).split("/");
   const isSame = file.startsWith(`${SERVER}features/${feature}/`);

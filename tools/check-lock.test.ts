@@ -1,4 +1,4 @@
-// The check of the lock file finds what is missing or foreign.
+// The check of the lock file finds missing hashes and foreign addresses.
 import assert from "node:assert/strict";
 import { dirname } from "node:path";
 import { it } from "node:test";

@@ -1,5 +1,5 @@
-// Every package that `npm ci` fetches has its hash in package-lock.json, for every platform, and no address of a registry that others do not
-// have. npm leaves out both where it took a package from its own cache. Not here: which packages there are.
+// Checks that package-lock.json has the hash of every package that `npm ci` fetches, for every platform, and no address of a private
+// registry. npm omits the one or writes the other if it took a package from its own cache. Not here: the choice of packages.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -10,11 +10,11 @@ interface Locked {
   readonly link?: boolean;
 }
 
-/** What is wrong with a lock file's text: a line each. */
+/** The problems of a lock file's text, one for each line. */
 export function checkLock(text: string): readonly string[] {
   const { packages } = JSON.parse(text) as { packages: Readonly<Record<string, Locked>> };
   return Object.entries(packages).flatMap(([path, { version, integrity, resolved, link }]) => {
-    // The workspaces and the links to them are of this repository.
+    // The workspaces and the links to them belong to this repository.
     if (!path.includes("node_modules/") || link === true) return [];
     const what = `${path}@${version}`;
     return [
@@ -26,7 +26,7 @@ export function checkLock(text: string): readonly string[] {
   });
 }
 
-/** The same of a repository's. */
+/** The same for a repository's lock file. */
 export function checkLockOf(root: string): readonly string[] {
   return checkLock(readFileSync(join(root, "package-lock.json"), "utf8"));
 }

@@ -1,4 +1,4 @@
-// Files that comments and pages name are there.
+// Files that comments and pages name exist.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { findMissing, namesIn } from "./check-references.ts";

@@ -1,10 +1,10 @@
-// That a file which a comment or a page names is there: what was moved or renamed is found in the words about it, too. A name is looked for from
-// its own folder, the server's sources, and the repository's root; one without a folder may be anywhere in the repository.
-// Not here: links of pages (docs), files that exist only while something runs.
+// Checks that a file which a comment or a page names exists, so that moved and renamed files are also found in texts. A name is resolved
+// from its own folder, the server's sources, and the repository's root; one without a folder may be anywhere in the repository. Not here:
+// links of pages (docs), files that exist only at run time.
 import { globSync, readFileSync } from "node:fs";
 import { basename, join, posix } from "node:path";
 
-/** Where sources begin. */
+/** The folders from which paths are resolved. */
 const ROOTS = [
   "",
   "apps/server/src",
@@ -18,7 +18,7 @@ const ROOTS = [
   "docs",
 ];
 const COMMENT = /^\s*(?:\/\/|\*|\/\*\*?)(.*)$|\s\/\/ (.*)$/;
-/** A path of a source or a page, without a place for a name in it. */
+/** A path of a source or a page, without a placeholder in it. */
 const NAME = /(?<![\w/.*{}<>@:…-])((?:[\w-]+\/)*[\w.-]+\.(?:ts|mjs|md))(?![\w/{}*-])/g;
 
 /** Names that stand for any file, and pages of the specifications. */
@@ -29,13 +29,13 @@ export function namesIn(line: string): string[] {
   return [...line.matchAll(NAME)].map((match) => match[1]!).filter((name) => !OTHERS.test(name));
 }
 
-/** The files that a page tells its reader to make, by path and by name alone. */
+/** The files that a page asks its reader to create, by path and by name alone. */
 function filesMadeBy(text: string): Set<string> {
   const paths = [...text.matchAll(/^(?:New file|新文件) `([^`]+)`/gm)].map((match) => match[1]!);
   return new Set(paths.flatMap((path) => [path, posix.basename(path)]));
 }
 
-/** Gives `file:line: what is missing` for files given as path and text; `known` are all files of the repository. */
+/** Returns `file:line: what is missing` for files given as path and text; `known` are all files of the repository. */
 export function findMissing(files: Iterable<readonly [string, string]>, known: ReadonlySet<string>): string[] {
   const names = new Set([...known].map((path) => basename(path)));
   const problems: string[] = [];

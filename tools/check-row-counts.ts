@@ -1,16 +1,16 @@
-// The rule that nobody writes to the database and ignores how many rows that changed: what `change` gives is looked at, and where the rows that
-// `write` gives are not, a comment in the line above says why nothing rests on them. (`run` is told the number, or why any will do.)
-// Not here: the methods (apps/server/src/platform/database/database.ts).
+// The rule that no write ignores the number of changed rows: the result of `change` is used, and if the rows that `write` returns are not
+// used, a comment on the line above says why nothing depends on them. (`run` gets the expected number, or a reason why any is right.) Not
+// here: the methods (apps/server/src/platform/database/database.ts).
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** A call whose result goes nowhere: it begins its line, or stands behind a condition, or behind an arrow and `void`. */
+/** A call whose result is ignored: it begins its line, or follows a condition, or an arrow and `void`. */
 const IGNORED =
   /^\s*(?:if \(.*\) |else )?([\w$]+: async \([^()]*\) => void )?(?:void )?\(?(?:await )?(?:[\w$]+\.)*[\w$]+\.(change|write)\(/;
-/** Objects with a method of the same name that are no database. */
+/** Objects that have a method of the same name and are no database. */
 const OTHERS = /\b(?:place|store|file|fs|response|socket|stdout|stderr|target|stream|child|report|bucket|writer)\.write\(/;
 
-/** Checks files given as path (from the repository's root) and text; gives `file:line: what is wrong`. */
+/** Checks files given as path (from the repository's root) and text; returns `file:line: what is wrong`. */
 export function findIgnoredCounts(files: Iterable<readonly [string, string]>): string[] {
   const problems: string[] = [];
   for (const [file, source] of files) {
@@ -20,7 +20,7 @@ export function findIgnoredCounts(files: Iterable<readonly [string, string]>): s
       if (method === undefined || OTHERS.test(line)) continue;
       const before = lines[at - 1] ?? "";
       const isExplained = method === "write" && /^\s*\/\/ \S/.test(before);
-      // A line that goes on from the one before it is part of an expression that uses it.
+      // A line that continues the one before is part of an expression that uses it.
       const isContinued = arrow === undefined && /(?:[=(,?:&|]|=>|\breturn)$/.test(before.trimEnd());
       if (!isExplained && !isContinued) problems.push(`${file}:${at + 1}: nobody looks at what ${method}() changed`);
     }

@@ -1,4 +1,4 @@
-// Sizes may fall and never rise.
+// Sizes may decrease and never increase.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { findGrown, lowered, sizesOf } from "./check-sizes.ts";

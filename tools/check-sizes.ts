@@ -1,5 +1,5 @@
-// Files of 400 lines, functions of 150 and four parameters at the most. What was larger when this began stands in sizes.json with its size, which
-// may fall and never rise: `npm run generate` writes what has fallen. Not here: the limits (sizes.oxlintrc.json).
+// Files have at most 400 lines, functions 150 and four parameters. sizes.json lists what was larger when this rule began, with sizes that
+// may decrease and never increase: `npm run generate` writes the decreased ones. Not here: the limits (sizes.oxlintrc.json).
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { runTool } from "./run-tool.ts";
@@ -23,14 +23,14 @@ export function sizesOf({ diagnostics }: Report): Sizes {
   return sizes;
 }
 
-/** What is larger than it may be. */
+/** The sizes that exceed what is allowed. */
 export function findGrown(found: Sizes, allowed: Sizes): string[] {
   return Object.entries(found)
     .filter(([key, size]) => size > (allowed[key] ?? 0))
     .map(([key, size]) => `${key}: ${size}${allowed[key] === undefined ? ", which is over the limit" : `, and was ${allowed[key]}`}`);
 }
 
-/** What is allowed from now on: nothing rises, and what is within the limits is no exception any more. */
+/** The sizes that are allowed from now on: none increases, and what is within the limits is no exception any more. */
 export function lowered(found: Sizes, allowed: Sizes): Sizes {
   return Object.fromEntries(
     Object.entries(allowed).flatMap(([key, size]) => (found[key] === undefined ? [] : [[key, Math.min(size, found[key])] as const])),
@@ -41,7 +41,7 @@ const allowedSizes = (): Sizes => JSON.parse(readFileSync(join(import.meta.dirna
 
 let found: Promise<Sizes> | undefined;
 
-/** Asks the linter once: `npm run check` wants to know it twice. */
+/** Runs the linter once, although `npm run check` needs the result twice. */
 const findSizes = (): Promise<Sizes> => (found ??= readSizes());
 
 async function readSizes(): Promise<Sizes> {
@@ -50,12 +50,12 @@ async function readSizes(): Promise<Sizes> {
   return sizesOf(JSON.parse(output) as Report);
 }
 
-/** The check: a line for each file and function that is larger than it may be. */
+/** The check: a line for each file and function that is too large. */
 export async function checkSizes(): Promise<string> {
   return findGrown(await findSizes(), allowedSizes()).join("\n");
 }
 
-/** What sizes.json is to hold. */
+/** The new content of sizes.json. */
 export async function generateSizes(): Promise<string> {
   return `${JSON.stringify(lowered(await findSizes(), allowedSizes()), undefined, 2)}\n`;
 }

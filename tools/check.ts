@@ -1,5 +1,6 @@
-// Everything that a change must pass besides its tests: `npm run check`. One line a check, then what failed. Every check runs, also after
-// a failure. Not here: the rules (.oxlintrc.json, .oxfmtrc.json, knip.json, tsconfig.base.json, check-imports.ts, check-lock.ts, check-row-counts.ts).
+// Everything that a change must pass besides its tests: `npm run check`. It prints one line for each check, then what failed. Every check
+// runs, also after a failure. Not here: the rules (.oxlintrc.json, .oxfmtrc.json, knip.json, tsconfig.base.json, check-imports.ts,
+// check-lock.ts, check-row-counts.ts).
 import { dirname } from "node:path";
 import { checkCuts } from "./check-cuts.ts";
 import { checkImports } from "./check-imports.ts";
@@ -14,7 +15,7 @@ const ROOT = dirname(import.meta.dirname);
 
 interface Check {
   readonly name: string;
-  /** Gives what is wrong; nothing when all is well. */
+  /** Returns the problems; an empty text if there are none. */
   run(): Promise<string>;
 }
 
@@ -48,7 +49,7 @@ async function runCheck({ name, run }: Check): Promise<string> {
   return problems === "" ? "" : `\n--- ${name}\n${problems}\n`;
 }
 
-// Names choose checks: `node tools/check.ts types lint`.
+// Names select checks: `node tools/check.ts types lint`.
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !checks.some((check) => check.name === name));
 if (unknown.length > 0) {
@@ -56,7 +57,7 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 let failures = "";
-// One after another: the tools use every core by themselves.
+// One after another, because the tools use every core by themselves.
 for (const check of checks) if (wanted.length === 0 || wanted.includes(check.name)) failures += await runCheck(check);
 if (failures !== "") {
   console.error(failures);

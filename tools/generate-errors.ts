@@ -3,7 +3,7 @@
 import { API_ERROR_ROWS } from "@berth/api/errors";
 import { ERROR_ROWS, type ErrorRow } from "@berth/oci/errors";
 
-/** What a person does about each code. A code without advice fails the generator. */
+/** Advice for each code. A code without advice fails the generator. */
 export const ADVICE: Readonly<Record<string, string>> = {
   BLOB_UNKNOWN: "Check the digest and the repository. If it was there before, push the image again.",
   BLOB_UPLOAD_INVALID:
@@ -93,7 +93,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   JOB_EXISTS: "Nothing is to be done: the one that waits does the work. `detail` has its number.",
 };
 
-/** The text of docs/errors.md. Throws when a code has no advice, or advice has no code. */
+/** The text of docs/errors.md. Throws if a code has no advice, or advice has no code. */
 export function generateErrors(): string {
   const tables: (readonly [string, Readonly<Record<string, ErrorRow>>])[] = [
     ["The registry (`/v2/`), and shared with the API", ERROR_ROWS],

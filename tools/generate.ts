@@ -1,4 +1,4 @@
-// Writes the files that are made from the code: `npm run generate`. Not here: what stands in them (generate-*.ts).
+// Writes the files that are generated from the code: `npm run generate`. Not here: their content (generate-*.ts).
 import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -23,7 +23,7 @@ const GENERATED: readonly Generated[] = [
   { path: "tools/sizes.json", generate: generateSizes },
 ];
 
-/** What is wrong with the generated files as they lie there: one line for each that is missing, old or cannot be made. */
+/** The problems of the generated files: one line for each that is missing, outdated or cannot be generated. */
 export async function findStale(): Promise<string[]> {
   const found = await Promise.all(
     GENERATED.map(async ({ path, generate }) => {

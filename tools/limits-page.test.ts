@@ -1,4 +1,4 @@
-// docs/guide/limits.md says what the code does: defaults of settings, and numbers that are fixed.
+// docs/guide/limits.md agrees with the code: defaults of settings, and fixed numbers.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -1,4 +1,4 @@
-// The counting rules of the test runner and its reporter: nothing that went wrong may end up as a success.
+// The counting rules of the test runner and its reporter: no failure may be counted as a success.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -18,7 +18,7 @@ async function countsOf(text: string): Promise<TestCounts> {
     const { NODE_TEST_CONTEXT: _context, ...env } = process.env;
     const args = ["--test", `--test-reporter=${reporter}`, "sample.test.ts"];
     const output = await new Promise<string>((resolve) => {
-      // The exit code is not looked at: most samples fail on purpose.
+      // The exit code is ignored: most samples fail on purpose.
       execFile(process.execPath, args, { cwd: folder, env }, (_error, stdout) => resolve(stdout));
     });
     return parseCounts(output);

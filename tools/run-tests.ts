@@ -25,12 +25,12 @@ interface Suite {
    */
   readonly lane: 1 | 2;
   readonly files: readonly string[];
-  /** Takes only the files that hold one of these words. */
+  /** Takes only the files that contain one of these words. */
   readonly containing?: readonly string[];
-  /** After this a test counts as hung and fails: a promise that never settles would hold up the run for ever. */
+  /** After this time a test counts as hung and fails: a promise that never resolves would stop the run for ever. */
   readonly hungAfterMinutes: number;
   readonly services?: readonly (() => Promise<Service>)[];
-  /** More of its tests' environment. */
+  /** Further variables of its tests' environment. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -70,11 +70,11 @@ const suites: readonly Suite[] = [
   { name: "deploy", lane: 1, files: ["test/deploy/*.test.ts"], hungAfterMinutes: 20 },
 ];
 
-/** How a suite went. */
+/** The result of a suite. */
 export interface SuiteResult extends TestCounts {
   readonly name: string;
   readonly seconds: number;
-  /** The variables that told the tests where the suite's servers are. */
+  /** The variables with the addresses of the suite's servers. */
   readonly provided: readonly string[];
 }
 
@@ -84,9 +84,9 @@ export function closingLine(result: Pick<SuiteResult, "name" | "passed" | "faile
 }
 
 /**
- * The skips that nothing excuses. With `ci` each counts as a failure: a skip is excused only when its reason says that
- * this machine cannot run the test (`cannotRunHere`, or the folder `../shared` of test material that not every machine
- * has), or that it needs a server which is another suite's (`BERTH_TEST_... is not set`).
+ * The skips that count as failures. With `ci`, each does, unless its reason says that this machine cannot run the test (`cannotRunHere`, or
+ * the folder `../shared` of test material that not every machine has), or that it needs another suite's server (`BERTH_TEST_... is not
+ * set`).
  */
 export function unexcusedSkips(result: Pick<SuiteResult, "skips" | "provided">): TestCounts["skips"] {
   return result.skips.filter(({ reason }) => {
@@ -96,7 +96,7 @@ export function unexcusedSkips(result: Pick<SuiteResult, "skips" | "provided">):
   });
 }
 
-/** Reads what count-reporter.ts wrote; a runner that died before its end counts as one failure. */
+/** Parses the output of count-reporter.ts; a runner that died before its end counts as one failure. */
 export function parseCounts(text: string): TestCounts {
   const line = text.trim().split("\n").at(-1) ?? "";
   return line === "" ? { passed: 0, failed: 1, skipped: 0, skips: [] } : (JSON.parse(line) as TestCounts);
@@ -168,7 +168,7 @@ async function runFiles(
   const countsFile = join(tmpdir(), `berth-test-counts-${randomUUID()}`);
   const args = [
     "--test",
-    // Two: the smallest CI machines have two cores, and one file's waiting is another's working time.
+    // Two: the smallest CI machines have two cores, and one file can work while the other waits.
     "--test-concurrency=2",
     `--test-timeout=${hungAfterMinutes * 60_000}`,
     "--test-reporter=spec",
@@ -176,9 +176,9 @@ async function runFiles(
     "--test-reporter=./test/tools/count-reporter.ts",
     `--test-reporter-destination=${countsFile}`,
   ];
-  // Only the suite says which servers its tests use, not the caller's environment.
+  // Only the suite decides which servers its tests use, not the caller's environment.
   const { BERTH_TEST_POSTGRES_URL: _url, BERTH_TEST_S3: _s3, NODE_TEST_CONTEXT: _context, ...outer } = process.env;
-  // Each file is a process of its own, and so is each server that a test starts: what one compiled the others need not.
+  // Each file is a process of its own, and so is each server that a test starts: they share the compile cache.
   const cache = { NODE_COMPILE_CACHE: join(process.cwd(), "node_modules/.cache/compiled") };
   const child = spawn(process.execPath, [...args, ...files], { stdio: ["inherit", output, output], env: { ...cache, ...outer, ...env } });
   const callOff = atOurEnd(() => child.kill("SIGTERM"));

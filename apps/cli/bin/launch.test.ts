@@ -1,4 +1,4 @@
-// The starters: they run with the pinned Node.js whatever started them, and hand over arguments, input and exit code.
+// The starters: they run the pinned Node.js whatever started them, and pass on arguments, input and exit code.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { delimiter, join } from "node:path";

@@ -1,4 +1,4 @@
-// Asks a person, or reads what a script gives: passwords without showing them, a yes before something is lost. Not here: what is asked about.
+// Asks a person, or reads a script's input: passwords without echo, a confirmation before something is lost. Not here: the questions.
 import { createInterface } from "node:readline/promises";
 import { Misuse, Stopped } from "./misuse.ts";
 import { type Input, note, plain, type Streams } from "./streams.ts";
@@ -11,7 +11,7 @@ export function isInteractive({ stdin, stderr }: Streams): boolean {
   return stdin.isTTY === true && stderr.isTTY === true;
 }
 
-/** Returns when `isYes` says so, or a person says yes. Errors: `Stopped` where nobody did. */
+/** Returns if `isYes` is set, or a person confirms. Errors: `Stopped` otherwise. */
 export async function confirm(streams: Streams, question: string, isYes: boolean): Promise<void> {
   if (isYes) return;
   if (!isInteractive(streams)) throw new Stopped("nothing was changed: this asks before it deletes. Give --yes where nobody can answer");
@@ -24,7 +24,7 @@ export async function ask(streams: Streams, question: string): Promise<string> {
   const asking = createInterface({ input: streams.stdin, output: streams.stderr, terminal: false });
   streams.stderr.write(plain(question));
   try {
-    // At the end of the input there is no answer, for which readline would wait for ever.
+    // At the end of the input there is no answer, but readline would wait for ever.
     const ended = new Promise<string>((resolve) => asking.once("close", () => resolve("")));
     return await Promise.race([asking.question("", { signal: streams.signal }), ended]);
   } finally {
@@ -32,7 +32,7 @@ export async function ask(streams: Streams, question: string): Promise<string> {
   }
 }
 
-/** A password from standard input where `isFromInput`, else from a person. Errors: `Misuse` where neither can be. */
+/** A password from standard input if `isFromInput` is set, else from a person. Errors: `Misuse` if neither is possible. */
 export async function readPassword(streams: Streams, question: string, isFromInput: boolean): Promise<string> {
   if (isFromInput) return readLineOf(streams.stdin);
   if (!isInteractive(streams)) throw new Misuse("nobody can type a password here: give it with --password-stdin");
@@ -59,7 +59,7 @@ async function readLineOf(input: Input): Promise<string> {
   return line;
 }
 
-/** What a person types and does not see. */
+/** A person's input without echo. */
 async function readHidden({ stdin, stderr, signal }: Streams, question: string): Promise<string> {
   stderr.write(plain(question));
   stdin.setRawMode?.(true);
@@ -68,7 +68,7 @@ async function readHidden({ stdin, stderr, signal }: Streams, question: string):
   const take = (piece: Buffer | string): void => {
     for (const key of piece.toString()) {
       if (key === "\r" || key === "\n") return resolve(typed);
-      // Ctrl-C and Ctrl-D, which a raw terminal hands on as they are.
+      // Ctrl-C and Ctrl-D, which a raw terminal passes on unchanged.
       if (key === "\u0003" || key === "\u0004") return reject(new Stopped("nothing was changed"));
       typed = key === "\u007f" || key === "\b" ? typed.slice(0, -1) : typed + key;
     }

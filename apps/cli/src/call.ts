@@ -1,4 +1,5 @@
-// Runs a verb that is a call: puts words and options where the operation wants them, calls it, prints the answer. Not here: the verbs (verbs/).
+// Runs a verb that is a call: puts words and options into the operation's fields, calls it, prints the answer. Not here: the verbs
+// (verbs/).
 import { MAX_PAGE_SIZE } from "@berth/api/limits";
 import type { Operation } from "@berth/api/operation";
 import type { Client } from "@berth/api-client/client";
@@ -10,14 +11,14 @@ import { readClaims, readCount, readPast, readScope, readText, readTime, readWor
 import { note, type Streams } from "./streams.ts";
 import { type CallVerb, type Given, isListOperation, type Option, type Path } from "./verb.ts";
 
-/** What is sent. */
+/** The filled fields of a request. */
 export interface Filled {
   readonly params: Record<string, unknown>;
   readonly query: Record<string, unknown>;
   readonly body: Record<string, unknown>;
 }
 
-/** Puts words and options in their places. Errors: `Misuse`. */
+/** Puts words and options into their fields. Errors: `Misuse`. */
 export function fill(verb: CallVerb, { words, options }: Given, now: number): Filled {
   const filled: Filled = { params: {}, query: {}, body: {} };
   const put = (path: Path, value: unknown): void => {
@@ -29,7 +30,7 @@ export function fill(verb: CallVerb, { words, options }: Given, now: number): Fi
     const word = words[at];
     if (word === undefined) continue;
     if (kind === "text") put(into!, word);
-    // Where the body has the name, the robot is yet to be made.
+    // If the body has the name, the robot does not exist yet.
     else
       for (const [name, value] of Object.entries(readWord(kind, word)))
         put(name === "robot" && into !== undefined ? into : `params.${name}`, value);
@@ -52,7 +53,7 @@ function valueOf({ kind }: Option, value: string | boolean | readonly string[], 
   return kind === "time" ? readTime(value as string, now) : value;
 }
 
-/** The operation that is called: the first that has its parameters. */
+/** The operation to call: the first whose parameters are all given. */
 export function chooseOperation({ operations, words }: CallVerb, { params }: Filled): Operation {
   const found = operations.find(({ params: { properties } }) => {
     const wanted = Object.keys(properties);
@@ -62,7 +63,7 @@ export function chooseOperation({ operations, words }: CallVerb, { params }: Fil
   return found;
 }
 
-/** Runs it; gives the exit code. */
+/** Runs it; returns the exit code. */
 export async function runCall(verb: CallVerb, given: Given, streams: Streams): Promise<number> {
   const filled = fill(verb, given, Date.now());
   const operation = chooseOperation(verb, filled);
@@ -90,7 +91,7 @@ async function addPassword({ password, words }: CallVerb, { options }: Given, st
   body["password"] = await readNewPassword(streams, "Password: ", isFromInput);
 }
 
-// Rows of the table are of any operation: what they send has no types of its own.
+// Rows of the table are for any operation, so their input has no specific types.
 type AnyCall = (operation: Operation, options: object) => Promise<unknown>;
 type AnyStream = (operation: Operation, options: object) => AsyncIterable<unknown>;
 
@@ -104,7 +105,7 @@ interface Call {
 
 async function printAnswer({ client, operation, verb, filled, limit }: Call, form: OutputForm, streams: Streams): Promise<void> {
   const { signal } = streams;
-  // The registry judges the values, and says in its own words what is wrong with them.
+  // The registry checks the values, and its messages say what is wrong with them.
   const sent = { ...filled, ...(operation.body === undefined ? { body: undefined } : {}), signal };
   if (operation.stream !== undefined) {
     const print = createItemPrinter(streams, form, verb.columns);

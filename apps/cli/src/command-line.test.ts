@@ -1,4 +1,4 @@
-// The command line: verbs, words, options, and what is said of a wrong one; that every operation has a verb; help and completion of all.
+// The command line: verbs, words, options, and messages about wrong ones; every operation has a verb; help and completion cover all.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { describe, it } from "node:test";
@@ -46,7 +46,7 @@ describe("the table of verbs", () => {
         for (const { into } of [...verb.options, ...verb.arguments]) {
           if (into === undefined) continue;
           const [place, name] = into.split(".") as ["params" | "query" | "body", string];
-          // The second of two operations may lack a parameter of the first, which chooses between them.
+          // The second of two operations may lack a parameter of the first, which decides between them.
           assert.ok(fieldsOf(place).includes(name) || (place === "params" && operation !== verb.operations[0]), `${verb.words}: ${into}`);
         }
       }

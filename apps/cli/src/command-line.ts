@@ -1,13 +1,13 @@
-// The command line: which verb its words name, and the verb's words and options. Not here: the table (verbs/verbs.ts), what values mean
-// (read-value.ts).
+// The command line: which verb its words name, and the verb's words and options. Not here: the table (verbs/verbs.ts), the meaning of
+// values (read-value.ts).
 import { parseArgs } from "node:util";
 import { Misuse, suggest } from "./misuse.ts";
 import { COMMON_OPTIONS, type CommandOption, type Given, optionsOf, type Verb } from "./verb.ts";
 
-/** What was asked for. `help`: how the verbs that begin so are used; all where there are none. */
+/** The parsed command line. `help`: the usage of the verbs that begin with these words; all if there are none. */
 export type CommandLine = { readonly verb: Verb; readonly given: Given } | { readonly help: readonly string[] };
 
-/** Reads it. Errors: `Misuse`. */
+/** Parses it. Errors: `Misuse`. */
 export function parseCommandLine(args: readonly string[], verbs: readonly Verb[]): CommandLine {
   const words = args.slice(0, args.findIndex((each) => each.startsWith("-")) >>> 0);
   const verb = findVerb(args, verbs);
@@ -33,7 +33,7 @@ export function parseCommandLine(args: readonly string[], verbs: readonly Verb[]
   return { verb, given: { words: positionals, options: values } };
 }
 
-/** The verb whose words the arguments begin with; the longest. */
+/** The longest verb whose words the arguments begin with. */
 function findVerb(args: readonly string[], verbs: readonly Verb[]): Verb | undefined {
   const fitting = verbs.filter(({ words }) => words.split(" ").every((word, at) => args[at] === word));
   return fitting.toSorted((one, other) => other.words.length - one.words.length)[0];
@@ -63,7 +63,7 @@ function parse(
   }
 }
 
-/** Options that can be given several times. */
+/** Whether an option can be given several times. */
 function isMany(name: string): boolean {
   return ["scope", "claim", "audience", "algorithm", "tag", "digest"].includes(name);
 }

@@ -1,11 +1,11 @@
-// Scripts by which shells complete commands, made from the table of verbs: words, options, and the values that an option can have.
-// Not here: names of projects and the like, for which a registry would have to be asked at each keystroke.
+// Completion scripts for shells, generated from the table of verbs: words, options, and the values of options. Not here: names of projects
+// and others, for which a registry would have to be asked at each keystroke.
 import { COMMON_OPTIONS, type CommandOption, optionsOf, type Verb } from "./verb.ts";
 
-/** The shells that there is a script for. */
+/** The shells with a script. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 
-/** A shell's script; undefined for a shell that has none. */
+/** A shell's script; undefined for any other shell. */
 export function completionScript(shell: string, verbs: readonly Verb[]): string | undefined {
   if (shell === "bash") return bashScript(verbs);
   if (shell === "zsh") return `#compdef berth\nautoload -U +X bashcompinit && bashcompinit\n${bashScript(verbs)}`;
@@ -74,7 +74,7 @@ complete -F _berth berth
 `;
 }
 
-/** How a path grows: by any first word, and by a second one where the first is a group. */
+/** The next words of a path: any first word, and a second one if the first is a group. */
 function groupCases(verbs: readonly Verb[]): string {
   const groups = new Set(verbs.filter(({ words }) => words.includes(" ")).map(({ words }) => words.split(" ")[0]));
   return `      "") path="$word" ;;\n      ${Array.from(groups, (each) => `"${each}"`).join("|")}) path="$path $word" ;;`;

@@ -1,5 +1,5 @@
-// Which registry a call is for, and who calls: options, then environment, then contexts. A password is never sent to a registry that it was not
-// given for. Not here: the file of contexts (contexts.ts).
+// Which registry a call goes to, and as whom: options, then environment, then contexts. A password is never sent to a registry that it was
+// not given for. Not here: the file of contexts (contexts.ts).
 import { readFileSync } from "node:fs";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { type Client, createClient, type Credentials } from "@berth/api-client/client";
@@ -8,16 +8,16 @@ import { Misuse, Stopped } from "./misuse.ts";
 import type { Given } from "./verb.ts";
 import type { Streams } from "./streams.ts";
 
-/** Where a call goes. */
+/** The target of a call. */
 export interface Target {
   readonly registry: string;
-  /** Undefined: of no context. */
+  /** Undefined: it comes from no context. */
   readonly contextName: string | undefined;
   readonly credentials: Credentials | undefined;
   readonly caFile: string | undefined;
 }
 
-/** Finds it. Errors: `Misuse` where nothing says which registry. */
+/** Finds the target. Errors: `Misuse` if nothing names a registry. */
 export async function findTarget({ options }: Pick<Given, "options">, { env }: Streams): Promise<Target> {
   const all = await readContexts(env);
   const [registry, name] = [options["registry"], options["context"]] as (string | undefined)[];
@@ -41,7 +41,7 @@ export async function findTarget({ options }: Pick<Given, "options">, { env }: S
     return of(all.current, context, own ?? credentialsOf(context));
   }
   const origin = originOf(address);
-  // The current context first, where several are of one registry.
+  // The current context comes first if several are for one registry.
   const names = Object.keys(all.contexts).toSorted((one, other) => Number(other === all.current) - Number(one === all.current));
   const known = names.find((each) => all.contexts[each]?.registry === origin);
   const context = known === undefined ? { registry: origin } : getContext(all, known);
@@ -66,7 +66,7 @@ export function connectTo({ registry, credentials, caFile }: Target): Client {
   return createClient({ origin: registry, credentials, userAgent: "berth" });
 }
 
-/** Trusts certificates besides the system's, in the whole process: it speaks to one registry. Errors: `Stopped`. */
+/** Trusts further certificates in the whole process, which speaks to one registry. Errors: `Stopped`. */
 function trust(file: string): void {
   let text: string;
   try {
@@ -82,7 +82,7 @@ function trust(file: string): void {
   }
 }
 
-/** A client for what the command line and the surroundings say. */
+/** A client for the command line and the environment. */
 export async function connect(given: Pick<Given, "options">, streams: Streams): Promise<Client> {
   return connectTo(await findTarget(given, streams));
 }

@@ -69,7 +69,7 @@ describe("the file of contexts", () => {
   });
 });
 
-/** A terminal at which somebody types. */
+/** A terminal at which a person types. */
 function terminal(isTTY = true): { streams: Streams; stdin: PassThrough; shown: () => string } {
   const stdin = new PassThrough();
   const output = new PassThrough();

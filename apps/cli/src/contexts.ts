@@ -1,21 +1,22 @@
-// The registries that the user has logged in to, in a file that only the user can read. Not here: which of them a call is for (connect.ts).
+// The registries that the user has logged in to, in a file that only the user can read. Not here: which of them a call goes to
+// (connect.ts).
 import { randomBytes } from "node:crypto";
 import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { Misuse, Stopped } from "./misuse.ts";
 
-/** One registry, with who calls it. */
+/** One registry, with the caller. */
 export interface Context {
   /** Its origin, for example `https://registry.example.com`. */
   readonly registry: string;
   readonly user?: string;
   readonly password?: string;
-  /** Certificates that are trusted besides the system's: an absolute path. */
+  /** The absolute path of certificates that are trusted beside the system's. */
   readonly caFile?: string;
 }
 
-/** What the file holds. */
+/** The content of the file. */
 export interface Contexts {
   /** The name of the current one; null: none. */
   readonly current: string | null;
@@ -27,14 +28,14 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const NONE: Contexts = { current: null, contexts: {} };
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._:@[\]-]{0,254}$/;
 
-/** Where the file is. Source: XDG Base Directory Specification, which has paths that are not absolute ignored. */
+/** The path of the file. Source: XDG Base Directory Specification, by which paths that are not absolute are ignored. */
 export function contextsFile(env: Environment): string {
   const configured = env["XDG_CONFIG_HOME"];
   const base = configured?.startsWith("/") === true ? configured : join(env["HOME"] ?? homedir(), ".config");
   return join(base, "berth", "config.json");
 }
 
-/** The contexts; none where there is no file. Errors: `Stopped` for one that cannot be read. */
+/** The contexts; none if there is no file. Errors: `Stopped` if it cannot be read. */
 export async function readContexts(env: Environment): Promise<Contexts> {
   const file = contextsFile(env);
   let text: string;
@@ -67,14 +68,14 @@ function parse(text: string): Contexts | undefined {
   return isGood ? { current, contexts } : undefined;
 }
 
-/** Writes the file: whole or not at all, and for its owner alone. */
+/** Writes the file: completely or not at all, and readable only by its owner. */
 export async function writeContexts(env: Environment, contexts: Contexts): Promise<void> {
   const file = contextsFile(env);
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const next = `${file}.${randomBytes(6).toString("hex")}`;
   try {
     await writeFile(next, `${JSON.stringify(contexts, undefined, 2)}\n`, { mode: 0o600, flag: "wx" });
-    // The mode of a new file is less what the umask takes, never more; this says it for all file systems.
+    // The umask may remove bits from the mode of a new file, and some file systems ignore the mode: this sets it in any case.
     await chmod(next, 0o600);
     await rename(next, file);
   } catch (error) {
@@ -83,7 +84,7 @@ export async function writeContexts(env: Environment, contexts: Contexts): Promi
   }
 }
 
-/** The context of that name. Errors: `Misuse` where there is none. */
+/** The context of that name. Errors: `Misuse` if there is none. */
 export function getContext({ contexts }: Contexts, name: string): Context {
   const context = Object.hasOwn(contexts, name) ? contexts[name] : undefined;
   if (context !== undefined) return context;
@@ -91,21 +92,21 @@ export function getContext({ contexts }: Contexts, name: string): Context {
   throw new Misuse(`there is no context ${name}: ${names.length === 0 ? "use `berth login`" : `there are ${names.join(", ")}`}`);
 }
 
-/** With a context set, and current. */
+/** Adds a context, and makes it current. */
 export function withContext({ contexts }: Contexts, name: string, context: Context): Contexts {
   if (!NAME.test(name)) throw new Misuse(`${name} is no name for a context: letters, digits and . _ - : @`);
   return { current: name, contexts: { ...contexts, [name]: context } };
 }
 
-/** Without a context. */
+/** Removes a context. */
 export function withoutContext({ current, contexts }: Contexts, name: string): Contexts {
   const rest = Object.fromEntries(Object.entries(contexts).filter(([each]) => each !== name));
   return { current: current === name ? null : current, contexts: rest };
 }
 
 /**
- * A registry's origin as people write it: `registry.example.com:5000`, an address, or what docker says. Without a scheme it is HTTPS, but on this
- * machine HTTP, as clients have it. Errors: `Misuse`.
+ * A registry's origin as people write it: `registry.example.com:5000`, an address, or docker's form. Without a scheme it is HTTPS, but HTTP
+ * on this machine, as for other clients. Errors: `Misuse`.
  */
 export function originOf(text: string): string {
   const hasScheme = /^[a-z]+:\/\//i.test(text);
@@ -127,7 +128,7 @@ export function isLocal(host: string): boolean {
   return /^(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?\/?$/i.test(host);
 }
 
-/** The name of a registry's context where none is given. */
+/** The default name of a registry's context. */
 export function nameOf(origin: string): string {
   return new URL(origin).host;
 }

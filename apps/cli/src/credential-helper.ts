@@ -1,17 +1,17 @@
-// `docker-credential-berth`: docker, podman and others ask it for the names and passwords of the contexts, and store theirs there.
-// Not here: contexts (contexts.ts). Source: https://github.com/docker/docker-credential-helpers, "Development".
+// `docker-credential-berth`: docker, podman and others read the names and passwords of the contexts through it, and store theirs. Not here:
+// contexts (contexts.ts). Source: https://github.com/docker/docker-credential-helpers, "Development".
 import { type Contexts, nameOf, originOf, readContexts, withContext, withoutContext, writeContexts } from "./contexts.ts";
 import { EXIT, Misuse, Stopped } from "./misuse.ts";
 import { printLine, type Streams } from "./streams.ts";
 
-/** Clients know by this very text that there is nothing, and go on without credentials. */
+/** Clients recognise this exact text, and continue without credentials. */
 const NOT_FOUND = "credentials not found in native keychain";
-/** Most that is read from a client. */
+/** The most that is read from a client. */
 const MAX_INPUT_CHARACTERS = 64 * 1024;
 
 const USAGE = "docker-credential-berth get|store|erase|list: see docs/guide/cli.md, `With docker`";
 
-/** Runs one action; gives the exit code. What went wrong is printed to standard output, where clients look for it. */
+/** Runs one action; returns the exit code. Errors are printed to standard output, where clients look for them. */
 export async function runCredentialHelper(args: readonly string[], streams: Streams): Promise<number> {
   try {
     if (args.length !== 1) throw new Misuse(USAGE);
@@ -57,7 +57,7 @@ async function store(all: Contexts, input: string, streams: Streams): Promise<vo
     user,
     password,
   });
-  // What docker logs in to does not become what `berth` speaks to, unless it is the only one.
+  // A registry that docker logs in to does not become the current context of `berth`, unless it is the only one.
   await writeContexts(streams.env, { current: all.current ?? name ?? nameOf(registry), contexts });
 }
 
@@ -66,7 +66,7 @@ async function erase(all: Contexts, server: string, streams: Streams): Promise<v
   if (name !== undefined) await writeContexts(streams.env, withoutContext(all, name));
 }
 
-/** The context of a registry: the current one first, where there are several. Clients say the host alone, or an address. */
+/** The context of a registry: the current one first, if there are several. Clients send only the host, or an address. */
 function findName({ current, contexts }: Contexts, server: string): string | undefined {
   const host = hostOf(originOf(server));
   const names = Object.keys(contexts).filter((name) => hostOf(contexts[name]!.registry) === host);

@@ -1,10 +1,9 @@
-// Errors in words: what happened, what to do about it, and the request id by which the registry's log has it. Not here: every code
-// (docs/errors.md).
+// Prints errors: what happened, what to do about it, and the request id in the registry's log. Not here: every code (docs/errors.md).
 import { CallError, ConnectionError } from "@berth/api-client/errors";
 import { EXIT, Misuse, Stopped } from "./misuse.ts";
 import { note, type Streams } from "./streams.ts";
 
-/** What to do about the codes that users of this program meet. */
+/** Advice for the codes that users of this program meet. */
 const ADVICE: Readonly<Record<string, string>> = {
   UNAUTHORIZED:
     "Log in: berth login REGISTRY. Where you have: the name or the password is wrong, or the account is disabled or has expired.",
@@ -28,7 +27,7 @@ const CERTIFICATE_ADVICE =
   "If the registry's certificate comes from an authority of your own, give that authority's certificate: --ca-file FILE (berth login keeps it). " +
   "Do not go on without: somebody else may be answering.";
 
-/** Prints what went wrong; gives the exit code. What nobody expected is thrown again. */
+/** Prints an error; returns the exit code. An unexpected error is rethrown. */
 export function explainError(error: unknown, streams: Streams): number {
   if (error instanceof Misuse) {
     note(streams, `berth: ${error.message}`);
@@ -51,7 +50,7 @@ function explainCall(error: CallError, streams: Streams): void {
   if (error.requestId !== undefined) note(streams, `request id: ${error.requestId}`);
 }
 
-/** A detail, which is a list of problems, an object or a text. */
+/** The lines of a detail, which is a list of problems, an object or a text. */
 function linesOf(detail: unknown): readonly string[] {
   if (detail === undefined || detail === null) return [];
   if (typeof detail === "string") return [detail];

@@ -1,4 +1,4 @@
-// What `--help` prints, made from the table of verbs. Not here: the table (verbs/verbs.ts).
+// The text of `--help`, generated from the table of verbs. Not here: the table (verbs/verbs.ts).
 import { COMMON_OPTIONS, type CommandOption, optionsOf, type Verb } from "./verb.ts";
 
 const HEAD = `berth VERB [ARGUMENTS] [OPTIONS]
@@ -11,7 +11,7 @@ Every verb has --help. Environment: BERTH_REGISTRY, BERTH_USER and BERTH_PASSWOR
 Exit codes: 0 done; 1 the registry answered with an error, or could not be reached; 64 the command line is wrong.
 `;
 
-/** The help on one verb, on those that begin with some words, or on all. */
+/** The help on one verb, on all verbs that begin with some words, or on all. */
 export function helpOn(words: readonly string[], verbs: readonly Verb[]): string {
   const topic = words.join(" ");
   const verb = verbs.find((each) => each.words === topic);

@@ -1,4 +1,4 @@
-// The program `berth`, and its credential helper: from arguments to an exit code. Not here: verbs (verbs/), what the starters do (../bin).
+// The program `berth`, and its credential helper: from arguments to an exit code. Not here: verbs (verbs/), the starters (../bin).
 import { runCall } from "./call.ts";
 import { parseCommandLine } from "./command-line.ts";
 import { runCredentialHelper } from "./credential-helper.ts";
@@ -9,7 +9,7 @@ import type { Streams } from "./streams.ts";
 import { isCall } from "./verb.ts";
 import { VERBS } from "./verbs/verbs.ts";
 
-/** Runs `berth`; gives the exit code. */
+/** Runs `berth`; returns the exit code. */
 export async function runBerth(args: readonly string[], streams: Streams): Promise<number> {
   try {
     const line = parseCommandLine(args, VERBS);
@@ -28,7 +28,7 @@ export async function runBerth(args: readonly string[], streams: Streams): Promi
 export async function main(program: "berth" | "docker-credential-berth", args: readonly string[]): Promise<number> {
   const interrupted = new AbortController();
   process.once("SIGINT", () => interrupted.abort(new Error("interrupted")));
-  // Who reads the output may stop, as `head` does.
+  // The reader of the output may stop, as `head` does.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
     process.exit(EXIT.ok);

@@ -1,5 +1,4 @@
-// What is wrong with how the program was called, or with what lies on this machine; and the exit codes. Not here: errors of registries
-// (explain-error.ts).
+// Errors in how the program was called, or on this machine; and the exit codes. Not here: errors of registries (explain-error.ts).
 
 /** Exit codes. `misuse` is EX_USAGE of sysexits.h, as in berth-server; `interrupted` is the shell's for SIGINT. */
 export const EXIT = { ok: 0, failed: 1, misuse: 64, interrupted: 130 } as const;
@@ -9,12 +8,12 @@ export class Misuse extends Error {
   override readonly name = "Misuse";
 }
 
-/** Nothing was done, or not all, for a reason on this side: the message says what to do. */
+/** Nothing was done, or only a part, for a local reason: the message says what to do. */
 export class Stopped extends Error {
   override readonly name = "Stopped";
 }
 
-/** The known name that is nearest to what was typed, as the end of a sentence; empty where none is near. */
+/** Names the known name that is closest to what was typed, as the end of a sentence; empty if none is close. */
 export function suggest(name: string, known: Iterable<string>): string {
   // A third of the letters may differ: enough for a typing error, too few for a random word.
   let least = Math.max(1, Math.floor(name.length / 3)) + 1;

@@ -1,12 +1,12 @@
-// Prints answers: as a table for people, as JSON and YAML for programs. Not here: which columns a verb has (verbs/).
+// Prints answers: as a table for people, as JSON and YAML for programs. Not here: the columns of a verb (verbs/).
 import { stringify } from "yaml";
 import { plain, printLine, type Streams } from "./streams.ts";
 import type { Column } from "./verb.ts";
 
-/** How answers are printed. */
+/** The output formats. */
 export type OutputForm = "table" | "wide" | "json" | "yaml";
 
-/** Prints one value: of a table each column in a line of its own. */
+/** Prints one value: in a table, each column on its own line. */
 export function printOne(streams: Streams, form: OutputForm, columns: readonly Column[], value: unknown): void {
   if (form === "json") return printLine(streams, JSON.stringify(value, undefined, 2));
   if (form === "yaml") return void streams.stdout.write(stringify(value));
@@ -32,7 +32,7 @@ export function printList(streams: Streams, form: OutputForm, columns: readonly 
     );
 }
 
-/** Prints the items of a stream as they come; `line` makes that of a table. */
+/** Prints the items of a stream as they arrive; `line` formats one for the table. */
 export function createItemPrinter(streams: Streams, form: OutputForm, columns: readonly Column[]): (item: unknown) => void {
   const shown = columnsOf(columns, form);
   let isFirst = true;
@@ -40,7 +40,7 @@ export function createItemPrinter(streams: Streams, form: OutputForm, columns: r
     if (form === "json") printLine(streams, JSON.stringify(item));
     else if (form === "yaml") streams.stdout.write(`---\n${stringify(item)}`);
     else {
-      // What comes later is not known: no column is as wide as its widest cell, and tabs part them.
+      // Later items are not known yet, so columns cannot be aligned to their widest cell: tabs separate them.
       if (isFirst && shown.length > 1) printLine(streams, shown.map(({ title }) => title).join("\t"));
       printLine(streams, shown.map((column) => cellOf(column, item)).join("\t"));
     }

@@ -1,10 +1,10 @@
-// Reads words and options as the API wants them: names of repositories and robots, scopes, times. Not here: which words a verb has (verbs/);
-// whether the registry takes the values, which it says itself.
+// Parses words and options into the API's values: names of repositories and robots, scopes, times. Not here: the words of a verb (verbs/);
+// whether the registry accepts the values.
 import { readFileSync } from "node:fs";
 import { Misuse } from "./misuse.ts";
 import type { ArgumentKind } from "./verb.ts";
 
-/** What a word says, as parameters of the address. */
+/** The parameters of the address that a word gives. */
 export function readWord(kind: Exclude<ArgumentKind, "text">, word: string): Readonly<Record<string, string>> {
   if (kind === "robot") return readRobot(word);
   if (kind === "repository") return readRepository(word);
@@ -28,7 +28,7 @@ function readRepository(word: string): { readonly project: string; readonly repo
   return { project, repository };
 }
 
-/** As the robot logs in. */
+/** The login name of a robot. */
 function readRobot(word: string): Readonly<Record<string, string>> {
   const plus = word.indexOf("+");
   if (plus < 0 || plus === word.length - 1)
@@ -78,7 +78,7 @@ export function readText(path: string): string {
 
 const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** A moment: RFC 3339, or from now on such as `90d`, `12h`; `never`. */
+/** A moment: RFC 3339, a time from now such as `90d`, `12h`, or `never`. */
 export function readTime(text: string, now: number): string | null {
   if (text === "never") return null;
   const [, amount, unit] = /^(\d{1,6})([mhd])$/.exec(text) ?? [];

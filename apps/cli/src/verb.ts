@@ -1,15 +1,15 @@
-// What a verb is: one row of the table, from which come parsing, help, completion, the call and its output.
+// A verb: one row of the table, from which parsing, help, completion, the call and its output are derived.
 // Not here: the rows (verbs/), verbs that are no call (commands/).
 import type { Operation } from "@berth/api/operation";
 import type { Streams } from "./streams.ts";
 
-/** What a value is put into: `params.project`, `query.limit`, `body.role`. */
+/** The field that receives a value: `params.project`, `query.limit`, `body.role`. */
 export type Path = `${"params" | "query" | "body"}.${string}`;
 
-/** How a word is read. `repository`: PROJECT/NAME; `tag`, `digest`, `reference`: of one; `robot`: PROJECT+NAME, or +NAME. */
+/** How a word is parsed. `repository`: PROJECT/NAME; `tag`, `digest`, `reference`: of one; `robot`: PROJECT+NAME, or +NAME. */
 export type ArgumentKind = "text" | "repository" | "tag" | "digest" | "reference" | "robot";
 
-/** A word behind the verb. */
+/** A word after the verb. */
 export interface Argument {
   readonly name: string;
   readonly kind: ArgumentKind;
@@ -27,13 +27,13 @@ export interface Option {
   readonly name: string;
   readonly kind: "text" | "true" | "false" | "none" | "scope" | "time" | "past" | "texts" | "claim" | "file";
   readonly into: Path;
-  /** The value in the help. */
+  /** The placeholder of the value in the help. */
   readonly value?: string;
   readonly help: string;
   readonly required?: boolean;
 }
 
-/** A column of a table; the value is found by its path, or made. */
+/** A column of a table; the value is found by its path, or computed. */
 export interface Column {
   readonly title: string;
   readonly of: string | ((item: never) => string);
@@ -41,7 +41,7 @@ export interface Column {
   readonly wide?: boolean;
 }
 
-/** What all verbs have. */
+/** The properties of all verbs. */
 interface VerbBase {
   /** Such as `project list`. */
   readonly words: string;
@@ -57,9 +57,9 @@ export interface CallVerb extends VerbBase {
   readonly columns: readonly Column[];
   /** A password goes into `body.password`: asked for, or read with --password-stdin. */
   readonly password?: "required" | "optional";
-  /** What is lost, as a question; such a verb asks. */
+  /** The question about what is lost; such a verb asks for confirmation. */
   readonly destroys?: string;
-  /** What is printed where the registry answers with nothing, or beside its answer. */
+  /** Printed if the answer is empty, or beside the answer. */
   readonly done?: string;
 }
 
@@ -73,13 +73,13 @@ export interface CommandOption {
   readonly help: string;
 }
 
-/** What was given to a command. */
+/** The parsed words and options of a command. */
 export interface Given {
   readonly words: readonly string[];
   readonly options: Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
 }
 
-/** A verb that is more, or less, than a call. */
+/** A verb that is more than one call, or none. */
 export interface CommandVerb extends VerbBase {
   readonly commandOptions: readonly CommandOption[];
   /** Operations that it calls. */
@@ -110,7 +110,7 @@ export const COMMON_OPTIONS: readonly CommandOption[] = [
   { name: "help", short: "h", help: "say how the verb is used" },
 ];
 
-/** Options of a verb besides those that every one has, as the command line knows them. */
+/** Options of a verb beside the common ones, as the command line knows them. */
 export function optionsOf(verb: Verb): readonly CommandOption[] {
   if (!isCall(verb)) return verb.commandOptions;
   const isList = verb.operations.some(isListOperation);

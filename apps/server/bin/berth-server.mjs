@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Starts the server with the Node.js that it was tested with. Plain JavaScript that any Node.js from 18 reads: an older one runs this
-// file again with the pinned Node.js from node_modules. Not here: what the server does (../src/main.ts).
+// Starts the server with the Node.js version that it was tested with. Plain JavaScript that any Node.js from 18 can parse: an older one
+// runs this file again with the pinned Node.js from node_modules. Not here: the server (../src/main.ts).
 import { spawn } from "node:child_process";
 import * as modules from "node:module";
 import { constants } from "node:os";
@@ -20,12 +20,12 @@ const NODE_PACKAGES = {
 };
 
 /**
- * Objects of the young generation live for one request: 4 MiB hold those of a thousand, and with the default of 16 MiB the same load holds 70 MB more memory.
- * Node.js takes it at its own start only, so `npm start` says it as well.
+ * Most objects live for one request only, in V8's young generation: 4 MiB hold those of a thousand requests, and with the default of 16 MiB
+ * the same load takes 70 MB more memory. Node.js reads the flag only at its own start, so `npm start` passes it as well.
  */
 const NODE_FLAGS = ["--max-semi-space-size=4"];
 
-/** Tells the second run that it is one, so that a wrong pinned Node.js cannot start itself for ever. */
+/** Marks the second run, so that a wrong pinned Node.js cannot start itself for ever. */
 const AGAIN = "BERTH_LAUNCHED_AGAIN";
 
 const here = fileURLToPath(import.meta.url);
@@ -39,10 +39,10 @@ else runAgain();
 
 async function run() {
   if (isAgain) stopWithLauncher();
-  // Stripping the types once and not at each start saves 100 ms and 20 MB. Beside the installed packages and not in the shared temporary
-  // directory, where another user could plant code; where it cannot be written, Node.js goes on without.
+  // The cache strips types once instead of at each start, which saves 100 ms and 20 MB. It is beside the installed packages and not in the
+  // shared temporary directory, where another user could plant code; if it cannot be written, Node.js continues without it.
   modules.enableCompileCache?.(join(dirname(here), "../../../node_modules/.cache/berth-server"));
-  // Node.js writes the cache when it ends, which a server that is killed never does. Ten seconds in, the start is over.
+  // Node.js writes the cache when it ends, which a killed server never does. After ten seconds the start is over.
   setTimeout(() => modules.flushCompileCache?.(), 10_000).unref();
   try {
     const { main } = await import("../src/main.ts");
@@ -54,7 +54,7 @@ async function run() {
   }
 }
 
-/** Stops the server gently when the first process was killed, so that it does not run on unseen. */
+/** Stops the server gracefully if the first process was killed, so that it does not continue unnoticed. */
 function stopWithLauncher() {
   process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
   // The channel alone must not keep a finished command alive.
@@ -71,12 +71,12 @@ function runAgain() {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR2"]) {
     if (!(signal in constants.signals)) continue;
     process.on(signal, () => {
-      // A terminal sends these to both processes by itself; a second one would mean "at once" to the server.
+      // A terminal sends these to both processes by itself; a second signal would mean "at once" to the server.
       const isFromTerminal = process.stdin.isTTY === true && signal !== "SIGTERM" && signal !== "SIGUSR2";
       if (!isFromTerminal) child.kill(signal);
     });
   }
-  // npm, outside a terminal, ends the shell above us and not us: see stopSignal in ../src/roles/serve.ts.
+  // Outside a terminal npm ends its shell and not us: see stopSignal in ../src/roles/serve.ts.
   const parent = process.ppid;
   const looking = setInterval(() => {
     if (process.env.npm_lifecycle_event === undefined || process.ppid === parent) return;
@@ -89,7 +89,7 @@ function runAgain() {
     if (signal === null) process.exit(code ?? 1);
     process.removeAllListeners(signal);
     process.kill(process.pid, signal);
-    // For a signal that does not end this process, the shell's way of saying it.
+    // If the signal does not end this process, exit with the shell's code for it.
     setTimeout(() => process.exit(128 + (constants.signals[signal] ?? 0)), 1000);
   });
 }

@@ -1,4 +1,4 @@
-// The launcher: an older Node.js hands over to the pinned one with arguments, exit code and signals, and says what to do without it.
+// The launcher: an older Node.js starts the pinned one with arguments, exit code and signals, and says what to do if it is missing.
 import assert from "node:assert/strict";
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -91,7 +91,7 @@ describe("on an older Node.js", { skip: oldNode === undefined ? "cannot run here
     const child = spawn(old, [launcher, "wait"]);
     await lineOf(child);
     child.kill("SIGKILL");
-    // The server holds the other end of the same pipe: it ends when the server has ended.
+    // The server holds the other end of the same pipe, which ends when the server has ended.
     let rest = "";
     for await (const data of child.stdout) rest += String(data);
     assert.equal(rest.trim(), "stopped");

@@ -1,4 +1,4 @@
-// Settings as text for people: the example file, the effective settings, the problems. Not here: where they come from (config-load.ts).
+// Settings as text for people: the example file, the effective settings, the problems. Not here: their values (config-load.ts).
 import { CONFIG_SCHEMA } from "./config.ts";
 import type { ConfigProblem, EffectiveSetting } from "./config-load.ts";
 import { isRepeated, isSetting } from "./config-names.ts";
@@ -55,7 +55,7 @@ function wrap(text: string, width: number): string[] {
   return [...lines, line];
 }
 
-/** The effective settings, one a line: path, value (secrets masked), origin. */
+/** The effective settings, one on each line: path, value (secrets masked), origin. */
 export function describeSettings(settings: readonly EffectiveSetting[]): string {
   const pathWidth = Math.max(...settings.map(({ path }) => path.length));
   const valueWidth = Math.min(48, Math.max(...settings.map(({ shown }) => shown.length)));
@@ -64,7 +64,7 @@ export function describeSettings(settings: readonly EffectiveSetting[]): string 
     .join("");
 }
 
-/** All problems, one a line, under a line that counts them. */
+/** All problems, one on each line, after a line with their number. */
 export function describeProblems(problems: readonly ConfigProblem[]): string {
   const count = problems.length === 1 ? "1 problem" : `${problems.length} problems`;
   return `The configuration has ${count}; the server does not start:\n${problems.map(({ source, message }) => `  ${source} ${message}\n`).join("")}`;

@@ -1,18 +1,16 @@
-// Reads the YAML file into raw values by path, with the line of each. Not here: what the values mean (config-kinds.ts).
+// Parses the YAML file into raw values by path, each with its line. Not here: the meaning of values (config-kinds.ts).
 import { basename, resolve } from "node:path";
 import type { Node, Pair } from "yaml";
 import type { ParseContext, Repeated, Section } from "./config-kinds.ts";
 import { isKey, isRepeated, isSetting, partAt, suggest } from "./config-names.ts";
 
-/** A value as written somewhere, before it is parsed. */
+/** A written value, before it is parsed. */
 export interface RawValue {
   readonly raw: unknown;
   readonly source: string;
 }
 
-/**
- * The file's values by path. Reports unknown keys, text that is not YAML and a file that cannot be read. A key without a value is not set.
- */
+/** The file's values by path. Reports unknown keys, invalid YAML and an unreadable file. A key without a value counts as not set. */
 export async function readConfigFile(
   file: RawValue,
   context: ParseContext,
@@ -30,7 +28,7 @@ export async function readConfigFile(
     report(file.source, `cannot be read: ${error instanceof Error ? error.message : String(error)}`);
     return values;
   }
-  // Loaded only here: a start without a file does not pay for it.
+  // Loaded only here: a start without a file does not need it.
   const yaml = await import("yaml");
   const lines = new yaml.LineCounter();
   const place = (offset: number) => `${basename(path)}:${lines.linePos(offset).line}`;
@@ -109,13 +107,13 @@ export async function readConfigFile(
       );
     }
   } catch (error) {
-    // An alias without an anchor, or a document nested deeper than the stack.
+    // An alias without an anchor, or a document nested too deeply for the stack.
     report(basename(path), `is not valid YAML: ${error instanceof Error ? error.message : String(error)}`);
   }
   return values;
 }
 
-/** Whether a name is that of a secret with `File` behind it. */
+/** Whether a name is that of a secret followed by `File`. */
 function isSecretFile(schema: Section, name: string): boolean {
   if (!name.endsWith("File")) return false;
   const part = partAt(schema, name.slice(0, -"File".length));

@@ -1,42 +1,42 @@
-// The kinds of setting: how each is written, checked, given a unit and shown. Every parser gives a value or a problem, and never throws.
-// Not here: which settings there are (config.ts) and where values come from (config-load.ts).
+// The kinds of settings: how each is written, checked, given a unit and shown. Every parser returns a value or a problem, and never throws.
+// Not here: the settings (config.ts) and the sources of values (config-load.ts).
 import { BlockList, isIP } from "node:net";
 import { resolve } from "node:path";
 import { parsePostgresAddress } from "./platform/database/postgres-hosts.ts";
 
-/** A value, or what is wrong with what was written, in words that follow a setting's name. */
+/** A value, or a problem, worded to follow a setting's name. */
 export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
 
-/** What a parser may need to know. */
+/** The context of a parser. */
 export interface ParseContext {
-  /** Where relative paths start. */
+  /** Relative paths start here. */
   readonly directory: string;
 }
 
-/** One setting. `T` is what the program sees. */
+/** One setting. `T` is the type in the program. */
 export interface Setting<T> {
-  /** What is to be written, in words: `a size`. */
+  /** The kind of value in words: `a size`. */
   readonly kind: string;
-  /** What it does, why the default is what it is. */
+  /** Its purpose, and the reason for the default. */
   readonly about: string;
-  /** The default as it would be written in the file; undefined: nothing. */
+  /** The default as it would be written in the file; undefined: none. */
   readonly standard: string | undefined;
-  /** Never shown; may also be given by the path of a file that holds it. */
+  /** It is never shown, and may also be given by the path of a file. */
   readonly isSecret: boolean;
   /** A second, short name: `listen` makes `--listen` and `BERTH_LISTEN`. */
   readonly alias: string | undefined;
-  /** A variable of a standard that says the same, such as OTEL_SERVICE_NAME; it counts where nothing else says it. */
+  /** A standard's variable with the same meaning, such as OTEL_SERVICE_NAME; it applies if no other source sets it. */
   readonly standardVariable: string | undefined;
-  /** Has to be given: for sections that are there only where somebody wants them. */
+  /** It must be set: for sections that exist only if an operator adds them. */
   readonly isRequired?: boolean;
-  /** Used for a setting that nobody gave and that has no `standard`. */
+  /** The value of a setting that is not set and has no `standard`. */
   readonly absent: T | undefined;
   parse(raw: unknown, context: ParseContext): Parsed<T>;
-  /** The value as text for people; a secret comes out masked. */
+  /** The value as text for people; a secret is masked. */
   show(value: T): string;
 }
 
-/** Where to listen. No `host` means every interface. */
+/** An address to listen on. No `host` means every interface. */
 export interface ListenAddress {
   readonly host: string | undefined;
   readonly port: number;
@@ -54,14 +54,14 @@ interface Bounds {
   readonly max: number;
 }
 
-/** Longest text that a setting may hold: more than any sane value, less than what hurts a log line. */
+/** The longest text of a setting: more than any sensible value, less than what would damage a log line. */
 const TEXT_LENGTH_MAX = 4096;
 const MASK = "********";
 
 const good = <T>(value: T): Parsed<T> => ({ ok: true, value });
 const bad = (problem: string): Parsed<never> => ({ ok: false, problem });
 
-/** A raw value for a message: quoted, and short. */
+/** A raw value for a message: quoted and shortened. */
 function quote(raw: unknown): string {
   if (typeof raw === "object" && raw !== null) return Array.isArray(raw) ? "a list" : "a section";
   const text = String(raw);
@@ -82,7 +82,7 @@ function make<T>(kind: string, words: Words, rest: Partial<Setting<T>> & Pick<Se
   };
 }
 
-/** The raw value as text: what the file holds as a number or a truth value counts as the text that was written. */
+/** The raw value as text: a number or a truth value of the file becomes the text that was written. */
 function asText(raw: unknown): string | undefined {
   if (typeof raw === "string") return raw.trim();
   if (typeof raw === "number" || typeof raw === "boolean" || typeof raw === "bigint") return String(raw);
@@ -94,17 +94,17 @@ function parseText(raw: unknown, kind: string, isSecret = false): Parsed<string>
   const shown = isSecret ? "" : `, not ${quote(raw)}`;
   if (value === undefined || value === "") return bad(`must be ${kind}${shown}`);
   if (value.length > TEXT_LENGTH_MAX) return bad(`is longer than ${TEXT_LENGTH_MAX} characters`);
-  // oxlint-disable-next-line no-control-regex -- control characters are exactly what is refused: they forge log lines and headers
+  // oxlint-disable-next-line no-control-regex -- control characters are refused here, because they forge log lines and headers
   if (/[\u0000-\u001f\u007f]/.test(value)) return bad("holds a control character");
   return good(value);
 }
 
-/** A part of the schema: settings, further parts, and sections of which there may be many. */
+/** A part of the schema: settings, further sections, and repeated sections. */
 export interface Section {
   readonly [name: string]: Section | Setting<unknown> | Repeated;
 }
 
-/** Sections of one shape: a list of them, or one under each name that an operator gives it. They hold no further lists. */
+/** Sections of one shape: a list, or a map under names that an operator chooses. They contain no further lists. */
 export interface Repeated<S extends Section = Section, K extends "list" | "map" = "list" | "map"> {
   readonly repeats: K;
   readonly about: string;
@@ -116,17 +116,17 @@ export function listOf<S extends Section>(each: S, { about }: Pick<Words, "about
   return { repeats: "list", about, each };
 }
 
-/** A section under each name: lower-case letters, digits and single dashes between them. */
+/** Sections under names: lower-case letters, digits and single dashes between them. */
 export function mapOf<S extends Section>(each: S, { about }: Pick<Words, "about">): Repeated<S, "map"> {
   return { repeats: "map", about, each };
 }
 
-/** Makes a setting that has to be given. */
+/** Marks a setting as required. */
 export function required<T>(setting: Setting<T>): Setting<T> {
   return { ...setting, isRequired: true };
 }
 
-/** Makes a setting that may be left out: `undefined` then. Writing it empty also means leaving it out. */
+/** Marks a setting as optional: `undefined` if it is not set. An empty value also means not set. */
 export function optional<T>(setting: Setting<T>): Setting<T | undefined> {
   return {
     ...setting,
@@ -135,7 +135,7 @@ export function optional<T>(setting: Setting<T>): Setting<T | undefined> {
   };
 }
 
-/** A line of text, 4096 characters at most; `pattern` narrows it and `wanted` says how. */
+/** A line of text, at most 4096 characters; `pattern` narrows it and `wanted` describes it. */
 export function text(words: Words & { readonly pattern?: RegExp; readonly wanted?: string }): Setting<string> {
   const kind = words.wanted ?? "text";
   return make<string>(kind, words, {
@@ -147,7 +147,7 @@ export function text(words: Words & { readonly pattern?: RegExp; readonly wanted
   });
 }
 
-/** A secret text of at least `minLength` characters, or of a form, `pattern`, that `wanted` names; undefined when not given. */
+/** A secret text of at least `minLength` characters, or of a form, `pattern`, that `wanted` describes; undefined if not set. */
 export function secret(
   words: Words & { readonly minLength?: number; readonly pattern?: RegExp; readonly wanted?: string },
 ): Setting<string | undefined> {
@@ -165,7 +165,7 @@ export function secret(
   );
 }
 
-/** The address of a PostgreSQL database, on one host or several; it may hold a password, so it counts as a secret. */
+/** The address of a PostgreSQL database, on one host or several; it may contain a password, so it counts as a secret. */
 export function databaseUrl(words: Words): Setting<string | undefined> {
   const kind = "an address such as postgres://user:password@host:5432/name";
   return optional(
@@ -190,7 +190,7 @@ function maskDatabaseUrl(value: string): string {
   const url = address.ok ? URL.parse(address.hosts[0]?.url ?? "") : null;
   if (!address.ok || url === null) return MASK;
   if (url.password !== "") url.password = MASK;
-  // Drivers also take a password as a query parameter.
+  // Drivers also accept a password as a query parameter.
   for (const name of url.searchParams.keys()) if (/pass|key|secret/i.test(name)) url.searchParams.set(name, MASK);
   return url.host === "" ? url.href : url.href.replace(url.host, address.hosts.map(({ shown }) => shown).join(","));
 }
@@ -208,7 +208,7 @@ export function integer(words: Words & Bounds): Setting<number> {
   });
 }
 
-/** A part of a whole, from 0 to 1. */
+/** A fraction from 0 to 1. */
 export function ratio(words: Words): Setting<number> {
   const kind = "a number from 0 to 1";
   return make<number>(kind, words, {
@@ -330,7 +330,7 @@ export function oneOf<const T extends string>(choices: readonly T[], words: Word
 export function path(words: Words): Setting<string> {
   return make<string>("a path", words, {
     parse: (raw, context) => {
-      // A path whose default is made of another setting's value may be written empty.
+      // A path whose default is derived from another setting may be written empty.
       if (raw === "" && words.standard === "") return good("");
       const parsed = parseText(raw, "a path");
       return parsed.ok ? good(resolve(context.directory, parsed.value)) : parsed;
@@ -384,7 +384,10 @@ export function httpUrl(words: Words): Setting<string> {
   });
 }
 
-/** Networks in CIDR form or single addresses: a list in the file, separated by commas elsewhere. 256 at most: each is checked per request. */
+/**
+ * Networks in CIDR form or single addresses: a list in the file, separated by commas elsewhere. At most 256, because each is checked for
+ * every request.
+ */
 export function networks(words: Words): Setting<readonly string[]> {
   const kind = "networks such as 10.0.0.0/8, 192.168.1.7";
   return make<readonly string[]>(kind, words, {
@@ -404,7 +407,7 @@ export function networks(words: Words): Setting<readonly string[]> {
   });
 }
 
-/** Adds a network in CIDR form or a single address to a list; false when it is neither. */
+/** Adds a network in CIDR form or a single address to a list; false if it is neither. */
 export function addNetwork(list: BlockList, network: string): boolean {
   const match = /^([0-9a-f:.]+)(?:\/(\d{1,3}))?$/i.exec(network);
   const family = isIP(match?.[1] ?? "");

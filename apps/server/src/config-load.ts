@@ -7,7 +7,7 @@ import { type RawValue, readConfigFile } from "./config-file.ts";
 import type { ParseContext, Section, Setting } from "./config-kinds.ts";
 import { environmentName, isRepeated, isSetting, listRepeated, listSettings, partAt, repeatedPath, suggest } from "./config-names.ts";
 
-/** Something wrong with the configuration: where it was written, and what it is. Never holds a secret. */
+/** A problem of the configuration: its place and a description. It never contains a secret. */
 export interface ConfigProblem {
   readonly source: string;
   readonly message: string;
@@ -16,35 +16,35 @@ export interface ConfigProblem {
 /** One setting with its value and origin, for `config check`. */
 export interface EffectiveSetting {
   readonly path: string;
-  /** As text; masked for a secret, empty when nothing is set. */
+  /** As text; masked for a secret, empty if not set. */
   readonly shown: string;
-  /** Where it was written: `default`, `BERTH_HTTP_LISTEN`, `--http.listen`, `berth.yaml:3`. */
+  /** The place where it was set: `default`, `BERTH_HTTP_LISTEN`, `--http.listen`, `berth.yaml:3`. */
   readonly source: string;
 }
 
-/** The whole configuration, or everything that is wrong with it. */
+/** The whole configuration, or all its problems. */
 export type ConfigResult =
   | { readonly ok: true; readonly config: Config; readonly settings: readonly EffectiveSetting[] }
   | { readonly ok: false; readonly problems: readonly ConfigProblem[] };
 
-/** What the configuration is read from. */
+/** The sources of the configuration. */
 export interface ConfigSources {
   /** Flags after the program's name; see `takeConfigFlags`. */
   readonly flags: readonly FlagValue[];
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Where relative paths start. */
+  /** Relative paths start here. */
   readonly directory: string;
-  /** Reads a small file as UTF-8; by default from the disk, 1 MiB at most. */
+  /** Reads a small file as UTF-8; by default from the disk, at most 1 MiB. */
   readonly readFile?: (path: string) => Promise<string>;
 }
 
-/** A flag as it was given; no value means that nothing followed it. */
+/** A flag as it was given; no value means that none followed it. */
 export interface FlagValue {
   readonly name: string;
   readonly value: string | undefined;
 }
 
-/** One place of a setting: the setting itself, or for a secret also the path of the file that holds it. */
+/** One place where a setting can be set: the setting itself, or for a secret also the path of a file. */
 interface Slot {
   readonly path: string;
   readonly setting: Setting<unknown>;
@@ -54,17 +54,17 @@ interface Slot {
 
 type Layer = ReadonlyMap<string, RawValue>;
 
-/** A configuration or secret file beyond this is a mistake, such as a path to a disk image. */
+/** A larger configuration or secret file is a mistake, such as a path to a disk image. */
 const FILE_BYTES_MAX = 1024 * 1024;
 
-/** Names that the environment may hold besides settings: this project's tests, and what Kubernetes sets for a Service called `berth`. */
+/** Other variables that the environment may contain: this project's tests, and those of Kubernetes for a Service called `berth`. */
 const FOREIGN_VARIABLE =
   /^BERTH_(?:TEST_.*|(?:\w+_)?SERVICE_HOST|(?:\w+_)?SERVICE_PORT(?:_\w+)?|(?:\w+_)?PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)$/;
 
-/** The names under which a schema's settings are given. */
+/** The names by which a schema's settings can be set. */
 interface Names {
   readonly schema: Section;
-  /** Of settings that are there once, and of the files of secrets among them. */
+  /** Slots of settings that are not repeated, and of their secret files. */
   readonly slots: ReadonlyMap<string, Slot>;
   /** Every flag without its dashes, with the slot that it fills. */
   readonly byFlag: ReadonlyMap<string, string>;
@@ -89,7 +89,7 @@ function namesOf(schema: Section): Names {
 
 const NAMES = namesOf(CONFIG_SCHEMA);
 
-/** The slot of a repeated section that a path names. */
+/** The slot of a repeated section for a path. */
 function repeatedSlot(schema: Section, name: string): Slot | undefined {
   const settingAt = (path: string): Setting<unknown> | undefined => {
     const part = partAt(schema, path);
@@ -103,7 +103,7 @@ function repeatedSlot(schema: Section, name: string): Slot | undefined {
 }
 
 /**
- * Takes the settings' flags (`--http.listen x`, `--http.listen=x`, `--config file`) out of an argument list and gives the rest for the
+ * Takes the settings' flags (`--http.listen x`, `--http.listen=x`, `--config file`) out of an argument list and returns the rest for the
  * command's own parser. A flag with a dot is always taken, so that a misspelled setting is reported with the other problems.
  */
 export function takeConfigFlags(argv: readonly string[]): { readonly flags: readonly FlagValue[]; readonly rest: readonly string[] } {
@@ -129,7 +129,7 @@ export function takeConfigFlags(argv: readonly string[]): { readonly flags: read
   return { flags, rest };
 }
 
-/** Reads the whole configuration. Never rejects: what is wrong comes back as problems. */
+/** Reads the whole configuration. Never rejects: problems are part of the result. */
 export async function loadConfig(sources: ConfigSources): Promise<ConfigResult> {
   const read = await readSettings(sources, CONFIG_SCHEMA);
   if (!read.ok) return read;
@@ -141,18 +141,18 @@ export async function loadConfig(sources: ConfigSources): Promise<ConfigResult> 
   return { ok: true, config, settings: listEffective(config, read.origins, read.settings) };
 }
 
-/** The values of a schema, with where each was written; or everything that is wrong with what was. */
+/** The values of a schema, with the place of each; or all problems. */
 export type ReadResult<S extends Section> =
   | {
       readonly ok: true;
       readonly values: ValuesOf<S>;
       readonly origins: ReadonlyMap<string, string>;
-      /** All that there are, those of each repeated section too. */
+      /** All existing settings, including those of each repeated section. */
       readonly settings: readonly (readonly [string, Setting<unknown>])[];
     }
   | { readonly ok: false; readonly problems: readonly ConfigProblem[] };
 
-/** Reads the settings of a schema, each by itself. */
+/** Reads the settings of a schema, each independently of the others. */
 export async function readSettings<const S extends Section>(sources: ConfigSources, schema: S): Promise<ReadResult<S>> {
   const names = schema === (CONFIG_SCHEMA as Section) ? NAMES : namesOf(schema);
   const problems: ConfigProblem[] = [];
@@ -184,11 +184,11 @@ export async function readSettings<const S extends Section>(sources: ConfigSourc
     origins.set(path, chosen.source);
   }
   if (problems.length > 0) return { ok: false, problems };
-  // The schema made both the values and the type; the compiler cannot follow the walk from one to the other.
+  // The schema determines both the values and the type; the compiler cannot follow the walk from one to the other.
   return { ok: true, values: buildSection(schema, "", values) as ValuesOf<S>, origins, settings };
 }
 
-/** The settings of all repeated sections that some layer gives something of. */
+/** The settings of all repeated sections of which some layer sets a part. */
 function listOfRepeated(schema: Section, layers: readonly Layer[], report: Report): (readonly [string, Setting<unknown>])[] {
   return listRepeated(schema).flatMap(([path, repeated]) => {
     const given = new Map<string, string>();
@@ -226,7 +226,7 @@ function readFlags(names: Names, flags: readonly FlagValue[], report: Report): N
       report(source, "is given more than once");
     } else {
       seen.add(slot);
-      // A switch without a value turns on, as everywhere else.
+      // A switch without a value turns on, as is usual.
       const raw =
         value ?? ((names.slots.get(slot) ?? repeatedSlot(names.schema, slot))?.setting.kind === "true or false" ? "true" : undefined);
       if (raw === undefined) report(source, "needs a value");
@@ -242,7 +242,7 @@ function readEnvironment(names: Names, environment: ConfigSources["environment"]
   let file: RawValue | undefined;
   for (const source of Object.keys(environment).toSorted()) {
     const raw = environment[source];
-    // An empty variable is how a manifest or compose file says "not set".
+    // Manifests and compose files write "not set" as an empty variable.
     if (!source.startsWith("BERTH_") || raw === undefined || raw === "") continue;
     const slot = names.byVariable.get(source) ?? repeatedPath(names.schema, source);
     if (source === "BERTH_CONFIG") file = { raw, source };
@@ -255,8 +255,8 @@ function readEnvironment(names: Names, environment: ConfigSources["environment"]
   return { values, file };
 }
 
-// What a cluster sets for all its programs: below everything that was said to this one. A collector that is meant for another protocol, or
-// for no traces, is none. Source: OpenTelemetry specification, Environment Variable Specification.
+// A cluster sets these variables for all its programs, so they have the lowest priority. A collector for another protocol, or for no
+// traces, is ignored. Source: OpenTelemetry specification, Environment Variable Specification.
 function readStandardVariables(names: Names, environment: ConfigSources["environment"]): Layer {
   const isOff =
     environment["OTEL_SDK_DISABLED"]?.toLowerCase() === "true" ||
@@ -276,7 +276,7 @@ interface Chosen {
   readonly source: string;
 }
 
-/** The value of the highest layer that has one. What lower layers hold is still checked: wrong is wrong, even when overridden. */
+/** The value of the highest layer that has one. The values of lower layers are still checked: a mistake is reported even if it is overridden. */
 async function chooseValue(
   path: string,
   setting: Setting<unknown>,
@@ -301,7 +301,7 @@ async function chooseValue(
   return chosen ?? { value: standardValue(setting, context), source: "default" };
 }
 
-/** A place in the file does not name the setting; a flag and a variable do. */
+/** A line of the file does not name the setting; a flag and a variable do. */
 function sourceOf(found: RawValue, path: string): string {
   return /^(?:-|BERTH_|OTEL_)/.test(found.source) ? found.source : `${found.source}: ${path}`;
 }

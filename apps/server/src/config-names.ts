@@ -1,11 +1,11 @@
-// Settings' paths, their names in the environment, and the nearest name to a misspelled one. Not here: their values (config-load.ts).
+// Settings' paths, their names in the environment, and the name closest to a misspelled one. Not here: their values (config-load.ts).
 import { CONFIG_SCHEMA } from "./config.ts";
 import type { Repeated, Section, Setting } from "./config-kinds.ts";
 
 /** A part of a schema. */
 type Part = Section[string];
 
-/** All settings with their paths, in the schema's order; those of repeated sections are not among them. */
+/** All settings with their paths, in the schema's order, except those of repeated sections. */
 export function listSettings(section: Section = CONFIG_SCHEMA, prefix = ""): readonly (readonly [string, Setting<unknown>])[] {
   return Object.entries(section).flatMap(([name, part]) => {
     if (isSetting(part)) return [[prefix + name, part] as const];
@@ -26,23 +26,23 @@ export function isSetting(part: Part): part is Setting<unknown> {
   return typeof (part as { readonly parse?: unknown }).parse === "function";
 }
 
-/** Whether a part of the schema stands for many sections. */
+/** Whether a part of the schema is a repeated section. */
 export function isRepeated(part: Part): part is Repeated {
   return typeof (part as { readonly repeats?: unknown }).repeats === "string";
 }
 
 const KEYS: Readonly<Record<Repeated["repeats"], RegExp>> = {
-  // A hundred of anything is more than somebody keeps in a file.
+  // More than a hundred of anything do not belong in a file.
   list: /^(?:0|[1-9]\d?)$/,
   map: /^(?=.{1,64}$)[a-z0-9]+(?:-[a-z0-9]+)*$/,
 };
 
-/** Whether a section of many can be called so. */
+/** Whether a repeated section can have this name. */
 export function isKey({ repeats }: Repeated, key: string): boolean {
   return KEYS[repeats].test(key);
 }
 
-/** The part at a path, in which the sections of a list have their numbers and those of a map their names; undefined where there is none. */
+/** The part at a path, in which list sections are numbered and map sections named; undefined if there is none. */
 export function partAt(schema: Section, path: string): Part | undefined {
   let part: Part | undefined = schema;
   for (const name of path.split(".")) {
@@ -54,8 +54,8 @@ export function partAt(schema: Section, path: string): Part | undefined {
 }
 
 /**
- * The path that a variable of a repeated section names: `BERTH_OIDC_0_ISSUER` is oidc.0.issuer, `BERTH_UPSTREAMS_DOCKER_HUB_URL` is
- * upstreams.docker-hub.url. Of several ways to read it, the one whose setting has the longest name.
+ * The path of a repeated section's variable: `BERTH_OIDC_0_ISSUER` is oidc.0.issuer, `BERTH_UPSTREAMS_DOCKER_HUB_URL` is
+ * upstreams.docker-hub.url. Of several possible paths, the one whose setting has the longest name.
  */
 export function repeatedPath(schema: Section, variable: string): string | undefined {
   const found = listRepeated(schema).flatMap(([path, repeated]) => {
@@ -81,13 +81,13 @@ export function environmentName(path: string): string {
     .toUpperCase()}`;
 }
 
-/** `; did you mean X?` when a known name is near, else nothing. */
+/** `; did you mean X?` if a known name is close, else an empty text. */
 export function suggest(name: string, known: Iterable<string>, prefix = ""): string {
   let nearest: string | undefined;
   // A third of the letters may differ: enough for a typing error or a missing part, too few for a random word.
   let least = Math.max(2, Math.floor(Math.min(name.length, 64) / 3)) + 1;
   for (const candidate of known) {
-    // A name whose end was left off, often its unit, is near however long the end is.
+    // A name whose end is missing, often its unit, is close however long the end is.
     const isStart = name.length > 4 && candidate.startsWith(name);
     if (!isStart && Math.abs(candidate.length - name.length) >= least) continue;
     const distance = isStart ? 1 : editDistance(name.toLowerCase(), candidate.toLowerCase());

@@ -1,5 +1,5 @@
-// Lists and maps of sections, from the file, the environment and flags: what they become, what is reported with which path, and that secrets are
-// masked. By a schema of this test's own. Not here: settings that are there once, and all real ones (config.test.ts).
+// Lists and maps of sections, from the file, the environment and flags: their values, the paths in problems, and masked secrets; with a
+// schema of this test. Not here: settings that are not repeated, and all real ones (config.test.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { writeExampleConfig } from "./config-document.ts";

@@ -1,4 +1,4 @@
-// The configuration: which source wins, that all problems come at once, units, masking, and that no input makes it throw.
+// The configuration: priority of sources, all problems reported at once, units, masking, and no input makes it throw.
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

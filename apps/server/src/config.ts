@@ -1,5 +1,6 @@
-// Every setting of the server, joined from where their owners declare them with default, unit, bounds and meaning (`*-settings.ts`). The flags, the
-// environment's names, `config.example.yaml` and the type `Config` all come from this. Not here: how values are read (config-load.ts) and shown (config-document.ts).
+// Every setting of the server, joined from their owners' declarations with default, unit, bounds and meaning (`*-settings.ts`). The flags,
+// the environment's names, `config.example.yaml` and the type `Config` are derived from this. Not here: how values are read
+// (config-load.ts) and shown (config-document.ts).
 import { join } from "node:path";
 import { authSettings } from "./access/access-settings.ts";
 import { path, type Repeated, type Setting, showListenAddress, showSize } from "./config-kinds.ts";
@@ -12,7 +13,7 @@ import { carriesAuthorization } from "./platform/host-names.ts";
 import { logSettings, metricsSettings, tracingSettings } from "./platform/observation-settings.ts";
 import { outboundSettings } from "./platform/outbound-settings.ts";
 
-/** The exit code for a configuration that the program refuses. Source: EX_CONFIG of sysexits.h. */
+/** The exit code for an invalid configuration. Source: EX_CONFIG of sysexits.h. */
 export const EXIT_CONFIG = 78;
 
 /** All settings. A setting's path, such as `http.listen`, is also its flag `--http.listen` and its variable `BERTH_HTTP_LISTEN`. */
@@ -47,18 +48,18 @@ export type ValuesOf<S> =
 
 /** The settings' values, frozen. Sizes are in bytes, times in seconds, paths absolute. */
 export type Config = ValuesOf<typeof CONFIG_SCHEMA> & {
-  /** Where each setting was written that file, environment or flags give, by path. */
+  /** The place of each setting that file, environment or flags set, by path. */
   readonly writtenAt: ReadonlyMap<string, string>;
 };
 
-/** Fills in the settings whose default is made of another's value. */
+/** Sets the settings whose default is derived from another's value. */
 export function withDerivedDefaults(config: Config): Config {
   const { storage } = config;
   if (storage.filesystem.directory !== "") return config;
   return { ...config, storage: { ...storage, filesystem: { directory: join(config.data, "content") } } };
 }
 
-/** What is wrong between settings that are each fine alone: pairs of a setting's path and the problem. */
+/** Contradictions between settings that are each valid: pairs of a setting's path and the problem. */
 export function findContradictions(config: Config): readonly (readonly [string, string])[] {
   const { http, storage, limits, metrics, database, auth } = config;
   const { s3 } = storage;

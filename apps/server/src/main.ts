@@ -1,5 +1,5 @@
-// The program: reads its arguments and configuration and plays one role. Not here: which roles and options there are (roles/command-line.ts),
-// what a role does (roles/), what it is built of (compose.ts).
+// The program: reads its arguments and configuration and runs one role. Not here: the roles and their options (roles/command-line.ts), the
+// roles' work (roles/), the composition (compose.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { describeProblems, describeSettings } from "./config-document.ts";
 import { loadConfig, takeConfigFlags, type FlagValue } from "./config-load.ts";
@@ -17,10 +17,10 @@ import { runMigrate } from "./roles/migrate.ts";
 import { serve, work } from "./roles/serve.ts";
 import { runStoreAdopt } from "./roles/store.ts";
 
-/** As shells show a program that SIGPIPE ended. */
+/** The exit code that shells show for a program ended by SIGPIPE. */
 const EXIT_NO_READER = 141;
 
-/** Runs the program with its arguments; gives the exit code, or undefined when it ended well. Never rejects for a user's mistake. */
+/** Runs the program with its arguments; returns the exit code, or undefined if it ended well. Never rejects for a user's mistake. */
 export async function main(argv: readonly string[]): Promise<number | undefined> {
   const { flags, rest } = takeConfigFlags(argv);
   const command = parseCommandLine(rest);
@@ -67,7 +67,7 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
       process.stderr.write(`${error.message}${error instanceof StartupError ? "" : roomWanted(error)}\n`);
       return error instanceof UsageError ? EXIT_USAGE : 1;
     }
-    // A full disk, a database or store out of reach: nothing that a stack would explain.
+    // A full disk, an unreachable database or store: a stack would explain nothing.
     if (error instanceof RegistryError) {
       process.stderr.write(`${describeCauses(error)}${roomWanted(error)}\n`);
       return 1;
@@ -76,7 +76,7 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
   }
 }
 
-/** What reads the output may end first (`gc --dry-run | head`): a command then ends quietly, and a server goes on. */
+/** The reader of the output may end first (`gc --dry-run | head`): a command then ends quietly, and a server continues. */
 function endWithReader(role: RoleName): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;

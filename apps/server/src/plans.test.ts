@@ -1,5 +1,5 @@
-// No statement scans a table or sorts what it found: every plan of every store is read, on both engines. What may says so beside itself (`Effort`).
-// Not here: how many rows an index gives (the statements' own limits), times (npm run bench -- --scale).
+// No statement scans a table or sorts its result: every plan of every store is read, on both engines. Exceptions say so beside the
+// statement (`Effort`). Not here: how many rows an index returns (the statements' own limits), times (npm run bench -- --scale).
 import assert from "node:assert/strict";
 import { globSync } from "node:fs";
 import { registerHooks } from "node:module";
@@ -12,8 +12,8 @@ import { recorded } from "./platform/database/recorded-statements.testing.ts";
 import type { CompiledStatement, Statement } from "./platform/database/statement.ts";
 
 /**
- * Statements whose plan may look bounded and not be: an index of which only the first columns serve gives all that a repository or a
- * subject has. What SQLite must use; PostgreSQL goes by its statistics.
+ * Statements whose plan may look bounded without being so: an index of which only the first columns are used returns everything of a
+ * repository or a subject. This is what SQLite must use; PostgreSQL decides by its statistics.
  */
 const mustUse: Readonly<Record<string, RegExp>> = {
   "manifests.listLinked": /repository_blob .*\((?:repository_id=\? AND blob_id=\?|blob_id=\? AND repository_id=\?)\)/,
@@ -23,7 +23,7 @@ const mustUse: Readonly<Record<string, RegExp>> = {
   "garbage.hold": /repository_blob .*\(repository_id=\? AND blob_id=\?\)/,
   "blobs.countDamaged": /blob .*blob_damaged \(damaged_at>\?/,
   "backlog.links": /link .*\(\(leased_until,repository_id,blob_id\)>/,
-  // A batch's keys come due together: no more than that many share a time.
+  // A batch's keys become due together: no more than that many share a time.
   "backlog.keys": /reclaim_by_due \(due_at>\?/,
   "collection.leased": /link .*\(\(leased_until,repository_id,blob_id\)>/,
   "collection.keys": /reclaim_by_due \(due_at>\?/,
@@ -40,7 +40,7 @@ const mustUse: Readonly<Record<string, RegExp>> = {
   "tags.list": /tag .*\(repository_id=\? AND name>\?\)/,
 };
 
-/** Look-ups that arrive together share a query on PostgreSQL only (batch.ts); usage is folded there only, and only there is a clock. */
+/** Concurrent look-ups share a query on PostgreSQL only (batch.ts); usage is folded only there, and only there a clock is read. */
 const postgresOnly = /\.findMany|^(?:usage\.fold|clock\.read)$/;
 
 const STATEMENTS = /\/platform\/database\/statement\.ts$/;
@@ -94,7 +94,7 @@ forEachDatabase("plans", (create, dialect) => {
   });
 });
 
-/** Text that is run as it stands. */
+/** A text that runs unchanged. */
 function plain<R>(id: string, text: string, values: readonly unknown[] = []): Statement<Record<never, never>, R> {
   return { compiled: () => ({ id: `plan of ${id}`, text, places: values.map((constant) => ({ constant })) }) };
 }
@@ -105,7 +105,7 @@ async function explainSqlite(database: Database, { id, text, places }: CompiledS
   return rows.map((row) => row.detail);
 }
 
-// Tables of JSON and of constants are the parameters' own; a named subquery stands in the plan by itself.
+// Tables of JSON and of constants come from the parameters; a named subquery has its own line in the plan.
 function isUnboundedInSqlite(line: string): boolean {
   return (
     /^SCAN (?!\S+ VIRTUAL TABLE|CONSTANT ROW|[abxy]$|due$|others$)/.test(line) ||
@@ -115,7 +115,7 @@ function isUnboundedInSqlite(line: string): boolean {
 
 async function explainPostgres(database: Database, { id, text, places }: CompiledStatement): Promise<string[]> {
   return database.transaction(async (tx: Executor) => {
-    // What is left where these are forbidden cannot be done by an index. Generic: a prepared statement's plan knows no values.
+    // Whatever still appears although it is forbidden cannot use an index. Generic: a prepared statement's plan knows no values.
     for (const setting of [
       "plan_cache_mode = force_generic_plan",
       "enable_seqscan = off",

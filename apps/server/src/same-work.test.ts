@@ -1,6 +1,7 @@
-// What an answer must not tell, the work must not tell either: of two requests that are answered alike, one of which is about something that is there
-// and may not be read, each runs the same statements in the same order, and as many hashes. On both databases, with nothing remembered and again with
-// what that left. Not here: the texts (test/flows/access-matrix.test.ts), what is known to differ (docs/decisions/0041-same-work.md).
+// What an answer must not reveal, the work must not reveal either: of two requests with the same answer, one of which is about something
+// that exists and may not be read, both run the same statements in the same order, and the same number of hashes. On both databases, with
+// empty caches and again with what the first run left in them. Not here: the texts (test/flows/access-matrix.test.ts), known differences
+// (docs/decisions/0041-same-work.md).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import type { Operation } from "@berth/api/operation";
@@ -51,14 +52,14 @@ const shared = blobOf("what the caller has too ");
 const config = blobOf("config", 1);
 const image = putOf([config, layer], ["v1"]);
 const ABSENT = parseDigest(`sha256:${"0".repeat(64)}`);
-/** Of equal length: a repository that may not be read, one that is not there, and one without a project. */
+/** Names of equal length: a repository that may not be read, one that does not exist, and one without a project. */
 const SECRET = parseRepositoryName("oth/app");
 const NONE = [parseRepositoryName("oth/abs"), parseRepositoryName("non/app")];
 const TARGET = parseRepositoryName("own/new");
-/** Repositories that have a blob, so many that each would be tried. */
+/** Repositories that have a blob, so many that trying each would show. */
 const HOLDERS = 60;
 
-/** One process of the registry, all that it remembers forgotten. */
+/** One process of the registry with empty caches. */
 interface Process extends TestAccess {
   readonly content: Content;
   readonly pull: Pull;
@@ -126,7 +127,7 @@ forEachDatabase("work", (create) => {
     return grant;
   }
 
-  /** What a request runs on a process that remembers nothing of accounts and rights, and then once more. */
+  /** The statements of a request in a process without cached accounts and rights, and then once more. */
   async function workOf(
     request: Request,
     process = start(),
@@ -230,7 +231,7 @@ forEachDatabase("work", (create) => {
   });
 
   it("of a mount is found by, where the caller may read", async () => {
-    // So that the test above is not of a mount that never looks.
+    // This ensures that the test above covers a mount that really looks.
     for (const who of pushers) {
       const caller = callers.get(who)!;
       const process = start();
@@ -271,7 +272,7 @@ forEachDatabase("work", (create) => {
 
   it("of every request of the control plane is the same whether a private project is there or not", async () => {
     const process = start();
-    // As the server does it: what the operation demands is proven, and the rule gets the proof.
+    // Like the server: the operation's permission is checked, and the rule gets the proof.
     function ask<O extends Operation>(
       { permission }: O,
       run: (on: Process, context: Pick<ApiContext<O["permission"]>, "grant" | "caller">) => Promise<unknown>,
@@ -359,7 +360,7 @@ forEachDatabase("work", (create) => {
     for (const name of ["federated", "federated-too"])
       await test.database.transaction((tx) => insertAccount(tx, { kind: "user", name, secretHash: undefined }, clock.now()));
     const login = (name: string, secret: string): Request => {
-      // Each from a place of its own, so that none is locked by those before it.
+      // Each from an address of its own, so that no earlier guess has locked it.
       const from = `198.51.100.${++address}`;
       return async (on) => on.authenticator.authenticate(basic(name, secret), from);
     };
@@ -372,7 +373,7 @@ forEachDatabase("work", (create) => {
       login("federated", "a wrong password"),
       login("federated", TEST_PASSWORD),
     ]);
-    // Until it is locked, and then: what is counted is the same as well.
+    // Until it is locked, and afterwards: the counting must be the same as well.
     const guess = async (name: string, secrets: (n: number) => string): Promise<string[][]> => {
       const from = `198.51.100.${++address}`;
       return Array.fromAsync({ length: 8 }, async (_, n) => {

@@ -1,5 +1,5 @@
-// The declared tables against the databases that all steps make, on both engines, and that nothing is left undeclared: what a row refers to,
-// and what becomes of it. Not here: deleting by what is declared (platform/database/deletion.test.ts).
+// The declared tables are compared with the databases that all steps create, on both engines, and nothing is undeclared: what a row refers
+// to, and what happens to it. Not here: deleting by the declarations (platform/database/deletion.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { forEachDatabase } from "./platform/database/databases.testing.ts";
@@ -7,7 +7,7 @@ import { createStatements, describeTables } from "./platform/database/declared-t
 import type { Tables } from "./platform/database/table.ts";
 import { TABLES } from "./tables.ts";
 
-/** What one side has and the other has not, or has otherwise. */
+/** The differences between the two sides. */
 function differences(declared: ReadonlyMap<string, string>, real: ReadonlyMap<string, string>): string[] {
   const names = [...new Set([...declared.keys(), ...real.keys()])].toSorted();
   return names.flatMap((name) => {
@@ -54,7 +54,7 @@ forEachDatabase("declared tables", (create, dialect) => {
   });
 });
 
-/** Columns that look as if they named a row of another table and do not say which, or say what cannot be. */
+/** Columns that look like a reference to another table without declaring one, or that declare an impossible one. */
 function undeclared(tables: Tables): string[] {
   return Object.entries(tables).flatMap(([name, { columns }]) =>
     Object.entries(columns).flatMap(([column, { reference, isNullable }]) => {

@@ -1,4 +1,4 @@
-// All tables of the database, as their owners declare them. Not here: the steps that make them (migrations), and how a column is said
+// All tables of the database, as their owners declare them. Not here: the migrations that create them, the form of a column
 // (platform/database/table.ts).
 import { accessTables } from "./access/access-tables.ts";
 import { trustTables } from "./access/trust-tables.ts";
@@ -20,7 +20,7 @@ export const TABLES: Tables = {
   ...settingTables,
 };
 
-/** Deletes what refers to a project, an account or a repository, in whichever table that is. */
+/** Deletes everything that refers to a project, an account or a repository, in any table. */
 export const DELETIONS = {
   project: createDeletion(TABLES, "project"),
   account: createDeletion(TABLES, "account"),

@@ -1,38 +1,38 @@
-// A typed client of the control plane: one function for all operations, whose types flow from them; pages and streams as async iterables.
-// Not here: the operations (@berth/api), where credentials come from.
+// A typed client of the control plane: one function for all operations, whose types come from them; pages and streams as async iterables.
+// Not here: the operations (@berth/api), the source of credentials.
 import { type Answer, addressOf, API_PREFIX, type Operation, STREAM_TYPES } from "@berth/api/operation";
 import type { CallArguments, CallOptions, CommonOptions, ItemOf, PlainOperation, Reply, StreamOperation } from "./call-types.ts";
 import { CallError, ConnectionError, connectionErrorOf } from "./errors.ts";
 import { readCallError, readEvents, readLines, readRecords } from "./read-answer.ts";
 
-/** Who calls: a user or a robot, by HTTP Basic. */
+/** The caller: a user or a robot, by HTTP Basic. */
 export interface Credentials {
   readonly name: string;
   readonly secret: string;
 }
 
-/** What a client is made of. */
+/** The options of a client. */
 export interface ClientOptions {
   /** Of the registry, for example `https://registry.example.com`. */
   readonly origin: string;
-  /** Undefined: nobody. */
+  /** Undefined: anonymous. */
   readonly credentials?: Credentials | undefined;
-  /** How long an answer may take, and a stream may be silent. 30 s, which is above what the registry takes for any. */
+  /** How long an answer may take, and a stream may be silent. The default of 30 s is more than the registry takes for any answer. */
   readonly timeoutMs?: number;
   readonly userAgent?: string;
-  /** In place of the global one. */
+  /** Replaces the global `fetch`. */
   readonly fetch?: typeof fetch;
 }
 
-/** What following events may have besides. */
+/** Further options for following events. */
 export interface EventOptions<T> {
-  /** Go on after this event. */
+  /** Continues after this event. */
   readonly lastEventId?: string;
-  /** Whether an item is the last: a stream that ends before is taken up again. Undefined: it ends where the registry ends it. */
+  /** Whether an item is the last: a stream that ends earlier is resumed. Undefined: it ends where the registry ends it. */
   readonly isLast?: (item: T) => boolean;
 }
 
-/** A request of any address below `/api/v1`. */
+/** A request to any address below `/api/v1`. */
 export interface RawRequest extends CommonOptions {
   readonly method: string;
   /** With its leading slash, below `/api/v1`. */
@@ -41,7 +41,7 @@ export interface RawRequest extends CommonOptions {
   readonly body?: unknown;
 }
 
-/** The client. Errors of all: `CallError`, `ConnectionError`. */
+/** The client. Errors of all methods: `CallError`, `ConnectionError`. */
 export interface Client {
   readonly origin: string;
   call<O extends PlainOperation>(operation: O, ...options: CallArguments<CallOptions<O>>): Promise<Answer<O>>;
@@ -51,19 +51,19 @@ export interface Client {
   pages<O extends PlainOperation>(operation: O, ...options: CallArguments<CallOptions<O>>): AsyncIterable<Answer<O>>;
   /** The items of all pages. */
   items<O extends PlainOperation>(operation: O, ...options: CallArguments<CallOptions<O>>): AsyncIterable<ItemOf<O>>;
-  /** The items of a stream. Events are taken up again where a connection was lost. */
+  /** The items of a stream. Events are resumed after a lost connection. */
   stream<O extends StreamOperation>(
     operation: O,
     ...options: CallArguments<CallOptions<O> & EventOptions<ItemOf<O>>>
   ): AsyncIterable<ItemOf<O>>;
-  /** The answer to any request; one that is an error is thrown. */
+  /** The answer to any request; an error answer is thrown. */
   raw(request: RawRequest): Promise<Response>;
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;
-/** Streams have a heartbeat every 15 s: one that is silent for three of them is lost. */
+/** Streams have a heartbeat every 15 s: one that is silent for three of them counts as lost. */
 const SILENCE_MS = 45_000;
-/** Waits before a lost stream is taken up again; then the connection counts as lost for good. */
+/** The waits before a lost stream is resumed; after the last one the connection counts as lost for good. */
 const RESUME_AFTER_MS = [200, 1000, 2000, 5000, 10_000, 10_000] as const;
 
 interface AnyOptions extends CommonOptions {
@@ -77,14 +77,14 @@ interface SendOptions extends AnyOptions {
   readonly lastEventId?: string | undefined;
 }
 
-/** Makes a client. */
+/** Creates a client. */
 export function createClient(options: ClientOptions): Client {
   const { credentials, timeoutMs = DEFAULT_TIMEOUT_MS, userAgent = "berth-api-client", fetch: send = globalThis.fetch } = options;
   const { origin } = new URL(options.origin);
   const authorization: Record<string, string> =
     credentials === undefined ? {} : { authorization: `Basic ${encodeBasic(`${credentials.name}:${credentials.secret}`)}` };
 
-  /** Sends, and gives the answer where it is a good one. */
+  /** Sends a request, and returns the answer unless it is an error. */
   async function sendTo(method: string, path: string, { body, ifMatch, signal, accept, lastEventId }: SendOptions): Promise<Response> {
     const headers = {
       accept: accept ?? "application/json",
@@ -95,13 +95,13 @@ export function createClient(options: ClientOptions): Client {
       ...(lastEventId === undefined ? {} : { "last-event-id": lastEventId }),
     };
     const init = { method, headers, signal: signal ?? null, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
-    // A redirect would take the credentials along, or lose them: the address of the registry is what it was said to be.
+    // A redirect would forward the credentials, or lose them: the given address of the registry is final.
     const response = await send(new URL(path, origin), { ...init, redirect: "manual" });
     if (!response.ok) throw await readCallError(response, origin);
     return response;
   }
 
-  /** Does something within the time limit. Errors come as the two kinds. */
+  /** Does some work within the time limit. Failures become one of the two kinds of errors. */
   async function within<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const limit = AbortSignal.timeout(timeoutMs);
     try {
@@ -143,7 +143,7 @@ export function createClient(options: ClientOptions): Client {
     for await (const page of pages(operation, given)) yield* page.items;
   }
 
-  /** The lines of an answer that may go on for ever, but not in silence. */
+  /** The lines of an answer that may last for ever, but must not be silent for long. */
   async function* linesOf(operation: Operation, given: SendOptions): AsyncGenerator<string, void, void> {
     const silence = new AbortController();
     const signals = given.signal === undefined ? [silence.signal] : [silence.signal, given.signal];
@@ -163,14 +163,14 @@ export function createClient(options: ClientOptions): Client {
       throw connectionErrorOf(error, origin, given.signal);
     } finally {
       clearTimeout(timer);
-      // Who stops reading early leaves no connection behind.
+      // A reader that stops early leaves no connection behind.
       silence.abort();
     }
   }
 
   async function* events(operation: Operation, given: AnyOptions & EventOptions<unknown>): AsyncGenerator<unknown, void, void> {
     let { lastEventId } = given;
-    // What was never there is not waited for.
+    // A connection that never worked is not retried.
     let failures: number = RESUME_AFTER_MS.length;
     for (;;) {
       try {
@@ -206,12 +206,12 @@ export function createClient(options: ClientOptions): Client {
     raw: ({ method, path, ...given }: RawRequest) =>
       within(given.signal, async (signal) => {
         const response = await sendTo(method, `${API_PREFIX}${path}`, { ...given, signal, accept: "*/*" });
-        // All of it within the time limit, and its failures as ours.
+        // All of it is read within the time limit, and its failures become ours.
         const bytes = await response.arrayBuffer();
         return new Response(bytes.byteLength === 0 ? null : bytes, { status: response.status, headers: response.headers });
       }),
   };
-  // What goes in and out is typed by the operation, which TypeScript cannot follow through its fields.
+  // The operation determines the types of input and output, which TypeScript cannot follow through its fields.
   return client as unknown as Client;
 }
 
@@ -220,7 +220,7 @@ interface Page {
   readonly next: string | null;
 }
 
-/** What may be over by itself: a connection that was lost, a replica that stops. */
+/** Whether the failure may pass by itself: a lost connection, or a replica that stops. */
 function canResume(error: unknown): boolean {
   if (error instanceof CallError) return error.status === 429 || error.status === 503;
   return error instanceof ConnectionError && (error.problem === "unreachable" || error.problem === "timeout");
@@ -254,7 +254,7 @@ function parseAnswer(text: string, origin: string): unknown {
   }
 }
 
-/** In UTF-8, and with what browsers have too. Source: RFC 7617, section 2.1. */
+/** In UTF-8, including characters that browsers accept. Source: RFC 7617, section 2.1. */
 function encodeBasic(text: string): string {
   return btoa(Array.from(new TextEncoder().encode(text), (byte) => String.fromCodePoint(byte)).join(""));
 }

@@ -1,17 +1,17 @@
-// What can go wrong with a call: the registry answered with an error, or no answer came that could be read.
+// The failures of a call: the registry answered with an error, or there was no readable answer.
 // Not here: what to do about a code (docs/errors.md).
 import type { ApiErrorCode } from "@berth/api/errors";
 
-/** A code of the registry's tables, or one that a newer registry has. */
+/** A code of the registry's tables, or one of a newer registry. */
 export type CallErrorCode = ApiErrorCode | (string & {});
 
-/** What an answer said of an error. */
+/** The content of an error answer. */
 export interface CallErrorFields {
   readonly code: CallErrorCode;
   readonly status: number;
   readonly message: string;
   readonly detail: unknown;
-  /** The registry's log has it; undefined where the answer came from something else. */
+  /** The id in the registry's log; undefined if the answer came from something else. */
   readonly requestId: string | undefined;
   readonly retryAfterSeconds: number | undefined;
 }
@@ -36,15 +36,15 @@ export class CallError extends Error {
 }
 
 /**
- * Why there is no answer. `unreachable`: no connection, or it broke; `certificate`: the registry's certificate is not trusted; `timeout`: it took
- * too long; `not-berth`: what answered does not speak this API.
+ * Why there is no answer. `unreachable`: no connection, or it broke; `certificate`: the registry's certificate is not trusted; `timeout`:
+ * it took too long; `not-berth`: the server does not speak this API.
  */
 export type ConnectionProblem = "unreachable" | "certificate" | "timeout" | "not-berth";
 
-/** No answer came, or none that could be read. */
+/** There was no readable answer. */
 export class ConnectionError extends Error {
   readonly problem: ConnectionProblem;
-  /** The system's own code, such as ECONNREFUSED, where there is one. */
+  /** The system's own code, such as ECONNREFUSED, if there is one. */
   readonly systemCode: string | undefined;
 
   constructor(problem: ConnectionProblem, message: string, options: { readonly cause?: unknown } = {}) {
@@ -55,18 +55,18 @@ export class ConnectionError extends Error {
   }
 }
 
-/** Codes of Node.js and OpenSSL for a certificate that is not to be trusted. Source: https://nodejs.org/api/tls.html#x509-certificate-error-codes */
+/** Codes of Node.js and OpenSSL for an untrusted certificate. Source: https://nodejs.org/api/tls.html#x509-certificate-error-codes */
 const CERTIFICATE_CODES =
   /^(?:CERT_|CRL_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT|UNABLE_TO_|INVALID_CA|PATH_LENGTH_EXCEEDED|INVALID_PURPOSE|HOSTNAME_MISMATCH|ERR_TLS_CERT_ALTNAME)/;
 
-/** What `fetch` threw, as one of the two kinds of errors. The caller's own cancellation is handed on as it is. */
+/** Turns an error of `fetch` into one of the two kinds. The caller's own cancellation is passed on unchanged. */
 export function connectionErrorOf(error: unknown, origin: string, signal: AbortSignal | undefined): unknown {
   if (error instanceof CallError || error instanceof ConnectionError || signal?.aborted === true) return error;
   if (error instanceof Error && error.name === "TimeoutError") {
     return new ConnectionError("timeout", `${origin} did not answer in time`, { cause: error });
   }
   const code = systemCodeOf(error);
-  // What is no failure of the network is a defect, and shows as one.
+  // An error that is not the network's is a defect, and is shown as one.
   if (code === undefined && !(error instanceof TypeError)) return error;
   const reason = messageOf(error);
   if (code !== undefined && CERTIFICATE_CODES.test(code)) {
@@ -75,7 +75,7 @@ export function connectionErrorOf(error: unknown, origin: string, signal: AbortS
   return new ConnectionError("unreachable", `${origin} cannot be reached: ${reason}`, { cause: error });
 }
 
-/** `fetch` wraps what happened, and that several attempts failed. */
+/** `fetch` wraps its causes, and the failures of several attempts. */
 function* causesOf(error: unknown): Generator<NodeJS.ErrnoException> {
   let each = error;
   while (each instanceof Error) {

@@ -1,10 +1,10 @@
-// What is read of a stream, however its bytes are cut. Not here: real answers (test/flows/api-client.test.ts).
+// Reading streams, however their bytes are split. Not here: real answers (test/flows/api-client.test.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ConnectionError } from "./errors.ts";
 import { readCallError, readEvents, readLines, readRecords } from "./read-answer.ts";
 
-/** The bytes of a text in pieces of a size. */
+/** The bytes of a text in pieces of a given size. */
 async function* cut(text: string, size: number): AsyncGenerator<Uint8Array, void, void> {
   const bytes = new TextEncoder().encode(text);
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);

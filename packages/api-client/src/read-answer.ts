@@ -1,12 +1,12 @@
-// Reads answers of the API: errors in their form, JSON Lines, server-sent events. Not here: sending (client.ts).
+// Parses answers of the API: errors, JSON Lines, server-sent events. Not here: sending (client.ts).
 import { CallError, ConnectionError } from "./errors.ts";
 
-/** Most that is read of an answer that is an error; the registry's own have some hundred characters. */
+/** The most characters that are read of an error answer; the registry's own have some hundred. */
 const MAX_ERROR_CHARACTERS = 256 * 1024;
-/** Longest line of a stream; an item is some hundred bytes. */
+/** The longest line of a stream; an item has some hundred bytes. */
 const MAX_LINE_CHARACTERS = 8 * 1024 * 1024;
 
-/** The error that an answer says. */
+/** The error in an answer. */
 export async function readCallError(response: Response, origin: string): Promise<CallError | ConnectionError> {
   const text = await readStart(response);
   const requestId = response.headers.get("x-request-id") ?? undefined;
@@ -54,7 +54,7 @@ async function readStart(response: Response): Promise<string> {
   return text + decoder.decode();
 }
 
-/** The lines of a text that comes in pieces; the last one also without its line break. */
+/** The lines of a text that arrives in pieces; the last one also without its line break. */
 export async function* readLines(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string, void, void> {
   const decoder = new TextDecoder();
   let rest = "";
@@ -69,18 +69,18 @@ export async function* readLines(pieces: AsyncIterable<Uint8Array>): AsyncGenera
   if (rest !== "") yield rest;
 }
 
-/** One item a line. */
+/** One item for each line. */
 export async function* readRecords(lines: AsyncIterable<string>): AsyncGenerator<unknown, void, void> {
   for await (const line of lines) if (line !== "") yield parseItem(line);
 }
 
-/** One event. `id`: where to go on after it. */
+/** One event. A stream can be resumed after its `id`. */
 interface ServerEvent {
   readonly id: string | undefined;
   readonly data: unknown;
 }
 
-/** Events of a stream; one that its blank line does not end is none. Source: HTML Living Standard, "Server-sent events". */
+/** The events of a stream; one that no blank line ends is discarded. Source: HTML Living Standard, "Server-sent events". */
 export async function* readEvents(lines: AsyncIterable<string>): AsyncGenerator<ServerEvent, void, void> {
   let id: string | undefined;
   let data: string[] = [];

@@ -1,4 +1,4 @@
-// Operations on tags and manifests: what a repository holds, by whom and when, and taking it away.
+// Operations on tags and manifests: listing, reading and deleting the content of a repository.
 // Not here: their rules (the server's features/manifests), pulling and pushing (the distribution API).
 import Type, { type Static } from "typebox";
 import { closed, countedPage, Nothing, page, PageQuery, ProjectNameField, RepositoryPathField, TimeField } from "./fields.ts";
@@ -48,7 +48,7 @@ export const TagInfo = closed(
   },
   { description: "A tag and what it names." },
 );
-/** A tag as those see it who may pull. */
+/** A tag, for callers who may pull. */
 export type TagView = Static<typeof TagInfo>;
 
 export const TagChangeInfo = closed(
@@ -60,7 +60,7 @@ export const TagChangeInfo = closed(
   },
   { description: "One change of a tag." },
 );
-/** A change of a tag as those see it who may pull. */
+/** A change of a tag, for callers who may pull. */
 export type TagChangeView = Static<typeof TagChangeInfo>;
 
 export const ManifestSummary = closed(
@@ -76,7 +76,7 @@ export const ManifestSummary = closed(
   },
   { description: "A manifest in a list." },
 );
-/** A manifest in a list, as those see it who may pull. */
+/** A manifest in a list, for callers who may pull. */
 export type ManifestSummaryView = Static<typeof ManifestSummary>;
 
 export const ContentDescriptor = closed(
@@ -123,7 +123,7 @@ export const ManifestDetail = closed(
   },
   { description: "A manifest." },
 );
-/** A manifest as those see it who may pull. */
+/** A manifest, for callers who may pull. */
 export type ManifestView = Static<typeof ManifestDetail>;
 
 const repositoryParams = { project: ProjectNameField, repository: RepositoryPathField };
@@ -238,7 +238,7 @@ export const ManifestContent = closed(
   },
   { description: "A manifest as it was pushed." },
 );
-/** A manifest's bytes as those see them who may pull. */
+/** A manifest's bytes, for callers who may pull. */
 export type ManifestContentView = Static<typeof ManifestContent>;
 
 export const getManifestContent = operation({

@@ -1,4 +1,4 @@
-// The OpenAPI 3.1 document, made from the operations. Pure. Not here: where it is written (tools/generate-openapi.ts) and served (the server).
+// Builds the OpenAPI 3.1 document from the operations. Pure. Not here: writing it (tools/generate-openapi.ts) and serving it (the server).
 import { ERROR_ROWS, type ErrorCode } from "@berth/oci/errors";
 import { API_ERROR_ROWS, type ApiErrorCode } from "./errors.ts";
 import { API_PREFIX, BODY_ERRORS, COMMON_ERRORS, type Operation, REVISION_ERRORS, STREAM_TYPES } from "./operation.ts";
@@ -11,7 +11,7 @@ import { Me, User } from "./users.ts";
 
 type Json = Record<string, unknown>;
 
-// Schemas with a name of their own; wherever one of them stands, the document refers to it.
+// Schemas with a name of their own; the document refers to them wherever they occur.
 const NAMED: Readonly<Record<string, object>> = {
   Project,
   Member,
@@ -102,7 +102,7 @@ function describe(operation: Operation): Json {
 
 function describeContent(answer: unknown, stream: Operation["stream"]): Json {
   if (stream === undefined) return { "application/json": { schema: refer(answer) } };
-  // OpenAPI 3.1 has no word for one item of a stream; the schema is that of one line, record or event's data.
+  // OpenAPI 3.1 cannot describe one item of a stream; the schema is that of one line, record or event's data.
   return Object.fromEntries(STREAM_TYPES[stream].map((type) => [type, type === "text/csv" ? {} : { schema: refer(answer) }]));
 }
 
@@ -157,7 +157,7 @@ function errorAnswers(codes: readonly (ApiErrorCode | ErrorCode)[]): Json {
   );
 }
 
-// Puts a reference in the place of every named schema but `self`.
+// Replaces every named schema except `self` by a reference.
 function refer(schema: unknown, self?: string): unknown {
   if (typeof schema !== "object" || schema === null) return schema;
   const name = Object.entries(NAMED).find(([, each]) => each === schema)?.[0];

@@ -33,7 +33,7 @@ export const Repository = closed(
   },
   { description: "A repository: manifests with tags, and the blobs that they name." },
 );
-/** A repository as those see it who may pull from it. */
+/** A repository, for callers who may pull from it. */
 export type RepositoryView = Static<typeof Repository>;
 
 export const RegistryUsage = closed(
@@ -43,7 +43,7 @@ export const RegistryUsage = closed(
   },
   { description: "What the registry stores." },
 );
-/** What the registry stores. */
+/** The usage of the registry. */
 export type RegistryUsageView = Static<typeof RegistryUsage>;
 
 const OfProject = closed({ project: ProjectNameField });

@@ -52,12 +52,12 @@ const UpdateBody = closed({
   expiresAt: Type.Optional(ExpiresAt),
   isDisabled: Type.Optional(Type.Boolean()),
 });
-/** What a new robot is made of. */
+/** The body that creates a robot. */
 export type CreateRobotBody = Static<typeof CreateBody>;
-/** What can be changed of a robot. */
+/** The body that changes a robot. */
 export type UpdateRobotBody = Static<typeof UpdateBody>;
 
-// The same six operations twice: below a project, and for the registry.
+// The same six operations twice: for a project, and for the registry.
 function define<L extends TObject, I extends TObject, const R extends Permission, const W extends Permission>(
   kind: { suffix: "ProjectRobot" | "RegistryRobot"; path: string; of: string; read: R; write: W; missing: readonly "PROJECT_UNKNOWN"[] },
   ofList: L,

@@ -1,4 +1,4 @@
-// Operations on settings that change while everything runs. Not here: their rules (the server's features/settings).
+// Operations on settings that change at run time. Not here: their rules (the server's features/settings).
 import Type, { type Static } from "typebox";
 import { closed, Nothing } from "./fields.ts";
 import { operation } from "./operation.ts";

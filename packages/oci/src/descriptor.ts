@@ -1,5 +1,5 @@
-// Reads a descriptor of a manifest, with the fields that readers of every language must be able to read. Not here: what is in which manifest
-// (manifest.ts), and what the text alone tells (manifest-text.ts).
+// Parses a descriptor of a manifest, including the fields that readers of every language must be able to parse. Not here: the descriptors
+// of each manifest type (manifest.ts), checks of the text alone (manifest-text.ts).
 import { algorithmOf, digestOf, isDigest, type Digest } from "./digest.ts";
 import { RegistryError } from "./errors.ts";
 
@@ -21,7 +21,7 @@ export function invalid(message: string, detail?: unknown): RegistryError {
   return new RegistryError("MANIFEST_INVALID", { message: `manifest invalid: ${message}`, detail });
 }
 
-/** Reads a descriptor; `where` names it in errors. Errors: MANIFEST_INVALID. */
+/** Parses a descriptor; `where` names it in errors. Errors: MANIFEST_INVALID. */
 export function readDescriptor(value: unknown, where: string): Descriptor {
   if (!isObject(value)) throw invalid(`${where} is not a descriptor`);
   const { mediaType, digest, size, urls, annotations, data, artifactType, platform } = value;
@@ -31,7 +31,7 @@ export function readDescriptor(value: unknown, where: string): Descriptor {
   if (!Number.isSafeInteger(size) || (size as number) < 0) throw invalid(`${where}.size is not a whole number of bytes`);
   if (typeof mediaType !== "string" || mediaType === "") throw invalid(`${where}.mediaType is missing`);
   if (!isMediaType(mediaType)) throw invalid(`${where}.mediaType is not a media type`);
-  // Readers that have types fail on the whole manifest where one of these is of another: nobody could pull it.
+  // Typed readers fail on the whole manifest if one of these fields has another type: nobody could pull it.
   if (!isAbsent(urls) && !isTexts(urls)) throw invalid(`${where}.urls is not a list of texts`);
   if (!isAbsent(artifactType) && typeof artifactType !== "string") throw invalid(`${where}.artifactType is not a text`);
   readAnnotations(annotations, `${where}.annotations`);
@@ -41,7 +41,7 @@ export function readDescriptor(value: unknown, where: string): Descriptor {
   return descriptor;
 }
 
-/** Reads annotations; none where the field is absent. Errors: MANIFEST_INVALID. */
+/** Parses annotations; none if the field is absent. Errors: MANIFEST_INVALID. */
 export function readAnnotations(value: unknown, where = "annotations"): Readonly<Record<string, string>> {
   if (isAbsent(value)) return {};
   if (!isObject(value)) throw invalid(`${where} is not an object`);
@@ -51,12 +51,12 @@ export function readAnnotations(value: unknown, where = "annotations"): Readonly
   return value as Record<string, string>;
 }
 
-/** No stricter than that it is printable ASCII: clients have pushed every spelling. */
+/** It only requires printable ASCII: clients have pushed every spelling. */
 export function isMediaType(text: string): boolean {
   return text.length <= MAX_MEDIA_TYPE_LENGTH && /^[\x20-\x7e]+$/.test(text);
 }
 
-/** A field that is null is one that is not there: readers in Go make no difference. */
+/** A field that is null counts as absent, as it does for readers in Go. */
 export function isAbsent(value: unknown): value is undefined | null {
   return value === undefined || value === null;
 }
@@ -82,7 +82,10 @@ function checkPlatform(platform: unknown, where: string): void {
   }
 }
 
-/** Content that lies in the descriptor itself: who reads it there must see what others pull. Source: image-spec, descriptor.md, `data`. */
+/**
+ * Content inside the descriptor itself: a client that reads it there must see the same as one that pulls it. Source: image-spec,
+ * descriptor.md, `data`.
+ */
 function checkData(data: unknown, { digest, sizeBytes }: Descriptor, where: string): void {
   if (typeof data !== "string" || !isBase64(data)) throw invalid(`${where} is not base64`);
   const bytes = Buffer.from(data, "base64");
@@ -90,7 +93,7 @@ function checkData(data: unknown, { digest, sizeBytes }: Descriptor, where: stri
   if (digestOf(bytes, algorithmOf(digest)) !== digest) throw invalid(`${where} is not what the descriptor's digest names`);
 }
 
-/** As Go reads it: whole groups of four, line breaks left out. */
+/** As Go decodes it: whole groups of four, line breaks ignored. */
 function isBase64(text: string): boolean {
   const groups = text.replaceAll(/[\r\n]/g, "");
   return groups.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(groups);

@@ -1,4 +1,4 @@
-// Digests: the branded string, its parser, and hashing with it. Not here: where content lies.
+// Digests: the branded string, its parser, and hashing. Not here: where content is stored.
 import { createHash, hash as hashOnce, type Hash } from "node:crypto";
 import { RegistryError } from "./errors.ts";
 
@@ -19,13 +19,13 @@ export function isDigest(text: string): text is Digest {
 // Source: image-spec, descriptor.md#digests
 const ANY_DIGEST = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[a-zA-Z0-9=_-]+$/;
 
-/** Whether the text is a digest of an algorithm that the registry does not store, so that nothing of that name can be here. */
+/** Whether the text is a digest of an algorithm that the registry does not store, so that no content of that name can exist here. */
 export function isForeignDigest(text: string): boolean {
   const algorithm = ANY_DIGEST.exec(text)?.[1];
   return algorithm !== undefined && !Object.hasOwn(HEX_LENGTH, algorithm);
 }
 
-/** Reads a digest. Errors: DIGEST_INVALID. */
+/** Parses a digest. Errors: DIGEST_INVALID. */
 export function parseDigest(text: string): Digest {
   if (!isDigest(text)) {
     throw new RegistryError("DIGEST_INVALID", {
@@ -36,7 +36,7 @@ export function parseDigest(text: string): Digest {
   return text;
 }
 
-/** Reads an algorithm's name. Errors: DIGEST_INVALID. */
+/** Parses an algorithm's name. Errors: DIGEST_INVALID. */
 export function parseDigestAlgorithm(text: string): DigestAlgorithm {
   if (!Object.hasOwn(HEX_LENGTH, text)) {
     throw new RegistryError("DIGEST_INVALID", {
@@ -61,9 +61,9 @@ export function hexOf(digest: Digest): string {
 export interface Hasher {
   readonly algorithm: DigestAlgorithm;
   update(bytes: Uint8Array): void;
-  /** The digest of all bytes so far; the hasher goes on. */
+  /** The digest of all bytes so far; more can be added afterwards. */
   digest(): Digest;
-  /** A hasher of its own that has seen the same bytes. */
+  /** An independent hasher that has seen the same bytes. */
   copy(): Hasher;
 }
 
@@ -81,7 +81,7 @@ function hasherOf(algorithm: DigestAlgorithm, hash: Hash): Hasher {
   };
 }
 
-/** The digest of bytes at hand. */
+/** The digest of bytes in memory. */
 export function digestOf(bytes: Uint8Array, algorithm: DigestAlgorithm = "sha256"): Digest {
   return `${algorithm}:${hashOnce(algorithm, bytes, "hex")}` as Digest;
 }

@@ -1,7 +1,7 @@
 // The distribution API's error codes, each with its status and message, and the one error type that every layer throws.
 // Not here: the wire form (http/error-response.ts) and the control plane's own codes (@berth/api/errors).
 
-/** What a code means on the wire. `spec` names where the code comes from. */
+/** The meaning of a code in answers. `spec` names the specification that defines it. */
 export interface ErrorRow {
   readonly status: number;
   readonly message: string;
@@ -12,7 +12,7 @@ const SPEC = "distribution-spec, Error Codes";
 const BERTH = "Berth";
 
 /**
- * Every code of the data plane. The status is the usual one; a `RegistryError` may carry another where the spec asks for it.
+ * Every code of the data plane. The status is the usual one; a `RegistryError` may have another where the spec requires it.
  * Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
  */
 export const ERROR_ROWS = {
@@ -73,23 +73,23 @@ export const ERROR_ROWS = {
 /** A code of the data plane. */
 export type ErrorCode = keyof typeof ERROR_ROWS;
 
-/** What a `RegistryError` may carry besides its code. */
+/** The further properties of a `RegistryError`. */
 export interface RegistryErrorOptions {
   /** Shown to the client as `detail`: never a secret, a path or a stack. */
   readonly detail?: unknown;
   /** Logged, never shown. */
   readonly cause?: unknown;
-  /** Replaces the row's status where the spec asks for another one. */
+  /** Replaces the row's status where the spec requires another one. */
   readonly status?: number;
   /** Replaces the row's message. */
   readonly message?: string;
   /** Extra answer headers, for example `retry-after` or `range`. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** The log has it already, from whoever found a state that lasts: no further line for each request that meets it. */
+  /** A lasting state that is already in the log: requests that meet it add no further lines. */
   readonly isReported?: boolean;
 }
 
-/** The one error that all layers throw on purpose; `http/error-response.ts` maps it to the wire once. */
+/** The one error that all layers throw on purpose; `http/error-response.ts` alone turns it into an answer. */
 export class RegistryError extends Error {
   readonly code: string;
   readonly status: number;
@@ -109,7 +109,7 @@ export class RegistryError extends Error {
   }
 }
 
-/** Whether the log has an error already, so that nobody else needs to write it. */
+/** Whether an error is already in the log, so that nobody needs to log it again. */
 export function isReported(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isReported);
   return error instanceof RegistryError && error.isReported;

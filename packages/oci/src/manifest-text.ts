@@ -1,27 +1,27 @@
-// Looks at a manifest's text for what a parsed value no longer tells, and by which two readers of the same bytes see two manifests: keys
-// that are there twice, keys that equal a known one but for case, numbers in a form that not every reader takes, too deep nesting.
-// One pass, before anything is parsed. Not here: whether it is JSON at all, and what it names (manifest.ts).
+// Checks a manifest's text for ambiguities that a parsed value does not show, and that make two readers of the same bytes see two
+// manifests: duplicate keys, keys that differ from a known one only in case, numbers in a form that not every reader accepts, too deep
+// nesting. It makes one pass before the text is parsed. Not here: whether it is JSON at all, and what it names (manifest.ts).
 
-/** Deepest nesting that a manifest's JSON may have, so that hostile input cannot exhaust the stack. */
+/** The deepest nesting of a manifest's JSON, so that hostile input cannot exhaust the stack. */
 export const MAX_JSON_DEPTH = 64;
 /**
- * Most objects, lists, and items of either. As many descriptors as there may be, with annotations, stay below; 4 MiB hold two million, which
- * cost a second of the process that parses them.
+ * The most objects, lists, and items of both. The largest allowed number of descriptors with annotations stays below it; 4 MiB could hold
+ * two million values, which cost a second of the process that parses them.
  */
 export const MAX_JSON_VALUES = 100_000;
 
-/** What an object is: the keys that readers know there. */
+/** The kind of an object: the keys that readers know in it. */
 interface Shape {
   readonly keys: ReadonlyMap<string, Key>;
   /** The keys by their folded form. */
   readonly folded: ReadonlyMap<string, string>;
 }
 
-/** What is known of a key. */
+/** A known key. */
 interface Key {
-  /** Its number must be whole and written in digits alone: Go reads no 1.0 and no 1e3 into an integer. */
+  /** Its number must be whole and consist of digits: Go reads neither 1.0 nor 1e3 into an integer. */
   readonly isWhole: boolean;
-  /** What lies behind it, itself or in a list. */
+  /** The shape of its value, or of the items of its list. */
   readonly inner: Shape;
 }
 
@@ -37,7 +37,7 @@ const PLATFORM = shape(["architecture", "os", "os.version", "os.features", "vari
 const DESCRIPTOR = shape(["mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"], "size", {
   platform: PLATFORM,
 });
-// Of all manifest types together: what is no field of its own type is refused by its name, in whatever case.
+// The keys of all manifest types together: a field of another type is refused by its name, in any case.
 const ROOT = shape(
   [
     "schemaVersion",
@@ -57,23 +57,26 @@ const ROOT = shape(
   { config: DESCRIPTOR, layers: DESCRIPTOR, manifests: DESCRIPTOR, blobs: DESCRIPTOR, subject: DESCRIPTOR },
 );
 
-/** Longest key that can equal a known one. */
+/** The longest key that can equal a known one. */
 const LONGEST = Math.max(...[ROOT, DESCRIPTOR, PLATFORM].flatMap(({ folded }) => [...folded.keys()].map((key) => key.length)));
 
 /**
- * A key as readers that do not look at case compare it: simple folding, by which the long s and the Kelvin sign are letters of ASCII.
- * Source: Go's encoding/json, which docker, containerd, crane and skopeo read manifests with.
+ * A key as case-insensitive readers compare it: with simple folding, where the long s and the Kelvin sign equal letters of ASCII.
+ * Source: Go's encoding/json, with which docker, containerd, crane and skopeo read manifests.
  */
 function fold(key: string): string {
   return key.replaceAll("\u017f", "s").replaceAll("\u212a", "k").toLowerCase();
 }
 
-/** What is wrong, or undefined. Takes any text; of one that is not JSON it may say anything. */
+/** Describes the problem, or returns undefined. It takes any text; for one that is not JSON the result means nothing. */
 export function findAmbiguity(text: string): string | undefined {
-  /** What each open bracket is; a list holds what its key says. */
+  /** The shape of each open bracket; a list has that of its items. */
   const shapes: Shape[] = [];
   const areObjects: boolean[] = [];
-  /** Keys seen in the open object of a depth; kept and cleared, since a set a descriptor would cost more than all else. */
+  /**
+   * The keys seen in the open object of each depth. The sets are cleared and reused, because a set for each descriptor would cost more than
+   * everything else.
+   */
   const keysAt: Set<string>[] = [];
   let inner = ROOT;
   let values = 1;
@@ -116,7 +119,7 @@ export function findAmbiguity(text: string): string | undefined {
     } else {
       if (c === COMMA) {
         if (++values > MAX_JSON_VALUES) return TOO_MUCH;
-        // The next of a list is what the one before was.
+        // The next item of a list has the same shape as the one before.
         if (areObjects.at(-1) === false) inner = shapes.at(-1)!;
       }
       at++;
@@ -136,7 +139,7 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Behind the quote that ends the string which begins at `start`; the text's end where none does. */
+/** The index after the quote that ends the string beginning at `start`; the text's end if none does. */
 function endOfString(text: string, start: number): number {
   for (let at = start + 1; ; at++) {
     at = text.indexOf('"', at);
@@ -159,7 +162,7 @@ function readString(text: string, start: number, end: number): string {
   return raw.includes("\\") ? (JSON.parse(text.slice(start, end)) as string) : raw;
 }
 
-/** Whether what begins here is a number in digits alone, or no number: what else it is is seen later. */
+/** Whether the value here is a number of digits only, or no number at all: other mistakes are found later. */
 function isWholeAt(text: string, start: number): boolean {
   let at = start;
   let c = text.charCodeAt(at);

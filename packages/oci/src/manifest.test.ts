@@ -1,4 +1,4 @@
-// Manifests: bytes of any kind give a manifest or MANIFEST_INVALID; what a right one names comes out whole; what two clients could read
+// Manifests: any bytes give a manifest or MANIFEST_INVALID; everything that a valid one names is returned; text that two clients could read
 // differently is refused.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -43,13 +43,13 @@ function read(body: unknown, type?: string): ParsedManifest | "MANIFEST_INVALID"
   } catch (error) {
     if (!(error instanceof RegistryError)) throw error;
     assert.deepEqual([error.code, error.status], ["MANIFEST_INVALID", 400]);
-    // The message and detail go to the client: no more of the client's own text than a line.
+    // Message and detail are sent to the client: they contain at most a line of its own text.
     assert.ok(error.message.length < 300 && JSON.stringify(error.detail ?? null).length < 2000);
     return "MANIFEST_INVALID";
   }
 }
 
-/** What holds of anything that was taken. */
+/** Properties of every accepted manifest. */
 function checkTaken(parsed: ParsedManifest): void {
   const all = [...parsed.blobs, ...parsed.children, ...(parsed.subject === undefined ? [] : [parsed.subject])];
   for (const each of all) {
@@ -187,13 +187,13 @@ describe("limits and traps", () => {
     assert.ok(!isTaken(nested(64)));
     assert.ok(!isTaken("[".repeat(1_000_000)));
     assert.ok(!isTaken(`{"a":`.repeat(500_000)));
-    // Brackets in strings are none, whatever is escaped before them.
+    // Brackets in strings do not count, whatever is escaped before them.
     assert.ok(isTaken({ ...good, annotations: { a: `\\"${"[".repeat(100)}`, "\\": "[".repeat(100) } }));
   });
 
   it("values: 100,000 are read, more are not, and the widest list of descriptors has fewer", () => {
     const withMore = (x: string): string => JSON.stringify(good).replace(/\}$/, `,"x":${x}}`);
-    // Each stands behind a bracket or a comma.
+    // Each value follows a bracket or a comma.
     const own = [...JSON.stringify(good).matchAll(/[,{[]/g)].length + 1;
     const left = MAX_JSON_VALUES - own - 1;
     for (const [open, piece, close] of [
@@ -225,7 +225,7 @@ describe("limits and traps", () => {
       assert.ok(at > 0);
       assert.ok(!isTaken(`${text.slice(0, at)}"${key}":${value},${text.slice(at)}`), key);
     }
-    // The same key in another object, or a text like it, is none.
+    // The same key in another object, or an equal text, is no duplicate.
     assert.ok(isTaken({ ...good, annotations: { layers: "layers", digest: "digest", '"layers":[]': '"layers":[]' }, x: { layers: 1 } }));
   });
 
@@ -259,7 +259,7 @@ describe("limits and traps", () => {
       }
     }
     assert.ok(!isTaken({ ...good, config: { ...some, platform: { OS: "linux" } } }));
-    // What only looks alike.
+    // Keys that only look alike.
     assert.ok(isTaken({ ...good, "layer\u0455": [], layer: 1, layerss: 1, "l\u0131ayers": 1 }));
   });
 
@@ -273,7 +273,7 @@ describe("limits and traps", () => {
       assert.ok(!isTaken(text(size)), size);
     }
     for (const version of ["2.0", "2e0", "20e-1"]) assert.ok(!isTaken(text("1", version)), version);
-    // Elsewhere a number is nobody's.
+    // In unknown fields, no reader parses the number.
     assert.ok(isTaken(`{"x":{"size":1.0,"schemaVersion":[2e0,-0]},${JSON.stringify(good).slice(1)}`));
   });
 
@@ -375,7 +375,7 @@ describe("limits and traps", () => {
     ["annotations in a list", { ...good, annotations: ["a"] }],
     ["a subject that is a text", { ...good, subject: some.digest }],
     ["artifactType as a list", { ...good, artifactType: ["a/b"] }],
-    // A database's text holds no NUL, and its index no long text: such a push would have been answered with 500.
+    // A database's text cannot hold NUL, and its index no long text: such a push would have been answered with 500.
     ["artifactType with a NUL", { ...good, artifactType: "a/b\0" }],
     ["artifactType with a lone surrogate", { ...good, artifactType: "a/\ud800" }],
     ["artifactType of 3000 characters", { ...good, artifactType: `a/${"b".repeat(3000)}` }],

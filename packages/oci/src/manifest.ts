@@ -1,4 +1,4 @@
-// Reads a manifest's bytes into what the registry must know of it: which blobs, children and subject it names.
+// Parses a manifest's bytes into what the registry must know: which blobs, children and subject it names.
 // Not here: whether these exist (distribution/push.ts), and any judgement of the image's content.
 import { type Descriptor, invalid, isAbsent, isMediaType, isObject, type Json, readAnnotations, readDescriptor } from "./descriptor.ts";
 import type { Digest } from "./digest.ts";
@@ -8,18 +8,18 @@ import { namedBytes } from "./named-bytes.ts";
 import { namedDigests } from "./named-digests.ts";
 import { isNonDistributable, OCI_INDEX, OCI_MANIFEST, shapeOf, type ManifestShape } from "./media-types.ts";
 
-/** What the registry keeps of a manifest besides its bytes. */
+/** What the registry stores of a manifest besides its bytes. */
 export interface ParsedManifest {
   readonly shape: ManifestShape;
   readonly mediaType: string;
-  /** `artifactType`, else the config's media type for an image manifest. What referrers are filtered by. */
+  /** `artifactType`, else the config's media type for an image manifest. Referrers are filtered by it. */
   readonly artifactType: string | undefined;
   readonly config: Descriptor | undefined;
-  /** Config and layers that must be in the repository; non-distributable ones with `urls` are left out. Unique by digest. */
+  /** Config and layers that must be in the repository; non-distributable ones with `urls` are excluded. Unique by digest. */
   readonly blobs: readonly Descriptor[];
   /**
-   * All other digests that any field names, annotations excepted: index entries, the subject, layers that lie elsewhere, fields that nobody
-   * knows. They may be missing; which of them are blobs and which manifests is not told apart.
+   * All other digests in any field except annotations: index entries, the subject, layers stored elsewhere, unknown fields. They may be
+   * missing; it is not known which of them are blobs and which manifests.
    */
   readonly alsoNamed: readonly Digest[];
   /** Manifests that an index names; they may be missing (sparse index). Unique by digest. */
@@ -30,11 +30,11 @@ export interface ParsedManifest {
   readonly namedBytes: number;
 }
 
-/** Most descriptors in one manifest. 4 MiB of JSON could name 20,000; real images stay under 200, big indexes under 1,000. */
+/** The most descriptors in one manifest. 4 MiB of JSON could name 20,000; real images stay under 200, big indexes under 1,000. */
 export const MAX_DESCRIPTORS = 10_000;
-/** Most digests in one manifest: a full list, config, subject, and some in fields that nobody knows. Each is a row of the database. */
+/** The most digests in one manifest: a full list, config, subject, and some in unknown fields. Each is a row of the database. */
 export const MAX_DIGESTS = MAX_DESCRIPTORS + 2000;
-/** Fields that a manifest of each shape must not have: who reads the other shape would see another image. Source: CVE-2021-41190. */
+/** Fields that a manifest of each shape must not have: a client that reads the other shape would see another image. Source: CVE-2021-41190. */
 const FOREIGN_FIELDS: Readonly<Record<ManifestShape, readonly string[]>> = {
   image: ["manifests", "blobs", "fsLayers", "history", "signatures"],
   index: ["config", "layers", "blobs", "fsLayers", "history", "signatures"],
@@ -42,7 +42,7 @@ const FOREIGN_FIELDS: Readonly<Record<ManifestShape, readonly string[]>> = {
 };
 
 /**
- * Parses and checks a manifest. `contentType` is the request's Content-Type, or undefined where the body must tell.
+ * Parses and checks a manifest. `contentType` is the request's Content-Type, or undefined if the body must say it.
  * Errors: MANIFEST_INVALID.
  */
 export function parseManifest(bytes: Uint8Array, contentType: string | undefined): ParsedManifest {
@@ -54,7 +54,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   const mediaType = contentType ?? named ?? guess(root);
   const shape = shapeOf(mediaType);
   if (shape === undefined) throw invalid("media type is not a manifest's", { mediaType: mediaType.slice(0, 200) });
-  // Artifact manifests have none.
+  // Artifact manifests have no schemaVersion.
   if (root["schemaVersion"] !== 2 && !(shape === "artifact" && isAbsent(root["schemaVersion"]))) {
     throw invalid("schemaVersion must be 2", { schemaVersion: root["schemaVersion"] });
   }
@@ -64,7 +64,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   const annotations = readAnnotations(root["annotations"]);
   const subject = isAbsent(root["subject"]) ? undefined : readDescriptor(root["subject"], "subject");
   const artifactType = optionalString(root, "artifactType") || undefined;
-  // Referrers are looked up by it: a database's index takes neither long texts nor a NUL.
+  // Referrers are looked up by it: a database's index takes neither long texts nor NUL.
   if (artifactType !== undefined && !isMediaType(artifactType)) throw invalid("artifactType is not a media type");
   if (shape === "index") {
     return {
@@ -134,7 +134,7 @@ function list(root: Json, field: string, required: boolean): unknown[] {
   return value;
 }
 
-/** What the manifest names besides the blobs that must be there. */
+/** The digests that the manifest names besides the required blobs. */
 function othersOf(root: Json, blobs: readonly Descriptor[]): Digest[] {
   const named = namedDigests(root);
   if (named.size > MAX_DIGESTS) throw invalid(`it names more than ${MAX_DIGESTS} digests`);

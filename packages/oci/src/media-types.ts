@@ -1,4 +1,4 @@
-// Media types that the registry knows by name, and what shape each manifest type has. Anything else is stored as it comes.
+// Known media types, and the shape of each manifest type. Any other type is stored unchanged.
 
 export const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 export const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
@@ -24,7 +24,7 @@ export function shapeOf(mediaType: string): ManifestShape | undefined {
   return Object.hasOwn(SHAPES, mediaType) ? SHAPES[mediaType] : undefined;
 }
 
-// Layers that a registry must not be asked for: their bytes lie at `urls`. Source: image-spec, layer.md#non-distributable-layers
+// Layers whose bytes are at `urls` instead of in a registry. Source: image-spec, layer.md#non-distributable-layers
 const NON_DISTRIBUTABLE =
   /^application\/vnd\.(?:oci\.image\.layer\.nondistributable\.v1\.tar(?:\+gzip|\+zstd)?|docker\.image\.rootfs\.foreign\.diff\.tar(?:\.gzip)?)$/;
 

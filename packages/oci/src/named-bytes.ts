@@ -1,7 +1,7 @@
-// How large what a manifest names is: of config, layers and children, each digest once. Not here: the check of a manifest (manifest.ts).
+// The total size of what a manifest names: config, layers and children, each digest once. Not here: the check of a manifest (manifest.ts).
 import { isObject, type Json } from "./descriptor.ts";
 
-/** Bytes that a manifest names itself; at most 2^53 - 1, whatever a descriptor claims. */
+/** The bytes that a manifest names directly; at most 2^53 - 1, whatever a descriptor claims. */
 export function namedBytes(root: Json): number {
   const sizes = new Map<string, number>();
   const layers = root["layers"] ?? root["blobs"];

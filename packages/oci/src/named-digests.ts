@@ -1,13 +1,13 @@
-// Finds every digest that a manifest names, in whatever field and at whatever depth: known ones, those of other makers, those of tomorrow.
-// Not here: which of them must be there (manifest.ts), and what they hold (content/manifests.ts).
+// Finds every digest that a manifest names, in any field and at any depth: known fields, other makers' fields, future ones. Not here: which
+// of them must exist (manifest.ts), and what they hold (content/manifests.ts).
 import { isDigest, type Digest } from "./digest.ts";
 
-/** Lengths of digests: other texts, which are most, are not looked at. */
+/** The lengths of digests: most texts have another length and need no check. */
 const LENGTHS: ReadonlySet<number> = new Set(["sha256:".length + 64, "sha512:".length + 128]);
 
 /**
- * All digests that a parsed manifest names, each once: texts that are one, and keys. The texts of annotations are left out: they speak about content, such
- * as the image that another was built on, and no client fetches by them.
+ * All digests in a parsed manifest, each once, in texts and keys. Texts of annotations are excluded: they describe content, such as the
+ * base image, and no client fetches by them.
  */
 export function namedDigests(manifest: unknown): Set<Digest> {
   const named = new Set<Digest>();
@@ -15,7 +15,7 @@ export function namedDigests(manifest: unknown): Set<Digest> {
   return named;
 }
 
-// As deep as a manifest's nesting may be (manifest-text.ts).
+// Recursion is bounded by a manifest's nesting (manifest-text.ts).
 function collect(value: unknown, named: Set<Digest>): void {
   if (typeof value === "string") {
     if (LENGTHS.has(value.length) && isDigest(value)) named.add(value);
@@ -34,7 +34,7 @@ function collect(value: unknown, named: Set<Digest>): void {
   }
 }
 
-// Annotations are texts. What is none of them is another maker's field of the same name.
+// Annotations are texts. Another value is a field of another maker with the same name.
 function collectBeside(annotations: unknown, named: Set<Digest>): void {
   if (typeof annotations !== "object" || annotations === null || Array.isArray(annotations)) return collect(annotations, named);
   for (const value of Object.values(annotations)) if (typeof value !== "string") collect(value, named);

@@ -1,4 +1,4 @@
-// Range and Content-Range: every header gives ranges within the content, nothing, or the one error; right ones come out as RFC 9110 says.
+// Range and Content-Range: every header gives ranges within the content, nothing, or the one error; valid ones are read as RFC 9110 says.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
@@ -76,7 +76,7 @@ describe("Range", () => {
     ["bytes=", 10, undefined],
     ["bytes=-", 10, undefined],
     ["bytes=,", 10, undefined],
-    // What ends before it begins cannot be satisfied; the conformance suite asks for 416.
+    // A range that ends before it begins cannot be satisfied; the conformance suite requires 416.
     ["bytes=5-4", 10, "RANGE_INVALID"],
     ["bytes=0-0,5-4", 10, [{ start: 0, end: 0 }]],
     ["bytes=a-b", 10, undefined],
@@ -87,7 +87,7 @@ describe("Range", () => {
     ["items=0-1", 10, undefined],
     [`bytes=0-${"9".repeat(16)}`, 10, undefined],
     [`bytes=${Array.from({ length: MAX_RANGES + 1 }, () => "0-0").join(",")}`, 1e6, undefined],
-    // More together than the whole.
+    // Together longer than the content.
     ["bytes=0-9,0-9", 10, undefined],
     ["bytes=0-,0-,0-", 10, undefined],
     [
@@ -99,7 +99,7 @@ describe("Range", () => {
       ],
     ],
     [`bytes=0-0${" ".repeat(33_000)}`, 10, undefined],
-    // As Go's file server has it: clients that put a range on every request read empty blobs too.
+    // Like Go's file server: clients that send a range with every request read empty blobs too.
     ["bytes=0-", 0, undefined],
     ["bytes=-1", 0, undefined],
     ["bytes=-0", 10, "RANGE_INVALID"],

@@ -1,4 +1,4 @@
-// HTTP byte ranges of blob reads and of upload chunks. Pure. Not here: what is sent for them (http/v2/blob-response.ts).
+// HTTP byte ranges of blob reads and of upload chunks. Pure. Not here: the answers (http/v2/blob-response.ts).
 import { RegistryError } from "./errors.ts";
 
 /** Bytes `start` to `end`, both inclusive. */
@@ -8,21 +8,21 @@ export interface ByteRange {
 }
 
 /**
- * Most ranges in one request; more is answered as the whole content. Each costs a part header and a read. Podman and CRI-O ask for the missing
- * files of a zstd:chunked layer by as many, and pull the whole layer where they get it whole. Source: containers/storage, pkg/chunked.
+ * The most ranges in one request; with more, the whole content is sent. Each costs a part header and a read. Podman and CRI-O request that
+ * many for the missing files of a zstd:chunked layer, and otherwise pull the whole layer. Source: containers/storage, pkg/chunked.
  */
 export const MAX_RANGES = 1024;
 
-/** So many ranges of the largest blob fit, and all headers of a request together are not longer. */
+/** This many ranges of the largest blob fit, and all headers of a request together are limited to the same length. */
 const MAX_HEADER_LENGTH = 32 * 1024;
 
 /**
- * Reads a `Range` header against a size. Undefined means: send everything (no header, another unit, malformed, too many, or more bytes together
- * than everything has: ranges that overlap would make a small request cost a thousand blobs).
- * Errors: RANGE_INVALID where no range can be satisfied. Source: RFC 9110, section 14.
+ * Parses a `Range` header for a given size. Undefined means: send everything (no header, another unit, malformed, too many, or together
+ * longer than the content: with overlapping ranges a small request could cost a thousand blobs).
+ * Errors: RANGE_INVALID if no range can be satisfied. Source: RFC 9110, section 14.
  */
 export function parseRange(header: string | undefined, sizeBytes: number): readonly ByteRange[] | undefined {
-  // Of nothing there is no part: some clients put a range on every request. Source: RFC 9110, section 14.2, a range may be ignored.
+  // Empty content has no parts, and some clients send a range with every request. Source: RFC 9110, section 14.2, a range may be ignored.
   if (header === undefined || header.length > MAX_HEADER_LENGTH || sizeBytes === 0) return undefined;
   const match = /^bytes=(.+)$/i.exec(header.trim());
   if (match === null) return undefined;
@@ -53,21 +53,21 @@ function resolve(first: string, last: string, sizeBytes: number): ByteRange | un
   }
   const start = Number(first);
   const end = last === "" ? sizeBytes - 1 : Number(last);
-  // Ends before it begins: such a range may be ignored or refused, and a client that made it is better told.
+  // A range that ends before it begins may be ignored or refused; an error helps the client that built it.
   if (end < start || start >= sizeBytes) return undefined;
   return { start, end: Math.min(end, sizeBytes - 1) };
 }
 
-/** Where a chunk begins, and how long it is. */
+/** The start of a chunk, and its length. */
 export interface ChunkRange {
   readonly start: number;
   readonly lengthBytes: number;
 }
 
 /**
- * Reads the `Content-Range` of an upload chunk, `<start>-<end>` with or without `bytes `; undefined where there is none, or an empty one.
- * A chunk without a byte has no last one: clients write the byte before its start for it, or the start, and either is taken.
- * Errors: BLOB_UPLOAD_INVALID, SIZE_INVALID where it contradicts the length. Source: distribution-spec, Pushing a blob in chunks.
+ * Parses the `Content-Range` of an upload chunk, `<start>-<end>` with or without `bytes `; undefined if there is none, or an empty one. An
+ * empty chunk has no last byte: clients write the byte before its start, or the start, and both are accepted.
+ * Errors: BLOB_UPLOAD_INVALID, SIZE_INVALID if it contradicts the length. Source: distribution-spec, Pushing a blob in chunks.
  */
 export function parseContentRange(header: string | undefined, lengthBytes: number | undefined): ChunkRange | undefined {
   const text = header?.trim() ?? "";

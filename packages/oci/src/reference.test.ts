@@ -1,4 +1,4 @@
-// Names, tags, references and digests: what the parsers take they take unchanged, what they refuse they refuse with their own error.
+// Names, tags, references and digests: the parsers return accepted texts unchanged, and refuse others with their own error.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, it } from "node:test";
@@ -11,7 +11,7 @@ const segment = fc.stringMatching(/^[a-z0-9]{1,6}((\.|_|__|-{1,3})[a-z0-9]{1,4})
 const repository = fc.array(segment, { minLength: 2, maxLength: 6 }).map((parts) => parts.join("/"));
 const tag = fc.stringMatching(/^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/);
 const digest = fc.oneof(fc.stringMatching(/^sha256:[0-9a-f]{64}$/), fc.stringMatching(/^sha512:[0-9a-f]{128}$/));
-/** Texts that are nearly right: pieces of right ones and of wrong ones, joined. */
+/** Texts that are nearly valid: joined from valid and invalid pieces. */
 const nearly = fc
   .array(
     fc.oneof(
@@ -24,7 +24,7 @@ const nearly = fc
   )
   .map((parts) => parts.join(""));
 
-/** What the parser gives, or the code of its refusal; any other error is a defect. */
+/** The parser's result, or the code of its refusal; any other error is a defect. */
 function outcome<T>(parse: () => T): T | { code: string } {
   try {
     return parse();

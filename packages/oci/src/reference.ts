@@ -1,5 +1,5 @@
-// Names: repository, project, tag, and a reference that is either a tag or a digest. Pure parsers of branded strings.
-// Not here: URLs (http/v2/parse-request.ts).
+// Names: repository, project, tag, and a reference that is either a tag or a digest. Pure parsers of branded strings. Not here: URLs
+// (http/v2/parse-request.ts).
 import { isDigest, parseDigest, type Digest } from "./digest.ts";
 import { RegistryError } from "./errors.ts";
 
@@ -9,7 +9,7 @@ export type RepositoryName = string & { readonly __repositoryName: unique symbol
 export type ProjectName = string & { readonly __projectName: unique symbol };
 /** A tag. Made only by `parseTag`. */
 export type Tag = string & { readonly __tag: unique symbol };
-/** What a manifest is asked for by. */
+/** The name by which a manifest is requested. */
 export type Reference = { readonly kind: "tag"; readonly tag: Tag } | { readonly kind: "digest"; readonly digest: Digest };
 
 // Source: distribution-spec, Pulling manifests: <name> and <reference>.
@@ -18,13 +18,13 @@ const NAME = new RegExp(`^${SEGMENT}(?:/${SEGMENT})*$`);
 const PROJECT = new RegExp(`^${SEGMENT}$`);
 const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 
-/** Longest repository name. 255 with the host is what clients allow; the spec leaves the limit to the registry. */
+/** The longest repository name. With the host, clients allow 255; the spec leaves the limit to the registry. */
 export const MAX_REPOSITORY_NAME_LENGTH = 255;
-/** Longest project name, so that a repository always has room for its own part. */
+/** The longest project name, so that a repository always has room for its own part. */
 export const MAX_PROJECT_NAME_LENGTH = 128;
 
 /**
- * Reads a repository name, which is PROJECT/PATH; one segment alone is a repository of the default project, where there is one.
+ * Parses a repository name, which is PROJECT/PATH; a single segment is a repository of the default project, if there is one.
  * Errors: NAME_INVALID.
  */
 export function parseRepositoryName(written: string, defaultProject?: ProjectName): RepositoryName {
@@ -48,7 +48,7 @@ export function parseRepositoryName(written: string, defaultProject?: ProjectNam
   return text as RepositoryName;
 }
 
-/** The same, or undefined for what is no repository's name. */
+/** The same, or undefined for an invalid name. */
 export function findRepositoryName(written: string, defaultProject?: ProjectName): RepositoryName | undefined {
   const text = qualify(written, defaultProject);
   const slash = text.indexOf("/");
@@ -60,7 +60,7 @@ function qualify(written: string, defaultProject: ProjectName | undefined): stri
   return defaultProject === undefined || written.includes("/") ? written : `${defaultProject}/${written}`;
 }
 
-/** Reads a project name. Errors: NAME_INVALID. */
+/** Parses a project name. Errors: NAME_INVALID. */
 export function parseProjectName(text: string): ProjectName {
   if (text.length > MAX_PROJECT_NAME_LENGTH || !PROJECT.test(text)) {
     throw new RegistryError("NAME_INVALID", { message: "invalid project name", detail: { name: text.slice(0, 300) } });
@@ -78,13 +78,13 @@ export function isTag(text: string): text is Tag {
   return TAG.test(text);
 }
 
-/** Reads a tag. Errors: TAG_INVALID. */
+/** Parses a tag. Errors: TAG_INVALID. */
 export function parseTag(text: string): Tag {
   if (!isTag(text)) throw new RegistryError("TAG_INVALID", { detail: { tag: text.slice(0, 200) } });
   return text;
 }
 
-/** Reads a tag or a digest; a colon can only stand in a digest. Errors: DIGEST_INVALID, TAG_INVALID. */
+/** Parses a tag or a digest; only a digest can contain a colon. Errors: DIGEST_INVALID, TAG_INVALID. */
 export function parseReference(text: string): Reference {
   if (isDigest(text)) return { kind: "digest", digest: text };
   if (text.includes(":")) return { kind: "digest", digest: parseDigest(text) };

@@ -1,4 +1,4 @@
-// The order of versions, by examples of the specification and by an order that is written down a second time. Not here: lists of tags.
+// The order of versions, checked with examples of the specification and with a second implementation of the order. Not here: lists of tags.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { versionKey } from "./version-key.ts";

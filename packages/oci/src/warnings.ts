@@ -1,15 +1,15 @@
-// Warnings that an answer carries beside its content: texts for whoever reads a client's output. Pure. Not here: what is warned of.
+// Warnings that an answer carries beside its content: texts that clients print. Pure. Not here: the reasons for warnings.
 
-/** All warnings of an answer together. Source: distribution-spec, Warnings: clients may leave out what is longer than 4096 bytes in all. */
+/** The most bytes of all warnings of an answer. Source: distribution-spec, Warnings: clients may ignore what exceeds 4096 bytes in all. */
 const MAX_BYTES = 4096;
-/** One of them: longer ones are cut, so that ten fit. */
+/** The most characters of one warning: longer ones are cut, so that ten fit. */
 const MAX_TEXT_CHARACTERS = 380;
-/** 299: it lasts; "-": no agent is named. */
+/** 299: a lasting warning; "-": no agent is named. */
 const PREFIX = "299 - ";
 
-/** A text as one line of printable ASCII, at most so long: what comes from features and upstreams ends in headers and terminals. */
+/** A text as one line of printable ASCII with a maximal length: texts of features and upstreams are copied into headers and terminals. */
 export function plainLine(text: string, maxCharacters: number): string {
-  // Cut before anything looks at it: it may be of any length.
+  // Cut first, because the text may be of any length.
   const line = text
     .slice(0, maxCharacters * 4)
     .normalize("NFKD")
@@ -20,7 +20,7 @@ export function plainLine(text: string, maxCharacters: number): string {
   return line.length > maxCharacters ? `${line.slice(0, maxCharacters - 3)}...` : line;
 }
 
-/** The values of `Warning` headers that say the texts, the first ones where not all fit. Source: distribution-spec, Warnings; RFC 7234, 5.5. */
+/** The values of `Warning` headers for the texts, only the first ones if not all fit. Source: distribution-spec, Warnings; RFC 7234, 5.5. */
 export function warningValues(texts: readonly string[]): string[] {
   const values: string[] = [];
   let left = MAX_BYTES;

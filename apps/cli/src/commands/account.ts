@@ -1,4 +1,4 @@
-// The caller's own account: who it is, and its password. Not here: other users (../verbs/projects.ts).
+// The caller's own account: its name and roles, and its password. Not here: other users (../verbs/projects.ts).
 import { changeMyPassword, getMe } from "@berth/api/users";
 import { isInteractive, readNewPassword, readPassword } from "../ask.ts";
 import { connectTo, findTarget } from "../connect.ts";
@@ -8,7 +8,7 @@ import { type OutputForm, printOne } from "../print.ts";
 import { note, type Streams } from "../streams.ts";
 import type { Given } from "../verb.ts";
 
-/** Shows who calls which registry. */
+/** Shows the caller and the registry. */
 export async function showCaller(given: Given, streams: Streams): Promise<number> {
   const target = await findTarget(given, streams);
   const me = await connectTo(target).call(getMe, { signal: streams.signal });
@@ -29,7 +29,7 @@ export async function changePassword(given: Given, streams: Streams): Promise<nu
   const target = await findTarget(given, streams);
   const { credentials, contextName } = target;
   if (credentials === undefined) throw new Misuse("nobody is logged in: use `berth login`");
-  // A person proves that it is still the one who logged in; a script has the password anyway.
+  // A person proves that they are still the one who logged in; a script has the password anyway.
   const currentPassword = isInteractive(streams) ? await readPassword(streams, "Current password: ", false) : credentials.secret;
   const newPassword = await readNewPassword(streams, "New password: ", given.options["password-stdin"] === true);
   const body = { currentPassword, newPassword };

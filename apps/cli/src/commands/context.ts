@@ -1,4 +1,4 @@
-// Contexts: list, choose, forget. Not here: making one, which is logging in (login.ts).
+// Contexts: list, select, remove. Not here: creating one, which is logging in (login.ts).
 import { getContext, readContexts, withoutContext, writeContexts } from "../contexts.ts";
 import { EXIT } from "../misuse.ts";
 import { type OutputForm, printList } from "../print.ts";
@@ -22,7 +22,7 @@ export async function listContexts({ options }: Given, streams: Streams): Promis
   return EXIT.ok;
 }
 
-/** Makes one the current one. */
+/** Selects the current context. */
 export async function useContext({ words: [name = ""] }: Given, streams: Streams): Promise<number> {
   const all = await readContexts(streams.env);
   const { registry } = getContext(all, name);
@@ -31,7 +31,7 @@ export async function useContext({ words: [name = ""] }: Given, streams: Streams
   return EXIT.ok;
 }
 
-/** Forgets one. */
+/** Removes a context. */
 export async function removeContext({ words: [name = ""] }: Given, streams: Streams): Promise<number> {
   const all = await readContexts(streams.env);
   getContext(all, name);

@@ -13,7 +13,7 @@ const event = (id: number, fields: object): string =>
   `id: ${id}\nevent: x\ndata: ${JSON.stringify({ id: String(id), at: AT, line: null, job: null, ...fields })}\n\n`;
 const job = (state: string, error: string | null = null): object => ({ job: { state, error, attempt: 1, progress: null } });
 
-/** A registry that answers each request with the next text, and breaks the connection behind all but the last. */
+/** A registry that answers each request with the next text, and closes the connection after all but the last. */
 async function serve(t: TestContext, answers: readonly string[]): Promise<{ origin: string; resumedAt: (string | undefined)[] }> {
   const resumedAt: (string | undefined)[] = [];
   const server: Server = createServer((request, response) => {

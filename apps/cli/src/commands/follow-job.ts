@@ -1,4 +1,4 @@
-// Follows a job until it ends, over lost connections and replicas that stop. Not here: taking a stream up again (@berth/api-client).
+// Follows a job until it ends, over lost connections and replicas that stop. Not here: resuming a stream (@berth/api-client).
 import { followJob as operation, type JobEventView } from "@berth/api/jobs";
 import { connect } from "../connect.ts";
 import { EXIT } from "../misuse.ts";
@@ -9,7 +9,7 @@ import type { Given } from "../verb.ts";
 const ENDED: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 const isLast = ({ job }: JobEventView): boolean => job !== null && ENDED.has(job.state);
 
-/** Prints what it says; the exit code says whether it succeeded. */
+/** Prints the job's lines; the exit code says whether it succeeded. */
 export async function followJob(given: Given, streams: Streams): Promise<number> {
   const client = await connect(given, streams);
   const columns = [{ title: "EVENT", of: textOf }];

@@ -1,4 +1,4 @@
-// Logging in and out: the registry is asked whether name and password are right before they are kept. Not here: the file (../contexts.ts).
+// Logging in and out: the registry checks name and password before they are stored. Not here: the file (../contexts.ts).
 import { resolve } from "node:path";
 import { getMe } from "@berth/api/users";
 import { ask, isInteractive, readPassword } from "../ask.ts";
@@ -28,7 +28,7 @@ export async function login({ words: [word], options }: Given, streams: Streams)
   const caFile = given === undefined ? known?.caFile : resolve(given);
   const credentials = { name: user, secret: password };
   await connectTo({ registry, contextName: name, credentials, caFile }).call(getMe, { signal: streams.signal });
-  // What another login wrote meanwhile stays.
+  // Contexts that another login wrote meanwhile are kept.
   const latest = await readContexts(streams.env);
   await writeContexts(streams.env, withContext(latest, name, { registry, user, password, ...(caFile !== undefined && { caFile }) }));
   note(streams, `You are logged in to ${registry} as ${user}. It is the current context, ${name}.`);
@@ -63,7 +63,7 @@ async function askName(streams: Streams): Promise<string> {
   return name;
 }
 
-/** Forgets name and password; the registry stays known. */
+/** Removes name and password; the registry stays known. */
 export async function logout({ words: [word], options }: Given, streams: Streams): Promise<number> {
   const all = await readContexts(streams.env);
   const address = word ?? (options["registry"] as string | undefined);

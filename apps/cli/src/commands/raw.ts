@@ -1,4 +1,4 @@
-// Any request of the API, for what no verb does. Not here: the verbs.
+// Any request to the API, for what has no verb. Not here: the verbs.
 import { readFile } from "node:fs/promises";
 import { connect } from "../connect.ts";
 import { EXIT, Misuse, Stopped } from "../misuse.ts";
@@ -7,7 +7,7 @@ import type { Given } from "../verb.ts";
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
-/** Sends it, and prints the answer's body as it is. */
+/** Sends it, and prints the answer's body unchanged. */
 export async function callRaw(given: Given, streams: Streams): Promise<number> {
   const [method = "", path = ""] = [given.words[0]?.toUpperCase(), given.words[1]];
   if (!METHODS.includes(method)) throw new Misuse(`${given.words[0]} is no method: one of ${METHODS.join(", ")}`);

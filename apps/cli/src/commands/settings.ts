@@ -1,4 +1,4 @@
-// Settings of the registry that change while it runs. Not here: those of its configuration (berth-server).
+// Settings of the registry that change at run time. Not here: those of its configuration (berth-server).
 import { listSettings as listOperation, type SettingsChange, updateSettings } from "@berth/api/settings";
 import { connect } from "../connect.ts";
 import { EXIT } from "../misuse.ts";
@@ -21,12 +21,12 @@ export async function listSettings(given: Given, streams: Streams): Promise<numb
   return print(items, given, streams);
 }
 
-/** Gives one a value. */
+/** Sets a value. */
 export function setSetting(given: Given, streams: Streams): Promise<number> {
   return change(given, streams, given.words[1] ?? "");
 }
 
-/** Takes the value back: what is configured counts again. */
+/** Resets a value: the configured one applies again. */
 export function resetSetting(given: Given, streams: Streams): Promise<number> {
   return change(given, streams, null);
 }
@@ -34,7 +34,7 @@ export function resetSetting(given: Given, streams: Streams): Promise<number> {
 async function change(given: Given, streams: Streams, value: string | null): Promise<number> {
   const [path = ""] = given.words;
   const client = await connect(given, streams);
-  // Which there are, the registry knows: it may be newer than this program.
+  // The registry knows which settings exist: it may be newer than this program.
   const body = { [path]: value } as SettingsChange;
   const { items } = await client.call(updateSettings, { body, signal: streams.signal });
   return print(

@@ -1,4 +1,4 @@
-// Verbs that are more than one call, or none. Not here: what they do (../commands/).
+// Verbs that are more than one call, or none. Not here: their work (../commands/).
 import * as jobs from "@berth/api/jobs";
 import * as settings from "@berth/api/settings";
 import * as users from "@berth/api/users";
@@ -12,7 +12,7 @@ import type { Argument, CommandVerb } from "../verb.ts";
 
 const SETTING: Argument = { name: "SETTING", kind: "text", help: "its name, such as log.level: see berth settings list" };
 
-/** The verbs. `completion` is in verbs.ts, since it is made from all of them. */
+/** The verbs. `completion` is in verbs.ts, because it is generated from all of them. */
 export const COMMAND_VERBS: readonly CommandVerb[] = [
   {
     words: "login",

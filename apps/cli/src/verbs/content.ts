@@ -1,4 +1,4 @@
-// Verbs on repositories, tags, manifests, usage and jobs. Not here: what runs them (../call.ts), following a job (../commands/follow-job.ts).
+// Verbs on repositories, tags, manifests, usage and jobs. Not here: running them (../call.ts), following a job (../commands/follow-job.ts).
 import * as jobs from "@berth/api/jobs";
 import * as manifests from "@berth/api/manifests";
 import * as repositories from "@berth/api/repositories";
@@ -111,7 +111,7 @@ const JOB_COLUMNS: readonly Column[] = [
   { title: "ERROR", of: "error", wide: true },
 ];
 
-/** Verbs on what the registry stores. */
+/** Verbs on stored content. */
 export const CONTENT_VERBS: readonly CallVerb[] = [
   {
     words: "repo list",
@@ -232,7 +232,7 @@ export const CONTENT_VERBS: readonly CallVerb[] = [
   },
 ];
 
-/** Verbs on uploads that are on their way in. */
+/** Verbs on uploads in progress. */
 export const UPLOAD_VERBS: readonly CallVerb[] = [
   {
     words: "upload list",

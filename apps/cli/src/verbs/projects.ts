@@ -1,4 +1,4 @@
-// Verbs on projects, members, users and robots. Not here: what runs them (../call.ts).
+// Verbs on projects, members, users and robots. Not here: running them (../call.ts).
 import * as projects from "@berth/api/projects";
 import { projectRobots, registryRobots } from "@berth/api/robots";
 import * as users from "@berth/api/users";

@@ -1,5 +1,5 @@
 // The role `account reset`: a new password for a user when nobody can sign in any more, on either database, also beside the running server.
-// Not here: what is changed (features/accounts/reset.ts).
+// Not here: the change itself (features/accounts/reset.ts).
 import { rm } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
@@ -18,10 +18,10 @@ import { reactions } from "../reactions.ts";
 import type { Options } from "./command-line.ts";
 import { commandLog, PASSWORD_FILE, withLog } from "./context.ts";
 
-/** Resets the password of a user, `admin` where none is named, and prints the new one, once. Errors: `StartupError`, UNAVAILABLE. */
+/** Resets the password of a user, `admin` if none is named, and prints the new one, once. Errors: `StartupError`, UNAVAILABLE. */
 export async function runAccountReset(config: Config, name: string, options: Options): Promise<number | undefined> {
   requireDatabase(config);
-  // Standard output is the password's alone, for `$(…)`.
+  // Standard output contains only the password, for `$(…)`.
   return withLog(config, commandLog(config), async (logger) => {
     const user = name === "" ? ADMINISTRATOR_NAME : name;
     const password = generatePassword();

@@ -1,4 +1,5 @@
-// The role `gc`: one round of collection now, or what the next would take and why. Not here: collection itself (distribution/collector.ts).
+// The role `gc`: one round of garbage collection now, or an explanation of the next one. Not here: the collection itself
+// (distribution/collector.ts).
 import { composeBackgroundWork } from "../compose.ts";
 import { withFoundation } from "../compose/foundation.ts";
 import { openReader, requireDatabase } from "../compose/openers.ts";
@@ -6,7 +7,7 @@ import type { Config } from "../config.ts";
 import { maintain } from "./maintain.ts";
 import { commandLog, withRoleContext } from "./context.ts";
 
-/** Runs one round and prints what it did. */
+/** Runs one round and prints its result. */
 export async function runCollection(config: Config): Promise<number | undefined> {
   requireDatabase(config);
   return withRoleContext(config, commandLog(config), async (roleContext) => {

@@ -1,4 +1,4 @@
-// Words and options become a role, or a problem: an option is never taken and then not heeded. Not here: what roles do with them (test/flows).
+// Words and options become a role, or a problem: no option is accepted and then ignored. Not here: the roles (test/flows).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { parseCommandLine, type CommandLine } from "./command-line.ts";

@@ -1,9 +1,9 @@
-// The command line: which role its words name, and which options that role has. An option that belongs to another role is refused, so that
-// nobody thinks that, say, `migrate --dry-run` changes nothing. Not here: settings (config-load.ts), what the roles do.
+// The command line: which role its words name, and the options of that role. An option of another role is refused, so that nobody thinks
+// that, for example, `migrate --dry-run` changes nothing. Not here: settings (config-load.ts), the roles.
 import { parseArgs } from "node:util";
 import { listSettings, suggest } from "../config-names.ts";
 
-/** What the program prints for `--help`. */
+/** The text of `--help`. */
 export const USAGE = `berth-server ROLE [SETTINGS]
 
 Roles
@@ -69,10 +69,10 @@ const OPTIONS = {
 
 type OptionName = keyof typeof OPTIONS;
 
-/** The options as they were given; those that were not are undefined. */
+/** The given options; the others are undefined. */
 export type Options = { readonly [K in OptionName]?: (typeof OPTIONS)[K]["type"] extends "string" ? string : boolean };
 
-/** Each role with its options. `--help` and `--version` go with all of them. */
+/** Each role with its options. All of them accept `--help` and `--version`. */
 const ROLES = {
   serve: ["no-jobs"],
   work: [],
@@ -92,25 +92,25 @@ const ROLES = {
 /** A role's words. */
 export type RoleName = keyof typeof ROLES;
 
-/** The roles that may take a name behind their words. */
+/** The roles that accept a name after their words. */
 const NAMED_ROLES: readonly RoleName[] = ["account reset"];
-/** The roles that take a place there. */
+/** The roles that accept a place there. */
 const PLACE_ROLES: readonly RoleName[] = ["backup list", "backup prune", "backup", "restore"];
-/** Options of `gc` that mean something to its explanation alone. */
+/** Options of `gc` that only its explanation uses. */
 const EXPLAIN_OPTIONS = ["limit", "digest", "json"] as const;
 
-/** What was asked for, or what is wrong with it. */
+/** The parsed command line, or its problem. */
 export type CommandLine =
   | { readonly ok: true; readonly role: RoleName; readonly place: string; readonly options: Options }
   | { readonly ok: false; readonly problem: string };
 
-/** Flags of settings that need no path. */
+/** Flags of settings that have a short name. */
 const SHORT_FLAGS = ["listen", "data", "config"];
 
 const isRole = (name: string): name is RoleName => Object.hasOwn(ROLES, name);
 const wrong = (problem: string): CommandLine => ({ ok: false, problem });
 
-/** Reads the arguments that are left when the settings' flags were taken out. */
+/** Parses the arguments without the settings' flags. */
 export function parseCommandLine(args: readonly string[]): CommandLine {
   let values: Options;
   let words: string[];
@@ -131,20 +131,20 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   if (name === "gc" && values["dry-run"] !== true && withoutDryRun !== undefined)
     return wrong(`--${withoutDryRun} goes with \`gc --dry-run\` only`);
   if (PLACE_ROLES.includes(name) && place === undefined) return wrong(`${name} needs a place: a directory or s3://BUCKET/PREFIX`);
-  // A backup would be made, in a directory of that name.
+  // It would make a backup in a directory of that name.
   const meant = name === "backup" && place !== undefined ? suggest(place, ["list", "prune"], "backup ") : "";
   if (meant !== "")
     return wrong(`\`backup ${place}\` would make a backup in a directory ./${place}${meant} If the directory is meant, say ./${place}`);
   return { ok: true, role: name, place: place ?? "", options: { ...values } };
 }
 
-/** The roles that have an option, in words. */
+/** The roles with an option, as text. */
 function rolesWith(option: string): string {
   const names = Object.entries(ROLES).flatMap(([name, own]) => ((own as readonly string[]).includes(option) ? [`\`${name}\``] : []));
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
 
-/** Node.js's own text tells of arguments that begin with a dash, which nobody has here. */
+/** Node.js's own message mentions arguments that begin with a dash, which no role has. */
 function unknownOption(message: string): string {
   const option = /'(-[^']*)'/.exec(message)?.[1] ?? "";
   const name = option.replace(/^-+/, "");
@@ -152,12 +152,12 @@ function unknownOption(message: string): string {
   const isLast = (path: string): boolean => path.toLowerCase().endsWith(`.${name.toLowerCase()}`);
   const settings = paths.filter(isLast);
   if (settings.length === 1) return `there is no option ${option}; did you mean --${settings[0]}?`;
-  // Any short name is near one letter.
+  // A single letter is close to any short name.
   const meant = name.length < 2 ? "" : suggest(name, [...SHORT_FLAGS, ...Object.keys(OPTIONS), ...paths], "--");
   return `there is no option ${option}${meant}`;
 }
 
-/** The role that the words name, and the place behind it where the role takes one. */
+/** The role that the words name, and the place after it if the role takes one. */
 function roleOf(words: readonly string[]): { readonly name: string; readonly place: string | undefined } {
   const all = words.join(" ");
   if (all === "" || isRole(all)) return { name: all || "serve", place: undefined };

@@ -1,10 +1,10 @@
-// Asking before something that cannot be taken back: a person on a terminal, or `--yes` from a script. Not here: what is asked about.
+// Asks for confirmation before something irreversible: a person at a terminal, or `--yes` from a script. Not here: the questions.
 import { createInterface } from "node:readline/promises";
 import { StartupError } from "../platform/startup-error.ts";
 
 /**
- * Returns when `isYes` says so, or a person types `yes`. Errors: `StartupError` where the answer is another one, or nobody is there to give it.
- * `instead` says in a sentence what a script has to do.
+ * Returns if `isYes` is set, or a person types `yes`. Errors: `StartupError` for another answer, or without a terminal. `instead` is a
+ * sentence that tells a script what to do.
  */
 export async function confirm(question: string, isYes: boolean, instead: string): Promise<void> {
   if (isYes) return;

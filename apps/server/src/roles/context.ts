@@ -1,5 +1,5 @@
-// What a role brings with it: the log, traces, and, where it works on the registry, the data directory and the secret key. Opened before it
-// and closed behind it, whatever becomes of it. Not here: the roles, and what they are built of (compose.ts).
+// The context of a role: the log, tracing, and, for roles that work on the registry, the data directory and the secret key. It is opened
+// before the role and closed after it, also after a failure. Not here: the roles, and their composition (compose.ts).
 import { join } from "node:path";
 import { loadOrCreateMasterKey, parseMasterKey } from "../access/master-key.ts";
 import type { RoleContext } from "../compose/foundation.ts";
@@ -11,13 +11,13 @@ import { StartupError } from "../platform/startup-error.ts";
 import type { Tracing } from "../platform/tracing.ts";
 import { isStartProblem } from "./expected-errors.ts";
 
-/** The secret key's file in the data directory. */
+/** The file of the secret key in the data directory. */
 export const KEY_FILE = "secret-key";
 
-/** The first administrator's password, where it was made up; there until the password changes. */
+/** The file of the first administrator's password, if it was generated; it exists until the password is changed. */
 export const PASSWORD_FILE = "admin-password";
 
-/** Opens the log, and traces where the configuration says where to; does something with them, and ends them. */
+/** Opens the log, and tracing if it is configured; does some work with them, and closes them. */
 export async function withLog<T>(
   config: Config,
   options: LogOptions,
@@ -35,12 +35,12 @@ export async function withLog<T>(
   }
 }
 
-/** The log of a command: beside standard output, which is for what the command reports. */
+/** The log of a command: it avoids standard output, which is for the command's report. */
 export function commandLog(config: Config): LogOptions {
   return { ...config.log, stream: process.stderr };
 }
 
-/** Opens what a role that works on the registry needs, plays it, and closes in the opposite order. */
+/** Opens what a role that works on the registry needs, runs it, and closes in the opposite order. */
 export async function withRoleContext<T>(
   config: Config,
   logOptions: LogOptions,
@@ -59,7 +59,7 @@ export async function withRoleContext<T>(
   }
 }
 
-/** The configured key, or that of the file, which is made at the first start. Errors: `StartupError` where the file holds none. */
+/** The configured key, or that of the file, which the first start creates. Errors: `StartupError` if the file contains none. */
 async function openMasterKey({ auth }: Config, file: string): Promise<Uint8Array> {
   if (auth.secretKey !== undefined) return parseMasterKey(auth.secretKey);
   try {

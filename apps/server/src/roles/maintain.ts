@@ -1,5 +1,5 @@
-// The roles that look after what is stored and leave standard output to their report: backup, restore, doctor, and gc --dry-run.
-// Not here: the work (features/), which is loaded when it is asked for.
+// The maintenance roles, whose report uses standard output alone: backup, restore, doctor, and gc --dry-run. Not here: the work
+// (features/), which is loaded on demand.
 import { RegistryError } from "@berth/oci/errors";
 import { leaseTimes } from "../compose/foundation.ts";
 import { nameStore, openDatabase, openReader, openStore } from "../compose/openers.ts";
@@ -15,12 +15,12 @@ import { confirm } from "./confirm.ts";
 import { isStartProblem } from "./expected-errors.ts";
 import { KEY_FILE, withLog } from "./context.ts";
 
-/** What the commands open for themselves. */
+/** The openers that the commands use. */
 const OPENERS = { nameStore, openDatabase, openReader, openStore };
 
 /**
- * Runs a command that leaves standard output to its report: 0 all is well, 1 something is wrong, 2 whatever kept it from its end, and
- * `EXIT_USAGE` for what it cannot have been asked.
+ * Runs a command whose report uses standard output alone. Exit codes: 0 if all is well, 1 if it found problems, 2 if it could not finish,
+ * and `EXIT_USAGE` for a wrong command line.
  */
 export async function maintain(
   config: Config,
@@ -28,7 +28,7 @@ export async function maintain(
   json: boolean,
   run: (parts: { logger: Logger; report: Report }) => Promise<boolean>,
 ): Promise<number> {
-  // What was probed and opened is of no interest here.
+  // Lines about probing and opening do not matter here.
   const level = config.log.level === "info" ? "warn" : config.log.level;
   const report = createReport({ json });
   return withLog(config, { level, format: json ? "json" : config.log.format, stream: process.stderr }, async (logger, tracing) => {
@@ -36,7 +36,7 @@ export async function maintain(
     try {
       return (await (tracing === undefined ? work() : tracing.job(role, work))) ? 0 : 1;
     } catch (thrown) {
-      // What a database says before anybody was let in is nobody's defect.
+      // An error of the database before the connection was accepted is no defect.
       const error = thrown instanceof RegistryError ? thrown : databaseStartError(thrown, config);
       const isExpected = error instanceof StartupError || isStartProblem(error) || error instanceof RegistryError;
       if (!isExpected) logger.error({ err: error }, "this is a defect of the program");
@@ -47,9 +47,9 @@ export async function maintain(
   });
 }
 
-/** Plays one of backup, backup list, backup prune, restore and doctor. Exit codes: those of `maintain`. */
+/** Runs one of backup, backup list, backup prune, restore and doctor. Exit codes: those of `maintain`. */
 export async function runMaintenance(config: Config, role: RoleName, place: string, options: Options): Promise<number> {
-  // Loaded only where they are used.
+  // Loaded on demand.
   const { runBackup, runBackupList, runBackupPrune, runRestore } = await import("../commands/backup/backup-command.ts");
   const { runDoctor } = await import("../commands/doctor/doctor-command.ts");
   return maintain(config, role, options.json === true, async (parts) => {
@@ -59,7 +59,7 @@ export async function runMaintenance(config: Config, role: RoleName, place: stri
     if (role === "backup list") return runBackupList(common, place);
     if (role === "backup prune") {
       const agree = async (showWhatGoes: () => Promise<void>): Promise<void> => {
-        // Only a person is shown it: a script has decided already.
+        // Only shown to a person: a script has already decided.
         if (options.yes !== true && process.stdin.isTTY === true) await showWhatGoes();
         await confirm(`Delete this from ${place}?`, options.yes === true, "--dry-run shows what would be deleted; say --yes to delete it.");
       };

@@ -1,5 +1,6 @@
-// The role `migrate`: brings the database to a version and says to which. On the way back it says what every step loses and asks; what
-// nothing can make anew goes only where the database is named. Not here: the steps (platform/database/migrations/).
+// The role `migrate`: migrates the database to a version and prints it. Before migrating back it lists the losses of every step and asks
+// for confirmation; content that cannot be recreated is only dropped if the operator names the database. Not here: the steps
+// (platform/database/migrations/).
 import { awaitDatabase } from "../compose/await-database.ts";
 import { nameDatabase, openDatabase, requireDatabase } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
@@ -15,7 +16,7 @@ import type { Options } from "./command-line.ts";
 import { confirm } from "./confirm.ts";
 import { commandLog, withRoleContext } from "./context.ts";
 
-/** Brings the database to version `to`, or to this program's. Errors: `StartupError` for a version that there is not, and without consent. */
+/** Migrates the database to version `to`, or to this program's. Errors: `StartupError` for an unknown version, and without confirmation. */
 export async function runMigrate(config: Config, options: Options): Promise<number | undefined> {
   const target = options.to === undefined ? undefined : parseVersion(options.to);
   if (target !== undefined && target !== LATEST_MIGRATION) requireDatabase(config);
@@ -37,7 +38,7 @@ export async function runMigrate(config: Config, options: Options): Promise<numb
   });
 }
 
-/** A release's version, this program's, or 0, which is no database at all. Errors: `UsageError`. */
+/** A release's version, this program's, or 0, which is an empty database. Errors: `UsageError`. */
 function parseVersion(text: string): number {
   const version = /^\d{1,15}$/.test(text) ? Number(text) : undefined;
   const known = [...RELEASED, { release: `${VERSION}, this program`, version: LATEST_MIGRATION }];

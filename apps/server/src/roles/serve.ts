@@ -1,5 +1,5 @@
-// The roles that run until a signal stops them: serve, which answers clients, and work, which only does the background work.
-// Not here: what they are built of (compose.ts).
+// The roles that run until a signal stops them: serve, which answers clients, and work, which only does the background work. Not here:
+// their composition (compose.ts).
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { startRegistry, startWork } from "../compose.ts";
@@ -8,12 +8,12 @@ import { StartupError } from "../platform/startup-error.ts";
 import { VERSION } from "../platform/version.ts";
 import { PASSWORD_FILE, withRoleContext } from "./context.ts";
 
-/** How often a process that npm started looks whether npm still lives. */
+/** How often a process started by npm checks whether npm is still alive. */
 const PARENT_LOOK_MS = 500;
 
 /**
- * Resolves at the first stop signal; a second one ends the process at once. Under npm its end counts as one: outside a terminal npm passes a
- * signal to the shell that it started, which ends without a word to us, and we would live on unseen.
+ * Resolves at the first stop signal; a second one ends the process at once. Under npm, npm's end counts as a signal: outside a terminal npm
+ * passes signals to its shell, which ends without telling us, and the server would continue unnoticed.
  */
 function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {

@@ -1,5 +1,5 @@
-// The role `store adopt`: makes the configured store the database's own, where its mark is lost, or was another registry's.
-// Not here: what the mark is for (content/store-binding.ts).
+// The role `store adopt`: makes the configured store the database's own, if its mark is lost, or was another registry's. Not here: the
+// purpose of the mark (content/store-binding.ts).
 import { awaitDatabase } from "../compose/await-database.ts";
 import { nameDatabase, nameStore, openDatabase, openStore, requireDatabase } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
@@ -12,7 +12,7 @@ import type { Options } from "./command-line.ts";
 import { confirm } from "./confirm.ts";
 import { commandLog, withRoleContext } from "./context.ts";
 
-/** Says what database and store know of each other, asks, and marks the store. Errors: `StartupError`, UNAVAILABLE. */
+/** Prints what database and store know of each other, asks for confirmation, and marks the store. Errors: `StartupError`, UNAVAILABLE. */
 export async function runStoreAdopt(config: Config, { replace, yes }: Options): Promise<number | undefined> {
   requireDatabase(config);
   return withRoleContext(config, commandLog(config), async ({ logger }) => {

@@ -37,25 +37,25 @@ const STANDARD: S3Dialect = {
   createOnly: IF_NONE_MATCH,
 };
 
-/**
- * Ignores `x-amz-checksum-*`, and If-None-Match when a multipart upload is completed; refuses to complete one with stray parts; sends 100
- * Continue before it checks quotas.
- */
+/** Settings by service. */
 export const S3_DIALECTS = {
   aws: { ...STANDARD, addressing: "virtual" },
-  /** Lists multipart uploads by exact key only; removes incomplete ones by itself after a day. */
+  /**
+   * Ignores `x-amz-checksum-*`, and If-None-Match when a multipart upload is completed; refuses to complete one with stray parts; sends 100
+   * Continue before it checks quotas.
+   */
   ceph: { ...STANDARD, refusesEarly: false },
-  /** HMAC keys; no request that deletes many objects, no copy of a part. */
+  /** Lists multipart uploads by exact key only; removes incomplete ones by itself after a day. */
   minio: STANDARD,
   versitygw: STANDARD,
   oss: { ...STANDARD, addressing: "virtual", contentMd5: true, createOnly: ["x-oss-forbid-overwrite", "true"] },
   cos: { ...STANDARD, addressing: "virtual", contentMd5: true, createOnly: ["x-cos-forbid-overwrite", "true"] },
   obs: { ...STANDARD, addressing: "virtual", contentMd5: true },
   ibm: { ...STANDARD, contentMd5: true, createOnly: ["x-ibm-forbid-overwrite", "true"] },
-  /** All parts but the last must have the same size, which copies of segments do not have. */
+  /** HMAC keys; no request that deletes many objects, no copy of a part. */
   gcs: { ...STANDARD, contentMd5: true, multiDelete: false, partCopy: false, createOnly: ["x-goog-if-generation-match", "0"] },
-  /** For a service that is not listed: uses nothing that some services lack. */
+  /** All parts but the last must have the same size, which copies of segments do not have. */
   r2: { ...STANDARD, contentMd5: true, partCopy: false, unequalParts: false },
-  /** For a service not named here: asks for nothing that some do not have. */
+  /** For a service that is not listed: uses nothing that some services lack. */
   generic: { ...STANDARD, contentMd5: true, multiDelete: false, partCopy: false, unequalParts: false },
 } as const satisfies Record<string, S3Dialect>;
