@@ -384,10 +384,7 @@ export function httpUrl(words: Words): Setting<string> {
   });
 }
 
-/**
- * Networks in CIDR form or single addresses: a list in the file, separated by commas elsewhere. At most 256, because each is checked for
- * every request.
- */
+/** Networks in CIDR form or single addresses: a list in the file, separated by commas elsewhere. At most 256, each checked for every request. */
 export function networks(words: Words): Setting<readonly string[]> {
   const kind = "networks such as 10.0.0.0/8, 192.168.1.7";
   return make<readonly string[]>(kind, words, {
