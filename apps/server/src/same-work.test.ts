@@ -1,7 +1,6 @@
 // What an answer must not reveal, the work must not reveal either: of two requests with the same answer, one about something that exists
-// and may not be read, both run the same statements in the same order, and the same number of hashes. On both databases, with empty caches
-// and again with those that the first run filled. Not here: the texts (test/flows/access-matrix.test.ts), known differences
-// (docs/decisions/0041-same-work.md).
+// and may not be read, both run the same statements in the same order, and as many hashes. On both databases, with empty and with filled
+// caches. Not here: the texts (test/flows/access-matrix.test.ts), known differences (docs/decisions/0041-same-work.md).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import type { Operation } from "@berth/api/operation";
