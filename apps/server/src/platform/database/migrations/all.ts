@@ -22,7 +22,7 @@ import { tagOrder } from "./20261126070500-content-tag-order.ts";
 import { collectionBacklog } from "./20261126071000-content-collection-backlog.ts";
 import { deletionPlans } from "./20261126073000-deletions-plans.ts";
 import { noPassword } from "./20261126021300-access-no-password.ts";
-import { trustRules } from "./20261126071000-trust-rules.ts";
+import { trustRules } from "./20261126071043-access-trust-rules.ts";
 
 export const migrations: readonly Migration[] = [
   core,

@@ -2,7 +2,7 @@
 import type { Migration } from "./migration.ts";
 
 export const trustRules: Migration = {
-  id: 20261126071000,
+  id: 20261126071043,
   name: "access/trust-rules",
   oldestProgram: 3,
   loses: {
