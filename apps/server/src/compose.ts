@@ -3,6 +3,7 @@
 import { createClientAddressReader } from "./http/trusted-proxies.ts";
 import { createFetchJson } from "./compose/issuer-documents.ts";
 import { openAccess, type KeepAdminPassword } from "./compose/access.ts";
+import { composeAudit } from "./compose/audit.ts";
 import { composeContent } from "./compose/content.ts";
 import { composeDataPlane } from "./compose/data-plane.ts";
 import { watchFirstPassword } from "./compose/first-password.ts";
@@ -36,9 +37,13 @@ export function startWork(roleContext: RoleContext): Promise<() => Promise<void>
     opened.defer(() => foundation.close());
     const settings = await startRunTimeSettings(roleContext, foundation);
     opened.defer(() => settings.stop());
-    const jobs = composeBackgroundWork(roleContext, foundation);
+    const audit = composeAudit(roleContext, foundation);
+    opened.defer(() => audit.loop.stop());
+    const content = composeContent(roleContext, foundation, { onRecorded: audit.loop.wake });
+    const jobs = composeJobs(roleContext, foundation, content);
     opened.defer(await openWorkersMetrics(roleContext, foundation));
     opened.defer(() => jobs.stop());
+    audit.loop.start();
     jobs.start();
     return () => opened.disposeAsync();
   });
@@ -70,12 +75,15 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     opened.defer(() => foundation.close());
     const { ports: features = NO_PORTS, keepAdminPassword } = options;
     const ports = features.open(foundation);
-    const content = composeContent(roleContext, foundation, ports);
+    const audit = composeAudit(roleContext, foundation);
+    // Stopped behind all that records.
+    opened.defer(() => audit.loop.stop());
+    const content = composeContent(roleContext, foundation, { rules: ports, onRecorded: audit.loop.wake });
     const jobs = composeJobs(roleContext, foundation, content, { traits: features.traits, rules: ports });
     opened.defer(() => jobs.stop());
     const access = await openAccess(roleContext, foundation, {
       traits: features.traits,
-      changes: content.outbox,
+      changes: content.changes,
       fetchJson: createFetchJson(foundation.outbound.for("issuer")),
       keepAdminPassword,
     });
@@ -100,6 +108,7 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     opened.defer(() => dataPlane.pulls.stop());
     dataPlane.pulls.start();
     opened.defer(() => servers.stop());
+    audit.loop.start();
     if (options.jobs) jobs.start();
     return { port: servers.port, stop: () => opened.disposeAsync() };
   });

@@ -5,6 +5,7 @@ import { trustTables } from "./access/trust-tables.ts";
 import { contentTables } from "./content/content-tables.ts";
 import { eventTables } from "./events/event-tables.ts";
 import { deletionTables } from "./features/deletions/deletion-tables.ts";
+import { auditTables } from "./features/audit/audit-tables.ts";
 import { settingTables } from "./features/settings/setting-tables.ts";
 import { platformTables } from "./platform/database/schema.ts";
 import { createDeletion } from "./platform/database/deletion.ts";
@@ -18,6 +19,7 @@ export const TABLES: Tables = {
   ...contentTables,
   ...eventTables,
   ...settingTables,
+  ...auditTables,
 };
 
 /** Deletes everything that refers to a project, an account or a repository, in any table. */

@@ -6,7 +6,9 @@ import { type ContentRules, NO_RULES } from "../content/rules.ts";
 import { createUploadLimits } from "../content/upload-limits.ts";
 import { createUploads, type Uploads } from "../content/uploads.ts";
 import { createUploadSessions, type UploadSessions } from "../distribution/upload-session.ts";
+import type { ChangeSink } from "../access/changes.ts";
 import { createOutbox, type Outbox } from "../events/outbox.ts";
+import { createAuditSink } from "../features/audit/audit-sink.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import { reactions, type RegistryChange } from "../reactions.ts";
 import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
@@ -19,20 +21,23 @@ export interface Content {
   readonly uploads: Uploads;
   /** The sessions themselves, which write bytes into the store. */
   readonly sessions: UploadSessions;
-  /** Records changes, and dispatches them to their reactions. */
-  readonly outbox: Outbox<RegistryChange>;
+  /** Where all changes are recorded: they go on record, and to the outbox. */
+  readonly changes: ChangeSink<RegistryChange>;
+  /** Where those wait from which something follows. Nobody records there: it would not be on record. */
+  readonly outbox: Pick<Outbox<RegistryChange>, "dispatch" | "react">;
 }
 
-/** Composes the content services. */
+/** Composes the content services. `onRecorded`: changes wait to be put on record. */
 export function composeContent(
   { config, logger }: RoleContext,
   { database, store, clock, steadyClock }: Foundation,
-  rules: ContentRules = NO_RULES,
+  { rules = NO_RULES, onRecorded }: { readonly rules?: ContentRules | undefined; readonly onRecorded?: (() => void) | undefined } = {},
 ): Content {
   const outbox = createOutbox(database, clock, reactions, (error, change) =>
     logger.error({ err: error, change }, "nothing could be made to follow from a change with the others: a job of its own tries again"),
   );
-  const repositories = createRepositories(database, clock, outbox);
+  const changes = createAuditSink(clock, outbox, onRecorded);
+  const repositories = createRepositories(database, clock, changes);
   const blobs = createBlobs(database, clock, leaseTimes(config), rules);
   const uploads = createUploads(database, clock, config.limits.uploadAgeSeconds * SECOND_MS, steadyClock);
   const sessions = createUploadSessions({
@@ -52,5 +57,5 @@ export function composeContent(
     maxBlobBytes: config.limits.uploadBytes,
     onBackgroundError: (error) => logger.warn({ err: error }, "clearing up behind an upload failed; the sweep will do it"),
   });
-  return { repositories, blobs, uploads, sessions, outbox };
+  return { repositories, blobs, uploads, sessions, changes, outbox };
 }

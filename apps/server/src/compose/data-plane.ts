@@ -122,10 +122,10 @@ export function composeDataPlane(
 ): DataPlane {
   const { config, logger } = roleContext;
   const { authenticator, authorizer } = access;
-  const { repositories, blobs, sessions, outbox } = content;
+  const { repositories, blobs, sessions, changes } = content;
   const gatekeeper = createGatekeeper({ gates: ports.gates ?? [], holders: createHolders(database) });
-  const manifests = createManifests(database, clock, leaseTimes(config), { changes: outbox, rules: ports });
-  const tags = createTags(database, clock, outbox, ports);
+  const manifests = createManifests(database, clock, leaseTimes(config), { changes, rules: ports });
+  const tags = createTags(database, clock, changes, ports);
   const pulls = createPullCounter(database, clock, (error) =>
     logger.warn({ err: error }, "pulls that were counted could not be written; they are tried again"),
   );

@@ -75,7 +75,7 @@ export function composeJobs(
   { traits, rules }: JobPorts = { traits: [], rules: NO_RULES },
 ): BackgroundWork {
   const { config } = roleContext;
-  const { sessions, outbox, repositories } = content;
+  const { sessions, changes, outbox, repositories } = content;
   const { database, clock } = foundation;
   const { collector, kinds } = composeCollection(roleContext, foundation, sessions);
   const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config), DELETIONS.repository);
@@ -92,8 +92,8 @@ export function composeJobs(
       database,
       authorizer: createAuthorizer({ accounts: createAccounts({ database, clock, traits }), database, clock }),
       repositories,
-      manifests: createManifests(database, clock, leaseTimes(config), { changes: outbox, rules }),
-      tags: createTags(database, clock, outbox, rules),
+      manifests: createManifests(database, clock, leaseTimes(config), { changes, rules }),
+      tags: createTags(database, clock, changes, rules),
     }),
     upkeepKind("deletion-plans", () => dropExpiredPlan(database, clock.now()), RARE_UPKEEP),
   ]);

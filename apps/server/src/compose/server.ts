@@ -136,7 +136,7 @@ async function openServers(
           push: dataPlane.push,
           reader: dataPlane.reader,
           sessions: content.sessions,
-          changes: content.outbox,
+          changes: content.changes,
           places: createListPlaces(roleContext.masterKey),
         }),
         authenticator,

@@ -18,7 +18,7 @@ import { createJobs, type Jobs } from "./jobs/jobs.ts";
 import { createRepositoryManifests, type RepositoryManifests, type RepositoryManifestsParts } from "./manifests/manifests.ts";
 import { createProjects, type Projects } from "./projects/projects.ts";
 import { createProjectRepositories, type ProjectRepositories } from "./repositories/repositories.ts";
-import { createSettings, type Settings, type SettingsParts } from "./settings/settings.ts";
+import { createSettings, type SettingChange, type Settings, type SettingsParts } from "./settings/settings.ts";
 import { createOpenUploads, type OpenUploads, type OpenUploadsParts } from "./uploads/uploads.ts";
 import { createRobots, type Robots } from "./robots/robots.ts";
 import { createIssuers, type Issuers } from "./issuers/issuers.ts";
@@ -38,7 +38,7 @@ export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts
   readonly places: ListPlaces;
   readonly runTimeSettings: SettingsParts["runTimeSettings"];
   /** Who learns what becomes of accounts, memberships and projects. */
-  readonly changes: ChangeSink<AccountChange>;
+  readonly changes: ChangeSink<AccountChange | SettingChange>;
   /** Of what refers to a project and to an account. */
   readonly deletions: Readonly<Record<"project" | "account", Deletion>>;
 }

@@ -2,13 +2,24 @@
 // (run-time.ts).
 import { ApiError } from "@berth/api/errors";
 import type { SettingsChange, SettingView } from "@berth/api/settings";
+import type { ChangeSink } from "../../access/changes.ts";
 import type { AccountGrant } from "../../access/authorize.ts";
 import { grantedTransaction } from "../../access/granted-transaction.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
 import type { PresentSetting, RunTimeSettings } from "./run-time.ts";
 
+/** What can happen to settings, as records name it. */
+export interface SettingChange {
+  readonly kind: "setting.changed";
+  /** What counted, and what counts; where the value says null, what is configured. */
+  readonly before: { readonly setting: string; readonly value: string };
+  readonly setting: string;
+  readonly value: string | null;
+}
+
 /** What the rules need. */
 export interface SettingsParts {
+  readonly changes: ChangeSink<SettingChange>;
   readonly database: Database;
   readonly runTimeSettings: RunTimeSettings;
 }
@@ -20,7 +31,7 @@ export interface Settings {
 }
 
 /** Makes the rules. */
-export function createSettings({ database, runTimeSettings }: SettingsParts): Settings {
+export function createSettings({ database, runTimeSettings, changes: sink }: SettingsParts): Settings {
   const views = async (executor: Executor): Promise<{ items: SettingView[] }> => ({
     items: (await runTimeSettings.list(executor)).map(toView),
   });
@@ -41,8 +52,13 @@ export function createSettings({ database, runTimeSettings }: SettingsParts): Se
       const result = await grantedTransaction(
         database,
         grant,
-        async (tx) => {
+        async (tx, { actor }) => {
+          const before = new Map((await runTimeSettings.list(tx)).map((each) => [each.path, each.value]));
           for (const [path, value] of changes) await runTimeSettings.put(tx, path, value);
+          const said = changes.map(([setting, value]): SettingChange => {
+            return { kind: "setting.changed", before: { setting, value: before.get(setting) ?? "" }, setting, value };
+          });
+          await sink.record(tx, actor, said);
           return views(tx);
         },
         ON_FULL_DISK,
