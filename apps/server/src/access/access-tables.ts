@@ -63,6 +63,55 @@ export const accessTables = defineTables({
     isClustered: true,
     backup: "kept",
   },
+  /** Users with common rights. What a provider says of them (a claim, an entry of a directory) is found by its key. */
+  account_group: {
+    columns: {
+      id: id(),
+      name: text(),
+      description: looseText(),
+      /** `local`, or the kind of provider: `oidc`, `ldap`. */
+      source: text(),
+      /** The provider's name; empty for local. */
+      provider: text(),
+      /** As the provider names it; null for local. */
+      external_key: nullable(text()),
+      /** What its members are in the whole registry; null for nothing. */
+      system_role: nullable(looseText()),
+      created_at: integer(),
+    },
+    key: ["id"],
+    unique: [["name"]],
+    uniqueIndexes: { account_group_external: "(source, provider, external_key) where external_key is not null" },
+    backup: "kept",
+  },
+  group_member: {
+    columns: {
+      group_id: refersTo("account_group", "cascade"),
+      account_id: refersTo("account", "cascade"),
+      /** Who says so: `local`, or `KIND:PROVIDER`. A member by two sources stays until both have taken it back. */
+      source: text(),
+    },
+    key: ["group_id", "account_id", "source"],
+    isClustered: true,
+    indexes: { group_member_of_account: "(account_id, group_id)" },
+    backup: "kept",
+  },
+  /** Groups as members of projects. */
+  project_group: {
+    columns: {
+      project_id: refersTo("project", "cascade"),
+      group_id: refersTo("account_group", "cascade"),
+      role: looseText(),
+      /** What the role is narrowed to, as JSON; null for all of the project. */
+      scopes: nullable(looseText()),
+      /** The project's own, for lists in order. */
+      project_sort_key: text(),
+    },
+    key: ["project_id", "group_id"],
+    isClustered: true,
+    indexes: { project_group_in_order: "(group_id, project_sort_key)" },
+    backup: "kept",
+  },
   member: {
     columns: {
       project_id: refersTo("project", "deleted"),

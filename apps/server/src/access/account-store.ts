@@ -1,5 +1,5 @@
 // The account table: users and robots. Not here: the cache in front of it (accounts.ts), rules (features/accounts, features/robots).
-import type { QueryCreator, Selectable } from "kysely";
+import type { ExpressionBuilder, QueryCreator, Selectable } from "kysely";
 import type { Executor } from "../platform/database/database.ts";
 import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
@@ -36,12 +36,24 @@ const COLUMNS = [
   "created_at",
 ] as const satisfies readonly (keyof Schema["account"])[];
 
+function rolesOfGroups(eb: ExpressionBuilder<Schema, "account">) {
+  return eb
+    .selectFrom("group_member")
+    .innerJoin("account_group", "account_group.id", "group_member.group_id")
+    .whereRef("group_member.account_id", "=", "account.id");
+}
+
 /** The account table, and what each account is in the registry: one look-up. */
 function accounts(db: QueryCreator<Schema>) {
   return db
     .selectFrom("account")
     .select(COLUMNS)
-    .select((eb) => eb.selectFrom("system_role").select("role").whereRef("system_role.account_id", "=", "account.id").as("system_role"));
+    .select((eb) => [
+      eb.selectFrom("system_role").select("role").whereRef("system_role.account_id", "=", "account.id").as("system_role"),
+      // The first and the last by name: of three roles the one between them, of who has all, adds nothing to the first.
+      rolesOfGroups(eb).select(({ fn }) => fn.min<string>("account_group.system_role").as("role")).as("first_group_role"),
+      rolesOfGroups(eb).select(({ fn }) => fn.max<string>("account_group.system_role").as("role")).as("last_group_role"),
+    ]);
 }
 
 const findById = statement<{ id: number }>()("account.by_id", (db, p) => accounts(db).where("id", "=", p.id));
@@ -126,10 +138,15 @@ const listProjectRobots = statement<{ projectId: number; after: string; limit: n
   accounts(db).where("project_id", "=", p.projectId).where("name", ">", p.after).orderBy("name").limit(p.limit),
 );
 
-type AccountRow = Pick<Selectable<Schema["account"]>, (typeof COLUMNS)[number]> & { readonly system_role: string | null };
+type AccountRow = Pick<Selectable<Schema["account"]>, (typeof COLUMNS)[number]> & {
+    readonly system_role: string | null;
+    readonly first_group_role: string | null;
+    readonly last_group_role: string | null;
+  };
 
 function toAccount(row: AccountRow): Account {
   const systemRole = row.is_admin === 1 ? "administrator" : parseSystemRole(row.system_role);
+  const has = (role: SystemRole): boolean => systemRole === role || row.first_group_role === role || row.last_group_role === role;
   return {
     id: row.id,
     kind: row.kind,
@@ -137,9 +154,9 @@ function toAccount(row: AccountRow): Account {
     projectId: row.project_id ?? undefined,
     secretHash: row.secret_hash ?? undefined,
     systemRole,
-    isAdmin: row.is_admin === 1,
-    isAuditor: systemRole === "auditor",
-    isCreator: systemRole === "creator",
+    isAdmin: has("administrator"),
+    isAuditor: has("auditor"),
+    isCreator: has("creator"),
     // What is neither yes nor no keeps out.
     isDisabled: row.is_disabled !== 0,
     epoch: row.epoch,

@@ -6,21 +6,11 @@ import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { findAccount, findAccountByName, type Account } from "./account-store.ts";
 import { createTtlCache } from "./ttl-cache.ts";
-import { createReadTraits, type ProjectTrait, type ProjectTraits, type ReadTraits } from "./project-traits.ts";
+import { createReadTraits, type ProjectTrait, type ReadTraits } from "./project-traits.ts";
 import { listRobotScopes } from "./robot-store.ts";
 import type { RobotScope } from "./robot-scopes.ts";
-import { parseRole, robotLoginName, type Role } from "./roles.ts";
-
-/** A project as an account sees it. */
-export interface ProjectStanding {
-  readonly projectId: number;
-  readonly name: string;
-  readonly isPublic: boolean;
-  /** Undefined for who is no member. */
-  readonly role: Role | undefined;
-  /** Undefined where it has nothing beyond its members. */
-  readonly traits: ProjectTraits | undefined;
-}
+import { robotLoginName } from "./roles.ts";
+import { findStanding, type ProjectStanding } from "./standing-store.ts";
 
 /** What decisions are made of. */
 export interface Rights {
@@ -56,27 +46,9 @@ const MAX_ENTRIES = 10_000;
 /** No account has this id. */
 const NOBODY = 0;
 
-const standing = statement<{ accountId: number; name: string }>()("access.standing", (db, p) =>
-  db
-    .selectFrom("project")
-    .leftJoin("member", (join) => join.onRef("member.project_id", "=", "project.id").on("member.account_id", "=", p.accountId))
-    .select(["project.id", "project.name", "project.is_public", "project.traits", "project.traits_revision", "member.role"])
-    .where("project.name", "=", p.name),
-);
 const projectName = statement<{ id: number }>()("access.project_name", (db, p) =>
   db.selectFrom("project").select("name").where("id", "=", p.id),
 );
-
-async function findStanding(
-  executor: Executor,
-  readTraits: ReadTraits,
-  accountId: number,
-  name: string,
-): Promise<ProjectStanding | undefined> {
-  const row = await executor.first(standing, { accountId, name });
-  if (row === undefined) return undefined;
-  return { projectId: row.id, name: row.name, isPublic: row.is_public === 1, role: parseRole(row.role), traits: readTraits(row) };
-}
 
 async function findName(executor: Executor, id: number): Promise<string | undefined> {
   return (await executor.first(projectName, { id }))?.name;

@@ -9,7 +9,7 @@ import type { Database, Executor } from "../platform/database/database.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
 import { type Actor, actorOf, systemActor } from "./actor.ts";
-import { isUsable, type Accounts, type ProjectStanding, type Rights } from "./accounts.ts";
+import { isUsable, type Accounts, type Rights } from "./accounts.ts";
 import type { AccountCaller, Action, Caller, Grant, Renewable } from "./caller.ts";
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
 import { type ProjectTrait, refuseByTraits, refuseUnknownTraits } from "./project-traits.ts";
@@ -18,6 +18,7 @@ import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scope
 import { INVALID_TOKEN, notLoggedIn, projectMissing, rightMissing } from "./refusals.ts";
 import { actionsIn, permitsInProject } from "./rights.ts";
 import { NO_ACTIONS, permitsInSystem } from "./roles.ts";
+import type { ProjectStanding } from "./standing-store.ts";
 
 /** A decision of the control plane about a project. */
 export interface ProjectGrant extends Renewable<ProjectGrant> {

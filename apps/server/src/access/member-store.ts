@@ -3,6 +3,9 @@ import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { parseRole, type Role, ROLES } from "./roles.ts";
 
+/** No account and no group has this id. */
+const NOBODY = 0;
+
 /** A member of a project. */
 export interface Member {
   readonly accountId: number;
@@ -65,6 +68,18 @@ const otherOwner = statement<{ projectId: number; accountId: number }>()("member
     .where("account_id", "<>", p.accountId)
     .limit(1),
 );
+const otherOwningGroup = statement<{ projectId: number; accountId: number; groupId: number }>()("member.other_owning_group", (db, p) =>
+  db
+    .selectFrom("project_group")
+    .innerJoin("group_member", "group_member.group_id", "project_group.group_id")
+    .select("group_member.account_id")
+    .where("project_group.project_id", "=", p.projectId)
+    .where("project_group.role", "=", "owner")
+    .where("project_group.scopes", "is", null)
+    .where("project_group.group_id", "<>", p.groupId)
+    .where("group_member.account_id", "<>", p.accountId)
+    .limit(1),
+);
 const ownedProjects = statement<{ accountId: number }>()(
   "member.owned_projects",
   (db, p, tools) =>
@@ -112,9 +127,17 @@ export async function deleteMember(tx: Executor, projectId: number, accountId: n
   await tx.run(remove, { projectId, accountId }, 1);
 }
 
-/** Whether a project has an owner besides the account. The caller holds a lock on the project. */
-export async function hasOtherOwner(tx: Executor, projectId: number, accountId: number): Promise<boolean> {
-  return (await tx.first(otherOwner, { projectId, accountId })) !== undefined;
+/**
+ * Whether a project has an owner besides an account, or besides a group: a user's own role, or a group with the role that has another member. The
+ * caller holds a lock on the project.
+ */
+export async function hasOtherOwner(
+  tx: Executor,
+  projectId: number,
+  { accountId = NOBODY, groupId = NOBODY }: { readonly accountId?: number; readonly groupId?: number },
+): Promise<boolean> {
+  if ((await tx.first(otherOwner, { projectId, accountId })) !== undefined) return true;
+  return (await tx.first(otherOwningGroup, { projectId, accountId, groupId })) !== undefined;
 }
 
 /** Projects that an account owns, locked until the transaction's end. */

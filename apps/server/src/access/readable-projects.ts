@@ -57,6 +57,23 @@ const listOfMember = statement<{ accountId: number; after: string; limit: number
     .orderBy("member.project_sort_key")
     .limit(p.limit),
 );
+const listOfGroups = statement<{ accountId: number; after: string; limit: number }>()(
+  "access.projects_of_groups",
+  (db, p) =>
+    db
+      .selectFrom("group_member")
+      .innerJoin("project_group", "project_group.group_id", "group_member.group_id")
+      .innerJoin("project", "project.id", "project_group.project_id")
+      .select(columns)
+      .distinct()
+      .where("group_member.account_id", "=", p.accountId)
+      .where("project_group.role", "in", ROLES)
+      .where("project_group.scopes", "is", null)
+      .where("project_group.project_sort_key", ">", p.after)
+      .orderBy("project.sort_key")
+      .limit(p.limit),
+  { bounded: "sorts the projects of one account's groups" },
+);
 const listNamed = statement<{ names: string[]; after: string; limit: number }>()(
   "access.projects_named",
   (db, p, tools) =>
@@ -98,15 +115,18 @@ export async function listReadable(
 async function listRows(executor: Executor, reader: Reader, after: string, limit: number): Promise<Row[]> {
   if (reader === "all") return executor.all(listAll, { after, limit });
   if (reader === "public") return executor.all(listPublic, { after, limit });
-  // Two ordered lists, each as long as the page at most, merged: one query with "or" would walk over all that may not be read.
-  const [open, own] = await Promise.all([
+  // Ordered lists, each as long as the page at most, merged: one query with "or" would walk over all that may not be read.
+  const pages = await Promise.all([
     executor.all(listPublic, { after, limit }),
-    "memberId" in reader
-      ? executor.all(listOfMember, { accountId: reader.memberId, after, limit })
-      : executor.all(listNamed, { names: [...reader.names], after, limit }),
+    ...("memberId" in reader
+      ? [
+          executor.all(listOfMember, { accountId: reader.memberId, after, limit }),
+          executor.all(listOfGroups, { accountId: reader.memberId, after, limit }),
+        ]
+      : [executor.all(listNamed, { names: [...reader.names], after, limit })]),
   ]);
   const merged = new Map<string, Row>();
-  for (const row of [...open, ...own]) merged.set(row.sort_key, row);
+  for (const row of pages.flat()) merged.set(row.sort_key, row);
   // Keys are ASCII, so that JavaScript's order is the database's.
   return [...merged.values()].toSorted((a, b) => (a.sort_key < b.sort_key ? -1 : 1)).slice(0, limit);
 }

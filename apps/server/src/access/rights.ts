@@ -2,9 +2,10 @@
 // roles allow (roles.ts), robots' patterns (robot-scopes.ts).
 import type { ProjectPermission } from "@berth/api/permissions";
 import type { Account } from "./account-store.ts";
-import type { ProjectStanding } from "./accounts.ts";
+
 import type { Action } from "./caller.ts";
 import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, PERMISSIONS_OF_AUDITOR, permissionsOfRole, PULL_ONLY } from "./roles.ts";
+import type { ProjectStanding } from "./standing-store.ts";
 
 /**
  * What an account may do in a repository of a project. `account`: undefined for anonymous. `scoped`: what a robot's scopes let it do there.

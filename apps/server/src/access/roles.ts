@@ -12,6 +12,13 @@ export function parseRole(stored: string | null): Role | undefined {
   return ROLES.find((role) => role === stored);
 }
 
+/** The strongest role of some; undefined of none. */
+export function strongestRole(memberships: readonly { readonly role: Role }[]): Role | undefined {
+  let strongest = -1;
+  for (const { role } of memberships) strongest = Math.max(strongest, ROLES.indexOf(role));
+  return ROLES[strongest];
+}
+
 /** All actions. */
 export const ALL_ACTIONS: ReadonlySet<Action> = new Set<Action>(["pull", "push", "delete"]);
 /** No action. */

@@ -146,7 +146,7 @@ export function createUsers(parts: UsersParts): Users {
         const { id } = account;
         const orphans: string[] = [];
         for (const project of await lockOwnedProjects(tx, id)) {
-          if (!(await hasOtherOwner(tx, project.id, id))) orphans.push(project.name);
+          if (!(await hasOtherOwner(tx, project.id, { accountId: id }))) orphans.push(project.name);
         }
         if (orphans.length > 0) throw new ApiError("LAST_OWNER", { detail: { projects: orphans.slice(0, MAX_NAMED_PROJECTS) } });
         const left = changes.wants("member.removed")

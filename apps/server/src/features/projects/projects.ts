@@ -191,7 +191,7 @@ export function createProjects(parts: ProjectsParts): Projects {
 
 // The project is locked, so that of two owners who go at once the second sees that the first is gone.
 async function keepOwner(tx: Executor, projectId: number, leavingId: number): Promise<void> {
-  if ((await findRole(tx, projectId, leavingId)) === "owner" && !(await hasOtherOwner(tx, projectId, leavingId)))
+  if ((await findRole(tx, projectId, leavingId)) === "owner" && !(await hasOtherOwner(tx, projectId, { accountId: leavingId })))
     throw new ApiError("LAST_OWNER");
 }
 
