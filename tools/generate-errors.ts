@@ -72,6 +72,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
   USER_EXISTS: "Choose another name.",
   LAST_ADMINISTRATOR: "Make another user administrator first.",
   PASSWORD_WRONG: "Type the current password again; an administrator can set a new one.",
+  GROUP_UNKNOWN: "Check the group's name.",
+  GROUP_EXISTS: "Choose another name; what a provider calls a group belongs to one group here.",
   ROBOT_UNKNOWN: "Check the robot's name and its project.",
   ISSUER_UNKNOWN: "Check the issuer's name: `berth issuer list`. An administrator registers one.",
   ISSUER_EXISTS: "Choose another name, or change the issuer that is there.",

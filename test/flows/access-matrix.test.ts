@@ -496,7 +496,7 @@ describe("access matrix", () => {
       API_PREFIX +
       operation.path
         .replace("{project}", NAMES[project])
-        .replaceAll(/\{(?:user|robot|rule|issuer|repository|tag)\}/g, "nobody")
+        .replaceAll(/\{(?:user|group|robot|rule|issuer|repository|tag)\}/g, "nobody")
         .replace(/\{(?:job|plan)\}/, "999999999")
         .replace("{upload}", "0".repeat(36))
         .replace("{reference}", `sha256:${"0".repeat(64)}`)

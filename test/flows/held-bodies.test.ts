@@ -64,6 +64,12 @@ describe("bodies that are held back", () => {
   });
   after(() => registry.stop());
 
+  async function addGroup(): Promise<string> {
+    const name = `group${++count}`;
+    await api("POST", "/groups", { name });
+    return name;
+  }
+
   async function addUser(isAdmin = false): Promise<string> {
     const name = `user${++count}`;
     await api("POST", "/users", { name, password: PASSWORD, isAdmin });
@@ -231,6 +237,9 @@ describe("bodies that are held back", () => {
       path: "/users/me/password",
       body: { currentPassword: PASSWORD, newPassword: `${PASSWORD}-new` },
     }),
+    createGroup: async () => ({ path: "/groups", body: { name: `new${++count}` }, isAdmin: true }),
+    updateGroup: async () => ({ path: `/groups/${await addGroup()}`, body: { systemRole: "administrator" }, isAdmin: true }),
+    putProjectGroup: async () => ({ path: `/projects/own/groups/${await addGroup()}`, body: { role: "owner" } }),
     updateSettings: async () => ({ path: "/settings", body: { "projects.creation": "everyone" }, isAdmin: true }),
     createProjectRobot: async () => ({
       path: "/projects/own/robots",

@@ -25,6 +25,8 @@ export const API_ERROR_ROWS = {
     spec: "Berth",
   },
   PASSWORD_WRONG: { status: 403, message: "the current password is wrong", spec: "Berth" },
+  GROUP_UNKNOWN: { status: 404, message: "group not known to registry", spec: "Berth" },
+  GROUP_EXISTS: { status: 409, message: "a group of that name, or of that source, exists", spec: "Berth" },
   ROBOT_UNKNOWN: { status: 404, message: "robot not known to registry", spec: "Berth" },
   ROBOT_EXISTS: { status: 409, message: "a robot of that name exists", spec: "Berth" },
   ISSUER_UNKNOWN: { status: 404, message: "issuer not known to registry", spec: "Berth" },

@@ -35,6 +35,13 @@ export const UserNameField = Type.String({
   description: 'A user\'s login name; not "me".',
 });
 
+export const GroupNameField = Type.String({
+  pattern: "^[a-z0-9]+(?:[._-][a-z0-9]+)*$",
+  minLength: 1,
+  maxLength: 64,
+  description: "A group's name here; what a provider calls it is in its source.",
+});
+
 export const RobotNameField = Type.String({
   pattern: "^[a-z0-9]+(?:[._-][a-z0-9]+)*$",
   minLength: 1,

@@ -1,6 +1,7 @@
 // The list of all operations: what the OpenAPI document shows and the server must answer. Not here: the operations themselves.
 import * as issuers from "./issuers.ts";
 import * as deletions from "./deletions.ts";
+import * as groups from "./groups.ts";
 import * as jobs from "./jobs.ts";
 import type { Operation } from "./operation.ts";
 import * as manifests from "./manifests.ts";
@@ -48,6 +49,17 @@ export const OPERATIONS: readonly Operation[] = [
   users.getUser,
   users.updateUser,
   users.deleteUser,
+  groups.listGroups,
+  groups.createGroup,
+  groups.getGroup,
+  groups.updateGroup,
+  groups.deleteGroup,
+  groups.listGroupMembers,
+  groups.addGroupMember,
+  groups.removeGroupMember,
+  groups.listProjectGroups,
+  groups.putProjectGroup,
+  groups.deleteProjectGroup,
   ...Object.values(projectRobots),
   ...Object.values(registryRobots),
   issuers.listIssuers,

@@ -5,6 +5,7 @@ import type { Verb } from "../verb.ts";
 import { COMMAND_VERBS } from "./commands.ts";
 import { CLEANUP_VERBS } from "./cleanup.ts";
 import { CONTENT_VERBS, JOB_VERBS, UPLOAD_VERBS } from "./content.ts";
+import { GROUP_VERBS } from "./groups.ts";
 import { PROJECT_VERBS, ROBOT_VERBS, USER_VERBS } from "./projects.ts";
 import { TRUST_VERBS } from "./trust.ts";
 
@@ -13,6 +14,7 @@ export const VERBS: readonly Verb[] = [
   ...COMMAND_VERBS,
   ...PROJECT_VERBS,
   ...USER_VERBS,
+  ...GROUP_VERBS,
   ...ROBOT_VERBS,
   ...TRUST_VERBS,
   ...CONTENT_VERBS,

@@ -33,6 +33,12 @@ interface OfIssuer {
   readonly url: string;
 }
 
+interface OfGroup {
+  /** Its name. */
+  readonly group: string;
+  readonly groupId: number;
+}
+
 /** What a robot reaches. */
 interface ChangedScope {
   readonly repositories: string;
@@ -61,6 +67,13 @@ export type AccountChange =
   | (OfAccount & { readonly kind: "user.password-changed" })
   /** After its memberships, each of which is said to be gone. */
   | (OfAccount & { readonly kind: "user.deleted" })
+  | (OfGroup & { readonly kind: "group.created" | "group.updated"; readonly systemRole: SystemRole | null })
+  /** With all memberships by it. */
+  | (OfGroup & { readonly kind: "group.deleted" })
+  /** `source`: who says so, `local` or a provider. */
+  | (OfGroup & OfAccount & { readonly kind: "group.member-added" | "group.member-removed"; readonly source: string })
+  | (OfProject & OfGroup & { readonly kind: "project.group-changed"; readonly from: Role | undefined; readonly to: Role })
+  | (OfProject & OfGroup & { readonly kind: "project.group-removed" })
   | (OfRobot & { readonly kind: "robot.created"; readonly scopes: readonly ChangedScope[]; readonly expiresAt: string | null })
   /** What it is now; `scopes` where they were set. */
   | (OfRobot & {

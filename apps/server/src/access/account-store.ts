@@ -51,8 +51,12 @@ function accounts(db: QueryCreator<Schema>) {
     .select((eb) => [
       eb.selectFrom("system_role").select("role").whereRef("system_role.account_id", "=", "account.id").as("system_role"),
       // The first and the last by name: of three roles the one between them, of who has all, adds nothing to the first.
-      rolesOfGroups(eb).select(({ fn }) => fn.min<string>("account_group.system_role").as("role")).as("first_group_role"),
-      rolesOfGroups(eb).select(({ fn }) => fn.max<string>("account_group.system_role").as("role")).as("last_group_role"),
+      rolesOfGroups(eb)
+        .select(({ fn }) => fn.min<string>("account_group.system_role").as("role"))
+        .as("first_group_role"),
+      rolesOfGroups(eb)
+        .select(({ fn }) => fn.max<string>("account_group.system_role").as("role"))
+        .as("last_group_role"),
     ]);
 }
 
@@ -139,10 +143,10 @@ const listProjectRobots = statement<{ projectId: number; after: string; limit: n
 );
 
 type AccountRow = Pick<Selectable<Schema["account"]>, (typeof COLUMNS)[number]> & {
-    readonly system_role: string | null;
-    readonly first_group_role: string | null;
-    readonly last_group_role: string | null;
-  };
+  readonly system_role: string | null;
+  readonly first_group_role: string | null;
+  readonly last_group_role: string | null;
+};
 
 function toAccount(row: AccountRow): Account {
   const systemRole = row.is_admin === 1 ? "administrator" : parseSystemRole(row.system_role);

@@ -25,28 +25,26 @@ export interface ProjectStanding {
   readonly traits: ProjectTraits | undefined;
 }
 
-const find = statement<{ accountId: number; name: string }>()(
-  "access.standing",
-  (db, p) =>
-    db
-      .selectFrom("project")
-      .leftJoin("member", (join) => join.onRef("member.project_id", "=", "project.id").on("member.account_id", "=", p.accountId))
-      .select(["project.id", "project.name", "project.is_public", "project.traits", "project.traits_revision", "member.role"])
-      .select(({ lit }) => [lit(null).$castTo<string | null>().as("group_name"), lit(null).$castTo<string | null>().as("scopes")])
-      .where("project.name", "=", p.name)
-      .unionAll(
-        db
-          .selectFrom("project")
-          .innerJoin("project_group", "project_group.project_id", "project.id")
-          .innerJoin("group_member", (join) =>
-            join.onRef("group_member.group_id", "=", "project_group.group_id").on("group_member.account_id", "=", p.accountId),
-          )
-          .innerJoin("account_group", "account_group.id", "project_group.group_id")
-          .select(["project.id", "project.name", "project.is_public"])
-          .select(({ lit }) => [lit(null).$castTo<string | null>().as("traits"), lit(0).$castTo<number>().as("traits_revision")])
-          .select(["project_group.role", "account_group.name as group_name", "project_group.scopes"])
-          .where("project.name", "=", p.name) as never,
-      ),
+const find = statement<{ accountId: number; name: string }>()("access.standing", (db, p) =>
+  db
+    .selectFrom("project")
+    .leftJoin("member", (join) => join.onRef("member.project_id", "=", "project.id").on("member.account_id", "=", p.accountId))
+    .select(["project.id", "project.name", "project.is_public", "project.traits", "project.traits_revision", "member.role"])
+    .select(({ lit }) => [lit(null).$castTo<string | null>().as("group_name"), lit(null).$castTo<string | null>().as("scopes")])
+    .where("project.name", "=", p.name)
+    .unionAll(
+      db
+        .selectFrom("project")
+        .innerJoin("project_group", "project_group.project_id", "project.id")
+        .innerJoin("group_member", (join) =>
+          join.onRef("group_member.group_id", "=", "project_group.group_id").on("group_member.account_id", "=", p.accountId),
+        )
+        .innerJoin("account_group", "account_group.id", "project_group.group_id")
+        .select(["project.id", "project.name", "project.is_public"])
+        .select(({ lit }) => [lit(null).$castTo<string | null>().as("traits"), lit(0).$castTo<number>().as("traits_revision")])
+        .select(["project_group.role", "account_group.name as group_name", "project_group.scopes"])
+        .where("project.name", "=", p.name) as never,
+    ),
 );
 
 /** The project and what an account is in it; undefined where there is no such project. */
@@ -61,7 +59,9 @@ export async function findStanding(
   const own = rows.find(({ group_name: group }) => group === null);
   if (own === undefined) return undefined;
   const memberships: Membership[] = [];
-  for (const { role: stored, group_name: group, scopes } of rows.toSorted((a, b) => (a.group_name ?? "").localeCompare(b.group_name ?? ""))) {
+  for (const { role: stored, group_name: group, scopes } of rows.toSorted((a, b) =>
+    (a.group_name ?? "").localeCompare(b.group_name ?? ""),
+  )) {
     const role = parseRole(stored);
     const isNew = memberships.at(-1)?.group !== (group ?? undefined) || group === null;
     if (role !== undefined && scopes === null && isNew) memberships.push({ role, group: group ?? undefined });

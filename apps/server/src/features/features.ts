@@ -14,6 +14,7 @@ import type { Database } from "../platform/database/database.ts";
 import type { Deletion } from "../platform/database/deletion.ts";
 import { createUsers, type Users } from "./accounts/accounts.ts";
 import { createDeletions, type Deletions } from "./deletions/deletions.ts";
+import { createGroups, type Groups } from "./groups/groups.ts";
 import { createJobs, type Jobs } from "./jobs/jobs.ts";
 import { createRepositoryManifests, type RepositoryManifests, type RepositoryManifestsParts } from "./manifests/manifests.ts";
 import { createProjects, type Projects } from "./projects/projects.ts";
@@ -51,6 +52,7 @@ export interface Features {
   readonly deletions: Deletions;
   readonly uploads: OpenUploads;
   readonly users: Users;
+  readonly groups: Groups;
   readonly robots: Robots;
   readonly issuers: Issuers;
   readonly trust: Trust;
@@ -67,6 +69,7 @@ export function createFeatures(parts: FeatureParts): Features {
     deletions: createDeletions(parts),
     uploads: createOpenUploads(parts),
     users: createUsers(parts),
+    groups: createGroups(parts),
     robots: createRobots(parts),
     issuers: createIssuers(parts),
     trust: createTrust(parts),

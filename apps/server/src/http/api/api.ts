@@ -16,6 +16,7 @@ import { manifestRoutes } from "../../features/manifests/manifest-routes.ts";
 import { settingRoutes } from "../../features/settings/setting-routes.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
 import { repositoryRoutes } from "../../features/repositories/repository-routes.ts";
+import { groupRoutes } from "../../features/groups/group-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
 import { issuerRoutes } from "../../features/issuers/issuer-routes.ts";
 import { trustRoutes } from "../../features/trust/trust-routes.ts";
@@ -106,6 +107,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...deletionRoutes(features.deletions),
     ...uploadRoutes(features.uploads),
     ...accountRoutes(features.users),
+    ...groupRoutes(features.groups),
     ...robotRoutes(features.robots),
     ...issuerRoutes(features.issuers),
     ...trustRoutes(features.trust),
