@@ -97,7 +97,7 @@ export const GROUP_VERBS: readonly CallVerb[] = [
     done: "{} is no member any more.",
   },
   {
-    words: "project groups",
+    words: "member groups",
     summary: "List the groups that are members of a project",
     operations: [groups.listProjectGroups],
     arguments: [PROJECT],
@@ -105,7 +105,7 @@ export const GROUP_VERBS: readonly CallVerb[] = [
     columns: PROJECT_COLUMNS,
   },
   {
-    words: "project set-group",
+    words: "member set-group",
     summary: "Give a group a role in a project",
     operations: [groups.putProjectGroup],
     arguments: [PROJECT, GROUP],
@@ -113,7 +113,7 @@ export const GROUP_VERBS: readonly CallVerb[] = [
     columns: PROJECT_COLUMNS,
   },
   {
-    words: "project remove-group",
+    words: "member remove-group",
     summary: "Take a group's role in a project away",
     operations: [groups.deleteProjectGroup],
     arguments: [PROJECT, GROUP],
