@@ -22,7 +22,18 @@ export interface Operation<
 > {
   /** Unique; the client's method. */
   readonly id: string;
-  readonly tag: "projects" | "repositories" | "manifests" | "members" | "users" | "groups" | "robots" | "issuers" | "jobs" | "settings" | "registry";
+  readonly tag:
+    | "projects"
+    | "repositories"
+    | "manifests"
+    | "members"
+    | "users"
+    | "groups"
+    | "robots"
+    | "issuers"
+    | "jobs"
+    | "settings"
+    | "registry";
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly summary: string;
