@@ -3,6 +3,7 @@
 import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { AccountChange } from "./account-changes.ts";
+import type { Account } from "./account-store.ts";
 import type { Actor } from "./actor.ts";
 import type { ChangeSink } from "./changes.ts";
 
@@ -74,8 +75,7 @@ const remove = statement<{ accountId: number; source: string; groupIds: number[]
 export async function setMemberships(
   tx: Executor,
   { actor, changes }: { readonly actor: Actor; readonly changes: ChangeSink<AccountChange> },
-  account: { readonly id: number; readonly name: string },
-  { kind, provider }: MembershipSource,
+  { account, source: { kind, provider } }: { readonly account: Pick<Account, "id" | "name">; readonly source: MembershipSource },
   externalNames: readonly string[],
 ): Promise<boolean> {
   const source = `${kind}:${provider}`;

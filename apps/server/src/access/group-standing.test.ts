@@ -108,8 +108,7 @@ forEachDatabase("standing by groups", (create, dialect) => {
             await setMemberships(
               tx,
               { actor: systemActor("test"), changes },
-              { id: userId, name: user },
-              { kind: "oidc", provider: "idp" },
+              { account: { id: userId, name: user }, source: { kind: "oidc", provider: "idp" } },
               [...keys, "/unknown", "g1", "'; drop table account"],
             );
             for (const name of names) members.delete(`${name} ${user} oidc:idp`);

@@ -30,6 +30,9 @@ const list = statement<{ projectId: number; after: string; limit: number }>()(
       .limit(p.limit),
   { bounded: "sorts the members of one project" },
 );
+const lock = statement<{ id: number }>()("project.lock", (db, p, tools) =>
+  db.selectFrom("project").select("id").where("id", "=", p.id).modifyEnd(tools.lock("update")),
+);
 const put = statement<{ projectId: number; accountId: number; role: Role }>()("member.put", (db, p) =>
   db
     .insertInto("member")
@@ -93,6 +96,11 @@ const ownedProjects = statement<{ accountId: number }>()(
       .modifyEnd(tools.lock("update")),
   { bounded: "sorts what one account owns, when that account goes" },
 );
+
+/** Locks a project, whose members are to change, until the transaction's end: whether it is still there. */
+export async function lockProject(tx: Executor, id: number): Promise<boolean> {
+  return (await tx.first(lock, { id })) !== undefined;
+}
 
 /** An account's role; undefined for who is no member, and for a role that this program does not know. */
 export async function findRole(executor: Executor, projectId: number, accountId: number): Promise<Role | undefined> {

@@ -9,12 +9,11 @@ import type { Accounts } from "../../access/accounts.ts";
 import type { AccountGrant, ProjectGrant } from "../../access/authorize.ts";
 import type { ChangeSink } from "../../access/changes.ts";
 import * as store from "../../access/group-store.ts";
-import { hasOtherOwner } from "../../access/member-store.ts";
+import { hasOtherOwner, lockProject } from "../../access/member-store.ts";
 import type { Role } from "../../access/roles.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
-import { lockProject } from "../projects/project-store.ts";
 import { createRightsChange } from "../rights-change.ts";
 
 /** What the rules need. */

@@ -30,9 +30,6 @@ const listByIds = statement<{ ids: number[]; accountId: number }>()(
       .orderBy("project.sort_key"),
   { bounded: "sorts one page" },
 );
-const lock = statement<{ id: number }>()("project.lock", (db, p, tools) =>
-  db.selectFrom("project").select("id").where("id", "=", p.id).modifyEnd(tools.lock("update")),
-);
 const setPublic = statement<{ id: number; isPublic: number }>()("project.set_public", (db, p) =>
   db.updateTable("project").set({ is_public: p.isPublic }).where("id", "=", p.id),
 );
@@ -57,11 +54,6 @@ export async function listProjectRows(executor: Executor, ids: number[], account
     createdAt: new Date(row.created_at),
     role: parseRole(row.role),
   }));
-}
-
-/** Locks a project until the transaction's end: whether it is still there. */
-export async function lockProject(tx: Executor, id: number): Promise<boolean> {
-  return (await tx.first(lock, { id })) !== undefined;
 }
 
 /** Opens a project to everyone, or closes it: whether it is still there. */

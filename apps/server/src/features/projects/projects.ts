@@ -9,7 +9,7 @@ import type { Accounts } from "../../access/accounts.ts";
 import { findAccountByName, listRobotAccounts } from "../../access/account-store.ts";
 import type { Caller } from "../../access/caller.ts";
 import type { ChangeSink } from "../../access/changes.ts";
-import { deleteMember, findRole, hasOtherOwner, listMembers, putMember } from "../../access/member-store.ts";
+import { deleteMember, findRole, hasOtherOwner, listMembers, lockProject, putMember } from "../../access/member-store.ts";
 import type { Role } from "../../access/roles.ts";
 import { findProjectUsages, type ProjectUsage } from "../../content/usage.ts";
 import type { Clock } from "../../platform/clock.ts";
@@ -22,7 +22,6 @@ import {
   insertProject,
   listProjectRows,
   listSomeRepositories,
-  lockProject,
   setProjectPublic,
   type ProjectRow,
 } from "./project-store.ts";

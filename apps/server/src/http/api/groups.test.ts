@@ -6,6 +6,8 @@ import { addUser, createTestClock, TEST_PASSWORD, type TestClock } from "../../a
 import { forEachDatabase, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { startTestApi, type TestApi } from "./api.testing.ts";
 
+type Body = Awaited<ReturnType<TestApi["call"]>>["body"];
+
 forEachDatabase("groups", (create) => {
   let test: TestDatabase;
   let clock: TestClock;
@@ -26,7 +28,7 @@ forEachDatabase("groups", (create) => {
     await test.end();
   });
 
-  async function done(caller: readonly [string, string], method: string, path: string, body?: unknown): Promise<any> {
+  async function done(caller: readonly [string, string], method: string, path: string, body?: unknown): Promise<Body> {
     const answer = await api.call(caller, method, path, body);
     assert.ok(answer.status < 300, `${method} ${path}: ${answer.status} ${answer.code}`);
     return answer.body;
@@ -145,7 +147,7 @@ forEachDatabase("groups", (create) => {
       const seen: string[] = [];
       let next: string | null = "";
       while (next !== null) {
-        const page: any = await done(admin, "GET", `/groups/crowd/members?limit=${limit}${next === "" ? "" : `&after=${next}`}`);
+        const page: Body = await done(admin, "GET", `/groups/crowd/members?limit=${limit}${next === "" ? "" : `&after=${next}`}`);
         seen.push(...page.items.map(({ user, source }: { user: string; source: string }) => `${user} ${source}`));
         next = page.next;
       }
