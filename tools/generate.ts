@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { applySchema } from "../packages/api/src/apply.ts";
 import { writeExampleConfig } from "../apps/server/src/config-document.ts";
 import { generateSizes } from "./check-sizes.ts";
 import { generateErrors } from "./generate-errors.ts";
@@ -20,6 +21,7 @@ const GENERATED: readonly Generated[] = [
   { path: "config.example.yaml", generate: writeExampleConfig },
   { path: "docs/errors.md", generate: generateErrors },
   { path: "docs/api/openapi.json", generate: generateOpenApi },
+  { path: "docs/api/apply.schema.json", generate: () => `${JSON.stringify(applySchema(), undefined, 2)}\n` },
   { path: "tools/sizes.json", generate: generateSizes },
 ];
 

@@ -45,9 +45,9 @@ function parse(
   verb: string,
 ): { values: Given["options"]; positionals: string[] } {
   const config = Object.fromEntries(
-    options.map(({ name, short, value }) => [
+    options.map(({ name, short, value, isMany = false }) => [
       name,
-      { type: value === undefined ? ("boolean" as const) : ("string" as const), ...(short && { short }), multiple: isMany(name) },
+      { type: value === undefined ? ("boolean" as const) : ("string" as const), ...(short && { short }), multiple: isMany },
     ]),
   );
   try {
@@ -61,11 +61,6 @@ function parse(
     const known = options.map((option) => option.name);
     throw new Misuse(`\`berth ${verb}\` has no option --${name}${suggest(name, known)}; see berth ${verb} --help`);
   }
-}
-
-/** Whether an option can be given several times. */
-function isMany(name: string): boolean {
-  return ["scope", "claim", "audience", "algorithm", "tag", "digest"].includes(name);
 }
 
 function checkWords(verb: Verb, words: readonly string[]): void {

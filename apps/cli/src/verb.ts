@@ -70,6 +70,8 @@ export interface CommandOption {
   /** Undefined: it has no value. */
   readonly value?: string;
   readonly choices?: readonly string[];
+  /** It can be given several times. */
+  readonly isMany?: boolean;
   readonly help: string;
 }
 
@@ -119,7 +121,14 @@ export function optionsOf(verb: Verb): readonly CommandOption[] {
       const choices = choicesOf(verb.operations[0]!, into);
       const takesValue = kind !== "true" && kind !== "false" && kind !== "none";
       const shown = choices.length === 0 ? help : `${help}: ${choices.join(", ")}`;
-      return { name, help: required === true ? `${shown} (required)` : shown, choices, ...(takesValue ? { value: value ?? "VALUE" } : {}) };
+      const about = required === true ? `${shown} (required)` : shown;
+      return {
+        name,
+        help: about,
+        choices,
+        isMany: kind === "scope" || kind === "claim" || kind === "texts",
+        ...(takesValue ? { value: value ?? "VALUE" } : {}),
+      };
     }),
     ...(isList ? [{ name: "limit", value: "N", help: "print the first N only; all where it is not given" }] : []),
     ...(verb.password === "optional" ? [{ name: "set-password", help: "ask for a new password" }] : []),

@@ -81,7 +81,7 @@ export const LIMITS_CUTS: readonly Cut[] = [
   {
     invariant: 12,
     what: "fields that nobody knows are refused",
-    file: `${SERVER}/http/api/check-value.ts`,
+    file: "packages/api/src/check-value.ts",
     from: 'if (check === undefined) add(problems, fieldOf(field, name), "is not a known field");',
     to: "if (check === undefined) continue;",
     test: `${SERVER}/http/api/hostile-input.test.ts`,

@@ -2,13 +2,26 @@
 import * as jobs from "@berth/api/jobs";
 import * as settings from "@berth/api/settings";
 import * as users from "@berth/api/users";
+import * as projects from "@berth/api/projects";
+import * as robots from "@berth/api/robots";
 import { changePassword, showCaller } from "../commands/account.ts";
+import { apply, diff, exportState, printSchema } from "../commands/apply.ts";
 import { listContexts, removeContext, useContext } from "../commands/context.ts";
 import { followJob } from "../commands/follow-job.ts";
 import { login, logout } from "../commands/login.ts";
 import { callRaw } from "../commands/raw.ts";
 import { listSettings, resetSetting, setSetting } from "../commands/settings.ts";
-import type { Argument, CommandVerb } from "../verb.ts";
+import type { Argument, CommandOption, CommandVerb } from "../verb.ts";
+
+const FILE: CommandOption = {
+  name: "file",
+  short: "f",
+  value: "FILE",
+  isMany: true,
+  help: "a file, a folder of them, or - for the input; can be given several times",
+};
+const PRUNE: CommandOption = { name: "prune", help: "delete members and robots that a list of the files does not have" };
+const READS = [users.getMe, projects.getProject, projects.listMembers, robots.projectRobots.list, robots.registryRobots.list];
 
 const SETTING: Argument = { name: "SETTING", kind: "text", help: "its name, such as log.level: see berth settings list" };
 
@@ -66,6 +79,43 @@ export const COMMAND_VERBS: readonly CommandVerb[] = [
     arguments: [{ name: "CONTEXT", kind: "text", help: "a context's name: see berth context list" }],
     commandOptions: [],
     run: removeContext,
+  },
+  {
+    words: "apply",
+    summary: "Make the registry what files say: projects, members, robots, settings",
+    operations: [...READS, projects.createProject, projects.putMember, settings.updateSettings],
+    arguments: [],
+    commandOptions: [
+      FILE,
+      { name: "dry-run", help: "show what would be done, and do nothing" },
+      PRUNE,
+      { name: "yes", short: "y", help: "do not ask before something is deleted" },
+    ],
+    run: apply,
+  },
+  {
+    words: "diff",
+    summary: "Show how the registry differs from files; exit code 1 where it does",
+    operations: [...READS, settings.listSettings],
+    arguments: [],
+    commandOptions: [FILE, PRUNE],
+    run: diff,
+  },
+  {
+    words: "export",
+    summary: "Print what the registry has, as files of apply; whole where no project is named",
+    operations: [...READS, projects.listProjects, settings.listSettings],
+    arguments: [{ name: "PROJECT", kind: "text", optional: true, help: "a project's name" }],
+    commandOptions: [],
+    run: exportState,
+  },
+  {
+    words: "schema",
+    summary: "Print the JSON schema of files of apply, for editors",
+    operations: [],
+    arguments: [],
+    commandOptions: [],
+    run: printSchema,
   },
   {
     words: "job follow",

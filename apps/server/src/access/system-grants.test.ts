@@ -39,7 +39,7 @@ forEachDatabase("grants of the system", (create) => {
     const projectId = await addProject(test.database, "test");
     for (const action of ["pull", "push", "delete"] as const) {
       const grant = await system.asSystem(JOB, action, APP);
-      assert.deepEqual(grant.actor, { kind: "system", accountId: null, name: JOB, origin: undefined });
+      assert.deepEqual(grant.actor, { kind: "system", accountId: null, name: JOB, via: { kind: "none" }, origin: undefined });
       assert.deepEqual([grant.action, grant.repository, grant.projectId], [action, APP, projectId]);
       assert.equal(grant.renew(), grant);
     }

@@ -14,7 +14,7 @@ import { addUser, basic, createTestClock, TEST_PASSWORD } from "../../access/acc
 import { createSqliteForTest, type TestDatabase } from "../../platform/database/databases.testing.ts";
 import { startTestApi, type TestApi } from "./api.testing.ts";
 import { createRandom, placesOf, spoiled, validValue, worstBodies } from "./hostile-input.testing.ts";
-import { MAX_PROBLEMS, type Problem } from "./problem.ts";
+import { MAX_PROBLEMS, type Problem } from "@berth/api/problem";
 import { readJson } from "./read-json.ts";
 import { createInputCheck, type RawInput } from "./validate.ts";
 

@@ -1,7 +1,7 @@
 // Reads a JSON body: the value, or why it is none, or why no operation could want it. Its shape is bounded before anything looks at it, so
-// that whatever looks has little to do. Pure. Not here: which fields an operation has (check-value.ts).
+// that whatever looks has little to do. Pure. Not here: which fields an operation has (@berth/api/check-value).
 import { ApiError } from "@berth/api/errors";
-import { fieldOf, type Problem } from "./problem.ts";
+import { fieldOf, type Problem } from "@berth/api/problem";
 
 /** Objects and lists in each other. The deepest body, a robot's, has four. */
 export const MAX_DEPTH = 8;

@@ -1,12 +1,12 @@
 // Checks the parts of a request against an operation: own checks first, which say what is wrong, then a validator as a second judge. Pure.
-// Not here: the schemas (@berth/api), the checks themselves (check-value.ts), reading bodies (read-json.ts).
+// Not here: the schemas (@berth/api), the checks themselves (@berth/api/check-value), reading bodies (read-json.ts).
 import { ApiError } from "@berth/api/errors";
 import { Nothing } from "@berth/api/fields";
 import type { Operation } from "@berth/api/operation";
 import type { TObject, TSchema } from "typebox";
 import { Compile } from "typebox/compile";
-import { createValueCheck } from "./check-value.ts";
-import { fieldOf, MAX_PROBLEMS, type Problem } from "./problem.ts";
+import { createValueCheck } from "@berth/api/check-value";
+import { fieldOf, MAX_PROBLEMS, type Problem } from "@berth/api/problem";
 
 /** A request's parts as they came. */
 export interface RawInput {
@@ -46,7 +46,7 @@ function createCheck(part: string, schema: TSchema): Check {
   return (value, problems) => {
     const before = problems.length;
     check(value, part, problems);
-    // What the second judge refuses is refused, even where the first has no words for it. Its report is left alone: see check-value.ts.
+    // What the second judge refuses is refused, even where the first has no words for it. Its report is left alone: see @berth/api/check-value.
     if (problems.length === before && !validator.Check(value)) problems.push({ field: part, reason: "is not valid" });
   };
 }

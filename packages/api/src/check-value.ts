@@ -1,6 +1,6 @@
 // Checks values against the schemas of operations by own code: each problem in words, unknown fields among them, in work that the bounds of
 // the schema limit. Made anew rather than read from a validator's report, which is long where an attacker wants it to be, and ends where he
-// wants it to. Pure. Not here: the schemas (@berth/api), where values come from (validate.ts).
+// wants it to. Pure. Not here: the schemas (beside it), where values come from (the server's http/api/validate.ts, files of apply).
 import type { TSchema } from "typebox";
 import { fieldOf, MAX_PROBLEMS, type Problem } from "./problem.ts";
 

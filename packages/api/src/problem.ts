@@ -1,4 +1,4 @@
-// What is wrong with one field of a request, in words, and how many of them an answer lists. Not here: the checks (read-json.ts, check-value.ts).
+// What is wrong with one field of a request, in words, and how many of them an answer lists. Not here: the checks (check-value.ts, and the server's http/api/read-json.ts).
 
 /** One thing wrong with a request. */
 export interface Problem {

@@ -1,0 +1,150 @@
+// Files of `berth apply` and the plans that follow from them. Not here: a registry that is changed by them (test/flows/apply.test.ts).
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { describe, it } from "node:test";
+import type { ApplyDocument } from "@berth/api/apply";
+import type { RobotView } from "@berth/api/robots";
+import { Stopped } from "../misuse.ts";
+import { makePlan } from "./plan.ts";
+import { readDocuments } from "./read-documents.ts";
+import type { ProjectState, RegistryState } from "./registry-state.ts";
+import { documentsOf } from "./write-documents.ts";
+
+const read = (text: string): ReturnType<typeof readDocuments> => readDocuments(["-"], { stdin: Readable.from([text]) });
+const HEAD = "apiVersion: berth/v1\nkind: Project\nname: team\n";
+
+describe("files of apply", () => {
+  it("are YAML or JSON, with one document or many, from files, folders and the input", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "berth-apply-"));
+    try {
+      await writeFile(join(folder, "b.yaml"), `${HEAD}---\n---\n${HEAD.replace("team", "other")}`);
+      await writeFile(join(folder, "a.json"), JSON.stringify({ apiVersion: "berth/v1", kind: "Project", name: "third" }));
+      await writeFile(join(folder, "notes.txt"), "not read");
+      const found = await readDocuments([folder], { stdin: Readable.from([]) });
+      assert.deepEqual(
+        found.map(({ document, place }) => [document.kind, "name" in document && document.name, place.slice(folder.length + 1)]),
+        [
+          ["Project", "third", "a.json:1"],
+          ["Project", "team", "b.yaml:1"],
+          ["Project", "other", "b.yaml:6"],
+        ],
+      );
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  for (const [what, text, problem] of [
+    ["another version", "apiVersion: berth/v2\nkind: Project\nname: team", /input:1: apiVersion must be berth\/v1/],
+    ["another kind", "apiVersion: berth/v1\nkind: Projct\nname: team", /input:2: kind must be one of .*did you mean Project/],
+    ["no document", "# nothing\n", /no document/],
+    ["a list", "- 1\n- 2\n", /apiVersion must be/],
+    ["what is no YAML", `${HEAD}members: [}`, /input:4: /],
+    ["a name twice", `${HEAD}name: again\n`, /input:4: Map keys must be unique/],
+    ["an unknown field", `${HEAD}colour: red\n`, /input:4: colour is not a known field/],
+    ["a wrong role", `${HEAD}members:\n  - user: ada\n    role: boss\n`, /input:6: members\.0\.role must be one of/],
+    ["a role that is missing", `${HEAD}members:\n  - user: ada\n`, /input:5: members\.0\.role is missing/],
+    [
+      "a member twice",
+      `${HEAD}members:\n  - {user: ada, role: guest}\n  - {user: ada, role: owner}\n`,
+      /member team\/ada stands in this document/,
+    ],
+    ["a project twice", `${HEAD}---\n${HEAD}`, /input:5: project team stands in input:1/],
+    [
+      "aliases without an end",
+      `apiVersion: berth/v1\na: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c]`,
+      /alias/i,
+    ],
+  ] as const) {
+    it(`refuse ${what}`, async () => {
+      await assert.rejects(read(text), (error) => error instanceof Stopped && problem.test(error.message));
+    });
+  }
+});
+
+const ROBOT: RobotView = {
+  name: "ci",
+  login: "team+ci",
+  scopes: [{ repositories: "team/**", actions: ["push", "pull"] }],
+  isDisabled: false,
+  hasSecret: true,
+  expiresAt: "2027-01-01T00:00:00.000Z",
+  createdAt: "2026-01-01T00:00:00.000Z",
+};
+
+function stateOf(projects: readonly ProjectState[], more: Partial<RegistryState> = {}): RegistryState {
+  return { caller: "admin", projects: new Map(projects.map((each) => [each.name, each])), robots: [], settings: [], ...more };
+}
+
+const shown = (steps: ReturnType<typeof makePlan>): string[] =>
+  steps.map(({ action, kind, name, call }) => `${action} ${kind} ${name}${call === undefined ? "" : ` ${call.operation.id}`}`);
+
+describe("plans", () => {
+  const project = (more: object): ApplyDocument => ({ apiVersion: "berth/v1", kind: "Project", name: "team", ...more });
+  const team: ProjectState = { name: "team", visibility: "private", members: [{ user: "admin", role: "owner" }], robots: [ROBOT] };
+
+  it("make a project with its owners before others, and take the caller's own membership away last", () => {
+    const members = [
+      { user: "bob", role: "guest" },
+      { user: "ada", role: "owner" },
+    ];
+    const robots = [{ name: "ci", scopes: ROBOT.scopes, isDisabled: true }];
+    const steps = makePlan([project({ visibility: "public", members, robots })], stateOf([]), { prune: true });
+    assert.deepEqual(shown(steps), [
+      "create project team createProject",
+      "create member team/ada putMember",
+      "create member team/bob putMember",
+      "create robot team+ci createProjectRobot",
+      "update robot team+ci updateProjectRobot",
+      "delete member team/admin deleteMember",
+    ]);
+  });
+
+  it("leave alone what a file does not say, and show what only the registry has without --prune", () => {
+    assert.deepEqual(makePlan([project({})], stateOf([team]), { prune: true }), []);
+    const steps = makePlan([project({ members: [], robots: [] })], stateOf([team]), { prune: false });
+    assert.deepEqual(shown(steps), ["extra member team/admin", "extra robot team+ci"]);
+  });
+
+  it("find no difference in another order or another spelling of a time", () => {
+    const robots = [
+      { name: "ci", scopes: [{ repositories: "team/**", actions: ["pull", "push"] }], expiresAt: "2027-01-01T01:00:00+01:00" },
+    ];
+    assert.deepEqual(makePlan([project({ robots })], stateOf([team]), { prune: true }), []);
+  });
+
+  it("send only the fields that differ", () => {
+    const robots = [{ name: "ci", scopes: ROBOT.scopes, expiresAt: null }];
+    const [step] = makePlan([project({ robots })], stateOf([team]), { prune: true });
+    assert.deepEqual(step?.call?.body, { expiresAt: null });
+    assert.deepEqual(step.changes, [{ field: "expiresAt", from: ROBOT.expiresAt, to: null }]);
+  });
+
+  it("change settings, and refuse those that the registry does not have", () => {
+    const setting = { path: "log.level", value: "info", configured: "info", source: "default", fixedBy: null, about: "" } as const;
+    const settings = (path: string, value: string | null): ApplyDocument[] => [
+      { apiVersion: "berth/v1", kind: "Settings", values: [{ path, value }] },
+    ];
+    const state = stateOf([], { settings: [setting] });
+    assert.deepEqual(makePlan(settings("log.level", null), state, { prune: false }), []);
+    assert.deepEqual(shown(makePlan(settings("log.level", "debug"), state, { prune: false })), ["update setting log.level updateSettings"]);
+    assert.throws(() => makePlan(settings("log.colour", "red"), state, { prune: false }), Stopped);
+  });
+
+  it("find no difference to what was exported", () => {
+    const setting = { path: "log.level", value: "debug", configured: "info", source: "api", fixedBy: null, about: "" } as const;
+    const state = stateOf([team, { ...team, name: "hidden", members: undefined, robots: undefined }], {
+      robots: [{ ...ROBOT, name: "all", isDisabled: true, scopes: [{ repositories: "**", actions: ["pull"] }] }],
+      settings: [setting],
+    });
+    const documents = documentsOf(state);
+    assert.deepEqual(
+      documents.map(({ kind }) => kind),
+      ["Settings", "Robot", "Project", "Project"],
+    );
+    assert.deepEqual(makePlan(documents, state, { prune: true }), []);
+  });
+});

@@ -1,0 +1,79 @@
+// The files of `berth apply`: what a registry is to have, as documents that people keep in Git. Not here: what is done about the difference
+// (the program's apply/), what a registry has (projects.ts, robots.ts, settings.ts).
+import Type, { type Static } from "typebox";
+import { closed, ProjectNameField, RobotNameField, RoleField, TimeField, UserNameField, VisibilityField } from "./fields.ts";
+import { RobotScope } from "./robots.ts";
+
+/** The format's version, the first line of each document. */
+export const APPLY_VERSION = "berth/v1" as const;
+
+const Version = Type.Enum([APPLY_VERSION], { description: "The version of this format." });
+
+const robotFields = {
+  scopes: Type.Array(RobotScope, { minItems: 1, maxItems: 100, description: "What the robot may do; each pattern once." }),
+  expiresAt: Type.Optional(
+    Type.Union([TimeField, Type.Null()], { description: "When the robot ends; null for never. Without it, it stays as it is." }),
+  ),
+  isDisabled: Type.Optional(Type.Boolean({ description: "Without it, it stays as it is." })),
+  withoutSecret: Type.Optional(
+    Type.Boolean({ description: "Made without a secret: it signs in by its trust rules only. Says nothing of a robot that is there." }),
+  ),
+};
+
+const ProjectMember = closed({ user: UserNameField, role: RoleField });
+const ProjectRobot = closed({ name: RobotNameField, ...robotFields });
+
+export const ProjectDocument = closed(
+  {
+    apiVersion: Version,
+    kind: Type.Enum(["Project"]),
+    name: ProjectNameField,
+    visibility: Type.Optional(VisibilityField),
+    members: Type.Optional(
+      Type.Array(ProjectMember, { maxItems: 10_000, description: "All members. Without the list, members stay as they are." }),
+    ),
+    robots: Type.Optional(
+      Type.Array(ProjectRobot, { maxItems: 10_000, description: "All robots. Without the list, robots stay as they are." }),
+    ),
+  },
+  { description: "A project with its members and robots." },
+);
+/** A project as a file says it. */
+export type ProjectDocumentValue = Static<typeof ProjectDocument>;
+
+export const RobotDocument = closed(
+  { apiVersion: Version, kind: Type.Enum(["Robot"]), name: RobotNameField, ...robotFields },
+  { description: "A robot of the whole registry." },
+);
+/** A robot of the registry as a file says it. */
+export type RobotDocumentValue = Static<typeof RobotDocument>;
+
+const SettingValue = closed({
+  path: Type.String({ minLength: 1, maxLength: 128, description: "As in the configuration, such as projects.creation." }),
+  value: Type.Union([Type.String({ minLength: 1, maxLength: 256 }), Type.Null()], { description: "Null: what is configured counts." }),
+});
+
+export const SettingsDocument = closed(
+  {
+    apiVersion: Version,
+    kind: Type.Enum(["Settings"]),
+    values: Type.Array(SettingValue, { minItems: 1, maxItems: 100, description: "Others stay as they are." }),
+  },
+  { description: "Settings of the registry that change while it runs." },
+);
+/** Settings as a file says them. */
+export type SettingsDocumentValue = Static<typeof SettingsDocument>;
+
+/** The kinds of documents. */
+export const APPLY_KINDS = { Project: ProjectDocument, Robot: RobotDocument, Settings: SettingsDocument } as const;
+/** A document that was checked. */
+export type ApplyDocument = ProjectDocumentValue | RobotDocumentValue | SettingsDocumentValue;
+
+/** The JSON schema for editors, draft 2020-12. */
+export function applySchema(): object {
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "A file of berth apply",
+    oneOf: Object.values(APPLY_KINDS),
+  };
+}

@@ -1,0 +1,157 @@
+// `berth apply`, `diff` and `export` against a real registry: a team's files become a project, drift is found, and what was exported changes
+// nothing. Not here: files and plans by themselves (apps/cli/src/apply/apply.test.ts).
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { type CliUser, cliUser } from "./cli.testing.ts";
+import { ADMIN_PASSWORD, startTestRegistry, temporaryFolder, type TestRegistry } from "./registry.testing.ts";
+
+interface Applied {
+  readonly steps: readonly { readonly action: string; readonly kind: string; readonly name: string }[];
+  readonly secrets: readonly { readonly login: string; readonly secret: string }[];
+}
+
+const TEAM = `apiVersion: berth/v1
+kind: Project
+name: team
+visibility: private
+members:
+  - user: ada
+    role: owner
+  - user: bob
+    role: developer
+robots:
+  - name: ci
+    scopes:
+      - repositories: team/**
+        actions: [pull, push]
+---
+apiVersion: berth/v1
+kind: Robot
+name: mirror
+scopes:
+  - repositories: "**"
+    actions: [pull]
+expiresAt: 2099-01-01T00:00:00Z
+---
+apiVersion: berth/v1
+kind: Settings
+values:
+  - path: log.level
+    value: warn
+`;
+
+describe("berth apply", () => {
+  let registry: TestRegistry;
+  let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+  let admin: CliUser;
+  let file: string;
+
+  before(async () => {
+    folder = await temporaryFolder();
+    registry = await startTestRegistry();
+    admin = cliUser(join(folder.path, "admin"));
+    await login(admin, "admin", ADMIN_PASSWORD);
+    for (const name of ["ada", "bob"]) await admin.run(["user", "create", name, "--password-stdin"], { input: `${name}'s password\n` });
+    file = join(folder.path, "team.yaml");
+    await writeFile(file, TEAM);
+  });
+  after(async () => {
+    await registry.stop();
+    await folder.end();
+  });
+
+  const login = (user: CliUser, name: string, password: string) =>
+    user.run(["login", registry.origin, "--user", name, "--password-stdin"], { input: `${password}\n` });
+  const stepsOf = ({ steps }: Applied): string[] => steps.map(({ action, kind, name }) => `${action} ${kind} ${name}`);
+
+  it("shows what it would do, and does nothing, with --dry-run", async () => {
+    const { code, stdout, stderr } = await admin.run(["apply", "-f", file, "--dry-run"]);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^create +project +team +visibility private$/m);
+    assert.match(stderr, /Nothing was changed\. 5 to create, 1 to update\. 1 in the registry and not in the files/);
+    assert.deepEqual(
+      (await admin.json<{ name: string }[]>("project", "list")).map(({ name }) => name),
+      ["library"],
+    );
+  });
+
+  it("makes the registry what the files say, shows each secret once, and has nothing to do the second time", async () => {
+    const done = await admin.json<Applied>("apply", "-f", file);
+    assert.deepEqual(stepsOf(done), [
+      "create project team",
+      "create member team/ada",
+      "create member team/bob",
+      "create robot team+ci",
+      "create robot +mirror",
+      "update setting log.level",
+      "extra member team/admin",
+    ]);
+    assert.deepEqual(
+      done.secrets.map((robot) => robot.login),
+      ["team+ci", "+mirror"],
+    );
+    const robot = cliUser(join(folder.path, "robot"));
+    assert.equal((await login(robot, "team+ci", done.secrets[0]!.secret)).code, 0);
+    const again = await admin.run(["apply", "-f", "-"], { input: TEAM });
+    assert.equal(again.code, 0);
+    assert.match(again.stderr, /1 in the registry and not in the files/);
+    const member = (await admin.json<{ user: string; role: string }[]>("member", "list", "team")).find(({ user }) => user === "ada");
+    assert.equal(member?.role, "owner");
+  });
+
+  it("finds drift, and ends it; asks before it deletes", async () => {
+    await admin.ok("member", "set", "team", "bob", "--role", "maintainer");
+    const drift = await admin.run(["diff", "-f", file]);
+    assert.equal(drift.code, 1);
+    assert.match(drift.stdout, /^update +member +team\/bob +role maintainer -> developer$/m);
+    const unasked = await admin.run(["apply", "-f", file, "--prune"]);
+    assert.equal(unasked.code, 1);
+    assert.match(unasked.stderr, /nothing was changed: this asks before it deletes/);
+    assert.equal((await admin.json<unknown[]>("member", "list", "team")).length, 3);
+    await admin.ok("apply", "-f", file, "--prune", "--yes");
+    const same = await admin.run(["diff", "-f", file, "--prune"]);
+    assert.deepEqual([same.code, same.stdout], [0, ""]);
+    assert.match(same.stderr, /The registry is as the files say/);
+  });
+
+  it("exports what there is: applied again it changes nothing", async () => {
+    const text = await admin.ok("export");
+    assert.match(text, /kind: Settings/);
+    const same = await admin.run(["diff", "-f", "-", "--prune"], { input: text });
+    assert.equal(same.code, 0, same.stdout + same.stderr);
+    const one = await admin.ok("export", "team");
+    assert.doesNotMatch(one, /Settings|mirror/);
+    // A developer sees no robots, and the file says nothing of them.
+    const bob = cliUser(join(folder.path, "bob"));
+    await login(bob, "bob", "bob's password");
+    const { stdout, stderr } = await bob.run(["export"]);
+    assert.doesNotMatch(stdout, /robots:|mirror/);
+    assert.match(stderr, /may not see the robots of team/);
+  });
+
+  it("stops at what fails, says what was done before it, and goes on from there the next time", async () => {
+    const text = `${TEAM.split("---")[0]}---\napiVersion: berth/v1\nkind: Project\nname: next\nmembers: [{user: nobody, role: guest}]\n`;
+    const failed = await admin.run(["apply", "-f", "-"], { input: text });
+    assert.equal(failed.code, 1);
+    assert.match(failed.stdout, /^create +project +next/m);
+    assert.match(failed.stderr, /create member next\/nobody failed; 1 of 2 changes were made before it/);
+    assert.match(failed.stderr, /USER_UNKNOWN/);
+    const rest = await admin.run(["apply", "-f", "-"], { input: text.replace("nobody", "bob") });
+    assert.equal(rest.code, 0, rest.stderr);
+    assert.doesNotMatch(rest.stdout, /project/);
+  });
+
+  it("changes nothing for who may not, and with files that are not right", async () => {
+    const bob = cliUser(join(folder.path, "bob"));
+    await login(bob, "bob", "bob's password");
+    const denied = await bob.run(["apply", "-f", "-"], { input: TEAM.split("---")[0]!.replace("private", "public") });
+    assert.equal(denied.code, 1);
+    assert.match(denied.stderr, /DENIED/);
+    const wrong = await admin.run(["apply", "-f", "-"], { input: TEAM.replace("role: owner", "role: king") });
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.stderr, /input:7: members\.0\.role must be one of/);
+    assert.equal((await admin.run(["apply"])).code, 64);
+  });
+});
