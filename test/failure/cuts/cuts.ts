@@ -5,6 +5,7 @@
 import { ACCESS_CUTS } from "./access-cuts.ts";
 import { CONTENT_CUTS } from "./content-cuts.ts";
 import { JOB_CUTS } from "./job-cuts.ts";
+import { TRUST_CUTS } from "./trust-cuts.ts";
 import { LIMITS_CUTS } from "./limits-cuts.ts";
 import { OUTBOUND_CUTS } from "./outbound-cuts.ts";
 import { PORT_CUTS } from "./port-cuts.ts";
@@ -27,4 +28,12 @@ export interface Cut {
 }
 
 /** All of them. */
-export const CUTS: readonly Cut[] = [...CONTENT_CUTS, ...ACCESS_CUTS, ...LIMITS_CUTS, ...PORT_CUTS, ...JOB_CUTS, ...OUTBOUND_CUTS];
+export const CUTS: readonly Cut[] = [
+  ...CONTENT_CUTS,
+  ...ACCESS_CUTS,
+  ...LIMITS_CUTS,
+  ...PORT_CUTS,
+  ...JOB_CUTS,
+  ...OUTBOUND_CUTS,
+  ...TRUST_CUTS,
+];

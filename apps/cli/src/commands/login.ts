@@ -17,15 +17,17 @@ export async function login({ words: [word], options }: Given, streams: Streams)
     throw new Misuse(`the context ${name} is of ${known.registry}: give another --name, or remove it with berth context remove ${name}`);
   }
   const own = environmentCredentials(streams.env);
-  const isFromInput = options["password-stdin"] === true;
-  const user = (options["user"] as string | undefined) ?? own?.name ?? (await askName(streams));
+  const isIdToken = options["oidc-token"] === true;
+  const isFromInput = options["password-stdin"] === true || isIdToken;
+  const given = options["user"] as string | undefined;
+  const user = isIdToken ? idTokenName(given) : (given ?? own?.name ?? (await askName(streams)));
   const { host, protocol } = new URL(registry);
   if (protocol === "http:" && !isLocal(host))
     note(streams, `berth: ${registry} is plain HTTP: everybody on the way can read the password.`);
   const isOwn = own !== undefined && own.name === user && !isFromInput;
   const password = isOwn ? own.secret : await readPassword(streams, `Password of ${user} at ${host}: `, isFromInput);
-  const given = (options["ca-file"] as string | undefined) ?? streams.env["BERTH_CA_FILE"];
-  const caFile = given === undefined ? known?.caFile : resolve(given);
+  const authorities = (options["ca-file"] as string | undefined) ?? streams.env["BERTH_CA_FILE"];
+  const caFile = authorities === undefined ? known?.caFile : resolve(authorities);
   const credentials = { name: user, secret: password };
   await connectTo({ registry, contextName: name, credentials, caFile }).call(getMe, { signal: streams.signal });
   // Contexts that another login wrote meanwhile are kept.
@@ -33,6 +35,13 @@ export async function login({ words: [word], options }: Given, streams: Streams)
   await writeContexts(streams.env, withContext(latest, name, { registry, user, password, ...(caFile !== undefined && { caFile }) }));
   note(streams, `You are logged in to ${registry} as ${user}. It is the current context, ${name}.`);
   return EXIT.ok;
+}
+
+/** The name that an ID token goes with: of the robot that it is to become, or of whichever it becomes. */
+function idTokenName(robot: string | undefined): string {
+  if (robot === undefined) return "oidc";
+  if (!robot.includes("+")) throw new Misuse("with --oidc-token, --user names a robot: PROJECT+NAME, or +NAME for one of the registry");
+  return robot.startsWith("oidc+") ? robot : `oidc+${robot}`;
 }
 
 function registryOf(

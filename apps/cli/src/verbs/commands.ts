@@ -35,6 +35,10 @@ export const COMMAND_VERBS: readonly CommandVerb[] = [
     commandOptions: [
       { name: "user", short: "u", value: "NAME", help: "the login name of a user or a robot; asked for where it is not given" },
       { name: "password-stdin", help: "read the password from standard input" },
+      {
+        name: "oidc-token",
+        help: "read an ID token of a CI service or a cluster from standard input; --user names the robot that it is to become",
+      },
       { name: "name", value: "CONTEXT", help: "the context's name; the registry's address where it is not given" },
     ],
     run: login,

@@ -1,0 +1,98 @@
+// Safety lines of tokens of other issuers: which count, for how long, and what they become. Not here: what a cut is, and the others (cuts.ts).
+import type { Cut } from "./cuts.ts";
+
+const SERVER = "apps/server/src";
+
+/** All of them. */
+export const TRUST_CUTS: readonly Cut[] = [
+  {
+    invariant: 11,
+    what: "a token of another issuer that is meant for somebody else does not count",
+    file: `${SERVER}/access/id-tokens.ts`,
+    from: "        audience: [...issuer.audiences],\n",
+    to: "",
+    test: `${SERVER}/access/token-exchange.test.ts`,
+    name: "count with their audience",
+  },
+  {
+    invariant: 11,
+    what: "a token of another issuer that has ended does not count, whatever the clocks",
+    file: `${SERVER}/access/id-tokens.ts`,
+    from: "if (exp! * 1000 <= nowMs)",
+    to: "if (exp! < 0)",
+    test: `${SERVER}/access/token-exchange.test.ts`,
+    name: "count with their audience",
+  },
+  {
+    invariant: 11,
+    what: "what an issuer signs with is its administrator's choice, and not the token's",
+    file: `${SERVER}/access/id-tokens.ts`,
+    from: "if (!issuer.algorithms.includes(algorithm)) {",
+    to: 'if (algorithm === "") {',
+    test: `${SERVER}/access/token-exchange.test.ts`,
+    name: "with another's signature, or with none",
+  },
+  {
+    invariant: 11,
+    what: "an issuer's keys are not taken from another issuer's document",
+    file: `${SERVER}/access/issuer-keys.ts`,
+    from: "  if (found?.issuer !== issuerUrl)\n",
+    to: "  if (found === null)\n",
+    test: `${SERVER}/access/token-exchange.test.ts`,
+    name: "of one issuer are nothing to another's rules",
+  },
+  {
+    invariant: 11,
+    what: "the keys of an issuer that is away count for a day, and no longer",
+    file: `${SERVER}/access/issuer-keys.ts`,
+    from: "if (!issuer.hasGivenKeys && ageMs > KEPT_MS) return",
+    to: "if (ageMs < 0) return",
+    test: `${SERVER}/access/token-exchange.test.ts`,
+    name: "of an issuer that is away",
+  },
+  {
+    invariant: 11,
+    what: "a registry token lasts no longer than the ID token that it was given for",
+    file: `${SERVER}/access/tokens.ts`,
+    from: "Math.floor((caller.accessEndsAt ?? Infinity) / 1000)",
+    to: "Infinity",
+    test: `${SERVER}/access/token-exchange.test.ts`,
+    name: "count for no longer than they last",
+  },
+  {
+    invariant: 11,
+    what: "of an issuer whose tokens count once each is taken once, on all replicas",
+    file: `${SERVER}/access/token-exchange.ts`,
+    from: "return isFirst\n",
+    to: "return isFirst || true\n",
+    test: "test/flows/ci-tokens.test.ts",
+    name: "counts each once",
+  },
+  {
+    invariant: 11,
+    what: "a token that meets the rules of several robots becomes none of them",
+    file: `${SERVER}/access/token-exchange.ts`,
+    from: "return others.length === 0 ? only : AMBIGUOUS;",
+    to: "return others.length === -1 ? AMBIGUOUS : only;",
+    test: "test/flows/ci-tokens.test.ts",
+    name: "fit several robots",
+  },
+  {
+    invariant: 11,
+    what: "a trust rule that names nobody is refused",
+    file: `${SERVER}/features/trust/trust.ts`,
+    from: "if (refused.length === 0) return;",
+    to: "if (refused.length >= 0) return;",
+    test: "test/flows/ci-tokens.test.ts",
+    name: "too wide",
+  },
+  {
+    invariant: 11,
+    what: "what was given for an issuer's tokens ends when the issuer is disabled",
+    file: `${SERVER}/features/issuers/issuers.ts`,
+    from: "        await endTokensOfRules(tx, issuer.id);\n",
+    to: "",
+    test: "test/flows/ci-tokens.test.ts",
+    name: "give no longer than they last",
+  },
+];
