@@ -146,7 +146,10 @@ function timeOf(time: string | null | undefined): string | null | undefined {
   return typeof time === "string" ? new Date(time).toISOString() : time;
 }
 
-function planRegistryRobot({ name, ...rest }: RobotDocumentValue, state: RegistryState): readonly Step[] {
+function planRegistryRobot(
+  { apiVersion: _version, kind: _kind, name, ...rest }: RobotDocumentValue,
+  state: RegistryState,
+): readonly Step[] {
   const found = state.robots?.find((robot) => robot.name === name);
   const place = { operations: registryRobots, list: {}, addressOf: (robot: string) => ({ robot }) };
   return planRobot(`+${name}`, { name, ...rest }, found, place);
