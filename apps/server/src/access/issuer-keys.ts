@@ -1,6 +1,7 @@
 // The keys of issuers: those that an administrator gave, or those that the issuer publishes, fetched anew in time and when a token names one that
 // is not known. They lie in the database, so that all replicas and the next start have them, and so that all together ask seldom.
 // Not here: what a key set is (jwks.ts), tokens (id-tokens.ts). Source: OpenID Connect Discovery 1.0, section 4.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Clock } from "../platform/clock.ts";
 import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
@@ -18,6 +19,8 @@ export const KEPT_MS = 24 * HOUR_MS;
 export const FETCH_GAP_MS = 30 * SECOND_MS;
 /** For each of the two documents. */
 const FETCH_TIMEOUT_MS = 5 * SECOND_MS;
+/** How often is looked whether another replica has fetched them. */
+const FETCH_LOOK_MS = 100;
 /** Key sets with certificates in them have some 30 KB. */
 const MAX_DOCUMENT_BYTES = 256 * 1024;
 /** Of what is kept of a failure. */
@@ -73,8 +76,25 @@ export function createIssuerKeys({ database, clock, fetchJson, onFetch }: Issuer
         await putKeyFailure(database, issuer.id, failure);
       }
       onFetch?.(issuer, failure);
+      return findIssuerById(database, issuer.id);
     }
-    return findIssuerById(database, issuer.id);
+    return untilFetched(issuer.id);
+  }
+
+  /** What there is once whoever has just begun to fetch, on another replica, is done. */
+  async function untilFetched(id: number): Promise<Issuer | undefined> {
+    const endsAt = performance.now() + 2 * FETCH_TIMEOUT_MS;
+    for (;;) {
+      const issuer = await findIssuerById(database, id);
+      if (issuer === undefined || !isUnderWay(issuer) || performance.now() > endsAt) return issuer;
+      await sleep(FETCH_LOOK_MS);
+    }
+  }
+
+  /** Whether a fetch was begun that has come to nothing yet, and still may. */
+  function isUnderWay({ keysTriedAt, keysAt, keysError }: Issuer): boolean {
+    if (keysTriedAt === undefined || keysError !== undefined || clock.now() - keysTriedAt.getTime() > 2 * FETCH_TIMEOUT_MS) return false;
+    return keysAt === undefined || keysAt < keysTriedAt;
   }
 
   function choose(issuer: Issuer | undefined, algorithm: string, kid: string | undefined): FoundKeys {

@@ -116,7 +116,8 @@ const remove = statement<{ id: number }>()("oidc_issuer.delete", (db, p) => db.d
 const claimFetch = statement<{ id: number; now: number; before: number }>()("oidc_issuer.claim_fetch", (db, p) =>
   db
     .updateTable("oidc_issuer")
-    .set({ keys_tried_at: p.now })
+    // What failed before says nothing of this try.
+    .set({ keys_tried_at: p.now, keys_error: null })
     .where("id", "=", p.id)
     .where("has_given_keys", "=", 0)
     // In the future: the clock was set back since.
