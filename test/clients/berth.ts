@@ -1,5 +1,5 @@
-// One Berth as a process of its own, as users run it, with accounts of every kind; and the questions that tests ask it behind a client's
-// back: what it serves for a reference, and how often it did what. Not here: clients (command.ts), content (images.ts).
+// One Berth in a process of its own, as users run it, with accounts of every kind; and direct requests by which tests check what it serves
+// for a reference, and how often it did what. Not here: clients (command.ts), content (images.ts).
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ export interface User {
   readonly password: string;
 }
 
-/** What everyone may be in a test: `developer` and `maintainer` and `guest` are members of `library` (public) and of `vault` (private). */
+/** The accounts of a test: `developer`, `maintainer` and `guest` are members of `library` (public) and of `vault` (private). */
 export interface Users {
   readonly admin: User;
   readonly developer: User;
@@ -31,7 +31,7 @@ export interface ServedManifest {
 
 /** A Berth under test, which speaks plain HTTP. */
 export interface Berth {
-  /** `127.0.0.1:PORT`, as it opens an image reference. */
+  /** `127.0.0.1:PORT`, the beginning of an image reference. */
   readonly host: string;
   /** `http://127.0.0.1:PORT` */
   readonly origin: string;
@@ -49,7 +49,7 @@ export interface Berth {
    * which no registry holds, are left out.
    */
   contentOf(repository: string, reference: string): Promise<string[]>;
-  /** How often the registry has answered so since it started; `kind` is one of the label's values at `/metrics`. */
+  /** How often the registry has answered with the status since it started; `kind` is one of the label's values at `/metrics`. */
   count(kind: string, status: number): Promise<number>;
   stop(): Promise<void>;
 }
@@ -79,7 +79,7 @@ export async function startBerth(settings: Readonly<Record<string, string>> = {}
     args: [LAUNCHER, "serve", "--listen", "127.0.0.1:0", "--data", join(folder, "data"), ...flags],
     folder,
     env: { BERTH_ADMIN_PASSWORD: users.admin.password },
-    // The kernel chose the port; the log's line says which.
+    // The kernel chose the port, which is in the log.
     ready: async () => {
       const line = (await readFile(join(folder, "program.log"), "utf8")).split("\n").find((each) => each.includes('"msg":"ready"'));
       if (line === undefined) return false;

@@ -17,7 +17,7 @@ import { ADMIN_PASSWORD, startTestRegistry } from "../flows/registry.testing.ts"
 /** A page in a browser of its own, driven over the DevTools protocol. */
 interface Page {
   open(url: string): Promise<void>;
-  /** Asks until the expression is true of the page. */
+  /** Polls until the expression is true in the page. */
   until(expression: string): Promise<void>;
 }
 
@@ -88,7 +88,7 @@ async function serve(t: TestContext, answer: Answer): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** Passes a request on to the registry under its own host name; gives the answer's status and headers when they come. */
+/** Passes a request on to the registry under its own host name; resolves with the answer's status and headers. */
 function passOn(
   origin: string,
   request: IncomingMessage,
@@ -172,7 +172,7 @@ it("Chromium mounts nothing for a page of another site with credentials that it 
   });
   const page = await openPage(t, binary);
   await page.open(`http://admin:${ADMIN_PASSWORD}@127.0.0.1:${front}/metrics`);
-  // What was asked for at the top is sent to everything below it without being asked for.
+  // The browser sends the credentials given for the top level to everything below it, without asking.
   await page.until(`document.body?.innerText.includes("berth_build_info") === true`);
   await page.open(`http://localhost:${foreign}/script`);
   await page.until(`document.title === "sent"`);

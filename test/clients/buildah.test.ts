@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describeStoreClient, writeText } from "./store-client.ts";
 
-// vfs copies where overlayfs would mount: it works inside a container too.
+// vfs copies files instead of mounting overlayfs, so it also works inside a container.
 const store = (home: string) => ["--root", `${home}/store`, "--runroot", `${home}/run/store`, "--storage-driver", "vfs"];
 
 describeStoreClient("buildah", store, [

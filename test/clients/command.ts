@@ -1,5 +1,5 @@
-// Runs a client's commands in a home of their own, so that no credentials, caches or settings pass from one test, or from the machine's
-// user, to another. Not here: which client takes which arguments (each client's test).
+// Runs a client's commands in a home directory of their own, so that no credentials, caches or settings leak from one test, or from the
+// machine's user, to another. Not here: the arguments of each client (its test).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdir, rm, writeFile } from "node:fs/promises";
@@ -13,9 +13,9 @@ const execute = promisify(execFile);
 export interface Commands {
   /** The home; also the working folder. */
   readonly home: string;
-  /** Runs one command and gives its standard output. An error carries all that the command wrote. */
+  /** Runs one command and returns its standard output. An error contains everything that the command wrote. */
   run(command: string, ...args: readonly string[]): Promise<string>;
-  /** Runs one command that must fail, and gives all that it wrote. */
+  /** Runs one command that must fail, and returns everything that it wrote. */
   fail(command: string, ...args: readonly string[]): Promise<string>;
   /** Removes the home. */
   end(): Promise<void>;
@@ -25,9 +25,9 @@ export interface Commands {
 export async function commandsInNewHome(name: string, environment?: (home: string) => Readonly<Record<string, string>>): Promise<Commands> {
   const home = await temporaryFolder(name);
   const runtime = join(home, "run");
-  // XDG asks for 0700, and podman insists.
+  // XDG recommends 0700, and podman requires it.
   await mkdir(runtime, { mode: 0o700 });
-  // podman insists that the file which the variable names is there.
+  // podman requires that the file in this variable exists.
   await writeFile(join(home, "auth.json"), "{}");
   const options = {
     cwd: home,
@@ -60,7 +60,7 @@ export async function commandsInNewHome(name: string, environment?: (home: strin
         ({ stdout }) => assert.fail(`${command} ${args.join(" ")} should have failed, but wrote:\n${stdout}`),
         (error: Error & { stdout?: string; stderr?: string; code?: unknown }) => error,
       );
-      // A command that could not be started, or died of a signal, was not refused.
+      // A command that could not be started, or died of a signal, was not refused by the registry.
       assert.equal(typeof failure.code, "number", String(failure));
       return `${failure.stdout ?? ""}${failure.stderr ?? ""}`;
     },

@@ -1,5 +1,5 @@
-// containerd 1.6 and 2 against Berth: ctr, and PullImage of the CRI as a kubelet calls it. containerd keeps content as it came, so that it can
-// be compared digest by digest. No container is run.
+// containerd 1.6 and 2 against Berth: ctr, and PullImage of the CRI as a kubelet calls it. containerd keeps content unchanged, so it can be
+// compared digest by digest. No container is run.
 import assert from "node:assert/strict";
 import { startContainerd } from "../tools/daemons.ts";
 import { ensureTool } from "../tools/install.ts";
@@ -8,8 +8,8 @@ import { type ShapeName, SHAPE_NAMES, writeImage } from "./images.ts";
 import { type ClientTest, describeClient } from "./session.testing.ts";
 
 /**
- * Shapes with an image for this machine, whose layers can all be had. Not the index within an index: CRI measures the image that it pulled,
- * and looks for the inner index's other platforms, which it did not pull.
+ * Shapes with an image for this machine, whose layers are all available. The index within an index is excluded: CRI measures the pulled
+ * image, and looks for the inner index's other platforms, which it did not pull.
  */
 const unpackable: readonly ShapeName[] = [
   "gzip",
@@ -84,7 +84,7 @@ function unpacks(name: string, shape: ShapeName): ClientTest {
       await berth.push(image, `vault/${name}/unpacked/${shape}`, "v1");
       const repository = `${berth.host}/vault/${name}/unpacked/${shape}`;
       const { developer: user } = berth.users;
-      // The snapshotter copies for every layer all that is below it: once is enough for a hundred.
+      // The snapshotter copies all lower layers for every layer: for a hundred layers once is enough.
       if (shape !== "hundred-layers") {
         await developer(["images", "pull", plain, ...as(user), `${repository}:v1`]);
         const listed = await developer(["images", "ls", `name==${repository}:v1`]);
@@ -119,7 +119,7 @@ function rights(name: string): ClientTest {
       await assert.rejects(developer(["images", "pull", plain, ...wrong, hidden]), /unauthorized|401/i);
       await developer(["images", "pull", plain, ...as(berth.users.guest), hidden]);
       const push = ["images", "push", plain, ...as(berth.users.guest), `${berth.host}/library/${name}/rights:guest`, open];
-      // Where the answer is quicker than its own writing of the body, containerd tells of that alone; below is what counts.
+      // If the answer arrives before containerd has sent the body, containerd only reports its own write error; the checks below count.
       await assert.rejects(developer(push), /denied|forbidden|authorization|unauthorized|403|401|closed pipe/i);
       assert.equal((await berth.ask(`library/${name}/rights/manifests/guest`)).status, 404);
     },
@@ -159,7 +159,7 @@ function oneSegment(name: string): ClientTest {
       await developer(["images", "push", plain, ...user, target, source]);
       assert.ok((await countsOf(berth)).mounts > before.mounts, "nothing was mounted");
       assert.deepEqual(await berth.contentOf(`library/${name}-short`, "v1"), image.content);
-      // Its content is here already, so that nothing but the name is new; from there it is mounted once more.
+      // The content already exists here, so that only the name is new; from there it is mounted once more.
       await developer(["images", "pull", plain, ...user, target]);
       await developer(["images", "push", plain, ...user, `${berth.host}/${name}-shorter:v1`, target]);
       assert.deepEqual(await berth.contentOf(`library/${name}-shorter`, "v1"), image.content);
@@ -167,7 +167,7 @@ function oneSegment(name: string): ClientTest {
   };
 }
 
-/** containerd offers to mount from the names that it pulled content by, also where those are of another registry, or none that can be here. */
+/** containerd offers to mount from the names under which it pulled content, also if those belong to another registry, or cannot exist here. */
 function foreignSource(name: string): ClientTest {
   return {
     name: "pushes content that it knows from a name that cannot be here",
@@ -177,12 +177,12 @@ function foreignSource(name: string): ClientTest {
       const source = `${berth.host}/library/${name}/origin:v1`;
       const user = as(berth.users.developer);
       await developer(["images", "pull", plain, ...user, source]);
-      // As it would be after a pull through another host: the label says what the content's source is called there.
+      // As after a pull through another host: the label holds the source's name there.
       const label = `containerd.io/distribution.source.${berth.host.replace(/:.*/, "")}=Team_/Not.A.Name!`;
       for (const digest of image.content) await developer(["content", "label", digest, label]);
       const before = await countsOf(berth);
       await developer(["images", "push", plain, ...user, `${berth.host}/library/${name}/foreign-target:v1`, source]);
-      // Offered, not mounted, and uploaded.
+      // The mount was offered, not possible, and the blob was uploaded.
       const after = await countsOf(berth);
       assert.deepEqual([after.mounts - before.mounts, after.uploads - before.uploads], [0, 3]);
       assert.deepEqual(await berth.contentOf(`library/${name}/foreign-target`, "v1"), image.content);

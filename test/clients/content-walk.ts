@@ -1,5 +1,5 @@
-// Walks what a manifest names and proves that every byte is what its digest says, wherever it lies: the registry and OCI layouts are walked
-// by the same function, so that what went out and what came back can be compared as two lists. Not here: reading either of them.
+// Walks everything that a manifest names and checks that all bytes have their digest. One function walks the registry and OCI layouts, so
+// that pushed and pulled content can be compared as two lists. Not here: reading either of them.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 
@@ -29,8 +29,8 @@ export function digestOf(bytes: Uint8Array): string {
 }
 
 /**
- * The digests of a manifest and of everything under it, each once, sorted. Reads and hashes all of it. Foreign layers, which their urls hold
- * and no registry does, are left out.
+ * The digests of a manifest and of everything under it, each once, sorted. Reads and hashes all of it. Foreign layers are excluded, because
+ * only their urls have them.
  */
 export async function digestsUnder(root: string, source: ContentSource): Promise<string[]> {
   const seen = new Set<string>();

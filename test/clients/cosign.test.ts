@@ -13,7 +13,7 @@ const signLocally = ["-y", "--use-signing-config=false", "--tlog-upload=false", 
 const verifyLocally = ["--insecure-ignore-tlog", plain];
 const oldFormat = "--new-bundle-format=false";
 
-/** Makes a key pair, gives the private key's path. The public one is beside it. */
+/** Creates a key pair and returns the private key's path. The public key is beside it. */
 async function makeKey({ developer, homes }: ClientSession, name: string): Promise<string> {
   await developer(["generate-key-pair", "--output-key-prefix", name]);
   return join(homes.developer.home, name);
@@ -73,7 +73,7 @@ describeClient(
         const first = await berth.ask(`library/cosign/pages/referrers/${image.root.digest}`);
         assert.match(first.headers.get("link") ?? "", /rel="next"/);
         assert.doesNotMatch(await first.text(), /sigstore/);
-        // Not what one wants, but nothing that a registry can mend: go-containerregistry does not follow Link.
+        // This is a limit of the client, which a registry cannot fix: go-containerregistry does not follow Link.
         await assert.rejects(anonymous(["verify", ...verifyLocally, "--key", `${key}.pub`, reference]), /no signatures found/);
       },
     },

@@ -30,7 +30,7 @@ describeLayoutClient(
           image.content.map(async (digest) => (await stat(join(folder, "blobs", digest.replace(":", "/")))).size),
         );
         assert.ok(Math.max(...layers) > HUGE_BYTES);
-        // The sparse source is 2 GiB to read, not to keep; the registry's copy goes with its data directory.
+        // The sparse source takes no room on disk, but the registry's copy does, until its data directory is removed.
         await rm(folder, { recursive: true });
         assert.deepEqual(await berth.contentOf(repository, "v1"), image.content);
       },

@@ -6,7 +6,7 @@ import { startDockerd } from "../tools/daemons.ts";
 import { type ShapeName, writeImage } from "./images.ts";
 import { type ClientTest, describeClient } from "./session.testing.ts";
 
-/** What Debian's dockerd can unpack: it is older than zstd layers. */
+/** The shapes that Debian's dockerd can unpack: it is older than zstd layers. */
 const unpackable: readonly ShapeName[] = [
   "gzip",
   "uncompressed",
@@ -39,7 +39,7 @@ const pulls = unpackable.map((shape): ClientTest => ({
     const mounts = (await berth.count("mount", 201)) - before.mounts;
     const uploads = (await berth.count("upload-finish", 201)) - before.uploads;
     assert.ok(mounts > 0, "nothing was mounted");
-    // dockerd uploads the configuration always, and packs layers again where it did not see them packed with gzip.
+    // dockerd always uploads the configuration, and compresses layers again if it did not see them compressed with gzip.
     assert.ok(uploads <= 1, `${uploads} uploads`);
     assert.ok((await berth.contentOf(`library/docker/${shape}`, "v2")).includes(id));
   },
@@ -76,7 +76,7 @@ describeClient(
         await developer(["image", "rm", reference]);
         await developer(["pull", "-q", reference]);
         assert.equal((await developer(["image", "inspect", "--format", "{{.Id}}", reference])).trim(), id);
-        // A second push has nothing to send.
+        // The second push sends nothing.
         const uploads = await berth.count("upload-finish", 201);
         await developer(["push", "-q", reference]);
         assert.equal(await berth.count("upload-finish", 201), uploads);

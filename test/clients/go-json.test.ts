@@ -1,6 +1,6 @@
-// Go's reader beside ours: whatever manifest Berth takes, docker, containerd, crane and skopeo can read, and see the same in it. Documents
-// are right ones with their text changed: letters of keys, escapes, keys twice, forms of numbers, values of other types, other shapes.
-// Not here: what is refused and why (packages/oci/src/manifest.test.ts).
+// Compares Go's JSON reader with ours: whatever manifest Berth accepts, docker, containerd, crane and skopeo can read, with the same
+// result. Documents are valid ones with changed text: case of keys, escapes, duplicate keys, forms of numbers, values of other types, other
+// shapes. Not here: what is refused and why (packages/oci/src/manifest.test.ts).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -65,7 +65,7 @@ const KEYS =
   );
 const key = fc.constantFrom(...KEYS);
 
-/** A key as one that does not look at case takes it for another. */
+/** A key spelled so that a case-insensitive reader takes it for the same. */
 function respelt(text: string, mask: number): string {
   return text
     .split("")
@@ -105,13 +105,13 @@ const value = fc.oneof(
   descriptors.map((each) => JSON.stringify(each)),
 );
 const change: fc.Arbitrary<Change> = fc.oneof(
-  // A key is spelt in another way.
+  // A key is spelled differently.
   fc.record({ n: fc.nat(40), mask: fc.nat() }).map(
     ({ n, mask }): Change =>
       (text) =>
         nth(text, /"[A-Za-z.]+"(?=:)/g, n, (found) => `"${respelt(found.slice(1, -1), mask)}"`),
   ),
-  // A key comes in, known or not, again or for the first time, perhaps spelt in another way, at either end of some object.
+  // A key is added, known or unknown, duplicate or new, perhaps with another spelling, at either end of some object.
   fc.record({ n: fc.nat(20), name: key, mask: fc.oneof(fc.constant(0), fc.nat()), value, isLast: fc.boolean() }).map(
     ({ n, name, mask, value: json, isLast }): Change =>
       (text) =>
@@ -119,7 +119,7 @@ const change: fc.Arbitrary<Change> = fc.oneof(
           ? nth(text, /(?<=[^{])\}/g, n, () => `,"${respelt(name, mask)}":${json}}`)
           : nth(text, /\{(?=")/g, n, () => `{"${respelt(name, mask)}":${json},`),
   ),
-  // A value is another.
+  // A value is replaced.
   fc.record({ n: fc.nat(40), value }).map(
     ({ n, value: json }): Change =>
       (text) =>
@@ -143,7 +143,7 @@ function read(text: string, contentType: string | undefined): ParsedManifest | u
   }
 }
 
-/** Behind what has urls. */
+/** Written after a descriptor with urls. */
 const ELSEWHERE = / elsewhere$/;
 
 const names = (all: readonly (Descriptor | undefined)[]): string[] =>
@@ -173,7 +173,7 @@ it("go json: sees in each manifest that Berth takes what Berth sees", { timeout:
     const seen = JSON.parse(readings[i]!) as GoReading;
     const what = `seed ${seed}, as ${contentType}: ${text}`;
     assert.equal(seen.error, undefined, what);
-    // Ours holds each digest once, and leaves out what need not be here.
+    // Ours lists each digest once, and excludes blobs that need not exist here.
     const named = new Set([...names([parsed.config]), ...names(parsed.blobs)]);
     const theirs = new Map([...seen.config, ...seen.layers, ...seen.blobs].map((each) => [each.replace(ELSEWHERE, ""), each]));
     for (const each of named) assert.ok(theirs.has(each), what);
@@ -195,7 +195,7 @@ it("go json: sees in each manifest that Berth takes what Berth sees", { timeout:
     else if (parsed.shape === "index") assert.equal(seen.config.length + seen.layers.length + seen.blobs.length, 0, what);
     else assert.equal(seen.config.length + seen.layers.length + seen.manifests.length, 0, what);
   }
-  // Were nearly all refused, nothing would have been compared.
+  // If nearly all were refused, nothing would have been compared.
   assert.ok(taken > DOCUMENTS / 20, `${taken} of ${DOCUMENTS} documents were taken`);
   t.diagnostic(`${taken} of ${DOCUMENTS} documents taken, each read alike`);
 });

@@ -1,5 +1,5 @@
-// Writes images of every shape that registries meet as OCI layouts, one folder a shape, and reads layouts back. What is in them is a few
-// bytes in real tar archives, so that daemons can unpack them. Not here: pushing them anywhere.
+// Writes images of every shape that registries meet as OCI layouts, one folder for each shape, and reads layouts back. Layers hold a few
+// bytes in real tar archives, so that daemons can unpack them. Not here: pushing them.
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
@@ -35,7 +35,7 @@ const INDEX = `${OCI}.index.v1+json`;
 const DOCKER_MANIFEST = `${DOCKER}.distribution.manifest.v2+json`;
 const DOCKER_LIST = `${DOCKER}.distribution.manifest.list.v2+json`;
 
-/** A layer as it is sent, and the digest of what it unpacks to. */
+/** A layer as it is sent, and the digest of its unpacked content. */
 interface Layer {
   readonly descriptor: Descriptor;
   readonly diffId: string;
@@ -193,7 +193,7 @@ async function putLayer(to: Writer, tar: Buffer, compression: Compression): Prom
   return { descriptor: await to.put(bytes, `${OCI}.layer.v1.tar${suffix}`), diffId: digestOf(tar) };
 }
 
-/** A layer that lies elsewhere, as the base layers of Windows images do. Port 9 discards, so that nobody can have fetched it. */
+/** A layer that is stored elsewhere, like the base layers of Windows images. Port 9 discards, so that nobody can have fetched it. */
 function foreignLayer(): Layer {
   const tar = Buffer.concat([tarHeader("foreign", 0), tarEnd]);
   const bytes = gzipSync(tar);

@@ -1,5 +1,5 @@
-// Referrers with annotations so large that one page does not hold them, pushed over HTTP: no client can be told to. Not here: what clients make
-// of the pages.
+// Referrers with annotations so large that they do not fit on one page, pushed over HTTP, because no client can create them. Not here: how
+// clients read the pages.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import type { Berth } from "./berth.ts";
@@ -11,7 +11,7 @@ function digestOf(bytes: string): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
-/** Pushes referrers with an annotation of each size; gives their digests in the same order. Their artifact types end in their number. */
+/** Pushes one referrer with an annotation of each size; returns their digests in the same order. Their artifact types end with their number. */
 export async function pushLargeReferrers(berth: Berth, repository: string, subject: Layout, sizes: readonly number[]): Promise<string[]> {
   const { name, password } = berth.users.developer;
   const authorization = `Basic ${Buffer.from(`${name}:${password}`).toString("base64")}`;

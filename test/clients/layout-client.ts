@@ -1,5 +1,5 @@
-// What every client that moves OCI layouts must be able to do with Berth, once for all of them. Not here: the clients' arguments (their own
-// tests), and clients that keep images in a store of their own (buildah, podman, dockerd, containerd).
+// The common tests of every client that moves OCI layouts. Not here: the clients' arguments (their own tests), and clients that keep images
+// in a store of their own (buildah, podman, dockerd, containerd).
 import assert from "node:assert/strict";
 import type { ToolName } from "../tools/install.ts";
 import type { User } from "./berth.ts";
@@ -19,7 +19,7 @@ export interface LayoutClient {
   push(host: string, folder: string, reference: string): readonly string[];
   /** Pulls into a new folder, unchanged, with all platforms. */
   pull(host: string, reference: string, folder: string): readonly string[];
-  /** Lists tags; the output is one a line, or holds each in quotes. */
+  /** Lists tags; the output has one on each line, or each in quotes. */
   listTags(host: string, repository: string): readonly string[];
   /** Copies unchanged, with all platforms, from one repository of the registry to another. */
   copy(host: string, from: string, to: string): readonly string[];
@@ -58,7 +58,7 @@ function commonTests(client: LayoutClient): ClientTest[] {
     const { berth, binary } = run;
     const image = await writeImage(run.newFolder(), "gzip", `${client.tool} stranger`);
     const stranger = await commandsInNewHome(client.tool);
-    // Not every client asks the registry when it is told a password.
+    // Not every client verifies a password at login.
     const attempt = async () => {
       await stranger.run(binary, ...client.login(berth.host, { name: "developer", password: "not-the-password" }));
       await stranger.run(binary, ...client.push(berth.host, image.folder, `${berth.host}/library/${client.tool}/stranger:v1`));

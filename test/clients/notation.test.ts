@@ -20,7 +20,7 @@ const trustPolicy = {
   ],
 };
 
-/** Makes a certificate and trusts it, in the developer's home and without the key in everyone's. */
+/** Creates a certificate and trusts it: with its key in the developer's home, without it in the others. */
 async function prepareTrust({ developer, homes }: ClientSession): Promise<void> {
   await developer(["cert", "generate-test", "--default", signer]);
   const settings = (home: string) => join(home, "config/notation");
@@ -34,7 +34,7 @@ async function putImage({ berth, newFolder }: ClientSession, repository: string)
   return { image, reference: `${berth.host}/${repository}@${image.root.digest}` };
 }
 
-// Credentials go with every command: notation's own store is a helper of the desktop, which a server has not.
+// Credentials are passed with every command: notation's own store is a desktop helper, which a server does not have.
 const asUser = ({ berth }: ClientSession, name: "developer" | "guest") => ["-u", name, "-p", berth.users[name].password];
 
 describeClient({ tool: "notation" }, [

@@ -1,6 +1,6 @@
-// The files of deploy/proxies with real proxies and clients: each ends TLS before a Berth, which crane and docker push to and pull from,
-// layers larger than any limit or buffer that the proxy has of its own accord. Names, ports and certificates are put in as a user would.
-// Not here: Traefik and Kubernetes, which this machine cannot have.
+// The files of deploy/proxies with real proxies and clients: each terminates TLS in front of a Berth, and crane and docker push and pull
+// layers larger than any default limit or buffer of the proxy. Names, ports and certificates are filled in as a user would. Not here:
+// Traefik and Kubernetes, which this machine cannot run.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { once } from "node:events";
@@ -21,12 +21,12 @@ import { readLayout, writeHugeImage, writeImage } from "./images.ts";
 const run = promisify(execFile);
 
 const FILES = join(import.meta.dirname, "../../deploy/proxies");
-/** More than what any of them holds back in memory, and far more than the 1 MiB that nginx takes unless told. */
+/** More than any of them buffers in memory, and far more than the 1 MiB that nginx accepts by default. */
 const LAYER_BYTES = 256 * 1024 * 1024;
 
 interface Proxy {
   readonly tool: ToolName;
-  /** Writes the proxy's files into the folder, with the shipped one filled in; gives the command's arguments. */
+  /** Writes the proxy's files into the folder, with the shipped one filled in; returns the command's arguments. */
   arrange(at: { folder: string; shipped: string }): Promise<string[]>;
   readonly file: string;
 }
@@ -49,7 +49,7 @@ const PROXIES: readonly Proxy[] = [
     tool: "haproxy",
     file: "haproxy.cfg",
     async arrange({ folder, shipped }) {
-      // Its own guess from the limit of open files is more memory than a test may take.
+      // Its own default from the limit of open files takes more memory than a test may.
       await writeFile(join(folder, "haproxy.cfg"), shipped.replace("global\n", "global\n    maxconn 200\n"));
       return ["-db", "-f", join(folder, "haproxy.cfg")];
     },
@@ -58,7 +58,7 @@ const PROXIES: readonly Proxy[] = [
     tool: "caddy",
     file: "Caddyfile",
     async arrange({ folder, shipped }) {
-      // A certificate of ours, since nobody can give Caddy one for this machine, and none of its own ports.
+      // Our own certificate, because Caddy cannot get one for this machine, and none of its default ports.
       const own = shipped.replace(/^(127\.0\.0\.1:\d+) \{$/m, `$1 {\n\ttls ${folder}/fullchain.pem ${folder}/privkey.pem`);
       assert.notEqual(own, shipped);
       await writeFile(join(folder, "Caddyfile"), `{\n\tadmin off\n\tauto_https disable_redirects\n}\n${own}`);
@@ -90,7 +90,7 @@ async function makeCertificate(folder: string): Promise<void> {
   await writeFile(join(folder, "all.pem"), (await readFile(certificate, "utf8")) + (await readFile(key, "utf8")));
 }
 
-/** Starts a proxy with its shipped file before a Berth; gives where clients find it, and its certificate. */
+/** Starts a proxy with its shipped file in front of a Berth; returns its address for clients, and its certificate. */
 async function startProxy(t: TestContext, proxy: Proxy, binary: string, berth: Berth): Promise<{ host: string; certificate: string }> {
   const folder = await temporaryFolder(`proxy-${proxy.tool}`);
   await makeCertificate(folder);
@@ -114,7 +114,7 @@ async function startProxy(t: TestContext, proxy: Proxy, binary: string, berth: B
   return { host, certificate: join(folder, "fullchain.pem") };
 }
 
-/** Where a registry with that certificate sends clients for their tokens. */
+/** The token address that a registry with that certificate sends to clients. */
 async function realmAt(host: string, ca: Buffer): Promise<string | undefined> {
   const asked = get(`https://${host}/v2/`, { ca });
   const [answer] = (await once(asked, "response")) as [IncomingMessage];
@@ -174,7 +174,7 @@ for (const proxy of PROXIES) {
       await berth.contentOf("library/proxied", "v2");
     });
 
-    // What docker was sent to is this address, and nothing was amiss.
+    // docker was sent to this address, and no warning was logged.
     assert.equal(await realmAt(host, await readFile(certificate)), `https://${host}/token`);
   });
 }

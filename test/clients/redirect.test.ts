@@ -1,5 +1,5 @@
-// Pulls past Berth: with storage.redirect=always a layer's bytes come from Ceph by a signed address, also where the repository is private.
-// Not here: what the address looks like (the blob store's tests).
+// Pulls that bypass Berth: with storage.redirect=always a layer's bytes come from Ceph by a signed address, also for a private repository.
+// Not here: the form of the address (the blob store's tests).
 import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
 import { get, type IncomingMessage } from "node:http";
@@ -14,7 +14,7 @@ import { type Commands, commandsInNewHome } from "./command.ts";
 import { LAYOUT_TAG, type Layout, readLayout, writeHugeImage } from "./images.ts";
 import { cephSettings } from "./storage.ts";
 
-/** Several parts of a multipart upload, and more than fits any buffer on the way. */
+/** Several parts of a multipart upload, and more than fits into any buffer on the way. */
 const LAYER_BYTES = 96 * 1024 * 1024;
 const REPOSITORY = "vault/redirect/large";
 
@@ -81,7 +81,7 @@ describe("pulls that are redirected to Ceph", () => {
     assert.equal(range.status, 206);
     assert.equal((await range.arrayBuffer()).byteLength, 100);
     assert.equal((await fetch(location.replace(/X-Amz-Signature=\w{8}/, "X-Amz-Signature=00000000"))).status, 403);
-    // Only who may pull is given an address.
+    // Only clients that may pull get an address.
     assert.equal((await berth.ask(path, { user: "anonymous" })).status, 401);
   });
 

@@ -1,5 +1,5 @@
-// One client's tests: a Berth of their own, and the client signed in as each kind of user, every one in a home of its own. Not here: what is
-// tested.
+// The tests of one client: a Berth for them, and the client signed in as each kind of user, each in a home directory of its own. Not here:
+// what is tested.
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { ensureTool, skipOrThrow, type ToolName } from "../tools/install.ts";
@@ -23,7 +23,7 @@ export interface Client {
 
 /** A daemon that all of a client's users share. */
 export interface Daemon {
-  /** How the client is told to use it: put before the arguments of every command. */
+  /** The arguments that select the daemon, before those of every command. */
   readonly firstArguments: readonly string[];
   stop(): Promise<void>;
 }

@@ -1,5 +1,5 @@
-// What buildah and podman must be able to do with Berth: they keep images unpacked in a store of their own and pack them again for a push, so
-// that an image is the same when its configuration is, which names the digests of the unpacked layers. Not here: running containers.
+// The common tests of buildah and podman: they keep images unpacked in a store of their own and pack them again for a push. An image is
+// therefore the same if its configuration is, which names the digests of the unpacked layers. Not here: running containers.
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -93,7 +93,7 @@ function pushes(tool: string): ClientTest[] {
         const { bytes } = await berth.manifest(`library/${tool}/listed`, "v1");
         const { manifests } = JSON.parse(bytes.toString()) as { manifests: { digest: string; platform: { architecture: string } }[] };
         assert.deepEqual(manifests.map((each) => each.platform.architecture).toSorted(), ["amd64", "arm64", "s390x"]);
-        // Whatever the list itself looks like, it is one of the same images.
+        // Whatever the list itself looks like, it names the same images.
         const content = await berth.contentOf(`library/${tool}/listed`, "v1");
         const missing = image.content.filter((digest) => digest !== image.root.digest && !content.includes(digest));
         assert.deepEqual(missing, []);

@@ -1,5 +1,5 @@
-// Runs the conformance suite with every optional part switched on, and judges its results: nothing may fail, be skipped or be switched off.
-// Not here: which registries it runs against (conformance.test.ts, and the replicas' tests).
+// Runs the conformance suite with every optional part enabled, and checks its results: no test may fail, be skipped or be disabled. Not
+// here: the registries under test (conformance.test.ts, and the replicas' tests).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFile, rm } from "node:fs/promises";
@@ -10,7 +10,7 @@ import { temporaryFolder } from "../tools/processes.ts";
 
 const run = promisify(execFile);
 
-/** Everything that the suite leaves out unless told. */
+/** Everything that the suite leaves out by default. */
 const EVERYTHING = {
   OCI_API_BLOBS_DIGEST_HEADER: "true",
   OCI_API_BLOBS_UPLOAD_CANCEL: "true",
@@ -19,7 +19,7 @@ const EVERYTHING = {
   OCI_DATA_SPARSE: "true",
 };
 
-/** Fewer than the suite of the pinned version has: a suite that ran only in part must not pass. */
+/** Fewer than the suite of the pinned version has: a partial run must not pass. */
 const TESTS_AT_LEAST = 1000;
 
 /** The registry under test, and the user that the suite signs in as. */
@@ -27,7 +27,7 @@ export interface ConformanceTarget {
   /** `HOST:PORT`, plain HTTP. */
   readonly host: string;
   readonly user: { readonly name: string; readonly password: string };
-  /** How its repositories' names begin; a repository of a default project begins with none. */
+  /** The prefix of its repositories' names; empty for repositories of a default project. */
   readonly prefix?: string;
 }
 
@@ -41,7 +41,7 @@ export async function runConformance(
   await t.test(`version ${version}`, async (step) => {
     const folder = await temporaryFolder("conformance");
     step.after(() => rm(folder, { recursive: true, force: true }));
-    // Only what is named: the suite reads further OCI_* variables, which could switch parts of it off.
+    // Only these variables: the suite reads further OCI_* variables, which could disable parts of it.
     const outer = Object.entries(process.env).filter(([name]) => !name.startsWith("OCI_"));
     const env = {
       ...Object.fromEntries(outer),
@@ -55,7 +55,7 @@ export async function runConformance(
       OCI_PASSWORD: user.password,
       OCI_RESULTS_DIR: join(folder, "results"),
     };
-    // It ends with 1 when something failed, after which the results tell more than its output.
+    // It exits with 1 if a test failed; the results then say more than its output.
     const output = await run(suite, [], { cwd: folder, env, maxBuffer: 64 * 1024 * 1024 }).catch((error: { stdout?: string }) => error);
     const junit = await readFile(join(folder, "results/junit.xml"), "utf8").catch((error: unknown) => {
       throw new Error(`the suite left no results: ${output.stdout ?? ""}`, { cause: error });
@@ -63,14 +63,14 @@ export async function runConformance(
     const summary = await readFile(join(folder, "results/results.yaml"), "utf8");
     const counts = countsOf(junit);
     step.diagnostic(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
-    // The file's configuration ends where the results begin; after that every line must end in Pass.
+    // The file lists the configuration first, then the results; each line of those must end in Pass.
     const results = summary.slice(summary.search(/^apis:$/m)).split("\n");
     const notPassed = results.filter((line) => /^\s+\S/.test(line) && !line.endsWith(": Pass")).map((line) => line.trim());
     assert.deepEqual(notPassed, [], problemsOf(junit));
     assert.deepEqual([counts.failed, counts.skipped, counts.other], [0, 0, 0], problemsOf(junit));
     assert.ok(counts.tests >= TESTS_AT_LEAST, `only ${counts.tests} tests ran`);
     assert.ok(results.length > 40, `only these were examined:\n${results.join("\n")}`);
-    // What is switched off is not run, so it shows in the configuration only.
+    // Disabled parts are not run, so they only appear in the configuration.
     assert.deepEqual(summary.match(/^ {4,}\w+: false$/gm), null, "the suite has a part switched off");
   });
 }
@@ -80,7 +80,7 @@ interface SuiteCounts {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
-  /** Errors, and cases of a status that we do not know, such as disabled. */
+  /** Errors, and cases with an unknown status, such as disabled. */
   readonly other: number;
 }
 

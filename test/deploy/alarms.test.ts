@@ -1,5 +1,5 @@
-// The alarms in a real Prometheus: it takes every expression, keeps the rules' own tests, and raises an alarm when a real registry loses its
-// store. Not here: whether what they name is served (test/flows/observability.test.ts).
+// The alarms in a real Prometheus: it accepts every expression, passes the rules' own tests, and raises an alarm when a real registry loses
+// its store. Not here: whether the named metrics are served (test/flows/observability.test.ts).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -29,7 +29,7 @@ it("alarms: raises an alarm in a real Prometheus when a real registry loses its 
   const data = join(folder.path, "data");
   await mkdir(data);
   const registry = await startTestRegistry({ data, "metrics.listen": `127.0.0.1:${metricsPort}` });
-  // The alarms as they are delivered, but for their `for` time.
+  // The delivered alarms, except for their `for` time.
   await writeFile(join(folder.path, "rules.yaml"), readFileSync(RULES, "utf8").replaceAll(/^( +for:) .*$/gm, "$1 0s"));
   await writeFile(
     join(folder.path, "prometheus.yml"),
@@ -57,7 +57,7 @@ it("alarms: raises an alarm in a real Prometheus when a real registry loses its 
       .map(({ labels }) => `${labels["alertname"]} ${labels["backend"] ?? ""}`.trim());
   };
   const until = async (holds: () => Promise<boolean>): Promise<void> => {
-    // The suite's own limit ends a wait in vain.
+    // The suite's own limit ends a wait that never succeeds.
     while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 250));
   };
   const query = async (expression: string): Promise<{ status: string; data: { result: unknown[] } }> =>

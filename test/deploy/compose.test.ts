@@ -1,5 +1,5 @@
-// deploy/compose/compose.yaml as an operator starts it: three replicas, PostgreSQL, an S3 and a proxy with TLS, in real containers.
-// Not here: how the images are had without a registry (local-images.ts); what replicas must hold in general (test/replicas).
+// deploy/compose/compose.yaml as an operator starts it: three replicas, PostgreSQL, an S3 and a proxy with TLS, in real containers. Not
+// here: building the images without a registry (local-images.ts); the guarantees of replicas in general (test/replicas).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFile, rm } from "node:fs/promises";
@@ -55,7 +55,7 @@ describe("docker compose", () => {
     const image = join(folder, "image");
     await writeImage(image, "gzip");
     await crane("push", image, `localhost:${port}/library/app:v1`);
-    // The proxy goes round: six requests reach all three.
+    // The proxy works round-robin: six requests reach all three.
     for (let index = 0; index < 6; index++) {
       await crane("pull", "--format=oci", `localhost:${port}/library/app:v1`, join(folder, `pulled-${index}`));
       const [pulled, pushed] = await Promise.all(
@@ -132,7 +132,7 @@ async function start(): Promise<Stack> {
     await runCrane("auth", "login", `localhost:${port}`, "-u", "admin", "-p", password);
     return { dockerd, folder, port, ca, password, compose, crane: runCrane };
   } catch (error) {
-    // What the containers said is gone with them.
+    // The containers' logs are removed with them.
     const logs = await compose("logs", "--no-color", "--tail=40").catch(() => "");
     await compose("down", "-v").catch(() => undefined);
     await dockerd.stop();
@@ -147,7 +147,7 @@ async function stop({ compose, dockerd, folder }: Stack): Promise<void> {
   await rm(folder, { recursive: true, force: true });
 }
 
-/** Waits until the proxy has a replica that is ready. */
+/** Waits until the proxy has a ready replica. */
 async function readyAt(port: number, ca: string): Promise<void> {
   const certificate = await readFile(ca);
   const ask = () =>
@@ -166,7 +166,7 @@ async function readyAt(port: number, ca: string): Promise<void> {
   throw new Error("no replica became ready within five minutes");
 }
 
-/** Waits until docker calls so many replicas healthy. */
+/** Waits until docker reports that many healthy replicas. */
 async function readyReplicas({ compose }: Pick<Stack, "compose">, count: number): Promise<void> {
   for (let tries = 0; tries < 600; tries++) {
     const states = await compose("ps", ...replicas);

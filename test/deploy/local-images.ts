@@ -1,5 +1,5 @@
-// Makes the images that deploy/compose/compose.yaml names without pulling any: Berth's own by its real Dockerfile, on a Debian that debootstrap
-// makes; the others from Debian's packages (services/). Not here: running them (compose.test.ts).
+// Builds the images that deploy/compose/compose.yaml names without pulling any: Berth's own with its real Dockerfile, on a Debian created
+// by debootstrap; the others from Debian's packages (services/). Not here: running them (compose.test.ts).
 import { execFile } from "node:child_process";
 import { cp, mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
@@ -16,7 +16,7 @@ const EXTRA_CA = "/extra-ca.crt";
 /** Runs `docker` with these arguments. */
 export type Docker = (...args: readonly string[]) => Promise<string>;
 
-/** Builds `berth` and what it runs beside, in `folder`. Errors: ToolUnavailable. */
+/** Builds `berth` and the images beside it, in `folder`. Errors: ToolUnavailable. */
 export async function buildImages(docker: Docker, folder: string): Promise<void> {
   await importBase(docker);
   const services = join(folder, "services");
@@ -31,7 +31,7 @@ export async function buildImages(docker: Docker, folder: string): Promise<void>
   await insist(() => docker("build", "-q", "--network=host", "-f", join(context, "deploy/docker/Dockerfile"), "-t", "berth", context));
 }
 
-/** What Dockerfile.dockerignore leaves: the old builder of Debian's docker does not read it. */
+/** Applies Dockerfile.dockerignore, which the old builder of Debian's docker does not read. */
 async function writeContext(context: string): Promise<void> {
   const options = { ...outputLimit, cwd: repository };
   const roots = ["package.json", "package-lock.json", ".npmrc", "apps", "packages", "deploy"];
@@ -54,9 +54,9 @@ async function importBase(docker: Docker): Promise<void> {
         await rm(root, { recursive: true, force: true });
         await run(debootstrap, ["--variant=minbase", "--include=ca-certificates", "bookworm", root], outputLimit);
       });
-      // As Debian's own images do: nobody needs the packages of a broken build.
+      // As Debian's own images do: the packages of a broken build are of no use.
       await writeFile(join(root, "etc/dpkg/dpkg.cfg.d/unsafe-io"), "force-unsafe-io\n");
-      // A network that looks into TLS has a certificate of its own, which the build's npm must know as well.
+      // A network that inspects TLS has its own certificate, which the build's npm must trust as well.
       const extra = process.env["NODE_EXTRA_CA_CERTS"];
       if (extra !== undefined) await cp(extra, join(root, EXTRA_CA));
       await run("tar", ["-C", root, "-cf", `${tar}.new`, "."], outputLimit);

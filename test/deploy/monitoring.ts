@@ -1,4 +1,4 @@
-// What deploy/prometheus and deploy/grafana hold, read once for the tests of both. Not here: what must hold of it.
+// The content of deploy/prometheus and deploy/grafana, read once for the tests of both. Not here: the checks.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
@@ -33,7 +33,7 @@ interface Dashboard {
 export const rules = (parse(readFileSync(RULES, "utf8")) as { groups: { rules: Rule[] }[] }).groups.flatMap((group) => group.rules);
 /** The dashboard. */
 export const dashboard = JSON.parse(readFileSync(DASHBOARD, "utf8")) as Dashboard;
-/** Every expression of both, with where it stands. */
+/** Every expression of both, with its place. */
 export const expressions = [
   ...rules.map(({ alert, expr }) => [alert, expr] as const),
   ...dashboard.panels.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => [title, expr] as const)),

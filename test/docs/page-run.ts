@@ -1,6 +1,7 @@
-// Runs the blocks of commands of one page as printed, in order and in one shell, against a Berth that was started for the page as `npm start`
-// does. Not here: which blocks there are (pages.ts). What differs from a reader's machine: the server has another port, and places outside the
-// reader's folder (`/mnt`, `/var/lib`) lie in a temporary one, so both are replaced in the text; curl fails for an answer of 400 and more.
+// Runs the blocks of commands of one page as printed, in order and in one shell, against a Berth that was started for the page like `npm
+// start` does. Not here: the list of blocks (pages.ts). Differences from a reader's machine: the server has another port, and places
+// outside the reader's folder (`/mnt`, `/var/lib`) are in a temporary one, so both are replaced in the text; curl fails for an answer of
+// 400 and more.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
@@ -9,7 +10,7 @@ import { ensureTool, type ToolName } from "../tools/install.ts";
 import { answersHttp, atOurEnd, freePort, type Program, startProgram, temporaryFolder } from "../tools/processes.ts";
 import { type CommandBlock, needsOf, type Page, ROOT } from "./pages.ts";
 
-/** What a page's folder shares with the repository. */
+/** The parts of the repository that a page's folder shares. */
 const SHARED = ["apps", "config.example.yaml", "deploy", "docs", "package.json"];
 const LAUNCHER = join(ROOT, "apps/server/bin/berth-server.mjs");
 
@@ -21,7 +22,7 @@ export interface PageTools {
   readonly containerdAddress?: string;
 }
 
-/** Runs what can run of a page; gives the number of blocks that ran. */
+/** Runs the runnable blocks of a page; returns their number. */
 export async function runPage(page: Page, tools: PageTools = {}): Promise<number> {
   const blocks = page.blocks.filter((block) => block.notRun === undefined);
   const folder = await temporaryFolder("page");
@@ -39,7 +40,7 @@ export async function runPage(page: Page, tools: PageTools = {}): Promise<number
     await writeFile(join(bin, name), `#!/bin/sh\nexec '${process.execPath}' '${file}' "$@"\n`, { mode: 0o755 });
   }
   for (const name of needsOf(page)) {
-    // `ctr2` is the tests' word for the `ctr` of containerd 2.
+    // `ctr2` is the tests' name for the `ctr` of containerd 2.
     await symlink(await ensureTool(name as ToolName), join(bin, name.replace(/\d$/, "")));
   }
 
@@ -78,7 +79,10 @@ export async function runPage(page: Page, tools: PageTools = {}): Promise<number
 
 const MARK = "@@ block ";
 
-/** One script for all blocks (a line break before each mark, for output that ends without one), so that variables last from one to the next. A block that must fail has a shell of its own. */
+/**
+ * One script for all blocks, so that variables last from one to the next; each mark follows a line break, for output that ends without one.
+ * A block that must fail has a shell of its own.
+ */
 function scriptOf(blocks: readonly CommandBlock[]): string {
   const parts = blocks.map(({ text, mustFail }, at) => {
     const begin = `echo; echo '${MARK}${at}'`;
@@ -109,7 +113,7 @@ async function shell(script: string, cwd: string, env: Readonly<Record<string, s
   const callOff = atOurEnd(() => process.kill(-child.pid!, "SIGKILL"));
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (piece: Buffer) => (output += piece.toString("utf8")));
-  // As a file and not as the shell's own input: a command that reads from standard input would eat the rest of the script.
+  // As a file and not as the shell's standard input: a command that reads from there would consume the rest of the script.
   child.stdin.end(`bash <(cat <<'@@ end of page'\n${script}@@ end of page\n) </dev/null 2>&1`);
   const code = await new Promise<number>((resolve, reject) => {
     child.once("error", reject);
@@ -135,7 +139,7 @@ async function startReadersBerth(folder: string, reader: string): Promise<{ host
   return { host, program };
 }
 
-/** A registry of distribution without accounts: what many move away from. */
+/** A registry of distribution without accounts, which many users move away from. */
 async function startOldRegistry(): Promise<{ host: string; program: Program }> {
   const folder = await temporaryFolder("old-registry");
   const host = `127.0.0.1:${await freePort()}`;

@@ -1,4 +1,4 @@
-// The pages that people follow: every block of commands runs as printed, or says why it cannot; links lead somewhere; the index has every page;
+// The pages that people follow: every block of commands runs as printed, or says why it cannot; links resolve; the index has every page;
 // translations have the same commands. Not here: pages whose commands need clients or much time (../clients/pages.test.ts).
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 import { runPage } from "./page-run.ts";
 import { fencesOf, isTranslation, type Page, parsePage, readPages, ROOT } from "./pages.ts";
 
-/** Languages that a block may have. `sh` runs; what is neither run nor read by a program is `text`. */
+/** The languages of blocks. `sh` runs; a block that no program runs or reads is `text`. */
 const LANGUAGES = new Set(["sh", "text", "yaml", "toml", "json", "ts", "mermaid", "groovy"]);
 
 const pages = readPages();

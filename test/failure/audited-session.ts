@@ -1,5 +1,5 @@
-// A client that judges every answer (answers.ts), and looks into the server's log: what is the server's fault stands there, under the
-// request's id, with a cause. Not here: what is asked for.
+// A client that checks every answer (answers.ts), and the server's log: each server error is logged under the request's id, with a cause.
+// Not here: the requests.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,9 +8,9 @@ import { judgeAnswer } from "./answers.ts";
 import { PASSWORD, type ServerOptions, type ServerProcess, startServer } from "./server-process.ts";
 
 const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
-/** The log is written behind the answers; a busy machine has been seen to take seconds. Only a line that never comes waits for so long. */
+/** The log is written after the answers, on a busy machine seconds later. Only a missing line waits for this long. */
 const LOGGED_WITHIN_MS = 120_000;
-/** Far more than anything here takes: only what hangs waits for so long. */
+/** Far more than anything here takes: only a hanging server waits for this long. */
 const TRUE_WITHIN_MS = 300_000;
 
 /** An answer, read to its end. */
@@ -40,7 +40,7 @@ export interface SmallImage {
   readonly layer: Buffer;
 }
 
-/** What a server says of its readiness. */
+/** A server's readiness. */
 export interface Readiness {
   /** Of HTTP. */
   readonly status: number;
@@ -49,14 +49,14 @@ export interface Readiness {
   readonly checks: Readonly<Record<string, string>>;
 }
 
-/** A server and its judge. */
+/** A server with checks of its answers. */
 export interface AuditedServer extends ServerProcess {
-  /** Sends a request as the administrator. Rejects where the connection breaks, whole answers or not. */
+  /** Sends a request as the administrator. Rejects if the connection breaks. */
   send(method: string, path: string, options?: SendOptions): Promise<Answer>;
   readiness(): Promise<Readiness>;
   /** Sends until an answer satisfies. */
   until(what: string, ask: () => Promise<boolean>): Promise<void>;
-  /** Fails unless every answer with a status of 500 or more so far is in the log, with a cause. Gives how many there were. */
+  /** Fails unless every answer so far with a status of 500 or more is in the log, with a cause. Returns their number. */
   audit(): Promise<number>;
   /** Uploads a blob in a session; gives the first answer that is an error, else the last. */
   pushBlob(repository: string, bytes: Uint8Array): Promise<Answer>;
@@ -81,7 +81,7 @@ export function makeImage(repository: string, tag: string, layerBytes: number, c
   return { repository, tag, manifest, digest: sha256(Buffer.from(manifest)), config, layer };
 }
 
-/** Starts a server whose answers are judged. */
+/** Starts a server whose answers are checked. */
 export async function startAudited(options: ServerOptions): Promise<AuditedServer> {
   const server = await startServer(options);
   const authorization = `Basic ${Buffer.from(`admin:${PASSWORD}`).toString("base64")}`;
@@ -156,7 +156,7 @@ export async function startAudited(options: ServerOptions): Promise<AuditedServe
       }
     },
     async push(image) {
-      // The large one first: what comes behind it is still promised when the manifest comes.
+      // The large one first: the lease of the small one after it is still valid when the manifest comes.
       for (const bytes of [image.layer, image.config]) {
         const answer = await pushBlob(image.repository, bytes);
         assert.equal(answer.status, 201, answer.text);

@@ -1,5 +1,5 @@
-// A backup to a bucket and a pruning of it are killed in the middle: every moment that is listed can be restored all along, they keep out of
-// each other's way, and the next pruning takes away what both left. Not here: every step (commands/backup), a full place (disk-full.test.ts).
+// A backup to a bucket and a pruning of it are killed in the middle: every listed snapshot can be restored throughout, the two exclude each
+// other, and the next pruning removes what both left. Not here: every step (commands/backup), a full place (disk-full.test.ts).
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -26,7 +26,7 @@ it("backup killed: leaves every moment whole when a backup to a bucket, or its p
   const folder = await temporaryFolder("backup-killed");
   const { bucket: Bucket, endpoint, region, accessKeyId, secretAccessKey } = s3.target;
   const client = new S3Client({ endpoint, region, forcePathStyle: true, credentials: { accessKeyId, secretAccessKey } });
-  // How an address with an endpoint of its own gets its keys; this process has no others.
+  // An address with an endpoint of its own gets its keys from these variables; this process has no others.
   Object.assign(process.env, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey });
   const settings = { data: join(folder, "berth"), "storage.s3.partSizeBytes": String(5 * MIB), "limits.uploadBytes": "1GiB" };
   const server = await startAudited({ settings });
@@ -56,7 +56,7 @@ it("backup killed: leaves every moment whole when a backup to a bucket, or its p
     assert.equal(child.exitCode, null, `${role.join(" ")} ended by itself`);
     child.kill("SIGKILL");
     await ended;
-    // What was on its way arrives nowhere.
+    // Data in flight arrives nowhere.
     link.set("refuse");
   }
   const names = async (below: string): Promise<string[]> => {
@@ -88,7 +88,7 @@ it("backup killed: leaves every moment whole when a backup to a bucket, or its p
   await killWhen(async () => (await multiparts()) > 0, "backup", placeAt(link.origin));
   assert.equal(await multiparts(), 1);
   assert.deepEqual(await checkAll(), [first, second]);
-  // Nobody knows that it is dead, until it has been silent for ten minutes.
+  // Nobody knows that it is dead until its lock is ten minutes old.
   assert.match(await run(2, "backup", "prune", place, "--keep", "1", "--yes"), /a backup is under way/);
   const [turn] = await names("turns/");
   await client.send(new PutObjectCommand({ Bucket, Key: turn!, Body: new Date(Date.now() - 11 * 60_000).toISOString() }));

@@ -1,5 +1,6 @@
-// The clock is set by hours and days, forward and back, while servers run: nothing acknowledged is lost, no promise ends early, what had to
-// expire is refused, and nothing is stuck for ever. Replicas whose clocks differ go by their database's. Not here: schedules (content/).
+// The clock is set by hours and days, forwards and back, while servers run: nothing acknowledged is lost, no lease ends early, expired
+// things are refused, and nothing is stuck for ever. Replicas whose clocks differ use their database's time. Not here: schedules
+// (content/).
 import assert from "node:assert/strict";
 import { randomBytes, randomInt } from "node:crypto";
 import { rm } from "node:fs/promises";
@@ -42,7 +43,10 @@ describe("clocks that are set", () => {
 
   const newClock = () => createWallClock(library!, join(folder, `clock-${++count}`));
 
-  /** `clockWasSet`: doctor goes by the machine's clock, by which what was written days behind it is late until the collector's next round. */
+  /**
+   * `clockWasSet`: doctor uses the machine's clock, so things that were written days behind it count as late until the collector's next
+   * round.
+   */
   async function compare(load: RegistryLoad, origin: string, settings: Settings, { clockWasSet = false } = {}): Promise<void> {
     const stored = await openStored(settings);
     try {
@@ -57,7 +61,7 @@ describe("clocks that are set", () => {
     }
   }
 
-  /** Waits for changes, or for the end of a load that has none to make any more; what was wrong shows when the load is waited for. */
+  /** Waits for changes, or for the end of a load that has no more changes; awaiting the load shows its errors. */
   async function untilAcknowledged(load: RegistryLoad, running: Promise<void>, changes: number, deadlineMs: number): Promise<void> {
     let isOver = false;
     running.then(
@@ -105,7 +109,7 @@ describe("clocks that are set", () => {
         stop.abort();
         await running;
         await compare(load, server.origin, settings, { clockWasSet: true });
-        // Leases of the time that was ahead last until then, or until somebody sets the clock: as long as it was wrong, and no longer.
+        // Leases written with the advanced clock last until then, or until the clock is set: as long as it was wrong, and no longer.
         await wall.set(40 * DAY);
         await untilLeftovers(settings, ({ leases, reclaim }) => leases === 0 && reclaim === 0);
         await compare(load, server.origin, settings);
@@ -132,7 +136,7 @@ describe("clocks that are set", () => {
         type: "application/octet-stream",
       });
       assert.equal(uploaded.status, 201, await uploaded.text());
-      // The one step is more than a lease, the other more than an upload may rest, too; each meets a collector that runs every second.
+      // One step exceeds a lease, the other also the idle time of an upload; each meets a collector that runs every second.
       for (const shift of [HOUR, 30 * DAY]) {
         await wall.set(shift);
         await sleep(2_500);
@@ -198,7 +202,7 @@ describe("clocks that are set", () => {
       const begun = await send(server.origin, "POST", "/v2/crash/one/blobs/uploads/");
       const location = begun.headers.get("location")!;
       const bytes = randomBytes(100_000);
-      // A writer that dies in the middle of a chunk: it has claimed the session.
+      // A writer that dies in the middle of a chunk has claimed the session.
       const { origin } = server;
       let isOver = false;
       const stall = (): void => {
@@ -224,7 +228,7 @@ describe("clocks that are set", () => {
         await sleep(50);
         const { status } = await send(origin, "PATCH", location, { body: "", type: "application/octet-stream" });
         if (status === 409) break;
-        // One of the questions came first, and was itself the writer for a moment.
+        // One of the requests came first, and was the writer for a moment.
         if (isOver) stall();
       }
       await server.kill();
@@ -259,7 +263,7 @@ describe("clocks that are set", () => {
       const second = await startServer({ settings: { data: join(folder, "behind"), ...shared }, env: behind.env });
       try {
         const told = first.log.flatMap((line) => /"aheadSeconds":(\d+)/.exec(line)?.[1] ?? []).map(Number);
-        // The answer to what time it is was on its way for a while.
+        // The answer with the time was under way for a while.
         assert.ok(
           told.some((seconds) => Math.abs(seconds - DAY) < 60),
           `the clock that is a day off was not told of: ${told.join(", ")}`,
@@ -268,7 +272,7 @@ describe("clocks that are set", () => {
         const answer = await fetch(new URL("/v2/", second.origin), { headers: { authorization: `Bearer ${token.token}` } });
         assert.equal(answer.status, 200, "a token of one replica is not taken by the other");
         await createProject(first.origin);
-        // Pushes through the one that is behind, while both collect: by its own clock the other would take every lease at once.
+        // Pushes through the replica that is behind, while both collect: by its own clock the other would expire every lease at once.
         const settings = { data: join(folder, "behind"), ...shared };
         const load = createRegistryLoad({ clients: 3, leaseMs: LEASE_SECONDS * 1000 });
         const stop = new AbortController();

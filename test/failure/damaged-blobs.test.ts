@@ -1,6 +1,6 @@
-// Blobs whose bytes are gone, cut off, too many, others, or something else altogether, in a directory, in Ceph and in the database: what a
-// client gets is an error, or bytes that its digest check refuses; the damage is counted and logged, a blob that is known to be damaged is
-// not said to be there, and pushing it again heals it. Not here: a database that is damaged itself (damaged-database.test.ts).
+// Blobs whose bytes are missing, truncated, too many, wrong, or not a file at all, in a directory, in Ceph and in the database: a client
+// gets an error, or bytes that fail its digest check; the damage is counted and logged, a blob known to be damaged is answered as unknown,
+// and pushing it again heals it. Not here: a damaged database (damaged-database.test.ts).
 import assert from "node:assert/strict";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -17,12 +17,12 @@ import { runRole } from "./server-process.ts";
 
 const MIB = 1024 * 1024;
 
-/** A store's bytes, behind the registry's back. */
+/** Direct access to a store's bytes. */
 interface BackDoor {
   read(key: string): Promise<Buffer>;
   write(key: string, bytes: Uint8Array): Promise<void>;
   remove(key: string): Promise<void>;
-  /** Puts something there that is no blob; undefined where a store knows nothing else. */
+  /** Replaces a key by something that is no blob; undefined if the store cannot hold that. */
   readonly replace: ((key: string) => Promise<void>) | undefined;
 }
 
@@ -38,7 +38,7 @@ function directoryDoor(root: string): BackDoor {
   };
 }
 
-/** What becomes of a blob's bytes, and whether that is known without reading them all. */
+/** Kinds of damage, and whether each is detected without reading all bytes. */
 const DAMAGES: Readonly<Record<string, (door: BackDoor, key: string) => Promise<void>>> = {
   missing: (door, key) => door.remove(key),
   truncated: async (door, key) => door.write(key, (await door.read(key)).subarray(0, -1)),
@@ -64,7 +64,7 @@ async function blobsOnDisk(
     const first = await server.send("GET", pathOf(image.layer), damaged % 2 === 0 ? {} : { headers: { range: "bytes=10-19" } });
     assert.deepEqual([first.status, first.code], [500, "BLOB_DAMAGED"], `${how}: ${first.status}`);
     damaged++;
-    // Known now: neither a client that looks whether it must push nor one that pulls is told that it is there.
+    // The damage is known now: neither a client that checks whether it must push nor one that pulls finds the blob.
     assert.equal((await server.send("HEAD", pathOf(image.layer))).status, 404, how);
     const second = await server.send("GET", pathOf(image.layer));
     assert.deepEqual([second.status, second.code], [404, "BLOB_UNKNOWN"], how);
@@ -104,7 +104,7 @@ async function damageBlobs(t: TestContext, settings: Readonly<Record<string, str
     const bytes = await door.read(keyOf(rotten.layer));
     bytes[MIB + 7]! ^= 1;
     await door.write(keyOf(rotten.layer), bytes);
-    // One bit: only hashing tells, and the client does that.
+    // One wrong bit: only hashing detects it, and the client does that.
     const answer = await server.send("GET", pathOf(rotten.layer));
     assert.equal(answer.status, 200);
     assert.notEqual(digestOf(answer.bytes), digestOf(rotten.layer));
@@ -114,7 +114,7 @@ async function damageBlobs(t: TestContext, settings: Readonly<Record<string, str
     );
     t.diagnostic(`${await server.audit()} answers of 5xx, each with its cause in the log`);
 
-    // Doctor finds and marks it, which on the embedded database needs the server to be stopped.
+    // Doctor finds and marks it; on the embedded database the server must be stopped for that.
     const lost = makeImage("library/app", "lost", 100_000);
     await server.push(lost);
     await door.remove(keyOf(lost.layer));

@@ -1,5 +1,5 @@
-// A damaged SQLite file: the server refuses to start and says what to do, or answers with one code and writes nothing more; what is whole is
-// read on, and wrong bytes never leave. A log that lost its end is an older state, whole in itself. Not here: damaged blobs.
+// A damaged SQLite file: the server refuses to start and says what to do, or answers with one code and writes nothing more; intact content
+// is still served, and wrong bytes never are. A truncated log is an older state, complete in itself. Not here: damaged blobs.
 import assert from "node:assert/strict";
 import { copyFile, cp, open, rm, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
@@ -55,21 +55,21 @@ it("damaged database: refuses to start on a damaged file, or answers DATABASE_DA
     await cp(whole, data, { recursive: true });
     await overwrite(file, (rootpage - 1) * PAGE_BYTES, PAGE_BYTES);
     server = await startAudited({ settings });
-    // What is whole is read, before the damage is known and after.
+    // Intact content is served before and after the damage is known.
     await server.pull(images[0]!);
     const byTag = await server.send("GET", "/v2/library/app/manifests/v3");
     assert.deepEqual([byTag.status, byTag.code], [500, "DATABASE_DAMAGED"]);
     for (const image of images) await server.pull(image);
     const write = await server.pushBlob("library/app", Buffer.from("more"));
     assert.deepEqual([write.status, write.code], [500, "DATABASE_DAMAGED"]);
-    // Also what would touch whole pages only.
+    // This also holds for writes that would only touch intact pages.
     const begin = await server.send("POST", "/v2/library/app/blobs/uploads/");
     assert.deepEqual([begin.status, begin.code], [500, "DATABASE_DAMAGED"]);
     const ready = await server.send("GET", "/readyz");
     assert.equal(ready.status, 503);
     assert.match(ready.bytes.toString(), /"database":"DATABASE_DAMAGED"/);
     t.diagnostic(`${await server.audit()} answers of 5xx, each with its cause in the log`);
-    // Whoever asks doctor hears the same.
+    // Doctor reports the same.
     const doctor = await runRole(["doctor"], settings);
     assert.notEqual(doctor.code, 0);
     assert.match(doctor.stdout + doctor.stderr, /malformed|damaged|engine/);
@@ -106,7 +106,7 @@ it("damaged database: takes a log that lost its end, or whose middle rotted, for
         known++;
       }
       assert.ok(known > 0 && known < images.length, `${known} of ${images.length} images are known`);
-      // What was lost is pushed again, as if it had never been.
+      // Lost content is pushed again, as if it had never existed.
       for (const image of images) await server.push(image);
       for (const image of images) await server.pull(image);
       await server.audit();

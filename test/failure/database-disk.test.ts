@@ -1,5 +1,6 @@
-// PostgreSQL's own disk is full: that of its tables, where it goes on and refuses what needs room, and that of its log, where it ends itself
-// and does not come up again. Not here: the embedded database on a full disk (disk-full.test.ts), other faults (network-database.test.ts).
+// PostgreSQL's own disk is full: that of its tables, where it continues and refuses writes that need space, and that of its log, where it
+// stops and does not start again. Not here: the embedded database on a full disk (disk-full.test.ts), other faults
+// (network-database.test.ts).
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { chmod, readFile, rm } from "node:fs/promises";
@@ -35,7 +36,7 @@ async function pushUntilRefused(server: AuditedServer, kept: SmallImage[]): Prom
   }
 }
 
-/** A refusal as documented, which says when to come again. */
+/** A documented refusal, which says when to retry. */
 function assertRefused(answer: Answer, ...codes: readonly string[]): void {
   assert.ok(answer.code !== undefined && codes.includes(answer.code), answer.text);
   assert.equal(answer.status, answer.code === "STORAGE_FULL" ? 507 : 503);
@@ -49,7 +50,7 @@ interface FullDatabase {
   readonly postgres: PostgresServer;
 }
 
-/** A server of ours on a PostgreSQL that has its tables or its log on a small disk, and the other elsewhere. */
+/** A server on a PostgreSQL whose tables or log are on a small disk, and the rest elsewhere. */
 async function withFullDatabase(t: TestContext, small: "filesIn" | "logIn", run: (parts: FullDatabase) => Promise<void>): Promise<void> {
   const disk = await mountSmallDisk(100).catch((error: unknown) => skipOrThrow(t, error));
   if (disk === undefined) return;
@@ -61,7 +62,7 @@ async function withFullDatabase(t: TestContext, small: "filesIn" | "logIn", run:
       filesIn: elsewhere,
       logIn: elsewhere,
       [small]: disk.path,
-      // No checkpoint, which would make room in the log by using its files again.
+      // No checkpoint, which would free space in the log by reusing its files.
       settings: ["checkpoint_timeout=1h", "max_wal_size=1GB"],
     }).catch((error: unknown) => skipOrThrow(t, error));
     if (postgres === undefined) return;
@@ -99,14 +100,14 @@ it("database disk: goes on reading while the disk of PostgreSQL's tables is full
     t.diagnostic(`${kept.length} pushes acknowledged before the first refusal`);
     await server.until("word of the full disk", async () => (await server.readiness()).checks["database"] === "STORAGE_FULL");
     assert.deepEqual(await databaseOf(server), { status: 200, state: "full", database: "STORAGE_FULL" });
-    // It stays so although nobody writes: a probe holds for a second.
+    // The state stays although nobody writes: a probe is cached for a second.
     await sleep(2_500);
     assert.deepEqual(await databaseOf(server), { status: 200, state: "full", database: "STORAGE_FULL" });
     for (const image of kept) await server.pull(image);
     for (const path of ["/v2/library/app/tags/list", "/v2/_catalog", "/token?service=berth&scope=repository:library/app:pull"])
       assert.equal((await server.send("GET", path)).status, 200);
     assertRefused(await pushUntilRefused(server, kept), "STORAGE_FULL");
-    // A deletion needs hardly any room: it is done, or refused like the rest.
+    // A deletion needs hardly any space: it succeeds, or is refused like the rest.
     const deletion = await server.send("DELETE", `/v2/library/app/manifests/${gone.digest}`);
     if (deletion.status !== 202) assertRefused(deletion, "STORAGE_FULL");
 
@@ -124,12 +125,12 @@ it("database disk: says that PostgreSQL is away when its log's disk is full, and
     await server.push(first);
     kept.push(first);
     disk.fill();
-    // Most of what is left of the log's last file, 16 MiB, is used up here, and the rest by pushes.
+    // This fills most of the log's last file of 16 MiB; pushes fill the rest.
     await postgres.query(`select pg_logical_emit_message(false, 'test', repeat('x', ${5 * MIB}))`);
     for (const refused of await Promise.all([1, 2, 3, 4].map(() => pushUntilRefused(server, kept))))
       assertRefused(refused, "UNAVAILABLE", "STORAGE_FULL");
     t.diagnostic(`${kept.length} pushes acknowledged before the first refusal`);
-    // It ends itself, and does not come up again: its recovery needs room in the log.
+    // It stops, and does not start again: its recovery needs space in the log.
     await server.until("PostgreSQL's end", async () => (await readFile(postgres.logFile, "utf8")).includes("database system is shut down"));
     await server.until("word of it", async () => (await server.readiness()).checks["database"] === "UNAVAILABLE");
     assert.equal((await server.readiness()).status, 503);
@@ -143,7 +144,7 @@ it("database disk: says that PostgreSQL is away when its log's disk is full, and
       assertRefused(await server.send(method, path), "UNAVAILABLE");
 
     disk.free();
-    // As its service manager does, or an operator.
+    // As its service manager or an operator does.
     await postgres.crash();
     await postgres.resume();
     await server.until("readiness", async () => (await server.readiness()).state === "ok");

@@ -1,5 +1,5 @@
-// What an operator is told of a PostgreSQL that asks for a password and does not get the right one: one sentence, at once, without the password.
-// Not here: other starts that fail (test/flows/failed-start.test.ts), whose PostgreSQL may let everybody in.
+// The message to an operator when PostgreSQL requires a password and gets a wrong one: one sentence, at once, without the password. Not
+// here: other starts that fail (test/flows/failed-start.test.ts), whose PostgreSQL may accept everybody.
 import assert from "node:assert/strict";
 import { chmod, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -31,7 +31,7 @@ it("database login: says in one sentence that PostgreSQL does not take the passw
     runRole(["migrate"], {
       data: join(folder, "data"),
       "auth.secretKey": Buffer.alloc(32, 9).toString("base64"),
-      // Waiting would be of no use, and longer than this test may take.
+      // Waiting would not help, and this is longer than the test may take.
       "database.startTimeoutSeconds": "1h",
       "database.url": `postgres://${user}:${password}@127.0.0.1:${postgres.port}/berth`,
     });

@@ -1,5 +1,5 @@
-// What `sync` promises when things go wrong: a disk that fails to sync once is never believed again until a restart, and PostgreSQL keeps
-// through a crash what it was asked to sync. Not here: the database's ordinary contract (platform/database).
+// The guarantee of `sync` under faults: after one failed sync the disk is never trusted again until a restart, and PostgreSQL keeps through
+// a crash what it was asked to sync. Not here: the database's ordinary contract (platform/database).
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { rm } from "node:fs/promises";
@@ -84,7 +84,7 @@ it("database: keeps through a crash of PostgreSQL what did not wait for the disk
       await database.sync();
       await server.crash();
       await server.resume();
-      // Connections of before the crash are found broken one by one.
+      // Connections from before the crash are found broken one by one.
       for (let tries = 0; tries < 10; tries++) if ((await database.probe().catch(() => "broken")) === undefined) break;
       assert.deepEqual(
         (await database.all(listNames, {})).map((row) => row.name),

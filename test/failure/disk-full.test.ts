@@ -1,5 +1,5 @@
-// A disk that is full to the last byte, under the database, under the blobs, and under both: writes fail with a code that says so, reads go
-// on, deletions and collection make room, and with room everything goes on by itself. Not here: other faults of disks (disk-lost.test.ts).
+// A completely full disk, under the database, under the blobs, and under both: writes fail with a code that says so, reads continue,
+// deletions and collection free space, and with space everything recovers by itself. Not here: other faults of disks (disk-lost.test.ts).
 import assert from "node:assert/strict";
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ import { mountSmallDisk, type SmallDisk } from "./small-disk.ts";
 const MIB = 1024 * 1024;
 // Twice the database's reserve (16 MiB), the reserve itself, and the images.
 const DISK_MIB = 100;
-/** Collection at its most eager, but with time enough for a push between two steps. */
+/** The shortest times for collection that still leave time for a push between two steps. */
 const EAGER = { "gc.leaseSeconds": "5s", "gc.graceSeconds": "0s", "gc.intervalSeconds": "1s" };
 
 async function withDisk(t: TestContext, run: (disk: SmallDisk, elsewhere: string) => Promise<void>): Promise<void> {
@@ -44,7 +44,7 @@ async function filesBelow(directory: string): Promise<string[]> {
   return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
 }
 
-/** Every kind of write, on a full disk: it is either done, and then it is done for good, or refused as STORAGE_FULL. */
+/** Every kind of write, on a full disk: it either succeeds, and then for good, or is refused as STORAGE_FULL. */
 async function writeEverything(server: AuditedServer, session: string, known: ReturnType<typeof makeImage>): Promise<Map<string, Answer>> {
   const type = "application/octet-stream";
   const image = makeImage("full/new", "v1", 700_000);
@@ -94,7 +94,7 @@ for (const full of ["both", "the database", "the blobs"] as const) {
         assert.equal(chunk.status, 202, chunk.text);
 
         disk.fill();
-        // The log may have some room left in its last pages: until that is used up, writes go on.
+        // The log may have some space left in its last pages: until it is used, writes succeed.
         if (full !== "the blobs")
           await server.until(
             "a full database",
@@ -104,12 +104,12 @@ for (const full of ["both", "the database", "the blobs"] as const) {
         for (const what of full === "the blobs" ? ["chunk", "blob in one request"] : answers.keys())
           assert.equal(answers.get(what)!.code, "STORAGE_FULL", `${what}: ${answers.get(what)!.text}`);
 
-        // Reads and sign-in go on, and readiness says what is wrong without taking them away.
+        // Reads and sign-in still work, and readiness reports the problem without taking the server out of service.
         await server.pull(kept);
         await server.pull(deleted);
         assert.equal((await server.send("GET", "/v2/full/app/tags/list")).status, 200);
         assert.equal((await server.send("GET", "/token?service=berth&scope=repository:full/app:pull,push")).status, 200);
-        // What was refused above gave its bytes back.
+        // The refused writes above have freed their bytes.
         disk.fill();
         const told = { database: full === "the blobs" ? "ok" : "STORAGE_FULL", store: full === "the database" ? "ok" : "STORAGE_FULL" };
         // A busy machine may be too slow for one probe.
@@ -118,7 +118,7 @@ for (const full of ["both", "the database", "the blobs"] as const) {
           return status === 200 && state === "full" && checks["database"] === told.database && checks["store"] === told.store;
         });
 
-        // What frees room, or takes rights away, is done.
+        // Operations that free space, or revoke rights, succeed.
         assert.equal((await server.send("DELETE", `/v2/full/app/manifests/${deleted.digest}`)).status, 202);
         assert.equal((await server.send("DELETE", "/api/v1/projects/full/robots/goes")).status, 204);
         const cancelled = await server.send("DELETE", session);
@@ -127,7 +127,7 @@ for (const full of ["both", "the database", "the blobs"] as const) {
         await server.until("collection", async () => !(await filesBelow(blobs)).some((file) => file.includes(hex)));
         let faults = await server.audit();
 
-        // It comes up on the full disk, and still deletes.
+        // It starts on the full disk, and still deletes.
         disk.fill();
         await server.kill();
         server = await startAudited({ settings });
@@ -136,7 +136,7 @@ for (const full of ["both", "the database", "the blobs"] as const) {
         const tag = await server.send("DELETE", "/v2/full/app/manifests/kept");
         assert.equal(tag.status, 202, tag.text);
 
-        // With room all goes on by itself.
+        // With space everything recovers by itself.
         disk.free();
         await server.until("readiness", async () => (await server.readiness()).state === "ok");
         const later = makeImage("full/app", "later", 2 * MIB);
@@ -147,7 +147,7 @@ for (const full of ["both", "the database", "the blobs"] as const) {
         faults += await server.audit();
         t.diagnostic(`${faults} answers of 5xx, each with its cause in the log`);
 
-        // Nothing partial stays: no upload, and no bytes but those of the two layers.
+        // Nothing partial stays: no upload, and only the bytes of the two layers.
         await server.until("an empty place for uploads", async () => (await filesBelow(join(blobs, "uploads"))).length === 0);
         await server.until("only what is used", async () => (await filesBelow(join(blobs, "blobs"))).length === 2);
         await server.stop();
@@ -174,7 +174,7 @@ it("disk full: says why it does not start, or migrate, on a full disk, and does 
     try {
       await server.push(image);
       await server.stop();
-      // A step that is undone wants to be done again: on the full disk it is done whole, by the reserve, or not at all.
+      // A step that was taken back is applied again: on the full disk it succeeds completely, with the reserve, or not at all.
       const down = await runRole(["migrate", "--to", "3", "--yes"], settings);
       assert.equal(down.code, 0, down.stderr);
       disk.fill();

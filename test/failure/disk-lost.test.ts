@@ -1,6 +1,6 @@
-// A disk that turns read-only, goes away, or is closed to the server, and a process without descriptors left: what can go on does, the rest
-// is refused with a code that says so, nothing is taken for lost, and all goes on by itself when the fault is over.
-// Not here: a full disk (disk-full.test.ts), bytes that are wrong (damaged-blobs.test.ts).
+// A disk that becomes read-only, disappears, or denies access to the server, and a process without free descriptors: some operations
+// continue, the rest is refused with a code that says so, nothing counts as lost, and everything recovers by itself after the fault. Not
+// here: a full disk (disk-full.test.ts), wrong bytes (damaged-blobs.test.ts).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -27,7 +27,7 @@ async function untilReady(server: AuditedServer): Promise<void> {
   });
 }
 
-/** Waits until readiness says that the store is away. That is 200 with the embedded database: no other replica would serve better. */
+/** Waits until readiness says that the store is unavailable. That is 200 with the embedded database: no other replica would serve better. */
 async function untilStoreIsAway(server: AuditedServer): Promise<void> {
   await server.until("readiness says that the store is away", async () => {
     const { status, checks } = await server.readiness();
@@ -46,7 +46,7 @@ async function untilUnready(server: AuditedServer, checks: Readonly<Record<strin
 /** The directory of the store in which a blob lies: one of 256. */
 const shardOf = (bytes: Uint8Array): string => digestOf(bytes).slice("sha256:".length, "sha256:".length + 2);
 
-/** Random bytes that do not lie in the same directory as others: what is done to that one must not concern them. */
+/** Random bytes that are not in the same directory as others, so that a fault of that one does not affect them. */
 function bytesApartFrom(others: Uint8Array, length: number): Buffer {
   for (;;) {
     const bytes = randomBytes(length);
@@ -64,7 +64,7 @@ async function pushes(
   return { large: large.code ?? large.status, small: small.code ?? small.status };
 }
 
-/** Reads what the store must be asked for: no copy is in memory. */
+/** Reads blobs that must come from the store: no copy is in memory. */
 async function pullOnce(server: AuditedServer, image: SmallImage): Promise<string | number> {
   const answer = await server.send("GET", `/v2/${image.repository}/blobs/${digestOf(image.layer)}`);
   return answer.code ?? answer.status;
@@ -125,7 +125,7 @@ it("disk lost: serves on from a database whose disk turned read-only under it, a
     const images = [makeImage("library/app", "v1", 300_000), makeImage("library/app", "v2", 10_000)];
     await withServer(t, settings, async (server) => {
       for (const image of images) await server.push(image);
-      // As the kernel does when it finds the file system damaged: open files notwithstanding.
+      // As the kernel does when it finds the file system damaged, despite open files.
       await disk.turnReadOnly();
       for (const image of images) await server.pull(image);
       assert.deepEqual(await pushes(server), { large: "UNAVAILABLE", small: "UNAVAILABLE" });
@@ -133,7 +133,7 @@ it("disk lost: serves on from a database whose disk turned read-only under it, a
       const removal = await server.send("DELETE", "/v2/library/app/manifests/v1");
       assert.equal(removal.code, "UNAVAILABLE", removal.text);
     });
-    // Such a file system must be mounted anew, and with it the server starts anew.
+    // Such a file system must be mounted again, and the server restarted with it.
     await disk.mountAgain();
     await withServer(t, settings, async (server) => {
       for (const image of images) await server.pull(image);
@@ -151,7 +151,7 @@ it("disk lost: takes nothing for lost while the store is not mounted, be it befo
   const away = join(folder, "away");
   const settings = { data: join(folder, "data"), "storage.filesystem.directory": blobs };
   const image = makeImage("library/app", "v1", 300_000);
-  // What an unmounted disk leaves: an empty directory.
+  // An unmounted disk leaves an empty directory.
   const unmount = async (): Promise<void> => {
     await rename(blobs, away);
     await mkdir(blobs);
@@ -197,7 +197,7 @@ it("disk lost: says UNAVAILABLE of what it may not read or write, and takes noth
   if (process.getuid?.() !== 0 || setpriv === undefined) return t.skip(`${cannotRunHere}needs root and setpriv(1)`);
   const folder = await temporaryFolder("permissions");
   const blobs = join(folder, "content");
-  // A root whom permissions bind: it owns the files, and nothing more.
+  // A root user to whom permissions apply: it owns the files, and nothing more.
   const under = [setpriv, "--bounding-set=-dac_override,-dac_read_search"];
   const settings = { data: join(folder, "data"), "storage.filesystem.directory": blobs };
   const image = makeImage("library/app", "v1", 300_000);
@@ -249,7 +249,7 @@ it("disk lost: outlives the lack of descriptors", async (t) => {
     await withServer(t, { data: folder }, async (server) => {
       const image = makeImage("library/app", "v1", 2 * MIB);
       await server.push(image);
-      // Lowered behind its back, since it takes no more connections than the limit of its start allows.
+      // Lowered from outside, because the server accepts no more connections than the limit at its start allows.
       const spare = 20;
       const limit = (await readdir(`/proc/${server.pid}/fd`)).length + spare;
       await run(prlimit, [`--pid=${server.pid}`, `--nofile=${limit}:${limit}`]);
@@ -260,7 +260,7 @@ it("disk lost: outlives the lack of descriptors", async (t) => {
         sockets.push(socket);
         await Promise.race([once(socket, "connect"), once(socket, "close")]);
       }
-      // Over the connection that our client holds, or not at all: what matters is what comes after.
+      // Over the connection that our client holds, or not at all: what matters comes afterwards.
       for (let i = 0; i < 20; i++) {
         await pullOnce(server, image).catch(() => undefined);
         await pushes(server).catch(() => undefined);

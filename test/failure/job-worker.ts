@@ -1,6 +1,6 @@
-// A process that asks for jobs and runs them, to be killed at any moment: `job-worker.ts NAME DATABASE jobs|changes`, a file or a PostgreSQL url.
-// It says which jobs were asked for once they are committed, by itself or by changes from which they follow, and `idle` as long as none is left.
-// Not here: who kills it (jobs-killed.test.ts).
+// A process that requests jobs and runs them, to be killed at any moment: `job-worker.ts NAME DATABASE jobs|changes`, a file or a
+// PostgreSQL url. It prints which jobs were requested once they are committed, directly or by changes that lead to them, and `idle` as long
+// as none is left. Not here: the killing (jobs-killed.test.ts).
 import { setTimeout as sleep } from "node:timers/promises";
 import type { JobKind, RunningJob } from "../../apps/server/src/events/job-kinds.ts";
 import type { Change } from "../../apps/server/src/access/changes.ts";
@@ -27,7 +27,7 @@ const database = withTopics(plain, onBackgroundError);
 await migrate(database, systemClock);
 const store = createJobStore(database);
 
-/** What a job leaves behind: a row of any table whose name can be there once. */
+/** The trace of a job: a row of any table with a unique name. */
 const leave = statement<{ name: string; now: number }>()("test.jobs.leave", (db, p) =>
   db
     .insertInto("project")
@@ -74,7 +74,7 @@ const dispatch: JobKind = {
   },
 };
 
-/** What is not done yet. */
+/** Unfinished jobs. */
 const jobsLeft = statement<Record<never, never>>()("test.jobs.left", (db) =>
   db.selectFrom("job").select("id").where("kind", "=", "leave").where("state", "in", ["waiting", "ready", "running"]).limit(1),
 );
@@ -102,7 +102,7 @@ for (const subject of subjects) {
   console.log(`asked ${subject}`);
 }
 for (;;) {
-  // Changes first: what is dispatched in between is a job by then.
+  // Changes first: those dispatched in between are jobs by then.
   const isDispatched = (await database.first(changesLeft, {})) === undefined;
   if (isDispatched && (await database.first(jobsLeft, {})) === undefined) console.log("idle");
   await sleep(50);

@@ -1,5 +1,5 @@
-// Kills processes with SIGKILL while they ask for jobs and run them, and while they record changes and dispatch them: what was asked for is done,
-// what follows from a change is there once, and no job is stuck or there twice.
+// Kills processes with SIGKILL while they request jobs and run them, and while they record changes and dispatch them: requested work is
+// done, each change is followed by its job once, and no job is stuck or duplicated.
 // Not here: the processes (job-worker.ts), one process's runner (apps/server/src/events/jobs.test.ts).
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -16,7 +16,7 @@ import { startPostgres } from "../tools/servers.ts";
 import { roundsOf } from "./rounds.ts";
 
 const rounds = roundsOf({ usual: 12, long: 300 });
-/** A lease, a look at what has lost its, delays of attempts and the rest of the work, on a machine that is busy. */
+/** A lease, a check for expired ones, delays of attempts and the rest of the work, on a busy machine. */
 const DONE_WITHIN_MS = 300_000;
 
 interface Worker {
@@ -25,7 +25,7 @@ interface Worker {
   kill(): Promise<void>;
 }
 
-/** How jobs are asked for: at once, or by changes from which they follow. */
+/** How jobs are requested: directly, or by changes that lead to them. */
 type AskedBy = "jobs" | "changes";
 
 function startWorker(name: string, address: string, by: AskedBy): Worker {
@@ -63,7 +63,7 @@ interface Row {
   readonly state: string;
 }
 
-/** Kills one of so many workers each round, and gives what was asked for. */
+/** Kills one of several workers in each round, and returns the requested jobs. */
 async function killRounds(t: TestContext, address: string, count: number, by: AskedBy): Promise<string[]> {
   const asked: string[] = [];
   const workers: Worker[] = [];
@@ -73,7 +73,7 @@ async function killRounds(t: TestContext, address: string, count: number, by: As
     for (let i = 0; i < count; i++) workers.push(start());
     for (let round = 0; round < rounds; round++) {
       const victim = workers.shift()!;
-      // It is somewhere between asking for its first job and running its last one; now and then it dies while it starts.
+      // It is somewhere between requesting its first job and running its last one; now and then it dies while it starts.
       while (round % 5 !== 4 && victim.asked.length === 0) await sleep(5);
       const delayMs = randomInt(150);
       t.diagnostic(`round ${round}: killed ${delayMs} ms after its first job`);
@@ -104,7 +104,7 @@ function check(asked: readonly string[], jobs: readonly Row[], left: readonly st
     [],
     "a job that was asked for is lost",
   );
-  // One whose asking was cut off is asked for or not, and then done or not.
+  // A request that was cut off was made or not; if it was, the job was done.
   assert.deepEqual(new Set(jobs.map(({ subject }) => subject)), done);
   assert.equal(jobs.length, done.size);
 }

@@ -1,6 +1,6 @@
-// Kills the server with SIGKILL at random moments under a mixed load, with collection at its most eager, and starts it again over the same
-// database and store: everything acknowledged must be there with every byte, the rest whole or not at all, and nothing may leak.
-// Not here: what counts as acknowledged (registry-model.ts), power cuts (power-loss.test.ts).
+// Kills the server with SIGKILL at random moments under a mixed load, with the shortest times for collection, and starts it again on the
+// same database and store: everything acknowledged must exist with every byte, the rest completely or not at all, and nothing may leak. Not
+// here: what counts as acknowledged (registry-model.ts), power cuts (power-loss.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes, randomInt } from "node:crypto";
 import { rm } from "node:fs/promises";
@@ -16,10 +16,13 @@ import { roundsOf } from "./rounds.ts";
 import { spawnServer, startServer } from "./server-process.ts";
 import { ageUploads, type Leftovers, openStored } from "./stored.ts";
 
-/** Of each of the four: some 50 in CI, 500 in the long run. */
+/** For each of the four: some 50 in CI, 500 in the long run. */
 const rounds = roundsOf({ usual: 13, long: 125 });
 const EAGER = { ...LOAD_SETTINGS, "gc.leaseSeconds": "2s", "gc.graceSeconds": "0s", "gc.intervalSeconds": "1s" };
-/** After so many rounds everything dead must have gone: rounds are shorter than it takes, so that the kills meet a busy collector. */
+/**
+ * After this many rounds everything unreferenced must be deleted: rounds are shorter than that takes, so that kills interrupt a busy
+ * collector.
+ */
 const DRAIN_EVERY = 25;
 /** Far more than lease, grace, interval and work take together. */
 const DRAINED_WITHIN_MS = 300_000;
@@ -38,7 +41,7 @@ async function checkAll(load: ReturnType<typeof createRegistryLoad>, origin: str
   }
 }
 
-/** Waits until nothing is left but what is alive: sessions were made old before. */
+/** Waits until only live content is left: sessions were aged before. */
 async function expectDrained(settings: Settings): Promise<void> {
   const stored = await openStored(settings);
   const nothing: Leftovers = { rows: { uploads: 0, reclaim: 0, leases: 0, unlinked: 0 }, keys: [], temporary: 0 };
@@ -46,7 +49,7 @@ async function expectDrained(settings: Settings): Promise<void> {
     const giveUpAt = performance.now() + DRAINED_WITHIN_MS;
     for (;;) {
       let left = await stored.leftovers();
-      // Only when no row is left: what a row leads to is removed by what lies beside it, which age alone would take away.
+      // Only when no row is left: rows lead to their leftovers, which would otherwise only be removed by age.
       if (left.rows.uploads === 0 && left.temporary > 0) {
         await stored.sweep();
         left = await stored.leftovers();
@@ -100,7 +103,7 @@ async function killRounds(more: Settings, report: (line: string) => void): Promi
       report(`${round} kills, ${load.acknowledged} changes acknowledged, ${last.images} images of ${last.blobs} blobs are there`);
     }
   } catch (error) {
-    // What the servers had to say of it: 40 is a warning.
+    // Warnings and errors of the servers: 40 is a warning.
     for (const line of logs
       .flat()
       .filter((text) => Number(/"level":(\d+)/.exec(text)?.[1] ?? 40) >= 40)

@@ -1,9 +1,9 @@
-// Whether a history of operations on one thing can be explained by their having happened one after the other, each at some moment between its
-// call and its answer. An operation without an answer may have happened at any moment after its call, also after everything else, or never.
-// After G. Lowe, "Testing for linearizability" (2017), section 4: the set of all states that the thing may be in is carried along the history.
-// Not here: what the operations are and do (tag-register.ts).
+// Whether a history of operations on one object can be explained by some order in which each happened at a moment between its call and its
+// answer. An operation without an answer may have happened at any moment after its call, also after everything else, or never. After G.
+// Lowe, "Testing for linearizability" (2017), section 4: the set of all possible states is carried along the history. Not here: the
+// operations and their effect (tag-register.ts).
 
-/** An operation of a history. Times are places in the order in which one process saw calls and answers: no two are equal. */
+/** An operation of a history. Times are positions in the order in which one process saw calls and answers: no two are equal. */
 export interface Operation<O> {
   readonly what: O;
   readonly calledAt: number;
@@ -11,36 +11,36 @@ export interface Operation<O> {
   readonly answeredAt: number | undefined;
 }
 
-/** What a thing is and how operations change it; `S` is compared with ===. */
+/** An object, and how operations change it; `S` is compared with ===. */
 export interface Model<S, O> {
   readonly initial: S;
-  /** The state after the operation; undefined where it cannot have happened in this state with the answer that it had. */
+  /** The state after the operation; undefined if it cannot have happened in this state with its answer. */
   apply(state: S, what: O): S | undefined;
-  /** Whether the thing may be left in this state; where it is not given, in any. */
+  /** Whether the object may end in this state; any if it is not given. */
   isEnd?(state: S): boolean;
 }
 
-/** What cannot be explained: the operation whose answer no order allows; undefined where only the end cannot be. */
+/** The operation whose answer no order explains; undefined if only the end is impossible. */
 export interface Violation<O> {
   readonly operation: Operation<O> | undefined;
-  /** Those under way at that moment, or without an answer so far. */
+  /** Operations in progress at that moment, or without an answer so far. */
   readonly open: readonly Operation<O>[];
-  /** States that the thing may have been in before it. */
+  /** The possible states before it. */
   readonly states: readonly unknown[];
 }
 
-/** More ways than this to explain a history so far mean that too many operations are without an answer: the test has to make fewer. */
+/** More possible explanations than this mean that too many operations have no answer: the test must make fewer. */
 const MAX_WAYS = 500_000;
 
-/** One way to explain the history so far: the state, and which of the open operations have not happened. */
+/** One explanation of the history so far: the state, and which of the open operations have not happened. */
 interface Way<S, O> {
   readonly state: S;
   readonly open: ReadonlySet<Operation<O>>;
 }
 
-/** Looks for an operation that cannot be explained; undefined where all can. */
+/** Finds an operation that cannot be explained; undefined if all can. */
 export function findViolation<S, O>(history: readonly Operation<O>[], model: Model<S, O>): Violation<O> | undefined {
-  // Those without an answer that say the same are one as good as the other, as soon as all of them are called.
+  // Equal operations without an answer are interchangeable as soon as all of them are called.
   const ids = new Map(
     history.map((operation, id) => [operation, operation.answeredAt === undefined ? JSON.stringify(operation.what) : String(id)]),
   );
@@ -53,7 +53,7 @@ export function findViolation<S, O>(history: readonly Operation<O>[], model: Mod
   const keyOf = ({ state, open }: Way<S, O>): string =>
     [idOf(state), ...Array.from(open, (operation) => ids.get(operation)!).toSorted((one, other) => (one < other ? -1 : 1))].join();
 
-  /** All ways that come of some by letting open operations happen, for as long as `goesOn`. */
+  /** All explanations that follow from some by letting open operations happen, while `goesOn` is true. */
   function spread(from: Iterable<Way<S, O>>, goesOn: (way: Way<S, O>) => boolean): Map<string, Way<S, O>> {
     const found = new Map<string, Way<S, O>>();
     const waiting: Way<S, O>[] = [];
@@ -73,7 +73,7 @@ export function findViolation<S, O>(history: readonly Operation<O>[], model: Mod
         if (tried.has(id)) continue;
         tried.add(id);
         const state = model.apply(way.state, operation.what);
-        // One without an answer that would change nothing may as well not have happened yet.
+        // An operation without an answer that changes nothing need not be tried yet.
         if (state === undefined || (state === way.state && operation.answeredAt === undefined)) continue;
         add({ state, open: new Set([...way.open].filter((each) => each !== operation)) });
       }

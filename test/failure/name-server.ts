@@ -1,5 +1,6 @@
-// A name server for tests, at port 53 of a network namespace's own loopback, which answers, refuses or is silent name by name; and a program's
-// own /etc/resolv.conf that points to it. Linux, as root, inside `runInside` (test/replicas/own-network.ts). Not here: who asks it.
+// A name server for tests, at port 53 of a network namespace's own loopback, which answers, refuses or is silent for each name; and a
+// program's own /etc/resolv.conf that points to it. Linux, as root, inside `runInside` (test/replicas/own-network.ts). Not here: its
+// clients.
 import { execFile } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
@@ -9,14 +10,14 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { ToolUnavailable } from "../tools/install.ts";
 
-/** What becomes of a name: an IPv4 address, or a way to fail. */
+/** The answer for a name: an IPv4 address, or a way to fail. */
 export type NameAnswer = `${number}.${number}.${number}.${number}` | "nxdomain" | "servfail" | "silence";
 
 /** The server. */
 export interface NameServer {
-  /** From now on; names that were never set do not exist. */
+  /** Sets the answer from now on; other names do not exist. */
   set(name: string, answer: NameAnswer): void;
-  /** How often a name was asked for, in vain or not. */
+  /** How often a name was requested, with or without success. */
   asked(name: string): number;
   close(): void;
 }
@@ -48,7 +49,7 @@ function readQuestion(message: Buffer): Question {
 
 function answerTo(message: Buffer, { type, end }: Question, answer: Exclude<NameAnswer, "silence">): Buffer {
   const rcode = answer === "nxdomain" || answer === "servfail" ? RCODES[answer] : RCODES.noerror;
-  // There are no addresses of IPv6: an empty answer, which is none that says that there is no such name.
+  // There are no IPv6 addresses: the answer is empty, which does not mean that the name does not exist.
   const hasAddress = rcode === RCODES.noerror && type === TYPE_A;
   const head = Buffer.from(message.subarray(0, end));
   head.writeUInt16BE(IS_ANSWER | rcode, 2);
@@ -60,7 +61,7 @@ function answerTo(message: Buffer, { type, end }: Question, answer: Exclude<Name
   record.writeUInt16BE(NAME_OF_QUESTION, 0);
   record.writeUInt16BE(TYPE_A, 2);
   record.writeUInt16BE(1, 4);
-  // A life of 0 seconds: nobody may keep it.
+  // A TTL of 0 seconds: nobody may cache it.
   record.writeUInt32BE(0, 6);
   record.writeUInt16BE(4, 10);
   record.set(answer.split(".").map(Number), 12);
@@ -87,16 +88,16 @@ export async function startNameServer(): Promise<NameServer> {
   };
 }
 
-/** Where a program looks for its name server, and in which order. */
+/** The files that tell a program its name server, and the order of look-ups. */
 const FILES = ["/etc/resolv.conf", "/etc/nsswitch.conf"].filter((file) => existsSync(file));
 
-/** A command, to be followed by another, which then finds other files in the place of those. */
+/** The beginning of a command that replaces files for the program that follows. */
 function withFiles(replacements: readonly string[]): readonly [string, ...string[]] {
   const mounts = FILES.map((file, at) => `mount --bind ${replacements[at]!} ${file}`);
   return ["unshare", "--mount", "sh", "-c", [...mounts, 'exec "$@"'].join(" && "), "sh"];
 }
 
-/** Errors: ToolUnavailable where no file can be put in another's place for one program alone. */
+/** Errors: ToolUnavailable if files cannot be replaced for a single program. */
 export async function requireOwnFiles(): Promise<void> {
   const [command, ...args] = withFiles(FILES);
   try {
@@ -107,10 +108,10 @@ export async function requireOwnFiles(): Promise<void> {
   }
 }
 
-/** A command, to be followed by another, which then asks the name server. */
+/** The beginning of a command whose program then uses the name server. */
 export async function underNameServer(folder: string): Promise<readonly string[]> {
   const replacements = ["resolv.conf", "nsswitch.conf"].map((name) => join(folder, name));
-  // A second, and once, instead of ten in all: a test should not wait for what is the same.
+  // One try of a second instead of ten seconds in all: a longer wait would test nothing more.
   await writeFile(replacements[0]!, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");
   await writeFile(replacements[1]!, "hosts: files dns\n");
   return withFiles(replacements);

@@ -1,5 +1,5 @@
-// What bad clients cost: ones that send or read slowly or not at all, that come in floods, or vanish. The others are served meanwhile, what is
-// refused is told when to come again, places are freed, and memory stays bounded. Not here: single limits (test/flows/limits.test.ts).
+// The cost of bad clients: slow or stalled senders and readers, floods, and clients that vanish. Others are served meanwhile, refused ones
+// are told when to retry, places are freed, and memory stays bounded. Not here: single limits (test/flows/limits.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readFile, rm } from "node:fs/promises";
@@ -24,7 +24,7 @@ interface Server {
   send(method: string, path: string, body?: Uint8Array, headers?: Readonly<Record<string, string>>): Promise<Response>;
   /** Resident memory, in bytes. */
   residentBytes(): Promise<number>;
-  /** The page of metrics, from a port of its own: who asks takes no place from anyone. */
+  /** The metrics page, from a port of its own: requests there take no places. */
   metrics(): Promise<string>;
   /** A gauge's value. */
   gauge(name: string): Promise<number>;
@@ -89,7 +89,7 @@ async function push(server: Server, bytes: Buffer): Promise<string> {
   return `/v2/library/app/blobs/${digest}`;
 }
 
-/** Waits for what must come; the test's own limit ends it. */
+/** Waits for something that must happen; the test's own limit ends the wait. */
 async function eventually(holds: () => Promise<boolean> | boolean): Promise<void> {
   while (!(await holds())) await sleep(50);
 }
@@ -102,7 +102,7 @@ async function openMany(t: TestContext, server: Server, count: number): Promise<
   return clients;
 }
 
-/** Asks again and again while `work` goes on: somebody else's requests, which must all be answered. */
+/** Sends requests repeatedly while `work` runs: they stand for other clients, and must all be answered. */
 async function othersAreServed(server: Server, work: Promise<unknown>): Promise<void> {
   let isOver = false;
   const ended = work.finally(() => {
@@ -130,7 +130,7 @@ const clientTests = (): void => {
     await othersAreServed(server, Promise.all(clients.map((client) => client.closed())));
     isOver = true;
     await dripping;
-    // The ones that are left are fetch's.
+    // The remaining connections are fetch's.
     await eventually(async () => (await server.gauge("http_connections")) < 20);
   });
 
@@ -148,7 +148,7 @@ const clientTests = (): void => {
         randomBytes(50_000),
       );
     }
-    // Waits behind seven, four at a time and three seconds each, and is served.
+    // It waits behind seven others, four at a time and three seconds each, and is served.
     const [, answers] = await Promise.all([push(server, randomBytes(100_000)), Promise.all(clients.map((client) => client.answer()))]);
     for (const { status } of answers) assert.equal(status, 408);
     await eventually(async () => (await inFlight(server)) === 0);
@@ -164,7 +164,7 @@ const clientTests = (): void => {
     );
     const clients = await openMany(t, server, 3);
     const [slowLine, ...dripping] = clients as [RawClient, RawClient, RawClient];
-    // A sixth of 1 Mbit/s: of a client that sends six layers at a time over such a line.
+    // A sixth of 1 Mbit/s: a client that sends six layers at a time over such a line.
     const PIECE_BYTES = 20 * 1024;
     const sizes = [15 * PIECE_BYTES, MIB, MIB];
     for (const [at, client] of clients.entries()) {
@@ -189,7 +189,7 @@ const clientTests = (): void => {
       }
     })();
     await eventually(async () => (await server.metrics()).includes('berth_slots_used{kind="upload"} 3\n'));
-    // Somebody always waits, as clients do: until there is a place, or until told when to come again.
+    // Two requests always wait, as clients do: until there is a place, or until they are told when to retry.
     const pushing = [1, 2].map(async () => {
       while (!isOver) {
         const bytes = randomBytes(100_000);
@@ -205,7 +205,7 @@ const clientTests = (): void => {
     await Promise.all([drips, ...pushing, sent]);
     assert.equal((await slowLine.answer()).status, 202);
     await push(server, randomBytes(100_000));
-    // Their sessions are as they were, and go on.
+    // Their sessions are unchanged, and can be continued.
     for (const location of begun.slice(1)) {
       const { headers } = await expectStatus(await server.send("GET", location), 204);
       const [, last = "0"] = /^0-(\d+)$/.exec(headers.get("range") ?? "") ?? [];
@@ -243,7 +243,7 @@ const clientTests = (): void => {
       }),
     );
     t.diagnostic(`${most} readers of 24 MiB that stand still: ${Math.round(grown / MIB)} MiB`);
-    // 2.4 GB were asked for; each may hold the piece of 1 MiB that it does not take, and the next.
+    // 2.4 GB were requested; each reader may hold the piece of 1 MiB that it does not take, and the next.
     assert.ok(grown < 300 * MIB, `${grown} bytes`);
   });
 
@@ -295,7 +295,7 @@ const clientTests = (): void => {
         assert.equal((await client.answer()).status, 200);
         served.push(client);
       } catch (error) {
-        // Dropped: the sign to make room.
+        // The connection was dropped: the sign to make room.
         assert.match(String(error), /the connection ended before/);
         client.destroy();
       }
@@ -325,7 +325,7 @@ const clientTests = (): void => {
       try {
         return (await fetch(`${server.origin}/readyz`)).status === 200;
       } catch {
-        // Dropped; there is room when the server has heard of the ends.
+        // Dropped; there is room when the server has noticed that the connections ended.
         return false;
       }
     });
@@ -337,7 +337,7 @@ const clientTests = (): void => {
     const COUNT = 10_000;
     const limit = Number(/^Max open files\s+(\d+)/m.exec(await readFile("/proc/self/limits", "utf8"))?.[1]);
     if (!(limit > COUNT * 1.4)) return t.skip(`${cannotRunHere}the limit of open files is ${limit}`);
-    // Rest for as long as a busy machine needs to open them all.
+    // They stay idle for as long as a busy machine needs to open them all.
     const server = await start(t, { "http.maxConnections": String(COUNT + 500), "http.keepAliveSeconds": "1h" });
     await push(server, randomBytes(MIB));
     const before = await server.residentBytes();
@@ -398,18 +398,18 @@ if (isInside) {
     await reading!.send(requestHead("GET", path, AUTH));
     await beginning!.send("GET /v2/ HTTP/1.1\r\n");
     await eventually(async () => (await server.gauge("http_connections")) >= 4);
-    // The metrics have a port of their own, which stays.
+    // The metrics port is not cut.
     await network.cut(place.address, Number(new URL(server.origin).port));
     await eventually(async () => (await server.gauge("http_connections")) === 0);
     await network.heal();
     for (const client of [resting, sending, reading, beginning]) client!.destroy();
-    // The upload is nobody's any more, and goes on from what was acknowledged.
+    // The upload is unclaimed, and continues from what was acknowledged.
     const octets = { "content-range": "0-4" };
     await expectStatus(await server.send("PATCH", location, Buffer.from("hello"), octets), 202);
     await eventually(async () => (await inFlight(server)) === 0);
   });
 } else {
-  // Two: most of each test is waiting, and every one has a server of its own.
+  // Two: most of each test is waiting, and every one has its own server.
   describe("clients", { concurrency: 2 }, clientTests);
   it("clients that vanish without a word lose their connections and places", (t) => runInside(t, import.meta.filename));
 }

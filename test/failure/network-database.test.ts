@@ -1,5 +1,5 @@
-// What the server makes of a PostgreSQL that fails in each way that one on a network can: fails over, is silent, is full, is locked by its
-// operator, or acknowledges what no standby has. Through the driver alone; whole replicas are in test/replicas.
+// The server's reaction to PostgreSQL's faults on a network: fail-over, silence, a full server, locks of its operator, commits that no
+// standby has. Only through the driver; whole replicas are in test/replicas.
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -18,7 +18,7 @@ const insert = statement<{ name: string }>()("network.insert", (db, p) =>
 );
 const listNames = statement<Record<never, never>>()("network.names", (db) => db.selectFrom("project").select("name").orderBy("name"));
 
-/** An UNAVAILABLE that tells when to come again; gives its cause's words. */
+/** Checks for an UNAVAILABLE that says when to retry; returns its cause's message. */
 function whyUnavailable(error: unknown): string {
   assert.ok(error instanceof RegistryError && error.code === "UNAVAILABLE", String(error));
   assert.match(error.headers["retry-after"] ?? "", /^\d+$/);
@@ -27,7 +27,7 @@ function whyUnavailable(error: unknown): string {
 }
 const isUnavailable = (error: unknown): boolean => whyUnavailable(error) !== "";
 
-/** Tries until it works; the test's own limit ends it. */
+/** Retries until it works; the test's own limit ends it. */
 async function untilItWorks<T>(work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
@@ -53,7 +53,7 @@ async function serverFor(t: TestContext, settings: readonly string[] = []): Prom
   }
 }
 
-/** Long: a busy machine takes seconds for a new connection, and that is none of the failures here. */
+/** Long, because a busy machine takes seconds for a new connection, which is none of the faults here. */
 const ACQUIRE_TIMEOUT_MS = 30_000;
 
 function open(t: TestContext, url: string, more: Partial<PostgresOptions> = {}): Database {
@@ -90,7 +90,7 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
     const pair = await pairFor(t);
     if (pair === undefined) return;
     const { primary, standby, urlOf } = pair;
-    // The standby stands first: it must not be taken for the primary.
+    // The standby comes first: it must not be taken for the primary.
     const database = open(t, urlOf(standby));
     await migrate(database, systemClock);
     const acknowledged: string[] = [];
@@ -127,12 +127,13 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
       acknowledged.filter((name) => !kept.has(name)),
       [],
     );
-    // The old primary comes back and takes itself for one. Who asks anew takes the one that was promoted later, in whichever order they stand.
+    // The old primary returns and still considers itself one. New connections use the server that was promoted later, in whichever order
+    // they are listed.
     await primary.resume();
     const late = open(t, urlOf(primary));
     await late.write(insert, { name: "late" });
     assert.ok((await names(database)).includes("late"));
-    // And who knows the new one does not go back when it goes away.
+    // A pool that knows the new primary does not return to the old one when the new one goes away.
     await standby.crash();
     await assert.rejects(async () => {
       for (;;) await late.write(insert, { name: `lost-${Math.random()}` });
@@ -159,7 +160,7 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
         () => "acknowledged",
         (error: unknown) => whyUnavailable(error),
       );
-      // The server's own limit for statements ends the wait in the same way, after a minute.
+      // The server's own statement timeout ends the wait in the same way, after a minute.
       for (;;) {
         const rows = await primary.query("select pg_cancel_backend(pid) as done from pg_stat_activity where wait_event = 'SyncRep'");
         if (rows.some(({ done }) => done === true)) break;
@@ -167,7 +168,7 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
       }
       assert.match(await answer, /no standby has confirmed/, kind);
     }
-    // What is not to be kept at all costs does not wait.
+    // A write that need not be durable does not wait.
     await database.write(insert, { name: "loose" }, { durable: false });
     await standby.letGo();
     await database.write(insert, { name: "confirmed" });
@@ -180,7 +181,7 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
     const url = await server.createDatabase();
     await migrate(open(t, url), systemClock);
     const database = open(t, url, { acquireTimeoutMs: 5_000, onBackgroundError: (error) => void reported.push(String(error)) });
-    // A connection that stands, for one of the two.
+    // One of the two gets an open connection.
     await untilItWorks(() => database.probe());
     await server.hold();
     const whys = await Promise.all(
@@ -201,7 +202,7 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
     const server = await serverFor(t);
     if (server === undefined) return;
     const database = open(t, await server.createDatabase());
-    // Longer than it takes to become suspicious, twice.
+    // Twice the time after which a connection is suspected.
     await database.script("select pg_sleep(12)");
   });
 
@@ -211,11 +212,11 @@ describe("PostgreSQL on a network", { concurrency: 4 }, () => {
     const url = await server.createDatabase();
     const database = open(t, url);
     await migrate(database, systemClock);
-    // Ours goes with the others, so that a new one is wanted.
+    // Our connection is closed with the others, so that a new one is needed.
     const others: pg.Client[] = [];
     await database.close();
     const next = open(t, url);
-    // The server is told of the end of ours, and comes to it in its own time.
+    // The server notices the end of our connection in its own time.
     while (others.length < 8) {
       try {
         others.push(await operator(t, url));

@@ -1,5 +1,6 @@
-// The name service fails under a running server, which knows database and store by name: no such name, a failure, no answer at all. What stands
-// goes on, what is new is refused as documented, and when names come back with other addresses those are used. Not here: servers that fail.
+// The name service fails while a server runs, which knows database and store by name: no such name, an error, no answer at all. Open
+// connections are used further, new ones are refused as documented, and when names return with other addresses those are used. Not here:
+// servers that fail.
 import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
 import { connect, createServer, type Socket } from "node:net";
@@ -17,16 +18,16 @@ import { requireOwnFiles, startNameServer, underNameServer, type NameAnswer } fr
 
 const MIB = 1024 * 1024;
 const [DATABASE, STORE] = ["database.registry.test", "store.registry.test"];
-/** Where the names lead, in turn. */
+/** The names' addresses, in turn. */
 const PLACES = ["127.0.0.2", "127.0.0.3"] as const;
 
-/** One of the addresses under which a server can be had. */
+/** A relay at one of the addresses. */
 interface Relay {
-  /** Connections that were ever taken. */
+  /** The number of connections that were ever accepted. */
   taken(): number;
-  /** Takes connections from now on. */
+  /** Accepts connections from now on. */
   open(): Promise<void>;
-  /** Takes none any more, and ends those that there are. */
+  /** Accepts no more connections, and closes the open ones. */
   close(): Promise<void>;
 }
 
@@ -108,12 +109,12 @@ async function goThrough(t: TestContext): Promise<void> {
     settings: {
       ...inPlace,
       ...cephSettings({ ...s3.target, endpoint: `http://${STORE}:${ports[STORE]}` }),
-      // One with which parts have connections of their own.
+      // A dialect whose part requests use connections of their own.
       "storage.s3.dialect": "minio",
       data: join(folder, "berth"),
       "database.url": url.href,
       "storage.hotCacheBytes": "0",
-      // Few, so that one is soon wanted that cannot be had; and time for all on a busy machine.
+      // Few, so that a new one is soon needed that cannot be opened; with time for all on a busy machine.
       "database.maxConnections": "4",
       "database.acquireTimeoutSeconds": "20s",
     },
@@ -124,7 +125,8 @@ async function goThrough(t: TestContext): Promise<void> {
   await server.pull(image);
   const layer = `/v2/library/app/blobs/${(JSON.parse(image.manifest) as { layers: [{ digest: string }] }).layers[0].digest}`;
 
-  // Only the store's name is not answered, and many ask for it; the database, whose name is, ends its connections meanwhile.
+  // Only the store's name is not answered, and many requests look it up; the database, whose name is answered, closes its connections
+  // meanwhile.
   {
     const [storeRelay, databaseRelay] = [relays.get(`${STORE} ${place}`)!, relays.get(`${DATABASE} ${place}`)!];
     const askedBefore = names.asked(STORE);
@@ -137,7 +139,7 @@ async function goThrough(t: TestContext): Promise<void> {
     await databaseRelay.open();
     await server.until("the database", async () => (await server.send("GET", "/v2/library/app/manifests/v1")).status === 200);
     for (const answer of await Promise.all(away)) assertAway("the store", answer);
-    // Each asks for two kinds of address: by itself that would be 120 questions, one second each, and two at a time.
+    // Each looks up two kinds of address: separately that would be 120 look-ups of one second each, two at a time.
     assert.ok(names.asked(STORE) - askedBefore < away.length, `asked ${names.asked(STORE) - askedBefore} times`);
     setNames(place);
     await storeRelay.open();
@@ -145,15 +147,15 @@ async function goThrough(t: TestContext): Promise<void> {
   }
 
   for (const failure of ["nxdomain", "servfail", "silence"] as const) {
-    // What stands goes on.
+    // Open connections are used further.
     setNames(failure);
     await server.pull(image);
-    // More at a time than there are connections: those that there are serve all.
+    // More requests at a time than connections: the open ones serve all.
     const begun = await Promise.all(Array.from({ length: 20 }, () => server.send("POST", "/v2/library/app/blobs/uploads/")));
     for (const answer of begun) assert.equal(answer.status, 202, answer.text);
     assert.deepEqual(await checksOf(server), { status: 200, database: "ok", store: "ok" });
 
-    // The store's address is gone: what is in the database is still served.
+    // The store's address is gone: content in the database is still served.
     const next: (typeof PLACES)[number] = PLACES[1 - PLACES.indexOf(place)]!;
     const [oldStore, oldDatabase] = [relays.get(`${STORE} ${place}`)!, relays.get(`${DATABASE} ${place}`)!];
     await oldStore.close();
@@ -165,7 +167,7 @@ async function goThrough(t: TestContext): Promise<void> {
     assertAway("a read of the store", read);
     assertAway("a write to the store", written);
 
-    // So is the database's.
+    // The database's address is gone too.
     await oldDatabase.close();
     for (const [method, path] of [
       ["GET", "/v2/library/app/manifests/v1"],
@@ -175,7 +177,7 @@ async function goThrough(t: TestContext): Promise<void> {
     await server.until("word of the database", async () => (await server.readiness()).checks["database"] === "UNAVAILABLE");
     assert.equal((await server.send("GET", "/healthz")).status, 200);
 
-    // They come back elsewhere.
+    // They return at another address.
     setNames(next);
     await server.until("readiness", async () => (await server.readiness()).state === "ok");
     await server.pull(image);

@@ -1,4 +1,4 @@
-// Many uploads at a time to S3 take no more memory than they may, and all of them end. Not here: the order in which memory is handed out
+// Many concurrent uploads to S3 take no more memory than allowed, and all of them finish. Not here: the order in which memory is granted
 // (content/blobs/upload-memory.test.ts), an S3 that fails (test/replicas).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
@@ -53,7 +53,7 @@ it("uploads to S3 share the memory that they may take, and all end", async (t) =
       const answer = await fetch(path, { method: "POST", headers, body: bytes });
       await answer.text();
       if (answer.status !== 503) return answer.status;
-      // On a busy machine one waits in vain for its share of the memory, and comes again when it was told to.
+      // On a busy machine an upload may wait too long for its share of the memory, and retries when it was told to.
       refused++;
       await sleep(Number(answer.headers.get("retry-after")) * 1000);
     }

@@ -1,6 +1,6 @@
-// An unwanted deletion, undone: PostgreSQL archives its log, an image is deleted, and the database is brought back to the moment before. The
-// bytes are still there where `gc.graceSeconds` reaches back as far; where it does not, doctor names them and a push heals them.
-// Not here: Berth's own backups (commands/backup), which know the moments at which they were taken.
+// An unwanted deletion is undone: PostgreSQL archives its log, an image is deleted, and the database is restored to the moment before. The
+// bytes still exist if `gc.graceSeconds` reaches back that far; if not, doctor names them and a push heals them. Not here: Berth's own
+// backups (commands/backup), which restore the moments at which they were taken.
 import assert from "node:assert/strict";
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,5 +1,5 @@
-// Power cuts for servers that run in this machine's memory of a disk: synced.c keeps what was synced, and after a SIGKILL the files are
-// rebuilt with that and nothing more, or with a random part of what was not synced. Not here: servers, and what is asked of them.
+// Power cuts for servers whose disk is simulated: synced.c records what was synced, and after a SIGKILL the files are rebuilt from that and
+// nothing more, or with a random part of what was not synced. Not here: servers and their load.
 import { execFile } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
@@ -11,7 +11,7 @@ const run = promisify(execFile);
 /** The unit in which a disk keeps or loses. */
 const BLOCK_BYTES = 4096;
 
-/** Compiles the library into a folder; gives its path. Errors: ToolUnavailable without gcc. */
+/** Compiles the library into a folder; returns its path. Errors: ToolUnavailable without gcc. */
 export async function buildSyncedLibrary(folder: string): Promise<string> {
   const gcc = findInPath("gcc");
   if (gcc === undefined) throw new ToolUnavailable("gcc", "gcc is absent", true);
@@ -23,21 +23,21 @@ export async function buildSyncedLibrary(folder: string): Promise<string> {
 /** What a server needs in its environment. `ignore`: syncs of paths of this form, a shell's pattern, do nothing. */
 export function syncedEnvironment(options: { library: string; root: string; shadow: string; ignore?: string }): Record<string, string> {
   const { library, root, shadow, ignore = "" } = options;
-  // Submitted to the kernel's ring, a sync would go past the library.
+  // With io_uring, a sync would bypass the library.
   return { LD_PRELOAD: library, SYNCED_ROOT: root, SYNCED_SHADOW: shadow, SYNCED_IGNORE: ignore, UV_USE_IO_URING: "0" };
 }
 
 interface Entry {
   readonly isDirectory: boolean;
-  /** Where the shadow keeps it. */
+  /** Its name in the shadow folder. */
   readonly id: string;
-  /** Where it is now, if it is. */
+  /** Its present place, if it still exists. */
   readonly current: string | undefined;
 }
 
 /**
- * Rebuilds below `target` what the disk holds of `root` after a power cut. `least`: only what was synced. `some`: of each file's blocks and
- * each directory's entries, at random what was synced or what was there at the end.
+ * Rebuilds below `target` the content of `root` after a power cut. `least`: only what was synced. `some`: each file's blocks and each
+ * directory's entries are randomly what was synced or what was there at the end.
  */
 export async function rebuild(paths: { root: string; shadow: string; target: string }, kind: "least" | "some"): Promise<void> {
   const { root, shadow, target } = paths;

@@ -1,6 +1,6 @@
-// Cuts the power under load: the server is killed, its files are rebuilt with nothing but what was synced, or with that and a random part of
-// the rest, and everything acknowledged must be there. And the test's own proof: without the syncs it finds losses.
-// Not here: crashes of the process alone (kill.test.ts).
+// Cuts the power under load: the server is killed, its files are rebuilt with only what was synced, or with that and a random part of the
+// rest, and everything acknowledged must exist. The test also proves itself: without the syncs it finds losses. Not here: crashes of the
+// process alone (kill.test.ts).
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
@@ -15,9 +15,9 @@ import { startServer } from "./server-process.ts";
 import { openStored } from "./stored.ts";
 
 const rounds = roundsOf({ usual: 3, long: 60 });
-/** Changes before the cut, at random up to this: some 80 pushes write enough for a checkpoint of the log. */
+/** The most changes before the cut, chosen at random: some 80 pushes write enough for a checkpoint of the log. */
 const MAX_CHANGES = 300;
-/** Enough that an image with a blob in the store is among what is kept, but for one run in a hundred thousand. */
+/** Enough that a kept image has a blob in the store, except in one run in a hundred thousand. */
 const SOME_CHANGES = 40;
 /** Long enough that most pushes of this load end in half of it on a busy machine. */
 const LEASE_SECONDS = 5;
@@ -39,7 +39,7 @@ describe("power loss on SQLite and a directory", () => {
   });
   after(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
 
-  /** Compares what is there with what was acknowledged, and asks doctor. */
+  /** Compares the content with what was acknowledged, and runs doctor. */
   async function compare(load: RegistryLoad, origin: string, data: string, learns: boolean) {
     const stored = await openStored({ data, ...SETTINGS });
     try {
@@ -51,7 +51,7 @@ describe("power loss on SQLite and a directory", () => {
     }
   }
 
-  /** One cut: says what each rebuilt disk held, or throws what it lacked. */
+  /** One cut: returns what each rebuilt disk held, or throws what it lacked. */
   async function cutPower(
     context: TestContext,
     options: { ignore?: string; changes: number; isFirstStart?: boolean; disks: readonly ("least" | "some")[] },
@@ -98,10 +98,10 @@ describe("power loss on SQLite and a directory", () => {
     for (const changes of [1, 3, 10]) await cutPower(context, { changes, isFirstStart: true, disks: ["least", "some"] });
   });
 
-  // What each sync on the way of a push is for: without it, something acknowledged is lost.
+  // The purpose of each sync during a push: without it, something acknowledged is lost.
   for (const [name, ignore, changes] of [
     ["the log's sync", "*/berth.db-wal", SOME_CHANGES],
-    // Only where the log began anew over what was copied out of it: that takes a checkpoint.
+    // It only matters if the log restarted over what was copied out of it: that needs a checkpoint.
     ["the database file's sync before the log begins anew", "*/berth.db", MAX_CHANGES],
     ["the sync of the data directory, which holds database and log", "*/berth", SOME_CHANGES],
     ["the sync of a blob's bytes", "*/uploads/*", SOME_CHANGES],
@@ -114,7 +114,7 @@ describe("power loss on SQLite and a directory", () => {
       if (library === undefined) return context.skip(missing);
       await assert.rejects(
         cutPower(context, { ignore, changes, disks: ["least"] }),
-        // Whatever a lost write shows as: what was done is undone, what was written is damaged, or nothing comes up any more.
+        // The forms in which a lost write appears: a change is undone, content is damaged, or the server does not start.
         /acknowledged, and gone|deleted, and there|nobody was told|lacks|_DAMAGED|malformed|UNAVAILABLE|project crash|did not come up|ended with|blob-missing/,
       );
     });

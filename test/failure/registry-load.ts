@@ -1,5 +1,5 @@
-// Clients that push whole and in chunks, mount, tag, move and delete tags, delete manifests, look things up and pull, as fast as they can.
-// What they were answered is in the model (registry-model.ts). Not here: the crash, and what must hold after it.
+// Clients that push whole blobs and chunks, mount, tag, move and delete tags, delete manifests, look up and pull, as fast as they can.
+// Their answers are recorded in the model (registry-model.ts). Not here: the crash, and the checks after it.
 import assert from "node:assert/strict";
 import { randomBytes, randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,37 +7,37 @@ import { type Change, createRegistryModel, type Image, isWhole, type RegistryMod
 
 const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
 const REPOSITORIES = ["crash/one", "crash/two"] as const;
-/** Images of a client that are kept at a time in a repository: the more, the longer each check takes. */
+/** Images of a client that are kept at a time in a repository: more would make each check longer. */
 const MAX_KEPT = 4;
 /** Tags of a client in each repository: few, so that they move. */
 const TAGS = 5;
-/** On both sides of what lies in the database (16 KiB), and over several pieces of a body. */
+/** Sizes below and above the limit of the database (16 KiB), and over several pieces of a body. */
 const BLOB_SIZES = [10, 5_000, 16_384, 16_385, 100_000, 700_000];
 
 /**
- * What the servers must be set to: a lease that ends before its manifest comes then shows as a refusal. Taken for a sparse image, a busy
- * machine's late push would look like a loss.
+ * The settings that the servers need: a lease that ends before its manifest comes then leads to a refusal. If it became a sparse image
+ * instead, a busy machine's late push would look like a loss.
  */
 export const LOAD_SETTINGS = { "push.sparseImages": "refuse" } as const;
 
-/** A load; what it knows outlives the servers. */
+/** A load; its knowledge outlives the servers. */
 export interface RegistryLoad {
   /**
-   * Runs clients against a server until `signal`; what is under way then is cut off and proves nothing, or ends first with `isGentle`, as it
-   * must where the server lives on. Until `willDie` says so no connection may break.
+   * Runs clients against a server until `signal`. Operations in progress are then cut off and prove nothing, or finish first with
+   * `isGentle`, as they must if the server lives on. Until `willDie` returns true no connection may break.
    */
   run(origin: string, signal: AbortSignal, options?: { readonly isGentle?: boolean; readonly willDie?: () => boolean }): Promise<void>;
   readonly check: RegistryModel["check"];
   /** Changes that were acknowledged. */
   readonly acknowledged: number;
-  /** What was done, by kind, acknowledged or not. */
+  /** Operations by kind, acknowledged or not. */
   readonly counts: ReadonlyMap<string, number>;
 }
 
 /** An answer of 503. */
 class Overloaded extends Error {}
 
-/** Makes the project that the load pushes into; fine where it is there. */
+/** Creates the project that the load pushes into, if it does not exist. */
 export async function createProject(origin: string): Promise<void> {
   const answer = await send(origin, "POST", "/api/v1/projects", { body: JSON.stringify({ name: "crash" }), type: "application/json" });
   const text = await answer.text();
@@ -45,8 +45,8 @@ export async function createProject(origin: string): Promise<void> {
 }
 
 /**
- * Runs a load against a server and kills the server under it: once so many changes have been acknowledged in all, or `deadlineMs` have passed,
- * and up to `lateMs` later, in the middle of others. Rejects where something was wrong before that.
+ * Runs a load against a server and kills the server under it: once that many changes have been acknowledged in all, or `deadlineMs` have
+ * passed, and up to `lateMs` later, in the middle of others. Rejects if something was wrong before that.
  */
 export async function killUnderLoad(
   load: RegistryLoad,
@@ -62,7 +62,7 @@ export async function killUnderLoad(
     () => (isOver = true),
   );
   const startedAt = performance.now();
-  // Over before that: something was wrong, or every client rests.
+  // It ended before that: something was wrong, or every client is idle.
   while (load.acknowledged < changes && !isOver && performance.now() - startedAt < deadlineMs) await sleep(20);
   await sleep(randomInt(lateMs));
   willDie = true;
@@ -71,7 +71,7 @@ export async function killUnderLoad(
   await running;
 }
 
-/** Makes a load of so many clients. `leaseMs`: what the servers are set to. */
+/** Creates a load of that many clients. `leaseMs` is the servers' setting. */
 export function createRegistryLoad({ clients, leaseMs }: { readonly clients: number; readonly leaseMs: number }): RegistryLoad {
   const model = createRegistryModel();
   const counts = new Map<string, number>();
@@ -81,7 +81,7 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
   async function expect(response: Promise<Response>, ...statuses: number[]): Promise<Response> {
     const answer = await response;
     const text = await answer.text();
-    // A store or database that is overloaded says so, and clients come back: no answer to build on, and no fault.
+    // An overloaded store or database says so, and clients retry: that answer proves nothing, and is no fault.
     if (answer.status === 503) throw new Overloaded(text);
     assert.ok(statuses.includes(answer.status), `${answer.url} answered ${answer.status}: ${text}`);
     return answer;
@@ -105,7 +105,7 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
       location = patched.headers.get("location")!;
       sent = end;
     }
-    // Sometimes a client goes away, and its session is left to the collector.
+    // Sometimes a client gives up, and its session is left to the collector.
     if (randomInt(30) === 0) {
       count("session given up");
       return upload(origin, repository, digest, signal);
@@ -161,7 +161,7 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
 
   const tagOf = (client: number): string => `c${client}-t${randomInt(TAGS)}`;
 
-  /** Puts a manifest under tags, by the first tag or by digest; false where the registry has given up a blob whose lease had ended. */
+  /** Puts a manifest under tags, by the first tag or by digest; false if the registry has deleted a blob whose lease had ended. */
   async function putManifest(origin: string, client: number, image: Image, tags: string[], promisedAt: number, signal: AbortSignal) {
     const change: Change = { image, isThere: true, tags, digest: image.digest };
     model.begin(client, change);
@@ -186,7 +186,7 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
   }
 
   async function change(origin: string, client: number, signal: AbortSignal): Promise<void> {
-    // First where there is too much: as many go as come.
+    // The first one with too many images: as many are deleted as were added.
     const repository = REPOSITORIES.find((name) => model.imagesOf(client, name).length > MAX_KEPT) ?? pick(REPOSITORIES);
     const images = model.imagesOf(client, repository);
     if (images.length === 0) return;
@@ -209,7 +209,7 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
     }
     if (kind === 2) {
       count("move of a tag");
-      // The image is there, so its blobs are held: no lease that could end.
+      // The image exists, so its blobs are held: no lease could end.
       return putManifest(origin, client, image, [tagOf(client)], performance.now(), signal);
     }
     count("pull");
@@ -229,7 +229,7 @@ export function createRegistryLoad({ clients, leaseMs }: { readonly clients: num
     } catch (error) {
       if (error instanceof Overloaded) count("503");
       else if (error instanceof assert.AssertionError || !(signal.aborted || willDie())) throw error;
-      // Whatever was asked for is in doubt, so this client rests.
+      // The result of the request is in doubt, so this client stops.
     }
   }
 

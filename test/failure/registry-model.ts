@@ -1,12 +1,13 @@
-// What a registry must hold: every change that clients asked for and whether it was acknowledged, and the comparison with what is there
-// after a crash. A change without an answer has happened whole or not at all. Not here: the clients (registry-load.ts), the crash.
+// A model of what a registry must hold: every change that clients requested and whether it was acknowledged, and the comparison with the
+// content after a crash. A change without an answer has happened completely or not at all. Not here: the clients (registry-load.ts), the
+// crash.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { judgeAnswer } from "./answers.ts";
 import { PASSWORD } from "./server-process.ts";
 import type { Stored } from "./stored.ts";
 
-/** An image that a client made; only that client changes it and its tags, so that the order of changes is known. */
+/** An image of a client; only that client changes it and its tags, so that the order of changes is known. */
 export interface Image {
   readonly owner: number;
   readonly repository: string;
@@ -15,19 +16,19 @@ export interface Image {
   readonly blobs: readonly string[];
 }
 
-/** A change of a repository, made by one request: all of it happens or nothing. */
+/** A change of a repository by one request: it happens completely or not at all. */
 export interface Change {
   readonly image: Image;
-  /** Whether the image is there afterwards. */
+  /** Whether the image exists afterwards. */
   readonly isThere: boolean;
   readonly tags: readonly string[];
-  /** What the tags name afterwards; undefined: they are gone. */
+  /** What the tags name afterwards; undefined: they are deleted. */
   readonly digest: string | undefined;
 }
 
 /** What was acknowledged, and what is in doubt. */
 export interface RegistryModel {
-  /** Bytes of all blobs of which images may be made, by digest. */
+  /** The bytes of all blobs from which images may be made, by digest. */
   readonly blobs: Map<string, Uint8Array>;
   /** Changes that were acknowledged. */
   readonly acknowledged: number;
@@ -35,15 +36,15 @@ export interface RegistryModel {
   tagOf(repository: string, tag: string): string | undefined;
   /** The tags that name an image. */
   tagsOf(image: Image): string[];
-  /** Notes a change before it is asked for. A client has one at a time. */
+  /** Records a change before it is requested. A client has one at a time. */
   begin(client: number, change: Change): void;
   /** The change was acknowledged. */
   done(client: number): void;
   /** The change was refused. */
   refused(client: number): void;
-  /** Notes that a blob may be in a repository, whole or not at all. */
+  /** Records that a blob may be in a repository, completely or not at all. */
   mayHave(repository: string, digest: string): void;
-  /** Compares everything. `learns` false forgets what became of changes in doubt: for several looks at one crash. */
+  /** Compares everything. With `learns` false the outcome of changes in doubt is not remembered: for several comparisons after one crash. */
   check(
     origin: string,
     stored: Stored,
@@ -61,9 +62,9 @@ interface State {
   readonly tags: Map<string, Tag>;
 }
 
-/** Deleted images that are still asked for. */
+/** Deleted images that are still checked. */
 const MAX_GONE = 60;
-/** Blobs without an image that are kept for the next images. */
+/** Unused blobs that are kept for later images. */
 const MAX_FREE_BLOBS = 40;
 
 const authorization = `Basic ${Buffer.from(`admin:${PASSWORD}`).toString("base64")}`;
@@ -90,7 +91,7 @@ export async function send(
   return answer;
 }
 
-/** Reads an image with all its blobs; false where there is none. Fails where it is there in part. */
+/** Reads an image with all its blobs; false if it does not exist. Fails if only a part of it exists. */
 export async function isWhole(origin: string, image: Image, signal?: AbortSignal): Promise<boolean> {
   const { repository, digest, manifest } = image;
   const more = signal === undefined ? {} : { signal };
@@ -120,7 +121,7 @@ function apply(state: State, { image, isThere, tags, digest }: Change): void {
   for (const tag of tags) {
     const key = `${image.repository} ${tag}`;
     const { current, history } = state.tags.get(key) ?? NO_TAG;
-    // As the registry has it: a tag that names the same as before has not changed.
+    // Like the registry: setting a tag to the same digest is no change.
     if (current !== digest) state.tags.set(key, { current: digest, history: [...history, digest] });
   }
 }
@@ -133,7 +134,7 @@ export function createRegistryModel(): RegistryModel {
   const doubtfulBlobs = new Set<string>();
   let acknowledged = 0;
 
-  /** What is there, given which of the changes in doubt happened. Fails where one happened in part, or anything else differs. */
+  /** The expected content, given which of the changes in doubt happened. Fails if one happened in part, or anything else differs. */
   function expectedState(manifests: ReadonlySet<string>, histories: ReadonlyMap<string, readonly (string | undefined)[]>): State {
     const found: State = { images: new Map(state.images), tags: new Map(state.tags) };
     for (const change of pending.values()) {
@@ -177,7 +178,7 @@ export function createRegistryModel(): RegistryModel {
     }
   }
 
-  /** Forgets what nothing needs, so that memory and checks stay small. */
+  /** Drops what nothing needs, so that memory and checks stay small. */
   function forget(): void {
     const gone = [...state.images].filter(([, { isThere }]) => !isThere);
     for (const [name] of gone.slice(0, -MAX_GONE)) state.images.delete(name);

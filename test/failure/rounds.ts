@@ -1,4 +1,4 @@
-// How many rounds the tests here go: few by default, as in CI; many with `npm run test:failure -- --long`. Not here: what a round does.
+// The number of rounds of the tests here: few by default, as in CI; many with `npm run test:failure -- --long`. Not here: the rounds.
 
 /** Rounds of one test. `BERTH_TEST_ROUNDS` is a number, or `long` for the long run; the runner's `--rounds=N` and `--long` set it. */
 export function roundsOf({ usual, long }: { readonly usual: number; readonly long: number }): number {

@@ -1,4 +1,4 @@
-// Berth as a real child process that tests kill and start again over the same files. Not here: what is asked of it (registry-load.ts).
+// Berth as a real child process that tests kill and start again on the same files. Not here: its load (registry-load.ts).
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { atOurEnd } from "../tools/processes.ts";
 export const PASSWORD = "failure-test-password";
 
 const launcher = join(import.meta.dirname, "../../apps/server/bin/berth-server.mjs");
-// An idle machine needs half a second; a busy one has been seen to take forty times that. Only what hangs waits for so long.
+// An idle machine needs half a second; a busy one has been seen to take forty times that. Only a hanging server waits for this long.
 const READY_WITHIN_MS = 300_000;
 
 /** How a server is started. */
@@ -34,7 +34,7 @@ export interface ServerProcess {
   kill(): Promise<void>;
 }
 
-// The server refuses variables that it does not know, and tests have such.
+// The server refuses unknown variables, and tests have such.
 function outerEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("BERTH_") && name !== "NODE_TEST_CONTEXT"));
 }
@@ -43,7 +43,7 @@ function flagsOf(settings: Readonly<Record<string, string>>): string[] {
   return Object.entries(settings).map(([name, value]) => `--${name}=${value}`);
 }
 
-/** Runs a command of the server program to its end, such as `doctor --deep`, with settings as `serve` has them. */
+/** Runs a command of the server program to its end, such as `doctor --deep`, with the same settings as `serve`. */
 export function runRole(
   role: readonly string[],
   settings: Readonly<Record<string, string>>,
@@ -74,7 +74,7 @@ export function spawnServer({ settings, env = {}, under = [] }: ServerOptions): 
   };
 }
 
-/** Starts a server and waits until it answers. An error carries what it wrote. */
+/** Starts a server and waits until it answers. An error contains what it wrote. */
 export async function startServer(options: ServerOptions): Promise<ServerProcess> {
   const { child, kill } = spawnServer(options);
   const written: string[] = [];

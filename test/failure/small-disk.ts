@@ -1,4 +1,4 @@
-// A real file system of a small size that tests fill up, take away and bring back. Linux, as root. Not here: what runs on it.
+// A small real file system that tests fill up, remove and restore. Linux, as root. Not here: what runs on it.
 import { execFile } from "node:child_process";
 import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { chmod, mkdir, rm, truncate, writeFile } from "node:fs/promises";
@@ -13,19 +13,19 @@ const run = promisify(execFile);
 export interface SmallDisk {
   /** Where it is mounted. */
   readonly path: string;
-  /** Takes all the room that is left. */
+  /** Takes all the space that is left. */
   fill(): void;
-  /** Gives back what `fill` took. */
+  /** Frees what `fill` took. */
   free(): void;
   /** Makes it read-only, or writable again. */
   remount(mode: "ro" | "rw"): Promise<void>;
   close(): Promise<void>;
 }
 
-/** A file system with a journal, which errors turn read-only. */
+/** A file system with a journal, which becomes read-only after errors. */
 export interface JournalledDisk {
   readonly path: string;
-  /** Makes the kernel believe that it found damage: writing ends at once, also for files that are open. */
+  /** Makes the kernel believe that it found damage: writes stop at once, also to open files. */
   turnReadOnly(): Promise<void>;
   /** Unmounts and mounts it, as an operator does then. */
   mountAgain(): Promise<void>;
@@ -95,7 +95,7 @@ export async function mountSmallDisk(mebibytes: number): Promise<SmallDisk> {
     throw new ToolUnavailable("mount", "this container may not mount a tmpfs", true, error);
   }
   const callOff = atOurEnd(() => {
-    // Nobody can wait here; a lazy unmount needs no one to have let go.
+    // No wait is possible here; a lazy unmount succeeds while files are open.
     execFile("umount", ["-l", path]);
   });
   const ballast = join(path, "ballast");

@@ -1,5 +1,5 @@
-// A bucket's owner has used up what he may store, at a real Ceph: uploads are refused by a code that says so, once and with nothing left
-// behind, everything else goes on, and with a higher quota uploads do, too. Not here: full disks (disk-full.test.ts, database-disk.test.ts).
+// A bucket's owner has reached the quota, on a real Ceph: uploads are refused with a code that says so, once and without leftovers,
+// everything else continues, and with a higher quota uploads work again. Not here: full disks (disk-full.test.ts, database-disk.test.ts).
 import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -32,12 +32,12 @@ it("store quota: refuses uploads while a quota of Ceph is used up, loses and lea
   const ceph = await startCephRgw().catch((error: unknown) => skipOrThrow(t, error));
   if (ceph === undefined) return;
   const user = await createCephUser(ceph);
-  // From the beginning: what was stored without one is counted minutes later only.
+  // From the beginning: content stored without a quota is only counted minutes later.
   await user.setQuota(100 * MIB);
   const { bucket: Bucket, endpoint, region, accessKeyId, secretAccessKey } = user.target;
   const s3 = new S3Client({ endpoint, region, forcePathStyle: true, credentials: { accessKeyId, secretAccessKey } });
   const multiparts = async (): Promise<number> => (await s3.send(new ListMultipartUploadsCommand({ Bucket }))).Uploads?.length ?? 0;
-  // Besides the mark that says whose store it is.
+  // Without the mark that names the store's owner.
   const objects = async (): Promise<number> =>
     ((await s3.send(new ListObjectsV2Command({ Bucket }))).Contents ?? []).filter(({ Key }) => Key?.endsWith("berth-store.json") !== true)
       .length;
@@ -83,14 +83,14 @@ it("store quota: refuses uploads while a quota of Ceph is used up, loses and lea
   for (let turn = 0; turn < 3; turn++) for (const [what, refused] of refusals) assertRefused(what, await refused());
   const refused = (await user.requests()).slice(before).filter(({ what, status }) => what.startsWith("PUT ") && status !== 200);
   assert.deepEqual([...new Set(refused.map(({ status }) => status))], [403]);
-  // No answer is gained by asking again, and each time with a whole part.
+  // A retry would change nothing, and would send a whole part each time.
   assert.equal(new Set(refused.map(({ what }) => what)).size, refused.length, refused.map(({ what }) => what).join("\n"));
   assert.ok(refused.length <= 3 * (3 + 1 + 2), `${refused.length} requests`);
   t.diagnostic(`${refused.length} requests refused for 9 uploads`);
   assert.equal(await multiparts(), 0);
   assert.equal(await objects(), 3);
 
-  // A few bytes would still find room: what was refused counts. A busy service may be too slow for one probe.
+  // A few bytes would still fit: the refused size counts. A busy service may be too slow for one probe.
   await server.until("word of the quota", async () => (await readinessOf(server)) === "200 full STORAGE_FULL");
   await server.pull(kept);
   await server.pull(gone);
@@ -98,14 +98,14 @@ it("store quota: refuses uploads while a quota of Ceph is used up, loses and lea
   await server.push(small);
   const faults = await server.audit();
 
-  // It comes up as well while the quota is used up.
+  // It also starts while the quota is reached.
   await user.setQuota(20 * MIB);
   await server.kill();
   server = await startAudited({ settings });
   await server.until("word of the quota", async () => (await readinessOf(server)) === "200 full STORAGE_FULL");
   await server.pull(kept);
 
-  // Room comes by deletion, or by a higher quota; nothing else need be done.
+  // Deletion, or a higher quota, frees space; nothing else is needed.
   assert.equal((await server.send("DELETE", `/v2/library/app/manifests/${gone.digest}`)).status, 202);
   await server.until("room by collection", async () => (await readinessOf(server)) === "200 ok ok");
   assert.equal((await server.pushBlob("library/app", large.layer.subarray(0, 4 * MIB))).status, 201);
@@ -120,7 +120,7 @@ it("store quota: refuses uploads while a quota of Ceph is used up, loses and lea
   for (const image of [kept, small, large]) await server.pull(image);
   t.diagnostic(`${faults + (await server.audit())} answers of 5xx, each with its cause in the log`);
   assert.equal(await multiparts(), 0);
-  // Two layers are kept by manifests; the others' leases end.
+  // Manifests hold two layers; the leases of the others end.
   await server.until("only what is used", async () => (await objects()) === 2);
   await server.stop();
   const doctor = await runRole(["doctor", "--deep"], settings);

@@ -1,5 +1,5 @@
-// What a registry's database and store hold, read beside its server: manifests, the history of tags, what waits to be removed, and what
-// doctor finds. Not here: what must be there (registry-model.ts).
+// The content of a registry's database and store, read beside its server: manifests, the history of tags, what is queued for removal, and
+// doctor's findings. Not here: the expected content (registry-model.ts).
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { ListMultipartUploadsCommand, S3Client } from "@aws-sdk/client-s3";
@@ -13,11 +13,11 @@ import { statement } from "../../apps/server/src/platform/database/statement.ts"
 import { createLog } from "../../apps/server/src/platform/log.ts";
 import { createRateLimiter } from "../../apps/server/src/platform/rate-limiter.ts";
 
-/** What is there and nothing leads to, or will not for long. */
+/** Content to which nothing leads, or soon will not. */
 export interface Leftovers {
-  /** Rows of sessions, of keys to be deleted, of links that only a lease holds, of blobs that no repository links. */
+  /** Rows of sessions, of keys to be deleted, of links with only a lease, of blobs without a link. */
   readonly rows: Readonly<Record<"uploads" | "reclaim" | "leases" | "unlinked", number>>;
-  /** Keys of the store that are not a blob's. */
+  /** Keys of the store that belong to no blob. */
   readonly keys: readonly string[];
   /** Directories of uploads, or multipart uploads. */
   readonly temporary: number;
@@ -27,12 +27,12 @@ export interface Leftovers {
 export interface Stored {
   /** All manifests, as `REPOSITORY@DIGEST`. */
   manifests(): Promise<Set<string>>;
-  /** What each tag came to name, oldest first, by `REPOSITORY TAG`; undefined where it was deleted. */
+  /** The digests that each tag named, oldest first, by `REPOSITORY TAG`; undefined for a deletion. */
   histories(): Promise<Map<string, (string | undefined)[]>>;
   leftovers(): Promise<Leftovers>;
-  /** Removes what no row leads to and only age tells to be dead, as a collector does each hour, here without waiting. */
+  /** Removes leftovers that are only recognised by age, as a collector does each hour, here without waiting. */
   sweep(): Promise<void>;
-  /** Everything that doctor has to say, every byte read. */
+  /** All findings of a deep check by doctor. */
   examine(): Promise<{ readonly result: DoctorResult; readonly problems: readonly Problem[] }>;
   close(): Promise<void>;
 }
@@ -85,7 +85,7 @@ async function configOf(settings: Readonly<Record<string, string>>): Promise<Con
 
 const logger = createLog({ level: "silent", format: "json" }).logger;
 
-/** Opens what a server of these settings has, for reading. */
+/** Opens the database and store of a server with these settings, for reading. */
 export async function openStored(settings: Readonly<Record<string, string>>): Promise<Stored> {
   const config = await configOf(settings);
   const reader = await openReader(config, logger);
@@ -129,7 +129,7 @@ export async function openStored(settings: Readonly<Record<string, string>>): Pr
       };
       return { rows, keys, temporary: await countTemporary() };
     },
-    // A minute: the store's clock and ours may differ, and nobody uploads now.
+    // A minute, because the store's clock and ours may differ; nobody uploads now.
     sweep: async () => void (await store.sweep(new Date(Date.now() + 60_000))),
     async examine() {
       const problems: Problem[] = [];
@@ -155,10 +155,7 @@ export async function openStored(settings: Readonly<Record<string, string>>): Pr
   };
 }
 
-/**
- * Makes all upload sessions as old as they may get (a minute at the least), and their writers' claims (half a minute). The server must be
- * stopped.
- */
+/** Ages all upload sessions to their limit (at least a minute), and their writers' claims (half a minute). The server must be stopped. */
 export async function ageUploads(settings: Readonly<Record<string, string>>): Promise<void> {
   const database = await openDatabase(await configOf(settings), logger);
   try {

@@ -1,7 +1,7 @@
-// Tags are registers: whatever many clients put, delete and read of them at once, on three replicas over PostgreSQL or on one server over SQLite,
-// with servers that are killed and held still meanwhile, there is one order of all of it that explains every answer, and the tag's history in
-// the database tells the same changes in that order. Each tag of each round is a history of its own.
-// Not here: how that is checked (tag-register.ts, linearizability.ts), contents and collection under kills (kill.test.ts).
+// Tags are registers: whatever many clients put, delete and read of them concurrently, on three replicas over PostgreSQL or on one server
+// over SQLite, with servers that are killed and paused meanwhile, there is one order that explains every answer, and the tag's history in
+// the database has the same changes in that order. Each tag of each round is a separate history.
+// Not here: the check (tag-register.ts, linearizability.ts), contents and collection under kills (kill.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { rm } from "node:fs/promises";
@@ -22,14 +22,14 @@ import { findFault, type Named } from "./tag-register.ts";
 const rounds = roundsOf({ usual: 12, long: 700 });
 const seed = Number(process.env["BERTH_TEST_SEED"] ?? 1);
 const REPOSITORY = "library/tags";
-/** One is asked for by most clients, so that they meet. */
+/** Most clients use one of them, so that they meet. */
 const TAGS_A_ROUND = 2;
 const CLIENTS = 9;
 const OPERATIONS = 30;
-/** As long as a server is held still: for some longer than a client waits, so that what it sent happens after it has given up. */
+/** The lengths of a server's pause: some are longer than a client waits, so that its request takes effect after it has given up. */
 const HELD_MS = [300, 900, 2_500] as const;
 
-/** One server, however often its process is another. */
+/** One server, whichever process runs it. */
 interface Node {
   readonly origin: string;
   hold(): void;
@@ -43,11 +43,11 @@ interface Site {
   readonly settings: Readonly<Record<string, string>>;
 }
 
-/** What is done to a server in the middle of a round. */
+/** Disturbs a server in the middle of a round. */
 async function disturb(nodes: readonly Node[], round: number, random: Random): Promise<void> {
   const node = nodes[random.below(nodes.length)]!;
   await sleep(random.below(400));
-  // Every third round nothing happens: clients that meet are enough for most faults.
+  // Every third round has no disturbance: concurrent clients are enough for most faults.
   if (round % 3 === 0) {
     await node.kill();
     await node.start();
@@ -114,7 +114,7 @@ async function checkHistories({ nodes, settings }: Site, report: (line: string) 
 }
 
 it(`tags of three replicas over PostgreSQL are registers (${rounds} rounds)`, async (context) => {
-  // The image's few bytes lie in the database: no replica asks the store for anything.
+  // The image's few bytes are in the database: no replica uses the store.
   const started = await startReplicas(context, "one directory", { settings: { "gc.intervalSeconds": "1h" } });
   if (started === undefined) return;
   const nodes = started.replicas;

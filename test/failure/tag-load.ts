@@ -1,5 +1,5 @@
-// Clients that put, delete and read a few tags at once on one or several servers, and remember every call and every answer in the order in which
-// they saw them. Not here: what the answers may be (tag-register.ts), what happens to the servers meanwhile (tag-histories.test.ts).
+// Clients that put, delete and read a few tags concurrently on one or several servers, and record every call and every answer in the order
+// in which they saw them. Not here: which answers are right (tag-register.ts), disturbing the servers (tag-histories.test.ts).
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { Agent, request } from "node:http";
@@ -9,12 +9,15 @@ import type { Operation } from "./linearizability.ts";
 import type { Demand, Named, TagOperation } from "./tag-register.ts";
 
 const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
-/** Whom nobody answers gives up after this: shorter than the longest time that a server is held still, so that some operations happen later. */
+/**
+ * A client without an answer gives up after this time: it is shorter than the longest pause of a server, so that some operations take
+ * effect later.
+ */
 const DEADLINE_MS = 1_500;
-/** After an answer that says that the server cannot, or none. */
+/** The pause after an answer that says that the server cannot, or after none. */
 const REST_MS = 20;
 
-/** No connection was to be had: nobody has heard of the operation. */
+/** No connection was made: the server cannot have received the operation. */
 const UNHEARD = Symbol("unheard");
 
 /** An HTTP answer, read whole. */
@@ -24,11 +27,11 @@ interface Answer {
   readonly body: string;
 }
 
-/** Asks over kept connections, once: a client library's own second try would be an operation that nobody knows of. */
+/** Sends requests over kept connections, once: a client library's own retry would be an operation that nobody recorded. */
 export function createClient(authorization: string) {
   const agent = new Agent({ keepAlive: true });
   return {
-    /** Undefined where no whole answer came; `UNHEARD` where nobody can have got the request. */
+    /** Undefined if no complete answer came; `UNHEARD` if no server can have received the request. */
     ask(
       origin: string,
       method: string,
@@ -59,11 +62,11 @@ export function createClient(authorization: string) {
 type Outcome = Answer | typeof UNHEARD | undefined;
 type Client = ReturnType<typeof createClient>;
 
-/** Where the clients work. */
+/** The place and the means of the clients. */
 export interface TagLoadOptions {
   readonly client: Client;
   readonly repository: string;
-  /** The manifest of an image that is there, whose copies with other annotations are put. */
+  /** The manifest of an existing image, of which copies with other annotations are put. */
   readonly manifest: Readonly<Record<string, unknown>>;
   readonly tags: readonly string[];
   readonly random: Random;
@@ -71,9 +74,9 @@ export interface TagLoadOptions {
   originOf(client: number): string;
 }
 
-/** The clients and what they saw. */
+/** The clients and their histories. */
 export interface TagLoad {
-  /** Runs so many clients, each with so many operations. */
+  /** Runs that many clients, each with that many operations. */
   run(clients: number, operations: number): Promise<void>;
   /** Reads every tag on a server, as often as it takes to get an answer. */
   readAll(origin: string): Promise<void>;
@@ -88,7 +91,7 @@ export function createTagLoad({ client, repository, manifest, tags, random, orig
   let time = 0;
   let images = 0;
   const seen = new Map<string, Operation<TagOperation>[]>(tags.map((tag) => [tag, []]));
-  /** What each tag was last seen to name, for conditions that have a chance. */
+  /** The digest that each tag was last seen to name, for conditions with a chance to hold. */
   const last = new Map<string, string>();
   const counts = new Map<string, number>();
 
@@ -106,7 +109,7 @@ export function createTagLoad({ client, repository, manifest, tags, random, orig
     const text = JSON.stringify({ ...manifest, annotations: { copy: String(++images) } });
     return { text, digest: `sha256:${createHash("sha256").update(text).digest("hex")}` };
   };
-  /** Whether the answer says what happened: the server's own failures do not. */
+  /** Whether the answer says what happened: a server error does not. */
   const isFinal = (answer: Outcome, ...statuses: number[]): answer is Answer => {
     if (answer === undefined || answer === UNHEARD || answer.status >= 500) return false;
     assert.ok(statuses.includes(answer.status), `${answer.status}: ${answer.body}`);
@@ -116,7 +119,7 @@ export function createTagLoad({ client, repository, manifest, tags, random, orig
   async function read(origin: string, tag: string, method: "GET" | "HEAD", deadlineMs?: number): Promise<boolean> {
     const calledAt = ++time;
     const answer = await client.ask(origin, method, pathOf(tag), deadlineMs === undefined ? {} : { deadlineMs });
-    // A read without an answer tells nothing.
+    // A read without an answer proves nothing.
     if (!isFinal(answer, 200, 404)) return false;
     const found: Named = answer.status === 404 ? null : answer.digest!;
     if (found === null) last.delete(tag);
@@ -187,7 +190,7 @@ export function createTagLoad({ client, repository, manifest, tags, random, orig
         Array.from({ length: clients }, async (_, each) => {
           for (let i = 0; i < operations; i++) {
             if (await next(originOf(each))) continue;
-            // The server may be dead or held: until it answers, more operations would only be more of the same.
+            // The server may be dead or paused: until it answers, more operations would add nothing.
             while (typeof (await client.ask(originOf(each), "GET", "/healthz")) !== "object") await sleep(REST_MS);
           }
         }),
@@ -207,7 +210,7 @@ function saidOfDeletion({ status, body }: Answer): "deleted" | "absent" | { read
   return status === 202 ? "deleted" : status === 404 ? "absent" : { found: foundIn(body) };
 }
 
-/** What a refusal says that the tag names. */
+/** The digest that a refusal reports for the tag. */
 function foundIn(body: string): Named {
   const { errors } = JSON.parse(body) as { errors: { code: string; detail: { current: Named } }[] };
   assert.equal(errors[0]?.code, "PRECONDITION_FAILED", body);

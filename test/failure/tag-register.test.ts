@@ -1,5 +1,4 @@
-// That the check of tags' histories finds what is wrong with wrong ones, and nothing with right ones. Not here: histories of servers
-// (tag-histories.test.ts).
+// The check of tags' histories finds errors in wrong ones, and none in right ones. Not here: histories of servers (tag-histories.test.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createRandom, type Random } from "../../apps/server/src/content/schedule.testing.ts";
@@ -203,7 +202,7 @@ describe("the check of a tag's history", () => {
     for (let i = 0; i < 300; i++) {
       const { operations, changes } = simulate(random);
       assert.equal(findFault(operations, changes), undefined, `seed ${seed}, history ${i}`);
-      // A read that answers what was put by nobody is always wrong; one that answers what an exhaustive look for an order forbids, too.
+      // A read with a digest that nobody put is always wrong; so is one that an exhaustive search for an order forbids.
       const at = random.below(operations.length);
       const changed = operations.with(at, {
         ...operations[at]!,
@@ -221,7 +220,7 @@ describe("the check of a tag's history", () => {
   });
 });
 
-/** Some clients on a register that works: each operation happens at a moment between its call and its answer; some answers are lost. */
+/** Some clients on a correct register: each operation happens at a moment between its call and its answer; some answers are lost. */
 function simulate(random: Random): { operations: Operation<TagOperation>[]; changes: Named[] } {
   const operations: Operation<TagOperation>[] = [];
   const changes: Named[] = [];
@@ -274,7 +273,7 @@ function simulate(random: Random): { operations: Operation<TagOperation>[]; chan
   return { operations, changes };
 }
 
-/** The same question asked in the plainest way: tries every order of the operations that are left. */
+/** The simplest form of the same check: tries every order of the remaining operations. */
 function hasOrder(left: readonly Operation<TagOperation>[], named: Named): boolean {
   if (left.every(({ answeredAt }) => answeredAt === undefined)) return true;
   const firstAnswer = Math.min(...left.map(({ answeredAt }) => answeredAt ?? Infinity));

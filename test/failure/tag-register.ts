@@ -1,14 +1,14 @@
-// A tag as a register: what puts, deletions and reads of it may answer, and that its history in the database tells the same changes in the same
-// order. Not here: how orders are looked for (linearizability.ts), who asks (tag-load.ts).
+// A tag as a register: which answers puts, deletions and reads of it may have, and that its history in the database has the same changes in
+// the same order. Not here: the search for an order (linearizability.ts), the clients (tag-load.ts).
 import { findViolation, type Model, type Operation, type Violation } from "./linearizability.ts";
 
-/** What a tag names; null: it is not there. */
+/** The digest that a tag names; null: the tag does not exist. */
 export type Named = string | null;
 
-/** What a put or a deletion demands of the tag, as HTTP's If-Match and If-None-Match: "*" is any digest. */
+/** The condition of a put or a deletion, as HTTP's If-Match and If-None-Match: "*" is any digest. */
 export type Demand = { readonly header: "if-match" | "if-none-match"; readonly digest: string } | undefined;
 
-/** An operation with its answer; `answer` is undefined where none came, or none that says what happened. */
+/** An operation with its answer; `answer` is undefined if none came, or none that says what happened. */
 export type TagOperation =
   | {
       readonly kind: "put";
@@ -25,14 +25,14 @@ function isMet(demand: Demand, named: Named): boolean {
   return isNamed === (demand.header === "if-match");
 }
 
-/** What the tag names after an operation; undefined where that cannot have had its answer. */
+/** The tag's digest after an operation; undefined if the operation cannot have had its answer. */
 function after(named: Named, operation: TagOperation): Named | undefined {
   switch (operation.kind) {
     case "read":
       return operation.answer.found === named ? named : undefined;
     case "delete": {
       const { answer, demand } = operation;
-      // Of a tag that is not there nothing is demanded.
+      // A missing tag is answered as absent, whatever the condition.
       if (named === null) return answer === undefined || answer === "absent" ? null : undefined;
       const isDeleted = isMet(demand, named);
       if (answer === undefined) return isDeleted ? null : named;
@@ -49,10 +49,10 @@ function after(named: Named, operation: TagOperation): Named | undefined {
   }
 }
 
-/** The tag by what was answered alone; it is not there at first. */
+/** The tag by its answers alone; at first it does not exist. */
 export const TAG: Model<Named, TagOperation> = { initial: null, apply: after };
 
-/** The tag whose changes were these, oldest first: the state is how many of them have happened. */
+/** The tag with these changes, oldest first: the state is how many of them have happened. */
 export function tagWithHistory(changes: readonly Named[]): Model<number, TagOperation> {
   const named = (at: number): Named => (at === 0 ? null : changes[at - 1]!);
   return {
@@ -67,10 +67,10 @@ export function tagWithHistory(changes: readonly Named[]): Model<number, TagOper
   };
 }
 
-/** Why a tag's operations and its history in the database cannot all be true; undefined where they can. */
+/** Why a tag's operations and its history in the database contradict each other; undefined if they do not. */
 export function findFault(operations: readonly Operation<TagOperation>[], changes: readonly Named[]): string | undefined {
   const same = changes.findIndex((named, at) => named === (at === 0 ? null : changes[at - 1]));
-  // An order that fits the history is an order: it allows far fewer, so that it is looked for first.
+  // Far fewer orders fit the history, so it is tried first.
   const byHistory = findViolation(operations, tagWithHistory(changes));
   if (byHistory === undefined && same === -1) return undefined;
   const byAnswers = findViolation(operations, TAG);
@@ -79,7 +79,7 @@ export function findFault(operations: readonly Operation<TagOperation>[], change
   return `${describe("the history does not fit the answers", operations, byHistory)}\n  history: ${changes.map(shown).join(" ")}`;
 }
 
-/** Operations shown before the one that does not fit. */
+/** The number of operations shown before the one that does not fit. */
 const SHOWN = 25;
 
 function describe(

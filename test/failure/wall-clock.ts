@@ -1,5 +1,4 @@
-// Wall clocks of servers that a test sets while they run, by a library that is loaded before all others (shifted.c). Not here: what is then
-// expected.
+// Servers' wall clocks that a test sets while they run, with a preloaded library (shifted.c). Not here: the expected behaviour.
 import { execFile } from "node:child_process";
 import { open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -8,7 +7,7 @@ import { findInPath, ToolUnavailable } from "../tools/install.ts";
 
 const run = promisify(execFile);
 
-/** Compiles the library into a folder; gives its path. Errors: ToolUnavailable without gcc. */
+/** Compiles the library into a folder; returns its path. Errors: ToolUnavailable without gcc. */
 export async function buildClockLibrary(folder: string): Promise<string> {
   const gcc = findInPath("gcc");
   if (gcc === undefined) throw new ToolUnavailable("gcc", "gcc is absent", true);
@@ -19,13 +18,13 @@ export async function buildClockLibrary(folder: string): Promise<string> {
 
 /** A wall clock. */
 export interface WallClock {
-  /** What a server needs in its environment to go by it. */
+  /** The environment variables that a server needs to use it. */
   readonly env: Readonly<Record<string, string>>;
-  /** Sets it so many seconds off the machine's. */
+  /** Sets it that many seconds off the machine's clock. */
   set(seconds: number): Promise<void>;
 }
 
-/** Makes a wall clock that goes right so far. */
+/** Creates a wall clock that is right at first. */
 export async function createWallClock(library: string, file: string): Promise<WallClock> {
   const bytes = (seconds: number): Buffer => {
     const shift = Buffer.alloc(8);

@@ -1,10 +1,10 @@
-// What each operation of the control plane takes, and a body that is right in form: the rows of the access matrix, one an operation, written from the
-// documentation. Not here: who comes, and the comparison (access-matrix.test.ts).
+// The permission that each operation of the control plane needs, and a well-formed body: the rows of the access matrix, one for each
+// operation, written from the documentation. Not here: the callers, and the comparison (access-matrix.test.ts).
 
 /** The password of everyone in the matrix. */
 export const PASSWORD = "matrix-test-password";
 
-/** Who may have an operation. */
+/** Who may use an operation. */
 export type Level =
   | "anyone"
   | "account"
@@ -17,7 +17,10 @@ export type Level =
   | "keeper"
   | "keeper-reads"
   | "owner";
-/** What each operation takes. `auditor`, `creator`: administrators as well; `reader`: may read the project; `keeper`: maintainer at least, and to read it auditors. */
+/**
+ * The permission of each operation. `auditor`, `creator`: administrators as well; `reader`: may read the project; `keeper`: maintainer at
+ * least, and to read it auditors.
+ */
 export const LEVELS: Record<string, Level> = {
   listProjects: "anyone",
   createProject: "creator",
@@ -100,7 +103,7 @@ export const LEVELS: Record<string, Level> = {
 };
 const TRUST_RULE = { issuer: "nobody", conditions: [{ claim: "sub", equals: "x" }] };
 
-/** Bodies that are right in form and change nothing: what they name does not exist, or is there already. */
+/** Well-formed bodies that change nothing: what they name does not exist, or exists already. */
 export const BODIES: Record<string, (project: string) => unknown> = {
   createProject: () => ({ name: "own" }),
   updateProject: () => ({}),

@@ -1,5 +1,5 @@
-// Who may do what, on both planes: every kind of request, of every role, with every form of credentials, to every kind of repository.
-// What is expected comes from the tables here, which are written from the documentation and know nothing of the code.
+// The access matrix of both planes: every kind of request, of every role, with every form of credentials, to every kind of repository. The
+// expectations come from the tables here, which are written from the documentation and know nothing of the code.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, it } from "node:test";
@@ -19,7 +19,7 @@ const NO_UPLOAD = "00000000-0000-4000-8000-000000000000";
 type Action = "pull" | "push" | "delete";
 type Role = "guest" | "developer" | "maintainer" | "owner";
 
-/** Everyone who may come. A member is one of the projects `own` and `public`, not of `other`. */
+/** All callers. A member is one of the projects `own` and `public`, not of `other`. */
 const WHO = [
   "anonymous",
   "stranger",
@@ -39,7 +39,7 @@ const WHO = [
 ] as const;
 type Who = (typeof WHO)[number];
 
-/** Who is known to be nobody: credentials that do not count any more. */
+/** Callers whose credentials do not count any more. */
 const REFUSED: ReadonlySet<Who> = new Set(["disabled", "expired-robot"]);
 const MEMBERS: Partial<Record<Who, Role>> = { guest: "guest", developer: "developer", maintainer: "maintainer", owner: "owner" };
 const ROLE_ACTIONS: Record<Role, readonly Action[]> = {
@@ -89,7 +89,7 @@ function rightsOf(who: Who, where: Where): ReadonlySet<Action> {
   return rights;
 }
 
-/** How the credentials come. `elsewhere`: a token for another repository. `garbage`: a token that nobody signed. */
+/** The form of the credentials. `elsewhere`: a token for another repository. `garbage`: a token that nobody signed. */
 const FORMS = ["basic", "token", "elsewhere", "garbage"] as const;
 type Form = (typeof FORMS)[number];
 
@@ -100,12 +100,12 @@ interface Endpoint {
   readonly path: (at: Fixture) => string;
   readonly action: Action;
   readonly body?: (at: Fixture) => { bytes: Uint8Array | string; type?: string };
-  /** Statuses for who has the right, where the repository exists and where it does not. */
+  /** The statuses for callers with the right, if the repository exists and if it does not. */
   readonly allowed: number;
   readonly absent: number;
 }
 
-/** What a request can be aimed at. Where the repository does not exist, the same addresses are used. */
+/** The targets of requests. If the repository does not exist, the same addresses are used. */
 interface Fixture {
   readonly image: PushedImage;
 }
@@ -126,7 +126,7 @@ const ENDPOINTS: readonly Endpoint[] = [
     allowed: 201,
     absent: 404,
   },
-  // Of the deletions only those of what is not there, so that the matrix finds everything in place throughout.
+  // Only deletions of missing content, so that the matrix finds everything in place throughout.
   { kind: "manifest-delete", method: "DELETE", path: () => "manifests/none", action: "delete", allowed: 404, absent: 404 },
   { kind: "manifest-delete", method: "DELETE", path: () => `manifests/${ABSENT}`, action: "delete", allowed: 404, absent: 404 },
   { kind: "blob-get", method: "GET", path: (at) => `blobs/${at.image.layerDigest}`, action: "pull", allowed: 200, absent: 404 },
@@ -166,16 +166,16 @@ const ENDPOINTS: readonly Endpoint[] = [
   { kind: "referrers", method: "GET", path: (at) => `referrers/${at.image.digest}`, action: "pull", allowed: 200, absent: 200 },
 ];
 
-/** The status that a request without the right gets, by the documentation of both planes. */
+/** The status for a request without the right, by the documentation of both planes. */
 function refusalOf(who: Who, form: Form, endpoint: Endpoint, where: Where): number {
   if (form === "garbage" || REFUSED.has(who) || who === "anonymous") return 401;
-  // A token for somewhere else tells the client to ask for a better one, whatever that one would hold.
+  // A token for another repository makes the client request a better one, whatever that would allow.
   if (form === "elsewhere") return 401;
   if (who === "administrator" && where === "none") return 404;
   return endpoint.action === "pull" ? 404 : 403;
 }
 
-// ---- The registry that they come to ----
+// ---- The registry under test ----
 
 interface Answer {
   readonly status: number;
@@ -207,7 +207,7 @@ describe("access matrix", () => {
       ["public", "public"],
       ["other", "private"],
     ] as const) {
-      // The default project is there from the start.
+      // The default project exists from the start.
       if (name === "own") await api("PATCH", `/projects/${NAMES.own}`, { visibility });
       else await api("POST", "/projects", { name: NAMES[name], visibility });
       images.set(name, await registry.pushImage(WHERE[name], "v1", 20_000));
@@ -242,7 +242,7 @@ describe("access matrix", () => {
       basics.set(who, basicOf(String(made["login"]), String(made["secret"])));
       robotNames.set(who, String(made["login"]));
     }
-    // The robot's time is over when its credentials no longer count; nothing else can end this wait.
+    // The robot has expired when its credentials no longer count; nothing else can end this wait.
     for (;;) {
       const answer = await registry.send("GET", "/token", { headers: { authorization: basics.get("expired-robot")! } });
       await answer.body?.cancel();
@@ -289,11 +289,11 @@ describe("access matrix", () => {
     return ((await expectStatus(answer, 200).then((got) => got.json())) as { token: string }).token;
   }
 
-  /** The header for a form, or undefined where there can be none. */
+  /** The header for a form, or undefined if there can be none. */
   async function authorizationOf(who: Who, form: Form, repository: string): Promise<{ header: string | undefined } | undefined> {
     if (form === "basic") return { header: basics.get(who) };
     if (form === "garbage") return who === "stranger" ? { header: "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9." } : undefined;
-    // The mount's source as well: a client that may read it is told to ask for both.
+    // Also the mount's source: a client that may read it is told to request both.
     const scopes =
       form === "token"
         ? [`repository:${repository}:pull,push,delete`, "repository:own/app:pull"]
@@ -330,7 +330,7 @@ describe("access matrix", () => {
           const own = images.get(projectOf(where)) ?? at.image;
           const rights = rightsOf(who, where);
           for (const endpoint of ENDPOINTS) {
-            // Everyone who may not pull aims at the very content that lies in the other project, so that nothing but the name differs.
+            // Callers that may not pull use content of the other project, so that only the name differs.
             const fixture = rights.has("pull") ? { image: own } : at;
             const what = `${who} ${form} ${endpoint.method} ${WHERE[where]}/${endpoint.path(fixture).replaceAll(/[0-9a-f]{64}/g, "…")}`;
             const answer = await send(
@@ -342,7 +342,7 @@ describe("access matrix", () => {
             const isAllowed = rights.has(endpoint.action) && (form === "basic" || form === "token");
             const exists = EXISTS.has(where);
             const expected = isAllowed ? (exists ? endpoint.allowed : endpoint.absent) : refusalOf(who, form, endpoint, where);
-            // What a push made of the absent repository of the own project, later ones find there.
+            // A push creates the absent repository of the own project, and later requests find it there.
             const mayExist = isAllowed && where.endsWith("-absent") ? [endpoint.allowed, endpoint.absent] : [expected];
             assert.ok(mayExist.includes(answer.status), `${what}: ${answer.status} ${answer.body}, not ${mayExist.join(" or ")}`);
             if (isAllowed) continue;
@@ -357,7 +357,7 @@ describe("access matrix", () => {
         for (const [endpoint, answers] of refused) {
           // The names that are compared are as long as each other.
           const [first, ...others] = [...answers].filter(([where]) => where !== "own-short");
-          // An administrator lacks nothing but projects that do not exist, and is told so.
+          // An administrator only lacks projects that do not exist, and is told so.
           for (const [where, answer] of others) {
             assert.deepEqual(
               answer,
@@ -386,7 +386,7 @@ describe("access matrix", () => {
     assert.equal((await send("GET", `/v2/own/stolen/blobs/${secret.layerDigest}`, pusher)).status, 404);
     assert.equal((await send("GET", `/v2/own/app/blobs/${secret.layerDigest}`, pusher)).status, 404);
     assert.equal((await send("GET", `/v2/own/app/manifests/${secret.digest}`, pusher)).status, 404);
-    // A manifest that names what is not readable does not make it so.
+    // A manifest that names unreadable content does not make it readable.
     const named = await send("PUT", "/v2/own/stolen/manifests/v1", pusher, { bytes: secret.manifest, type: OCI });
     assert.equal(named.status, 404);
 
@@ -422,10 +422,10 @@ describe("access matrix", () => {
       ] as const) {
         if (form === "token" && header === undefined) continue;
         const ping = await send("GET", "/v2/", header);
-        // The anonymous token is one all the same: clients go on with it.
+        // The anonymous token counts as one: clients continue with it.
         assert.equal(ping.status, known || form === "token" ? 200 : 401, `${who} ${form}`);
         const catalog = await send("GET", "/v2/_catalog?n=1000", header);
-        // Clients that show who they are only when asked would take the public part for all that there is.
+        // Clients that only authenticate when challenged would otherwise take the public part for everything.
         const isAsked = REFUSED.has(who) || (who === "anonymous" && form === "basic");
         assert.equal(catalog.status, isAsked ? 401 : 200, `${who} ${form}`);
         if (isAsked) continue;
@@ -457,11 +457,11 @@ describe("access matrix", () => {
   function isRobot(who: Who): boolean {
     return who.includes("robot");
   }
-  /** Who sees that a project is there. */
+  /** Who sees that a project exists. */
   function sees(who: Who, project: Project): boolean {
     return project !== "none" && (who === "administrator" || rightsOf(who, project).has("pull"));
   }
-  /** Undefined: let in. */
+  /** Undefined: admitted. */
   function refusalOnApi(who: Who, level: Level, project: Project): number | undefined {
     if (REFUSED.has(who)) return 401;
     if (level === "anyone") return undefined;
@@ -507,7 +507,7 @@ describe("access matrix", () => {
     it(`${who} may do on the control plane what the rules say, and cannot tell a private project from none`, async () => {
       const token = await tokenOf(who, ["repository:own/app:pull,push,delete", "registry:catalog:*"]);
       for (const operation of OPERATIONS) {
-        // Deleting what can be deleted would end the matrix; that operation is tried where it must be refused, or on what is not empty.
+        // Real deletions would end the matrix; that operation is only tried where it must be refused, or on something that is not empty.
         const unseen: string[] = [];
         for (const project of operation.path.includes("{project}") ? PROJECTS : (["own"] as const)) {
           const body = BODIES[operation.id]?.(NAMES[project]);
@@ -522,7 +522,7 @@ describe("access matrix", () => {
             assert.equal(code, { 401: "UNAUTHORIZED", 403: "DENIED", 404: "PROJECT_UNKNOWN" }[refusal], what);
             if (!sees(who, project)) unseen.push(JSON.stringify(answer));
           } else {
-            // Let in: done, or refused for what was asked and not for who asked.
+            // Admitted: done, or refused for the request and not for the caller.
             assert.ok(
               answer.status < 300 || (code !== "DENIED" && code !== "UNAUTHORIZED" && code !== "PROJECT_UNKNOWN"),
               `${what}: ${answer.status} ${answer.body}`,

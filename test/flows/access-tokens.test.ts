@@ -1,4 +1,4 @@
-// The token flow as docker and its kin speak it: scopes, form, refusals, lock-out. Who may do what is access-matrix.test.ts.
+// The token flow as docker and similar clients use it: scopes, form, refusals, lock-out. Authorization is in access-matrix.test.ts.
 import assert from "node:assert/strict";
 import { NO_CREDENTIALS, WRONG_PASSWORD, WRONG_ROBOT_SECRET } from "../../apps/server/src/access/refusals.ts";
 import { after, before, describe, it } from "node:test";
@@ -184,7 +184,7 @@ describe("token endpoint", () => {
       assert.equal(answer.headers.get("www-authenticate"), 'Basic realm="Berth", charset="UTF-8"', authorization);
       answers.add(`${answer.status} ${await answer.text()}`);
     }
-    // One text for each form of credentials, whether there is such an account or not.
+    // One text for each form of credentials, whether or not the account exists.
     const textOf = (message: string): string => `401 {"errors":[{"code":"UNAUTHORIZED","message":"${message}"}]}`;
     assert.deepEqual([...answers], [WRONG_PASSWORD, WRONG_ROBOT_SECRET, NO_CREDENTIALS].map(textOf));
     const { token } = await answerOf(await get("", basic("alice", PASSWORD)));
@@ -204,7 +204,7 @@ describe("token endpoint", () => {
         return post({ grant_type: "password", username: "locked", password });
       },
     ];
-    // Five are free; one at each door.
+    // Five guesses are free; one at each endpoint.
     for (const [i, door] of doors.entries()) assert.deepEqual((await errorOf(await door(basic("locked", `guess-${i}`))))[0], 401);
     for (const door of doors) {
       const answer = await door(right);
@@ -212,7 +212,7 @@ describe("token endpoint", () => {
       assert.ok(seconds >= 1 && seconds <= 10, String(seconds));
       assert.deepEqual(await errorOf(answer), [429, "TOOMANYREQUESTS"]);
     }
-    // What was counted already is only wrong.
+    // A guess that was already counted is only wrong.
     assert.deepEqual(await errorOf(await get("", basic("locked", "guess-0"))), [401, "UNAUTHORIZED"]);
     assert.equal((await get("", basic("alice", PASSWORD))).status, 200);
     assert.equal((await get("")).status, 200);

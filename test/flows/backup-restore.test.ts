@@ -1,6 +1,6 @@
-// The commands backup, restore and doctor as an operator runs them, beside a registry that serves: exit codes, what they print, and a
-// registry that comes up again elsewhere with the same content, accounts and answers. The way from SQLite and a directory to PostgreSQL and
-// S3 and back runs where forEachDatabase and forEachBlobStore have their servers. Not here: every case (commands/backup, commands/doctor).
+// The commands backup, restore and doctor as an operator runs them, beside a registry that serves: exit codes, output, and a registry that
+// starts again elsewhere with the same content, accounts and answers. The way from SQLite and a directory to PostgreSQL and S3 and back
+// runs where forEachDatabase and forEachBlobStore have their servers. Not here: every case (commands/backup, commands/doctor).
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -48,13 +48,13 @@ it("backup restore: backs up beside a registry that serves and collects, and bri
     const complete = JSON.parse(stdout) as { event: string; blobs: number; copiedBlobs: number; lostBlobs: string[] };
     assert.equal(complete.event, "complete");
     assert.deepEqual(complete.lostBlobs, []);
-    // The second one copies what came since.
+    // The second one copies what is new since the first.
     const second = JSON.parse((await expectCode(0, ["backup", place, "--data", data, ...KEY, "--json"])).stdout) as typeof complete;
     assert.ok(second.copiedBlobs < second.blobs, stdout);
     isOver = true;
     await pushing;
     await expectCode(0, ["backup", place, "--data", data, ...KEY]);
-    // The newest two stay; the first, the newest of its moment, goes with what only it needed.
+    // The newest two stay; the first is deleted, with the content that only it needed.
     const listed = async (): Promise<{ snapshot: string; takenAt: string }[]> =>
       (await expectCode(0, ["backup", "list", place, "--json"])).stdout
         .trim()
@@ -72,7 +72,7 @@ it("backup restore: backs up beside a registry that serves and collects, and bri
     assert.match((await expectCode(2, ["restore", place, "--check", "--at", "2001-01-01"])).stderr, /the oldest is/);
     const checked = await expectCode(0, ["restore", place, "--check"]);
     assert.match(checked.stdout, /^verified snapshot \d{8}T\d{9}Z/);
-    // A server has this directory: restore and repairs are not for now.
+    // A server uses this directory: restore and repairs are refused.
     assert.match((await expectCode(2, ["restore", place, "--data", data, ...KEY])).stderr, /not empty|in use/);
 
     const elsewhere = join(folder.path, "elsewhere");
@@ -124,7 +124,7 @@ it("backup restore: examines beside a registry that serves, and repairs when it 
     assert.deepEqual([lines[0]!["event"], lines[0]!["kind"], lines[0]!["subject"]], ["problem", "blob-rotten", image.layerDigest]);
     assert.deepEqual([lines.at(-1)!["event"], lines.at(-1)!["found"]], ["result", 1]);
     assert.match((await expectCode(2, ["doctor", "--repair", "--data", data])).stderr, /in use by another running server/);
-    // A backup says so too, and is one all the same.
+    // A backup reports that too, and is complete nevertheless.
     const lost = await expectCode(1, ["backup", join(folder.path, "sick-backup"), "--data", data]);
     assert.match(lost.stdout, new RegExp(`lost ${image.layerDigest}`));
   } finally {

@@ -1,6 +1,5 @@
-// What a browser makes of the registry, as far as it shows in headers: answers are inert, pages of other sites change nothing on any plane,
-// the console's requests are answered without a dialog, and clients that are no browsers notice none of it. Not here: a browser
-// (test/clients/browser.test.ts).
+// The registry's headers for browsers: answers are inert, pages of other sites change nothing on any plane, the console's requests are
+// answered without a dialog, and other clients notice none of it. Not here: a browser (test/clients/browser.test.ts).
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { ADMIN_PASSWORD, expectStatus, sha256, startTestRegistry, type PushedImage, type TestRegistry } from "./registry.testing.ts";
@@ -9,7 +8,7 @@ import { openRawClient, requestHead, type RawAnswer } from "./raw-client.testing
 const AUTH = { authorization: `Basic ${Buffer.from(`admin:${ADMIN_PASSWORD}`).toString("base64")}` };
 const APP = "/v2/library/app";
 
-/** Requests of every plane that change something, or ask for credentials; each would be let through otherwise. */
+/** Requests of every plane that change something, or need credentials; each would otherwise be accepted. */
 const FOREIGN_TARGETS: [method: string, path: string][] = [
   ["POST", `${APP}/blobs/uploads/`],
   ["POST", `${APP}/blobs/uploads/?mount=${sha256("x")}&from=library/other`],

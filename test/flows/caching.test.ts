@@ -1,4 +1,4 @@
-// What caches in front of the registry may keep, and that they ask before they give it away. Not here: conditions of writes.
+// What caches in front of the registry may keep, and that they revalidate it before they serve it. Not here: conditions of writes.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { expectStatus, startTestRegistry } from "./registry.testing.ts";

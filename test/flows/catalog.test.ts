@@ -1,5 +1,4 @@
-// The catalog as clients of the token protocol ask for it, who show credentials only when challenged. Not here: its pages
-// (distribution-api.test.ts).
+// The catalog for clients of the token protocol, which authenticate only when challenged. Not here: its pages (distribution-api.test.ts).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { expectStatus, startTestRegistry, type TestRegistry } from "./registry.testing.ts";

@@ -1,5 +1,5 @@
-// The program `berth` against a real registry: the way of a team from its login to a deleted repository, and every way in which it can go
-// wrong. Not here: how the command line is read (apps/cli/src/command-line.test.ts).
+// The program `berth` against a real registry: a team's path from its login to a deleted repository, and every way in which it can fail.
+// Not here: parsing the command line (apps/cli/src/command-line.test.ts).
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readFile, stat, writeFile } from "node:fs/promises";
@@ -106,7 +106,7 @@ it("berth: a team's way: project, member, robot, push, tags, manifest, and delet
   assert.equal(robot.login, "team+ci");
   assert.ok(Date.parse(robot.expiresAt) > Date.now() + 89 * 86_400_000);
 
-  // The robot logs in, and may not do what its scope does not say.
+  // The robot logs in, and may not do what its scope does not allow.
   const ci = cliUser(join(folder.path, "ci"));
   assert.equal((await login(ci, robot.login, robot.secret)).code, 0);
   assert.match(await ci.ok("whoami"), /KIND +robot/);
@@ -147,7 +147,7 @@ it("berth: a team's way: project, member, robot, push, tags, manifest, and delet
   assert.equal((JSON.parse(lines[0]!) as { name: string }).name, "team/app/web");
   assert.equal(lines.length, 1);
 
-  // Without a yes nothing is lost.
+  // Without confirmation nothing is lost.
   const unasked = await admin.run(["repo", "delete", "team/app/web"]);
   assert.equal(unasked.code, 1);
   assert.match(unasked.stderr, /nothing was changed.*--yes/);
@@ -217,7 +217,7 @@ it("berth job: lists, shows and follows until it is interrupted", async () => {
   await login(admin);
   const [job] = await admin.json<{ id: string; kind: string }[]>("job", "list", "--kind", "repository-removal", "--limit", "1");
   assert.equal((await admin.json<{ kind: string }>("job", "show", job!.id)).kind, "repository-removal");
-  // Upkeep that repeats has no end; one that has is in apps/cli/src/commands/follow-job.test.ts.
+  // Repeating upkeep has no end; a job with an end is in apps/cli/src/commands/follow-job.test.ts.
   const followed = await admin.run(["job", "follow", job!.id], { interruptAt: /waiting|running|ready/ });
   assert.equal(followed.code, 130, followed.stderr);
   const unknown = await admin.run(["job", "follow", "999999"]);
@@ -294,7 +294,7 @@ describe("docker-credential-berth", () => {
     assert.deepEqual(JSON.parse((await user.helper("list", "")).stdout), { [host]: "admin", "other.example.com": "ada" });
     assert.equal((JSON.parse((await user.helper("get", "other.example.com")).stdout) as { Username: string }).Username, "ada");
     assert.equal((await stat(user.file)).mode & 0o777, 0o600);
-    // What docker logs in to is not what `berth` speaks to.
+    // A registry that docker logs in to does not become the current context.
     assert.match(await user.ok("whoami"), /admin/);
     assert.equal((await user.helper("erase", "other.example.com")).code, 0);
     assert.equal((await user.helper("get", "other.example.com")).code, 1);

@@ -1,4 +1,4 @@
-// Runs `berth` and its credential helper as a user does: another process, its exit code and what it printed. Not here: the registry
+// Runs `berth` and its credential helper as a user does: in another process, with its exit code and output. Not here: the registry
 // (registry.testing.ts).
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -40,7 +40,7 @@ export function cliUser(folder: string): CliUser {
       if (interruptAt?.test(stdout) === true) child.kill("SIGINT");
     });
     child.stderr.on("data", (piece: Buffer) => (stderr += piece.toString("utf8")));
-    // It may end without having read.
+    // It may end without having read its input.
     child.stdin.on("error", (error: NodeJS.ErrnoException) => assert.equal(error.code, "EPIPE"));
     child.stdin.end(input);
     const [code] = (await once(child, "close")) as [number | null];

@@ -1,5 +1,5 @@
-// The program's output goes to somebody who has ended, as in `gc --dry-run | head`: commands end quietly, and a server goes on. Not here: a
-// reader that is slow (platform/log.test.ts).
+// The reader of the program's output has ended, as in `gc --dry-run | head`: commands end quietly, and a server continues. Not here: a slow
+// reader (platform/log.test.ts).
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -39,7 +39,7 @@ it("closed output: does not end a server, which stops as asked", async (t) => {
     return answer?.status === 200;
   };
   while (program.exitCode === null && !(await isReady())) await sleep(50);
-  // The greeting of a first start comes when the server is ready already.
+  // The greeting of a first start is printed when the server is already ready.
   while (program.exitCode === null && (await fetch(`http://127.0.0.1:${port}/v2/`).catch(() => undefined))?.status !== 401) await sleep(50);
   program.kill("SIGTERM");
   assert.equal(await ended, 0, await errors);

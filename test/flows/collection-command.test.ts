@@ -1,5 +1,5 @@
-// `gc --dry-run` as an operator runs it, beside a registry that serves: what it says is what the server's own collection then does. Not here:
-// every case (commands/collection/explain.test.ts).
+// `gc --dry-run` as an operator runs it, beside a running registry: it predicts what the server's own collection then does. Not here: every
+// case (commands/collection/explain.test.ts).
 import assert from "node:assert/strict";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
@@ -68,9 +68,9 @@ it("collection command: says what the next round would take, which then takes it
   do text = await explain();
   while (text.includes("leased until"));
   assert.match(text, new RegExp(`taken blob library/app@${image.layerDigest} .*: nothing holds it since .*; its bytes go`));
-  // In batches, with pauses in which nothing else keeps the program going.
+  // In batches, with pauses during which nothing else keeps the process alive.
   const settings = ["--auth.secretKey", "09".repeat(32), "--gc.graceSeconds", "0s", "--gc.batchSize", "1"];
-  // What is told beside the result does not get into it.
+  // Messages beside the result are not part of it.
   await chmod(data, 0o755);
   const { stdout, stderr } = await expectCode(0, ["gc", "--data", data, "--log.level", "info", ...settings]);
   assert.match(stderr, /other users of this machine had rights to these/);

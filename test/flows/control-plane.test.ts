@@ -1,5 +1,5 @@
-// The control plane and the data plane together over HTTP: what is changed on the one counts on the other with the next request.
-// Not here: who may call what (access-matrix.test.ts), the operations' own rules on every engine (http/api/api.test.ts).
+// The control plane and the data plane together over HTTP: a change on one applies to the other with the next request. Not here:
+// permissions (access-matrix.test.ts), the operations' own rules on every engine (http/api/api.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, it } from "node:test";
@@ -57,7 +57,7 @@ describe("control plane", () => {
     });
     return `Bearer ${((await (await expectStatus(answer, 200)).json()) as { token: string }).token}`;
   }
-  /** A project with an image in it, a user and how that user logs in. */
+  /** A project with an image, a user, and the user's credentials. */
   async function setUp(role?: string): Promise<{ project: string; repository: string; user: string; login: string; image: PushedImage }> {
     count++;
     const [project, user] = [`project${count}`, `user${count}`];
@@ -87,13 +87,13 @@ describe("control plane", () => {
     await done("PUT", `/projects/${project}/members/${user}`, { role: "guest" });
     assert.equal(await statusOf("GET", get, token), 200);
     assert.equal(await statusOf("POST", begin, token), 403);
-    // Not even an upload that was begun in time goes on.
+    // Even an upload that was begun before is stopped.
     assert.equal(await statusOf("PATCH", location, token, "bytes"), 403);
     assert.equal(await statusOf("PUT", `${location}?digest=${sha256("")}`, token), 403);
     await done("DELETE", `/projects/${project}/members/${user}`);
     assert.equal(await statusOf("GET", get, token), 404);
     assert.equal(await statusOf("GET", get, login), 404);
-    // What comes back comes back for the same token.
+    // A restored right counts for the same token.
     await done("PUT", `/projects/${project}/members/${user}`, { role: "developer" });
     assert.equal(await statusOf("PATCH", location, token, "bytes"), 202);
   });
@@ -117,7 +117,7 @@ describe("control plane", () => {
     assert.equal(await statusOf("GET", get, token), 200);
     await done("DELETE", `/users/${user}`);
     assert.equal(await statusOf("GET", get, token), 401);
-    // Whoever gets the name next gets neither the token nor the memberships.
+    // A new account with the same name gets neither the token nor the memberships.
     await done("POST", "/users", { name: user, password: "another-password" });
     assert.equal(await statusOf("GET", get, token), 401);
     assert.equal(await statusOf("GET", get, basic(user, "another-password")), 404);

@@ -1,5 +1,5 @@
-// Clients that hold what others want: readers that do not read, bodies that drip, connections that only lie there. Each is shown by who gets
-// served all the same. Loopback has many addresses: clients of several are told apart. Not here: limits of one request (limits.test.ts).
+// Clients that hold what others need: readers that do not read, bodies that drip, idle connections. Each test shows that other clients are
+// still served. Loopback has many addresses, which stand for different clients. Not here: limits of one request (limits.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -43,12 +43,12 @@ async function open(t: Test, registry: TestRegistry, localAddress = "127.0.0.1")
   return client;
 }
 
-/** Asks until it holds; the test's own limit ends it. */
+/** Polls until the condition holds; the test's own limit ends it. */
 async function until(check: () => Promise<boolean>): Promise<void> {
   while (!(await check())) await sleep(20);
 }
 
-/** Asks for a blob and takes none of it. */
+/** Requests a blob and reads none of it. */
 async function stare(t: Test, registry: TestRegistry, digest: string, localAddress: string): Promise<RawClient> {
   const client = await open(t, registry, localAddress);
   client.socket.pause();
@@ -123,7 +123,7 @@ describe("a crowded registry", { timeout: 120_000 }, () => {
     const { registry, metric } = await start(t, {
       "limits.requestsInFlight": "8",
       "limits.anonymousShare": "0.25",
-      // Nobody is too slow: who gives way does so for what he is.
+      // No client is too slow: connections are only dropped for their share.
       "http.minimumUploadBytesPerSecond": "0",
     });
     const type = { "content-type": "application/x-www-form-urlencoded" };
@@ -143,7 +143,7 @@ describe("a crowded registry", { timeout: 120_000 }, () => {
       const { status } = await client.answer();
       assert.ok(status === 200 || status === 404, String(status));
     }
-    // They were broken off, and have not only run out of their time.
+    // They were broken off, and did not merely time out.
     assert.ok((await metric('berth_slots_broken_off_total{kind="request"}')) >= 1);
   });
 
@@ -177,7 +177,7 @@ describe("a crowded registry", { timeout: 120_000 }, () => {
     const greedy = await Promise.all(Array.from({ length: 60 }, () => open(t, registry, "127.0.0.2")));
     for (const client of greedy) client.socket.pause();
     await until(async () => (await metric("berth_http_connections")) >= 61);
-    // The kernel takes some of the answers; of the next ones some 30 may lie.
+    // The kernel takes some of the answers; some 30 of the next may stay in memory.
     await Promise.all(greedy.map((client) => client.send(ask.repeat(8))));
     await until(async () => (await metric("berth_http_connections")) <= 40);
     other.socket.resume();

@@ -1,5 +1,5 @@
-// Commands that take something away: none does so by a mistyped digit, name or path. Not here: options that belong to another command
-// (roles/command-line.test.ts), a store or a database that is another registry's (wrong-store.test.ts).
+// Commands that delete something: none does so because of a mistyped digit, name or path. Not here: options of another command
+// (roles/command-line.test.ts), another registry's store or database (wrong-store.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
@@ -14,7 +14,7 @@ import { ADMIN_PASSWORD, startTestRegistry, temporaryFolder } from "./registry.t
 const SECRET_KEY = Buffer.alloc(32, 9).toString("base64");
 const SERVER_URL = process.env["BERTH_TEST_POSTGRES_URL"];
 
-/** A registry's database that is not in use, and what names it. */
+/** An unused database of a registry, and its name. */
 interface Prepared {
   readonly settings: Readonly<Record<string, string>>;
   readonly flags: readonly string[];

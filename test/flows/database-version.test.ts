@@ -1,5 +1,5 @@
-// A database that is taken to another version under servers that run: they write nothing to it, say so once, are not ready, go on with pulls,
-// and come back by themselves. Not here: the release before (test/versions).
+// A database that is migrated to another version under running servers: they write nothing to it, log that once, become unready, continue
+// with pulls, and recover by themselves. Not here: the previous release (test/versions).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { describe, it } from "node:test";
@@ -32,7 +32,7 @@ for (const engine of ENGINES) {
           headers: { "content-type": "application/vnd.oci.image.manifest.v1+json" },
         });
 
-      // Whoever pushes while the tables change under the server gets one of two answers.
+      // A push while the tables change under the server gets one of two answers.
       let isOver = false;
       const answers = new Set<string>();
       const pushing = (async () => {
@@ -74,14 +74,14 @@ for (const engine of ENGINES) {
       await until("ready", async () => (await readiness()).status === 200);
       await registry.pushImage("library/app", "v3");
       await registry.pushBlob("library/app", randomBytes(100_000));
-      // Jobs that repeat lay in a table that was gone meanwhile.
+      // The table of repeating jobs was gone meanwhile.
       const kinds = ["dispatch", "key-rotation", "older-manifests", "repository-removal", "usage-folding"];
       await until(
         "jobs repeat",
         async () => {
           const rows = await one.sql("select distinct kind from job where state <> 'failed'");
           return kinds.every((kind) => rows.some((row) => row["kind"] === kind));
-          // A runner that rested all the while looks for those that repeat once a minute.
+          // An idle runner checks for missing repeating jobs once a minute.
         },
         180_000,
       );
@@ -98,7 +98,7 @@ for (const engine of ENGINES) {
         one.sql(`insert into migration (id, name, applied_at, oldest_program) values (${next}, 'later', 0, ${oldest})`);
       const readiness = async (): Promise<number> => (await registry.send("GET", "/readyz", { anonymous: true })).status;
       const begin = () => registry.send("POST", "/v2/library/app/blobs/uploads/");
-      // One that lets this program run.
+      // A version that allows this program to run.
       await record(LATEST_MIGRATION);
       await registry.pushBlob("library/app", randomBytes(100_000));
       assert.equal(await readiness(), 200);

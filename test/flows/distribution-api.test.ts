@@ -208,7 +208,7 @@ describe("distribution API", () => {
     assert.equal((await registry.send("HEAD", `/v2/${REPO}/manifests/base`)).headers.get("docker-content-digest"), next.digest);
     assert.equal((await putManifest(next.manifest, "base", { "if-match": "nonsense" })).status, 400);
 
-    // A deletion that is to take what was seen, and nothing newer.
+    // A deletion of what was seen, and nothing newer.
     const remove = (reference: string, headers: Record<string, string>): Promise<Response> =>
       registry.send("DELETE", `/v2/${REPO}/manifests/${reference}`, { headers });
     for (const reference of ["base", next.digest]) {
@@ -343,7 +343,7 @@ describe("distribution API", () => {
       { schemaVersion: 2, mediaType: INDEX, manifests: [layer] },
       { schemaVersion: 2, mediaType: OCI, config: EMPTY_CONFIG, layers: [{ ...layer, urls: ["https://example.com/x"] }] },
       { schemaVersion: 2, mediaType: OCI, config: EMPTY_CONFIG, layers: [], "com.example": [{ base: blob.digest }] },
-      // Not annotations, which are texts, but a field of that name.
+      // Not annotations, which are texts, but a field with that name.
       { schemaVersion: 2, mediaType: OCI, config: EMPTY_CONFIG, layers: [], "com.example": { annotations: [layer] } },
     ]) {
       await add();

@@ -1,4 +1,4 @@
-// What flows that run on both databases stand on: settings of a new registry, and a way to its database beside it. Not here: the registry
+// The base of flows that run on both databases: settings of a new registry, and direct access to its database. Not here: the registry
 // itself (registry.testing.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
@@ -21,7 +21,7 @@ export const flagsOf = (settings: Settings): string[] => Object.entries(settings
 
 type Row = Readonly<Record<string, unknown>>;
 
-/** Makes settings of a new registry with a directory of its own, and gives them with a way to its database. */
+/** Creates settings of a new registry with a directory of its own, and returns them with access to its database. */
 export interface Engine {
   readonly name: string;
   readonly skip: string | false;
@@ -82,7 +82,7 @@ export const ENGINES: readonly [Engine, Engine] = [
   { name: "postgres", skip: SERVER_URL === undefined ? "BERTH_TEST_POSTGRES_URL is not set" : false, make: makePostgres },
 ];
 
-/** Starts a registry for a moment. */
+/** Runs a registry for a moment. */
 export async function during<T>(settings: Settings, work: (registry: TestRegistry) => Promise<T>): Promise<T> {
   const registry = await startTestRegistry(settings);
   try {
@@ -92,7 +92,7 @@ export async function during<T>(settings: Settings, work: (registry: TestRegistr
   }
 }
 
-/** Waits until something is so, for a minute where nothing else is said. */
+/** Waits until a condition holds, for a minute by default. */
 export async function until(what: string, isSo: () => Promise<boolean>, mostMs = 60_000): Promise<void> {
   const deadline = performance.now() + mostMs;
   while (!(await isSo())) {

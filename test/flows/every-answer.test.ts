@@ -1,5 +1,5 @@
-// Whatever is asked, and however badly, there is an answer in the registry's own form: every method on every route, requests that name no host
-// or a strange one, what is no HTTP at all; and clients that leave are nobody's fault. Over bare sockets.
+// Every request, however malformed, is answered in the registry's own form: every method on every route, requests with no or a strange
+// Host, input that is not HTTP; and clients that leave count as nobody's fault. Over bare sockets.
 import assert from "node:assert/strict";
 import { METHODS } from "node:http";
 import { after, before, describe, it } from "node:test";
@@ -12,7 +12,7 @@ import { ADMIN_PASSWORD, sha256, startTestRegistry, type TestRegistry } from "./
 const AUTH = { authorization: `Basic ${Buffer.from(`admin:${ADMIN_PASSWORD}`).toString("base64")}` };
 const DIGEST = sha256("nothing");
 
-/** Every address that there is, and the methods that it takes. */
+/** Every address, and the methods that it takes. */
 const ROUTES: Record<string, readonly string[]> = {
   "/v2/": ["GET", "HEAD"],
   "/v2": ["GET", "HEAD"],
@@ -67,7 +67,7 @@ describe("every answer", () => {
     await registry.stop();
   });
 
-  /** Sends bytes on a connection of their own and gives the answer; fails where there is none. */
+  /** Sends bytes on a new connection and returns the answer; fails if there is none. */
   async function answerTo(...parts: (string | Uint8Array)[]): Promise<RawAnswer> {
     const own = await openRawClient(registry.origin);
     try {
@@ -212,7 +212,7 @@ describe("every answer", () => {
       const own = await openRawClient(registry.origin);
       own.socket.pause();
       await own.send(...parts);
-      // It has begun when it shows as such.
+      // The request has begun when the metrics show it.
       for (;;) {
         const page = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
         if (page.includes(`berth_operations_in_flight{kind="${kind}"} 1\n`)) break;

@@ -1,5 +1,5 @@
-// A start that fails closes what it had opened, whichever part it is that fails: a process that does not start must not live on, neither
-// half a server nor one that waits on connections. Not here: an orderly stop (graceful-stop.test.ts).
+// A failing start closes everything that it had opened, whichever part fails: the process must not live on, neither as half a server nor
+// waiting on connections. Not here: an orderly stop (graceful-stop.test.ts).
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -15,7 +15,7 @@ import { PROGRAM, runProgram } from "./program.testing.ts";
 import { startTestRegistry, temporaryFolder } from "./registry.testing.ts";
 import { startServerProcess } from "./server-process.testing.ts";
 
-/** An address of this machine that somebody else has. */
+/** An address of this machine that is in use. */
 async function busyAddress(t: TestContext): Promise<string> {
   const other = createServer().listen(0, "127.0.0.1");
   await once(other, "listening");
@@ -180,7 +180,7 @@ it("failed start: waits for a database that comes later, and says so", { skip: n
     assert.equal(program.exitCode, null, stderr);
     await sleep(50);
   }
-  // It comes: a way to the server, which then says that there is no such database.
+  // The database becomes reachable, and then says that it has no such database.
   const way = createServer((socket) => {
     const on = connect(Number(url.port), url.hostname);
     socket.pipe(on).pipe(socket);

@@ -1,5 +1,6 @@
-// What a gate refuses is not given out: by tag and by digest, by GET and HEAD, an index and its children, blobs, and by mounting; with both gates of
-// gates.testing.ts, on both databases, over HTTP. Not here: several gates, and those that do not answer (distribution/gatekeeper.test.ts).
+// Content that a gate refuses is not served: by tag and by digest, by GET and HEAD, an index and its children, blobs, and by mounting; with
+// both gates of gates.testing.ts, on both databases, over HTTP. Not here: several gates, and gates that do not answer
+// (distribution/gatekeeper.test.ts).
 import assert from "node:assert/strict";
 import { describe, it, before, after, type TestContext } from "node:test";
 import { putProjectTrait, type ProjectTrait } from "../../apps/server/src/access/project-traits.ts";
@@ -20,7 +21,7 @@ const findProject = statement<{ name: string }>()("test.project_id", (db, p) =>
   db.selectFrom("project").select("id").where("name", "=", p.name),
 );
 
-/** An image of the layer, and of a config of its own. */
+/** An image of the layer, with a config of its own. */
 async function pushImage(registry: TestRegistry, repository: string, tag: string, layer: Uint8Array) {
   const layerDigest = await registry.pushBlob(repository, layer);
   const config = JSON.stringify({ architecture: "amd64", os: "linux", tag });
@@ -84,7 +85,7 @@ for (const engine of ENGINES) {
         await database.transaction((tx) => putProjectTrait(tx, id, trait, value));
       }
 
-      /** A refusal that says why, to whoever looks at the body and whoever looks at headers. */
+      /** A refusal with its reason in the body and in the headers. */
       async function assertDenied(answer: Response, what: string): Promise<void> {
         const text = await answer.text();
         assert.equal(answer.status, 403, `${what}: ${text}`);
@@ -172,7 +173,7 @@ for (const engine of ENGINES) {
           assert.ok(body.errors[0]!.message.endsWith(REASON_PLAIN), body.errors[0]!.message);
           await assertDenied(await head(`manifests/${reference}`), `HEAD ${reference}`);
           await assertDenied(await get(`manifests/${reference}`, as("reader", { "if-none-match": `"${bad.digest}"` })), "304");
-          // Whoever they are.
+          // For every account.
           await assertDenied(await get(`manifests/${reference}`, as("writer")), "writer");
           await assertDenied(await registry.send("GET", `/v2/guarded/app/manifests/${reference}`), "administrator");
         }
@@ -222,10 +223,10 @@ for (const engine of ENGINES) {
           await assertDenied(await get(`blobs/${blob}`, as("reader", { range: "bytes=0-9" })), "a range");
           await assertDenied(await get(`blobs/${blob}`, as("writer")), "GET of who pushes");
           await assertDenied(await head(`blobs/${blob}`), "HEAD");
-          // Who pushes asks what need not be sent: no byte of it comes.
+          // A client that pushes asks what it need not send: HEAD sends no byte of it.
           await expectStatus(await head(`blobs/${blob}`, as("writer")), 200);
         }
-        // The image that was mended shares it.
+        // The fixed image shares the layer.
         assert.equal((await expectStatus(await get(`blobs/${good.layerDigest}`), 200)).headers.get("content-length"), "30000");
         await test.put(mended.digest, { says: "no", text: REASON });
         await assertDenied(await get(`blobs/${good.layerDigest}`), "the last that led to it");

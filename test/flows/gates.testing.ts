@@ -1,12 +1,12 @@
-// Two gates that a test decides for: one that looks its answers up in a table of the registry's database, as a feature would, and an obvious fake
-// that has them at hand. Not here: what is tested with them (gate.test.ts).
+// Two gates controlled by a test: one looks its answers up in a table of the registry's database, as a feature would, and an obvious fake
+// has them in memory. Not here: the tests (gate.test.ts).
 import { sql } from "kysely";
 import type { ProjectTrait } from "../../apps/server/src/access/project-traits.ts";
 import type { Gate, GateQuestion, Verdict } from "../../apps/server/src/distribution/gate.ts";
 import type { Database } from "../../apps/server/src/platform/database/database.ts";
 import { statement } from "../../apps/server/src/platform/database/statement.ts";
 
-/** What the gate says of a digest that a test has put. */
+/** The gate's answer for a digest, set by a test. */
 export type Rule =
   | { readonly says: "no"; readonly text: string }
   | { readonly says: "warn"; readonly text: string }
@@ -14,7 +14,7 @@ export type Rule =
   /** Something that is no verdict. */
   | { readonly says: "nonsense"; readonly text: string };
 
-/** A gate, what it was asked, and what it is to say; yes where it was told nothing. */
+/** A gate, the questions that it got, and its answers; it allows everything else. */
 export interface TestGate {
   readonly gate: Gate;
   readonly asked: GateQuestion[];
@@ -22,7 +22,7 @@ export interface TestGate {
   clear(): Promise<void>;
 }
 
-/** What projects have that are asked about. */
+/** The trait of projects for which the gate is asked. */
 export const policyTrait: ProjectTrait<{ readonly level: string }> = {
   name: "test-policy",
   read: (stored) => ({ level: String((stored as { level: unknown }).level) }),
@@ -85,7 +85,7 @@ const put = statement<{ digest: string; says: string; text: string }>()("test.pu
     ),
 );
 
-/** The real shape: one statement a question, on the registry's own database. */
+/** The realistic one: one statement for each question, on the registry's own database. */
 export async function tableGate(database: Database): Promise<TestGate> {
   await database.script(
     "create table test_gate (project_id bigint not null, digest text not null, says text not null, text text not null)",

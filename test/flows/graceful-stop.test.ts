@@ -1,4 +1,5 @@
-// Stopping a real process: what runs may end, nothing new begins, a second signal ends it at once, and after its time the rest is cut.
+// Stopping a real process: running requests may finish, no new ones begin, a second signal ends it at once, and after its time the rest is
+// cut off.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { spawn } from "node:child_process";
@@ -32,7 +33,7 @@ async function pushBlob(server: ServerProcess, bytes: Uint8Array<ArrayBuffer>): 
   return sha256(bytes);
 }
 
-/** A download of which the headers have come and the rest is not taken yet. */
+/** A download whose headers have arrived while the rest is not read yet. */
 async function beginDownload(server: ServerProcess, digest: string): Promise<RawClient> {
   const client = await openRawClient(server.origin);
   await client.send(requestHead("GET", `/v2/${REPO}/blobs/${digest}`, AUTH));
@@ -41,7 +42,7 @@ async function beginDownload(server: ServerProcess, digest: string): Promise<Raw
   return client;
 }
 
-/** An upload of which the first half has gone. */
+/** An upload whose first half has been sent. */
 async function beginUpload(server: ServerProcess, bytes: Uint8Array): Promise<RawClient> {
   const client = await openRawClient(server.origin);
   const target = `/v2/${REPO}/blobs/uploads/?digest=${sha256(bytes)}`;
@@ -73,7 +74,7 @@ describe("a stop", () => {
     const sent = randomBytes(8 * MIB);
     const download = await beginDownload(server, digest);
     const upload = await beginUpload(server, sent);
-    // Idle ones: one that was used, and one that never was. Neither may hold up the stop.
+    // Idle connections: one that was used, and one that never was. Neither may delay the stop.
     const used = await openRawClient(server.origin);
     await used.send(requestHead("GET", "/v2/", AUTH));
     assert.equal((await used.answer()).status, 200);
@@ -81,7 +82,7 @@ describe("a stop", () => {
 
     server.kill("SIGTERM");
     await stopping(server);
-    // The line comes just before the port is closed.
+    // The line is logged just before the port is closed.
     while (!(await isRefused(server))) await sleep(10);
     await Promise.all([used.closed(), unused.closed()]);
     await upload.send(sent.subarray(sent.length / 2));
@@ -111,13 +112,13 @@ describe("a stop", () => {
     const stored = randomBytes(24 * MIB);
     const download = await beginDownload(server, await pushBlob(server, stored));
     const upload = await beginUpload(server, randomBytes(4 * MIB));
-    // What never gets as far as a request must not last longer either.
+    // Connections that never send a request must not last longer either.
     const half = await openRawClient(server.origin);
     await half.send("GET /v2/ HTTP/1.1\r\n");
     server.kill("SIGINT");
     await Promise.all([upload.closed(), half.closed()]);
     assert.deepEqual(await server.ended, { code: 0, signal: null });
-    // Only now: a client that reads while connections are being cut, one after the other, might still get all of it.
+    // Only now: a client that reads while connections are being closed, one after the other, might still get all of it.
     download.socket.resume();
     assert.ok((await download.closed()).length < stored.length);
     assert.deepEqual(

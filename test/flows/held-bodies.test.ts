@@ -1,5 +1,5 @@
-// Requests whose body is held back while the right to make them is taken away: every operation of both planes that reads a body, and every way
-// in which a right ends. Not here: who may what (access-matrix.test.ts), the same below HTTP (distribution/aged-grants.test.ts).
+// Requests whose body is held back while their right is revoked: every operation of both planes that reads a body, and every way in which a
+// right ends. Not here: the rights (access-matrix.test.ts), the same below HTTP (distribution/aged-grants.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, it } from "node:test";
@@ -20,13 +20,13 @@ interface Held {
   readonly body: Uint8Array | string;
 }
 
-/** Somebody with a right, and how to take it. */
+/** An account with a right, and how to revoke it. */
 interface Subject {
   readonly basic: string;
   take(): Promise<void>;
 }
 
-/** Kinds of the data plane that read no body: what they do is done when they are asked for. */
+/** Kinds of the data plane without a body: they are done when they are requested. */
 const BODYLESS = new Set([
   "ping",
   "catalog",
@@ -106,19 +106,19 @@ describe("bodies that are held back", () => {
       robot((path) => api("PATCH", path, { scopes: [{ repositories: "own/other", actions: ["pull", "push"] }] })),
     "a robot that expires": async () => {
       const expiresAt = new Date(Date.now() + 1_500);
-      // Nothing tells of an expiry; with the margin for what may be remembered it is over.
+      // An expiry sends no notice; with the margin for caches it has taken effect.
       return robot(() => new Promise((resolve) => setTimeout(resolve, expiresAt.getTime() + 1_000 - Date.now())), expiresAt);
     },
   };
 
-  /** Sends a request's head and half of its body, has something done, sends the rest, and gives the answer. */
+  /** Sends a request's head and half of its body, runs a function, sends the rest, and returns the answer. */
   async function hold({ method, path, type, body }: Held, authorization: string, meanwhile: () => Promise<void>): Promise<RawAnswer> {
     const bytes = Buffer.from(body);
     const client = await openRawClient(registry.origin);
     try {
       const headers = { authorization, "content-type": type, "content-length": bytes.length, expect: "100-continue" };
       await client.send(requestHead(method, path, headers));
-      // The server asks for the body when it has let the caller in.
+      // The server sends 100 Continue when it has admitted the caller.
       const asked = await client.answer();
       assert.equal(asked.status, 100, `${method} ${path}: ${asked.status} ${asked.body.toString()}`);
       await client.send(bytes.subarray(0, bytes.length / 2));
@@ -171,7 +171,7 @@ describe("bodies that are held back", () => {
             `upload-append ${sizeBytes}`,
             async () => {
               const path = await sessionAt("own/app");
-              // What was refused may not have moved the session on: it finishes as empty.
+              // The refused chunk may not have advanced the session: it finishes as empty.
               const left = async (): Promise<Response> => {
                 const done = await registry.send("PUT", `${path}?digest=${sha256("")}`);
                 return new Response(null, { status: done.status === 201 ? 404 : 200 });
@@ -226,7 +226,7 @@ describe("bodies that are held back", () => {
     return { name, url: "https://issuer.example.com", audiences: ["registry"], keys };
   }
 
-  /** A body for each operation that has one, which would change something; addresses hold what is there. */
+  /** A body for each operation that has one, which would change something; addresses name existing things. */
   const CHANGES: Record<string, () => Promise<{ path: string; body: unknown; isAdmin?: boolean }>> = {
     createProject: async () => ({ path: "/projects", body: { name: `new${++count}` }, isAdmin: true }),
     updateProject: async () => ({ path: "/projects/own", body: { visibility: "public" } }),
@@ -297,7 +297,7 @@ describe("bodies that are held back", () => {
   })) {
     it(`change nothing for a user who ${what}`, async () => {
       for (const operation of OPERATIONS.filter((each) => each.body !== undefined)) {
-        // Anybody may change the own password.
+        // Everybody may change their own password.
         if (operation.id === "changeMyPassword" && what === "loses the role") continue;
         const { path, body, isAdmin } = await CHANGES[operation.id]!();
         const subject = await user(take, isAdmin);

@@ -1,5 +1,5 @@
-// Requests that are good but for something optional, outdated or repeated: they are answered as the rest of them asks.
-// Not here: every form of an address (http/v2/parse-request.test.ts), what is refused for what (docs/decisions/0025-lenient-input.md).
+// Requests that are right except for something optional, outdated or repeated: they are answered by the rest of them. Not here: every form
+// of an address (http/v2/parse-request.test.ts), what is refused and why (docs/decisions/0025-lenient-input.md).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, it } from "node:test";
@@ -49,7 +49,7 @@ describe("what is optional, outdated or repeated fails no good request", () => {
     assert.equal(state.headers.get("range"), "0--1", "resumed behind its end it begins at 0");
     const one = await expectStatus(await registry.send("PATCH", location, { body: new Uint8Array(1) }), 202);
     assert.equal(one.headers.get("range"), "0-0");
-    // A chunk that is sent again is refused with where the upload stands, and what follows is taken.
+    // A repeated chunk is refused with the upload's offset, and the next one is accepted.
     const again = await registry.send("PATCH", location, { headers: { "content-range": "0-0" }, body: new Uint8Array(1) });
     assert.deepEqual([again.status, again.headers.get("range")], [416, "0-0"]);
     await expectStatus(await registry.send("PUT", `${location}?digest=${sha256(new Uint8Array(1))}`), 201);
@@ -103,7 +103,7 @@ describe("what is optional, outdated or repeated fails no good request", () => {
         assert.ok(answer.headers.get("www-authenticate")!.startsWith(`${scheme} realm=`), `${authorization} ${path}`);
       }
     }
-    // An empty one is none: what is public can be read.
+    // An empty header counts as none: public content can be read.
     const client = await openRawClient(registry.origin);
     await client.send("GET /token HTTP/1.1\r\nhost: x\r\nauthorization:\r\n\r\n");
     assert.equal((await client.answer()).status, 200);

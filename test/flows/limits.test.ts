@@ -1,5 +1,5 @@
-// Limits and bad input over bare sockets: what is too large, too slow, too much or a lie is answered as it should be, harms nobody else, and
-// leaves nothing behind. Waiting is for events; where a limit is a time, the smallest that can be configured is waited for.
+// Limits and bad input over bare sockets: requests that are too large, too slow, too many or contradictory are answered correctly, harm no
+// others, and leave nothing behind. Tests wait for events; if a limit is a time, the smallest configurable one is waited for.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, it } from "node:test";
@@ -24,7 +24,7 @@ async function beginUpload(registry: TestRegistry): Promise<string> {
   return (await expectStatus(await registry.send("POST", `/v2/${REPO}/blobs/uploads/`), 202)).headers.get("location")!;
 }
 
-/** The session's offset, as the server tells it: -1 for a session that is gone. */
+/** The session's offset, as the server reports it: -1 for a missing session. */
 async function offsetOf(registry: TestRegistry, location: string): Promise<number> {
   const state = await registry.send("GET", location);
   if (state.status === 404) return -1;
@@ -32,14 +32,14 @@ async function offsetOf(registry: TestRegistry, location: string): Promise<numbe
   return Number(range.slice("0-".length)) + 1;
 }
 
-/** Whether a request is writing to the session; asking changes nothing. */
+/** Whether a request is writing to the session; the check changes nothing. */
 async function isClaimed(registry: TestRegistry, location: string): Promise<boolean> {
   const answer = await registry.send("PATCH", location, { body: "x", headers: { "content-range": "999999999-999999999" } });
   assert.ok(answer.status === 409 || answer.status === 416, String(answer.status));
   return answer.status === 409;
 }
 
-/** Waits until so many of a kind run and wait, by a port that takes no place itself. */
+/** Waits until that many of a kind run and wait, using a port that takes no place itself. */
 async function untilSlots(metricsPort: number, kind: "request" | "upload", used: number, waiting: number): Promise<void> {
   await eventually(async () => {
     const page = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
@@ -47,7 +47,7 @@ async function untilSlots(metricsPort: number, kind: "request" | "upload", used:
   });
 }
 
-/** Asks until it holds: for what happens on the server after a connection is gone. The test's own limit ends it. */
+/** Polls until a condition holds: for what happens on the server after a connection is closed. The test's own limit ends it. */
 async function eventually(check: () => Promise<boolean>): Promise<void> {
   while (!(await check())) await sleep(20);
 }
@@ -140,10 +140,10 @@ describe("limits", () => {
   });
 
   it("a client that takes nothing of its download is cut off, and the blob is served to others", async (t) => {
-    // Nobody else's connections are counted.
+    // No other connections are counted.
     const registry = await startTestRegistry({ "http.bodyIdleTimeoutSeconds": "1s" });
     t.after(() => registry.stop());
-    // More than what the kernel's buffers of both sides hold.
+    // More than the kernel buffers on both sides.
     const bytes = randomBytes(4 * MIB);
     const digest = await registry.pushBlob(REPO, bytes);
     const connections = async (): Promise<string> =>
@@ -161,7 +161,7 @@ describe("limits", () => {
   });
 
   it("a client that leaves in the middle of an upload frees its session at once, at the offset of before", async (t) => {
-    // One without a deadline: only the client's leaving ends the upload.
+    // A registry without a deadline: only the client's leaving ends the upload.
     const registry = await startTestRegistry();
     t.after(() => registry.stop());
     for (const before of [0, 10, 100_000]) {
@@ -170,7 +170,7 @@ describe("limits", () => {
       if (before > 0) await expectStatus(await registry.send("PATCH", location, { body: first }), 202);
       const client = await open(t, registry);
       await client.send(requestHead("PATCH", location, { ...AUTH, "content-length": 3 * MIB, expect: "100-continue" }));
-      // Asking claims the session as well: not before this one has its turn.
+      // A request also claims the session: not before this one has its turn.
       assert.equal((await client.answer()).status, 100);
       await client.send(randomBytes(MIB));
       await eventually(() => isClaimed(registry, location));
@@ -225,7 +225,7 @@ describe("limits", () => {
           const bytes = randomBytes(size);
           const digest = sha256(isRight ? bytes : Buffer.concat([bytes, bytes]));
           const head = Buffer.from(requestHead("PUT", `${location}?digest=${digest}`, { ...AUTH, "content-length": size }));
-          // The first part goes with the headers; a pause lets the others come alone.
+          // The first part goes with the headers; a pause makes the others arrive separately.
           await client.send(Buffer.concat([head, bytes.subarray(0, cuts[0] ?? size)]));
           for (const [i, cut] of cuts.entries()) {
             await sleep(5);
@@ -323,7 +323,7 @@ describe("limits", () => {
       "x: y\r\n content-length: 5\r\n",
       "x\0: y\r\n",
       "x: a\rb\r\n",
-      // Of the content's length and form in every order and spelling; folded lines; lines that end otherwise.
+      // The headers of length and encoding in every order and spelling; folded lines; other line endings.
       "Content-Length: 5\r\ncontent-length: 0\r\n",
       "content-length: 5\r\nx: y\r\ncontent-length: 5\r\n",
       "content-length: 5,5\r\n",
@@ -408,7 +408,7 @@ describe("limits", () => {
       await client.send(bytes.subarray(size / 2), requestHead("GET", "/v2/", AUTH));
       assert.equal((await client.answer()).status, 200);
     }
-    // The largest ones are not read to their end, but the answer arrives before the connection goes.
+    // The largest ones are not read completely, but the answer arrives before the connection is closed.
     const client = await open(t, registry);
     await client.send(requestHead("POST", `/v2/${REPO}/blobs/uploads/?digest=${sha256("")}`, { "content-length": 100 * MIB }));
     assert.equal((await client.answer()).status, 401);
@@ -499,7 +499,7 @@ describe("limits of how much runs at once", () => {
       assert.equal(((await answer.json()) as { errors: { code: string }[] }).errors[0]!.code, "UNAVAILABLE");
     }
     for (const path of ["/healthz", "/readyz"]) assert.equal((await registry.send("GET", path)).status, 200, path);
-    // Many requests of one connection wait for each other, not for places that others then lack.
+    // Pipelined requests wait for each other, not for places that others then lack.
     await running.send("56789", requestHead("GET", "/v2/", AUTH).repeat(20));
     assert.equal((await running.answer()).status, 202);
     assert.equal((await waiting.answer()).status, 200);
@@ -520,7 +520,7 @@ describe("limits of how much runs at once", () => {
       client.destroy();
     }
     await eventually(async () => (await registry.send("GET", "/v2/")).status === 200);
-    // Headers that never end are 408: Node looks every five seconds.
+    // Headers that never end are answered with 408: Node checks every five seconds.
     const slow = await open(t, registry);
     await slow.send("GET /v2/ HTTP/1.1\r\nhost: registry.test\r\n");
     assert.equal((await slow.answer()).status, 408);

@@ -1,5 +1,5 @@
-// The only administrator's password is lost: the machine makes a new one, also beside the running server; and what is told of first passwords.
-// Not here: changes by those who can sign in (control-plane.test.ts).
+// The only administrator's password is lost: a command on the machine sets a new one, also beside the running server; and the messages
+// about first passwords. Not here: changes by users who can sign in (control-plane.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -58,7 +58,7 @@ for (const [engine, prepare] of Object.entries({ sqlite, postgres })) {
     );
     const server = await startServerProcess(settings);
     t.after(() => server.clean());
-    // Read before, so that the server has it in memory and, on SQLite, in its snapshot.
+    // Read before, so that the server has it cached and, on SQLite, in its snapshot.
     assert.equal(await statusWith(server, ADMIN_PASSWORD), 200);
     const reset = await expectCode(0, ["account", "reset", ...flags]);
     assert.match(reset.stdout, /^[\w-]{32}\n$/);

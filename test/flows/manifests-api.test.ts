@@ -1,5 +1,5 @@
-// Tags and manifests through the API, of a registry that real requests have filled: lists with what people look for, one manifest in detail, the
-// history of a tag, and taking away. Not here: who may (access-matrix.test.ts), every form of a manifest (features/manifests).
+// Tags and manifests through the API, in a registry filled by real requests: lists with what people look for, one manifest in detail, the
+// history of a tag, and deletion. Not here: permissions (access-matrix.test.ts), every form of a manifest (features/manifests).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ENGINES } from "./engines.testing.ts";
@@ -159,7 +159,7 @@ for (const engine of ENGINES) {
         const { errors } = (await answer.json()) as { errors: { code: string }[] };
         assert.deepEqual([answer.status, errors[0]!.code], [404, "MANIFEST_UNKNOWN"], `${method} ${path}`);
       }
-      // By digest it is still there: only its tag went.
+      // It still exists by digest: only its tag was deleted.
       await expectStatus(await registry.send("GET", `${APP}/manifests/${first.digest}`), 200);
     });
   });

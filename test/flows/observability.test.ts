@@ -1,4 +1,4 @@
-// What an operator's tools rely on: the page of metrics is as its guide says, dashboard and alarms name what is served, every alarm has its
+// What an operator's tools rely on: the metrics page agrees with its guide, dashboard and alarms name existing metrics, every alarm has its
 // page. Not here: Prometheus itself (test/deploy/alarms.test.ts).
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
@@ -29,7 +29,7 @@ function readPage(page: string): Map<string, { type: string; labels: Set<string>
   return found;
 }
 
-/** What a server has only with PostgreSQL, TLS and traces, from the code that serves it. */
+/** Metrics that a server has only with PostgreSQL, TLS and tracing, from the code that serves them. */
 async function conditionalPage(): Promise<string> {
   const metrics = createMetrics();
   const slots = { active: 0, waiting: 0, refused: 0, brokenOff: 0 };

@@ -1,5 +1,5 @@
-// Names of one segment: `myapp` and `library/myapp` are one repository, and every answer is in the words of who asks. Not here: who may do
-// what (access-matrix.test.ts), the specification's suite with such names (test/conformance), real clients (test/clients).
+// Names of one segment: `myapp` and `library/myapp` are one repository, and every answer uses the client's spelling. Not here: permissions
+// (access-matrix.test.ts), the specification's suite with such names (test/conformance), real clients (test/clients).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, it } from "node:test";

@@ -1,4 +1,4 @@
-// What an operator's machinery sees: health, readiness, metrics on the main port for administrators and on a port of their own.
+// The pages for monitoring: health, readiness, metrics on the main port for administrators and on a port of their own.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { freePort } from "../tools/processes.ts";

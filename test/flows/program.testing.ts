@@ -1,4 +1,4 @@
-// Runs the program's commands as an operator does: another process, its exit code and what it printed. Not here: a registry that serves
+// Runs the program's commands as an operator does: in another process, with its exit code and output. Not here: a running registry
 // (registry.testing.ts).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -14,7 +14,7 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs the program to its end. `env` is all that it gets. */
+/** Runs the program to its end. `env` is its whole environment. */
 export function runProgram(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
   return new Promise((resolve) => {
     execFile(process.execPath, [PROGRAM, ...args], { env, maxBuffer: 1 << 24 }, (error, stdout, stderr) =>

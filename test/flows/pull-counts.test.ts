@@ -1,4 +1,4 @@
-// Which requests count as pulls, and that what was counted is there after a stop. Not here: how it is written (content/pulls.test.ts).
+// Which requests count as pulls, and that counts survive a stop. Not here: how they are written (content/pulls.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { temporaryFolder, startTestRegistry } from "./registry.testing.ts";

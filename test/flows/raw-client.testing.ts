@@ -1,9 +1,9 @@
-// A client of bare sockets: sends exactly the bytes that a test gives, and reads answers one by one. Not here: servers, tests.
+// A client over bare sockets: sends exactly the bytes that a test gives, and reads answers one by one. Not here: servers, tests.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 
-/** An answer as it came. */
+/** An answer as it arrived. */
 export interface RawAnswer {
   readonly status: number;
   readonly version: string;
@@ -16,11 +16,11 @@ export interface RawAnswer {
 /** One connection. */
 export interface RawClient {
   readonly socket: Socket;
-  /** Writes; resolves when the kernel has it or the connection is gone. */
+  /** Writes; resolves when the kernel has the bytes or the connection is closed. */
   send(...parts: (string | Uint8Array)[]): Promise<void>;
-  /** The next answer. `toHead`: it answers a HEAD and has no body. Fails when the connection ends before the answer does. */
+  /** The next answer. `toHead`: it answers a HEAD and has no body. Fails if the connection ends before the answer does. */
   answer(toHead?: boolean): Promise<RawAnswer>;
-  /** Resolves when the server has closed; gives the bytes that came and were no answer. */
+  /** Resolves when the server has closed; returns the remaining bytes that belong to no answer. */
   closed(): Promise<Buffer>;
   /** Ends it from this side at once. */
   destroy(): void;
@@ -30,7 +30,7 @@ export interface RawClient {
 export async function openRawClient(origin: string, localAddress?: string): Promise<RawClient> {
   const { hostname, port } = new URL(origin);
   const socket = connect({ port: Number(port), host: hostname, localAddress });
-  // Joined only where they are looked at: joining at each piece of a large body would take longer than sending it.
+  // Joined only when they are read: joining at each piece of a large body would take longer than sending it.
   let pieces: Buffer[] = [];
   let receivedBytes = 0;
   let isClosed = false;
@@ -40,7 +40,7 @@ export async function openRawClient(origin: string, localAddress?: string): Prom
     receivedBytes += piece.length;
     wake();
   });
-  // A reset shows as a connection that is closed too early, which is what tests look at.
+  // A reset appears as a connection that closed too early, which tests check.
   socket.on("error", () => undefined);
   socket.on("end", () => socket.end());
   socket.on("close", () => {

@@ -1,4 +1,4 @@
-// Starts whole registries inside a test, on SQLite and a directory, or on whatever settings the test gives; and speaks to them as a client.
+// Starts whole registries inside a test, on SQLite and a directory, or on the given settings; and sends them requests as a client.
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -53,8 +53,8 @@ export async function temporaryFolder(): Promise<{ readonly path: string; end():
 }
 
 /**
- * Starts a registry in this process. `settings` are flags by name, such as `gc.leaseSeconds`; `data` defaults to a new folder. `onLog`: gets
- * every line of its log. `jobs`: it does the background work as well. `ports`: what features bring to the data plane.
+ * Starts a registry in this process. `settings` are flags by name, such as `gc.leaseSeconds`; `data` defaults to a new folder. `onLog`:
+ * gets every line of its log. `jobs`: it does the background work as well. `ports`: the implementations of ports.
  */
 export async function startTestRegistry(
   settings: Readonly<Record<string, string>> = {},
@@ -120,7 +120,7 @@ function clientOf(running: RunningRegistry, end: () => Promise<void>): TestRegis
   return registry;
 }
 
-/** The answer itself when it has the status; otherwise an error that shows what came. */
+/** The answer itself if it has the status; otherwise an error that shows it. */
 export async function expectStatus(response: Response, status: number): Promise<Response> {
   if (response.status !== status) throw new Error(`expected ${status}, got ${response.status}: ${await response.text()}`);
   return response;

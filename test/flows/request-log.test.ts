@@ -1,4 +1,4 @@
-// What the log says of requests, read from the output of a server that runs as its own process. Not here: the log's own rules (platform/log.test.ts).
+// Log lines of requests, read from the output of a server in its own process. Not here: the log's own rules (platform/log.test.ts).
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -18,7 +18,7 @@ function basic(name: string, secret: string): string {
 interface LoggedServer {
   readonly server: ServerProcess;
   send(method: string, path: string, options?: { headers?: Record<string, string>; body?: string }): Promise<Response>;
-  /** The line of a request, by the id that its answer carries; undefined where a later request's line came without it. */
+  /** The line of a request, by the id that its answer carries; undefined if a later request's line came without it. */
   lineOf(answer: Response): Promise<LogLine | undefined>;
 }
 
@@ -39,7 +39,7 @@ async function start(t: TestContext, settings: Readonly<Record<string, string>> 
     server,
     send,
     async lineOf(answer) {
-      // Lines come in the order in which requests end: this one's line is there when a later one's is.
+      // Lines come in the order in which requests end: when a later request's line exists, this one's does too.
       const mark = await send("PUT", "/v2/library/mark/manifests/mark", {
         headers: { authorization: ADMIN, "content-type": MANIFEST },
         body: EMPTY_INDEX,
@@ -147,7 +147,7 @@ describe("the log of requests", () => {
     const { hostname, port } = new URL(server.origin);
     const leaver = connect(Number(port), hostname);
     leaver.on("error", () => undefined);
-    // The server asks for the body when it has begun to read it.
+    // The server sends 100 Continue when it has begun to read the body.
     const asked = once(leaver, "data");
     leaver.write(
       `PATCH ${begun.headers.get("location")} HTTP/1.1\r\nhost: x\r\nx-request-id: leaver\r\nauthorization: ${ADMIN}\r\ncontent-length: 1000\r\nexpect: 100-continue\r\n\r\n`,

@@ -1,5 +1,5 @@
-// Settings that are changed while servers run: what each does in a running server, and that the configuration's word is the last. Not here: how
-// replicas hear of a change (apps/server/src/features/settings/settings.test.ts).
+// Settings that are changed at run time: the effect of each on a running server, and that the configuration has the last word. Not here:
+// how replicas notice a change (apps/server/src/features/settings/settings.test.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ENGINES } from "./engines.testing.ts";

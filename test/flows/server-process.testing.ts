@@ -1,4 +1,4 @@
-// Starts the server as its own process, as an operator does, and watches its log. Not here: registries inside the test (registry.testing.ts).
+// Starts the server in its own process, as an operator does, and reads its log. Not here: registries inside the test (registry.testing.ts).
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { atOurEnd } from "../tools/processes.ts";
@@ -18,7 +18,7 @@ export interface ServerProcess {
   readonly pid: number;
   readonly origin: string;
   readonly log: readonly LogLine[];
-  /** Resolves with the first line that fits, also one that came before; fails when the process ends without it. */
+  /** Resolves with the first matching line, also an earlier one; fails if the process ends without it. */
   logged(fits: (line: LogLine) => boolean): Promise<LogLine>;
   kill(signal: NodeJS.Signals): void;
   readonly ended: Promise<Ending>;

@@ -1,5 +1,5 @@
-// TLS end to end, and what a proxy with TLS in front says: certificates change while the server runs, and X-Forwarded-* counts only from
-// where the configuration says. Certificates are made here with openssl.
+// TLS end to end, and the headers of a proxy with TLS in front: certificates change while the server runs, and X-Forwarded-* counts only
+// from trusted proxies. Certificates are made here with openssl.
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -53,12 +53,12 @@ describe("TLS", { skip: hasOpenssl ? false : "cannot run here: openssl is not in
     assert.equal((await ask("/api/v1/users/me", AUTH)).status, 200);
     const challenged = await ask("/v2/", { host: "registry.test:444" });
     assert.deepEqual(challenged, { status: 401, challenge: 'Bearer realm="https://registry.test:444/token",service="berth"' });
-    // The cipher whose hash the processor does itself, whatever the client would like first.
+    // The cipher whose hash the processor computes itself, whatever the client prefers.
     const socket = connect({ host: "127.0.0.1", port, ca, ciphers: "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256" });
     await once(socket, "secureConnect");
     assert.equal(socket.getCipher().standardName, "TLS_AES_128_GCM_SHA256");
     socket.destroy();
-    // A proxy that nobody trusts cannot talk the server out of it.
+    // An untrusted proxy cannot change that.
     assert.match(
       (await ask("/v2/", { "x-forwarded-proto": "http", "x-forwarded-host": "evil.test" })).challenge!,
       /realm="https:\/\/127\.0\.0\.1/,
@@ -82,7 +82,7 @@ describe("TLS", { skip: hasOpenssl ? false : "cannot run here: openssl is not in
     const [piece] = (await once(old.socket, "data")) as [Buffer];
     assert.match(piece.toString("latin1"), /^HTTP\/1\.1 200 /);
 
-    // Plain HTTP is answered and closed, and a handshake that never ends does not hold up the stop.
+    // Plain HTTP is answered and closed, and a handshake that never ends does not delay the stop.
     const plain = connectTcp(port, "127.0.0.1");
     plain.on("error", () => undefined);
     plain.write("GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -192,7 +192,7 @@ describe("trusted proxies", () => {
       await once(socket, "close");
       assert.match(got, /^HTTP\/1\.1 400 Bad Request\r\ncontent-type: text\/plain[^]*This port speaks HTTPS/);
     }
-    // What is neither is only closed.
+    // Anything else is only closed.
     const socket = connectTcp(Number(new URL(registry.origin).port), "127.0.0.1");
     socket.write("\0\0nothing that anybody speaks\r\n\r\n");
     await once(socket.resume(), "close");
@@ -218,7 +218,7 @@ describe("trusted proxies", () => {
     };
     for (let i = 0; i < 5; i++) assert.equal(await tryFrom("192.0.2.7", wrong(i)), 401);
     assert.equal(await tryFrom("192.0.2.7", AUTH.authorization), 429);
-    // Whoever writes a forged hop in front of their own address is still found.
+    // A client that forges a hop in front of its own address is still found.
     assert.equal(await tryFrom("192.0.2.9, 192.0.2.7", AUTH.authorization), 429);
     assert.equal(await tryFrom("192.0.2.8", AUTH.authorization), 200);
   });

@@ -1,5 +1,5 @@
-// Traces as an operator gets them: a server process, a collector, and what arrives there of a push, a pull and a refusal; nothing secret in it.
-// Not here: the queue and the sampling (platform/tracing-otlp.test.ts).
+// Traces as an operator gets them: a server process, a collector, and the received spans of a push, a pull and a refusal; they contain no
+// secret. Not here: the queue and the sampling (platform/tracing-otlp.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readdirSync, rmSync } from "node:fs";
@@ -40,7 +40,7 @@ it("tracing: shows requests with what they did, continues the client's trace, ti
     );
     assert.equal((await send("GET", "/token?service=berth&scope=repository:library/traced:pull")).status, 200);
     assert.equal((await send("GET", "/api/v1/projects/library")).status, 200);
-    // Bytes that are gone make an error in the log.
+    // Missing bytes cause an error in the log.
     for (const name of readdirSync(join(folder.path, "content")))
       rmSync(join(folder.path, "content", name), { recursive: true, force: true });
     const damaged = await send("GET", `/v2/library/traced/blobs/${sha256(layer)}`, { "x-request-id": "of-the-damaged" });
@@ -66,7 +66,7 @@ it("tracing: shows requests with what they did, continues the client's trace, ti
     }
     assert.equal(pull.parentSpanId, CLIENT_SPAN);
     assert.ok(below(CLIENT_TRACE).includes("store read"));
-    // The client's second request said that its trace is not kept.
+    // The client's second request said that its trace is not sampled.
     assert.equal(receiver.spans.filter(({ traceId, kind }) => traceId === CLIENT_TRACE && kind === 2).length, 1);
     assert.equal(token.attributes["http.response.status_code"], 200);
     assert.equal(api.attributes["http.response.status_code"], 200);

@@ -1,4 +1,4 @@
-// Uploads that have not ended, through the API: seen with whose they are and how far, and ended. Not here: who may (access-matrix.test.ts).
+// Open uploads through the API: listed with owner and progress, and ended. Not here: permissions (access-matrix.test.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ENGINES } from "./engines.testing.ts";

@@ -1,5 +1,5 @@
-// The role `work` as its operator sees it: several beside each other on one database, with a port for metrics and health, and an orderly end.
-// Not here: what its jobs do (apps/server/src/events/jobs.test.ts and the kinds' own tests).
+// The role `work` as its operator sees it: several on one database, with a port for metrics and health, and an orderly end. Not here: their
+// jobs (apps/server/src/events/jobs.test.ts and the kinds' own tests).
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { join } from "node:path";
@@ -44,7 +44,7 @@ async function startWorker(t: TestContext, settings: Settings) {
   };
 }
 
-/** Runs of a kind that succeeded, as the page of metrics has them. */
+/** The number of successful runs of a kind on the metrics page. */
 function succeeded(page: string, kind: string): number {
   return Number(new RegExp(`^berth_jobs_ended_total\\{kind="${kind}",result="succeeded"\\} (\\d+)$`, "m").exec(page)?.[1]);
 }

@@ -1,6 +1,6 @@
-// What the data plane and the token endpoint read from clients, as large as it may be and as bad for who reads it as we could make it:
-// manifests, forms, headers, addresses. Each is answered, in a few words, and none keeps the process from its other work. What was seen is
-// printed. Not here: the control plane's bodies (http/api/hostile-input.test.ts), what is no HTTP (limits.test.ts).
+// The largest and most expensive input that we could construct for the data plane and the token endpoint: manifests, forms, headers,
+// addresses. Each gets a short answer, and none blocks the process's other work. The measured times are printed. Not here: the control
+// plane's bodies (http/api/hostile-input.test.ts), input that is not HTTP (limits.test.ts).
 import assert from "node:assert/strict";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { after, before, describe, it } from "node:test";
@@ -15,24 +15,24 @@ const INDEX = "application/vnd.oci.image.index.v1+json";
 const ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json";
 /** `limits.manifestBytes` where it is not set. */
 const MANIFEST_BYTES = 4 * 1024 * 1024;
-/** What a form may be at most, and an address of the data plane. */
+/** The largest form, and the longest address of the data plane. */
 const FORM_BYTES = 16 * 1024;
 const URL_LENGTH = 8192;
 /** What fits into the headers beside the others. */
 const HEADER_BYTES = 31 * 1024;
 /**
- * An event loop that stood still for so long did something that grows faster than what came: twice as much as the worst on a busy machine would
- * be nowhere near it, and the square of the smallest of these sizes is far beyond.
+ * An event loop that was blocked for this long did something superlinear: twice the worst time on a busy machine would be far below it, and
+ * the square of the smallest of these sizes far above.
  */
 const STOOD_STILL_MS = 5_000;
-/** Longest answer to what is refused. */
+/** The longest answer to a refused request. */
 const WORDS_BYTES = 4096;
 
 const digestAt = (index: number): string => `sha256:${index.toString(16).padStart(64, "0")}`;
 const descriptorAt = (index: number, more = ""): string => `{"mediaType":"${IMAGE}","digest":"${digestAt(index)}","size":${index}${more}}`;
 const times = (count: number, piece: (index: number) => string): string => Array.from({ length: count }, (_, index) => piece(index)).join();
 
-/** Values that are bad for who reads JSON, of about `size` bytes, by name. */
+/** Values that are expensive for JSON parsers, of about `size` bytes, by name. */
 function worstValues(size: number): Record<string, string> {
   const few = Math.floor(size / 130);
   return {
@@ -79,7 +79,10 @@ function worstValues(size: number): Record<string, string> {
   };
 }
 
-/** Manifests of about the largest size, with the media type that they are sent as. Made one by one: together they are most of a gigabyte. */
+/**
+ * Manifests of about the largest size, with the media type under which they are sent. Created one by one: together they are most of a
+ * gigabyte.
+ */
 function* worstManifests(image: PushedImage): Generator<[name: string, type: string, body: string]> {
   const { config, layers } = JSON.parse(image.manifest) as { config: unknown; layers: unknown[] };
   const [ownConfig, ownLayer] = [JSON.stringify(config), JSON.stringify(layers[0])];
@@ -153,11 +156,11 @@ function* worstManifests(image: PushedImage): Generator<[name: string, type: str
   ] satisfies [string, string, string][];
 }
 
-/** Texts that are bad for who cuts, counts or matches, of about `size` bytes. */
+/** Texts that are expensive to split, count or match, of about `size` bytes. */
 function worstTexts(size: number): string[] {
   const pieces = ["a", "a,", ", ", '"', '"a", ', "W/", "=", "a:", ".", "a-", "a/", "(", "\\", "%", "%41", "9"];
   const longer = [`"${digestAt(1)}", `, "repository:a/b:pull ", "0-0,", "a=b&", "1.2.3.4, "];
-  // The end shows only there that nothing of it matches.
+  // Only the end shows that nothing of it matches.
   return [...pieces, ...longer].map((piece) => `${piece.repeat(Math.floor(size / piece.length)).slice(0, -2)}!x`);
 }
 
@@ -176,7 +179,7 @@ describe("the worst input", () => {
   });
   after(() => registry.stop());
 
-  /** Sends each, one by one; gives back nothing but prints how long the worst took, and how long the event loop stood still at most. */
+  /** Sends each, one by one; prints the longest time, and how long the event loop was blocked at most. */
   async function sendAll(kind: string, requests: Iterable<[what: string, head: string, body?: string]>): Promise<void> {
     const seen: Seen[] = [];
     const delay = monitorEventLoopDelay({ resolution: 5 });
@@ -190,7 +193,7 @@ describe("the worst input", () => {
       await client.send(head.replace("LENGTH", String(bytes.length)), bytes);
       const answer: RawAnswer = await client.answer();
       seen.push({ what, ms: performance.now() - startedAt, status: answer.status });
-      // The loop's own turn, without which a long one just now would not count.
+      // One turn of the event loop, so that the last blocking is counted.
       await new Promise((resolve) => setTimeout(resolve, 1));
       delay.disable();
       stoodStillMs = Math.max(stoodStillMs, delay.max / 1e6);

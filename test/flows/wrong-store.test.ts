@@ -1,5 +1,5 @@
-// Database and store know each other: no mistyped or lost one of the two passes for the registry's own, neither at a start nor while it runs.
-// Not here: what a start does with a store that is out of reach (test/failure).
+// Database and store are bound to each other: no mistyped or lost one is taken for the registry's own, neither at a start nor while it
+// runs. Not here: a start with an unreachable store (test/failure).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -37,11 +37,11 @@ for (const engine of ENGINES) {
 
     it("makes no new registry beside a store that belongs to one, and leaves the empty database empty", async (t) => {
       const [one, empty] = [await engine.make(t), await engine.make(t)];
-      // All of it lies in the database: the store holds nothing but the mark.
+      // All content is in the database: the store holds only the mark.
       await during(one.settings, (registry) => registry.pushImage("library/app", "v1", 100));
       const mixed = { ...empty.settings, "storage.filesystem.directory": one.content };
       await assert.rejects(startTestRegistry(mixed), /The database is empty, but the store .* belongs to a registry/);
-      // Also an older registry's, which bears no mark.
+      // Also the store of an older registry, which has no mark.
       await rm(join(one.content, "berth-store.json"));
       const old = await engine.make(t);
       await during(old.settings, (registry) => registry.pushImage("library/app", "v1"));
@@ -50,7 +50,7 @@ for (const engine of ENGINES) {
         startTestRegistry({ ...mixed, "storage.filesystem.directory": old.content }),
         /The database is empty, but the store .* is not/,
       );
-      // A restore takes only what is empty.
+      // A restore only accepts an empty target.
       const place = join(one.settings["data"]!, "backup");
       await expectCode(0, ["store", "adopt", "--yes", ...flagsOf(one.settings)]);
       await expectCode(0, ["backup", place, ...flagsOf(one.settings)]);
@@ -76,7 +76,7 @@ for (const engine of ENGINES) {
       );
       await during(one.settings, async () => undefined);
       await markOf(one.content);
-      // A dump of before the mark.
+      // A dump from before the mark.
       await one.sql("delete from job_lease where name = 'store'");
       await during(one.settings, async () => undefined);
     });
@@ -100,7 +100,7 @@ for (const engine of ENGINES) {
       await expectCode(0, ["store", "adopt", "--yes", "--replace", foreign, ...mixed]);
       assert.equal(await markOf(other.content), await markOf(one.content));
       await assert.rejects(startTestRegistry(other.settings), /belongs to the registry/);
-      // Everything lost, also the directory: made anew, and pushes heal what was in it.
+      // Everything is lost, including the directory: it is created again, and pushes heal its content.
       await rm(one.content, { recursive: true });
       await expectCode(0, ["store", "adopt", "--yes", ...flagsOf(one.settings)]);
       await during(one.settings, async (registry) => {
@@ -147,9 +147,9 @@ it("wrong store: keeps a second replica from a directory that is not the one tha
   const [one, apart] = [await makePostgres(t), await makeSqlite(t)];
   const second = { ...one.settings, data: apart.settings["data"], "storage.filesystem.directory": apart.content };
   await during(one.settings, async (registry) => {
-    // Nothing lies in the store yet, so that no blob could tell. An empty directory passes for a disk that is not mounted.
+    // The store is still empty, so no blob could show the mistake. An empty directory counts as an unmounted disk.
     await during(second, async (replica) => {
-      // Once it knows that the other one, which is asked as well, has the store.
+      // Once it knows that the other replica, which is probed as well, reaches the store.
       await until("not ready", async () => (await readiness(registry)) === 200 && (await readiness(replica)) === 503);
       await assert.rejects(replica.pushBlob("library/app", randomBytes(100_000)));
     });
@@ -177,7 +177,7 @@ it(
       await one.sql("alter schema public rename to aside; create schema public");
       await until("not ready", async () => (await readiness(registry)) === 503);
       await until("refused", async () => (await codeOf(await push(registry))) === "503 STORAGE_FOREIGN");
-      // Somebody starts a new registry where the tables were.
+      // Somebody creates a new registry where the tables were.
       const fresh = await makeSqlite(t);
       await during({ ...one.settings, data: fresh.settings.data, "storage.filesystem.directory": fresh.content }, async (other) => {
         await other.pushImage("library/app", "v2");
@@ -205,6 +205,6 @@ it("wrong store: acknowledges nothing that would lie in a database file without 
     await registry.pushImage("library/app", "v2");
   });
   await rm(file);
-  // What is left says that there was a registry.
+  // The remains show that there was a registry.
   await assert.rejects(startTestRegistry(one.settings), /The database is empty, but the store/);
 });

@@ -1,12 +1,12 @@
-// Every command ends with 64 for what it cannot have been asked, before it looks at anything. Not here: words and options that belong to no
-// command (roles/command-line.test.ts), settings (config.test.ts).
+// Every command exits with 64 for an impossible request, before it reads anything. Not here: unknown words and options
+// (roles/command-line.test.ts), settings (config.test.ts).
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { it } from "node:test";
 import { runProgram } from "./program.testing.ts";
 import { temporaryFolder } from "./registry.testing.ts";
 
-/** What is typed, and what the sentence names. */
+/** The command line, and what the message names. */
 const WRONG: readonly (readonly [readonly string[], RegExp])[] = [
   [["migrate", "--to", "x"], /--to x/],
   [["migrate", "--to=-1"], /--to/],

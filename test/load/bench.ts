@@ -63,7 +63,7 @@ const limitsCase = "machine";
 async function main(): Promise<number> {
   const options = await readOptions();
   if (options === undefined) return 2;
-  // Being slow fails nothing here either.
+  // Slow results fail nothing here either.
   if (options.jobs !== undefined) {
     await measureJobs(options.jobs);
     return 0;
@@ -102,7 +102,7 @@ async function main(): Promise<number> {
     const report = { startedAt, plan, registries, rows, verdicts: judge(rows), remarks };
     await writeJson(options.json, report);
     console.log(`${renderTable(report)}\n\nkept in ${options.json}`);
-    // Being slow fails nothing; not being able to do the work does.
+    // Slow results fail nothing; being unable to do the work does.
     return registries.length === 0 || rows.some((row) => row.failure !== undefined) ? 1 : 0;
   } finally {
     for (const registry of started) await registry.process?.stop();
@@ -125,7 +125,7 @@ interface OpenRow {
   failure?: string;
 }
 
-/** Gives a case to every registry in turn, round by round, its limit among them. */
+/** Runs a case on every registry in turn, round by round, together with its limit. */
 async function runCase(one: Case, registries: readonly Registry[], plan: Plan, folder: string): Promise<readonly Row[]> {
   const limit = limits.find((candidate) => candidate.name === one.limit);
   const limitRow: OpenRow | undefined = limit && { subject: limitSubject(limit.name), samples: [] };
@@ -152,7 +152,7 @@ async function runRound(one: Case, registry: Registry, plan: Plan): Promise<Meas
   registry.process?.resume();
   try {
     const measure = await one.arrange(registry, plan);
-    // What others have written and the kernel not yet is not this registry's work.
+    // Data that other registries have written and the kernel has not must not burden this one.
     await run("sync");
     return await measured(registry, measure);
   } finally {

@@ -1,5 +1,5 @@
-// What a case of the bench is: its name, what it counts, how it is prepared and measured. The cases are in cases/,
-// their order and rounds in bench.ts.
+// A case of the bench: its name, what it counts, how it is prepared and measured. The cases are in cases/, their order and rounds in
+// bench.ts.
 import type { LoadResult } from "./load.ts";
 import type { LimitName } from "./limits.ts";
 import type { Registry } from "./registries.ts";
@@ -7,7 +7,7 @@ import type { Registry } from "./registries.ts";
 /** What one unit of a case is; rates are units a second. */
 export type Unit = "req" | "GB" | "push" | "image" | "op" | "start";
 
-/** How the run was asked for. */
+/** The options of the run. */
 export interface Plan {
   readonly quick: boolean;
   readonly rounds: number;
@@ -17,7 +17,7 @@ export interface Plan {
   readonly seedSeconds: number;
   /** wrk's path; undefined where it cannot be had. */
   readonly wrk: string | undefined;
-  /** False where the page cache cannot be dropped (not root): cold cases are skipped then. */
+  /** False if the page cache cannot be dropped (not root): cold cases are skipped then. */
   readonly dropsPageCache: boolean;
 }
 
@@ -30,14 +30,14 @@ export interface Sample {
   readonly p99: number;
   readonly errors: number;
   readonly firstError?: string | undefined;
-  /** Of the load generator, as a share of one core; near 1 it was the generator that was measured. */
+  /** Of the load generator, as a share of one core; near 1 the generator itself was the bottleneck. */
   readonly clientCpu?: number;
   readonly cpuSeconds?: number;
   readonly idleBytes?: number;
   readonly note?: string;
 }
 
-/** Runs the measured part; everything before it is preparation and belongs to nobody's figures. */
+/** Runs the measured part; everything before it is preparation and not measured. */
 export type Measure = () => Promise<Sample>;
 
 /** One line of work that every registry gets. */
@@ -46,7 +46,7 @@ export interface Case {
   readonly name: string;
   readonly unit: Unit;
   readonly quick: boolean;
-  /** The machine's limit that is measured again beside it, round by round. */
+  /** The machine's limit that is measured beside it, round by round. */
   readonly limit?: LimitName;
   readonly arrange: (registry: Registry, plan: Plan) => Promise<Measure>;
 }

@@ -1,4 +1,4 @@
-// Content that no registry has seen before: blobs with their digests, and small images made of them. No I/O.
+// Unique content: blobs with their digests, and small images made of them. No I/O.
 import { hash, randomBytes } from "node:crypto";
 
 /** A blob: its digest, and its bytes in parts that are sent one after the other. */

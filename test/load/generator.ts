@@ -90,12 +90,12 @@ async function prepareMixed(job: MixedJob): Promise<Run> {
   const make = createContentSource(job.layerBytes);
   const pulled = Array.from({ length: job.pulledImages }, () => imageOf(make(job.layerBytes)));
   for (const image of pulled) await pushImage(session, job.repository, uniqueTag(image), image);
-  // Hashing belongs to no registry's time: more than this many pushes in one run make their images on the way.
+  // Hashing must not count for any registry: further pushes of a run create their images on the way.
   const ahead = Array.from({ length: 400 }, () => imageOf(make(job.layerBytes)));
   return async () => {
     let turn = 0;
     const outcome = await runOperations({ ...job, count: Number.POSITIVE_INFINITY }, async () => {
-      // Every 1/share-th operation is a push: the same mix for every registry, whatever its pace.
+      // Every 1/share-th operation is a push: the same mix for every registry, whatever its speed.
       const push = Math.floor((turn + 1) * job.pushShare) > Math.floor(turn * job.pushShare);
       const image = push ? (ahead.pop() ?? imageOf(make(job.layerBytes))) : (pulled[turn % pulled.length] as Image);
       turn++;
@@ -144,7 +144,7 @@ async function prepareRaw(job: RawJob): Promise<Run> {
   return async () => ({ ...(await runRaw(job)), pushed: [] });
 }
 
-/** Runs `operate(0)`, `operate(1)` .. with so many at a time, until the count or the time is used up. */
+/** Runs `operate(0)`, `operate(1)` .. that many at a time, until the count or the time is reached. */
 async function runOperations(
   limits: { readonly count: number; readonly concurrency: number; readonly seconds: number },
   operate: (index: number) => Promise<number>,
@@ -166,7 +166,7 @@ async function runOperations(
       } catch (error) {
         errors++;
         firstError ??= error instanceof Error ? error.message : String(error);
-        // A registry that is down answers nothing for ever: enough to see what is wrong with it.
+        // A registry that is down would fail for ever: this is enough to see the problem.
         if (errors >= 100) return;
       }
     }

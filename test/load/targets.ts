@@ -1,5 +1,5 @@
-// What Berth sets out to reach, as one table, and how a run's figures stand to it. A missed target is shown as `short`
-// and fails nothing: a machine may be busy, and a bench is no test.
+// Berth's performance targets, as one table, and how a run's figures compare with them. A missed target is shown as `short` and fails
+// nothing: a machine may be busy, and a bench is no test.
 import type { LimitName } from "./limits.ts";
 import { figuresOf, findRow, largest, limitSubject } from "./results.ts";
 import type { Figures, Row } from "./results.ts";

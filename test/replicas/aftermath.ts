@@ -1,5 +1,5 @@
-// What must hold after a replica was in trouble: all are ready and do their jobs, and one that lost its claim writes nothing. Not here: the
-// trouble (the tests).
+// What must hold after a replica had a fault: all are ready and do their jobs, and a replica that lost its claim writes nothing. Not here:
+// the faults (the tests).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import type { TestContext } from "node:test";
@@ -8,8 +8,8 @@ import { pushBlob, sha256, startPushLoad, type PushLoad } from "./push-load.ts";
 import { ask, expectStatus, until, type Replica, type Replicas } from "./replicas.ts";
 
 /**
- * Pushes by four clients while `trouble` goes on: afterwards everything acknowledged pulls whole, and every replica is as good as before.
- * `load.more` waits until so many more images were pushed.
+ * Pushes with four clients while `trouble` runs: afterwards everything acknowledged can be pulled completely, and every replica is as good
+ * as before. `load.more` waits until that many more images were pushed.
  */
 export async function loseNothing(
   t: TestContext,
@@ -33,7 +33,7 @@ export async function everyoneCollects({ replicas }: Replicas): Promise<void> {
   };
   for (const { origin } of replicas) await until("ready", async () => (await fetch(`${origin}/readyz`)).status === 200);
   const failures = (): Promise<number[]> => Promise.all(replicas.map(({ origin }) => metric(origin, "collection_failed_rounds_total")));
-  // A round that was under way in the trouble may end with its error now; after those none does.
+  // A round that ran during the fault may fail now; later ones must not.
   await until("every round of collection succeeds", async () => {
     const before = await failures();
     // Three pauses between rounds: each replica has run at least one since.
@@ -42,7 +42,7 @@ export async function everyoneCollects({ replicas }: Replicas): Promise<void> {
   });
 }
 
-/** A write to an upload session that has claimed it and waits for the rest of its body. */
+/** A write that has claimed an upload session and waits for the rest of its body. */
 interface HeldWrite {
   /** Where the session is. */
   readonly path: string;
@@ -51,7 +51,7 @@ interface HeldWrite {
   readonly answer: Promise<number | string>;
 }
 
-/** Begins a session on one replica and a write of which the second half is held back; another replica sees that it is somebody's. */
+/** Begins a session on one replica and a write whose second half is held back; another replica sees that it is claimed. */
 async function holdWrite(late: Replica, other: Replica, repository: string, bytes: Buffer): Promise<HeldWrite> {
   const octets = { "content-type": "application/octet-stream" };
   for (;;) {
@@ -73,7 +73,7 @@ async function holdWrite(late: Replica, other: Replica, repository: string, byte
     await sleep(200);
     const { status } = await ask(other.origin, "PATCH", path, { headers: octets, body: bytes.subarray(0, 1) });
     if (status === 409) return { path, letGo: gate.resolve, answer };
-    // The question came first, and has written to the session itself: with another one it may be the second.
+    // The check came first, and has written to the session itself: together with another one it may be the second.
     assert.equal(status, 202);
     gate.resolve();
     await answer;
@@ -81,8 +81,8 @@ async function holdWrite(late: Replica, other: Replica, repository: string, byte
 }
 
 /**
- * One replica stops hearing of the world in the middle of a write (`interrupt`), its claim runs out, another writes on, and it comes back
- * (`resume`): it must write nothing more, and be as good as the others afterwards.
+ * One replica is cut off in the middle of a write (`interrupt`), its claim expires, another replica continues the upload, and the first one
+ * comes back (`resume`): it must write nothing more, and be as good as the others afterwards.
  */
 export async function lateWriterIsFenced(
   { replicas: [late, other, third] }: Replicas,
@@ -94,7 +94,7 @@ export async function lateWriterIsFenced(
   const [wrong, right] = [randomBytes(2_000_000), randomBytes(2_000_000)];
   const { path, letGo, answer: lateAnswer } = await holdWrite(late, other, repository, wrong);
   await interrupt(late);
-  // The claim runs out; until then the session is somebody's.
+  // The claim expires; until then the session is taken.
   let location = path;
   await until("free again", async () => {
     const answer = await ask(other.origin, "PATCH", path, { headers: octets, body: right.subarray(0, 1_000_000) });
@@ -114,7 +114,7 @@ export async function lateWriterIsFenced(
     const pulled = await expectStatus(await ask(origin, "GET", `/v2/${repository}/blobs/${digest}`), 200);
     assert.equal(sha256(Buffer.from(await pulled.arrayBuffer())), digest);
   }
-  // The one that came back is as good as the others.
+  // The returned replica is as good as the others.
   const image = { digest: sha256("after"), bytes: Buffer.from("after") };
   await pushBlob(late.origin, repository, image);
 }

@@ -1,5 +1,6 @@
-// Three replicas on a PostgreSQL that fails over: the primary is killed under load, its standby is promoted, and the replicas, which were given
-// both hosts, find it by themselves. What was acknowledged was on both. Not here: the driver alone (test/failure/network-database.test.ts).
+// Three replicas on a PostgreSQL that fails over: the primary is killed under load, its standby is promoted, and the replicas, which know
+// both hosts, find it by themselves. Everything acknowledged was on both. Not here: the driver alone
+// (test/failure/network-database.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { skipOrThrow } from "../tools/install.ts";
@@ -17,7 +18,7 @@ it("three replicas follow PostgreSQL to the standby that was promoted, with all 
   }
   const { primary, standby, urlOf, stop } = pair;
   const started = await startReplicas(t, "one directory", { database: { url: urlOf(primary), server: primary } });
-  // Behind the replicas' own end: hooks run in the order in which they were set.
+  // After the replicas' own end: hooks run in the order in which they were set.
   t.after(stop);
   if (started === undefined) return;
   const { replicas } = started;
@@ -30,7 +31,7 @@ it("three replicas follow PostgreSQL to the standby that was promoted, with all 
         const { checks } = (await answer.json()) as { checks: Record<string, string> };
         return answer.status === 503 && checks["database"] === "UNAVAILABLE";
       });
-      // Also what a cache may hold, once the second is over in which a right may still be taken for granted.
+      // Also cached content, after the second during which a right may still be cached.
       for (const path of ["/v2/", "/v2/library/load-0/manifests/t0", "/v2/library/load-0/tags/list"]) {
         await until(`refused: ${path}`, async () => {
           const answer = await ask(origin, "GET", path);

@@ -1,21 +1,21 @@
-// A TCP link to an S3 service that can be told to misbehave: to refuse, to say nothing or the wrong thing, to be slow, to break off.
-// Not here: what runs over it.
+// A TCP link to an S3 service that can be made faulty: it refuses, is silent, answers wrongly, is slow, or breaks off. Not here: what runs
+// over it.
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
-/** How the link behaves, to connections that stand and to new ones. */
+/** The behaviour of the link, for open connections and new ones. */
 export type LinkMode =
   | "pass"
   /** Overloaded: 503 SlowDown to every request. */
   | "503"
-  /** Out of space: 507 to every request with a body, 200 KiB of it or not. */
+  /** Out of space: 507 to every request with a body, however large. */
   | "full"
   /** Takes requests and never answers. */
   | "silent"
   | "refuse"
   /** Takes the connection and resets it at the first byte. */
   | "reset"
-  /** Lets everything through, late and little at a time. */
+  /** Passes everything on, late and in small pieces. */
   | "slow"
   /** Breaks off every answer after its first 40 KiB. */
   | "truncate"
@@ -39,11 +39,11 @@ function refusal(status: string, code: string): string {
 const SLOW_DOWN = refusal("503 Slow Down", "SlowDown");
 const FULL = refusal("507 Insufficient Storage", "QuotaExceeded");
 
-/** What `slow` adds to each piece on its way, and how large a piece is: 640 KB/s, as over a bad line. */
+/** The delay that `slow` adds to each piece, and the size of a piece: 640 KB/s, as over a bad line. */
 const DELAY_MS = 100;
 const SLOW_PIECE_BYTES = 64 * 1024;
 const LAST_PIECES_MS = 20 * DELAY_MS;
-/** How a request begins that needs room; deleting is asked for by POST too. */
+/** The beginning of a request that needs space; deletions are POSTs too. */
 const WRITING = /^(?:PUT|POST) /;
 const TRUNCATE_AFTER_BYTES = 40 * 1024;
 
@@ -64,7 +64,7 @@ export async function openFaultyLink(target: string): Promise<FaultyLink> {
       socket.on("error", () => undefined);
       socket.once("close", () => {
         open.delete(socket);
-        // What is still on its way may arrive.
+        // Data in flight may still arrive.
         setTimeout(
           () => {
             client.destroy();
@@ -74,7 +74,7 @@ export async function openFaultyLink(target: string): Promise<FaultyLink> {
         );
       });
     }
-    // What follows a refused request is its body, which nobody wants; the client ends the connection when it has read the refusal.
+    // A refused request is followed by its body, which is discarded; the client closes the connection when it has read the refusal.
     let isRefused = false;
     client.on("data", (piece: Buffer) => {
       const refused = mode === "503" ? SLOW_DOWN : mode === "full" && WRITING.test(piece.toString("latin1", 0, 8)) ? FULL : undefined;
@@ -104,7 +104,7 @@ export async function openFaultyLink(target: string): Promise<FaultyLink> {
   return {
     origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     set(next) {
-      // What was held back cannot be told later: those connections end.
+      // Withheld data cannot be sent later, so those connections are closed.
       if (mode === "silent" || next === "refuse") for (const socket of open) socket.destroy();
       mode = next;
     },
@@ -116,7 +116,7 @@ export async function openFaultyLink(target: string): Promise<FaultyLink> {
   };
 }
 
-/** Passes a piece on bit by bit, and takes no more meanwhile. */
+/** Passes a piece on bit by bit, and reads no more meanwhile. */
 function slowly(from: Socket, to: Socket, piece: Buffer): void {
   from.pause();
   const rest = piece.subarray(SLOW_PIECE_BYTES);
@@ -127,7 +127,7 @@ function slowly(from: Socket, to: Socket, piece: Buffer): void {
   }, DELAY_MS);
 }
 
-/** The same bytes, but for an ETag of hexadecimal digits, which becomes another of that length. */
+/** The same bytes, except that an ETag of hexadecimal digits is replaced by another of the same length. */
 function withWrongTag(piece: Buffer): Buffer {
   const text = piece.toString("latin1");
   return Buffer.from(

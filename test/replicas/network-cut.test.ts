@@ -1,5 +1,6 @@
-// One replica of three is cut off, without a word, from PostgreSQL, from S3 or from the proxy in the middle of pushes, and later is not: nothing
-// acknowledged is lost, it says itself that it is not ready, and what it lost meanwhile it does not write to. In a network of the test's own.
+// One replica of three is silently cut off from PostgreSQL, from S3 or from the proxy in the middle of pushes, and later reconnected:
+// nothing acknowledged is lost, it reports itself as unready, and it does not write to what it lost meanwhile. In a network of the test's
+// own.
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { commandsInNewHome } from "../clients/command.ts";
@@ -24,7 +25,7 @@ async function startAll(t: TestContext): Promise<Running | undefined> {
   return started === undefined ? undefined : { ...started, network };
 }
 
-/** What a replica may be cut from: the address and port whose packets are dropped, and what its readiness then says. */
+/** A possible cut: the address and port whose packets are dropped, and the readiness that follows. */
 type Cut = (running: Running, replica: Replica) => readonly [port: number, part: "database" | "store" | undefined];
 const CUTS: Readonly<Record<string, Cut>> = {
   PostgreSQL: ({ postgres }) => [postgres.port, "database"],

@@ -1,5 +1,5 @@
-// A network of a test's own: the test runs again in a network namespace, where programs get namespaces of theirs, joined by cables whose packets
-// can be dropped port by port. Nothing of it is seen outside, and it goes with its processes. Not here: what runs there (replicas.ts).
+// A network of a test's own: the test runs again in a network namespace, where programs get their own namespaces, connected by cables whose
+// packets can be dropped port by port. It is invisible outside, and disappears with its processes. Not here: what runs there (replicas.ts).
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import type { TestContext } from "node:test";
@@ -14,13 +14,13 @@ export const OWN_NETWORK = "10.99.0.0/16";
 const MIDDLE = "10.99.0.1";
 /** Set in the process that runs inside. */
 const INSIDE = "BERTH_TEST_OWN_NETWORK";
-/** A file's tests take a minute or two; what hangs must end before the suite's own limit. */
+/** A file's tests take a minute or two; a hanging one must end before the suite's own limit. */
 const INSIDE_LIMIT_MS = 18 * 60_000;
 
 /** A namespace on a cable. */
 export interface NetworkPlace {
   readonly address: string;
-  /** A command, to be followed by another, which then runs there. */
+  /** The beginning of a command whose program then runs there. */
   readonly enter: readonly [string, ...string[]];
 }
 
@@ -31,7 +31,7 @@ export interface OwnNetwork {
   readonly network: string;
   /** Makes the place of this number, 1 to 250, at the end of a cable. */
   join(number: number): Promise<NetworkPlace>;
-  /** Drops from now on what goes to or comes from this port, of the middle or of the place, between the two. Nobody is told. */
+  /** Drops packets from now on to and from this port, of the middle or of the place, between the two. No side is notified. */
   cut(address: string, port: number): Promise<void>;
   heal(): Promise<void>;
 }
@@ -39,7 +39,7 @@ export interface OwnNetwork {
 /** Whether this process is the one inside. */
 export const isInside = process.env[INSIDE] === "1";
 
-/** Runs the test file again inside; its outcome is the test's. Skips where no namespaces can be made. */
+/** Runs the test file again inside; its outcome is the test's. Skips if no namespaces can be created. */
 export async function runInside(t: TestContext, file: string): Promise<void> {
   try {
     for (const tool of ["ip", "iptables"] as const) await ensureTool(tool);
@@ -59,7 +59,7 @@ export async function runInside(t: TestContext, file: string): Promise<void> {
     env: { ...outer, [INSIDE]: "1" },
     stdio: ["ignore", "pipe", "pipe"],
   });
-  // Its children end themselves when it is asked to.
+  // Its children end when it is asked to end.
   const callOff = atOurEnd(() => child.kill("SIGTERM"));
   const tooLong = setTimeout(() => child.kill("SIGTERM"), INSIDE_LIMIT_MS);
   const written: string[] = [];

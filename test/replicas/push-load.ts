@@ -1,5 +1,5 @@
-// Clients that push small images through the proxy and retry as real ones do, and remember what was acknowledged, so that all of it can be
-// pulled and compared afterwards. Not here: what happens to the replicas meanwhile (the tests).
+// Clients that push small images through the proxy and retry like real ones, and record what was acknowledged, so that all of it can be
+// pulled and compared afterwards. Not here: the faults (the tests).
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -52,13 +52,13 @@ export async function pushBlob(
 
 /** Pushes an image under a tag. Fails at the first answer that is not a success. */
 export async function pushImage(origin: string, repository: string, tag: string, image: Image, signal?: AbortSignal): Promise<void> {
-  // The layer first: the small one behind it is still promised when the manifest comes.
+  // The layer first: the lease of the small one after it is still valid when the manifest comes.
   for (const blob of image.blobs.toReversed()) await pushBlob(origin, repository, blob, signal);
   const put = { headers: { "content-type": MANIFEST_TYPE }, body: image.manifest, ...(signal === undefined ? {} : { signal }) };
   await expectStatus(await ask(origin, "PUT", `/v2/${repository}/manifests/${tag}`, put), 201);
 }
 
-/** Pulls a tag's image whole and compares every byte. */
+/** Pulls a tag's image completely and compares every byte. */
 export async function checkImage(origin: string, repository: string, tag: string, image: Image): Promise<void> {
   const answer = await expectStatus(await ask(origin, "GET", `/v2/${repository}/manifests/${tag}`), 200);
   assert.equal(answer.headers.get("docker-content-digest"), image.digest, `${repository}:${tag}`);
@@ -73,13 +73,13 @@ export async function checkImage(origin: string, repository: string, tag: string
 export interface PushLoad {
   /** Images whose push was acknowledged so far. */
   readonly acknowledged: number;
-  /** Pushes that had to be tried again, by what went wrong: a status, or the connection's error. */
+  /** Pushes that were retried, by the reason: a status, or the connection's error. */
   readonly retries: ReadonlyMap<string, number>;
   /** Resolves when so many more images have been acknowledged. */
   more(images: number): Promise<void>;
-  /** Lets the clients end without a look at what they did, after a test that failed. */
+  /** Ends the clients without checking their results, after a failed test. */
   abandon(): void;
-  /** Ends the load; pushes under way end first. Then pulls everything that was acknowledged. */
+  /** Ends the load; running pushes finish first. Then pulls everything that was acknowledged. */
   stopAndCheck(): Promise<void>;
 }
 
@@ -100,13 +100,14 @@ export function startPushLoad(
       const image = makeImage(layerBytes);
       for (let isDone = false; !isDone;) {
         try {
-          // As clients have it: an answer that never comes is given up, and the push begins again.
+          // Like real clients: an answer that never comes is given up, and the push begins again.
           await pushImage(origin, repository, tag, image, AbortSignal.timeout(20_000));
           pushed.push({ repository, tag, image });
           isDone = true;
         } catch (error) {
           const reason = reasonOf(error);
-          // Trouble is a 5xx, a cut connection, or a session whose last writer has not given it up; nothing else may come of a dead replica.
+          // Expected faults are a 5xx, a cut connection, or a session that its last writer still holds; a dead replica must cause nothing
+          // else.
           if (reason === undefined) throw error;
           retries.set(reason, (retries.get(reason) ?? 0) + 1);
           if (isStopping) return;

@@ -1,6 +1,6 @@
-// Three replicas behind a plain round-robin proxy are one registry: uploads, tags, tokens, rights and collection agree, real clients and the
-// conformance suite see no seam, and no replica's or database's death loses what was acknowledged. On PostgreSQL with Ceph, and with one
-// shared directory. Not here: one process's crashes (test/failure).
+// Three replicas behind a plain round-robin proxy are one registry: uploads, tags, tokens, rights and collection agree, real clients and
+// the conformance suite notice nothing, and no replica's or database's death loses anything acknowledged. On PostgreSQL with Ceph, and with
+// one shared directory. Not here: one process's crashes (test/failure).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { describe, it, type TestContext } from "node:test";
@@ -15,7 +15,7 @@ import { openFaultyLink, type FaultyLink } from "./faulty-link.ts";
 import { checkImage, makeImage, MANIFEST_TYPE, pushImage, sha256 } from "./push-load.ts";
 import { ADMIN, ask, AWAY_AFTER_MS, expectStatus, startReplicas, until, type Replicas, type SharedStore } from "./replicas.ts";
 
-/** Takes a test and leaves it out: a skip would have to be excused. */
+/** Leaves a test out: a skip would need an excuse. */
 const notNow = ((): undefined => undefined) as unknown as typeof it;
 
 /** Failed sign-ins before the lock, as the default has it. */
@@ -173,15 +173,16 @@ describe("three replicas and their store", () => {
           const { status, checks } = (await answer.json()) as { status: string; checks: Record<string, string> };
           if (checks["store"] === "ok") return false;
           assert.equal(checks["database"], "ok");
-          // A full one serves all reads, and where the store is away for all of them each serves what it can: no proxy should pass over any.
+          // A full store serves all reads, and a store that is unreachable for all of them leaves each serving what it can: no proxy should
+          // skip any.
           assert.deepEqual([answer.status, status], mode === "full" ? [200, "full"] : [200, "degraded"]);
           return checks["store"] === (mode === "full" ? "STORAGE_FULL" : "UNAVAILABLE");
         });
-        // What the database knows is served.
+        // Content in the database is served.
         await expectStatus(await ask(origin, "GET", `/v2/${repository}/manifests/before`), 200);
         await expectStatus(await ask(origin, "HEAD", `/v2/${repository}/blobs/${layer}`), 200);
       }
-      // A silent service is given up after two tries of 15 s and more, which only a long run waits for.
+      // A silent service is given up after two attempts of 15 s and more, which only a long run waits for.
       if (mode !== "silent" || isLong) {
         const bytes = randomBytes(200_000);
         const write = `/v2/${repository}/blobs/uploads/?digest=${sha256(bytes)}`;
@@ -192,7 +193,7 @@ describe("three replicas and their store", () => {
               ["GET", `/v2/${repository}/blobs/${layer}`, {}] as const,
             ].map(async ([method, path, how]) => {
               const answer = await ask(origin, method, path, how);
-              // Who is full can be read all the same.
+              // A full store can still be read.
               if (mode === "full" && method === "GET") return void (await (await expectStatus(answer, 200)).arrayBuffer());
               const { errors } = (await answer.json()) as { errors: { code: string }[] };
               assert.deepEqual([answer.status, errors[0]?.code], refused, `${mode} ${method}`);
@@ -229,7 +230,7 @@ describe("three replicas and their store", () => {
       await pushImage(origin, repository, mode, image);
       await checkImage(replicas[1].origin, repository, mode, image);
     }
-    // The tags of parts that are not the parts': nobody may be told that the layer is there, and nothing of it may be.
+    // Parts get the wrong tags: no client may be told that the layer exists, and nothing of it may exist.
     link.set("wrong-tags");
     const large = makeImage(11_000_000);
     const [, layer] = large.blobs;
@@ -249,7 +250,7 @@ describe("three replicas and their store", () => {
 async function uploadsMove({ replicas }: Replicas): Promise<void> {
   const repository = "library/moving";
   const octets = { "content-type": "application/octet-stream" };
-  // Both sides of what lies in the database, and of one part of an S3 upload.
+  // Below and above the limit of the database, and of one part of an S3 upload.
   for (const sizeBytes of [3_000, 500_000, 21_000_000]) {
     const bytes = randomBytes(sizeBytes);
     const digest = sha256(bytes);
@@ -282,7 +283,7 @@ async function uploadsAreGuarded({ replicas }: Replicas): Promise<void> {
     const path = begun.headers.get("location")!;
     const answers = await Promise.all(replicas.map(({ origin }) => ask(origin, "PATCH", path, { headers, body: bytes })));
     const statuses = answers.map(({ status }) => status).toSorted((a, b) => a - b);
-    // The others came while it wrote (409), or after it (416: not where the upload stands).
+    // The others came while it wrote (409), or after it (416: not the upload's offset).
     assert.equal(statuses[0], 202, String(statuses));
     for (const status of statuses.slice(1)) assert.ok(status === 409 || status === 416, String(statuses));
     await expectStatus(await ask(replicas[1].origin, "PUT", `${path}?digest=${digest}`), 201);
@@ -293,7 +294,7 @@ async function tagsAreFresh({ replicas, proxy }: Replicas): Promise<void> {
   const repository = "library/fresh";
   const images = [makeImage(100), makeImage(100), makeImage(100)];
   for (const [at, image] of images.entries()) await pushImage(proxy.origin, repository, `image-${at}`, image);
-  // Readers beside the one that counts keep look-ups of the same tag under way on every replica all the time.
+  // Other readers constantly look up the same tag on every replica, beside the one that counts.
   let isOver = false;
   const noise = replicas.map(async ({ origin }) => {
     while (!isOver) await (await ask(origin, "HEAD", `/v2/${repository}/manifests/latest`)).body?.cancel();
@@ -344,7 +345,7 @@ async function rightsEnd({ replicas, proxy }: Replicas): Promise<void> {
   await api(1, "POST", "/users", user, 201);
 
   const manifest = `/v2/${repository}/manifests/v1`;
-  /** Waits until the credentials open everything on every replica, so that every cache holds them; then withdraws, and looks again. */
+  /** Waits until the credentials work on every replica, so that every cache holds them; then revokes them, and checks again. */
   async function endsEverywhere(
     credentials: { name: string; password: string },
     opened: number,
@@ -365,7 +366,7 @@ async function rightsEnd({ replicas, proxy }: Replicas): Promise<void> {
       );
     await until("open everywhere", async () => (await statuses()).every((status) => status === opened));
     await withdraw();
-    // The promise is a second; from then on nothing opens any more, on no replica, with neither kind of credentials.
+    // The documented delay is a second; after it nothing works any more, on no replica, with neither kind of credentials.
     await sleep(1000);
     for (const status of await statuses()) assert.ok(refused.includes(status), `${status} is none of ${String(refused)}`);
   }
@@ -390,7 +391,7 @@ async function failuresAreShared({ replicas }: Replicas): Promise<void> {
     await answer.body?.cancel();
     statuses.push(answer.status);
   }
-  // So many in all, not so many on each replica.
+  // The limit is for all replicas together, not for each.
   assert.deepEqual(statuses, [...Array(FREE_FAILURES).fill(401), ...Array(2 * FREE_FAILURES).fill(429)]);
   for (const { origin } of replicas) await expectStatus(await ask(origin, "GET", "/v2/", { user, headers: forwarded }), 429);
 }

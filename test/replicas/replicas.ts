@@ -1,5 +1,5 @@
-// Three `berth serve` with their jobs on one PostgreSQL and one store, each a process of its own behind one proxy; to be killed, held and
-// started again. Not here: the proxy (round-robin.ts), what is pushed (push-load.ts).
+// Three `berth serve` with their jobs on one PostgreSQL and one store, each in a process of its own behind one proxy; tests kill, pause and
+// restart them. Not here: the proxy (round-robin.ts), the pushes (push-load.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readFile, rm } from "node:fs/promises";
@@ -15,22 +15,22 @@ import { startRoundRobin, type RoundRobin } from "./round-robin.ts";
 /** Where the replicas keep bytes. */
 export type SharedStore = "Ceph" | "versitygw" | "one directory";
 
-/** Puts something between the replicas and their S3; given its address, gives another. */
+/** Puts something between the replicas and their S3; takes its address and returns another. */
 export type OnTheWay = (endpoint: string) => Promise<{ readonly origin: string; stop(): Promise<void> }>;
 
-/** What a test may want otherwise. */
+/** The options of a test. */
 export interface ReplicasOptions {
   readonly settings?: Readonly<Record<string, string>>;
   readonly onTheWay?: OnTheWay;
-  /** A database of the caller's, who ends it. Without it: one PostgreSQL of the replicas' own. */
+  /** A database of the caller, who ends it. Without it: a PostgreSQL for the replicas. */
   readonly database?: { readonly url: string; readonly server: PostgresServer };
   /** Each replica in a namespace of its own, and everything else where the network has its middle. */
   readonly network?: OwnNetwork;
-  /** How long a replica may say nothing before the proxy gives it up: `AWAY_AFTER_MS` where replicas are held still or cut off. */
+  /** How long a replica may be silent before the proxy gives it up: `AWAY_AFTER_MS` if replicas are paused or cut off. */
   readonly silenceMs?: number;
 }
 
-/** Longer than an answer of a running replica takes on most days, and short enough to wait for; clients come again. */
+/** Longer than a running replica usually takes to answer, and short enough to wait for; clients retry. */
 export const AWAY_AFTER_MS = 4_000;
 /** No answer takes so long, however busy the machine is. */
 const SILENCE_MS = 120_000;
@@ -47,7 +47,7 @@ export interface Replica {
   kill(): Promise<void>;
   /** Starts it again after `kill`. */
   start(): Promise<void>;
-  /** Holds the process still, as a machine does that is paused or swaps; `resume` lets it go on. */
+  /** Pauses the process, like a machine that is suspended or swaps; `resume` continues it. */
   hold(): void;
   resume(): void;
   /** What it has logged since its present process began; lines of JSON. */
@@ -65,7 +65,7 @@ export interface Replicas {
   readonly settings: Readonly<Record<string, string>>;
 }
 
-/** Some settings of every test here. A session's claim, a lease or a job that a killed replica held must come free within the test. */
+/** Common settings of the tests. A session's claim, a lease or a job of a killed replica must expire within the test. */
 const SETTINGS = {
   "http.trustedProxies": `127.0.0.0/8,${OWN_NETWORK}`,
   "gc.intervalSeconds": "1s",
@@ -157,7 +157,7 @@ async function startReplica(
     });
   }
   await start();
-  // One that is held still would not hear a gentle signal.
+  // A paused process would not receive a gentle signal.
   stops.push(() => {
     process.kill(program.pid, "SIGCONT");
     return program.stop();
@@ -185,7 +185,7 @@ export interface Ask {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | string;
   readonly signal?: AbortSignal;
-  /** Asked for by fetch where the body is a stream. */
+  /** fetch requires this if the body is a stream. */
   readonly duplex?: "half";
 }
 
@@ -208,13 +208,13 @@ export function ask(
   });
 }
 
-/** The answer itself when it has the status; otherwise the test fails and shows what came. */
+/** The answer itself if it has the status; otherwise the test fails and shows it. */
 export async function expectStatus(answer: Response, status: number): Promise<Response> {
   if (answer.status !== status) assert.fail(`${answer.url}: expected ${status}, got ${answer.status}: ${await answer.text()}`);
   return answer;
 }
 
-/** Waits until `holds` gives true; fails after five minutes, which is far more than anything here takes. */
+/** Waits until `holds` returns true; fails after five minutes, far more than anything here takes. */
 export async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
   const giveUpAt = performance.now() + 300_000;
   while (!(await holds())) {

@@ -1,6 +1,6 @@
-// A plain HTTP proxy that gives each request to the next replica, over kept-alive connections, as load balancers do: a replica that takes no
-// connection is passed over; one that does not answer costs that request a 504 and is passed over for a while; so is one that says that it is not ready. Not here: the replicas
-// (replicas.ts).
+// A plain HTTP proxy that gives each request to the next replica, over kept-alive connections, as load balancers do: a replica that refuses
+// connections is skipped; one that does not answer costs that request a 504 and is skipped for a while; so is one that reports itself as
+// unready. Not here: the replicas (replicas.ts).
 import { once } from "node:events";
 import { Agent, createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import { pipeline } from "node:stream";
@@ -20,13 +20,13 @@ export interface RoundRobin {
 export interface RoundRobinOptions {
   /** `127.0.0.1:PORT` of each replica. */
   readonly hosts: readonly string[];
-  /** How long a replica may be silent. Tests that stop replicas want it short, so that clients go on. */
+  /** How long a replica may be silent. Tests that stop replicas set it low, so that clients continue. */
   readonly silenceMs: number;
-  /** Ask each replica every second whether it is ready, and pass over it while it is not, as docs/guide/deploy.md wants it. */
+  /** Probes each replica's readiness every second, and skips unready ones, as docs/guide/deploy.md recommends. */
   readonly asksReady?: boolean;
 }
 
-/** How long a silent replica gets nothing; nginx's `fail_timeout` is this by default. */
+/** How long a silent replica is skipped; nginx's `fail_timeout` has this default. */
 const REST_MS = 10_000;
 const ASK_EVERY_MS = 1_000;
 
@@ -39,7 +39,7 @@ export async function startRoundRobin({ hosts, silenceMs, asksReady = false }: R
   const isReady = hosts.map(() => true);
   let turn = 0;
 
-  /** The next that does not rest; any, where all do. */
+  /** The next replica that is not skipped; any, if all are. */
   function next(): number {
     for (let tries = 0; tries < hosts.length; tries++) {
       const at = turn++ % hosts.length;
@@ -79,7 +79,7 @@ export async function startRoundRobin({ hosts, silenceMs, asksReady = false }: R
       });
     });
     upstream.on("error", (error: NodeJS.ErrnoException) => {
-      // Nothing of the request has been read by anyone yet: the next replica may have it.
+      // Nothing of the request has been read yet: the next replica may get it.
       if (error.code === "ECONNREFUSED" && triesLeft > 0) {
         request.unpipe(upstream);
         forward(request, response, triesLeft - 1);
@@ -89,7 +89,7 @@ export async function startRoundRobin({ hosts, silenceMs, asksReady = false }: R
       answer(response, error.code === "SILENT" ? 504 : 502, error.message);
     });
     response.once("close", () => upstream.destroy());
-    // Piped only over a connection that stands, so that a refused one has taken nothing of the body.
+    // Piped only over an established connection, so that a refused one has taken nothing of the body.
     upstream.once("socket", (socket) => {
       if (socket.connecting) socket.once("connect", () => request.pipe(upstream));
       else request.pipe(upstream);
@@ -111,7 +111,7 @@ export async function startRoundRobin({ hosts, silenceMs, asksReady = false }: R
     }
   }, ASK_EVERY_MS);
 
-  // Never the one who ends a kept connection: a client that sends its next request over it at that moment would see an error.
+  // The proxy never closes a kept connection: a client that sends its next request over it at that moment would see an error.
   const server = createServer({ requestTimeout: 0, keepAliveTimeout: 0 }, (request, response) =>
     forward(request, response, hosts.length - 1),
   );

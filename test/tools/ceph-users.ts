@@ -1,5 +1,5 @@
-// Users of Ceph's object gateway with a quota, as its operator makes them, and what the gateway writes about their requests.
-// Not here: starting the gateway (servers.ts).
+// Users of Ceph's object gateway with a quota, as its operator creates them, and the gateway's log of their requests. Not here: starting
+// the gateway (servers.ts).
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -18,11 +18,11 @@ export interface CephUser {
   setQuota(bytes: number): Promise<void>;
   /** The requests of this user that were answered, such as `PUT /bucket/key` with 403, in order. */
   requests(): Promise<readonly { readonly what: string; readonly status: number }[]>;
-  /** Takes the user away, with what is stored. */
+  /** Removes the user with all stored content. */
   remove(): Promise<void>;
 }
 
-/** Makes a user who may store as much as there is. Errors: ToolUnavailable. */
+/** Creates a user without a quota. Errors: ToolUnavailable. */
 export async function createCephUser(server: CephServer): Promise<CephUser> {
   await ensureTool("radosgw");
   const uid = `berth-${randomBytes(6).toString("hex")}`;

@@ -1,5 +1,5 @@
-// Real container daemons that pull from and push to a registry under test: containerd (with ctr and the kubelet's CRI)
-// and dockerd, which can run containers as well. Both need root. Plain servers are in servers.ts.
+// Real container daemons that pull from and push to a registry under test: containerd (with ctr and the kubelet's CRI) and dockerd, which
+// can also run containers. Both need root. Plain servers are in servers.ts.
 import { execFile } from "node:child_process";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -23,8 +23,8 @@ export interface Containerd {
 }
 
 /**
- * Starts containerd: release 2 built by Go, or release 1.6 of Debian. Registries on 127.0.0.1 are asked over plain
- * HTTP by CRI; ctr wants `--plain-http`. Errors: ToolUnavailable.
+ * Starts containerd: release 2 built by Go, or release 1.6 of Debian. CRI uses plain HTTP for registries on 127.0.0.1; ctr needs
+ * `--plain-http`. Errors: ToolUnavailable.
  */
 export async function startContainerd(release: 1 | 2): Promise<Containerd> {
   requireRoot("containerd");
@@ -69,8 +69,8 @@ export interface Dockerd {
 }
 
 /**
- * Starts Debian's dockerd on a containerd of ours. Registries on 127.0.0.1 may be plain HTTP. With `keptRoot` it also runs containers, and
- * keeps images and layers in that folder, so that what was built once is there the next time. Errors: ToolUnavailable.
+ * Starts Debian's dockerd on a containerd of ours. Registries on 127.0.0.1 may use plain HTTP. With `keptRoot` it also runs containers, and
+ * keeps images and layers in that folder for the next run. Errors: ToolUnavailable.
  */
 export async function startDockerd({ keptRoot }: { readonly keptRoot?: string } = {}): Promise<Dockerd> {
   requireRoot("dockerd");
@@ -96,7 +96,7 @@ export async function startDockerd({ keptRoot }: { readonly keptRoot?: string } 
         keptRoot ?? join(folder, "root"),
         "--exec-root",
         join(folder, "exec"),
-        // The network that every container gets by itself is none of ours: the machine may use its addresses.
+        // No default network for containers: the machine may use its addresses.
         "--bridge=none",
         // vfs works on every file system, also inside a container, but copies every layer that a container runs on.
         ...(keptRoot === undefined ? ["--storage-driver=vfs", "--iptables=false"] : ["--storage-driver=overlay2"]),
@@ -124,12 +124,12 @@ export async function startDockerd({ keptRoot }: { readonly keptRoot?: string } 
 // A pull's progress lines are far below this; Node's default of 1 MiB is not.
 const outputLimit = { maxBuffer: 64 * 1024 * 1024 };
 
-/** Takes away what dockerd leaves mounted: names of network namespaces, and layers of containers that were killed with it. */
+/** Unmounts what dockerd leaves: names of network namespaces, and layers of containers that were killed with it. */
 async function unmountBelow(folder: string): Promise<void> {
   const lines = (await readFile("/proc/self/mountinfo", "utf8")).split("\n");
   // The innermost mount stands last.
   const points = lines.map((line) => line.split(" ")[4] ?? "").filter((point) => point.startsWith(`${folder}/`));
-  // Lazily: the kernel may hold on to one for a moment longer than the process that is gone.
+  // Lazily: the kernel may hold one for a moment longer than the killed process.
   for (const point of points.toReversed()) await run("umount", ["-l", point]);
 }
 

@@ -1,6 +1,6 @@
-// Installs the real clients, servers and suites that tests run: from Debian, or built by Go at a pinned version.
-// Here: the table of tools, `ensureTool` (a path, built only when missing), `requireTool` (for tests), and the command
-// `node test/tools/install.ts all|NAME...`. Starting the servers is in servers.ts.
+// Installs the real clients, servers and suites that tests run: from Debian, or built by Go at a pinned version. Here: the table of tools,
+// `ensureTool` (a path, built only if missing), `requireTool` (for tests), and the command `node test/tools/install.ts all|NAME...`.
+// Starting the servers is in servers.ts.
 import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
@@ -130,8 +130,8 @@ export type ToolName = keyof typeof recipes;
 export const toolNames = Object.keys(recipes) as readonly ToolName[];
 
 /**
- * A tool cannot be had. `machineLacks` tells why: true, this machine has no way to get it (no Go, no apt, not root);
- * false, it has one and the attempt failed, which a run with CI=true must not pass over.
+ * A tool is not available. `machineLacks` true: this machine has no way to get it (no Go, no apt, not root); false: it has one and the
+ * attempt failed, which a run with CI=true must not ignore.
  */
 export class ToolUnavailable extends Error {
   override readonly name = "ToolUnavailable";
@@ -145,7 +145,7 @@ export class ToolUnavailable extends Error {
   }
 }
 
-/** Skip reasons that open with this are honest ones: run-tests.ts does not hold them against a run with CI=true. */
+/** Skip reasons that begin with this are accepted: run-tests.ts does not count them as failures with CI=true. */
 export const cannotRunHere = "cannot run here: ";
 
 /** The cache folder for everything tests install: `BERTH_TEST_CACHE`, else `~/.cache/berth-test`. */
@@ -218,7 +218,7 @@ async function aptInstall(apt: string, packages: readonly string[]): Promise<voi
   try {
     await install();
   } catch {
-    // A new machine has no package lists, an old one has stale lists; the next failures are those that count.
+    // A new machine has no package lists, an old one has outdated ones; only the second failure counts.
     await insist(async () => {
       await run(apt, [...options, "update"], buffer);
       await install();
@@ -226,7 +226,7 @@ async function aptInstall(apt: string, packages: readonly string[]): Promise<voi
   }
 }
 
-/** Tries three times, with pauses: for work that fetches from mirrors and proxies, which fail for a moment. */
+/** Tries three times, with pauses: for downloads from mirrors and proxies, which may fail for a moment. */
 export async function insist<T>(work: () => Promise<T>): Promise<T> {
   for (const pauseMs of [5_000, 30_000]) {
     try {
@@ -266,7 +266,7 @@ async function ensureFromGo(name: ToolName, recipe: Exclude<Recipe, { how: "apt"
 
 /** Builds into the empty folder `work` and returns the binary's path there. */
 async function build(go: string, recipe: Exclude<Recipe, { how: "apt" }>, work: string): Promise<string> {
-  // Symbols left out: linking is most of a warm build, and nobody debugs these.
+  // Symbols are left out: linking is most of a warm build, and nobody debugs these.
   const env = {
     ...process.env,
     CGO_ENABLED: "0",
@@ -286,9 +286,8 @@ async function build(go: string, recipe: Exclude<Recipe, { how: "apt" }>, work: 
 }
 
 /**
- * Runs `body` while no other process of this machine holds the lock of that name. The lock lives in a child that reads
- * our end of a pipe, so that it falls with us however we die. Without flock(1) there is no lock: builds end in an
- * atomic rename, so that only work is lost.
+ * Runs `body` while no other process of this machine holds the lock of that name. A child that reads our end of a pipe holds the lock, so
+ * that it is released however we die. Without flock(1) there is no lock: builds end in an atomic rename, so that only work is lost.
  */
 export async function withLock(name: string, body: () => Promise<void>): Promise<void> {
   const flock = findInPath("flock");
@@ -311,7 +310,7 @@ export async function withLock(name: string, body: () => Promise<void>): Promise
   }
 }
 
-/** The end of what a failed command wrote, which is where apt and go name the cause. */
+/** The end of a failed command's output, where apt and go name the cause. */
 function lastLines(error: unknown): string {
   const stderr = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
   return stderr.trim().split("\n").slice(-5).join("\n");

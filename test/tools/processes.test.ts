@@ -1,4 +1,4 @@
-// What tests rely on when they start programs: nothing outlives us, and a program that fails to start says why.
+// The guarantees for programs that tests start: none outlives the test, and one that fails to start says why.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -11,7 +11,7 @@ import { startProgram, temporaryFolder } from "./processes.ts";
 
 const ready = () => Promise.resolve(true);
 
-/** Whether a process runs; one that has ended and that nobody has reaped yet does not. */
+/** Whether a process runs; a zombie does not. */
 function isRunning(pid: number): boolean {
   try {
     return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
@@ -40,7 +40,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     const [code] = (await once(us, "exit")) as [number];
     assert.equal(code, signal === "SIGINT" ? 130 : 143);
     assert.equal(existsSync(folder), false);
-    // The kernel ends it in its own time; the runner's limit for a test ends this wait if it does not.
+    // The kernel ends it in its own time; otherwise the runner's limit for a test ends this wait.
     while (isRunning(pid)) await sleep(20);
   });
 }

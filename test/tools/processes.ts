@@ -1,5 +1,5 @@
-// Starting and stopping programs for tests: free ports, temporary folders, logs, readiness, and the promise that nothing
-// outlives us. Which programs, and with which settings, is in servers.ts and daemons.ts.
+// Starting and stopping programs for tests: free ports, temporary folders, logs, readiness, and the guarantee that no program outlives the
+// test. The programs and their settings are in servers.ts and daemons.ts.
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
@@ -10,16 +10,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** What to start, and how one sees that it answers. */
+/** What to start, and how to see that it answers. */
 export interface ProgramOptions {
   readonly command: string;
   readonly args: readonly string[];
-  /** Everything the program writes goes to `program.log` in here; removed by `stop`. */
+  /** Everything the program writes goes to `program.log` in here; `stop` removes the folder. */
   readonly folder: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly uid?: number;
   readonly gid?: number;
-  /** Resolves to true once the program answers; it is asked every 50 ms and may throw for "not yet". */
+  /** Resolves to true once the program answers; it is called every 50 ms and may throw for "not yet". */
   readonly ready: () => Promise<boolean>;
   /** The signal that asks for an orderly end; SIGTERM when not given. */
   readonly stopSignal?: NodeJS.Signals;
@@ -37,8 +37,8 @@ export interface Program {
   stop(): Promise<void>;
 }
 
-// Servers here answer within 3 s on an idle machine; a busy one with two cores has been seen to take ten times that. Only what hangs waits
-// for so long.
+// Servers here answer within 3 s on an idle machine; a busy one with two cores has been seen to take ten times that. Only a hanging server
+// waits for this long.
 const readyWithinMs = 300_000;
 const stopWithinMs = 30_000;
 
@@ -47,7 +47,10 @@ export function temporaryFolder(name: string): Promise<string> {
   return mkdtemp(join(tmpdir(), `berth-test-${name}-`));
 }
 
-/** Where free ports are looked for first: below those that Linux gives to who asks for none, so that nobody is given one before it is used. */
+/**
+ * The range in which free ports are looked for first: below the ports that Linux assigns by itself, so that no other process is given one
+ * before it is used.
+ */
 const OWN_PORTS = { from: 20_000, to: 32_000 } as const;
 const PORT_TRIES = 50;
 
@@ -73,8 +76,8 @@ async function listenOnce(port: number): Promise<number> {
 }
 
 /**
- * Calls `cleanUp`, which must be synchronous, when this process ends: by itself, by an uncaught error, or by SIGINT,
- * SIGTERM or SIGHUP. Returns the function that calls it off.
+ * Calls `cleanUp`, which must be synchronous, when this process ends: by itself, by an uncaught error, or by SIGINT, SIGTERM or SIGHUP.
+ * Returns a function that cancels it.
  */
 export function atOurEnd(cleanUp: () => void): () => void {
   // A signal's own action would skip the exit listeners. 130 and 143 are what a shell reports for these signals.
@@ -136,7 +139,7 @@ export async function answersHttp(url: string): Promise<boolean> {
   return true;
 }
 
-/** Resolves when the child is gone, also when it could not be started. */
+/** Resolves when the child has ended, also if it could not be started. */
 async function endOf(child: ChildProcess): Promise<void> {
   await new Promise<void>((resolve) => {
     child.once("exit", () => resolve());

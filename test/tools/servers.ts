@@ -1,5 +1,5 @@
-// Real servers that tests run against: PostgreSQL, two S3 stores (Ceph RGW, versitygw) and two peer registries.
-// Container daemons (clients of a registry) are in daemons.ts; getting the binaries is in install.ts.
+// Real servers that tests run against: PostgreSQL, two S3 stores (Ceph RGW, versitygw) and two peer registries. Container daemons (clients
+// of a registry) are in daemons.ts; the binaries come from install.ts.
 // All listen on 127.0.0.1, keep their files in a temporary folder, and end with this process.
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -20,17 +20,17 @@ export interface PostgresServer {
   /** Superuser url of the database `postgres`. */
   readonly url: string;
   readonly port: number;
-  /** What it says, in its own words. */
+  /** The file of its log. */
   readonly logFile: string;
   /** Creates an empty database and returns its url. It lives as long as the server. */
   createDatabase(): Promise<string>;
   /** Runs SQL as superuser in the database `postgres`, and gives the rows. */
   query(sql: string): Promise<Record<string, unknown>[]>;
-  /** Ends the server at once, without a checkpoint, as a power cut does to it. The files stay. */
+  /** Stops the server at once, without a checkpoint, as a power cut would. The files stay. */
   crash(): Promise<void>;
-  /** Kills all its processes with SIGKILL, as when its machine goes. The files stay. */
+  /** Kills all its processes with SIGKILL, as if its machine failed. The files stay. */
   kill(): Promise<void>;
-  /** Holds all its processes still, so that connections stand and nobody answers; `letGo` lets them go on. */
+  /** Pauses all its processes, so that connections stay open and nothing answers; `letGo` continues them. */
   hold(): Promise<void>;
   letGo(): Promise<void>;
   /** Starts the crashed server again: same url, same files. */
@@ -44,9 +44,12 @@ export interface PostgresServer {
 export interface PostgresOptions {
   /** Further settings, such as `max_connections=20`. */
   readonly settings?: readonly string[];
-  /** An address besides 127.0.0.1 to listen on, and the network from which anyone may come. Only for addresses that a test has made itself. */
+  /**
+   * An address besides 127.0.0.1 to listen on, and the network from which connections are accepted. Only for addresses that a test has
+   * created itself.
+   */
   readonly beyond?: { readonly address: string; readonly network: string };
-  /** A folder, such as a small disk's, that holds the cluster's files in place of a temporary one's. It stays. */
+  /** A folder, for example on a small disk, that holds the cluster's files instead of a temporary one. It is not removed. */
   readonly filesIn?: string;
   /** The same for the write-ahead log alone. */
   readonly logIn?: string;
@@ -75,7 +78,7 @@ export function startStandby(primary: PostgresServer, options: PostgresOptions =
 export interface PostgresPair {
   readonly primary: PostgresServer;
   readonly standby: PostgresServer;
-  /** The address of the empty database that is on both, the one given first. */
+  /** The address of the empty database that is on both, with one host first. */
   urlOf(first: PostgresServer): string;
   stop(): Promise<void>;
 }
@@ -141,7 +144,7 @@ export async function takeBaseBackup(server: PostgresServer, folder: string): Pr
   return base;
 }
 
-/** Starts another server from the copy, with the state of a moment, as `clock_timestamp()` of the first one told it. */
+/** Starts another server from the copy, with the state of a moment, as `clock_timestamp()` of the first one returned it. */
 export function startAtMoment(folder: string, moment: string): Promise<PostgresServer> {
   return startCluster("postgres-restored", {}, async ({ files, account }) => {
     await run("cp", ["-a", join(folder, "base"), files], { ...account });
@@ -153,7 +156,7 @@ export function startAtMoment(folder: string, moment: string): Promise<PostgresS
 
 interface ClusterFiles {
   readonly files: string;
-  /** Where the write-ahead log is to be, if not among the files. */
+  /** The place of the write-ahead log, if it is not among the files. */
   readonly log: string | undefined;
   readonly folder: string;
   readonly account: { readonly uid: number; readonly gid: number } | undefined;
@@ -247,7 +250,7 @@ async function startCluster(
       await run(binary("pg_ctl"), ["promote", "-D", files, "-w"], { cwd: folder, ...account });
     },
     stop: async () => {
-      // One that is held would not hear the signal; one that was killed is gone.
+      // A paused process would not receive the signal; a killed one is gone.
       await signalAll("SIGCONT").catch(() => undefined);
       await program.stop();
     },
@@ -282,8 +285,8 @@ const cephEndpoint = "http://127.0.0.1:17480";
 const cephScript = join(import.meta.dirname, "../../../shared/scripts/ceph-rgw-up.sh");
 
 /**
- * Ceph's object gateway. Its port is fixed, so all processes of this machine share one instance: each user holds a
- * shared file lock, and the last to leave stops it. Errors: ToolUnavailable, also when the script's folder is absent.
+ * Ceph's object gateway. Its port is fixed, so all processes of this machine share one instance: each user holds a shared file lock, and
+ * the last one stops it. Errors: ToolUnavailable, also if the script's folder is missing.
  */
 export async function startCephRgw(): Promise<CephServer> {
   if (!existsSync(cephScript)) throw new ToolUnavailable("radosgw", `${cephScript} is absent`, true);
@@ -302,12 +305,12 @@ export async function startCephRgw(): Promise<CephServer> {
       user.once("error", reject);
     });
     leave = () => {
-      // --no-fork and exec: the pid is the reader's, whose death frees the lock.
+      // --no-fork and exec: the pid is the reader's, whose end releases the lock.
       user.kill("SIGKILL");
-      // The next to start it wants the ports: waits for each process's end, 10 s at the most.
+      // The next start needs the ports: waits for each process's end, at most 10 s.
       const end = `pid=$(cat "$f"); kill -9 $pid; n=0; while kill -0 $pid 2>/dev/null && [ $((n += 1)) -lt 200 ]; do sleep 0.05; done`;
       const kill = `for f in '${folder}'/run/*.pid; do [ -e "$f" ] && { ${end}; }; done; rm -rf '${folder}'`;
-      // 2 s: the time in which a killed holder surely has gone; other users hold on for much longer.
+      // 2 s: a killed holder has surely released it by then; other users hold it for much longer.
       spawnSync(flock, ["-x", "-w", "2", lock, "sh", "-c", kill], { stdio: "ignore" });
     };
     if (!(await answersHttp(cephEndpoint).catch(() => false))) {
@@ -332,8 +335,8 @@ export async function startCephRgw(): Promise<CephServer> {
 }
 
 /**
- * versitygw over a temporary folder: a second dialect of S3. `address`: another than 127.0.0.1, which a test has made itself;
- * `keepsConnections`: as other services do, and this one does not by itself. Errors: ToolUnavailable.
+ * versitygw over a temporary folder: a second dialect of S3. `address`: another one than 127.0.0.1, which a test has created itself;
+ * `keepsConnections`: like other services, although it does not by default. Errors: ToolUnavailable.
  */
 export async function startVersitygw({
   address = "127.0.0.1",
@@ -378,7 +381,7 @@ async function s3Server(account: Omit<S3Target, "bucket">, stop: () => Promise<v
 
 async function query(url: string, sql: string): Promise<Record<string, unknown>[]> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
-  // A connection that ends under us says so by this event as well, and unheard it would end the process.
+  // A connection that breaks also emits this event, which would end the process without a listener.
   client.on("error", () => undefined);
   await client.connect();
   try {

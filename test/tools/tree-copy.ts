@@ -1,4 +1,4 @@
-// A copy of this tree that a test may change: what git knows, with the installed packages. Not here: what is changed.
+// A copy of this tree that a test may change: the files known to git, with the installed packages. Not here: the changes.
 import { execFile } from "node:child_process";
 import { cp, mkdir, readdir, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, "../..");
 
-/** Copies what git would, and links the packages of `node_modules`, but for our own: those must be the copy's. */
+/** Copies the files that git would, and links the packages of `node_modules` except our own: those must be the copy's. */
 export async function copyTree(to: string): Promise<void> {
   const { stdout } = await run("git", ["ls-files", "-co", "--exclude-standard", "-z"], { cwd: ROOT, maxBuffer: 64 * 1024 * 1024 });
   for (const file of stdout.split("\0").filter((name) => name !== "")) {

@@ -1,5 +1,5 @@
-// `migrate` is killed in the middle, forwards and back, on both databases, and run again: it goes on, and the tables, indexes and triggers are
-// those of a run that nobody disturbed, with everything in them. Not here: each step's own interruptions (apps/server/.../migrate*.test.ts).
+// `migrate` is killed in the middle, forwards and back, on both databases, and run again: it continues, and the tables, indexes and
+// triggers are those of an undisturbed run, with all content. Not here: each step's own interruptions (apps/server/.../migrate*.test.ts).
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -21,7 +21,7 @@ import { flagsOf, startReplaceable, type Settings } from "./replaceable.ts";
 
 /** Kills in each direction on SQLite. Each costs a start of the program. */
 const KILLS = Number(process.env["BERTH_TEST_MIGRATE_KILLS"] ?? 4);
-/** Tables that somebody writes to while PostgreSQL's are changed. Steps have to wait for each of them at some place. */
+/** Tables that others write to while PostgreSQL's are changed. Steps have to wait for each of them at some point. */
 const BUSY_TABLES = ["member", "repository_blob", "manifest", "tag"];
 /** The version of 0.1.0. */
 const BACK_TO = 3;
@@ -36,7 +36,7 @@ async function expectDone(version: Version, args: readonly string[]): Promise<vo
 /** Waits for the moment to kill; gives up when the command has ended by itself. */
 type WaitForMoment = (hasEnded: () => boolean) => Promise<void>;
 
-/** Runs a command and kills it at a moment, unless it ends before; gives whether it was killed. */
+/** Runs a command and kills it at a moment, unless it ends before; returns whether it was killed. */
 async function runAndKill(version: Version, args: readonly string[], moment: WaitForMoment): Promise<boolean> {
   const child = spawn(process.execPath, [version.launcher, ...args], { stdio: "ignore", env: {} });
   const callOff = atOurEnd(() => child.kill("SIGKILL"));
@@ -95,7 +95,7 @@ it("migrate kill: goes on after a kill on SQLite", async (t) => {
   const data = await temporaryFolder("migrate-kill");
   t.after(() => rm(data, { recursive: true, force: true, maxRetries: 3 }));
   const log = join(data, "berth.db-wal");
-  /** Some moments after the first commit of a step has grown the log; opening the database alone writes a few pages. */
+  /** Some moments after the first commit of a step has grown the log; only opening the database writes a few pages. */
   const soonAfterFirstCommit: WaitForMoment = async (hasEnded) => {
     const sizeOf = (): number => statSync(log, { throwIfNoEntry: false })?.size ?? 0;
     while (!hasEnded() && sizeOf() < 40_000) await sleep(1);
@@ -134,7 +134,7 @@ it("migrate kill: goes on after a kill on PostgreSQL", async (t) => {
   );
 });
 
-/** Runs something while a transaction has written to a table and does not end; its moment is when somebody waits for that. */
+/** Runs something while an open transaction has written to a table; its moment is when somebody waits for that transaction. */
 async function whileBusy(url: string, table: string, run: (moment: WaitForMoment) => Promise<void>): Promise<void> {
   const [holder, watcher] = [new pg.Client({ connectionString: url }), new pg.Client({ connectionString: url })];
   await holder.connect();

@@ -1,5 +1,5 @@
-// Clients that push, mount, pull, and delete tags and manifests through any replica, retry as real ones do, and know what must be there.
-// Not here: what runs behind the address (the tests).
+// Clients that push, mount, pull, and delete tags and manifests through any replica, retry like real ones, and know what must exist. Not
+// here: what runs behind the address (the tests).
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,15 +10,15 @@ import { ask, expectStatus } from "../replicas/replicas.ts";
 export interface MixedLoad {
   /** What was acknowledged, by kind. */
   readonly counts: ReadonlyMap<string, number>;
-  /** Requests that were sent again, by what went wrong. */
+  /** Requests that were retried, by the reason. */
   readonly retries: ReadonlyMap<string, number>;
-  /** Resolves when every client has done so many more things. */
+  /** Resolves when every client has done that many more operations. */
   more(turns: number): Promise<void>;
-  /** Ends the load; what is under way ends first. */
+  /** Ends the load; running operations finish first. */
   stop(): Promise<void>;
   /** Ends it without waiting for an answer that may never come. */
   giveUp(): Promise<void>;
-  /** Compares everything that was acknowledged with what is at an address. */
+  /** Compares everything that was acknowledged with the content at an address. */
   check(origin: string): Promise<void>;
 }
 
@@ -29,12 +29,12 @@ interface Client {
   turns: number;
 }
 
-/** A layer for the store and one that lies in the database. */
+/** A layer for the store and one for the database. */
 const LAYER_BYTES = [60_000, 3_000];
-/** What stays when a client has made room: enough to pull from, little enough to check quickly. */
+/** The images that stay when a client has cleaned up: enough to pull from, few enough to check quickly. */
 const MAX_KEPT = 8;
 
-/** Starts so many clients. `leaseMs` is what the servers promise for a blob without a manifest. */
+/** Starts that many clients. `leaseMs` is the servers' lease for a blob without a manifest. */
 export function startMixedLoad(origin: string, { clients, leaseMs }: { readonly clients: number; readonly leaseMs: number }): MixedLoad {
   const all = Array.from({ length: clients }, (_, at): Client => ({
     repository: `library/mixed-${at}`,
@@ -49,7 +49,7 @@ export function startMixedLoad(origin: string, { clients, leaseMs }: { readonly 
   let isStopping = false;
   let failure: unknown;
 
-  /** Does something until it is acknowledged. What is no trouble of the way there fails the load. */
+  /** Repeats something until it is acknowledged. An error that is not expected on the way fails the load. */
   async function insist(kind: string, act: (signal: AbortSignal) => Promise<void>): Promise<void> {
     for (;;) {
       const startedAt = performance.now();
@@ -73,7 +73,7 @@ export function startMixedLoad(origin: string, { clients, leaseMs }: { readonly 
     client.tags.set(tag, image);
   }
 
-  /** Takes over another client's image by mounts. */
+  /** Copies another client's image by mounts. */
   async function mount(client: Client, tag: string): Promise<void> {
     const other = all[randomInt(all.length)]!;
     const image = [...other.tags.values()].at(-1);
@@ -82,7 +82,7 @@ export function startMixedLoad(origin: string, { clients, leaseMs }: { readonly 
       for (const { digest } of image.blobs) {
         const path = `/v2/${client.repository}/blobs/uploads/?mount=${digest}&from=${other.repository}`;
         const answer = await ask(origin, "POST", path, { signal });
-        // The other client deleted it meanwhile, and the collector was there.
+        // The other client deleted it meanwhile, and it was collected.
         if (answer.status === 202) return pushImage(origin, client.repository, tag, image, signal);
         await expectStatus(answer, 201);
       }
@@ -97,7 +97,7 @@ export function startMixedLoad(origin: string, { clients, leaseMs }: { readonly 
     const byTag = randomInt(2) === 0;
     await insist(byTag ? "deletion of a tag" : "deletion of a manifest", async (signal) => {
       const answer = await ask(origin, "DELETE", `/v2/${client.repository}/manifests/${byTag ? tag : image.digest}`, { signal });
-      // 404: the answer of the try before was lost on its way.
+      // 404: the answer of the previous attempt was lost.
       if (answer.status !== 404) await expectStatus(answer, 202);
     });
     for (const [name, each] of client.tags) if (byTag ? name === tag : each.digest === image.digest) client.tags.delete(name);
@@ -158,7 +158,7 @@ export function startMixedLoad(origin: string, { clients, leaseMs }: { readonly 
   };
 }
 
-/** Why something is tried again: a 5xx, a cut connection, a session that its last writer still holds, a lease that ended. */
+/** Why something is retried: a 5xx, a cut connection, a session that its last writer still holds, a lease that ended. */
 function reasonOf(error: unknown, isLate: boolean): string | undefined {
   if (error instanceof assert.AssertionError) {
     const status = /got (5\d\d|409|404)/.exec(error.message)?.[1];

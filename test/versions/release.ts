@@ -1,5 +1,5 @@
-// The program of the release before this tree, taken from the repository's history with what it needs to run, and this tree's own.
-// Not here: what they do together (the tests).
+// The program of the previous release, taken from the repository's history with what it needs to run, and this tree's own. Not here: the
+// tests.
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, symlink } from "node:fs/promises";
@@ -18,9 +18,9 @@ export interface Version {
   readonly name: string;
   /** The file that starts it. */
   readonly launcher: string;
-  /** The database's version that it brings a database to. */
+  /** The version to which it migrates a database. */
   readonly databaseVersion: number;
-  /** Whether it starts on a newer database that says that it may. 0.1.0, the first release, refuses every newer one. */
+  /** Whether it starts on a newer database that allows it. 0.1.0, the first release, refuses every newer one. */
   readonly readsCompatibility: boolean;
 }
 
@@ -34,7 +34,7 @@ export interface Ended {
 /** Runs a command of a version to its end. */
 export function runCommand(version: Pick<Version, "launcher">, args: readonly string[]): Promise<Ended> {
   return new Promise((resolve) => {
-    // Ten minutes: only what hangs takes so long.
+    // Ten minutes: only a hanging command takes this long.
     const options = { env: {}, maxBuffer: 1 << 24, timeout: 600_000 };
     execFile(process.execPath, [version.launcher, ...args], options, (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr }),
@@ -56,8 +56,8 @@ async function describe(name: string, folder: string, readsCompatibility: boolea
 }
 
 /**
- * Takes out the newest release that the changelog names, with the commit that it is; removed after the test.
- * Errors: ToolUnavailable where this clone lacks the commit.
+ * Checks out the newest release that the changelog names, with its commit; removed after the test.
+ * Errors: ToolUnavailable if this clone lacks the commit.
  */
 export async function previousRelease(t: TestContext): Promise<Version> {
   const changelog = await readFile(join(ROOT, "CHANGELOG.md"), "utf8");
@@ -86,7 +86,7 @@ interface Lock {
   readonly packages: Readonly<Record<string, { readonly version?: string; readonly dev?: boolean; readonly link?: boolean }>>;
 }
 
-/** Gives the release its own packages beside the installed ones of this tree, where those are what it was locked to; else installs its own. */
+/** Gives the release its own packages beside the installed ones of this tree, if those match its lock file; else installs its own. */
 async function provideModules(folder: string): Promise<void> {
   const readLock = async (root: string): Promise<Lock> => JSON.parse(await readFile(join(root, "package-lock.json"), "utf8")) as Lock;
   const [own, present] = await Promise.all([readLock(folder), readLock(ROOT)]);

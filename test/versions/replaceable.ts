@@ -1,5 +1,5 @@
-// A server process at one address whose program is exchanged for another version's, as a rolling upgrade does it.
-// Not here: the versions (release.ts), what clients do meanwhile (mixed-load.ts).
+// A server process at one address whose program is replaced by another version's, as in a rolling upgrade.
+// Not here: the versions (release.ts), the clients (mixed-load.ts).
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -20,7 +20,7 @@ export interface Replaceable {
   /** `127.0.0.1:PORT`, the same for every version that runs there. */
   readonly host: string;
   readonly origin: string;
-  /** Ends gently what runs, and starts the version in its place. */
+  /** Stops the running one gently, and starts the version in its place. */
   replaceBy(version: Version): Promise<void>;
   /** Ends gently what runs. */
   end(): Promise<void>;
@@ -28,7 +28,7 @@ export interface Replaceable {
   log(): Promise<string>;
 }
 
-/** Makes a server, ended after the test. Its data directory is in `settings`, or one of its own. */
+/** Creates a server, ended after the test. Its data directory is in `settings`, or one of its own. */
 export async function startReplaceable(t: TestContext, version: Version, settings: Settings): Promise<Replaceable> {
   const home = await temporaryFolder("version");
   const port = await freePort();
@@ -38,7 +38,7 @@ export async function startReplaceable(t: TestContext, version: Version, setting
     startProgram({
       command: process.execPath,
       args: [next.launcher, "serve", ...flags],
-      // Goes with the process: what it logged is kept here.
+      // It disappears with the process: its log is kept here.
       folder: await temporaryFolder("version-log"),
       env: { BERTH_ADMIN_PASSWORD: ADMIN.password },
       ready: async () => (await fetch(`http://${host}/healthz`)).status === 200,

@@ -1,6 +1,6 @@
-// Upgrade and downgrade by one version. Replicas of the release before and of this tree serve one PostgreSQL and one directory at once behind
-// a proxy, while clients push, mount, delete and pull and both collect; one after another they are exchanged, forwards and back. On SQLite the
-// one server stops, and the other version goes on with its files. Not here: a `migrate` that is killed (migrate-kill.test.ts).
+// Upgrade and downgrade by one version. Replicas of the previous release and of this tree serve one PostgreSQL and one directory at once
+// behind a proxy, while clients push, mount, delete and pull and both collect; one after another they are replaced, forwards and back. On
+// SQLite the one server stops, and the other version continues with its files. Not here: a `migrate` that is killed (migrate-kill.test.ts).
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readdir, rm } from "node:fs/promises";
@@ -18,7 +18,7 @@ import { startMixedLoad } from "./mixed-load.ts";
 import { previousRelease, runCommand, thisTree, type Ended, type Version } from "./release.ts";
 import { flagsOf, startReplaceable, type Replaceable, type Settings } from "./replaceable.ts";
 
-/** Short, so that collection takes blobs away while versions change; long enough for a push on a busy machine. */
+/** Short, so that blobs are collected while versions change; long enough for a push on a busy machine. */
 const LEASE_MS = 6_000;
 const EAGER: Settings = {
   "push.sparseImages": "refuse",
@@ -39,7 +39,7 @@ async function expectCode(code: number, version: Version, args: readonly string[
   return ended;
 }
 
-/** Begins an upload at one version, goes on with it at a second, and ends it at a third. */
+/** Begins an upload at one version, continues it at a second, and finishes it at a third. */
 async function uploadAcross(origins: readonly [string, string, string], repository: string): Promise<void> {
   const bytes = randomBytes(90_000);
   const headers = { "content-type": "application/octet-stream" };
@@ -67,7 +67,7 @@ async function tokenOf(origin: string, repository: string): Promise<string> {
   return ((await (await expectStatus(answer, 200)).json()) as { token: string }).token;
 }
 
-/** What a client may take from one version to the other: an upload, a token, a tag, an image to mount, a withdrawn right. */
+/** What a client may take from one version to the other: an upload, a token, a tag, an image to mount, a revoked right. */
 async function workAcross(one: string, other: string): Promise<void> {
   for (const [from, to] of [
     [one, other],
@@ -131,12 +131,12 @@ async function rollBothWays(t: TestContext): Promise<void> {
   t.after(() => load.giveUp());
   await load.more(3);
 
-  // Up: the first of the new ones brings the database along, and the old ones go on.
+  // Up: the first of the new ones migrates the database, and the old ones continue.
   await one.replaceBy(now);
   await load.more(3);
   await workAcross(one.origin, two.origin);
   if (now.databaseVersion > old.databaseVersion && !old.readsCompatibility) {
-    // What a crash of an old replica means meanwhile: it cannot come back, and says why.
+    // The effect of an old replica's crash meanwhile: it cannot start again, and says why.
     const refused = await expectCode(1, old, ["migrate", ...command]);
     assert.match(refused.stderr, /newer than this program's/);
   }
@@ -146,8 +146,8 @@ async function rollBothWays(t: TestContext): Promise<void> {
   await three.replaceBy(now);
   await load.more(3);
 
-  // Down: where the release knows no newer database, this tree's program takes the database back first, under its replicas. These write nothing
-  // from then on and go on with pulls, so that clients try to push again until the release's replicas have come in their places.
+  // Down: if the release knows no newer database, this tree's program migrates the database back first, under its replicas. These write
+  // nothing from then on and continue with pulls, so that clients retry their pushes until the release's replicas have replaced them.
   if (!old.readsCompatibility) {
     const { stdout } = await expectCode(0, now, ["migrate", "--to", String(old.databaseVersion), "--yes", ...command]);
     assert.match(stdout, new RegExp(`is at version ${old.databaseVersion}\n$`));
@@ -172,7 +172,7 @@ async function rollBothWays(t: TestContext): Promise<void> {
   const { stdout } = await expectCode(0, old, ["doctor", "--deep", ...command]);
   t.diagnostic(stdout.trim());
 
-  // And up again: what was written under the release counts like everything else, and what is dead goes.
+  // And up again: content written under the release counts like everything else, and unreferenced content is collected.
   await two.replaceBy(now);
   await load.check(two.origin);
   await expectCode(0, now, ["doctor", "--deep", ...command]);
@@ -188,7 +188,7 @@ async function errorsOf({ log }: Replaceable, expected: string): Promise<string[
   return lines.filter((line) => expected === "" || (JSON.parse(line) as { err?: { code?: string } }).err?.code !== expected);
 }
 
-/** Waits until nothing is left to collect, and compares what lies in the store with what the database names. */
+/** Waits until nothing is left to collect, and compares the store's content with what the database names. */
 async function expectCollected(url: string, store: string): Promise<void> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
@@ -226,7 +226,7 @@ async function exchangeBothWays(t: TestContext): Promise<void> {
   const checkAll = async (): Promise<void> => {
     for (const [tag, image] of images) await checkImage(server.origin, "library/app", tag, image);
   };
-  /** Begins an upload, changes the program, and ends it there. */
+  /** Begins an upload, replaces the program, and finishes it there. */
   const exchange = async (change: () => Promise<void>): Promise<void> => {
     const bytes = randomBytes(70_000);
     const headers = { "content-type": "application/octet-stream" };
@@ -264,13 +264,13 @@ async function exchangeBothWays(t: TestContext): Promise<void> {
   await expectCode(0, now, ["doctor", "--deep", ...command]);
   assert.deepEqual(await errorsOf(server, ""), []);
 
-  // The release's backup comes back under this tree's program.
+  // The release's backup is restored under this tree's program.
   const restored = flagsOf({ ...settings, data: join(folder, "restored") });
   await expectCode(0, now, ["restore", join(folder, "backup"), ...restored]);
   await expectCode(0, now, ["doctor", "--deep", ...restored]);
 }
 
-// Beside each other: mostly they wait for processes and disks.
+// Side by side: mostly they wait for processes and disks.
 describe("the release before and this tree", { concurrency: 2 }, () => {
   it("serve together through a rolling upgrade and a rolling downgrade", rollBothWays);
   it("exchange places on SQLite, forwards and back", exchangeBothWays);

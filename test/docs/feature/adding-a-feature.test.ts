@@ -1,5 +1,5 @@
-// Walks docs/guide/adding-a-feature.md: applies its blocks to a copy of the tree, in their order, and then compiles, checks and tests what came of
-// it. Not here: what the page says in words.
+// Walks docs/guide/adding-a-feature.md: applies its blocks to a copy of the tree, in their order, and then compiles, checks and tests the
+// result. Not here: the page's text.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";

@@ -1,5 +1,5 @@
-// Safety lines of access: who may, what is told to whom, secrets, settings, and pages of other sites.
-// Not here: what a cut is, and the others (cuts.ts).
+// Safety lines of access: authorization, what answers reveal, secrets, settings, and pages of other sites.
+// Not here: the form of a cut, and the others (cuts.ts).
 import type { Cut } from "./cuts.ts";
 
 const SERVER = "apps/server/src";

@@ -1,5 +1,5 @@
-// Safety lines of what lies at rest: pushes, pulls, garbage collection, stores and backups.
-// Not here: what a cut is, and the others (cuts.ts).
+// Safety lines of stored content: pushes, pulls, garbage collection, stores and backups.
+// Not here: the form of a cut, and the others (cuts.ts).
 import type { Cut } from "./cuts.ts";
 
 const SERVER = "apps/server/src";

@@ -1,6 +1,5 @@
-// Safety lines, each with the edit that takes it out and the test that must then fail: what one is, and all of them together. Not here: the
-// lines themselves (the files beside this one), trying them (run.ts), what was seen
-// (docs/decisions/0016-each-invariant-broken-once.md).
+// Safety lines, each with the edit that removes it and the test that must then fail: the form of a cut, and all of them together. Not here:
+// the lines themselves (the files beside this one), trying them (run.ts), the results (docs/decisions/0016-each-invariant-broken-once.md).
 
 import { ACCESS_CUTS } from "./access-cuts.ts";
 import { CONTENT_CUTS } from "./content-cuts.ts";
@@ -12,18 +11,18 @@ import { PORT_CUTS } from "./port-cuts.ts";
 
 /** One safety line. */
 export interface Cut {
-  /** Of ARCHITECTURE.md's table. */
+  /** In ARCHITECTURE.md's table. */
   readonly invariant: number;
-  /** What is taken out. */
+  /** What the cut removes. */
   readonly what: string;
-  /** The source, and a text that it holds once, with what stands there instead. */
+  /** The source, a text that occurs in it once, and its replacement. */
   readonly file: string;
   readonly from: string;
   readonly to: string;
   /** The test file, and a part of the name of a test in it that must fail. */
   readonly test: string;
   readonly name: string;
-  /** Of a test that takes chances (test/failure/rounds.ts): so many that it finds the line gone. One where it is not given. */
+  /** For a test with random rounds (test/failure/rounds.ts): the number that finds the missing line. One if it is not given. */
   readonly rounds?: number;
 }
 

@@ -1,4 +1,4 @@
-// Safety lines of jobs, of what follows from changes, and of the job that makes keys. Not here: those of content and access (cuts.ts).
+// Safety lines of jobs, of reactions to changes, and of key rotation. Not here: those of content and access (cuts.ts).
 import type { Cut } from "./cuts.ts";
 
 const SERVER = "apps/server/src";

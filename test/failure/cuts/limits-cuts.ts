@@ -1,5 +1,5 @@
 // Safety lines of limits: what one client may take while others wait.
-// Not here: what a cut is, and the others (cuts.ts).
+// Not here: the form of a cut, and the others (cuts.ts).
 import type { Cut } from "./cuts.ts";
 
 const SERVER = "apps/server/src";

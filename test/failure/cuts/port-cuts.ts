@@ -1,5 +1,5 @@
-// The safety lines of the data plane's ports: what a gate refuses is not given out, what a quota or a tag rule refuses is not stored, and what an
-// upstream gives is what was asked for.
+// The safety lines of the data plane's ports: content that a gate refuses is not served, writes that a quota or a tag rule refuses are not
+// stored, and content of an upstream is what was requested.
 // Not here: all others (cuts.ts).
 import type { Cut } from "./cuts.ts";
 

@@ -1,5 +1,5 @@
-// Takes one safety line at a time out of a copy of this tree, runs the test that guards it there, and wants it to fail:
-// `npm run test:failure -- --cuts`, or `-- --cuts WORD…` for those whose text holds one of the words. Not here: the lines (cuts.ts).
+// Removes one safety line at a time from a copy of this tree, runs its test there, and requires that to fail: `npm run test:failure --
+// --cuts`, or `-- --cuts WORD…` for those whose text contains one of the words. Not here: the lines (cuts.ts).
 import { spawn } from "node:child_process";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -52,7 +52,7 @@ async function runTest(root: string, cut: Cut, env: Readonly<Record<string, stri
     const parts = (rest + text).split("\n");
     rest = parts.pop()!;
     lines.push(...parts);
-    // One that fails is enough: without its safety line a test may hang on each database and store in turn.
+    // One failure is enough: without its safety line a test may hang on each database and store in turn.
     if (failuresIn(lines, cut).length > 0) child.kill("SIGTERM");
   });
   await new Promise((resolve, reject) => {

@@ -11,7 +11,7 @@ import { authorizationFor, checkedRead, seedImage } from "./seeds.ts";
 
 const deletedPerRound = 300;
 const deleters = 8;
-/** Deletes a second while pulls are measured: a clean-up job of a busy day, not an attack. */
+/** Deletions per second while pulls are measured: a clean-up job of a busy day, not an attack. */
 const deletesPerSecond = 200;
 
 type Kind = "manifest" | "tag" | "blob";
@@ -62,7 +62,7 @@ async function seedDeletable(kind: Kind, registry: Registry, repository: string,
 
 async function arrangeCollection(registry: Registry, plan: Plan): Promise<Measure> {
   if (registry.collectsOnline === false) throw new Unsupported("none (offline only)");
-  // The cases after this one start their registries anew, with the usual settings.
+  // Later cases restart their registries with the usual settings.
   await registry.process?.restart({ collectAtOnce: true });
   const repository = "library/bench-garbage";
   const count = deletesPerSecond * plan.seconds;

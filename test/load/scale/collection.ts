@@ -1,6 +1,5 @@
-// Many dead blobs among as many live ones: how long the collector takes, what pulls feel of it, what memory it needs, and whether it
-// goes on where a kill -9 stopped it. Every dead blob is a row, a link whose lease has ended, and a small file. Not here: what grows with size
-// (cases.ts).
+// Many dead blobs among as many live ones: the duration of the collection, its effect on pulls, its memory, and whether it continues after
+// a kill -9. Every dead blob is a row, a link whose lease has ended, and a small file. Not here: what grows with size (cases.ts).
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -20,9 +19,9 @@ export interface CollectionPlan {
   readonly deadBlobs: number;
 }
 
-/** As many as the collector finds dead by itself: nothing has to wait out a lease or a grace here. */
+/** The collector finds them dead at once: nothing has to wait for a lease or a grace here. */
 const settings = { BERTH_GC_GRACE_SECONDS: "0s", BERTH_GC_INTERVAL_SECONDS: "1s" };
-/** A busy day's pulls, not all that the machine could: what is measured is how long one waits, not who wins the processor. */
+/** The pulls of a busy day, not the most that the machine could serve: the waiting time is measured, not who gets the processor. */
 const pullsPerSecond = 300;
 const pullers = 16;
 const windowSeconds = 5;

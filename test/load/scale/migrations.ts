@@ -1,5 +1,5 @@
-// Each migration of a filled database, one by one: how long it takes, and the longest that a writer waits meanwhile, who writes to the tables
-// that it changes as the registry does. SQLite has one process, which migrates before it serves. Not here: what is seeded (seeds.ts).
+// Each migration of a filled database: its duration, and the longest wait of a writer that writes to the changed tables as the registry
+// does. SQLite has one process, which migrates before it serves. Not here: the content (seeds.ts).
 import { systemClock } from "../../../apps/server/src/platform/clock.ts";
 import type { Database } from "../../../apps/server/src/platform/database/database.ts";
 import { migrate } from "../../../apps/server/src/platform/database/migrate.ts";
@@ -17,7 +17,7 @@ const writes: readonly (readonly [table: string, column: string])[] = [
   ["member", "role"],
 ];
 
-/** Takes the database back to the first version and forward again, and says what each step took. */
+/** Migrates the database back to the first version and forward again, and reports the duration of each step. */
 export async function measureMigrations(label: string, open: () => Promise<Database>, progress: (text: string) => void): Promise<string[]> {
   const lines: string[] = [];
   const database = await open();
@@ -50,7 +50,7 @@ export async function measureMigrations(label: string, open: () => Promise<Datab
   }
 }
 
-/** Writes to one table after the other until told to end. A commit does not wait for the disk: it is locks that are measured. */
+/** Writes to one table after the other until it is stopped. A commit does not wait for the disk, because locks are measured. */
 async function writeUntil(database: Database, signal: AbortSignal): Promise<{ count: number; longestMs: number; table: string }> {
   let count = 0;
   let longestMs = 0;
