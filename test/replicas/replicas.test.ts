@@ -173,8 +173,7 @@ describe("three replicas and their store", () => {
           const { status, checks } = (await answer.json()) as { status: string; checks: Record<string, string> };
           if (checks["store"] === "ok") return false;
           assert.equal(checks["database"], "ok");
-          // A full store serves all reads, and a store that is unreachable for all of them leaves each serving what it can: no proxy should
-          // skip any.
+          // A full store serves all reads, and a store that is unreachable for all leaves each serving what it can: no proxy should skip any.
           assert.deepEqual([answer.status, status], mode === "full" ? [200, "full"] : [200, "degraded"]);
           return checks["store"] === (mode === "full" ? "STORAGE_FULL" : "UNAVAILABLE");
         });
