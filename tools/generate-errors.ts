@@ -86,6 +86,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
   PLAN_CHANGED:
     "`detail.some` says what has changed since the plan was made: a tag was moved, or something else names a manifest now. Make another plan, and look at it.",
   PLAN_ENDED: "A plan is run once. Make another for what is left.",
+  TOKEN_UNKNOWN: "List the tokens again: it may have ended, or been revoked by an administrator.",
+  TOKENS_TOO_MANY: "Revoke what is not used any more: the list says when each was used last.",
   ROBOT_EXISTS: "Choose another name, or give the robot that is there a new secret.",
   JOB_UNKNOWN: "Check the number. Jobs that succeeded are forgotten after a day, cancelled ones after a week, failed ones after 30 days.",
   JOB_ENDED: "There is nothing to cancel; read the job to see how it ended.",

@@ -107,6 +107,8 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     // Stopped after the servers, so that the last pulls are written too.
     opened.defer(() => dataPlane.pulls.stop());
     dataPlane.pulls.start();
+    opened.defer(() => access.credentialUse.stop());
+    access.credentialUse.start();
     opened.defer(() => servers.stop());
     audit.loop.start();
     if (options.jobs) jobs.start();

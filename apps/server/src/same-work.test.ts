@@ -27,7 +27,7 @@ import {
 import { insertAccount } from "./access/account-store.ts";
 import { actorOf } from "./access/actor.ts";
 import type { Caller, Grant, TokenAccess } from "./access/caller.ts";
-import { createPasswordHasher, generateRobotSecret } from "./access/secrets.ts";
+import { createPasswordHasher, generateSecret } from "./access/secrets.ts";
 import { createMemoryBlobs, createMemoryStore } from "./content/blobs/memory.ts";
 import { blobOf, createContent, NOBODY_WANTS, putOf, upload, type Content } from "./content/content.testing.ts";
 import { interceptDatabase } from "./content/intercept.testing.ts";
@@ -390,8 +390,8 @@ forEachDatabase("work", (create) => {
     assert.deepEqual(await guess("disabled-too", (n) => (n === 0 ? TEST_PASSWORD : wrong(n))), expected);
 
     await assertAlike("robots", [
-      login("own+whole", generateRobotSecret()),
-      login("own+unknown", generateRobotSecret()),
+      login("own+whole", generateSecret("robot")),
+      login("own+unknown", generateSecret("robot")),
       login("non+unknown", robotSecret),
       login("+unknown", robotSecret),
     ]);

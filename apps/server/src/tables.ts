@@ -2,6 +2,7 @@
 // (platform/database/table.ts).
 import { accessTables } from "./access/access-tables.ts";
 import { trustTables } from "./access/trust-tables.ts";
+import { credentialTables } from "./access/credential-tables.ts";
 import { contentTables } from "./content/content-tables.ts";
 import { eventTables } from "./events/event-tables.ts";
 import { deletionTables } from "./features/deletions/deletion-tables.ts";
@@ -15,6 +16,7 @@ export const TABLES: Tables = {
   ...platformTables,
   ...deletionTables,
   ...accessTables,
+  ...credentialTables,
   ...trustTables,
   ...contentTables,
   ...eventTables,

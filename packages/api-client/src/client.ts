@@ -7,7 +7,8 @@ import { readCallError, readEvents, readLines, readRecords } from "./read-answer
 
 /** The caller: a user or a robot, by HTTP Basic. */
 export interface Credentials {
-  readonly name: string;
+  /** Undefined: the secret is a personal token, which says whose it is. */
+  readonly name?: string | undefined;
   readonly secret: string;
 }
 
@@ -77,12 +78,15 @@ interface SendOptions extends AnyOptions {
   readonly lastEventId?: string | undefined;
 }
 
+function authorizationOf({ name, secret }: Credentials): string {
+  return name === undefined ? `Bearer ${secret}` : `Basic ${encodeBasic(`${name}:${secret}`)}`;
+}
+
 /** Creates a client. */
 export function createClient(options: ClientOptions): Client {
   const { credentials, timeoutMs = DEFAULT_TIMEOUT_MS, userAgent = "berth-api-client", fetch: send = globalThis.fetch } = options;
   const { origin } = new URL(options.origin);
-  const authorization: Record<string, string> =
-    credentials === undefined ? {} : { authorization: `Basic ${encodeBasic(`${credentials.name}:${credentials.secret}`)}` };
+  const authorization: Record<string, string> = credentials === undefined ? {} : { authorization: authorizationOf(credentials) };
 
   /** Sends a request, and returns the answer unless it is an error. */
   async function sendTo(method: string, path: string, { body, ifMatch, signal, accept, lastEventId }: SendOptions): Promise<Response> {

@@ -75,7 +75,9 @@ export function buildOpenApi(operations: readonly Operation[], version: string):
 }
 
 function describe(operation: Operation): Json {
-  const codes: (ApiErrorCode | ErrorCode)[] = [...operation.errors, ...COMMON_ERRORS, ...(operation.body === undefined ? [] : BODY_ERRORS)];
+  const codes: (ApiErrorCode | ErrorCode)[] = [
+    ...new Set([...operation.errors, ...COMMON_ERRORS, ...(operation.body === undefined ? [] : BODY_ERRORS)]),
+  ];
   if (operation.method !== "GET")
     codes.push("CROSS_SITE_REFUSED", operation.revision === "write" ? REVISION_ERRORS[0] : "PRECONDITION_UNSUPPORTED");
   if (operation.stream !== undefined) codes.push("NOT_ACCEPTABLE");

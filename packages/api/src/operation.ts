@@ -29,6 +29,7 @@ export interface Operation<
     | "members"
     | "users"
     | "groups"
+    | "tokens"
     | "robots"
     | "issuers"
     | "jobs"
@@ -73,11 +74,15 @@ export function addressOf(operation: Operation, params: Readonly<Record<string, 
   return API_PREFIX + operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(params[name] ?? ""));
 }
 
-/** Errors that every operation can have. */
-export const COMMON_ERRORS = ["FIELD_INVALID", "UNAUTHORIZED", "TOOMANYREQUESTS", "UNAVAILABLE", "UNKNOWN"] as const satisfies readonly (
-  | ApiErrorCode
-  | ErrorCode
-)[];
+/** Errors that every operation can have; DENIED also where a personal token does not reach it, whatever its user may. */
+export const COMMON_ERRORS = [
+  "FIELD_INVALID",
+  "UNAUTHORIZED",
+  "DENIED",
+  "TOOMANYREQUESTS",
+  "UNAVAILABLE",
+  "UNKNOWN",
+] as const satisfies readonly (ApiErrorCode | ErrorCode)[];
 /** Errors that every operation has besides whose resource has a revision. */
 export const REVISION_ERRORS = ["PRECONDITION_FAILED"] as const satisfies readonly ErrorCode[];
 /** Media types of streams, the one first that who asks for none gets. */

@@ -11,6 +11,7 @@ import * as repositories from "./repositories.ts";
 import * as settings from "./settings.ts";
 import { projectTrust, registryTrust } from "./trust.ts";
 import * as uploads from "./uploads.ts";
+import * as tokens from "./tokens.ts";
 import * as users from "./users.ts";
 
 /** Every operation, in the order of the document. */
@@ -60,6 +61,11 @@ export const OPERATIONS: readonly Operation[] = [
   groups.listProjectGroups,
   groups.putProjectGroup,
   groups.deleteProjectGroup,
+  tokens.listMyTokens,
+  tokens.createMyToken,
+  tokens.revokeMyToken,
+  tokens.listUserTokens,
+  tokens.revokeUserToken,
   ...Object.values(projectRobots),
   ...Object.values(registryRobots),
   issuers.listIssuers,

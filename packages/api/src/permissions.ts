@@ -35,8 +35,8 @@ export type Permission =
   /** Whoever asks gets what he may see. */
   | { readonly kind: "anyone" }
   | { readonly kind: "account" }
-  /** An account of a person. */
-  | { readonly kind: "user" }
+  /** An account of a person. `inPerson`: signed in with the password or in a session, and not by a personal token. */
+  | { readonly kind: "user"; readonly inPerson?: true }
   | { readonly kind: "administrator" }
   /** Administrators, and whose system role lets them. */
   | { readonly kind: "system"; readonly may: SystemPermission }
@@ -65,7 +65,7 @@ export function whoMay(permission: Permission): string {
     case "account":
       return "every account";
     case "user":
-      return "every user";
+      return permission.inPerson === true ? "every user, not by a personal token" : "every user";
     case "administrator":
       return "administrators";
     case "system":

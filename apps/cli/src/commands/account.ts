@@ -36,7 +36,7 @@ export async function changePassword(given: Given, streams: Streams): Promise<nu
   await connectTo(target).call(changeMyPassword, { body, signal: streams.signal });
   const all = await readContexts(streams.env);
   const context = contextName === undefined ? undefined : getContext(all, contextName);
-  if (contextName !== undefined && context?.user === credentials.name) {
+  if (contextName !== undefined && context !== undefined && context.user === credentials.name) {
     const contexts = { ...all.contexts, [contextName]: { ...context, password: newPassword } };
     await writeContexts(streams.env, { ...all, contexts });
   }

@@ -20,16 +20,21 @@ export async function login({ words: [word], options }: Given, streams: Streams)
   const isIdToken = options["oidc-token"] === true;
   const isFromInput = options["password-stdin"] === true || isIdToken;
   const given = options["user"] as string | undefined;
-  const user = isIdToken ? idTokenName(given) : (given ?? own?.name ?? (await askName(streams)));
+  const byToken = options["token"] === true;
+  if (byToken && (isIdToken || given !== undefined))
+    throw new Misuse("a personal token says whose it is: leave out --user and --oidc-token");
+  const named = byToken ? undefined : isIdToken ? idTokenName(given) : (given ?? own?.name ?? (await askName(streams)));
   const { host, protocol } = new URL(registry);
   if (protocol === "http:" && !isLocal(host))
     note(streams, `berth: ${registry} is plain HTTP: everybody on the way can read the password.`);
-  const isOwn = own !== undefined && own.name === user && !isFromInput;
-  const password = isOwn ? own.secret : await readPassword(streams, `Password of ${user} at ${host}: `, isFromInput);
+  const isOwn = own !== undefined && own.name === named && !isFromInput;
+  const question = named === undefined ? `Personal token at ${host}: ` : `Password of ${named} at ${host}: `;
+  const password = isOwn ? own.secret : await readPassword(streams, question, isFromInput);
   const authorities = (options["ca-file"] as string | undefined) ?? streams.env["BERTH_CA_FILE"];
   const caFile = authorities === undefined ? known?.caFile : resolve(authorities);
-  const credentials = { name: user, secret: password };
-  await connectTo({ registry, contextName: name, credentials, caFile }).call(getMe, { signal: streams.signal });
+  const credentials = { name: named, secret: password };
+  const me = await connectTo({ registry, contextName: name, credentials, caFile }).call(getMe, { signal: streams.signal });
+  const user = named ?? me.name;
   // Contexts that another login wrote meanwhile are kept.
   const latest = await readContexts(streams.env);
   await writeContexts(streams.env, withContext(latest, name, { registry, user, password, ...(caFile !== undefined && { caFile }) }));

@@ -34,7 +34,8 @@ export const COMMAND_VERBS: readonly CommandVerb[] = [
     arguments: [{ name: "REGISTRY", kind: "text", optional: true, help: "its address; the current context's where it is not given" }],
     commandOptions: [
       { name: "user", short: "u", value: "NAME", help: "the login name of a user or a robot; asked for where it is not given" },
-      { name: "password-stdin", help: "read the password from standard input" },
+      { name: "token", help: "log in with a personal token that reads the API, in place of name and password" },
+      { name: "password-stdin", help: "read the password, or the token, from standard input" },
       {
         name: "oidc-token",
         help: "read an ID token of a CI service or a cluster from standard input; --user names the robot that it is to become",
@@ -54,7 +55,7 @@ export const COMMAND_VERBS: readonly CommandVerb[] = [
   { words: "whoami", summary: "Show who you are", operations: [users.getMe], arguments: [], commandOptions: [], run: showCaller },
   {
     words: "password",
-    summary: "Change your own password, which ends your tokens",
+    summary: "Change your own password, which ends your sessions and logins, and not your personal tokens",
     operations: [users.changeMyPassword],
     arguments: [],
     commandOptions: [{ name: "password-stdin", help: "read the new password from standard input" }],

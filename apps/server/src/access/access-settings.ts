@@ -31,6 +31,18 @@ export const authSettings = {
     about: "The service's name in tokens and challenges.",
   }),
   realm: optional(httpUrl({ about: "The token service's address in challenges. Empty: /token at the public address." })),
+  personalTokens: {
+    maxDays: integer({ standard: "365", min: 1, max: 3650, about: "How many days a personal token lasts at the most." }),
+  },
+  refreshTokens: {
+    idleDays: integer({
+      standard: "30",
+      min: 1,
+      max: 365,
+      about: "A refresh token, which clients keep after a login instead of the password, ends when it was not used for so many days.",
+    }),
+    maxDays: integer({ standard: "365", min: 1, max: 3650, about: "How many days a refresh token lasts at the most." }),
+  },
   lockout: {
     freeFailures: integer({
       standard: "5",

@@ -1,5 +1,6 @@
 // A whole access layer on a test database, with a clock that tests hold, and shortcuts that make accounts and projects.
-import type { Clock } from "../platform/clock.ts";
+import { type Clock, DAY_MS } from "../platform/clock.ts";
+import { createCredentialUse, type CredentialUse } from "./credential-use.ts";
 import type { Database } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { findAccount, insertAccount, updateAccount, type Account } from "./account-store.ts";
@@ -14,7 +15,7 @@ import { putMember } from "./member-store.ts";
 import type { ProjectTrait } from "./project-traits.ts";
 import { putRobotScopes } from "./robot-store.ts";
 import type { Role, SystemRole } from "./roles.ts";
-import { createPasswordHasher, generateRobotSecret, hashRobotSecret, type PasswordHasher } from "./secrets.ts";
+import { createPasswordHasher, generateSecret, hashSecret, type PasswordHasher } from "./secrets.ts";
 import { createSigningKeys, type SigningKeys } from "./signing-keys.ts";
 import { createTokenExchange, type TokenExchange } from "./token-exchange.ts";
 import { createTokens, type Tokens } from "./tokens.ts";
@@ -46,6 +47,7 @@ export interface TestAccess {
   readonly tokens: Tokens;
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
+  readonly credentialUse: CredentialUse;
   readonly authenticator: Authenticator;
 }
 
@@ -78,6 +80,7 @@ export function createTestAccess(
   const passwords = createPasswordHasher();
   const places = createLoginPlaces({ database, clock, masterKey: TEST_MASTER_KEY, onError: fail });
   const loginFailures = createLoginFailures({ database, clock, places, masterKey: TEST_MASTER_KEY });
+  const credentialUse = createCredentialUse(database, clock, { refresh: 30 * DAY_MS }, fail);
   const issuerKeys = createIssuerKeys({ database, clock, fetchJson });
   const tokenExchange = createTokenExchange({ database, clock, accounts, keys: issuerKeys });
   const authenticator = createAuthenticator({
@@ -85,10 +88,11 @@ export function createTestAccess(
     tokens,
     passwords,
     loginFailures,
+    credentialUse,
     clock,
     takeIdToken: (token, robot) => tokenExchange.exchange(token, robot, "password"),
   });
-  return { issuerKeys, tokenExchange, accounts, authorizer, signingKeys, tokens, passwords, loginFailures, authenticator };
+  return { issuerKeys, tokenExchange, accounts, authorizer, signingKeys, tokens, passwords, loginFailures, credentialUse, authenticator };
 }
 
 function fail(error: unknown): never {
@@ -127,11 +131,11 @@ export async function addRobot(
   projectId: number | undefined,
   scopes: Readonly<Record<string, readonly Action[]>>,
 ): Promise<{ id: number; secret: string }> {
-  const secret = generateRobotSecret();
+  const secret = generateSecret("robot");
   const id = await database.transaction(async (tx) => {
     const added = (await insertAccount(
       tx,
-      { kind: "robot", name, secretHash: hashRobotSecret(secret), ...(projectId === undefined ? {} : { projectId }) },
+      { kind: "robot", name, secretHash: hashSecret(secret), ...(projectId === undefined ? {} : { projectId }) },
       1,
     ))!;
     await putRobotScopes(

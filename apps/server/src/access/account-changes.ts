@@ -4,6 +4,7 @@ import type { Executor } from "../platform/database/database.ts";
 import type { Account } from "./account-store.ts";
 import type { Actor } from "./actor.ts";
 import type { ChangeSink } from "./changes.ts";
+import type { ApiBound } from "./personal-bound.ts";
 import type { RobotScope } from "./robot-scopes.ts";
 import type { Role, SystemRole } from "./roles.ts";
 import type { Condition } from "./trust-rules.ts";
@@ -18,6 +19,13 @@ interface OfAccount {
   /** Its login name. */
   readonly account: string;
   readonly accountId: number;
+}
+
+/** A token of a user. */
+interface OfToken extends OfAccount {
+  /** Its name. */
+  readonly token: string;
+  readonly tokenId: number;
 }
 
 /** A robot, and whose it is: null for the registry's. */
@@ -74,6 +82,14 @@ export type AccountChange =
   | (OfGroup & OfAccount & { readonly kind: "group.member-added" | "group.member-removed"; readonly source: string })
   | (OfProject & OfGroup & { readonly kind: "project.group-changed"; readonly from: Role | undefined; readonly to: Role })
   | (OfProject & OfGroup & { readonly kind: "project.group-removed" })
+  | (OfToken & {
+      readonly kind: "token.created";
+      readonly api: ApiBound;
+      readonly scopes: readonly ChangedScope[];
+      readonly expiresAt: string;
+    })
+  /** By its owner, or by an administrator: the actor says which. */
+  | (OfToken & { readonly kind: "token.revoked"; readonly tokenKind: "personal" | "refresh" })
   | (OfRobot & { readonly kind: "robot.created"; readonly scopes: readonly ChangedScope[]; readonly expiresAt: string | null })
   /** What it is now; `scopes` where they were set. */
   | (OfRobot & {

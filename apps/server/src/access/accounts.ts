@@ -5,6 +5,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Database, Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { findAccount, findAccountByName, type Account } from "./account-store.ts";
+import { findCredential, findCredentialByHash, type Credential } from "./credential-store.ts";
 import { createTtlCache } from "./ttl-cache.ts";
 import { createReadTraits, type ProjectTrait, type ReadTraits } from "./project-traits.ts";
 import { listRobotScopes } from "./robot-store.ts";
@@ -20,6 +21,8 @@ export interface Rights {
   /** The name of a robot's project. */
   findProjectName(projectId: number): string | undefined | Promise<string | undefined>;
   findScopes(accountId: number): readonly RobotScope[] | Promise<readonly RobotScope[]>;
+  /** What somebody signed in with. */
+  findCredential(id: number): Credential | undefined | Promise<Credential | undefined>;
 }
 
 /** What a change changed, by login name and project name: all of the one, all of the other, or the one's membership of the other where both are given. */
@@ -31,6 +34,8 @@ export interface Changed {
 /** Rights that are at most half a second old on every replica, and current on the one that made a change. */
 export interface Accounts extends Rights {
   findByName(name: string): Account | undefined | Promise<Account | undefined>;
+  /** The credential whose secret has this hash. */
+  findCredentialByHash(hash: string): Credential | undefined | Promise<Credential | undefined>;
   /** Rights as a transaction sees them. */
   seenBy(tx: Executor): Rights;
   /** To be called after every committed change of an account, a membership, a scope or a project. Undefined: whatever it was. */
@@ -60,6 +65,7 @@ function rightsSeenBy(tx: Executor, readTraits: ReadTraits): Rights {
     findStanding: (accountId, name) => findStanding(tx, readTraits, accountId ?? NOBODY, name),
     findProjectName: (id) => findName(tx, id),
     findScopes: (id) => listRobotScopes(tx, id),
+    findCredential: (id) => findCredential(tx, id),
   };
 }
 
@@ -115,6 +121,8 @@ export function createAccounts({
   const byId = createTtlCache<number, Account | undefined>({ ...common, load: (id) => watched(findAccount(database, id)) });
   const byName = createTtlCache<string, Account | undefined>({ ...common, load: (name) => watched(findAccountByName(database, name)) });
   const scopes = createTtlCache<number, readonly RobotScope[]>({ ...common, load: (id) => listRobotScopes(database, id) });
+  const credentials = createTtlCache<number, Credential | undefined>({ ...common, load: (id) => findCredential(database, id) });
+  const byHash = createTtlCache<string, Credential | undefined>({ ...common, load: (hash) => findCredentialByHash(database, hash) });
   const names = createTtlCache<number, string | undefined>({ ...common, load: (id) => findName(database, id) });
   const standings = createTtlCache<string, ProjectStanding | undefined>({
     ...common,
@@ -135,6 +143,10 @@ export function createAccounts({
       // What is being looked up may be this one.
       return account === undefined || account.name === name;
     });
+    const isIts = (_: unknown, credential: Credential | undefined): boolean =>
+      id === undefined || credential === undefined || credential.accountId === id;
+    credentials.forgetWhere(isIts);
+    byHash.forgetWhere(isIts);
     if (id === undefined) {
       // Not of use lately, and so neither is what hangs on it; but that is not for sure.
       seen.clear();
@@ -168,13 +180,15 @@ export function createAccounts({
     findStanding: (accountId, name) => standings.get(`${accountId ?? NOBODY}:${name}`),
     findProjectName: names.get,
     findScopes: scopes.get,
+    findCredential: credentials.get,
+    findCredentialByHash: byHash.get,
     seenBy: (tx) => rightsSeenBy(tx, readTraits),
     changes: () => changes,
     forget(changed) {
       changes++;
       if (changed?.account === undefined && changed?.project === undefined) {
         seen.clear();
-        for (const cache of [byId, byName, scopes, names, standings]) cache.clear();
+        for (const cache of [byId, byName, scopes, credentials, byHash, names, standings]) cache.clear();
       } else if (changed.account === undefined) forgetProject(changed.project!);
       else forgetAccount(changed.account, changed.project);
     },

@@ -24,7 +24,7 @@ import { deleteAccount } from "./account-store.ts";
 import { deleteMember, putMember } from "./member-store.ts";
 import { addressGroup } from "./login-failures.ts";
 import { createLoginPlaces } from "./login-places.ts";
-import { generateRobotSecret, isRobotSecret } from "./secrets.ts";
+import { generateSecret, isSecretOf } from "./secrets.ts";
 import { NO_SIGN_IN } from "./sign-in.ts";
 
 const allPlaces = statement<Record<never, never>>()("test.all_places", (db) => db.selectFrom("login_place").selectAll());
@@ -135,9 +135,9 @@ forEachDatabase("authenticate", (create) => {
   });
 
   it("refuses what is not a credential", async () => {
-    const secret = generateRobotSecret();
-    assert.ok(isRobotSecret(secret));
-    assert.ok(!isRobotSecret(`${secret.slice(0, 20)}${secret[20] === "A" ? "B" : "A"}${secret.slice(21)}`));
+    const secret = generateSecret("robot");
+    assert.ok(isSecretOf("robot", secret));
+    assert.ok(!isSecretOf("robot", `${secret.slice(0, 20)}${secret[20] === "A" ? "B" : "A"}${secret.slice(21)}`));
     const { secret: known } = await addRobot(test.database, `p+known${count}`, projectId, {});
     const headers = [
       basic(`p+known${count}`, secret),

@@ -9,10 +9,21 @@ import { UnauthorizedError } from "./challenge.ts";
 import { hasTokenForm, MAX_ID_TOKEN_LENGTH } from "./id-tokens.ts";
 import { addressGroup, type LoginFailures } from "./login-failures.ts";
 import { createLoginMemory } from "./login-memory.ts";
-import { INVALID_TOKEN, NO_CREDENTIALS, robotRefused, WRONG_PASSWORD, WRONG_ROBOT_SECRET } from "./refusals.ts";
+import { isLive, type Credential } from "./credential-store.ts";
+import type { CredentialUse } from "./credential-use.ts";
+import {
+  credentialRefused,
+  INVALID_TOKEN,
+  NO_CREDENTIALS,
+  robotRefused,
+  WRONG_PASSWORD,
+  WRONG_PERSONAL_TOKEN,
+  WRONG_REFRESH_TOKEN,
+  WRONG_ROBOT_SECRET,
+} from "./refusals.ts";
 import { isRobotLoginName, isUserName } from "./roles.ts";
-import { isRobotSecret, MAX_PASSWORD_LENGTH, verifyRobotSecret, type PasswordHasher } from "./secrets.ts";
-import { BY_PASSWORD, BY_ROBOT_SECRET, NO_SIGN_IN, type SignIn } from "./sign-in.ts";
+import { hashSecret, isSecretOf, MAX_PASSWORD_LENGTH, verifySecret, type PasswordHasher } from "./secrets.ts";
+import { BY_PASSWORD, BY_ROBOT_SECRET, directSignIn, NO_SIGN_IN, type SignIn } from "./sign-in.ts";
 import type { TokenClaims, Tokens } from "./tokens.ts";
 
 /** Recognises callers. */
@@ -24,6 +35,8 @@ export interface Authenticator {
   authenticate(authorizationHeader: string | undefined, remoteAddress: string): Caller | Promise<Caller>;
   /** The same for a name and a secret that came otherwise, such as in a form. */
   authenticateSecret(name: string, secret: string, remoteAddress: string): Promise<AccountCaller>;
+  /** The same for a refresh token of docker's token flow. */
+  authenticateRefresh(secret: string, remoteAddress: string): Promise<AccountCaller>;
 }
 
 /** What it is made of. */
@@ -32,6 +45,8 @@ export interface AuthenticatorOptions {
   readonly tokens: Tokens;
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
+  /** Learns when a credential was used. */
+  readonly credentialUse: CredentialUse;
   readonly clock: Clock;
   /** What an ID token becomes, for a robot that is named or not. Errors: UNAUTHORIZED. Undefined: none counts. */
   readonly takeIdToken?: ((token: string, robot: string | undefined) => Promise<AccountCaller>) | undefined;
@@ -50,12 +65,12 @@ const ANONYMOUS: AnonymousCaller = { kind: "anonymous", via: NO_SIGN_IN, access:
 
 /** Makes an authenticator. */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
-  const { accounts, tokens, passwords, loginFailures, clock, takeIdToken } = options;
+  const { accounts, tokens, passwords, loginFailures, credentialUse, clock, takeIdToken } = options;
   const { windowMs, freeFailures } = loginFailures.rules;
   const memory = createLoginMemory(clock, { wrongForMs: windowMs, freeMisses: freeFailures });
   const underWay = new Map<string, Promise<boolean>>();
   // The caller of a token, kept for as long as the account's state is the same object.
-  const callers = new WeakMap<TokenClaims, { account: Account | undefined; caller: Caller }>();
+  const callers = new WeakMap<TokenClaims, { account: Account | undefined; credential: Credential | undefined; caller: Caller }>();
 
   function authenticateToken(token: string): Caller | Promise<Caller> {
     const claims = tokens.readToken(token);
@@ -63,22 +78,32 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   }
 
   function authenticateClaims(claims: TokenClaims): Caller | Promise<Caller> {
-    if (claims.account === undefined) return callerOf(claims, undefined);
+    if (claims.account === undefined) return callerOf(claims, undefined, undefined);
     const account = accounts.find(claims.account.id);
-    return account instanceof Promise ? account.then((found) => callerOf(claims, found)) : callerOf(claims, account);
+    const id = credentialIdOf(claims.via);
+    const credential = id === undefined ? undefined : accounts.findCredential(id);
+    if (!(account instanceof Promise) && !(credential instanceof Promise)) return callerOf(claims, account, credential);
+    return Promise.all([account, credential]).then(([found, made]) => callerOf(claims, found, made));
   }
 
-  function callerOf(claims: TokenClaims, account: Account | undefined): Caller {
+  function callerOf(claims: TokenClaims, account: Account | undefined, credential: Credential | undefined): Caller {
+    const credentialId = credentialIdOf(claims.via);
     if (claims.account !== undefined) {
-      if (account === undefined || account.epoch !== claims.account.epoch || !isUsable(account, clock.now())) {
-        throw new UnauthorizedError({ reason: "invalid_token", message: INVALID_TOKEN });
-      }
+      const now = clock.now();
+      const isGone =
+        account === undefined ||
+        account.epoch !== claims.account.epoch ||
+        !isUsable(account, now) ||
+        // What it was given for was revoked.
+        (credentialId !== undefined && !isLive(credential, account, now));
+      if (isGone) throw new UnauthorizedError({ reason: "invalid_token", message: INVALID_TOKEN });
     }
     const kept = callers.get(claims);
-    if (kept !== undefined && kept.account === account) return kept.caller;
+    if (kept !== undefined && kept.account === account && kept.credential === credential) return kept.caller;
     const bound = { via: claims.via, access: claims.access, namesCatalog: claims.namesCatalog, accessEndsAt: claims.expiresAt };
-    const caller: Caller = account === undefined ? { kind: "anonymous", ...bound } : { ...toCaller(account, claims.via), ...bound };
-    callers.set(claims, { account, caller });
+    const caller: Caller =
+      account === undefined ? { kind: "anonymous", ...bound } : { ...toCaller(account, claims.via, credential), ...bound };
+    callers.set(claims, { account, credential, caller });
     return caller;
   }
 
@@ -88,6 +113,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       if (name.startsWith(`${ID_TOKEN_NAME}+`)) return takeIdToken(secret, name.slice(ID_TOKEN_NAME.length + 1));
     }
     if (isRobotLoginName(name)) return authenticateRobot(name, secret);
+    if (isSecretOf("pat", secret)) return authenticateCredential(PERSONAL, secret, remoteAddress, name);
     // No account has such a name and no password is that long, so that answering at once tells nothing.
     if (!isUserName(name) || secret.length === 0 || secret.length > MAX_PASSWORD_LENGTH)
       throw new UnauthorizedError({ message: WRONG_PASSWORD });
@@ -156,13 +182,35 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   // Robot secrets cannot be guessed, so failures are not counted: a cluster with an old secret would lock out its whole address.
   async function authenticateRobot(name: string, secret: string): Promise<AccountCaller> {
     // A name that no robot can have is not looked up: it may hold what a database's text cannot.
-    if (!isRobotSecret(secret) || !ROBOT_LOGIN_NAME.test(name)) throw new UnauthorizedError({ message: WRONG_ROBOT_SECRET });
+    if (!isSecretOf("robot", secret) || !ROBOT_LOGIN_NAME.test(name)) throw new UnauthorizedError({ message: WRONG_ROBOT_SECRET });
     const found = accounts.findByName(name);
     const account = found instanceof Promise ? await found : found;
-    const isRight = verifyRobotSecret(secret, account?.secretHash);
+    const isRight = verifySecret(secret, account?.secretHash);
     if (!isRight || account === undefined) throw new UnauthorizedError({ message: WRONG_ROBOT_SECRET });
     if (!isUsable(account, clock.now())) throw robotRefused(account);
     return toCaller(account, BY_ROBOT_SECRET);
+  }
+
+  // Random secrets cannot be guessed, so failures are not counted. The same look-up and the same answer for all that are none.
+  async function authenticateCredential(
+    { kind, secretKind, wrong }: typeof PERSONAL | typeof REFRESH,
+    secret: string,
+    remoteAddress: string,
+    name?: string,
+  ): Promise<AccountCaller> {
+    const credential = isSecretOf(secretKind, secret) ? await accounts.findCredentialByHash(hashSecret(secret)) : undefined;
+    const account = credential === undefined ? undefined : await accounts.find(credential.accountId);
+    if (credential?.kind !== kind || account === undefined || (name !== undefined && name !== account.name)) {
+      throw new UnauthorizedError({ message: wrong });
+    }
+    const now = clock.now();
+    if (!isLive(credential, account, now) || !isUsable(account, now)) throw credentialRefused(credential, now);
+    credentialUse.note(credential, remoteAddress);
+    return toCaller(
+      account,
+      { kind: kind === "personal" ? "personal-token" : "refresh-token", id: credential.id, name: credential.name },
+      credential,
+    );
   }
 
   return {
@@ -171,7 +219,11 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       const space = header.indexOf(" ");
       const scheme = (space === -1 ? header : header.slice(0, space)).toLowerCase();
       const credentials = space === -1 ? "" : header.slice(space).trim();
-      if (scheme === "bearer") return authenticateToken(credentials);
+      if (scheme === "bearer") {
+        return isSecretOf("pat", credentials)
+          ? authenticateCredential(PERSONAL, credentials, remoteAddress)
+          : authenticateToken(credentials);
+      }
       // A challenge is what helps here too: it says which schemes there are.
       if (scheme !== "basic") throw new UnauthorizedError({ message: "the Authorization header is neither Basic nor Bearer" });
       if (credentials.length > MAX_BASIC_LENGTH) throw new UnauthorizedError({ message: NO_CREDENTIALS });
@@ -181,9 +233,20 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       return authenticateSecret(decoded.slice(0, colon), decoded.slice(colon + 1), remoteAddress);
     },
     authenticateSecret,
+    authenticateRefresh: (secret, remoteAddress) => authenticateCredential(REFRESH, secret, remoteAddress),
   };
 }
 
-function toCaller({ id: accountId, name, isAdmin, epoch }: Account, via: SignIn): AccountCaller {
-  return { kind: "account", accountId, name, isAdmin, epoch, via, access: undefined };
+const PERSONAL = { kind: "personal", secretKind: "pat", wrong: WRONG_PERSONAL_TOKEN } as const;
+const REFRESH = { kind: "refresh", secretKind: "refresh", wrong: WRONG_REFRESH_TOKEN } as const;
+
+/** The row of what a token was given for. */
+function credentialIdOf(via: SignIn): number | undefined {
+  const by = directSignIn(via);
+  return "id" in by ? by.id : undefined;
+}
+
+function toCaller({ id: accountId, name, isAdmin, epoch }: Account, via: SignIn, credential?: Credential): AccountCaller {
+  const caller: AccountCaller = { kind: "account", accountId, name, isAdmin, epoch, via, access: undefined };
+  return credential === undefined ? caller : { ...caller, credentialId: credential.id, personal: credential.bound };
 }

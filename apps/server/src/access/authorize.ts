@@ -15,6 +15,9 @@ import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
 import { type ProjectTrait, refuseByTraits, refuseUnknownTraits } from "./project-traits.ts";
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scopes.ts";
+import { isLive, type Credential } from "./credential-store.ts";
+import { boundActions } from "./personal-bound.ts";
+import { boundOf, isBeyondToken, reachOf, refuseBeyondToken, refuseToken } from "./bounds.ts";
 import { INVALID_TOKEN, notLoggedIn, projectMissing, rightMissing } from "./refusals.ts";
 import { actionsIn, permitsInProject } from "./rights.ts";
 import { NO_ACTIONS, permitsInSystem } from "./roles.ts";
@@ -115,14 +118,9 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     }
     if (caller.kind === "anonymous") return undefined;
     const found = rights.find(caller.accountId);
-    return found instanceof Promise ? found.then((account) => present(caller, account, askedAt)) : present(caller, found, askedAt);
-  }
-
-  function present(caller: AccountCaller, account: Account | undefined, now: number): Account {
-    if (account === undefined || !isUsable(account, now) || account.epoch !== caller.epoch) {
-      throw new UnauthorizedError(caller.access === undefined ? {} : { reason: "invalid_token", message: INVALID_TOKEN });
-    }
-    return account;
+    const credential = caller.credentialId === undefined ? undefined : rights.findCredential(caller.credentialId);
+    if (!(found instanceof Promise) && !(credential instanceof Promise)) return present(caller, found, credential, askedAt);
+    return Promise.all([found, credential]).then(([account, made]) => present(caller, account, made, askedAt));
   }
 
   function rightsIn(
@@ -145,8 +143,8 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
   async function allowed(caller: Caller, repository: RepositoryName): Promise<ReadonlySet<Action>> {
     const account = await presentAccount(ask(caller));
     const rights = await rightsIn(accounts, account, await accounts.findStanding(account?.id, projectOf(repository)), repository);
-    if (caller.access === undefined) return rights;
-    return rights.intersection(caller.access.get(repository) ?? NO_ACTIONS);
+    const bound = boundOf(caller, repository);
+    return bound === undefined ? rights : rights.intersection(bound);
   }
 
   function authorize<A extends Action>(asking: Asking, action: A, repository: RepositoryName): Grant<A> | Promise<Grant<A>> {
@@ -181,8 +179,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     rights: ReadonlySet<Action>,
   ): Grant<A> {
     const { caller } = asking;
-    const bound = caller.access?.get(repository);
-    const isWithinBound = caller.access === undefined || bound?.has(action) === true;
+    const isWithinBound = boundOf(caller, repository)?.has(action) ?? true;
     if (standing !== undefined && isWithinBound && rights.has(action)) {
       if (standing.traits !== undefined) refuseByTraits(standing.traits, { action, repository, projectId: standing.projectId });
       const grant = {
@@ -196,13 +193,15 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       return grant;
     }
     if (account === undefined) throw notLoggedIn(caller, action, repository);
+    refusePersonal(caller as AccountCaller, { account, action, repository }, rights);
+    const bound = caller.access?.get(repository);
     // A better token helps where this one was not asked for the repository, or for less than the account has.
     if (caller.access !== undefined && (bound === undefined || (!isWithinBound && rights.has(action)))) {
       throw new UnauthorizedError({ scope: scopeOf(action, repository), reason: "insufficient_scope", message: "insufficient scope" });
     }
     const seesNone = account.isAdmin || (account.isAuditor && action === "pull");
     if (seesNone && standing === undefined) throw projectMissing(action, repository);
-    throw rightMissing(account, action, repository, rights.has("pull"));
+    throw rightMissing(account, action, repository, { sees: rights.has("pull") });
   }
 
   /** `known`: the project of the first decision, which one of the same name does not replace. */
@@ -234,7 +233,8 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     }
     const account = await presentAccount(ask(caller));
     if (account === undefined) return { reader: "public", reach: WHOLE };
-    if (account.kind !== "robot") return { reader: account.isAdmin || account.isAuditor ? "all" : { memberId: account.id }, reach: WHOLE };
+    if (account.kind !== "robot")
+      return { reader: account.isAdmin || account.isAuditor ? "all" : { memberId: account.id }, reach: reachOf(caller) };
     const projectName = account.projectId === undefined ? undefined : await accounts.findProjectName(account.projectId);
     if (account.projectId !== undefined && projectName === undefined) return { reader: "public", reach: WHOLE };
     const scopes = await accounts.findScopes(account.id);
@@ -246,13 +246,9 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
 
   async function listReadableProjects(caller: Caller, afterSortKey: string, limit: number): Promise<ReadableProject[]> {
     const { reader, reach } = await readerOf(caller);
-    return listReadable(database, reader, afterSortKey, limit, reach);
-  }
-
-  // A token of the data plane says nothing about the control plane, so it opens none of it.
-  function refuseToken(caller: Caller): void {
-    if (caller.access !== undefined)
-      throw new UnauthorizedError({ message: "a registry token does not open the API; send Basic credentials" });
+    const projects = await listReadable(database, reader, afterSortKey, limit, reach);
+    // A personal token bounds what is public as well.
+    return caller.kind === "account" && caller.personal !== undefined ? projects.map((project) => ({ ...project, reach })) : projects;
   }
 
   async function authorizeAccount(asking: Asking): Promise<AccountGrant> {
@@ -271,6 +267,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
   async function authorizeSystem(asking: Asking, may: SystemPermission | undefined): Promise<AccountGrant> {
     const { account, actor } = await authorizeAccount(asking);
     if (!(may === undefined ? account.isAdmin : permitsInSystem(account, may))) throw new RegistryError("DENIED");
+    refuseBeyondToken(asking.caller, undefined);
     const grant: AccountGrant = {
       account,
       actor,
@@ -282,10 +279,13 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
   async function authorizeProject(asking: Asking, permission: ProjectPermission, projectName: string): Promise<ProjectGrant> {
     refuseToken(asking.caller);
     const account = await presentAccount(asking);
-    const standing = await asking.rights.findStanding(account?.id, projectName);
+    const found = await asking.rights.findStanding(account?.id, projectName);
+    // What a personal token reaches nothing of is not there for who has it.
+    const standing = isBeyondToken(asking.caller, projectName) ? undefined : found;
     const robotReads = account?.kind === "robot" && (await robotSees(asking.rights, account, projectName));
     const decision = permitsInProject(account, standing, robotReads, permission);
     if (standing !== undefined && decision === "yes") {
+      if (permission !== "project.read") refuseBeyondToken(asking.caller, projectName);
       const { projectId, name, isPublic } = standing;
       const grant: ProjectGrant = {
         permission,
@@ -313,7 +313,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     asSystem: (job, action, repository, trait) => asSystem({ job, action, repository, trait }),
     allowed,
     listReadableProjects,
-    readsEverything: async (caller) => (await readerOf(caller)).reader === "all",
+    readsEverything: async (caller) => isEverything(await readerOf(caller)),
     authorizeAccount: async (caller) => authorizeAccount(ask(caller)),
     authorizeAdministrator: async (caller) => authorizeSystem(ask(caller), undefined),
     authorizeSystem: async (caller, may) => authorizeSystem(ask(caller), may),
@@ -328,4 +328,33 @@ function isProjectOf(
 ): standing is ProjectStanding {
   const isWithout = trait !== undefined && standing?.traits?.has(trait) !== true;
   return !(standing === undefined || isWithout || (known !== undefined && known !== standing.projectId));
+}
+
+function present(caller: AccountCaller, account: Account | undefined, credential: Credential | undefined, now: number): Account {
+  const isGone =
+    account === undefined ||
+    !isUsable(account, now) ||
+    account.epoch !== caller.epoch ||
+    // Revoked, or its time is over.
+    (caller.credentialId !== undefined && !isLive(credential, account, now));
+  if (isGone) {
+    throw new UnauthorizedError(caller.access === undefined ? {} : { reason: "invalid_token", message: INVALID_TOKEN });
+  }
+  return account;
+}
+
+function isEverything({ reader, reach }: { readonly reader: Reader; readonly reach: Reach }): boolean {
+  return reader === "all" && reach === WHOLE;
+}
+
+/** Refuses what a personal token does not reach: the same whatever its user may and whatever is there, since who has it alone is told no more than it lets through. */
+function refusePersonal(
+  { personal }: AccountCaller,
+  { account, action, repository }: { readonly account: Account; readonly action: Action; readonly repository: RepositoryName },
+  rights: ReadonlySet<Action>,
+): void {
+  if (personal === undefined) return;
+  const bound = boundActions(personal, repository);
+  if (bound.has(action)) return;
+  throw rightMissing(account, action, repository, { sees: rights.has("pull") && bound.has("pull"), token: personal.token });
 }

@@ -3,6 +3,7 @@
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Executor } from "../platform/database/database.ts";
 import type { Actor, Origin } from "./actor.ts";
+import type { PersonalBound } from "./personal-bound.ts";
 import type { ProjectTraits } from "./project-traits.ts";
 import type { SignIn } from "./sign-in.ts";
 
@@ -40,6 +41,10 @@ export interface AccountCaller {
   readonly isAdmin: boolean;
   /** The account's epoch when it was recognised; a token that is made for this caller carries it on. */
   readonly epoch: number;
+  /** The row of what it signed in with, where that has one: it may be revoked at any time. */
+  readonly credentialId?: number | undefined;
+  /** Set for a personal token, and for a bearer token that was given for one: the caller may do at most this. */
+  readonly personal?: PersonalBound | undefined;
   /** Set for a bearer token: the caller may do at most this. Undefined for Basic. */
   readonly access: TokenAccess | undefined;
   /** Whether the bearer token names `registry:catalog:*`. */

@@ -9,7 +9,7 @@ import { LATEST_MIGRATION, migrate } from "../platform/database/migrate.ts";
 import { noPassword } from "../platform/database/migrations/20261126021300-access-no-password.ts";
 import { basic, createTestAccess, createTestClock, TEST_ADDRESS, TEST_PASSWORD } from "./access.testing.ts";
 import { findAccountByName, insertAccount, lockAccount, lockAdministrators, updateAccount } from "./account-store.ts";
-import { createPasswordHasher, generateRobotSecret, verifyRobotSecret } from "./secrets.ts";
+import { createPasswordHasher, generateSecret, verifySecret } from "./secrets.ts";
 
 /** The step before. */
 const BEFORE = 15;
@@ -32,7 +32,7 @@ forEachDatabase("accounts without a password", (create) => {
 
   it("are signed in by no password and no secret, and are nobody's last administrator", async () => {
     for (const secret of ["", "null", "undefined", TEST_PASSWORD]) await refuses("federated", secret);
-    await refuses("+service", generateRobotSecret());
+    await refuses("+service", generateSecret("robot"));
     assert.deepEqual(await test.database.transaction((tx) => lockAdministrators(tx)), []);
   });
 
@@ -59,7 +59,7 @@ forEachDatabase("accounts without a password", (create) => {
     // As those programs verify it: without an error, and in vain.
     assert.equal(await createPasswordHasher().verify(TEST_PASSWORD, user!.secretHash), false);
     assert.ok(user!.secretHash!.startsWith("$argon2id$"));
-    assert.equal(verifyRobotSecret(generateRobotSecret(), robot!.secretHash), false);
+    assert.equal(verifySecret(generateSecret("robot"), robot!.secretHash), false);
     await assert.rejects(test.database.script("update account set secret_hash = null where name = 'federated'"));
     await migrate(test.database, systemClock, LATEST_MIGRATION);
     await refuses("federated", TEST_PASSWORD);

@@ -17,7 +17,7 @@ import {
 } from "./access.testing.ts";
 import type { Action, Caller } from "./caller.ts";
 import { challenge } from "./challenge.ts";
-import { generateRobotSecret } from "./secrets.ts";
+import { generateSecret } from "./secrets.ts";
 import { NO_SIGN_IN } from "./sign-in.ts";
 
 /** Texts of the specification, which docker does not show. */
@@ -58,8 +58,8 @@ forEachDatabase("refusals", (create) => {
     assert.equal(await login("nobody", TEST_PASSWORD), wrong);
     assert.equal(await login("off", TEST_PASSWORD), wrong);
     assert.equal(await login("own+ci", "mistyped"), wrongRobot);
-    assert.equal(await login("own+off", generateRobotSecret()), wrongRobot);
-    assert.equal(await login("own+old", generateRobotSecret()), wrongRobot);
+    assert.equal(await login("own+off", generateSecret("robot")), wrongRobot);
+    assert.equal(await login("own+old", generateSecret("robot")), wrongRobot);
     assert.equal(await login("own+nobody", robot.secret), wrongRobot);
     assert.equal(await login("own+off", disabled.secret), "UNAUTHORIZED the robot own+off is disabled: who keeps it can enable it again");
     assert.equal(

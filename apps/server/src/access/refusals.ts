@@ -4,6 +4,8 @@
 import { RegistryError } from "@berth/oci/errors";
 import { projectOf, type RepositoryName } from "@berth/oci/reference";
 import type { Account } from "./account-store.ts";
+import type { Credential } from "./credential-store.ts";
+import type { PersonalBound } from "./personal-bound.ts";
 import type { Action, Caller } from "./caller.ts";
 import { scopeOf, UnauthorizedError } from "./challenge.ts";
 
@@ -13,6 +15,10 @@ export const WRONG_PASSWORD = "the user name or the password is wrong, or the us
 export const WRONG_ROBOT_SECRET = "the robot's name or its secret is wrong";
 /** For credentials without a form that any could have. */
 export const NO_CREDENTIALS = "the Authorization header holds no name and password";
+/** The same for an unknown name and a personal token that is none, was revoked or is somebody else's. */
+export const WRONG_PERSONAL_TOKEN = "the user name or the personal token is wrong, or the token was revoked";
+/** The same for a refresh token that is none, was revoked or was not used for too long. */
+export const WRONG_REFRESH_TOKEN = "the refresh token was revoked, or was not used for too long: log in again";
 /** For tokens of which nothing more can be said. */
 export const INVALID_TOKEN =
   "the token does not count: it has ended, is not of this registry, or its account has changed since; log in again";
@@ -28,6 +34,21 @@ export function robotRefused(robot: Account): UnauthorizedError {
   return new UnauthorizedError({ message });
 }
 
+/** For a credential that was right; its owner may know why it is refused. */
+export function credentialRefused({ name, expiresAt }: Pick<Credential, "name" | "expiresAt">, now: number): UnauthorizedError {
+  const message =
+    expiresAt.getTime() <= now
+      ? `the time of the token ${name} was over at ${expiresAt.toISOString()}: make another`
+      : `the user of the token ${name} is disabled, or has signed in anew since: an administrator can enable it again`;
+  return new UnauthorizedError({ message });
+}
+
+/** For a personal token that does not open what is asked for, whatever its user may. */
+export function apiBeyondToken({ token, api }: PersonalBound, isWrite: boolean): RegistryError {
+  const has = api === "none" ? "opens none of the API" : isWrite && api === "read" ? "only reads the API" : "does not reach that far";
+  return new RegistryError("DENIED", { message: `the personal token ${token} ${has}: use another, or the password` });
+}
+
 /** For who is nobody in particular: without credentials, or with a token that was given without any. */
 export function notLoggedIn(caller: Caller, action: Action, repository: RepositoryName): UnauthorizedError {
   const message = `no credentials came that let anybody ${WORDS[action]} ${repository}: log in; if you are, a proxy on the way removes the Authorization header`;
@@ -35,16 +56,26 @@ export function notLoggedIn(caller: Caller, action: Action, repository: Reposito
   return new UnauthorizedError(caller.access === undefined ? { scope, message } : { scope, message, reason: "insufficient_scope" });
 }
 
-/** For an account without the right. `sees`: it may pull there, so that it may know that the repository's project exists. */
-export function rightMissing(account: Account, action: Action, repository: RepositoryName, sees: boolean): RegistryError {
+/**
+ * For an account without the right, or by a personal token that does not reach it. `sees`: it may pull there, so that it may know that the
+ * repository's project exists.
+ */
+export function rightMissing(
+  account: Account,
+  action: Action,
+  repository: RepositoryName,
+  { sees, token }: { readonly sees: boolean; readonly token?: string | undefined },
+): RegistryError {
   const detail = { name: repository };
   const does = WORDS[action];
   const help =
-    account.kind === "robot"
-      ? "who keeps the robot can change its scopes"
-      : sees
-        ? `an owner of the project ${projectOf(repository)} can give the role ${ROLE_FOR[action]}`
-        : `if there is one, an owner of its project can give the role ${ROLE_FOR[action]}`;
+    token !== undefined
+      ? `the personal token ${token} does not let anybody ${does} it: use one that does`
+      : account.kind === "robot"
+        ? "who keeps the robot can change its scopes"
+        : sees
+          ? `an owner of the project ${projectOf(repository)} can give the role ${ROLE_FOR[action]}`
+          : `if there is one, an owner of its project can give the role ${ROLE_FOR[action]}`;
   const what = sees
     ? `${account.name} may not ${does} ${repository}`
     : `${repository} does not exist, or ${account.name} may not ${does} it`;

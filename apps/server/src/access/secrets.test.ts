@@ -2,14 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { RegistryError } from "@berth/oci/errors";
-import {
-  createPasswordHasher,
-  generatePassword,
-  generateRobotSecret,
-  hashRobotSecret,
-  isRobotSecret,
-  verifyRobotSecret,
-} from "./secrets.ts";
+import { createPasswordHasher, generatePassword, generateSecret, hashSecret, isSecretOf, verifySecret } from "./secrets.ts";
 
 it("secrets: hashes to PHC form with a salt of its own, and checks it", async () => {
   const hasher = createPasswordHasher();
@@ -62,14 +55,14 @@ it("secrets: lets a few wait and refuses the rest with 429, then serves again", 
 });
 
 it("secrets: makes robot secrets that are recognised, unlike each other, and like nothing else", () => {
-  const secret = generateRobotSecret();
-  assert.ok(isRobotSecret(secret));
-  assert.notEqual(secret, generateRobotSecret());
-  assert.ok(!isRobotSecret(secret.slice(0, -1)));
-  assert.ok(!isRobotSecret(secret.toUpperCase()));
-  assert.equal(verifyRobotSecret(secret, hashRobotSecret(secret)), true);
-  assert.equal(verifyRobotSecret(secret, hashRobotSecret(generateRobotSecret())), false);
-  assert.equal(verifyRobotSecret(secret, undefined), false);
-  assert.equal(verifyRobotSecret(secret, "sha256:short"), false);
+  const secret = generateSecret("robot");
+  assert.ok(isSecretOf("robot", secret));
+  assert.notEqual(secret, generateSecret("robot"));
+  assert.ok(!isSecretOf("robot", secret.slice(0, -1)));
+  assert.ok(!isSecretOf("robot", secret.toUpperCase()));
+  assert.equal(verifySecret(secret, hashSecret(secret)), true);
+  assert.equal(verifySecret(secret, hashSecret(generateSecret("robot"))), false);
+  assert.equal(verifySecret(secret, undefined), false);
+  assert.equal(verifySecret(secret, "sha256:short"), false);
   assert.ok(generatePassword().length >= 24);
 });

@@ -1,4 +1,4 @@
-// Secrets and their hashes: argon2id for passwords, a few at a time; random secrets for robots, with a form that scanners recognise.
+// Secrets and their hashes: argon2id for passwords, a few at a time; random secrets for robots and tokens, with a form that scanners recognise.
 // Not here: who a secret belongs to (authenticate.ts).
 import { argon2, createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
@@ -126,35 +126,37 @@ export function generatePassword(): string {
   return randomBytes(24).toString("base64url");
 }
 
-const ROBOT_PREFIX = "berth_robot_";
-const ROBOT_SECRET = /^berth_robot_([A-Za-z0-9_-]{43})([0-9a-f]{8})$/;
+/** What random secrets are for, which their prefix says. */
+export type SecretKind = "robot" | "pat" | "refresh" | "session" | "link";
 
-/** A robot's secret: a prefix, 256 random bits, and a CRC-32 of both by which a scanner tells a secret from something alike. */
-export function generateRobotSecret(): string {
-  const body = ROBOT_PREFIX + randomBytes(32).toString("base64url");
+const RANDOM_SECRET = /^berth_(robot|pat|refresh|session|link)_[A-Za-z0-9_-]{43}[0-9a-f]{8}$/;
+
+/** A random secret: a prefix, 256 random bits, and a CRC-32 of both by which a scanner tells a secret from something alike. */
+export function generateSecret(kind: SecretKind): string {
+  const body = `berth_${kind}_${randomBytes(32).toString("base64url")}`;
   return body + checksum(body);
 }
 
-/** Whether the text has a robot secret's form and checksum. */
-export function isRobotSecret(text: string): boolean {
-  return ROBOT_SECRET.test(text) && checksum(text.slice(0, -8)) === text.slice(-8);
+/** Whether the text has the form and the checksum of such a secret. */
+export function isSecretOf(kind: SecretKind, text: string): boolean {
+  return RANDOM_SECRET.exec(text)?.[1] === kind && checksum(text.slice(0, -8)) === text.slice(-8);
 }
 
 function checksum(text: string): string {
   return crc32(text).toString(16).padStart(8, "0");
 }
 
-/** How a robot's secret is stored. One SHA-256 is enough for 256 random bits: nothing can be guessed. */
-export function hashRobotSecret(secret: string): string {
+/** How a random secret is stored. One SHA-256 is enough for 256 random bits: nothing can be guessed. */
+export function hashSecret(secret: string): string {
   return `sha256:${createHash("sha256").update(secret).digest("hex")}`;
 }
 
-// Fits no secret; compared with where the robot does not exist.
-const NO_ROBOT_HASH = `sha256:${"0".repeat(64)}`;
+// Fits no secret; compared with where there is none.
+const NO_HASH = `sha256:${"0".repeat(64)}`;
 
-/** Whether a robot's secret has that hash; an undefined hash costs the same and fits nothing. */
-export function verifyRobotSecret(secret: string, hash: string | undefined): boolean {
-  const expected = Buffer.from(hash ?? NO_ROBOT_HASH);
-  const actual = Buffer.from(hashRobotSecret(secret));
+/** Whether a random secret has that hash; an undefined hash costs the same and fits nothing. */
+export function verifySecret(secret: string, hash: string | undefined): boolean {
+  const expected = Buffer.from(hash ?? NO_HASH);
+  const actual = Buffer.from(hashSecret(secret));
   return expected.length === actual.length && timingSafeEqual(expected, actual) && hash !== undefined;
 }

@@ -134,7 +134,7 @@ export function createTokens(options: TokensOptions): Tokens {
       throw new UnauthorizedError({ reason: "invalid_token", message: "the token has expired" });
     },
     async issueToken(caller, scopeParameters) {
-      if (caller.access !== undefined) throw new UnauthorizedError({ message: "a token cannot be exchanged for another" });
+      if (caller.via.kind === "registry-token") throw new UnauthorizedError({ message: "a token cannot be exchanged for another" });
       const now = Math.floor(clock.now() / 1000);
       // Never longer than what it is given for.
       const expiresAt = Math.min(now + lifetimeSeconds, Math.floor((caller.accessEndsAt ?? Infinity) / 1000));

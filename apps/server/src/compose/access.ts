@@ -8,6 +8,7 @@ import { createAuthorizer, type Authorizer, type SystemAuthorizer } from "../acc
 import { bootstrap } from "../access/bootstrap.ts";
 import type { ChangeSink } from "../access/changes.ts";
 import { createIssuerKeys, type FetchJson, type IssuerKeys } from "../access/issuer-keys.ts";
+import { createCredentialUse, type CredentialUse } from "../access/credential-use.ts";
 import { createLoginFailures, type LoginFailures, type LoginLock } from "../access/login-failures.ts";
 import { createLoginPlaces } from "../access/login-places.ts";
 import type { ProjectTrait } from "../access/project-traits.ts";
@@ -17,7 +18,7 @@ import { createTokenExchange, type TokenExchange } from "../access/token-exchang
 import { createTokens, type Tokens } from "../access/tokens.ts";
 import { traceAuthenticator, traceAuthorizer } from "../access/traced-access.ts";
 import { countExchanges, countLoginFailures, countLoginLocks } from "../http/server-metrics.ts";
-import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
+import { DAY_MS, HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import { defaultProjectOf, type Foundation, type RoleContext } from "./foundation.ts";
 
@@ -41,6 +42,7 @@ export interface Access {
   readonly loginFailures: LoginFailures;
   readonly issuerKeys: IssuerKeys;
   readonly tokenExchange: TokenExchange;
+  readonly credentialUse: CredentialUse;
 }
 
 /** Called at the very first start if the configuration gave the administrator no password: with the generated one. */
@@ -123,6 +125,9 @@ export async function openAccess(
     }),
     metrics,
   );
+  const credentialUse = createCredentialUse(database, clock, { refresh: config.auth.refreshTokens.idleDays * DAY_MS }, (error) => {
+    if (!isReported(error)) logger.warn({ err: error }, "when tokens were used could not be written yet");
+  });
   const exchanges = countExchanges(metrics);
   const issuerKeys = createIssuerKeys({
     database,
@@ -140,6 +145,7 @@ export async function openAccess(
     tokens,
     passwords,
     loginFailures,
+    credentialUse,
     clock,
     takeIdToken: (token, robot) => tokenExchange.exchange(token, robot, "password"),
   });
@@ -155,6 +161,7 @@ export async function openAccess(
     tokens,
     passwords,
     loginFailures,
+    credentialUse,
     issuerKeys,
     tokenExchange,
   };

@@ -129,6 +129,7 @@ async function openServers(
           deletions: DELETIONS,
           runTimeSettings: parts.runTimeSettings,
           ...access,
+          personalTokenDays: config.auth.personalTokens.maxDays,
           database,
           clock,
           repositories: content.repositories,

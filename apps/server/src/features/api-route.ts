@@ -6,8 +6,9 @@ import type { Permission } from "@berth/api/permissions";
 import { RegistryError } from "@berth/oci/errors";
 import { MAX_REPOSITORY_NAME_LENGTH, parseRepositoryName } from "@berth/oci/reference";
 import type { AccountGrant, Authorizer, ProjectGrant } from "../access/authorize.ts";
-import type { Caller, Grant } from "../access/caller.ts";
+import type { AccountCaller, Caller, Grant } from "../access/caller.ts";
 import { UnauthorizedError } from "../access/challenge.ts";
+import { coversProject } from "../access/personal-bound.ts";
 
 /** Who may create projects besides administrators and creators: names are given to who comes first, so that by default nobody else may. */
 export type ProjectCreation = "administrators" | "creators" | "everyone";
@@ -88,20 +89,25 @@ export function route<O extends Operation>(
 /** Turns what operations demand into proof. */
 export type Prove = <M extends Permission>(permission: M, caller: Caller, params: unknown) => Promise<Proof<M>>;
 
+const NOT_BY_TOKEN = "a personal token does not do that: sign in with the password";
+
 /** Creates the function that proves. Errors: UNAUTHORIZED, DENIED; PROJECT_UNKNOWN, REPOSITORY_UNKNOWN for what the caller may not see. */
 export function createProve(authorizer: Authorizer, projectCreation: () => ProjectCreation): Prove {
   async function proveCreation(caller: Caller): Promise<AccountGrant> {
     if (projectCreation() === "everyone") {
       const grant = await authorizer.authorizeAccount(caller);
-      // Robots would own what nobody answers for.
-      if (grant.account.kind === "user") return grant;
+      const { personal } = caller as Partial<AccountCaller>;
+      // Robots would own what nobody answers for, and who makes a project may do everything there.
+      if (grant.account.kind === "user" && (personal === undefined || coversProject(personal, undefined))) return grant;
     }
     return authorizer.authorizeSystem(caller, "projects.create");
   }
 
-  async function proveUser(caller: Caller): Promise<AccountGrant> {
+  async function proveUser(caller: Caller, isInPerson: boolean): Promise<AccountGrant> {
     const grant = await authorizer.authorizeAccount(caller);
     if (grant.account.kind !== "user") throw new RegistryError("DENIED");
+    // Else a token would give out others, that may do more or last longer.
+    if (isInPerson && (caller as AccountCaller).personal !== undefined) throw new RegistryError("DENIED", { message: NOT_BY_TOKEN });
     return grant;
   }
 
@@ -125,7 +131,7 @@ export function createProve(authorizer: Authorizer, projectCreation: () => Proje
       case "account":
         return authorizer.authorizeAccount(caller);
       case "user":
-        return proveUser(caller);
+        return proveUser(caller, permission.inPerson === true);
       case "administrator":
         return authorizer.authorizeAdministrator(caller);
       case "system":

@@ -27,6 +27,7 @@ export function createTestFeatures(
   const parts = { ...content, authorizer: access.authorizer, ports: {} };
   return createFeatures({
     ...access,
+    personalTokenDays: 365,
     database,
     clock,
     repositories: content.repositories,

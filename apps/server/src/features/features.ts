@@ -24,6 +24,7 @@ import { createOpenUploads, type OpenUploads, type OpenUploadsParts } from "./up
 import { createRobots, type Robots } from "./robots/robots.ts";
 import { createIssuers, type Issuers } from "./issuers/issuers.ts";
 import { createTrust, type Trust } from "./trust/trust.ts";
+import { createPersonalTokens, type PersonalTokens, type PersonalTokensParts } from "./tokens/tokens.ts";
 
 /** What they rest on. */
 export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts {
@@ -35,6 +36,7 @@ export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts
   readonly loginFailures: LoginFailures;
   readonly issuerKeys: IssuerKeys;
   readonly tokenExchange: TokenExchange;
+  readonly personalTokenDays: PersonalTokensParts["personalTokenDays"];
   readonly repositories: Repositories;
   readonly places: ListPlaces;
   readonly runTimeSettings: SettingsParts["runTimeSettings"];
@@ -56,6 +58,7 @@ export interface Features {
   readonly robots: Robots;
   readonly issuers: Issuers;
   readonly trust: Trust;
+  readonly tokens: PersonalTokens;
   readonly jobs: Jobs;
   readonly settings: Settings;
 }
@@ -73,6 +76,7 @@ export function createFeatures(parts: FeatureParts): Features {
     robots: createRobots(parts),
     issuers: createIssuers(parts),
     trust: createTrust(parts),
+    tokens: createPersonalTokens(parts),
     jobs: createJobs(parts),
     settings: createSettings(parts),
   };

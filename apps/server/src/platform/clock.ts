@@ -10,6 +10,7 @@ export interface Clock {
 export const SECOND_MS = 1000;
 export const MINUTE_MS = 60_000;
 export const HOUR_MS = 3_600_000;
+export const DAY_MS = 24 * HOUR_MS;
 
 /** The machine's clock. */
 export const systemClock: Clock = { now: () => Date.now() };

@@ -43,12 +43,14 @@ function maskValue(value: unknown, depth: number): unknown {
 }
 
 /** One search for any of the shapes below, so that a usual line costs a single pass. */
-const SUSPECT = /:\/\/|bearer |basic |eyJ|[?&](?:x-|sig|token|access)/i;
+const SUSPECT = /:\/\/|bearer |basic |eyJ|berth_|[?&](?:x-|sig|token|access)/i;
 /** The part between `://` and `@` of an address. */
 const URL_PASSWORD = /(:\/\/[^\s/:@"\\]*):[^\s/@"\\]+@/g;
 const AUTHORIZATION = /\b(bearer|basic) +[\w.~+/=-]{6,}/gi;
 /** A JSON web token anywhere in a text. */
 const WEB_TOKEN = /\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*/g;
+/** Secrets of this registry: access/secrets.ts. */
+const OWN_SECRET = /\bberth_[a-z]+_[\w-]{43,}/g;
 /** Query parameters that sign or authorize an address: Amazon's and compatible ones, Google's, Alibaba's, Azure's, OAuth's. */
 const SIGNED_QUERY =
   /([?&](?:x-(?:amz|goog|oss|cos|obs)-(?:signature|credential|security-token)|signature|sig|token|access_token|id_token|code|password|awsaccesskeyid|ossaccesskeyid)=)[^&\s"'\\<>]+/gi;
@@ -60,5 +62,6 @@ export function maskText(line: string): string {
     .replaceAll(URL_PASSWORD, `$1:${MASK}@`)
     .replaceAll(AUTHORIZATION, `$1 ${MASK}`)
     .replaceAll(WEB_TOKEN, MASK)
+    .replaceAll(OWN_SECRET, MASK)
     .replaceAll(SIGNED_QUERY, `$1${MASK}`);
 }

@@ -12,6 +12,7 @@ import type { ChangeSink } from "../../access/changes.ts";
 import { deleteMember, findRole, hasOtherOwner, listMembers, lockProject, putMember } from "../../access/member-store.ts";
 import type { Role } from "../../access/roles.ts";
 import { findProjectUsages, type ProjectUsage } from "../../content/usage.ts";
+import { isBeyondToken } from "../../access/bounds.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import type { Deletion } from "../../platform/database/deletion.ts";
@@ -78,7 +79,10 @@ export function createProjects(parts: ProjectsParts): Projects {
         const rows = await listProjectRows(database, ids, caller.kind === "account" ? caller.accountId : undefined);
         const usages = await findProjectUsages(database, ids);
         const views = new Map(rows.map((row) => [row.id, toView(row, usages)]));
-        return ids.map((id) => views.get(id));
+        return ids.map((id) => {
+          const project = views.get(id);
+          return project === undefined || isBeyondToken(caller, project.name) ? undefined : project;
+        });
       };
       return listed(found, limit, toViews, (project) => project.name);
     },

@@ -2,15 +2,16 @@
 // Not here: rows (access/account-store.ts, access/robot-store.ts), what scopes reach (access/robot-scopes.ts).
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
-import type { CreateRobotBody, RobotScopeView, RobotView, RobotWithSecretView, UpdateRobotBody } from "@berth/api/robots";
+import type { CreateRobotBody, RobotView, RobotWithSecretView, UpdateRobotBody } from "@berth/api/robots";
 import { deleteAccount, findAccount, insertAccount, listRobotAccounts, updateAccount, type Account } from "../../access/account-store.ts";
 import { changedScopes, type AccountChange } from "../../access/account-changes.ts";
 import type { Accounts } from "../../access/accounts.ts";
 import type { ChangeSink } from "../../access/changes.ts";
-import { isRepositoryPattern, type RobotScope } from "../../access/robot-scopes.ts";
+import type { RobotScope } from "../../access/robot-scopes.ts";
+import { parseScopeViews, viewScopes } from "../../access/scope-views.ts";
 import { listRobotScopes, listScopesOfRobots, putRobotScopes } from "../../access/robot-store.ts";
 import { robotLoginName } from "../../access/roles.ts";
-import { generateRobotSecret, hashRobotSecret } from "../../access/secrets.ts";
+import { generateSecret, hashSecret } from "../../access/secrets.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
 import type { Deletion } from "../../platform/database/deletion.ts";
@@ -73,7 +74,7 @@ export function createRobots(parts: RobotsParts): Robots {
       const home = homeOf(grant);
       const parsed = parseScopeViews(scopes, home.projectName);
       const expiry = parseExpiry(expiresAt);
-      const secret = withoutSecret ? undefined : generateRobotSecret();
+      const secret = withoutSecret ? undefined : generateSecret("robot");
       const account = await change(
         home,
         { account: robotLoginName(home.projectName, name) },
@@ -83,7 +84,7 @@ export function createRobots(parts: RobotsParts): Robots {
             {
               kind: "robot",
               name: robotLoginName(home.projectName, name),
-              secretHash: secret === undefined ? undefined : hashRobotSecret(secret),
+              secretHash: secret === undefined ? undefined : hashSecret(secret),
               ...(home.projectId === undefined ? {} : { projectId: home.projectId }),
               ...(expiry === undefined ? {} : { expiresAt: expiry }),
             },
@@ -132,9 +133,9 @@ export function createRobots(parts: RobotsParts): Robots {
     },
     async rotateSecret(grant, name) {
       const home = homeOf(grant);
-      const secret = generateRobotSecret();
+      const secret = generateSecret("robot");
       const view = await change(home, { account: robotLoginName(home.projectName, name) }, async (tx, { actor }) => {
-        const account: Account = { ...(await lockRobot(tx, home, name)), secretHash: hashRobotSecret(secret) };
+        const account: Account = { ...(await lockRobot(tx, home, name)), secretHash: hashSecret(secret) };
         await updateAccount(tx, account, true);
         await changes.record(tx, actor, [{ kind: "robot.secret-rotated", ...changedRobot(home, account) }]);
         return toView(account, await listRobotScopes(tx, account.id));
@@ -153,20 +154,6 @@ export function createRobots(parts: RobotsParts): Robots {
   };
 }
 
-function parseScopeViews(views: readonly RobotScopeView[], projectName: string | undefined): RobotScope[] {
-  const seen = new Set<string>();
-  return views.map(({ repositories, actions }, index) => {
-    const field = `body.scopes.${index}.repositories`;
-    if (!isRepositoryPattern(repositories, projectName)) {
-      const where = projectName === undefined ? "or **" : `of the project ${projectName}`;
-      throw new ApiError("FIELD_INVALID", { detail: [{ field, reason: `must be PROJECT/NAME, PROJECT/* or PROJECT/** ${where}` }] });
-    }
-    if (seen.has(repositories)) throw new ApiError("FIELD_INVALID", { detail: [{ field, reason: "is named twice" }] });
-    seen.add(repositories);
-    return { repositoryPattern: repositories, actions: new Set(actions) };
-  });
-}
-
 function timeOf(at: Date | undefined): string | null {
   return at?.toISOString() ?? null;
 }
@@ -179,7 +166,7 @@ function toView(account: Account, scopes: readonly RobotScope[]): RobotView {
   return {
     name: suffixOf(account),
     login: account.name,
-    scopes: scopes.map(({ repositoryPattern, actions }) => ({ repositories: repositoryPattern, actions: [...actions].toSorted() })),
+    scopes: viewScopes(scopes),
     isDisabled: account.isDisabled,
     hasSecret: account.secretHash !== undefined,
     expiresAt: timeOf(account.expiresAt),

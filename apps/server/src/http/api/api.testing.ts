@@ -125,6 +125,7 @@ function checkAnswer(operation: Operation, status: number, body: unknown): void 
 const EVERYWHERE = new Set([
   "FIELD_INVALID",
   "UNAUTHORIZED",
+  "DENIED",
   "TOOMANYREQUESTS",
   "BODY_INVALID",
   "UNSUPPORTED",

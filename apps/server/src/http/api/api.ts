@@ -20,6 +20,7 @@ import { groupRoutes } from "../../features/groups/group-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
 import { issuerRoutes } from "../../features/issuers/issuer-routes.ts";
 import { trustRoutes } from "../../features/trust/trust-routes.ts";
+import { tokenRoutes } from "../../features/tokens/token-routes.ts";
 import { uploadRoutes } from "../../features/uploads/upload-routes.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { RequestSpan } from "../../platform/tracing.ts";
@@ -111,6 +112,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...robotRoutes(features.robots),
     ...issuerRoutes(features.issuers),
     ...trustRoutes(features.trust),
+    ...tokenRoutes(features.tokens),
     ...jobRoutes(features.jobs),
     ...settingRoutes(features.settings),
   ];

@@ -7,8 +7,10 @@ import { isForAnonymous } from "@berth/api/permissions";
 import { RegistryError } from "@berth/oci/errors";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Authenticator } from "../../access/authenticate.ts";
-import type { Caller } from "../../access/caller.ts";
+import type { AccountCaller, Caller } from "../../access/caller.ts";
 import { UnauthorizedError } from "../../access/challenge.ts";
+import { asReader } from "../../access/personal-bound.ts";
+import { apiBeyondToken } from "../../access/refusals.ts";
 import { type ApiRoute, partsOfAnswer, type Prove } from "../../features/api-route.ts";
 import type { Logger } from "../../platform/log.ts";
 import { basicChallenge, isSafe, type RefuseOtherSites } from "../browsers.ts";
@@ -194,7 +196,11 @@ async function recognise(
   if (caller.access !== undefined) throw new UnauthorizedError({ message: TOKEN_REFUSED });
   // Before its body, not after.
   if (caller.kind === "anonymous" && !isForAnonymous(operation.permission)) throw new UnauthorizedError();
-  return { caller: { ...caller, origin: { requestId: request.id, address: remoteAddress } }, remoteAddress };
+  // The same before its body. What only reads need not reach as far as what writes.
+  const { personal } = caller as Partial<AccountCaller>;
+  if (personal !== undefined && personal.api !== "write" && !isSafe(operation.method)) throw apiBeyondToken(personal, true);
+  const asked = personal !== undefined && isSafe(operation.method) ? { ...caller, personal: asReader(personal) } : caller;
+  return { caller: { ...asked, origin: { requestId: request.id, address: remoteAddress } }, remoteAddress };
 }
 
 async function sendError(parts: ApiParts, thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
