@@ -103,6 +103,11 @@ export const LEVELS: Record<string, Level> = {
   listProjectGroups: "member",
   putProjectGroup: "owner",
   deleteProjectGroup: "owner",
+  listAudit: "auditor",
+  listProjectAudit: "keeper-reads",
+  exportAudit: "auditor",
+  listAuditSegments: "auditor",
+  verifyAudit: "auditor",
   listSettings: "auditor",
   updateSettings: "administrator",
 };

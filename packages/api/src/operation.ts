@@ -34,6 +34,7 @@ export interface Operation<
     | "issuers"
     | "jobs"
     | "settings"
+    | "audit"
     | "registry";
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;

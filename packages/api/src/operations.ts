@@ -1,5 +1,6 @@
 // The list of all operations: what the OpenAPI document shows and the server must answer. Not here: the operations themselves.
 import * as issuers from "./issuers.ts";
+import * as audit from "./audit.ts";
 import * as deletions from "./deletions.ts";
 import * as groups from "./groups.ts";
 import * as jobs from "./jobs.ts";
@@ -81,6 +82,11 @@ export const OPERATIONS: readonly Operation[] = [
   jobs.cancelJob,
   jobs.retryJob,
   jobs.followJob,
+  audit.listAudit,
+  audit.listProjectAudit,
+  audit.exportAudit,
+  audit.listAuditSegments,
+  audit.verifyAudit,
   settings.listSettings,
   settings.updateSettings,
 ];

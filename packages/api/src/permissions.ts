@@ -12,6 +12,7 @@ export const PROJECT_PERMISSIONS = [
   "robots.write",
   "policies.read",
   "policies.write",
+  "audit.read",
 ] as const;
 /** One of `PROJECT_PERMISSIONS`. */
 export type ProjectPermission = (typeof PROJECT_PERMISSIONS)[number];
@@ -55,6 +56,7 @@ const IN_PROJECT: Readonly<Record<ProjectPermission, string>> = {
   "robots.write": "owners",
   "policies.read": "members and auditors",
   "policies.write": "maintainers and owners",
+  "audit.read": "maintainers, owners and auditors",
 };
 
 /** Who may, in words that follow "for". */

@@ -2,6 +2,7 @@
 import { completionScript, SHELLS } from "../completion.ts";
 import { EXIT, Misuse } from "../misuse.ts";
 import type { Verb } from "../verb.ts";
+import { AUDIT_VERBS } from "./audit.ts";
 import { COMMAND_VERBS } from "./commands.ts";
 import { CLEANUP_VERBS } from "./cleanup.ts";
 import { CONTENT_VERBS, JOB_VERBS, UPLOAD_VERBS } from "./content.ts";
@@ -23,6 +24,7 @@ export const VERBS: readonly Verb[] = [
   ...CLEANUP_VERBS,
   ...UPLOAD_VERBS,
   ...JOB_VERBS,
+  ...AUDIT_VERBS,
   {
     words: "completion",
     summary: "Print what a shell needs to complete these commands",

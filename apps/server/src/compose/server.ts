@@ -139,6 +139,7 @@ async function openServers(
           sessions: content.sessions,
           changes: content.changes,
           places: createListPlaces(roleContext.masterKey),
+          masterKey: roleContext.masterKey,
         }),
         authenticator,
         authorizer,

@@ -32,6 +32,7 @@ export function createTestFeatures(
     clock,
     repositories: content.repositories,
     places: createListPlaces(TEST_MASTER_KEY),
+    masterKey: TEST_MASTER_KEY,
     changes,
     deletions: DELETIONS,
     runTimeSettings: createRunTimeSettings({ database, clock, settings: [] }),

@@ -12,6 +12,7 @@ import type { ListPlaces } from "../distribution/list-places.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import type { Deletion } from "../platform/database/deletion.ts";
+import { type AuditLog, type AuditParts, createAuditLog } from "./audit/audit.ts";
 import { createUsers, type Users } from "./accounts/accounts.ts";
 import { createDeletions, type Deletions } from "./deletions/deletions.ts";
 import { createGroups, type Groups } from "./groups/groups.ts";
@@ -40,6 +41,7 @@ export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts
   readonly repositories: Repositories;
   readonly places: ListPlaces;
   readonly runTimeSettings: SettingsParts["runTimeSettings"];
+  readonly masterKey: AuditParts["masterKey"];
   /** Who learns what becomes of accounts, memberships and projects. */
   readonly changes: ChangeSink<AccountChange | SettingChange>;
   /** Of what refers to a project and to an account. */
@@ -61,6 +63,7 @@ export interface Features {
   readonly tokens: PersonalTokens;
   readonly jobs: Jobs;
   readonly settings: Settings;
+  readonly audit: AuditLog;
 }
 
 /** Creates the features. */
@@ -79,5 +82,6 @@ export function createFeatures(parts: FeatureParts): Features {
     tokens: createPersonalTokens(parts),
     jobs: createJobs(parts),
     settings: createSettings(parts),
+    audit: createAuditLog(parts),
   };
 }

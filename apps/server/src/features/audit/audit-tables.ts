@@ -50,7 +50,7 @@ export const auditTables = defineTables({
     },
     key: ["id"],
     indexes: {
-      audit_record_by_project: "(project_id, id) where project_id is not null",
+      audit_record_by_project: "(project, id) where project is not null",
       audit_record_by_repository: "(repository, id) where repository is not null",
       audit_record_by_actor: "(actor, id)",
       audit_record_by_account: "(account, id) where account is not null",

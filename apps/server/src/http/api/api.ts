@@ -8,6 +8,7 @@ import { fastify } from "fastify";
 import type { Authenticator } from "../../access/authenticate.ts";
 import type { Authorizer } from "../../access/authorize.ts";
 import { accountRoutes } from "../../features/accounts/account-routes.ts";
+import { auditRoutes } from "../../features/audit/audit-routes.ts";
 import { createProve, type ProjectCreation } from "../../features/api-route.ts";
 import type { Features } from "../../features/features.ts";
 import { deletionRoutes } from "../../features/deletions/deletion-routes.ts";
@@ -114,6 +115,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...trustRoutes(features.trust),
     ...tokenRoutes(features.tokens),
     ...jobRoutes(features.jobs),
+    ...auditRoutes(features.audit),
     ...settingRoutes(features.settings),
   ];
   await registerApi(app, {

@@ -38,7 +38,7 @@ export const audit: Migration = {
       state_before ${text},
       state_after ${text}
     )`,
-    "create index audit_record_by_project on audit_record (project_id, id) where project_id is not null",
+    "create index audit_record_by_project on audit_record (project, id) where project is not null",
     "create index audit_record_by_repository on audit_record (repository, id) where repository is not null",
     "create index audit_record_by_actor on audit_record (actor, id)",
     "create index audit_record_by_account on audit_record (account, id) where account is not null",
