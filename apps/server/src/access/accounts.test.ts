@@ -75,7 +75,12 @@ forEachDatabase("accounts that are remembered", (create) => {
       looked.push(JSON.stringify(Object.values(parameters)));
       return test.database.first(statement, parameters);
     };
-    const accounts = createAccounts({ database: { ...test.database, first }, clock: createTestClock() });
+    // What an account is in a project is one row for itself and one for each of its groups.
+    const all: Database["all"] = (statement, parameters) => {
+      looked.push(JSON.stringify(Object.values(parameters)));
+      return test.database.all(statement, parameters);
+    };
+    const accounts = createAccounts({ database: { ...test.database, first, all }, clock: createTestClock() });
     const names = ["mona", "lisa"];
     const ids = new Map<string, number>();
     for (const name of names) ids.set(name, await addUser(test.database, name));

@@ -303,6 +303,10 @@ const WITHOUT_GRANT: Readonly<Record<string, readonly [number, string]>> = {
   "content/unsorted-tags.ts": [1, "the order of tags of earlier releases"],
   "content/uploads.ts": [9, "sessions, of which nobody sees anything before their commit"],
   "content/usage.ts": [1, "counting"],
+  "distribution/spool.ts": [1, "a file, and no database"],
+  "features/audit/audit-keys.ts": [1, "a key of the registry"],
+  "features/audit/audit-sealing.ts": [1, "numbers for what was recorded in its own transactions"],
+  "features/deletions/deletion-job.ts": [3, "a job's own state, and items whose rights the job asks anew in their transaction"],
 };
 
 it("nothing is written for a caller but by a granted transaction", async () => {

@@ -28,8 +28,8 @@ import { createProjectRepositories } from "./repositories.ts";
 const EMPTY_PROJECTS = 2300;
 /** More than one request reads. */
 const HIDDEN_NAMES = 45_000;
-/** What one request may look up, and what it asks besides, such as who the reader is. */
-const MOST_STATEMENTS = 1000 + 20;
+/** What one request may look up, and what it asks besides: who the reader is, and a hundred projects at a time with three statements. */
+const MOST_STATEMENTS = 1000 + 40;
 /** What one request may read, and projects a hundred at a time besides. */
 const MOST_ROWS = 20_000 + MOST_STATEMENTS;
 
