@@ -5,7 +5,7 @@ export const deletionPlans: Migration = {
   id: 20261126073000,
   name: "deletions/plans",
   oldestProgram: 3,
-  loses: { what: "plans to delete, and how far they were", content: [] },
+  loses: { what: "plans to delete that have not run: they have to be made anew", content: [] },
   up: ({ id, integer, clustered }) => [
     `create table deletion_plan (
       id ${id},

@@ -21,7 +21,7 @@ import { tagIndexes } from "./20261126070501-content-tag-indexes.ts";
 import { tagOrder } from "./20261126070500-content-tag-order.ts";
 import { collectionBacklog } from "./20261126071000-content-collection-backlog.ts";
 import { deletionPlans } from "./20261126073000-deletions-plans.ts";
-import { audit } from "./20261126074731-audit.ts";
+import { audit } from "./20261126074731-audit-log.ts";
 import { accessCredentials } from "./20261126071500-access-credentials.ts";
 import { noPassword } from "./20261126021300-access-no-password.ts";
 import { trustRules } from "./20261126071043-access-trust-rules.ts";
