@@ -19,7 +19,7 @@ export type Fault = { readonly on: RegExp } & (
   | { readonly kind: "status"; readonly status: number; readonly retryAfter?: number }
   /** The body ends too early. */
   | { readonly kind: "cut"; readonly afterBytes: number }
-  /** The last byte is another. */
+  /** One byte is another. */
   | { readonly kind: "wrong" }
   /** So many bytes, and then none until it is time. */
   | { readonly kind: "hold"; readonly afterBytes: number; readonly until: Promise<unknown> }
@@ -85,7 +85,10 @@ async function* broken(bytes: Buffer, fault: Fault | undefined): AsyncGenerator<
       return;
     case "wrong": {
       const other = Buffer.from(bytes);
-      other[other.length - 1]! ^= 1;
+      // A manifest is one still, of another config.
+      const at = bytes.indexOf("sha256:");
+      if (at === -1) other[other.length - 1]! ^= 1;
+      else other[at + 7] = other[at + 7] === 0x30 ? 0x31 : 0x30;
       yield other;
       return;
     }

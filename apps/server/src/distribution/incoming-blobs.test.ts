@@ -233,6 +233,14 @@ it("an incoming blob: is one for all who ask meanwhile; one that failed is joine
   await none(incoming);
 });
 
+it("an incoming blob: is refused where the disk has no room for it, for which the upstream is not blamed", async () => {
+  const incoming = fetches({ maxBlobBytes: Infinity });
+  const { fetch, seen } = fetchOf(inPieces(BLOB), { open: async () => ({ sizeBytes: 2 ** 52, body: inPieces(BLOB) }) });
+  await assert.rejects(incoming.fetch("a", fetch), { code: "STORAGE_FULL" });
+  await none(incoming);
+  assert.deepEqual([seen.failures, seen.unstored], [[], []]);
+});
+
 it("incoming blobs: of one project leave room for another's", async () => {
   const incoming = fetches();
   const { promise, resolve } = Promise.withResolvers<void>();

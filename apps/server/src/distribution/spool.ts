@@ -1,7 +1,7 @@
 // Bytes that some are still writing and others read already: small ones in memory, others in a file that has no name, so that nothing is left of it
 // when the process ends, however it ends. Not here: what the bytes are, who waits for which.
 import { randomBytes } from "node:crypto";
-import { open, rm } from "node:fs/promises";
+import { open, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
 /** Written in order, read anywhere in what is written. */
@@ -18,9 +18,17 @@ export const PIECE_BYTES = 256 * 1024;
 /** Up to this, bytes are kept in memory. */
 const MEMORY_BYTES = 256 * 1024;
 
-/** Makes a spool. `sizeBytes`: how much will come, undefined where that is not known. */
+/** What stays free of the disk beside one: the embedded database may lie there. */
+const LEFT_FREE_BYTES = 256 * 1024 * 1024;
+
+/** Makes a spool. `sizeBytes`: how much will come, undefined where that is not known. Errors: ENOSPC where that does not fit. */
 export async function createSpool(directory: string, sizeBytes: number | undefined): Promise<Spool> {
-  return sizeBytes !== undefined && sizeBytes <= MEMORY_BYTES ? memorySpool(sizeBytes) : fileSpool(directory);
+  if (sizeBytes !== undefined && sizeBytes <= MEMORY_BYTES) return memorySpool(sizeBytes);
+  const { bavail, bsize } = await statfs(directory);
+  if (bavail * bsize < (sizeBytes ?? 0) + LEFT_FREE_BYTES) {
+    throw Object.assign(new Error(`${bavail * bsize} bytes are left where blobs of upstreams lie while they come`), { code: "ENOSPC" });
+  }
+  return fileSpool(directory);
 }
 
 function memorySpool(sizeBytes: number): Spool {
