@@ -1,4 +1,4 @@
-// Settings of who gets in: secrets, tokens, keys and locks. Not here: how settings are read (config-load.ts).
+// Settings of authentication: secrets, tokens, keys and locks. Not here: how settings are read (config-load.ts).
 import { httpUrl, integer, optional, secret, seconds, text } from "../config-kinds.ts";
 
 export const authSettings = {

@@ -1,5 +1,5 @@
-// The tables of who may what: projects with their members, accounts with their robots' scopes, keys that sign tokens, sign-ins.
-// Not here: the statements (*-store.ts, signing-keys.ts, login-*.ts).
+// The tables of access: projects with their members, accounts with their robots' scopes, signing keys, sign-ins. Not here: the statements
+// (*-store.ts, signing-keys.ts, login-*.ts).
 import {
   defineTables,
   id,
@@ -22,7 +22,7 @@ export const accessTables = defineTables({
       sort_key: text(),
       is_public: integer(),
       created_at: integer(),
-      /** What it has beyond its members, as a JSON object by the traits' names (project-traits.ts); null where that is nothing. */
+      /** Its traits beyond its members, as a JSON object by their names (project-traits.ts); null if it has none. */
       traits: nullable(looseText()),
       /** Rises with each change of `traits`, also when they become null. */
       traits_revision: integerOr(0),
@@ -39,7 +39,7 @@ export const accessTables = defineTables({
       name: text(),
       /** Robots of a project; null for users and for robots of the whole registry. */
       project_id: nullable(refersTo("project", "deleted")),
-      /** argon2id in PHC form for users, sha256 of a random secret for robots; null for who has none of his own and signs in elsewhere. */
+      /** argon2id in PHC form for users, sha256 of a random secret for robots; null for accounts that sign in elsewhere. */
       secret_hash: nullable(looseText()),
       is_admin: integer(),
       is_disabled: integer(),
@@ -56,7 +56,7 @@ export const accessTables = defineTables({
     },
     backup: "kept",
   },
-  /** What accounts are in the whole registry, beside administrators (`account.is_admin`). */
+  /** The roles of accounts in the whole registry, beside administrators (`account.is_admin`). */
   system_role: {
     columns: { account_id: refersTo("account", "cascade"), role: looseText() },
     key: ["account_id"],
@@ -150,17 +150,20 @@ export const accessTables = defineTables({
       /** JWK as JSON. */
       public_key: looseText(),
       created_at: integer(),
-      /** Signs until then; verifies a token's lifetime longer. */
+      /** Signs until then; verifies for a token's lifetime longer. */
       signs_until: integer(),
       verifies_until: integer(),
     },
     key: ["id"],
-    // Made anew where there is none.
+    // Created anew if there is none.
     backup: "sealed",
   },
   login_failure: {
     columns: {
-      /** Who is guessed at, and from where: `pair:NAME ADDRESS`, `address:ADDRESS`, `fresh:NAME`, `account:NAME`; or a guess, `secret:NAME ADDRESS MARK`. */
+      /**
+       * The subject of the guesses: `pair:NAME ADDRESS`, `address:ADDRESS`, `fresh:NAME`, `account:NAME`; or one guess, `secret:NAME
+       * ADDRESS MARK`.
+       */
       subject: text(),
       failures: integer(),
       window_started_at: integer(),
@@ -171,7 +174,7 @@ export const accessTables = defineTables({
     // Guesses of the last minutes.
     backup: "left out",
   },
-  /** Where an account logged in: a keyed hash of its name and the address. */
+  /** An address from which an account logged in: a keyed hash of its name and the address. */
   login_place: {
     columns: { place: text(), account_id: refersTo("account", "cascade"), seen_at: integer() },
     key: ["place"],

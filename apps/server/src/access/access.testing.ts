@@ -1,4 +1,4 @@
-// A whole access layer on a test database, with a clock that tests hold, and shortcuts that make accounts and projects.
+// A whole access layer on a test database, with a clock that tests set, and functions that create accounts and projects.
 import { type Clock, DAY_MS } from "../platform/clock.ts";
 import { createCredentialUse, type CredentialUse } from "./credential-use.ts";
 import type { Database } from "../platform/database/database.ts";
@@ -26,7 +26,7 @@ export interface TestClock extends Clock {
   advance(ms: number): void;
 }
 
-/** Makes a clock that stands at a fixed time. */
+/** Creates a clock that stands at a fixed time. */
 export function createTestClock(): TestClock {
   let now = Date.UTC(2026, 0, 1);
   return {
@@ -53,12 +53,12 @@ export interface TestAccess {
 
 /** The master key of tests. */
 export const TEST_MASTER_KEY = Buffer.alloc(32, 7);
-/** The password of users that `addUser` makes. */
+/** The password of users created by `addUser`. */
 export const TEST_PASSWORD = "correct horse battery staple";
 /** The address that tests log in from. */
 export const TEST_ADDRESS = "192.0.2.1";
 
-/** Builds a replica. */
+/** Creates a replica. */
 export function createTestAccess(
   database: Database,
   clock: Clock,
@@ -103,7 +103,7 @@ const insertProject = statement<{ name: string; sortKey: string; isPublic: numbe
   db.insertInto("project").values({ name: p.name, sort_key: p.sortKey, is_public: p.isPublic, created_at: p.now }).returning("id"),
 );
 
-/** Adds a project; gives its id. */
+/** Adds a project; returns its id. */
 export async function addProject(database: Database, name: string, isPublic = false): Promise<number> {
   const [row] = await database.write(insertProject, { name, sortKey: `${name}/`, isPublic: isPublic ? 1 : 0, now: 1 });
   return row!.id;
@@ -124,7 +124,7 @@ export async function addUser(
   });
 }
 
-/** Adds a robot with scopes by pattern; gives its id and secret. */
+/** Adds a robot with scopes by pattern; returns its id and secret. */
 export async function addRobot(
   database: Database,
   name: string,

@@ -1,5 +1,5 @@
-// What can happen to accounts, memberships and projects, in the words of those who react to it. No secret is in it.
-// Not here: how it is recorded (changes.ts, events/outbox.ts), what can happen to content (content/changes.ts).
+// The changes of accounts, memberships and projects, in the terms of the parts that react to them. They contain no secret. Not here:
+// recording them (changes.ts, events/outbox.ts), changes of content (content/changes.ts).
 import type { Executor } from "../platform/database/database.ts";
 import type { Account } from "./account-store.ts";
 import type { Actor } from "./actor.ts";
@@ -28,7 +28,7 @@ interface OfToken extends OfAccount {
   readonly tokenId: number;
 }
 
-/** A robot, and whose it is: null for the registry's. */
+/** A robot and its project: null for a robot of the registry. */
 interface OfRobot extends OfAccount {
   readonly project: string | null;
   readonly projectId: number | null;
@@ -47,24 +47,24 @@ interface OfGroup {
   readonly groupId: number;
 }
 
-/** What a robot reaches. */
+/** The scopes of a robot. */
 interface ChangedScope {
   readonly repositories: string;
   readonly actions: readonly string[];
 }
 
-/** One change of who may do what. */
+/** One change of rights. */
 export type AccountChange =
   | (OfProject & { readonly kind: "project.created"; readonly isPublic: boolean })
   | (OfProject & { readonly kind: "project.updated"; readonly isPublic: boolean })
-  /** After its members and robots, each of which is said to be gone. */
+  /** It comes after its members and robots, each of which is reported as removed. */
   | (OfProject & { readonly kind: "project.deleted" })
   /** `from`: undefined for a new member. */
   | (OfProject & OfAccount & { readonly kind: "member.changed"; readonly from: Role | undefined; readonly to: Role })
   /** Alone, with its account, or with its project. */
   | (OfProject & OfAccount & { readonly kind: "member.removed" })
   | (OfAccount & { readonly kind: "user.created"; readonly isAdmin: boolean; readonly systemRole: SystemRole | null })
-  /** What it is now. */
+  /** Its present state. */
   | (OfAccount & {
       readonly kind: "user.updated";
       readonly isAdmin: boolean;
@@ -73,7 +73,7 @@ export type AccountChange =
     })
   /** By the user, by an administrator, or on the machine: the actor says which. */
   | (OfAccount & { readonly kind: "user.password-changed" })
-  /** After its memberships, each of which is said to be gone. */
+  /** It comes after its memberships, each of which is reported as removed. */
   | (OfAccount & { readonly kind: "user.deleted" })
   | (OfGroup & { readonly kind: "group.created" | "group.updated"; readonly systemRole: SystemRole | null })
   /** With all memberships by it. */
@@ -91,7 +91,7 @@ export type AccountChange =
   /** By its owner, or by an administrator: the actor says which. */
   | (OfToken & { readonly kind: "token.revoked"; readonly tokenKind: "personal" | "refresh" })
   | (OfRobot & { readonly kind: "robot.created"; readonly scopes: readonly ChangedScope[]; readonly expiresAt: string | null })
-  /** What it is now; `scopes` where they were set. */
+  /** Its present state; `scopes` if they were set. */
   | (OfRobot & {
       readonly kind: "robot.updated";
       readonly isDisabled: boolean;
@@ -109,7 +109,7 @@ export type AccountChange =
   | (OfRobot & { readonly kind: "robot.trust-removed"; readonly rule: string })
   /** Alone or with its project. */
   | (OfRobot & { readonly kind: "robot.deleted" })
-  /** What it is now. */
+  /** Its present state. */
   | (OfIssuer & { readonly kind: "issuer.created"; readonly audiences: readonly string[] })
   | (OfIssuer & {
       readonly kind: "issuer.updated";
@@ -122,12 +122,12 @@ export type AccountChange =
     })
   | (OfIssuer & { readonly kind: "issuer.deleted" });
 
-/** Scopes as changes say them. */
+/** Scopes as changes report them. */
 export function changedScopes(scopes: readonly RobotScope[]): ChangedScope[] {
   return scopes.map(({ repositoryPattern, actions }) => ({ repositories: repositoryPattern, actions: [...actions].toSorted() }));
 }
 
-/** Records what became of a user: nothing where nothing did. */
+/** Records the changes of a user: nothing if nothing changed. */
 export async function recordUserUpdate(
   tx: Executor,
   actor: Actor,

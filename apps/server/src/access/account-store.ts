@@ -12,7 +12,7 @@ export interface Account extends SystemStanding {
   readonly name: string;
   /** A robot's project; undefined for users and for robots of the whole registry. */
   readonly projectId: number | undefined;
-  /** Of the password or the robot's secret; undefined where there is none. Never leaves the server. */
+  /** The hash of the password or the robot's secret; undefined if there is none. Never leaves the server. */
   readonly secretHash: string | undefined;
   /** Its own role in the whole registry. */
   readonly systemRole: SystemRole | undefined;
@@ -118,7 +118,7 @@ const removeRole = statement<{ id: number }>()("account.remove_system_role", (db
   db.deleteFrom("system_role").where("account_id", "=", p.id),
 );
 const remove = statement<{ id: number }>()("account.delete", (db, p) => db.deleteFrom("account").where("id", "=", p.id));
-// Locked in the order of their ids, so that two who take administrators' rights away do not wait for each other.
+// Locked in the order of their ids, so that two transactions that revoke administrators' rights cannot deadlock.
 const lockAdmins = statement<Record<never, never>>()(
   "account.lock_admins",
   (db, _, tools) =>
@@ -161,7 +161,7 @@ function toAccount(row: AccountRow): Account {
     isAdmin: has("administrator"),
     isAuditor: has("auditor"),
     isCreator: has("creator"),
-    // What is neither yes nor no keeps out.
+    // Any other value than yes or no counts as disabled.
     isDisabled: row.is_disabled !== 0,
     epoch: row.epoch,
     expiresAt: row.expires_at === null ? undefined : new Date(row.expires_at),
@@ -203,7 +203,7 @@ export interface NewAccount {
   readonly expiresAt?: Date;
 }
 
-/** Adds an account; gives its id, or undefined when the name is taken. */
+/** Adds an account; returns its id, or undefined if the name is taken. */
 export async function insertAccount(tx: Executor, account: NewAccount, now: number): Promise<number | undefined> {
   const row = await tx.first(insert, {
     kind: account.kind,
@@ -224,7 +224,10 @@ async function putSystemRole(tx: Executor, id: number, role: SystemRole | undefi
   else await tx.run(removeRole, { id }, { any: "most have none" });
 }
 
-/** Stores the changeable fields of an account that is locked, its role in the registry among them. The epoch rises by one, which ends all tokens, where `endsTokens` says so. */
+/**
+ * Stores the changeable fields of a locked account, including its role in the registry. If `endsTokens` is set, the epoch rises by one,
+ * which ends all its tokens.
+ */
 export async function updateAccount(tx: Executor, account: Account, endsTokens: boolean): Promise<void> {
   await tx.run(
     update,
@@ -241,7 +244,7 @@ export async function updateAccount(tx: Executor, account: Account, endsTokens: 
   await putSystemRole(tx, account.id, account.systemRole);
 }
 
-/** Deletes an account that is locked, and that nothing refers to any more. */
+/** Deletes a locked account to which nothing refers any more. */
 export async function deleteAccount(tx: Executor, id: number): Promise<void> {
   await tx.run(remove, { id }, 1);
 }

@@ -1,5 +1,5 @@
-// That a change of an account by another process is told of, once, and one of this process is not; that a change makes what it changed be looked up
-// anew, and nothing else. Not here: how soon rights end
+// A change of an account by another process is reported once, and one of this process is not; a change invalidates only the cached values
+// that it affects. Not here: how soon rights end
 // (authenticate.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
@@ -33,11 +33,11 @@ forEachDatabase("accounts that are changed elsewhere", (create) => {
       clock.advance(1_000);
       await accounts.find(id);
       await accounts.findByName("mona");
-      // Timers of one length end in the order in which they began.
+      // Timers of the same length fire in the order in which they were set.
       await sleep(WRITE_DELAY_MS);
       await sleep(WRITE_DELAY_MS);
     };
-    // Before it was ever seen, nobody can tell.
+    // A change before the account was ever seen cannot be noticed.
     await change(true);
     await look();
     assert.deepEqual(told, []);
@@ -52,7 +52,7 @@ forEachDatabase("accounts that are changed elsewhere", (create) => {
     accounts.forget();
     await look();
     assert.deepEqual(told, ["mona"]);
-    // Seen before whoever made it here has said so.
+    // The change was seen before the process that made it here has reported it.
     await change(true);
     const looking = look();
     await accounts.find(id);
@@ -109,7 +109,7 @@ forEachDatabase("accounts that are remembered", (create) => {
       [{ account: "mona" }, [of("mona"), of(mona), of(mona, "art"), of(mona, "music"), of(mona, "none")]],
       [{ account: "lisa", project: "art" }, [of("lisa"), of(lisa), of(lisa, "art")]],
       [{ project: "art" }, [of("art+ci"), of(mona, "art"), of(lisa, "art"), of(robot), of(robot, "art"), of(0, "art"), of(1)]],
-      // It may be there now; as it was not known, all that might be its own is looked up anew.
+      // It may exist now; because it was not known, everything that might belong to it is looked up again.
       [
         { account: "nobody" },
         [of("nobody"), ...[mona, lisa, robot].flatMap((id) => ["art", "music", "none"].map((name) => of(id, name))), of(0, "art")],

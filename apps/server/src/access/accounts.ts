@@ -1,4 +1,4 @@
-// Accounts and their rights as of at most half a second ago: what every request is checked against.
+// Cached accounts and rights, at most half a second old: every request is checked against them.
 // Not here: the tables (account-store.ts, member-store.ts, robot-store.ts), decisions (authorize.ts).
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../platform/clock.ts";
@@ -13,10 +13,10 @@ import type { RobotScope } from "./robot-scopes.ts";
 import { robotLoginName } from "./roles.ts";
 import { findStanding, type ProjectStanding } from "./standing-store.ts";
 
-/** What decisions are made of. */
+/** The look-ups on which decisions are based. */
 export interface Rights {
   find(id: number): Account | undefined | Promise<Account | undefined>;
-  /** The project and the account's role in it; account undefined for who is anonymous. One look-up whether it exists or not. */
+  /** The project and the account's role in it; account undefined for anonymous callers. One look-up, whether or not it exists. */
   findStanding(accountId: number | undefined, projectName: string): ProjectStanding | undefined | Promise<ProjectStanding | undefined>;
   /** The name of a robot's project. */
   findProjectName(projectId: number): string | undefined | Promise<string | undefined>;
@@ -25,7 +25,10 @@ export interface Rights {
   findCredential(id: number): Credential | undefined | Promise<Credential | undefined>;
 }
 
-/** What a change changed, by login name and project name: all of the one, all of the other, or the one's membership of the other where both are given. */
+/**
+ * The object of a change, by login name and project name: everything of one of them, or the account's membership of the project if both are
+ * given.
+ */
 export interface Changed {
   readonly account?: string | undefined;
   readonly project?: string | undefined;
@@ -38,15 +41,15 @@ export interface Accounts extends Rights {
   findCredentialByHash(hash: string): Credential | undefined | Promise<Credential | undefined>;
   /** Rights as a transaction sees them. */
   seenBy(tx: Executor): Rights;
-  /** To be called after every committed change of an account, a membership, a scope or a project. Undefined: whatever it was. */
+  /** Must be called after every committed change of an account, a membership, a scope or a project. Undefined: anything may have changed. */
   forget(changed?: Changed): void;
-  /** How often that was: what was looked up under another number may not be so any more. */
+  /** The number of such calls: a value that was looked up under another number may be outdated. */
   changes(): number;
 }
 
-/** A withdrawn right must end within a second everywhere: half of it for the cache, half for what was decided by it (`RENEW_AFTER_MS`). */
+/** A revoked right must end within a second everywhere: half of it for the cache, half for decisions based on it (`RENEW_AFTER_MS`). */
 const TTL_MS = 500;
-/** Of each kind; about 10 MB when all are full. */
+/** The entries of each kind; about 10 MB when all are full. */
 const MAX_ENTRIES = 10_000;
 /** No account has this id. */
 const NOBODY = 0;
@@ -73,21 +76,24 @@ function rightsSeenBy(tx: Executor, readTraits: ReadTraits): Rights {
 export interface AccountsParts {
   readonly database: Database;
   readonly clock: Clock;
-  /** What projects may have that this program knows; none where it is not given. */
+  /** The traits that this program knows; none if it is not given. */
   readonly traits?: readonly ProjectTrait[] | undefined;
   /**
-   * Told once of an account in use whose tokens have ended since it was last looked up, though nobody changed it here: its password was changed
-   * by another replica, or on the machine.
+   * Called once for an account in use whose tokens have ended since it was last looked up, although nobody changed it here: its password
+   * was changed by another replica, or on the machine.
    */
   readonly onChangedElsewhere?: (account: Account) => void;
   /** `WRITE_DELAY_MS` where it is not given. */
   readonly writeDelayMs?: number;
 }
 
-/** How long who changed an account here may need to say so: a look-up may see the change before its commit is durable and acknowledged. */
+/**
+ * How long a process that changed an account may need to report it: a look-up may see the change before its commit is durable and
+ * acknowledged.
+ */
 const WRITE_DELAY_MS = 2_000;
 
-/** Makes the look-ups. */
+/** Creates the look-ups. */
 export function createAccounts({
   database,
   clock,
@@ -97,13 +103,13 @@ export function createAccounts({
 }: AccountsParts): Accounts {
   const readTraits = createReadTraits(traits);
   let changes = 0;
-  /** The epoch that each account was last seen with, as long as nobody changed one here. */
+  /** The epoch of each account when it was last seen, as long as nobody changed one here. */
   const seen = new LRUCache<number, number>({ max: MAX_ENTRIES });
 
   async function watched(load: Promise<Account | undefined>): Promise<Account | undefined> {
     const before = changes;
     const account = await load;
-    // What was changed here meanwhile may be this very account.
+    // A change made here meanwhile may concern this very account.
     if (account === undefined || before !== changes) return account;
     const last = seen.get(account.id);
     // Look-ups by id and by name may overtake each other.
@@ -140,7 +146,7 @@ export function createAccounts({
     });
     byId.forgetWhere((key, account) => {
       if (account?.name === name) id = key;
-      // What is being looked up may be this one.
+      // The value being looked up may be this one.
       return account === undefined || account.name === name;
     });
     const isIts = (_: unknown, credential: Credential | undefined): boolean =>
@@ -148,7 +154,7 @@ export function createAccounts({
     credentials.forgetWhere(isIts);
     byHash.forgetWhere(isIts);
     if (id === undefined) {
-      // Not of use lately, and so neither is what hangs on it; but that is not for sure.
+      // It was not used recently, so values that depend on it probably were not either; but that is not certain.
       seen.clear();
       scopes.clear();
       standings.clear();
@@ -161,7 +167,7 @@ export function createAccounts({
     else standings.forget(prefix + project);
   }
 
-  /** A project, everybody's standing in it, and its robots. */
+  /** A project, every account's standing in it, and its robots. */
   function forgetProject(project: string): void {
     standings.forgetWhere((key) => key.slice(key.indexOf(":") + 1) === project);
     names.forgetWhere((_, name) => name === undefined || name === project);
@@ -195,7 +201,7 @@ export function createAccounts({
   };
 }
 
-/** Whether an account may be used now. One of a kind that this program does not know may not. */
+/** Whether an account may be used now. One of an unknown kind may not. */
 export function isUsable(account: Account, now: number): boolean {
   const isKnown = account.kind === "user" || account.kind === "robot";
   return isKnown && !account.isDisabled && (account.expiresAt === undefined || account.expiresAt.getTime() > now);

@@ -1,30 +1,30 @@
-// Who did something, and where it came from: what every grant carries, so that changes can be recorded with it.
-// Not here: who may (authorize.ts), what is recorded (changes.ts).
+// The actor of a change and the origin of its request: every grant carries it, so that changes can be recorded with it.
+// Not here: authorization (authorize.ts), what is recorded (changes.ts).
 import type { Account } from "./account-store.ts";
 import type { Caller } from "./caller.ts";
 import { NO_SIGN_IN, type SignIn } from "./sign-in.ts";
 
-/** Where a request came from. */
+/** The origin of a request. */
 export interface Origin {
   readonly requestId: string;
-  /** The client's, behind trusted proxies as well. */
+  /** The client's address, also behind trusted proxies. */
   readonly address: string;
 }
 
-/** Who acts. Its name is kept beside its id: accounts are deleted, and what they did is still to be read. */
+/** The actor. Its name is stored beside its id, so that its actions can still be read after the account is deleted. */
 export interface Actor {
   readonly kind: "user" | "robot" | "anonymous" | "system";
   /** Null for anonymous and for the system. */
   readonly accountId: number | null;
-  /** The login name; empty for anonymous. Of the system: what acted, such as a command and who ran it. */
+  /** The login name; empty for anonymous. For the system: what acted, such as a command and its user. */
   readonly name: string;
-  /** Undefined where no request changes anything by it: a pull's. */
+  /** Undefined if the request changes nothing, as a pull. */
   readonly origin: Origin | undefined;
-  /** By which credential. */
+  /** The credential that was used. */
   readonly via: SignIn;
 }
 
-/** Makes the actor of a decision. `account`: undefined for anonymous. `caller`: who asked, as it was recognised. */
+/** Creates the actor of a decision. `account`: undefined for anonymous. `caller`: the authenticated caller. */
 export function actorOf(
   account: Pick<Account, "id" | "kind" | "name"> | undefined,
   caller: Pick<Caller, "origin" | "via"> | undefined,
@@ -35,7 +35,7 @@ export function actorOf(
   return { kind: account.kind, accountId: account.id, name: account.name, origin, via };
 }
 
-/** Makes the actor of what no request asked for: a job, a command. */
+/** Creates the actor of work without a request: a job, a command. */
 export function systemActor(name: string): Actor {
   return { kind: "system", accountId: null, name, origin: undefined, via: NO_SIGN_IN };
 }

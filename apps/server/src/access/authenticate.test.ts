@@ -1,4 +1,4 @@
-// Who is recognised: passwords, robot secrets, tokens; what ends them; that unknown and known names cost the same; lock-out.
+// Authentication: passwords, robot secrets, tokens; what ends them; unknown and known names cost the same; lock-out.
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, it } from "node:test";
 import { RegistryError } from "@berth/oci/errors";
@@ -189,7 +189,7 @@ forEachDatabase("authenticate", (create) => {
       for (const each of [header, `Bearer ${token}`]) {
         assert.equal((await refusal(() => here.authenticator.authenticate(each, TEST_ADDRESS))).code, "UNAUTHORIZED", `${name} here`);
       }
-      // A caller that was recognised before, in the middle of its request, is refused as well.
+      // A caller that was authenticated earlier is also refused in the middle of its request.
       assert.equal((await refusal(() => here.authorizer.authorize(caller, "pull", parseRepositoryName("p/app")))).code, "UNAUTHORIZED");
       clock.advance(999);
       for (const each of [header, `Bearer ${token}`]) {
@@ -262,7 +262,7 @@ forEachDatabase("authenticate", (create) => {
     const right = basic(`u${count}`, TEST_PASSWORD);
     const wrong = (n: number): string => basic(`u${count}`, `wrong ${n}`);
     await here.authenticator.authenticate(right, "203.0.113.9");
-    // From there it was right, but not from here.
+    // It was right from the other address, but not from here.
     for (let i = 0; i < 5; i++) await refusal(() => here.authenticator.authenticate(wrong(i), TEST_ADDRESS));
     assert.equal((await refusal(() => here.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
 
@@ -270,7 +270,7 @@ forEachDatabase("authenticate", (create) => {
     const runs = here.passwords.runs();
     await here.authenticator.authenticate(right, "203.0.113.9");
     assert.equal((await refusal(() => there.authenticator.authenticate(right, "203.0.113.9"))).code, "TOOMANYREQUESTS", "not remembered");
-    // Five more guesses are compared with what is remembered, and then none: the right one would be found else.
+    // Five more guesses are compared with the memory, and then none: otherwise the right one would be found.
     for (let i = 10; i < 14; i++) await refusal(() => here.authenticator.authenticate(wrong(i), "203.0.113.9"));
     await here.authenticator.authenticate(right, "203.0.113.9");
     await refusal(() => here.authenticator.authenticate(wrong(14), "203.0.113.9"));
@@ -296,7 +296,7 @@ forEachDatabase("authenticate", (create) => {
     // Four more guesses are free, the next is one too many.
     for (let i = 0; i < 4; i++) await refusal(() => here.authenticator.authenticate(basic(`u${count}`, `wrong ${i}`), TEST_ADDRESS));
     assert.equal((await refusal(() => there.authenticator.authenticate(right, TEST_ADDRESS))).code, "TOOMANYREQUESTS");
-    // What is known to be wrong is said to be so.
+    // A known wrong password is answered as wrong.
     assert.equal((await refusal(() => here.authenticator.authenticate(stale, TEST_ADDRESS))).code, "UNAUTHORIZED");
   });
 
@@ -338,7 +338,7 @@ forEachDatabase("authenticate", (create) => {
       await replica.authenticator.authenticate(right, "203.0.113.9");
     clock.advance(120_001);
     await here.authenticator.authenticate(right, "203.0.113.10");
-    // A month later the place is nobody's.
+    // After a month the place is forgotten.
     clock.advance(31 * 24 * 3_600_000);
     for (let i = 0; i < 120; i++) await here.loginFailures.record(`u${count}`, `198.51.100.${i}`, `guess ${i}`);
     assert.equal((await refusal(() => there.authenticator.authenticate(right, "203.0.113.9"))).code, "TOOMANYREQUESTS");
@@ -382,7 +382,7 @@ forEachDatabase("authenticate", (create) => {
     assert.equal(await places.isKnown(`v${count}`, "192.0.2.29"), false);
     const rows = await test.database.all(allPlaces, {});
     assert.ok(!JSON.stringify(rows).includes("192.0"), "an address stands there");
-    // An account that goes takes them along.
+    // Deleting an account deletes them too.
     await test.database.transaction((tx) => deleteAccount(tx, id));
     assert.equal(await places.isKnown(`u${count}`, "192.0.2.29"), false);
   });

@@ -1,5 +1,5 @@
-// Who sends a request: Basic credentials of a user or a robot, a bearer token, or nobody.
-// A wrong credential is answered the same, and costs the same, whether the account exists or not. Not here: what the caller may do.
+// Authenticates a request: Basic credentials of a user or a robot, a bearer token, or anonymous.
+// A wrong credential gets the same answer, at the same cost, whether or not the account exists. Not here: authorization.
 import { RegistryError } from "@berth/oci/errors";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
@@ -26,20 +26,21 @@ import { hashSecret, isSecretOf, MAX_PASSWORD_LENGTH, verifySecret, type Passwor
 import { BY_PASSWORD, BY_ROBOT_SECRET, directSignIn, NO_SIGN_IN, type SignIn } from "./sign-in.ts";
 import type { TokenClaims, Tokens } from "./tokens.ts";
 
-/** Recognises callers. */
+/** Authenticates callers. */
 export interface Authenticator {
   /**
-   * The caller of a request with this `Authorization` header, from this address; at once where it is at hand. Without a header: anonymous.
+   * The caller of a request with this `Authorization` header, from this address; synchronously if it is cached. Without a header:
+   * anonymous.
    * Errors: UNAUTHORIZED (also for neither Basic nor Bearer), TOOMANYREQUESTS (with `retry-after`), UNAVAILABLE.
    */
   authenticate(authorizationHeader: string | undefined, remoteAddress: string): Caller | Promise<Caller>;
-  /** The same for a name and a secret that came otherwise, such as in a form. */
+  /** The same for a name and a secret that came in another way, such as in a form. */
   authenticateSecret(name: string, secret: string, remoteAddress: string): Promise<AccountCaller>;
   /** The same for a refresh token of docker's token flow. */
   authenticateRefresh(secret: string, remoteAddress: string): Promise<AccountCaller>;
 }
 
-/** What it is made of. */
+/** The parts of the authenticator. */
 export interface AuthenticatorOptions {
   readonly accounts: Accounts;
   readonly tokens: Tokens;
@@ -58,18 +59,18 @@ const MAX_BASIC_LENGTH = Math.ceil(((MAX_ID_TOKEN_LENGTH + 256) * 4) / 3);
 /** The name that ID tokens come with, alone or with a robot's login name behind a plus. No robot's own name has two. */
 const ID_TOKEN_NAME = "oidc";
 
-/** The characters and lengths of `robotLoginName`; whether such a robot exists is the look-up's to say. */
+/** The characters and lengths of `robotLoginName`; the look-up says whether such a robot exists. */
 const ROBOT_LOGIN_NAME = /^[a-z0-9._-]{0,128}\+[a-z0-9._-]{1,64}$/;
 
 const ANONYMOUS: AnonymousCaller = { kind: "anonymous", via: NO_SIGN_IN, access: undefined };
 
-/** Makes an authenticator. */
+/** Creates an authenticator. */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
   const { accounts, tokens, passwords, loginFailures, credentialUse, clock, takeIdToken } = options;
   const { windowMs, freeFailures } = loginFailures.rules;
   const memory = createLoginMemory(clock, { wrongForMs: windowMs, freeMisses: freeFailures });
   const underWay = new Map<string, Promise<boolean>>();
-  // The caller of a token, kept for as long as the account's state is the same object.
+  // The caller of a token, cached as long as the account's state is the same object.
   const callers = new WeakMap<TokenClaims, { account: Account | undefined; credential: Credential | undefined; caller: Caller }>();
 
   function authenticateToken(token: string): Caller | Promise<Caller> {
@@ -114,7 +115,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     }
     if (isRobotLoginName(name)) return authenticateRobot(name, secret);
     if (isSecretOf("pat", secret)) return authenticateCredential(PERSONAL, secret, remoteAddress, name);
-    // No account has such a name and no password is that long, so that answering at once tells nothing.
+    // No account has such a name and no password is that long, so answering at once reveals nothing.
     if (!isUserName(name) || secret.length === 0 || secret.length > MAX_PASSWORD_LENGTH)
       throw new UnauthorizedError({ message: WRONG_PASSWORD });
     const found = accounts.findByName(name);
@@ -136,19 +137,19 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     return toCaller(account, BY_PASSWORD);
   }
 
-  /** Whether the password may be tried: false where it need not be, since it was right a moment ago. Errors: TOOMANYREQUESTS. */
+  /** Whether the password must be checked: false if it was right a moment ago. Errors: TOOMANYREQUESTS. */
   async function mayTry(key: string, place: string, name: string, remoteAddress: string): Promise<boolean> {
     try {
       await loginFailures.check(name, remoteAddress);
       return true;
     } catch (error) {
-      // Somebody else's failures behind a shared address do not stop who is at work there.
+      // Other people's failures behind a shared address do not stop an owner who works there.
       if (error instanceof RegistryError && error.code === "TOOMANYREQUESTS" && memory.wasRightAt(key, place)) return false;
       throw error;
     }
   }
 
-  // Requests that bring the same credentials from the same place together cost one hash, and one failure.
+  // Concurrent requests with the same credentials from the same place cost one hash, and one failure.
   function verifyOnce(key: string, name: string, secret: string, account: Account | undefined, remoteAddress: string): Promise<boolean> {
     const place = `${key} ${addressGroup(remoteAddress)}`;
     let running = underWay.get(place);
@@ -166,10 +167,10 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     account: Account | undefined,
     remoteAddress: string,
   ): Promise<boolean> {
-    // Looked at again when it is first in the queue: others that waited before it may have locked the account by now.
+    // Checked again when it is first in the queue: requests before it may have locked the account by now.
     const isRight = await passwords.verify(secret, account?.secretHash, () => loginFailures.check(name, remoteAddress));
     const place = `${name} ${addressGroup(remoteAddress)}`;
-    // A disabled user's right password is answered as a wrong one, so that it is counted and remembered as one.
+    // A disabled user's right password is answered as a wrong one, and is therefore counted and remembered as one.
     if (!isRight || account === undefined || !isUsable(account, clock.now())) {
       memory.noteWrong(key, place);
       await loginFailures.record(name, remoteAddress, secret);
@@ -181,7 +182,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
 
   // Robot secrets cannot be guessed, so failures are not counted: a cluster with an old secret would lock out its whole address.
   async function authenticateRobot(name: string, secret: string): Promise<AccountCaller> {
-    // A name that no robot can have is not looked up: it may hold what a database's text cannot.
+    // An impossible robot name is not looked up: it may contain what a database's text cannot.
     if (!isSecretOf("robot", secret) || !ROBOT_LOGIN_NAME.test(name)) throw new UnauthorizedError({ message: WRONG_ROBOT_SECRET });
     const found = accounts.findByName(name);
     const account = found instanceof Promise ? await found : found;
@@ -224,7 +225,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
           ? authenticateCredential(PERSONAL, credentials, remoteAddress)
           : authenticateToken(credentials);
       }
-      // A challenge is what helps here too: it says which schemes there are.
+      // A challenge helps here too: it lists the supported schemes.
       if (scheme !== "basic") throw new UnauthorizedError({ message: "the Authorization header is neither Basic nor Bearer" });
       if (credentials.length > MAX_BASIC_LENGTH) throw new UnauthorizedError({ message: NO_CREDENTIALS });
       const decoded = Buffer.from(credentials, "base64").toString("utf8");

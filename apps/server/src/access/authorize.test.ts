@@ -1,4 +1,4 @@
-// The table of rules: who may do what in whose project, by Basic and by token, and what is answered otherwise.
+// The table of rules: the permissions of each account in each project, by Basic and by token, and the answers to others.
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { PROJECT_PERMISSIONS, type ProjectPermission } from "@berth/api/permissions";
@@ -14,7 +14,7 @@ import { NO_SIGN_IN } from "./sign-in.ts";
 const ACTIONS: readonly Action[] = ["pull", "push", "delete"];
 const NAMES = { own: "own/app", open: "open/app", other: "other/app", unknown: "unknown/app" };
 
-/** For each project: what pull, push and delete are answered, `+` for a grant. */
+/** For each project: the answers to pull, push and delete, `+` for a grant. */
 type Answers = Record<keyof typeof NAMES, [pull: string, push: string, remove: string]>;
 
 const STRANGER: Answers = {
@@ -130,7 +130,7 @@ forEachDatabase("authorize", (create) => {
         assert.deepEqual(await Promise.all(ACTIONS.map((action) => answerOf(full, action, name))), expected, `${project} by a full token`);
         const granted = ACTIONS.filter((_, i) => expected[i] === "+");
         assert.deepEqual([...(await access.authorizer.allowed(caller, name))].toSorted(), granted.toSorted(), `${project} allowed`);
-        // A token that names another repository, or none, asks for a better one, whatever the account has.
+        // A token for another repository, or for none, is answered with a challenge for a better one, whatever the account's rights.
         const elsewhere = bounded(caller, [["open/elsewhere", ACTIONS]]);
         assert.deepEqual(
           await Promise.all(ACTIONS.map((action) => answerOf(elsewhere, action, name))),
@@ -138,7 +138,7 @@ forEachDatabase("authorize", (create) => {
           `${project} by another's token`,
         );
         assert.equal((await access.authorizer.allowed(elsewhere, name)).size, 0);
-        // A token that was refused everything: a better one helps only where the account has the right.
+        // A token that was refused everything: a better one only helps if the account has the right.
         const none = bounded(caller, [[NAMES[project], []]]);
         const afterRefusal = expected.map((answer) => (answer === "+" ? "UNAUTHORIZED" : answer));
         assert.deepEqual(

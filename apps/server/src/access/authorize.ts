@@ -1,6 +1,6 @@
-// Who may do what: the only maker of grants. Every decision looks at the caller's present rights, and at the token's bound; and it ages: who
-// writes has it renewed (granted-transaction.ts).
-// Not here: who the caller is (authenticate.ts), what rights come to (rights.ts, roles.ts, robot-scopes.ts).
+// Authorization: the only code that creates grants. Every decision checks the caller's present rights and the token's bound, and it ages:
+// writers have it renewed (granted-transaction.ts).
+// Not here: who the caller is (authenticate.ts), the rules of rights (rights.ts, roles.ts, robot-scopes.ts).
 import { ApiError } from "@berth/api/errors";
 import type { ProjectPermission, SystemPermission } from "@berth/api/permissions";
 import { RegistryError } from "@berth/oci/errors";
@@ -29,11 +29,11 @@ export interface ProjectGrant extends Renewable<ProjectGrant> {
   readonly projectId: number;
   readonly projectName: string;
   readonly isPublic: boolean;
-  /** Who acts; an anonymous reader of a public project as well. */
+  /** The actor; also an anonymous reader of a public project. */
   readonly actor: Actor;
 }
 
-/** A decision of the control plane about an account, for what is in no project. */
+/** A decision of the control plane about an account, for operations outside of projects. */
 export interface AccountGrant extends Renewable<AccountGrant> {
   readonly account: Account;
   readonly actor: Actor;
@@ -43,59 +43,59 @@ export interface AccountGrant extends Renewable<AccountGrant> {
 export interface Authorizer {
   /**
    * Proof that the caller may do the action. Errors: UNAUTHORIZED (anonymous, or a token that is bounded more than its account),
-   * NAME_UNKNOWN (an account that may not pull, whether the repository exists or not), DENIED (it may not push or delete, or nobody may push to the
-   * project), PROJECT_NEWER (it may, in a project of which something is not known).
-   * At once where the caller's rights are at hand.
+   * NAME_UNKNOWN (an account that may not pull, whether or not the repository exists), DENIED (it may not push or delete, or nobody may
+   * push to the project), PROJECT_NEWER (it may, in a project with an unknown trait).
+   * Synchronous if the caller's rights are cached.
    */
   authorize<A extends Action>(caller: Caller, action: A, repository: RepositoryName): Grant<A> | Promise<Grant<A>>;
-  /** What the caller may do in a repository, its token's bound included; nothing where the project does not exist. */
+  /** The actions that the caller may do in a repository, within its token's bound; none if the project does not exist. */
   allowed(caller: Caller, repository: RepositoryName): Promise<ReadonlySet<Action>>;
   /**
    * Projects with something that the caller may pull, in the order of `sortKey`, after one (empty for the start).
    * Errors: UNAUTHORIZED for a token that does not name the catalog.
    */
   listReadableProjects(caller: Caller, afterSortKey: string, limit: number): Promise<ReadableProject[]>;
-  /** Whether those are all that there are, and all in them. Errors: UNAUTHORIZED for a token that does not name the catalog. */
+  /** Whether the caller may read all projects completely. Errors: UNAUTHORIZED for a token that does not name the catalog. */
   readsEverything(caller: Caller): Promise<boolean>;
   /**
-   * Proof that the caller may do that to a project on the control plane. Errors: UNAUTHORIZED, PROJECT_UNKNOWN (which a project that the
-   * caller may not see is as well), DENIED.
+   * Proof that the caller has the permission for a project on the control plane. Errors: UNAUTHORIZED, PROJECT_UNKNOWN (also for a project
+   * that the caller may not see), DENIED.
    */
   authorizeProject(caller: Caller, permission: ProjectPermission, projectName: string): Promise<ProjectGrant>;
-  /** The caller's account, for what any account may do. Errors: UNAUTHORIZED. */
+  /** The caller's account, for operations that any account may do. Errors: UNAUTHORIZED. */
   authorizeAccount(caller: Caller): Promise<AccountGrant>;
   /** The caller's account, which is a system administrator's. Errors: UNAUTHORIZED, DENIED. */
   authorizeAdministrator(caller: Caller): Promise<AccountGrant>;
-  /** The caller's account, whose role in the whole registry lets it do that. Errors: UNAUTHORIZED, DENIED. */
+  /** The caller's account, if its role in the whole registry has the permission. Errors: UNAUTHORIZED, DENIED. */
   authorizeSystem(caller: Caller, may: SystemPermission): Promise<AccountGrant>;
 }
 
-/** Decides for what no caller asked for. Nothing that answers requests has one, but for what stores an upstream's answers. */
+/** Decides for work without a caller. No request handler has one, except the code that stores an upstream's answers. */
 export interface SystemAuthorizer {
   /**
-   * Proof that a job may do the action in a repository: always, as long as its project is there and is the same; and has the trait, where the job is
-   * done for one. `job` is what acts, as records name it. Errors: NAME_UNKNOWN, PROJECT_NEWER.
+   * Proof that a job may do the action in a repository: always, as long as its project exists and is the same; and has the trait, if the
+   * job is done for one. `job` is the actor's name in records. Errors: NAME_UNKNOWN, PROJECT_NEWER.
    */
   asSystem<A extends Action>(job: string, action: A, repository: RepositoryName, trait?: ProjectTrait): Promise<Grant<A>>;
 }
 
-/** The age from which a decision is taken again: with the age of what it was made of (accounts.ts), a second. */
+/** The age at which a decision is renewed: together with the age of the cached rights (accounts.ts), a second. */
 const RENEW_AFTER_MS = 500;
 
-/** What a decision is made of, and since when that is known. */
+/** The basis of a decision, and its time. */
 interface Asking {
   readonly caller: Caller;
   readonly rights: Rights;
-  /** As `Accounts.changes` was before anything was looked up. */
+  /** The value of `Accounts.changes` before anything was looked up. */
   readonly changes: number;
   readonly askedAt: number;
 }
 
-/** Makes the authorizer. */
+/** Creates the authorizer. */
 export function createAuthorizer(options: { accounts: Accounts; database: Database; clock: Clock }): Authorizer & SystemAuthorizer {
   const { accounts, database, clock } = options;
 
-  /** A question, to what is at hand or to a transaction. */
+  /** Prepares a decision, from the cache or in a transaction. */
   function ask(caller: Caller, tx?: Executor): Asking {
     const rights = tx === undefined ? accounts : accounts.seenBy(tx);
     return { caller, rights, changes: accounts.changes(), askedAt: clock.now() };
@@ -111,7 +111,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     return changes === accounts.changes() && now >= askedAt && now - askedAt < RENEW_AFTER_MS;
   }
 
-  // Undefined for anonymous. An account that went away, or was disabled, since the caller was recognised is refused here.
+  // Undefined for anonymous. An account that was deleted, or disabled, after the caller was authenticated is refused here.
   function presentAccount({ caller, rights, askedAt }: Asking): Account | undefined | Promise<Account | undefined> {
     if (caller.accessEndsAt !== undefined && caller.accessEndsAt <= askedAt) {
       throw new UnauthorizedError({ reason: "invalid_token", message: "the token has expired" });
@@ -129,7 +129,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     standing: ProjectStanding | undefined,
     repository: RepositoryName,
   ): ReadonlySet<Action> | Promise<ReadonlySet<Action>> {
-    // A robot's scopes are looked up whether the project exists or not: no difference in time either.
+    // A robot's scopes are looked up whether or not the project exists, so that the time does not differ.
     if (account?.kind === "robot") return scopedActions(rights, account, repository).then((scoped) => actionsIn(account, scoped, standing));
     return actionsIn(account, NO_ACTIONS, standing);
   }
@@ -195,7 +195,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     if (account === undefined) throw notLoggedIn(caller, action, repository);
     refusePersonal(caller as AccountCaller, { account, action, repository }, rights);
     const bound = caller.access?.get(repository);
-    // A better token helps where this one was not asked for the repository, or for less than the account has.
+    // A better token helps if this one does not name the repository, or names less than the account may do.
     if (caller.access !== undefined && (bound === undefined || (!isWithinBound && rights.has(action)))) {
       throw new UnauthorizedError({ scope: scopeOf(action, repository), reason: "insufficient_scope", message: "insufficient scope" });
     }
@@ -204,7 +204,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     throw rightMissing(account, action, repository, { sees: rights.has("pull") });
   }
 
-  /** `known`: the project of the first decision, which one of the same name does not replace. */
+  /** `known`: the project of the first decision, which another project of the same name does not replace. */
   async function asSystem<A extends Action>(
     asked: { job: string; action: A; repository: RepositoryName; trait: ProjectTrait | undefined; known?: number },
     tx?: Executor,
@@ -226,7 +226,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     return grant;
   }
 
-  /** Whose projects the caller may read, and how far into them. */
+  /** Which projects the caller may read, and which part of them. */
   async function readerOf(caller: Caller): Promise<{ reader: Reader; reach: Reach }> {
     if (caller.access !== undefined && caller.namesCatalog !== true) {
       throw new UnauthorizedError({ scope: CATALOG_SCOPE, reason: "insufficient_scope", message: "insufficient scope" });
@@ -263,7 +263,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     return grant;
   }
 
-  /** `may`: undefined for what only administrators may. */
+  /** `may`: undefined for operations of administrators only. */
   async function authorizeSystem(asking: Asking, may: SystemPermission | undefined): Promise<AccountGrant> {
     const { account, actor } = await authorizeAccount(asking);
     if (!(may === undefined ? account.isAdmin : permitsInSystem(account, may))) throw new RegistryError("DENIED");

@@ -1,4 +1,4 @@
-// The first start: once, whole, however many start together; and the master key's file.
+// The first start: once and completely, however many replicas start together; and the master key's file.
 import assert from "node:assert/strict";
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -13,7 +13,7 @@ import type { ChangeSink } from "./changes.ts";
 import { loadOrCreateMasterKey, parseMasterKey } from "./master-key.ts";
 import { NO_SIGN_IN } from "./sign-in.ts";
 
-/** Keeps what it is told. */
+/** A sink that keeps its changes. */
 function sinkOf(said: string[]): ChangeSink<AccountChange> {
   return { wants: () => true, record: async (_, actor, changes) => void said.push(...changes.map(({ kind }) => `${actor.kind} ${kind}`)) };
 }
@@ -75,7 +75,7 @@ forEachDatabase("bootstrap", (create) => {
       });
       const administrator = await authenticator.authenticate(basic("admin", "long enough"), TEST_ADDRESS);
       assert.equal(administrator.kind, "account");
-      // The project of names of one segment is the one that exists from the start.
+      // The project of names with one segment exists from the start.
       assert.equal((await authorizer.authorizeProject(administrator, "project.read", "apps")).isPublic, true);
       await assert.rejects(authorizer.authorizeProject(administrator, "project.read", "library"), { code: "PROJECT_UNKNOWN" });
     } finally {

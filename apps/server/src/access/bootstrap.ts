@@ -14,15 +14,15 @@ import { generatePassword, MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, type Passwo
 
 /** The first administrator's name. */
 export const ADMINISTRATOR_NAME = "admin";
-/** The project that exists from the start where the configuration names none for names of one segment. */
+/** The project that exists from the start if the configuration names none for names with one segment. */
 const LIBRARY_PROJECT = "library";
-/** Nobody is there yet who could do it. */
+/** There is no account yet that could be the actor. */
 const FIRST_START: Actor = systemActor("first start");
 
-/** What the first start did. */
+/** The result of the first start. */
 export type BootstrapResult =
   | { readonly created: false }
-  /** `generatedPassword` is set where none was handed in; it is known to nobody else. */
+  /** `generatedPassword` is set if none was configured; only the caller knows it. */
   | { readonly created: true; readonly generatedPassword: string | undefined };
 
 const insertLibrary = statement<{ name: string; sortKey: string; now: number }>()("bootstrap.library", (db, p) =>
@@ -33,7 +33,7 @@ const insertLibrary = statement<{ name: string; sortKey: string; now: number }>(
     .returning("id"),
 );
 
-/** Creates what a registry without any user needs. Errors: REQUEST_INVALID for a password that is too short or too long. */
+/** Creates what an empty registry needs. Errors: REQUEST_INVALID for a password that is too short or too long. */
 export async function bootstrap(options: {
   database: Database;
   clock: Clock;
@@ -59,7 +59,7 @@ export async function bootstrap(options: {
   const secretHash = await passwords.hash(administratorPassword ?? generatedPassword!);
   const created = await database.transaction(async (tx) => {
     if (await hasUsers(tx)) return false;
-    // Of replicas that come here together, the name's uniqueness lets one through; the others wait for it and then see the conflict.
+    // When replicas run this together, the name's uniqueness lets one through; the others wait for it and then see the conflict.
     const accountId = await insertAccount(
       tx,
       { kind: "user", name: ADMINISTRATOR_NAME, secretHash, systemRole: "administrator" },

@@ -1,13 +1,13 @@
-// The 401 of the data plane: an error that knows what token would help, and the `WWW-Authenticate` header that says so.
-// Not here: when it is thrown (authenticate.ts, authorize.ts).
+// The 401 of the data plane: an error that knows which token would help, and the `WWW-Authenticate` header that says so. Not here: when it
+// is thrown (authenticate.ts, authorize.ts).
 import { RegistryError } from "@berth/oci/errors";
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Action } from "./caller.ts";
 
-/** Why a bearer token did not do. Source: RFC 6750, section 3.1. */
+/** Why a bearer token was not accepted. Source: RFC 6750, section 3.1. */
 export type ChallengeReason = "invalid_token" | "insufficient_scope";
 
-/** What a refusal says besides its code. */
+/** The details of a refusal besides its code. */
 export interface UnauthorizedOptions {
   readonly scope?: string;
   readonly reason?: ChallengeReason;
@@ -17,13 +17,14 @@ export interface UnauthorizedOptions {
 
 /** UNAUTHORIZED with what a token must name for the request to succeed. */
 export class UnauthorizedError extends RegistryError {
-  /** In the token specification's form, for example `repository:library/app:pull`; undefined where any recognised caller would do. */
+  /** In the token specification's form, for example `repository:library/app:pull`; undefined if any authenticated caller would do. */
   readonly scope: string | undefined;
   readonly reason: ChallengeReason | undefined;
   readonly options: UnauthorizedOptions;
 
   constructor(options: UnauthorizedOptions = {}) {
-    // What every client asks first is no defect that somebody would look for: its stack would cost more than all the rest of the answer.
+    // Every client's first request gets this error, which is no defect to investigate: its stack would cost more than the rest of the
+    // answer.
     const { stackTraceLimit } = Error;
     Error.stackTraceLimit = 0;
     super("UNAUTHORIZED", {
@@ -38,14 +39,14 @@ export class UnauthorizedError extends RegistryError {
   }
 }
 
-/** The same refusal with repositories as its client writes them: it asks for a token with what the challenge says. */
+/** The same refusal with repositories in the client's spelling: it requests a token with the text of the challenge. */
 export function respell(error: UnauthorizedError, spellings: ReadonlyMap<string, string>): UnauthorizedError {
   if (error.scope === undefined) return error;
   const scope = error.scope.replaceAll(/(?<=^repository:| repository:)[^: ]+/g, (name) => spellings.get(name) ?? name);
   return scope === error.scope ? error : new UnauthorizedError({ ...error.options, scope });
 }
 
-/** Where clients get tokens. */
+/** The address of the token endpoint, and the registry's name. */
 export interface ChallengeSettings {
   /** Absolute address of the token endpoint, as clients reach it. */
   readonly realm: string;
@@ -53,7 +54,7 @@ export interface ChallengeSettings {
   readonly service: string;
 }
 
-/** The scope that a token must name for an action. A push needs to look at what is there, so it asks for both. */
+/** The scope that a token must name for an action. A push also reads existing content, so it needs both. */
 export function scopeOf(action: Action, repository: RepositoryName): string {
   return `repository:${repository}:${action === "push" ? "pull,push" : action}`;
 }
@@ -76,7 +77,7 @@ export function challenge(settings: ChallengeSettings, error?: unknown): string 
   return header;
 }
 
-// The last one: clients reach most registries under one address.
+// The last one is cached: clients reach most registries under one address.
 let lastBegin = { realm: "", service: "", text: "" };
 
 function beginOf({ realm, service }: ChallengeSettings): string {

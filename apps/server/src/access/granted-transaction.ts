@@ -1,21 +1,21 @@
-// Transactions that change what others see because somebody may: the only way in which content and accounts are written for a caller.
-// Not here: the decisions (authorize.ts), what is written without being asked for, such as collection.
+// Transactions on behalf of a caller: the only way in which content and accounts are written for one. Not here: the decisions
+// (authorize.ts), writes without a caller, such as garbage collection.
 import type { Database, Executor, WriteOptions } from "../platform/database/database.ts";
 import type { Renewable } from "./caller.ts";
 
-/** How such a transaction is run. */
+/** The options of such a transaction. */
 export interface GrantedOptions extends WriteOptions {
   /**
-   * Whether the transaction asks for the grant after its work (the default), which leaves out nothing that happened while it waited for
-   * another; or before: for work that changes rights, perhaps those of who does it.
+   * Whether the grant is checked after the work (the default), which covers everything that happened while the transaction waited for
+   * another; or before: for work that changes rights, perhaps those of its own caller.
    */
   readonly asks?: "before" | "after";
 }
 
 /**
- * Runs `work` in one transaction if the grant still holds. It was given before a body came, which may have taken minutes, so that it is asked
- * for again when the work begins, and once more in the transaction, which may have waited for another or been run again: by what the
- * transaction reads, where the grant is old or rights have been changed here. Errors: the grant's, and those of the work.
+ * Runs `work` in one transaction if the grant still holds. It was given before a body arrived, which may have taken minutes. Therefore it
+ * is renewed when the work begins, and once more in the transaction, which may have waited for another or run again: by what the
+ * transaction reads, if the grant is old or rights have been changed here. Errors: the grant's, and those of the work.
  */
 export async function grantedTransaction<G extends Renewable<G>, T>(
   database: Database,

@@ -1,5 +1,6 @@
-// How many passwords of one account somebody can try who never stops, from one address and from many: simulated hours against the real counting.
-// Not here: who is let in meanwhile (authenticate.test.ts); figures of a whole day (docs/decisions/0031-owners-are-not-locked-out.md).
+// How many passwords of one account a persistent guesser can try, from one address and from many: simulated hours against the real
+// counting. Not here: owners who log in meanwhile (authenticate.test.ts); figures of a whole day
+// (docs/decisions/0031-owners-are-not-locked-out.md).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { RegistryError } from "@berth/oci/errors";
@@ -8,7 +9,7 @@ import { createTestAccess, createTestClock } from "./access.testing.ts";
 
 const HOUR_MS = 3_600_000;
 const HOURS = 6;
-/** Refusals one after the other from which a guesser knows that the account is locked, and not only some addresses. */
+/** Consecutive refusals that show a guesser that the account is locked, and not only some addresses. */
 const ENOUGH_REFUSALS = 4;
 
 async function guessesOf(addresses: number): Promise<number> {
@@ -16,7 +17,7 @@ async function guessesOf(addresses: number): Promise<number> {
   const clock = createTestClock();
   const { loginFailures } = createTestAccess(test.database, clock);
   const end = clock.now() + HOURS * HOUR_MS;
-  // When each address is allowed to try again, as it was told.
+  // When each address may try again, according to its last answer.
   const next = Array.from({ length: addresses }, () => clock.now());
   let guesses = 0;
   for (let turn = 0; clock.now() < end; turn++) {

@@ -1,5 +1,5 @@
-// Lock-out of who guesses passwords: counted in the database, so that replicas agree. Only failures write.
-// Not here: checking a password (authenticate.ts), where owners were seen (login-places.ts).
+// Locks out clients that guess passwords. Failures are counted in the database, so that replicas agree; only failures write.
+// Not here: checking a password (authenticate.ts), known places of owners (login-places.ts).
 import { createHmac, hkdfSync } from "node:crypto";
 import { isIPv6 } from "node:net";
 import { RegistryError } from "@berth/oci/errors";
@@ -12,41 +12,42 @@ import type { LoginPlaces } from "./login-places.ts";
 /** Failed logins of an account from an address. */
 export interface LoginFailures {
   readonly rules: LockoutRules;
-  /** Returns when the account may be tried from the address. Errors: TOOMANYREQUESTS with `retry-after`. */
+  /** Returns if the account may be tried from the address. Errors: TOOMANYREQUESTS with `retry-after`. */
   check(name: string, address: string): Promise<void>;
-  /** Counts a failure; the same secret from the same place again is no further one. */
+  /** Counts a failure; the same secret from the same place counts only once. */
   record(name: string, address: string, secret: string): Promise<void>;
-  /** A failure that is known to have been counted. */
+  /** Counts a failure that is known to be recorded already. */
   repeat(): void;
-  /** Remembers that the account's owner was seen at the address. */
+  /** Records that the account's owner logged in from the address. */
   recordSuccess(account: { readonly id: number; readonly name: string }, address: string): void | Promise<void>;
 }
 
 interface Limit {
   /** Failures in a window before the first lock. */
   readonly free: number;
-  /** First lock; each failure more doubles it. */
+  /** The first lock; each further failure doubles it. */
   readonly firstLockMs: number;
   readonly maxLockMs: number;
 }
 
-/** How guessing is answered. */
+/** The limits of guessing. */
 export interface LockoutRules {
-  /** Failures of an account from one address before the first lock. A person who mistypes gets five tries. */
+  /** Failures of an account from one address before the first lock. A person who mistypes has five tries. */
   readonly freeFailures: number;
-  /** Failures older than this are forgotten. */
+  /** Older failures are forgotten. */
   readonly windowMs: number;
-  /** First lock; each failure more doubles it. */
+  /** The first lock; each further failure doubles it. */
   readonly firstLockMs: number;
   readonly maxLockMs: number;
 }
 
-/** A program gets about a dozen guesses an hour. */
+/** With these a program has about a dozen guesses an hour. */
 export const DEFAULT_LOCKOUT: LockoutRules = { freeFailures: 5, windowMs: 60 * MINUTE_MS, firstLockMs: 10_000, maxLockMs: 15 * MINUTE_MS };
 
 /**
- * What failures are counted by. Guesses at an account are two kinds, each with half of what one would have: `fresh` are those from addresses that had
- * failed at nothing, `account` the further ones. So whoever guesses from a few addresses shuts the account for these, and not for its owner elsewhere.
+ * The kinds of counters. Guesses at an account are counted in two kinds, each with half of the limit: `fresh` are those from addresses
+ * without earlier failures, `account` the further ones. Therefore guessing from a few addresses locks the account for these, and not for
+ * its owner elsewhere.
  */
 const KINDS = ["address", "fresh", "account", "pair"] as const;
 type Kind = (typeof KINDS)[number];
@@ -60,25 +61,25 @@ export interface LoginLock {
 }
 
 function limitsOf({ freeFailures, firstLockMs, maxLockMs }: LockoutRules): Readonly<Record<Kind, Limit>> {
-  // Guessing from many addresses. The lock is short, because it hits the owner too where he has not been seen before.
+  // Guessing from many addresses. The lock is short, because it also affects owners at unknown places.
   const half = { free: 10 * freeFailures, firstLockMs: 2 * firstLockMs, maxLockMs: Math.min(maxLockMs, 2 * MINUTE_MS) };
   return {
     pair: { free: freeFailures, firstLockMs, maxLockMs },
-    // Many people can stand behind one address, so it takes many failures, of which each pair gives few.
+    // Many people can share an address, so it takes many failures, of which each pair contributes few.
     address: { free: 10 * freeFailures, firstLockMs, maxLockMs },
     fresh: half,
     account: half,
   };
 }
 
-/** How old a lock's state may be: a guesser gets that long more on another replica. */
+/** How old a lock's state may be: a guesser has this much longer on another replica. */
 const TTL_MS = 500;
 const MAX_ENTRIES = 10_000;
-/** How often rows that count no longer are deleted. */
+/** How often expired rows are deleted. */
 const SWEEP_EVERY_MS = 10 * MINUTE_MS;
 /**
- * Characters of the mark by which a wrong secret is known again: 24 bits under the master key. One guess in 16 million is not counted, and who has the
- * database and the key learns next to nothing of what somebody mistyped.
+ * The length of the mark by which a wrong secret is recognised: 24 bits under the master key. One guess in 16 million is not counted, and
+ * somebody with the database and the key learns next to nothing about a mistyped password.
  */
 const MARK_LENGTH = 4;
 
@@ -122,7 +123,7 @@ const sweep = statement<{ before: number; now: number }>()("login_failure.sweep"
 
 interface Locks {
   readonly pairUntil: number;
-  /** Of everybody at the address, and of guesses at the account from such addresses: nothing where the owner was seen there. */
+  /** The lock of the whole address, and of guesses at the account from such addresses: not for places where the owner is known. */
   readonly othersUntil: number;
 }
 
@@ -133,11 +134,11 @@ export interface LoginFailuresParts {
   readonly places: LoginPlaces;
   readonly masterKey: Uint8Array;
   readonly rules?: LockoutRules;
-  /** Called when a lock begins, and not when it is prolonged. */
+  /** Called when a lock begins, and not when it is extended. */
   readonly onLock?: (lock: LoginLock) => void;
 }
 
-/** Makes the counter. */
+/** Creates the counter. */
 export function createLoginFailures(parts: LoginFailuresParts): LoginFailures {
   const { database, clock, places, masterKey, rules = DEFAULT_LOCKOUT, onLock } = parts;
   const { windowMs, maxLockMs: longestLockMs } = rules;
@@ -145,11 +146,12 @@ export function createLoginFailures(parts: LoginFailuresParts): LoginFailures {
   const markKey = Buffer.from(hkdfSync("sha256", masterKey, new Uint8Array(), "berth login mark v1", 32));
   let sweptAt = clock.now();
 
-  // An end further off than any lock lasts was written before the clock was set back: counted, it would lock out for as long as that was.
+  // An end that is further away than any lock lasts was written before the clock was set back: if it counted, the lock would last as long
+  // as that.
   const endOf = (row: { locked_until: number | null } | undefined, now: number): number =>
     row === undefined || row.locked_until === null || row.locked_until - now > longestLockMs ? 0 : row.locked_until;
 
-  // The key is the pair's: name, a space (which no name holds), address.
+  // The key is the pair's: name, a space (which no name contains), address.
   const locks = createTtlCache<string, Locks>({
     maxEntries: MAX_ENTRIES,
     ttlMs: TTL_MS,
@@ -164,13 +166,13 @@ export function createLoginFailures(parts: LoginFailuresParts): LoginFailures {
       const isFresh = atAddress === undefined || atAddress.window_started_at <= now - windowMs;
       const ofAccount = rows.get(isFresh ? subjects.fresh : subjects.account);
       const othersUntil = Math.max(endOf(atAddress, now), endOf(ofAccount, now));
-      // Failures on the account from the place itself count there all the same.
+      // Failures of the account from the place itself still count there.
       const isKnown = othersUntil > now && (await places.isKnown(name, address));
       return { pairUntil: endOf(rows.get(subjects.pair), now), othersUntil: isKnown ? 0 : othersUntil };
     },
   });
 
-  /** One failure more of a kind; gives how many there are now. */
+  /** Adds one failure of a kind; returns their number. */
   async function add(tx: Executor, kind: Kind, subject: string, now: number): Promise<{ failures: number; lockMs: number }> {
     const { failures } = (await tx.first(count, { subject, now, windowStart: now - windowMs }))!;
     const { free, firstLockMs, maxLockMs } = limits[kind];
@@ -199,14 +201,14 @@ export function createLoginFailures(parts: LoginFailuresParts): LoginFailures {
       const subjects = subjectsOf(name, address);
       const mark = createHmac("sha256", markKey).update(`${name} ${address} ${secret}`).digest("base64url").slice(0, MARK_LENGTH);
       const now = clock.now();
-      // Not durable: a power cut that undoes the last failures helps nobody to guess.
+      // Not durable: a power cut that undoes the last failures does not help to guess.
       const begun = await database.transaction(
         async (tx) => {
           const locked: LoginLock[] = [];
           const tried = await tx.first(count, { subject: `secret:${name} ${address} ${mark}`, now, windowStart: now - windowMs });
-          // A program with an old password tries it again and again, on every replica: it guesses once.
+          // A program with an old password tries it again and again, on every replica: that is one guess.
           if (tried!.failures > 1) return locked;
-          // Always in this order, so that transactions do not wait for each other in a circle.
+          // Always in this order, so that transactions cannot deadlock.
           const atAddress = await add(tx, "address", subjects.address, now);
           const ofAccount = atAddress.failures === 1 ? "fresh" : "account";
           const added = {
@@ -240,7 +242,7 @@ function subjectsOf(name: string, address: string): Record<Kind, string> {
   return { pair: `pair:${name} ${address}`, address: `address:${address}`, fresh: `fresh:${name}`, account: `account:${name}` };
 }
 
-/** What counts as one address: an IPv4 address, or an IPv6 /64, which is what one customer gets. */
+/** The unit in which addresses are counted: an IPv4 address, or an IPv6 /64, which is what one customer gets. */
 export function addressGroup(remoteAddress: string): string {
   const [plain = ""] = remoteAddress.split("%", 1);
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(plain);

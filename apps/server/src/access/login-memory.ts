@@ -1,34 +1,37 @@
-// What this process remembers of passwords that it hashed: right ones need not be hashed again, and the same wrong one from the same place is no
-// further guess. Keyed hashes only. Not here: hashing (secrets.ts), counting (login-failures.ts).
+// This process's cache of checked passwords: right ones need not be hashed again, and the same wrong one from the same place is no further
+// guess. It contains keyed hashes only. Not here: hashing (secrets.ts), counting (login-failures.ts).
 import { createHmac, randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
 
-/** Verdicts on passwords. Keys come from `keyOf`. */
+/** Results of password checks. Keys come from `keyOf`. */
 export interface LoginMemory {
-  /** What a password of an account is known by; another one after the account's epoch has risen. Undefined: no account has the name. */
+  /** The cache key of a password of an account; it changes when the account's epoch rises. Undefined: no account has the name. */
   keyOf(account: Account | undefined, name: string, secret: string): string;
-  /** Whether it was right lately, wherever it came from; from now on it was from there, too. */
+  /** Whether it was recently right, from any place; from now on also from this one. */
   wasRight(key: string, place: string): boolean;
   /**
-   * The same for a password from a place that is locked: it was right from there. Others at the place may ask as well, and would learn what they
-   * guess; so it answers for few wrong ones, and then for none.
+   * The same for a password from a locked place: whether it was right from there. Guessers at the place may ask as well and would learn the
+   * result, so it answers only for a few wrong ones, and then no more.
    */
   wasRightAt(key: string, place: string): boolean;
-  /** Whether it was wrong from there lately. */
+  /** Whether it was recently wrong from there. */
   wasWrongAt(key: string, place: string): boolean;
   noteRight(key: string, place: string): void;
   noteWrong(key: string, place: string): void;
 }
 
-/** How long a right password need not be hashed again. A changed one is noticed at once: the account's epoch is part of the key. */
+/** How long a right password need not be hashed again. A change is noticed at once, because the account's epoch is part of the key. */
 const RIGHT_FOR_MS = 5 * 60_000;
 const MAX_ENTRIES = 10_000;
 
-/** Makes an empty memory. Wrong passwords stay for `wrongForMs`; a locked place may ask `freeMisses` times in it for one that is not known. */
+/**
+ * Creates an empty cache. Wrong passwords stay for `wrongForMs`; within that time a locked place may ask `freeMisses` times for an unknown
+ * one.
+ */
 export function createLoginMemory(clock: Clock, { wrongForMs, freeMisses }: { wrongForMs: number; freeMisses: number }): LoginMemory {
-  // So that this process's memory holds no password longer than its request does.
+  // A random key, so that this process's memory holds no password longer than its request.
   const hashKey = randomBytes(32);
   const right = new LRUCache<string, number>({ max: MAX_ENTRIES });
   const wrong = new LRUCache<string, number>({ max: MAX_ENTRIES });

@@ -1,6 +1,6 @@
-// Places from which accounts logged in: where the owner was seen, other people's guesses do not lock him out. Kept in the database, so that all
-// replicas know them, also after a restart; as keyed hashes, since addresses are nobody's business; a few for each account, for a month.
-// Not here: the locks (login-failures.ts).
+// Places from which accounts logged in: at a place where the owner is known, other people's guesses do not lock the owner out. They are
+// stored in the database, so that all replicas know them, also after a restart; as keyed hashes, because addresses are private; a few for
+// each account, for a month. Not here: the locks (login-failures.ts).
 import { createHmac, hkdfSync } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { HOUR_MS, type Clock } from "../platform/clock.ts";
@@ -9,9 +9,9 @@ import { statement } from "../platform/database/statement.ts";
 
 /** Known places. */
 export interface LoginPlaces {
-  /** Whether an account of that name logged in from there lately. One look-up, whether there is such an account or not. */
+  /** Whether an account of that name recently logged in from there. One look-up, whether or not the account exists. */
   isKnown(name: string, addressGroup: string): Promise<boolean>;
-  /** Notes a login. Gives whether it was written down, which is once a day for each place. */
+  /** Records a login. Returns whether it was written, which happens once a day for each place. */
   note(account: { readonly id: number; readonly name: string }, addressGroup: string): boolean | Promise<boolean>;
 }
 
@@ -19,19 +19,19 @@ export interface LoginPlaces {
 export interface LoginPlacesParts {
   readonly database: Database;
   readonly clock: Clock;
-  /** Hashes are of no use without it, and places are unknown under another one. */
+  /** Without the key hashes are useless, and with another one places are unknown. */
   readonly masterKey: Uint8Array;
-  /** Called where a place could not be written down: the login is good all the same. */
+  /** Called if a place could not be written: the login succeeds nevertheless. */
   readonly onError: (error: unknown) => void;
 }
 
 const DAY_MS = 24 * HOUR_MS;
-/** How long a place counts: over holidays, and not so long that addresses which providers give to others pile up. */
+/** How long a place is known: over holidays, and not so long that addresses which providers reassign pile up. */
 export const KNOWN_FOR_MS = 30 * DAY_MS;
-/** Most places of one account: home, office, telephone, build machines; each may be an attacker's some day. */
+/** The most places of one account: home, office, telephone, build machines; any of them may become an attacker's. */
 export const MAX_PLACES = 20;
 const WRITE_EVERY_MS = DAY_MS;
-/** Places that this process knows to be written down. */
+/** Places that this process knows to be written. */
 const MAX_NOTED = 10_000;
 
 const find = statement<{ place: string; seenAfter: number }>()("login_place.find", (db, p) =>
@@ -99,7 +99,7 @@ export function createLoginPlaces({ database, clock, masterKey, onError }: Login
       const writtenAt = noted.get(pair);
       // The clock may have been set back.
       if (writtenAt !== undefined && now >= writtenAt && now - writtenAt < WRITE_EVERY_MS) return false;
-      // At once: logins that come together write once.
+      // At once, so that concurrent logins write once.
       noted.set(pair, now);
       return write(id, pair, placeOf(name, addressGroup));
     },

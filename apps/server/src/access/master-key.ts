@@ -1,11 +1,11 @@
-// The master key's file: read, or created whole and once. Not here: what the key encrypts (seal.ts).
+// The master key's file: it is read, or created completely and once. Not here: what the key encrypts (seal.ts).
 import { randomBytes } from "node:crypto";
 import { link, open, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { syncDirectory } from "../platform/directory-sync.ts";
 import { MASTER_KEY_BYTES } from "./seal.ts";
 
-/** Reads a master key as 64 hexadecimal or 43-44 base64 characters; throws where it is neither. The message never holds the text. */
+/** Parses a master key of 64 hexadecimal or 43-44 base64 characters; throws otherwise. The message never contains the text. */
 export function parseMasterKey(text: string): Uint8Array {
   const trimmed = text.trim();
   if (/^[0-9a-fA-F]{64}$/.test(trimmed)) return Buffer.from(trimmed, "hex");
@@ -19,7 +19,7 @@ export async function findMasterKey(path: string): Promise<Uint8Array | undefine
   return found === undefined ? undefined : parseMasterKey(found);
 }
 
-/** The key in the file at `path`, which is created with mode 0600 where it is missing; of processes that start together, one creates it. */
+/** The key in the file at `path`, which is created with mode 0600 if it is missing; of processes that start together, one creates it. */
 export async function loadOrCreateMasterKey(path: string): Promise<Uint8Array> {
   const found = await readIfThere(path);
   if (found !== undefined) return parseMasterKey(found);

@@ -102,7 +102,7 @@ export async function lockProject(tx: Executor, id: number): Promise<boolean> {
   return (await tx.first(lock, { id })) !== undefined;
 }
 
-/** An account's role; undefined for who is no member, and for a role that this program does not know. */
+/** An account's role; undefined for an account that is no member, and for an unknown role. */
 export async function findRole(executor: Executor, projectId: number, accountId: number): Promise<Role | undefined> {
   return parseRole((await executor.first(find, { projectId, accountId }))?.role ?? null);
 }
@@ -125,12 +125,12 @@ export async function listMemberships(
   return rows.map((row) => ({ projectId: row.project_id, project: row.project_sort_key.slice(0, -1) }));
 }
 
-/** Makes an account a member of a project that is locked, or changes its role. */
+/** Makes an account a member of a locked project, or changes its role. */
 export async function putMember(tx: Executor, projectId: number, accountId: number, role: Role): Promise<void> {
   await tx.run(put, { projectId, accountId, role }, 1);
 }
 
-/** Ends a membership that was just seen. */
+/** Ends a membership that was just read. */
 export async function deleteMember(tx: Executor, projectId: number, accountId: number): Promise<void> {
   await tx.run(remove, { projectId, accountId }, 1);
 }

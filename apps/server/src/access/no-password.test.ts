@@ -1,5 +1,5 @@
-// Accounts without a password of their own: nothing signs them in with one, also where a step back has given their rows what older programs
-// demand. Not here: that the refusal is the same work and the same words (same-work.test.ts), who makes such accounts (features/accounts).
+// Accounts without a password of their own: no password signs them in, also if a migration back has given their rows what older programs
+// require. Not here: that the refusal has the same work and text (same-work.test.ts), creating such accounts (features/accounts).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { systemClock } from "../platform/clock.ts";
@@ -11,7 +11,7 @@ import { basic, createTestAccess, createTestClock, TEST_ADDRESS, TEST_PASSWORD }
 import { findAccountByName, insertAccount, lockAccount, lockAdministrators, updateAccount } from "./account-store.ts";
 import { createPasswordHasher, generateSecret, verifySecret } from "./secrets.ts";
 
-/** The step before. */
+/** The previous step. */
 const BEFORE = 15;
 
 forEachDatabase("accounts without a password", (create) => {
@@ -56,7 +56,7 @@ forEachDatabase("accounts without a password", (create) => {
     assert.deepEqual(loss!.destroyed, []);
     await migrate(test.database, systemClock, BEFORE);
     const [user, robot] = await Promise.all(["federated", "+service"].map((name) => findAccountByName(test.database, name)));
-    // As those programs verify it: without an error, and in vain.
+    // As those programs verify it: without an error, and without success.
     assert.equal(await createPasswordHasher().verify(TEST_PASSWORD, user!.secretHash), false);
     assert.ok(user!.secretHash!.startsWith("$argon2id$"));
     assert.equal(verifySecret(generateSecret("robot"), robot!.secretHash), false);

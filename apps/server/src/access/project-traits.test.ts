@@ -1,4 +1,4 @@
-// What projects have beyond their members: that decisions carry it, how fast a change counts, and that what cannot be read closes.
+// Projects' traits beyond their members: decisions carry them, how fast a change takes effect, and an unreadable one closes the project.
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { RegistryError } from "@berth/oci/errors";

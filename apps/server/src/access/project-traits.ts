@@ -1,5 +1,5 @@
-// What a project has beyond its name and members: an upstream, policies, a quota. A feature declares a trait, compose hands all of them in, and
-// decisions carry them to who asks; they come with the statement that finds the project anyway. Not here: what any trait means (features).
+// A project's traits beyond its name and members: an upstream, policies, a quota. A feature declares a trait, compose passes all of them
+// in, and decisions carry them; they are read by the statement that finds the project anyway. Not here: what any trait means (features).
 import { ApiError } from "@berth/api/errors";
 import { RegistryError } from "@berth/oci/errors";
 import { projectOf } from "@berth/oci/reference";
@@ -7,46 +7,49 @@ import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import type { Grant } from "./caller.ts";
 
-/** One kind of thing that projects may have. */
+/** One kind of trait. */
 export interface ProjectTrait<T = unknown> {
-  /** What it is stored by. Never given to another kind later. */
+  /** The name under which it is stored. Never reused for another kind. */
   readonly name: string;
-  /** Reads what is stored. It must take what earlier releases stored; what it throws on closes the project (`refuseUnknownTraits`). */
+  /**
+   * Parses the stored value. It must accept what earlier releases stored; a value on which it throws closes the project
+   * (`refuseUnknownTraits`).
+   */
   read(stored: unknown): T;
   /**
-   * Set where no caller may push into a project that has it, mounts and uploads included: why. Jobs may (`asSystem`), and everybody may delete
-   * who could before.
+   * Set if no caller may push into a project with the trait, mounts and uploads included: the reason. Jobs may (`asSystem`), and rights to
+   * delete are unchanged.
    */
   readonly pushRefusal?: string;
 }
 
-/** The traits of one project that has some. Undefined stands for none, so that most projects cost a comparison. */
+/** The traits of one project that has some. Undefined stands for none, so that most projects cost one comparison. */
 export interface ProjectTraits {
-  /** Another for each change: what was concluded under one holds no longer under the next. */
+  /** It changes with each change: conclusions made under one revision do not hold under the next. */
   readonly revision: number;
   /** Names of traits that this program cannot read: a newer release has set them. */
   readonly unknown: readonly string[];
-  /** Why callers may not push; undefined where they may. */
+  /** Why callers may not push; undefined if they may. */
   readonly pushRefusal: string | undefined;
   has(trait: ProjectTrait): boolean;
   find<T>(trait: ProjectTrait<T>): T | undefined;
 }
 
-/** The columns of a project that traits are made of. */
+/** The columns of a project in which traits are stored. */
 export interface StoredTraits {
   readonly traits: string | null;
   readonly traits_revision: number;
 }
 
-/** Makes traits of what is stored. */
+/** Parses the stored traits. */
 export type ReadTraits = (stored: StoredTraits) => ProjectTraits | undefined;
 
-/** All of a project's traits together: they are read by each look-up of a project, as often as rights are. */
+/** The limit for all of a project's traits together: they are read by each look-up of a project, as often as rights are. */
 const MAX_STORED_BYTES = 16 * 1024;
-/** What they are read as that cannot be read at all: no trait has this name. */
+/** The name for traits that cannot be parsed at all: no trait has it. */
 const UNREADABLE = "(unreadable)";
 
-/** Makes the reader of the traits that this program knows. Errors: TypeError where two have one name. */
+/** Creates the parser for the traits that this program knows. Errors: TypeError if two have the same name. */
 export function createReadTraits(known: readonly ProjectTrait[]): ReadTraits {
   const byName = new Map(known.map((trait) => [trait.name, trait]));
   if (byName.size !== known.length) throw new TypeError(`two traits have one name: ${known.map(({ name }) => name).join(", ")}`);
@@ -64,7 +67,7 @@ export function createReadTraits(known: readonly ProjectTrait[]): ReadTraits {
           values.set(name, trait.read(stored));
           pushRefusal ??= trait.pushRefusal;
         } catch {
-          // Said to whoever is refused for it (`refuseUnknownTraits`), by name; the value may hold what nobody is to read.
+          // The refusal (`refuseUnknownTraits`) names it; the value may be private.
           unknown.push(name);
         }
       }
@@ -80,7 +83,7 @@ export function createReadTraits(known: readonly ProjectTrait[]): ReadTraits {
 }
 
 /**
- * Nothing is done in a project of which something is not known that may forbid it, as a role that nobody knows gives no rights.
+ * Nothing is done in a project with an unknown trait, which may forbid it, just as an unknown role gives no rights.
  * Errors: PROJECT_NEWER.
  */
 export function refuseUnknownTraits(projectId: number, { unknown }: ProjectTraits): void {
@@ -90,7 +93,7 @@ export function refuseUnknownTraits(projectId: number, { unknown }: ProjectTrait
   });
 }
 
-/** What a caller may not do for what the project has, whatever his rights. Errors: PROJECT_NEWER, DENIED. */
+/** Refuses an action because of the project's traits, whatever the caller's rights. Errors: PROJECT_NEWER, DENIED. */
 export function refuseByTraits(
   traits: ProjectTraits,
   { action, repository, projectId }: Pick<Grant, "action" | "repository" | "projectId">,
@@ -112,8 +115,8 @@ const putTraits = statement<{ projectId: number; traits: string | null }>()("pro
 );
 
 /**
- * Gives a project a trait, another value of it, or (undefined) takes it away. Who calls it tells `Accounts.forget` behind the commit; other
- * replicas see it as soon as rights that were changed. Errors: PROJECT_UNKNOWN; RangeError where a project's traits get too long.
+ * Sets a project's trait, or removes it (undefined). The caller calls `Accounts.forget` after the commit; other replicas see it as soon as
+ * changed rights. Errors: PROJECT_UNKNOWN; RangeError if a project's traits get too long.
  */
 export async function putProjectTrait(tx: Executor, projectId: number, trait: ProjectTrait, value: unknown): Promise<void> {
   const row = await tx.first(lockTraits, { projectId });
@@ -122,7 +125,7 @@ export async function putProjectTrait(tx: Executor, projectId: number, trait: Pr
   if (stored === undefined) throw new Error(`the traits of project ${projectId} cannot be read: they are left as they are`);
   const { [trait.name]: _, ...others } = stored;
   const all = value === undefined ? others : { ...others, [trait.name]: value };
-  // What cannot be read back would close the project.
+  // A value that cannot be parsed again would close the project.
   if (value !== undefined) trait.read(value);
   const traits = Object.keys(all).length === 0 ? null : JSON.stringify(all);
   if (traits !== null && Buffer.byteLength(traits) > MAX_STORED_BYTES) {

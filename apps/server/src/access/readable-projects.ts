@@ -1,14 +1,14 @@
-// Lists of projects that somebody may read, by keyset: each page reads as many index entries as it gives, however many projects there are.
-// Not here: who may read what (authorize.ts).
+// Lists of readable projects, by keyset: each page reads as many index entries as it returns, however many projects there are. Not here:
+// the rights (authorize.ts).
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
 import { EVERY_NAME, type NameRange } from "./robot-scopes.ts";
 import { ROLES } from "./roles.ts";
 
-/** What of a project may be pulled. */
+/** The part of a project that may be pulled. */
 export interface Reach {
-  /** Where its repositories lie among all names. */
+  /** The ranges of its repositories among all names. */
   readonly ranges: readonly NameRange[];
   /** Whether one of those may be pulled: a robot's scopes may leave gaps. */
   mayPull(repository: RepositoryName): boolean;
@@ -21,23 +21,23 @@ export const WHOLE: Reach = { ranges: EVERY_NAME, mayPull: () => true };
 export interface ReadableProject {
   readonly id: number;
   readonly name: string;
-  /** Where the next page goes on. */
+  /** The next page continues here. */
   readonly sortKey: string;
   readonly isPublic: boolean;
   readonly reach: Reach;
 }
 
-/** Who reads: all projects, the public ones, those and a member's own, or those and some by name. */
+/** The reader: all projects, the public ones, those and a member's own, or those and some by name. */
 export type Reader = "all" | "public" | { readonly memberId: number } | { readonly names: readonly string[] };
 
 const columns = ["project.id", "project.name", "project.sort_key", "project.is_public"] as const;
 
 const listAll = statement<{ after: string; limit: number }>()("access.projects_all", (db, p) =>
-  // Behind all names lies the one where deleted repositories are.
+  // The project of deleted repositories sorts after all names.
   db.selectFrom("project").select(columns).where("sort_key", ">", p.after).where("sort_key", "<", "~").orderBy("sort_key").limit(p.limit),
 );
 const listPublic = statement<{ after: string; limit: number }>()("access.projects_public", (db, p) =>
-  // A literal, not a parameter: only so can the index of public projects serve.
+  // A literal, not a parameter: only then can the index of public projects be used.
   db
     .selectFrom("project")
     .select(columns)

@@ -1,4 +1,5 @@
-// What refusals say, case by case, and to whom they must not say more. Not here: codes and statuses (authorize.test.ts, authenticate.test.ts).
+// The texts of refusals, case by case, and what they must not reveal. Not here: codes and statuses (authorize.test.ts,
+// authenticate.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { ERROR_ROWS, RegistryError } from "@berth/oci/errors";
@@ -87,7 +88,7 @@ forEachDatabase("refusals", (create) => {
       [root, "pull", "none/app", "NAME_UNKNOWN project none does not exist"],
       [root, "delete", "none/app", "NAME_UNKNOWN project none does not exist"],
     ];
-    // The same of a project that is private and of one that is not there.
+    // The same for a private project and for one that does not exist.
     for (const name of ["hidden/app", "none/app"]) {
       table.push(
         [

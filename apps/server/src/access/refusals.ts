@@ -1,6 +1,6 @@
-// What a refusal says to the person who reads it. docker shows a text only where it differs from the specification's own, and then nothing else;
-// so each says what is wrong and who can help. Texts depend on the caller, and on what he may see: never on what must not be told. Pure.
-// Not here: when something is refused (authenticate.ts, authorize.ts).
+// The texts of refusals for people. docker shows a text only if it differs from the specification's own, and then nothing else; so each
+// says what is wrong and who can help. Texts depend on the caller and on what the caller may see: they reveal nothing else. Pure. Not here:
+// when something is refused (authenticate.ts, authorize.ts).
 import { RegistryError } from "@berth/oci/errors";
 import { projectOf, type RepositoryName } from "@berth/oci/reference";
 import type { Account } from "./account-store.ts";
@@ -13,20 +13,20 @@ import { scopeOf, UnauthorizedError } from "./challenge.ts";
 export const WRONG_PASSWORD = "the user name or the password is wrong, or the user is disabled";
 /** The same for an unknown name and a wrong secret. */
 export const WRONG_ROBOT_SECRET = "the robot's name or its secret is wrong";
-/** For credentials without a form that any could have. */
+/** For credentials of no possible form. */
 export const NO_CREDENTIALS = "the Authorization header holds no name and password";
 /** The same for an unknown name and a personal token that is none, was revoked or is somebody else's. */
 export const WRONG_PERSONAL_TOKEN = "the user name or the personal token is wrong, or the token was revoked";
 /** The same for a refresh token that is none, was revoked or was not used for too long. */
 export const WRONG_REFRESH_TOKEN = "the refresh token was revoked, or was not used for too long: log in again";
-/** For tokens of which nothing more can be said. */
+/** For tokens about which nothing more can be said. */
 export const INVALID_TOKEN =
   "the token does not count: it has ended, is not of this registry, or its account has changed since; log in again";
 
 const WORDS: Readonly<Record<Action, string>> = { pull: "pull from", push: "push to", delete: "delete from" };
 const ROLE_FOR: Readonly<Record<Action, string>> = { pull: "guest", push: "developer", delete: "maintainer" };
 
-/** For a robot whose secret was right; it may know why it is refused. */
+/** For a robot with the right secret; it may know why it is refused. */
 export function robotRefused(robot: Account): UnauthorizedError {
   const message = robot.isDisabled
     ? `the robot ${robot.name} is disabled: who keeps it can enable it again`
@@ -49,7 +49,7 @@ export function apiBeyondToken({ token, api }: PersonalBound, isWrite: boolean):
   return new RegistryError("DENIED", { message: `the personal token ${token} ${has}: use another, or the password` });
 }
 
-/** For who is nobody in particular: without credentials, or with a token that was given without any. */
+/** For anonymous callers: without credentials, or with an anonymous token. */
 export function notLoggedIn(caller: Caller, action: Action, repository: RepositoryName): UnauthorizedError {
   const message = `no credentials came that let anybody ${WORDS[action]} ${repository}: log in; if you are, a proxy on the way removes the Authorization header`;
   const scope = scopeOf(action, repository);
@@ -82,7 +82,7 @@ export function rightMissing(
   return new RegistryError(action === "pull" ? "NAME_UNKNOWN" : "DENIED", { message: `${what}; ${help}`, detail });
 }
 
-/** For an administrator, who lacks nothing but a project. */
+/** For an administrator, for whom only the project can be missing. */
 export function projectMissing(action: Action, repository: RepositoryName): RegistryError {
   const name = projectOf(repository);
   const create = action === "push" ? `; create it first: POST /api/v1/projects {"name":"${name}"}` : "";

@@ -1,5 +1,5 @@
-// What rights come to in one project: pure rules over what was looked up. Not here: looking it up and making grants of it (authorize.ts), what
-// roles allow (roles.ts), robots' patterns (robot-scopes.ts).
+// The rules of rights in one project: pure functions of looked-up values. Not here: the look-ups and grants (authorize.ts), the permissions
+// of roles (roles.ts), robots' patterns (robot-scopes.ts).
 import type { ProjectPermission } from "@berth/api/permissions";
 import type { Account } from "./account-store.ts";
 
@@ -8,8 +8,8 @@ import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, PERMISSIONS_OF_AUDITOR, permiss
 import type { ProjectStanding } from "./standing-store.ts";
 
 /**
- * What an account may do in a repository of a project. `account`: undefined for anonymous. `scoped`: what a robot's scopes let it do there.
- * `standing`: undefined where there is no such project.
+ * The actions that an account may do in a repository of a project. `account`: undefined for anonymous. `scoped`: the actions of a robot's
+ * scopes there. `standing`: undefined if there is no such project.
  */
 export function actionsIn(
   account: Account | undefined,
@@ -23,7 +23,7 @@ export function actionsIn(
   return own.size === 0 ? PULL_ONLY : new Set<Action>([...own, "pull"]);
 }
 
-/** Whether an account may do that to a project on the control plane; `unseen`: it may not know that there is one. */
+/** Whether an account has a permission for a project on the control plane; `unseen`: it may not know that the project exists. */
 export function permitsInProject(
   account: Account | undefined,
   standing: ProjectStanding | undefined,

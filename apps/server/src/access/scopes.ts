@@ -1,16 +1,16 @@
-// The `scope` parameter of the token endpoint, read. Pure. Not here: what is granted of it (tokens.ts).
+// Parses the `scope` parameter of the token endpoint. Pure. Not here: what is granted (tokens.ts).
 import { findRepositoryName, type ProjectName, type RepositoryName } from "@berth/oci/reference";
 import type { Action } from "./caller.ts";
 import { ALL_ACTIONS } from "./roles.ts";
 
-/** What a client asks a token for. */
+/** The scopes that a client requests. */
 export interface RequestedScopes {
-  /** By the name that the client wrote, which is what its token has to name. */
+  /** Keyed by the client's spelling, which its token has to use. */
   readonly repositories: ReadonlyMap<string, RequestedRepository>;
   readonly catalog: boolean;
 }
 
-/** A repository in a client's spelling, and what it wants there. */
+/** A repository in a client's spelling, and the requested actions. */
 export interface RequestedRepository {
   readonly repository: RepositoryName;
   readonly actions: ReadonlySet<Action>;
@@ -22,8 +22,8 @@ export const MAX_SCOPES = 32;
 export const MAX_SCOPES_LENGTH = 4096;
 
 /**
- * Reads scopes, several in one parameter or in several. Left out are unknown types and actions, what is no scope, names that no repository
- * can have, and what comes after as many as a token holds: a request for one of those is answered with the scope that it needs.
+ * Parses scopes, several in one parameter or in several. It ignores unknown types and actions, invalid scopes, impossible names, and those
+ * beyond a token's limit: a request for one of these is answered with the scope that it needs.
  * Source: https://distribution.github.io/distribution/spec/auth/scope/
  */
 export function parseScopes(parameters: readonly string[], defaultProject: ProjectName | undefined): RequestedScopes {
@@ -31,7 +31,7 @@ export function parseScopes(parameters: readonly string[], defaultProject: Proje
   let catalog = false;
   let length = 0;
   for (const text of parameters.flatMap((parameter) => parameter.split(" "))) {
-    // A name may hold a colon (a host with a port), so the type ends at the first one and the name at the last.
+    // A name may contain a colon (a host with a port), so the type ends at the first one and the name at the last.
     const first = text.indexOf(":");
     const last = text.lastIndexOf(":");
     if (first <= 0 || last === first) continue;

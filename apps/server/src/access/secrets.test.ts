@@ -11,7 +11,7 @@ it("secrets: hashes to PHC form with a salt of its own, and checks it", async ()
   assert.notEqual(one, two);
   assert.equal(await hasher.verify("pass word", one), true);
   assert.equal(await hasher.verify("pass Word", one), false);
-  // The same letters, composed otherwise.
+  // The same letters in another Unicode composition.
   const accented = await hasher.hash("caf\u00e9 au lait");
   assert.equal(await hasher.verify("cafe\u0301 au lait", accented), true);
 });

@@ -16,37 +16,40 @@ const LANES = 1;
 // RFC 9106, section 4: a 128-bit salt and a 256-bit tag.
 const SALT_BYTES = 16;
 const TAG_BYTES = 32;
-// A stored hash beyond these did not come from us; running it could take all memory.
+// A stored hash beyond these limits is not ours; computing it could take all memory.
 const MAX_MEMORY_KIB = 256 * 1024;
 const MAX_PASSES = 16;
 
-/** Longest password that is hashed. Basic credentials stay far below a header's limit with it. */
+/** The longest password that is hashed. Basic credentials with it stay far below a header's limit. */
 export const MAX_PASSWORD_LENGTH = 256;
 /** Shortest password that a user may choose. Source: NIST SP 800-63B, section 3.1.1.2 (15 where it is the only factor; 8 at least). */
 export const MIN_PASSWORD_LENGTH = 10;
 
 /** Hashes and checks passwords on the thread pool. Errors of both: TOOMANYREQUESTS when too many wait. */
 export interface PasswordHasher {
-  /** The argon2id hash in PHC form. */
+  /**
+   * Whether the password has that hash. An undefined hash is checked against one that fits nothing, at the same cost. `beforeRun` is called
+   * when the check is first in the queue, and may throw to cancel it.
+   */
   hash(password: string): Promise<string>;
   /**
    * Whether the password has that hash. An undefined hash is checked against one that fits nothing, at the same cost.
    * `beforeRun` is called when it is first in the queue, and may throw to give it up.
    */
   verify(password: string, phc: string | undefined, beforeRun?: () => Promise<void> | void): Promise<boolean>;
-  /** How many argon2 computations were run. */
+  /** The number of argon2 computations so far. */
   runs(): number;
 }
 
 /** How many at once. */
 export interface PasswordHasherOptions {
-  /** Computations at once. Each takes 19 MiB and a thread of the pool that file reads use as well. */
+  /** Concurrent computations. Each takes 19 MiB and a thread of the pool that file reads use as well. */
   readonly concurrency: number;
   /** Callers that may wait in the queue. */
   readonly maxWaiting: number;
 }
 
-/** Two at once leave half of the thread pool to file reads; 64 waiting are done in about a second. */
+/** Two at once leave half of the thread pool to file reads; 64 waiting ones are done in about a second. */
 export const DEFAULT_PASSWORD_HASHER: PasswordHasherOptions = { concurrency: 2, maxWaiting: 64 };
 
 /** Makes a hasher with a queue of its own. */

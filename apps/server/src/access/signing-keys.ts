@@ -1,5 +1,5 @@
-// The keys that sign tokens: in the database, so that replicas accept each other's; private parts encrypted; replaced in good time.
-// Not here: tokens (tokens.ts).
+// The keys that sign tokens: in the database, so that replicas accept each other's; private parts encrypted; replaced ahead of time. Not
+// here: tokens (tokens.ts).
 import { createPrivateKey, createPublicKey, generateKeyPair, randomBytes, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import type { JWK } from "jose";
@@ -9,8 +9,8 @@ import { statement } from "../platform/database/statement.ts";
 import { createSeal } from "./seal.ts";
 
 /**
- * The one algorithm that tokens are signed and checked with: Ed25519, whose signatures need no random number. Checking takes 145 us of a
- * core where ES256 takes 101, but once a token only: readers remember what they checked. Source: RFC 8037.
+ * The one algorithm with which tokens are signed and checked: Ed25519, whose signatures need no random number. A check takes 145 us of a
+ * core, and with ES256 101, but it is done only once for each token, because the result is cached. Source: RFC 8037.
  */
 export const TOKEN_ALGORITHM = "EdDSA";
 
@@ -22,7 +22,7 @@ export interface Signer {
 
 /** The registry's token keys. */
 export interface SigningKeys {
-  /** Proves at start that there is a key and that the master key opens it. */
+  /** Checks at the start that there is a key and that the master key opens it. */
   prepare(): Promise<void>;
   /** The newest key. */
   getSigner(): Promise<Signer>;
@@ -31,11 +31,11 @@ export interface SigningKeys {
   /** The public keys as a JWK set. Source: RFC 7517, section 5. */
   listPublic(): Promise<{ keys: JWK[] }>;
   /**
-   * Makes the next key where the newest one signs for too short a time only. Where nobody calls this, the first signature that needs a key makes
-   * it. Throws, and makes none, where this process's secret key is not the one that opens the newest: nobody could open what it made.
+   * Creates the next key if the newest one will not sign for long any more. If nobody calls this, the first signature that needs a key
+   * creates it. Throws, and creates none, if this process's secret key does not open the newest: nobody could open its key.
    */
   renew(): Promise<void>;
-  /** Makes a new key that signs from now on; older ones go on verifying until their tokens have ended. */
+  /** Creates a new key that signs from now on; older ones verify until their tokens have ended. */
   rotate(): Promise<void>;
 }
 
@@ -44,7 +44,7 @@ export interface SigningKeysOptions {
   readonly database: Database;
   readonly clock: Clock;
   readonly masterKey: Uint8Array;
-  /** How long a key signs. 30 days by default: what one stolen key opens is bounded. */
+  /** How long a key signs. 30 days by default, which bounds what a stolen key opens. */
   readonly signsForMs?: number;
 }
 
@@ -54,11 +54,11 @@ const DEFAULT_SIGNS_FOR_MS = 30 * DAY_MS;
 export const MAX_TOKEN_LIFETIME_SECONDS = 60 * 60;
 /** Clocks of replicas may differ by this much. */
 export const CLOCK_SKEW_SECONDS = 30;
-/** An unknown key id makes us look into the database, but not more often, whatever ids are sent. */
+/** An unknown key id causes a look-up in the database, but not more often than this, whatever ids are sent. */
 const RELOAD_EVERY_MS = 1000;
-/** A key that another replica made or ended is noticed after this time at the latest. */
+/** A key that another replica created or ended is noticed after this time at the latest. */
 const RELOAD_AFTER_MS = 10_000;
-/** Keys are few: one a month, and those of the last hour. The limit bounds what a defect could do. */
+/** There are few keys: one a month, and those of the last hour. The limit bounds a defect. */
 const MAX_KEYS = 100;
 
 const list = statement<{ now: number }>()(
@@ -73,7 +73,7 @@ const list = statement<{ now: number }>()(
       .limit(MAX_KEYS),
   { bounded: "a handful of keys" },
 );
-// Serialises replicas that make a key at once on PostgreSQL: the one that comes second sees the first one's key.
+// On PostgreSQL it serialises replicas that create a key at once: the second one sees the first one's key.
 const lockSigning = statement<{ now: number }>()("signing_key.lock", (db, p) =>
   db
     .insertInto("job_lease")
@@ -131,12 +131,12 @@ interface LoadedKey {
   readonly verifiesUntil: number;
 }
 
-/** Makes the key ring; nothing is read before the first call. */
+/** Creates the key ring; nothing is read before the first call. */
 export function createSigningKeys(options: SigningKeysOptions): SigningKeys {
   const { database, clock } = options;
   const signsForMs = options.signsForMs ?? DEFAULT_SIGNS_FOR_MS;
   const verifiesForMs = (MAX_TOKEN_LIFETIME_SECONDS + CLOCK_SKEW_SECONDS) * 1000;
-  // A tenth of its life before a key ends, the next is made.
+  // The next key is created when a tenth of the last one's life is left.
   const renewMs = signsForMs / 10;
   const seal = createSeal(options.masterKey, "signing key v1");
   let keys = new Map<string, LoadedKey>();
@@ -200,7 +200,7 @@ export function createSigningKeys(options: SigningKeysOptions): SigningKeys {
           algorithm: TOKEN_ALGORITHM,
           privateKey: sealed,
           publicKey: JSON.stringify(jwk),
-          // Later than the one that it follows, so that all replicas agree which is the newest.
+          // Later than its predecessor, so that all replicas agree which is the newest.
           now: Math.max(now, (current?.created_at ?? 0) + 1),
           signsUntil: now + signsForMs,
           verifiesUntil: now + signsForMs + verifiesForMs,
@@ -255,7 +255,7 @@ export function createSigningKeys(options: SigningKeysOptions): SigningKeys {
     async renew() {
       await reload();
       const current = findNewest(clock.now());
-      // The very first one is made by who signs.
+      // The very first one is created by the first signature.
       if (current === undefined) return;
       openKey(current);
       if (current.signsUntil <= clock.now() + renewMs) await create("none", clock.now() + renewMs);

@@ -1,5 +1,5 @@
-// What jobs are allowed that no caller asked for: anything, in projects that are there, for as long as they are the same. Not here: callers'
-// grants (authorize.test.ts), whether the repository is there (distribution/repository-deletion.test.ts).
+// The rights of jobs without a caller: anything, in projects that exist, as long as they are the same. Not here: callers' grants
+// (authorize.test.ts), whether the repository exists (distribution/repository-deletion.test.ts).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { RegistryError } from "@berth/oci/errors";
@@ -13,7 +13,7 @@ import { putProjectTrait, type ProjectTrait } from "./project-traits.ts";
 const JOB = "retention of test/app";
 const APP = parseRepositoryName("test/app");
 
-/** Never called: what answers requests is handed an `Authorizer`. */
+/** Never called: request handlers get an `Authorizer`. */
 export function mistakes(authorizer: Authorizer): void {
   // @ts-expect-error: it does not decide for jobs.
   void authorizer.asSystem(JOB, "push", APP);

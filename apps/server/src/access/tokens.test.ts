@@ -1,4 +1,4 @@
-// Tokens: what is asked for, what is granted, what is accepted back; and keys that are replaced under way.
+// Tokens: the requested scopes, the granted ones, the accepted ones; and keys that are replaced in between.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { parseProjectName } from "@berth/oci/reference";
@@ -279,7 +279,7 @@ forEachDatabase("tokens", (create) => {
     const read = async (project: string | undefined) =>
       [...(await withDefault(project).readToken(token)).access].map(([repository, actions]) => [repository, [...actions].toSorted()]);
     assert.deepEqual(await read("own"), [["own/app", ["pull", "push"]]]);
-    // Switched off since: what it does not know opens nothing, and the rest still does.
+    // The default project was switched off since: names that depend on it open nothing, and the others still do.
     assert.deepEqual(await read(undefined), [["own/app", ["pull"]]]);
   });
 
@@ -301,7 +301,7 @@ forEachDatabase("tokens", (create) => {
     const first = await here.tokens.issueToken(developer, []);
     const firstThere = await there.tokens.issueToken(developer, []);
     assert.equal(kidOf(first.token), kidOf(firstThere.token));
-    // Not yet, on the 26th day; then the first that signs makes the next key, and another replica takes a token of it at once.
+    // On the 26th day nothing happens; then the first signature creates the next key, and another replica accepts its token at once.
     clock.advance(26 * DAY_MS);
     const late = await here.tokens.issueToken(developer, []);
     assert.equal(kidOf(late.token), kidOf(first.token));

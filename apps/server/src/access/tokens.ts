@@ -1,5 +1,5 @@
-// The token flow: what a client asks for becomes a signed list of what it may do, for a few minutes; and such a token is read again.
-// A token is an upper bound only: authorize.ts looks at the caller's present rights each time. Not here: keys (signing-keys.ts).
+// The token flow: a client's requested scopes become a signed list of what it may do, for a few minutes; and such a token is parsed again.
+// A token is an upper bound only: authorize.ts checks the caller's present rights each time. Not here: keys (signing-keys.ts).
 // Source: https://distribution.github.io/distribution/spec/auth/token/ and .../jwt/
 import { randomBytes } from "node:crypto";
 import { findRepositoryName, type ProjectName, type RepositoryName } from "@berth/oci/reference";
@@ -25,13 +25,13 @@ export interface TokenAnswer {
   readonly issued_at: string;
 }
 
-/** What a token says. */
+/** The content of a token. */
 export interface TokenClaims {
   /** Undefined for an anonymous token. */
   readonly account: { readonly id: number; readonly epoch: number } | undefined;
   readonly access: TokenAccess;
   readonly namesCatalog: boolean;
-  /** How the account signed in when it was given the token. */
+  /** How the account had signed in when the token was issued. */
   readonly via: SignIn;
   /** Milliseconds since 1970. */
   readonly expiresAt: number;
@@ -39,42 +39,42 @@ export interface TokenClaims {
   readonly notBefore: number;
 }
 
-/** Makes and reads tokens. */
+/** Issues and parses tokens. */
 export interface Tokens {
   /**
-   * A token for the scopes, each with the actions that the caller has of those asked for, perhaps none. The caller comes from Basic
-   * credentials or is anonymous. Errors: REQUEST_INVALID, UNAUTHORIZED (for a caller that itself has only a token).
+   * A token for the scopes, each with those of the requested actions that the caller has, perhaps none. The caller has Basic credentials or
+   * is anonymous. Errors: REQUEST_INVALID, UNAUTHORIZED (for a caller with only a token).
    */
   issueToken(caller: Caller, scopes: readonly string[]): Promise<TokenAnswer>;
-  /** What a token says; at hand where it was read before. Errors: UNAUTHORIZED with the reason `invalid_token`. */
+  /** The content of a token; synchronously if it is cached. Errors: UNAUTHORIZED with the reason `invalid_token`. */
   readToken(token: string): TokenClaims | Promise<TokenClaims>;
 }
 
-/** How tokens are made. */
+/** The options of tokens. */
 export interface TokensOptions {
   readonly signingKeys: SigningKeys;
   readonly authorizer: Authorizer;
   readonly clock: Clock;
-  /** `iss`: who signs. */
+  /** `iss`: the signing registry. */
   readonly issuer: string;
   /** `aud`: the registry's name, as in the challenge. */
   readonly service: string;
   /** 60 to 3600. */
   readonly lifetimeSeconds: number;
-  /** Where names of one segment lie; undefined where there are none. */
+  /** The project of names with one segment; undefined if there is none. */
   readonly defaultProject: ProjectName | undefined;
 }
 
-/** Clients of old times assume 60 seconds where nothing is said, so nothing less is useful. Source: token specification. */
+/** Old clients assume 60 seconds if nothing is said, so less would be useless. Source: token specification. */
 export const MIN_TOKEN_LIFETIME_SECONDS = 60;
-/** Longest token that is looked at; Node refuses headers of more than 16 KiB in all. */
+/** The longest token that is parsed; Node refuses headers of more than 16 KiB in all. */
 const MAX_TOKEN_LENGTH = 12 * 1024;
-/** Memory for tokens that were read: some 20,000 of common size. */
+/** The cache of parsed tokens: some 20,000 of common size. */
 const CACHE_BYTES = 32 * 1024 * 1024;
-/** What an entry takes besides its text. */
+/** The size of a cache entry besides its text. */
 const ENTRY_BYTES = 512;
 
-// Loaded with the first token: a registry at rest does without its 6 MB.
+// Loaded with the first token: an idle registry saves 6 MB.
 const loadJose = () => import("jose");
 
 interface AccessEntry {
@@ -83,7 +83,7 @@ interface AccessEntry {
   readonly actions: readonly string[];
 }
 
-/** Makes the token service. */
+/** Creates the token service. */
 export function createTokens(options: TokensOptions): Tokens {
   const { signingKeys, authorizer, clock, issuer, service, lifetimeSeconds, defaultProject } = options;
   if (!(lifetimeSeconds >= MIN_TOKEN_LIFETIME_SECONDS && lifetimeSeconds <= MAX_TOKEN_LIFETIME_SECONDS)) {
@@ -115,7 +115,7 @@ export function createTokens(options: TokensOptions): Tokens {
         },
       ));
     } catch (cause) {
-      // Everything that jose finds wrong is the token's fault; anything else (the database is away) is ours.
+      // All errors of jose mean an invalid token; any other (the database is unreachable) is ours.
       if (cause instanceof jose.errors.JOSEError) throw new UnauthorizedError({ reason: "invalid_token", message: INVALID_TOKEN, cause });
       throw cause;
     }
@@ -136,17 +136,17 @@ export function createTokens(options: TokensOptions): Tokens {
     async issueToken(caller, scopeParameters) {
       if (caller.via.kind === "registry-token") throw new UnauthorizedError({ message: "a token cannot be exchanged for another" });
       const now = Math.floor(clock.now() / 1000);
-      // Never longer than what it is given for.
+      // It never outlives the caller's own credential.
       const expiresAt = Math.min(now + lifetimeSeconds, Math.floor((caller.accessEndsAt ?? Infinity) / 1000));
       if (expiresAt <= now) throw new UnauthorizedError({ message: "the credentials have expired" });
       const scopes = parseScopes(scopeParameters, defaultProject);
       const access: AccessEntry[] = [];
       for (const [name, { repository, actions }] of scopes.repositories) {
         const granted = (await authorizer.allowed(caller, repository)).intersection(actions);
-        // As it was asked for: clients look for that name in it.
+        // In the client's spelling: clients look for that name in the token.
         access.push({ type: "repository", name, actions: [...granted] });
       }
-      // Everybody may list: the list holds only what the caller may read.
+      // Everybody may list: the list contains only what the caller may read.
       if (scopes.catalog) access.push({ type: "registry", name: "catalog", actions: ["*"] });
 
       const { SignJWT } = await loadJose();
@@ -168,7 +168,7 @@ export function createTokens(options: TokensOptions): Tokens {
   };
 }
 
-// The signature proves that we wrote it, so what does not parse is a defect of ours or of another version; it grants nothing.
+// The signature proves that we wrote it, so a part that cannot be parsed is a defect or another version's; it grants nothing.
 function parseClaims(payload: JWTPayload, defaultProject: ProjectName | undefined): TokenClaims {
   const { account, epoch, access, via } = payload;
   const isAnonymous = account === undefined && epoch === undefined && payload.sub === "";
@@ -179,11 +179,11 @@ function parseClaims(payload: JWTPayload, defaultProject: ProjectName | undefine
   for (const entry of Array.isArray(access) ? (access as readonly AccessEntry[]) : []) {
     if (entry.type === "registry" && entry.name === "catalog") namesCatalog = entry.actions.includes("*");
     if (entry.type !== "repository") continue;
-    // Undefined: of one segment, and the default project was switched off since.
+    // Undefined: a name of one segment, and the default project was switched off since.
     const repository = findRepositoryName(entry.name, defaultProject);
     if (repository === undefined) continue;
     const actions = entry.actions.filter((action): action is Action => ALL_ACTIONS.has(action as Action));
-    // Both spellings of a repository may be in one token.
+    // One token may contain both spellings of a repository.
     repositories.set(repository, new Set([...(repositories.get(repository) ?? []), ...actions]));
   }
   return {

@@ -1,9 +1,9 @@
-// Who sends a request and what they may do, shown as spans where traces are on. Not here: the decisions (authenticate.ts, authorize.ts).
+// Spans for authentication and authorization, if tracing is on. Not here: the decisions (authenticate.ts, authorize.ts).
 import type { Tracing } from "../platform/tracing.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { Authorizer } from "./authorize.ts";
 
-/** Shows what recognises callers; names and secrets stay out of it. */
+/** Adds spans to authentication; they contain neither names nor secrets. */
 export function traceAuthenticator(authenticator: Authenticator, tracing: Tracing): Authenticator {
   return {
     ...authenticator,
@@ -14,7 +14,7 @@ export function traceAuthenticator(authenticator: Authenticator, tracing: Tracin
   };
 }
 
-/** Shows what grants. */
+/** Adds spans to authorization. */
 export function traceAuthorizer(authorizer: Authorizer, tracing: Tracing): Authorizer {
   return {
     ...authorizer,

@@ -1,25 +1,24 @@
-// A bounded cache whose values are never older than a given time, and which forgets at once what this process changed.
-// Not here: what is cached (accounts.ts, login-failures.ts).
+// A bounded TTL cache, which also forgets at once what this process changed. Not here: the cached values (accounts.ts, login-failures.ts).
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../platform/clock.ts";
 
-/** How much, how long, and where from. */
+/** The size, the TTL, and the look-up. */
 export interface TtlCacheOptions<K, V> {
   readonly maxEntries: number;
-  /** Age, counted from when the look-up began, after which a value is looked up anew. */
+  /** The age, counted from the beginning of the look-up, after which a value is looked up again. */
   readonly ttlMs: number;
   readonly clock: Clock;
   load(key: K): Promise<V>;
 }
 
-/** Looked-up values. */
+/** Cached values. */
 export interface TtlCache<K, V> {
-  /** The value, at hand or looked up; callers that ask together share one look-up. */
+  /** The value, cached or looked up; concurrent callers share one look-up. */
   get(key: K): V | Promise<V>;
   forget(key: K): void;
-  /** Forgets those for which it is true; the value is undefined where it is being looked up. */
+  /** Forgets the matching values; the value is undefined if it is being looked up. */
   forgetWhere(isChanged: (key: K, value: V | undefined) => boolean): void;
-  /** Forgets all; a look-up under way is given to who already waits for it, and not kept. */
+  /** Forgets everything; a running look-up is still returned to its waiting callers, and not cached. */
   clear(): void;
 }
 
@@ -29,7 +28,7 @@ interface Entry<V> {
   value: V | undefined;
 }
 
-/** Makes an empty cache. */
+/** Creates an empty cache. */
 export function createTtlCache<K extends string | number, V>(options: TtlCacheOptions<K, V>): TtlCache<K, V> {
   const { clock, ttlMs, load } = options;
   const entries = new LRUCache<K, Entry<V>>({ max: options.maxEntries });
@@ -37,7 +36,8 @@ export function createTtlCache<K extends string | number, V>(options: TtlCacheOp
   function get(key: K): V | Promise<V> {
     const now = clock.now();
     const found = entries.get(key);
-    // A look-up that itself takes longer than `ttlMs` is not joined either, so that nobody gets an older answer. The clock may step back.
+    // A look-up that itself takes longer than `ttlMs` is not joined either, so that no caller gets an older answer. The clock may step
+    // back.
     if (found !== undefined && now >= found.startedAt && now - found.startedAt < ttlMs) return found.pending ?? (found.value as V);
     const entry: Entry<V> = { startedAt: now, pending: undefined, value: undefined };
     entry.pending = load(key).then(

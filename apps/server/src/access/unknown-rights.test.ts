@@ -1,4 +1,4 @@
-// Rights that the database holds and this program does not know, as after an attack or from a program of another time: they open nothing.
+// Rights in the database that this program does not know, as after an attack or from another version: they open nothing.
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { parseRepositoryName } from "@berth/oci/reference";
@@ -23,7 +23,7 @@ forEachDatabase("unknown rights", (create) => {
   let access: TestAccess;
   let projectId: number;
 
-  /** As something that the database's own checks do not look at: what is there may be older than they are. */
+  /** In a way that bypasses the database's own checks: existing rows may be older than they are. */
   async function write(...statements: string[]): Promise<void> {
     await test.database.script(`insert into job_lease (name, holder, fence, expires_at) values ('restore', 'x', 1, 1)`);
     for (const sql of statements) await test.database.script(sql);

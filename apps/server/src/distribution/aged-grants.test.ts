@@ -1,6 +1,6 @@
-// Rights that are taken away between a grant and what is written by it: every kind of removal and every write of content, on the replica that
-// takes the right at once and on another within a second; and that nothing is written for a caller in any other way.
-// Not here: bodies that are held over HTTP (test/flows/held-bodies.test.ts).
+// Rights that are revoked between a grant and the write that uses it: every kind of revocation and every write of content, on the replica
+// that revokes at once and on another within a second; and nothing is written for a caller in any other way. Not here: bodies that are held
+// over HTTP (test/flows/held-bodies.test.ts).
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -51,7 +51,7 @@ interface Subject {
 
 type Remove = (tx: Executor, subject: Subject) => Promise<unknown>;
 
-/** Content that a write needs, as it is before each. */
+/** Content that a write needs, in its state before each write. */
 interface Stage {
   readonly content: Content;
   readonly repositoryId: number;
@@ -170,7 +170,7 @@ forEachDatabase("grants that have aged", (create) => {
       take: (_, { accountId }) => changeAccount(test.database, accountId, { expiresAt: new Date(clock.now() - 1) }, false),
     },
   };
-  /** Those of `REMOVALS` that are whole transactions of their own. */
+  /** Those of `REMOVALS` that are complete transactions. */
   const OWN = new Set<Remove>([isDisabled, secretChanged, REMOVALS["a robot whose time is over"]!.take]);
 
   async function takeAway(take: Remove, subject: Subject): Promise<void> {
@@ -201,7 +201,7 @@ forEachDatabase("grants that have aged", (create) => {
     };
   }
 
-  /** What anybody sees: rows of sessions come and go with what is refused. */
+  /** The visible content: rows of sessions come and go with refused requests. */
   async function visible(): Promise<Record<string, number>> {
     const { upload: _uploads, reclaim: _reclaim, ...counts } = await countContent(test.database);
     return counts;
@@ -242,7 +242,7 @@ forEachDatabase("grants that have aged", (create) => {
 
         const other = await of(byToken);
         const seen = await stageOf(other);
-        // Another replica did it, so that this one is not told.
+        // Another replica did it, so this one is not notified.
         await takeAway(take, other);
         clock.advance(1_000);
         await refuses(seen, `${what} ${byToken} elsewhere`);
@@ -268,7 +268,7 @@ forEachDatabase("grants that have aged", (create) => {
       const stage = await stageOf(subject);
       const waited = grantedTransaction(test.database, stage.push, async (tx) => {
         await putMember(tx, projectId, ownerId, "owner");
-        // As if it had waited so long for a lock; the row is the transaction's own, which is what it reads.
+        // As if it had waited that long for a lock; the row is the transaction's own, which is what it reads.
         await deleteMember(tx, projectId, subject.accountId);
         if (isReported) here.accounts.forget();
         else clock.advance(1_000);
@@ -290,7 +290,7 @@ forEachDatabase("grants that have aged", (create) => {
   });
 });
 
-/** Writes that nobody asked for, or that make nothing visible: how often each file may run one without a grant, and why. */
+/** Writes without a caller, or without a visible effect: how often each file may run one without a grant, and why. */
 const WITHOUT_GRANT: Readonly<Record<string, readonly [number, string]>> = {
   "content/backlog-count.ts": [2, "counting"],
   "content/blobs.ts": [2, "leases of what was read, and damage that a read found"],
@@ -324,7 +324,7 @@ it("nothing is written for a caller but by a granted transaction", async () => {
       if (!name.endsWith(".ts") || /\.(test|testing|contract)\.ts$/.test(name)) continue;
       const text = await readFile(join(root, folder, name), "utf8");
       const writes = text.match(/\.(transaction|write)\(/g)?.length ?? 0;
-      // A database that is handed on whole is written by whoever gets it, which the pattern would not see.
+      // A database that is passed on as a whole may be written by its recipient, which the pattern would not see.
       if (writes > 0) found[`${folder}/${name}`] = writes;
     }
   }

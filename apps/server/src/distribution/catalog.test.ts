@@ -1,5 +1,5 @@
-// The catalog against what one would get by reading every name and asking for each: pages of every size, readers of every kind.
-// Not here: challenges and tokens (test/flows/catalog.test.ts), time at a million (npm run bench -- --scale).
+// The catalog compared with reading every name and checking each: pages of every size, readers of every kind. Not here: challenges and
+// tokens (test/flows/catalog.test.ts), time at a million (npm run bench -- --scale).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { parseRepositoryName, projectOf } from "@berth/oci/reference";
@@ -112,7 +112,7 @@ forEachDatabase("catalog", (create) => {
   async function namesFor(caller: Caller): Promise<string[]> {
     const expected: string[] = [];
     for (const name of NAMES) {
-      // A token for the catalog names no repository: what it lists is what the account may pull.
+      // A token for the catalog names no repository: it lists what the account may pull.
       const asked = { ...caller, access: undefined } as Caller;
       if ((await authorizer.allowed(asked, name)).has("pull")) expected.push(name);
     }
@@ -133,7 +133,7 @@ forEachDatabase("catalog", (create) => {
         }
         assert.deepEqual(seen, expected, `${who} by ${limit}`);
       }
-      // From a place that no name has, as well.
+      // Also from a place that is no name.
       for (const last of ["a", "a-", "a/", "a/app/", "a/n2", "a/n2x", "m", "z/app/deep"]) {
         const { items } = await lists.catalog(caller, last, 100);
         assert.deepEqual(

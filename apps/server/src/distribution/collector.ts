@@ -1,12 +1,12 @@
-// The steps of collection: what each takes in a batch, and all of them once for a command. Not here: what may be taken (content/garbage.ts),
-// when batches run (compose/collection.ts).
+// The steps of garbage collection: the batch of each, and all of them once for a command. Not here: what may be deleted
+// (content/garbage.ts), when batches run (compose/collection.ts).
 import { setTimeout as sleep } from "node:timers/promises";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import type { Garbage } from "../content/garbage.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { UploadSessions } from "./upload-session.ts";
 
-/** What one round did. */
+/** The result of one round. */
 export interface CollectorRound {
   readonly expiredUploads: number;
   readonly unlinked: number;
@@ -15,17 +15,17 @@ export interface CollectorRound {
   readonly deletedBytes: number;
 }
 
-/** The steps. Each batch gives whether there may be more to take now. */
+/** The steps. Each batch returns whether there may be more work now. */
 export interface Collector {
-  /** Ends uploads that nobody goes on with. */
+  /** Ends uploads that nobody continues. */
   expireUploads(): Promise<boolean>;
-  /** Takes blobs out of repositories in which nothing holds them. */
+  /** Removes blobs from repositories in which nothing holds them. */
   collectLinks(): Promise<boolean>;
   /** Deletes bytes that are due. */
   reclaimBytes(): Promise<boolean>;
   /** Removes temporary files without a session, the rare leftovers of crashes. */
   sweep(): Promise<void>;
-  /** All batches of all steps at once. Every step is tried; then the first failure is thrown, or all of them in one. */
+  /** Runs all batches of all steps at once. Every step is tried; then the first failure is thrown, or all of them in one error. */
   runOnce(): Promise<CollectorRound>;
 }
 
@@ -38,14 +38,14 @@ export interface CollectorParts {
   readonly batchSize: number;
   /** How long temporary files without a session are left alone. */
   readonly sweepAgeMs: number;
-  /** Called after each batch with what it did, where it did something. */
+  /** Called after each batch with its result, if it did something. */
   readonly onBatch: (done: Partial<CollectorRound> & { readonly unlinkedBytes?: number; readonly examined: number }) => Promise<void>;
 }
 
-/** After a batch of a command, other work gets the database for so many times as long as the batch took. */
+/** After a batch of a command, other work gets the database for this many times the batch's duration. */
 const REST_FACTOR = 3;
 
-/** Makes the collector. */
+/** Creates the collector. */
 export function createCollector(parts: CollectorParts): Collector {
   const { garbage, uploads, store, clock, batchSize, sweepAgeMs, onBatch } = parts;
 
@@ -81,7 +81,7 @@ export function createCollector(parts: CollectorParts): Collector {
     async runOnce() {
       const round = { expiredUploads: 0, unlinked: 0, blobs: 0, deletedKeys: 0, deletedBytes: 0 };
       const failures: unknown[] = [];
-      // A step that fails, say on one upload that cannot be removed, must not keep the others from their work.
+      // A step that fails, for example on one upload that cannot be removed, must not stop the others.
       for (const step of ["expireUploads", "collectLinks", "reclaimBytes"] as const) {
         try {
           for (;;) {

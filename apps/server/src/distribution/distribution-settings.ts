@@ -1,11 +1,12 @@
-// Settings of pushes and pulls: where short names lie, what is taken, and what it may cost. Not here: how settings are read (config-load.ts).
+// Settings of pushes and pulls: the project of short names, what is accepted, and its limits. Not here: how settings are read
+// (config-load.ts).
 import { integer, oneOf, optional, ratio, seconds, sizeBytes, text } from "../config-kinds.ts";
 
 export const projectSettings = {
   default: optional(
     text({
       standard: "library",
-      // As a project's name is; `parseProjectName` of @berth/oci/reference reads it.
+      // The form of a project's name; `parseProjectName` of @berth/oci/reference parses it.
       pattern: /^(?=.{1,128}$)[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/,
       wanted: "a project's name",
       about:
@@ -27,7 +28,7 @@ export const pushSettings = {
   }),
 };
 
-/** Each is a row; more are no limit any more. */
+/** Each is a row; a higher number would be no limit any more. */
 const OPEN_UPLOADS_MAX = 10_000_000;
 
 export const limitSettings = {

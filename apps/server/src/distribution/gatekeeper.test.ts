@@ -1,5 +1,5 @@
-// What the gatekeeper makes of gates that answer at once, late, never, against each other, and of blobs that very many manifests lead to.
-// Not here: a registry that has gates (test/flows/gate.test.ts).
+// The gatekeeper with gates that answer at once, late, never, or contradict each other, and with blobs that very many manifests lead to.
+// Not here: a registry with gates (test/flows/gate.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { digestOf, type Digest } from "@berth/oci/digest";
@@ -35,7 +35,7 @@ function manifest(id: number): ManifestRow {
 
 const BLOB: Digest = digestOf(Buffer.from("blob"));
 
-/** A repository in which so many manifests lead to each blob; counts how many were looked at. */
+/** A repository with that many manifests leading to each blob; counts how many were read. */
 function holdersOf(count: number): Holders & { looked: number } {
   const holders = {
     looked: 0,
@@ -84,7 +84,7 @@ it("a gate that does not answer in time, or fails at once or later, is no permis
     () => Promise.resolve(undefined as unknown as Verdict),
     () => ({ allowed: false }) as unknown as Verdict,
     () => ({ allowed: true, warnings: [1] }) as unknown as Verdict,
-    // What was meant for somebody else does not become the client's answer.
+    // An error meant for another caller does not become the client's answer.
     () => Promise.reject(new RegistryError("MANIFEST_UNKNOWN")),
   ]) {
     const gatekeeper = createGatekeeper({ gates: [gate(one, verdict)], holders: holdersOf(1), verdictMs: 20 });
@@ -105,7 +105,7 @@ it("of several gates each has its word, and all their reasons and warnings are t
 it("a blob of two manifests, each refused by another gate, is not given out", async () => {
   const refuse = (refused: number) => ({
     verdict: ({ manifest: asked }: { manifest: ManifestRow }) => (asked.id === refused ? no(`refused ${refused}`) : YES),
-    // For itself each of them finds a manifest that it allows.
+    // Each of them finds a manifest that it allows.
     blobVerdict: () => YES,
   });
   const gates = [

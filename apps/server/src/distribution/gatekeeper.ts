@@ -1,6 +1,5 @@
-// Asks the gates of a project whether something may be given out, and makes of their answers what a client gets: the content, perhaps with
-// warnings, or a refusal that says why. Whatever goes wrong on the way is no permission. Not here: the port (gate.ts), when it is asked (pull.ts,
-// mount.ts).
+// Asks the gates of a project whether content may be served, and turns their answers into the client's: the content, perhaps with warnings,
+// or a refusal with its reason. Any failure on the way is no permission. Not here: the port (gate.ts), the callers (pull.ts, mount.ts).
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Reference } from "@berth/oci/reference";
@@ -12,17 +11,17 @@ import type { GrantedRepository } from "../content/repositories.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import type { Gate, GatePurpose, Verdict } from "./gate.ts";
 
-/** Asks. Undefined: no gate has a word in the project. */
+/** Asks the gates. Undefined: no gate applies to the project. */
 export interface Gatekeeper {
-  /** Whether a gate has a word in the grant's project. */
+  /** Whether a gate applies to the grant's project. */
   concerns(grant: Grant<"pull">): boolean;
-  /** Warnings for who pulls it, undefined where there are none. At once where the gates answer so. Errors: DENIED, UNAVAILABLE. */
+  /** Warnings for the puller, undefined if there are none. Synchronous if the gates are. Errors: DENIED, UNAVAILABLE. */
   admitManifest(grant: Grant<"pull">, reference: Reference, manifest: ManifestRow): Warnings | Promise<Warnings>;
   /** The same for a blob: one manifest that leads to it may be pulled. */
   admitBlob(repository: GrantedRepository<"pull">, digest: Digest, purpose: "blob" | "mount"): Warnings | Promise<Warnings>;
 }
 
-/** What is told beside content. */
+/** Warnings beside content. */
 export type Warnings = readonly string[] | undefined;
 
 /** What asking needs. */
@@ -35,9 +34,9 @@ export interface GatekeeperParts {
 
 /** How long a client waits for an answer, which is then no permission: less than clients wait for theirs. */
 const VERDICT_MS = 10 * SECOND_MS;
-/** Manifests that are asked about for one blob. One that only older ones lead to is refused with those that were looked at. */
+/** The most manifests that are checked for one blob. A blob to which only older ones lead is refused with those that were checked. */
 const MAX_HOLDERS = 200;
-/** Reasons and warnings that are passed on, and how long each may be: they are read in a terminal. */
+/** The most reasons and warnings that are passed on, and their length: they are read in a terminal. */
 const MAX_TEXTS = 10;
 const MAX_REASON_CHARACTERS = 300;
 
@@ -48,7 +47,7 @@ export function createGatekeeper({ gates, holders, verdictMs = VERDICT_MS }: Gat
     return traits === undefined ? [] : gates.filter(({ trait }) => traits.has(trait));
   };
 
-  /** What all of them together say of a manifest. */
+  /** The combined answer of all gates on a manifest. */
   function judge(
     asked: readonly Gate[],
     grant: Grant<"pull">,
@@ -61,7 +60,7 @@ export function createGatekeeper({ gates, holders, verdictMs = VERDICT_MS }: Gat
     return verdicts.some((verdict) => verdict instanceof Promise) ? togetherLater(verdicts) : together(verdicts as Verdict[]);
   }
 
-  /** A gate's answer, or the failure to give one that can be understood. */
+  /** A gate's answer, or the failure to give a valid one. */
   function verdictOf(gate: Gate, ask: () => Verdict | Promise<Verdict>): Verdict | Promise<Verdict> {
     try {
       const answer = ask();
@@ -120,7 +119,7 @@ export function createGatekeeper({ gates, holders, verdictMs = VERDICT_MS }: Gat
       const [gate] = asked;
       if (gate === undefined) return undefined;
       const listHolders = () => holders.list(repository, digest);
-      // Of several, each may allow it for another manifest, of which none may be pulled.
+      // Each of several gates may allow it for another manifest, none of which may be pulled.
       const verdict =
         asked.length === 1 && gate.blobVerdict !== undefined
           ? verdictOf(gate, () => gate.blobVerdict!({ grant, purpose, digest, listHolders }))
@@ -141,7 +140,7 @@ function together(verdicts: readonly Verdict[]): Verdict {
   return { allowed: true, warnings: verdicts.flatMap((verdict) => (verdict.allowed ? (verdict.warnings ?? []) : [])) };
 }
 
-/** An answer that says yes or no in so many words: anything else would be a permission by mistake. */
+/** Only an explicit yes or no is accepted: anything else would be a permission by mistake. */
 function understood(gate: Gate, answer: Verdict): Verdict {
   const { allowed } = answer as { allowed: unknown };
   if (allowed !== true && allowed !== false) throw new TypeError(`the gate of ${gate.trait.name} gave no verdict`);
@@ -165,7 +164,7 @@ function refusal({ repository }: Grant<"pull">, digest: Digest, given: readonly 
   return new RegistryError("DENIED", {
     message,
     detail: { repository, digest, reasons },
-    // Of a HEAD nothing else is read.
+    // Clients read nothing else of a HEAD.
     headers: { warning: warningValues([message]).join(", ") },
   });
 }
@@ -175,7 +174,7 @@ function undecided(gate: Gate, cause: unknown): RegistryError {
     message: "it could not be decided whether this may be pulled: try again, or look up the request id in the registry's log",
     detail: { gate: gate.trait.name },
     cause,
-    // Whoever met the state first has logged it: a database that is away, for one.
+    // The first request that met the state has logged it, for example an unreachable database.
     isReported: cause instanceof RegistryError && cause.isReported,
   });
 }

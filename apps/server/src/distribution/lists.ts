@@ -1,4 +1,4 @@
-// Lists that clients page through: tags, the catalog, referrers. Every page takes a bounded number of look-ups behind a place, and never
+// Lists that clients page through: tags, the catalog, referrers. Every page takes a bounded number of look-ups after a position, and never
 // counts or sorts everything. Not here: HTTP links (http/v2).
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
@@ -19,7 +19,7 @@ import type { UpstreamLists } from "./upstream-lists.ts";
 export interface ListPage<T> {
   readonly items: readonly T[];
   readonly next: string | undefined;
-  /** What is said beside it. */
+  /** Warnings beside it. */
   readonly warnings?: readonly string[];
 }
 
@@ -37,8 +37,8 @@ export interface Lists {
   /** Errors: UNAUTHORIZED, NAME_UNKNOWN; those of an upstream that cannot be asked where nothing of the repository is here. */
   tags(caller: Caller, repository: RepositoryName, last: string, limit: number): Promise<ListPage<Tag>>;
   /**
-   * Repositories that the caller may read. A page may be short, or empty, and still not be the last. Errors: PAGE_INVALID; UNAUTHORIZED, also
-   * for who shows neither credentials nor an anonymous token.
+   * Repositories that the caller may read. A page may be short, or empty, and still not be the last. Errors: PAGE_INVALID; UNAUTHORIZED,
+   * also for callers with neither credentials nor an anonymous token.
    */
   catalog(caller: Caller, last: string, limit: number): Promise<ListPage<string>>;
   /** Errors: UNAUTHORIZED, NAME_UNKNOWN, PAGE_INVALID. */
@@ -62,19 +62,20 @@ export interface ListParts {
   readonly places: ListPlaces;
   /** Lists of the projects that mirror another registry. */
   readonly upstreamLists?: UpstreamLists | undefined;
-  /** What one request may examine; `effortOfRequest` where it is not given. */
+  /** The bound of one request's work; `effortOfRequest` if it is not given. */
   readonly newEffort?: () => Effort;
 }
 
 /**
- * Most bytes of a page of referrers, whose annotations are of any size: a page ends where they are reached, but has one at least. Nearly as much
- * as a manifest may have, since some clients read the first page alone; and with what surrounds it no more, since oras reads no longer answers.
+ * The most bytes of a page of referrers, whose annotations may have any size: a page ends when they are reached, but has at least one item.
+ * Nearly as much as a manifest may have, because some clients read only the first page; and with the surrounding JSON not more, because
+ * oras reads no longer answers.
  */
 const MAX_PAGE_BYTES = 4 * 1024 * 1024 - 64 * 1024;
 /** Begins the places of pages that lie in the referrers tag; the digest behind which they begin follows. Others are ids. */
 const TAG_PLACE = "tag";
 
-/** Makes the lists. */
+/** Creates the lists. */
 export function createLists(parts: ListParts): Lists {
   const { authorizer, repositories, manifests, tags, referrers, places, upstreamLists, newEffort = effortOfRequest } = parts;
 
@@ -102,7 +103,7 @@ export function createLists(parts: ListParts): Lists {
       items.push(...page.rows.map(descriptorOf));
       if (page.hasMore) return { items, next: String(page.rows.at(-1)!.id) };
       left -= page.rows.reduce((sum, row) => sum + DESCRIPTOR_BYTES + Buffer.byteLength(row.annotations ?? ""), 0);
-      // No room for what the tag may add, which the next page has.
+      // There is no room for the tag's entries, which the next page has.
       if (items.length === limit || left <= 0) {
         return { items, next: (await findReferrersTag(manifests, found, subject)) && TAG_PLACE };
       }
@@ -126,10 +127,10 @@ export function createLists(parts: ListParts): Lists {
     },
 
     async catalog(caller, last, limit) {
-      // Some clients show their credentials only when challenged: answered at once, they would take the public part for all that there is.
+      // Some clients authenticate only when challenged: answered at once, they would take the public part for everything.
       if (caller.kind === "anonymous" && caller.access === undefined) throw new UnauthorizedError({ scope: CATALOG_SCOPE });
       if (limit === 0) return { items: [], next: undefined };
-      // Projects lie in the order of their repositories' names, so that who reads all of them needs no list of projects.
+      // Projects have the order of their repositories' names, so a caller who reads all of them needs no list of projects.
       if (await authorizer.readsEverything(caller)) return pageOf(await repositories.listAllNames(last, limit + 1), limit, (name) => name);
       const { names, stoppedAt } = await listReadableNames(parts, caller, places.reveal(last), limit + 1, newEffort());
       return stoppedAt === undefined ? pageOf(names, limit, (name) => name) : { items: names, next: places.hide(stoppedAt) };

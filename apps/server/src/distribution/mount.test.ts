@@ -1,5 +1,5 @@
-// Mounts that do not say from where: found in everything that the caller may read, and in nothing else. Not here: how much work that is
-// (same-work.test.ts), mounts that say it (test/flows/distribution-api.test.ts).
+// Mounts that name no source: it is found in everything that the caller may read, and in nothing else. Not here: the amount of work
+// (same-work.test.ts), mounts with a source (test/flows/distribution-api.test.ts).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { parseRepositoryName } from "@berth/oci/reference";
@@ -16,7 +16,7 @@ import { createMount, type Mount } from "./mount.ts";
 const WHERE = ["own/base", "own/deep/base", "mine/base", "pub/base", "oth/base", "oth/allowed/base"] as const;
 type Where = (typeof WHERE)[number];
 
-/** From where who may have a blob, by the documentation of roles and scopes. */
+/** The sources of each caller, by the documentation of roles and scopes. */
 const READS: Readonly<Record<string, readonly Where[]>> = {
   member: ["own/base", "own/deep/base", "mine/base", "pub/base"],
   administrator: WHERE,
@@ -76,7 +76,7 @@ forEachDatabase("a mount from wherever it is", (create) => {
     return grant;
   }
 
-  /** Puts a new blob into repositories, and gives whether the caller can mount it into a new one. */
+  /** Puts a new blob into repositories, and returns whether the caller can mount it into a new one. */
   async function isMounted(who: string, where: Where, others: number): Promise<boolean> {
     const caller = callers.get(who)!;
     const blob = blobOf(`blob ${++count} `);

@@ -1,4 +1,4 @@
-// Makes a blob that the caller may read elsewhere part of another repository, without a byte moved. Not here: uploads, the fallback.
+// Makes a blob that the caller may read elsewhere part of another repository, without moving a byte. Not here: uploads, the fallback.
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { projectOf, type RepositoryName } from "@berth/oci/reference";
@@ -15,16 +15,16 @@ import { beforeKey, LAST_CHARACTER } from "./readable-names.ts";
 /** Mounts blobs. */
 export interface Mount {
   /**
-   * Whether the blob is now part of the grant's repository; where it is not, whatever the reason, it has to be uploaded.
-   * Errors: UNAUTHORIZED where the caller's account may read the source and its token does not say so: the challenge names both repositories.
+   * Whether the blob is now part of the grant's repository; if not, for whatever reason, it has to be uploaded.
+   * Errors: UNAUTHORIZED if the caller's account may read the source and its token does not name it: the challenge names both repositories.
    */
   mount(caller: Caller, grant: Grant<"push">, digest: Digest, from: RepositoryName | undefined): Promise<Mounted>;
 }
 
-/** What became of it. */
+/** The result of a mount. */
 export interface Mounted {
   readonly isMounted: boolean;
-  /** Why the source does not give it, where a gate refuses. */
+  /** Why a gate of the source refuses it. */
   readonly warnings?: readonly string[];
 }
 
@@ -33,17 +33,17 @@ export interface MountParts {
   readonly authorizer: Authorizer;
   readonly repositories: Repositories;
   readonly blobs: Blobs;
-  /** Undefined: nothing is forbidden. */
+  /** Undefined: nothing is refused. */
   readonly gatekeeper?: Gatekeeper | undefined;
-  /** Told where a gate could not decide: the blob is uploaded then, so that nobody else hears of it. */
+  /** Called if a gate could not decide: the blob is uploaded then, so nobody else notices. */
   readonly onUndecided?: (error: unknown) => void;
 }
 
-/** Repositories that are tried when the client does not say from where: a base layer may be in a hundred thousand. */
+/** Repositories that are tried if the client names no source: a base layer may be in a hundred thousand. */
 const MAX_SOURCES = 50;
-/** Readable projects that are searched then, besides that of the target. */
+/** Readable projects that are searched then, besides the target's. */
 const MAX_PROJECTS = 100;
-/** Repositories that are looked at in them, and in the target's project. Not to find what is there is right as well: it is uploaded then. */
+/** Repositories that are checked in them, and in the target's project. Not finding an existing blob is right as well: it is uploaded then. */
 const MAX_LOOKED = 500;
 /** The same for robots, whose scopes reach into parts of projects: parts, and names of each. */
 const MAX_PARTS = 10;
@@ -51,12 +51,12 @@ const MAX_NAMES_OF_PART = 100;
 
 const NOT_MOUNTED: Mounted = { isMounted: false };
 
-/** Makes the mount operation. */
+/** Creates the mount operation. */
 export function createMount({ authorizer, repositories, blobs, gatekeeper, onUndecided }: MountParts): Mount {
   async function mountFrom(caller: Caller, grant: Grant<"push">, digest: Digest, from: RepositoryName): Promise<Mounted> {
     if (!(await authorizer.allowed(caller, from)).has("pull")) {
-      // The token is an upper bound. Where the account itself may read the source, a better token is worth a second request to the client;
-      // where it may not, the source is answered like one that does not exist.
+      // The token is an upper bound. If the account itself may read the source, a better token is worth the client's second request; if it
+      // may not, the source is answered like one that does not exist.
       if (!caller.access?.has(from) && (await authorizer.allowed({ ...caller, access: undefined }, from)).has("pull")) {
         throw new UnauthorizedError({
           scope: `${scopeOf("push", grant.repository)} ${scopeOf("pull", from)}`,
@@ -76,20 +76,20 @@ export function createMount({ authorizer, repositories, blobs, gatekeeper, onUnd
     return { isMounted: await repositories.writing(grant, (repository) => blobs.mount(repository, held, digest)) };
   }
 
-  /** Why the source's gates do not give the blob: who mounts it could pull it from the target. */
+  /** Why the source's gates refuse the blob: a caller who mounts it could pull it from the target. */
   async function refusalOf(source: GrantedRepository<"pull">, digest: Digest): Promise<string | undefined> {
     try {
       await gatekeeper?.admitBlob(source, digest, "mount");
       return undefined;
     } catch (error) {
       if (!(error instanceof RegistryError)) throw error;
-      // An upload is the answer to both: who has the bytes needs no permission, and who has not does not get them.
+      // An upload is the answer to both: a client with the bytes needs no permission, and one without does not get them.
       if (error.code !== "DENIED") onUndecided?.(error);
       return error.message;
     }
   }
 
-  /** Undefined where something is not known of the source that may forbid it. */
+  /** Undefined if the source has an unknown trait that may forbid it. */
   async function sourceGrant(caller: Caller, from: RepositoryName): Promise<Grant<"pull"> | undefined> {
     try {
       return await authorizer.authorize(caller, "pull", from);
@@ -100,17 +100,17 @@ export function createMount({ authorizer, repositories, blobs, gatekeeper, onUnd
   }
 
   /**
-   * Repositories that have the blob, among those that the account may read. The search begins with these and not with the blob: neither its time nor
-   * its outcome depends on what others have.
+   * Repositories that have the blob, among those that the account may read. The search begins with these and not with the blob: neither its
+   * time nor its outcome depends on what others have.
    */
   async function* findSources(caller: Caller, grant: Grant<"push">, digest: Digest): AsyncGenerator<RepositoryName, void, void> {
-    // What its token does not name an account may ask a better one for.
+    // For what its token does not name, an account may request a better one.
     const account = { ...caller, access: undefined };
     if (await authorizer.readsEverything(account)) {
       yield* (await repositories.listHolding(digest, MAX_SOURCES)) as RepositoryName[];
       return;
     }
-    // The target's project first: that is where a base image's layers are most often.
+    // The target's project first: a base image's layers are most often there.
     const key = beforeKey(`${projectOf(grant.repository)}/`);
     const own = (await authorizer.listReadableProjects(account, key, 1)).filter((project) => project.id === grant.projectId);
     yield* await holdersIn(own, digest);
@@ -121,7 +121,7 @@ export function createMount({ authorizer, repositories, blobs, gatekeeper, onUnd
     );
   }
 
-  /** The same in some of the projects. How many statements that takes depends on the account's rights alone. */
+  /** The same in some of the projects. The number of statements depends on the account's rights alone. */
   async function holdersIn(projects: readonly ReadableProject[], digest: Digest): Promise<RepositoryName[]> {
     const whole = projects.filter(({ reach }) => reach === WHOLE).map(({ id }) => id);
     const parts = projects.flatMap(({ id, sortKey, reach }) =>
@@ -146,7 +146,7 @@ export function createMount({ authorizer, repositories, blobs, gatekeeper, onUnd
           const mounted = await mountFrom(caller, grant, digest, name);
           if (mounted.isMounted) return mounted;
         } catch (error) {
-          // The token does not name this source; another may do.
+          // The token does not name this source, but may name another.
           if (!(error instanceof UnauthorizedError)) throw error;
           unnamed ??= error;
         }
@@ -157,7 +157,7 @@ export function createMount({ authorizer, repositories, blobs, gatekeeper, onUnd
   };
 }
 
-/** Where in a project's names those lie that may be pulled. */
+/** The ranges of a project's names that may be pulled. */
 function partsOf(sortKey: string, { ranges }: Reach): NameRange[] {
   return ranges.filter(({ from, through }) => through >= sortKey && from <= sortKey + LAST_CHARACTER);
 }

@@ -1,18 +1,18 @@
-// Opens a blob for reading: from the database, from memory, or from the store; and reports bytes that turn out to be missing or wrong.
-// Not here: who may (pull.ts), ranges and headers (http/v2).
+// Opens a blob for reading: from the database, from memory, or from the store; and reports missing or wrong bytes. Not here: authorization
+// (pull.ts), ranges and headers (http/v2).
 import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
 import type { BlobRow, Blobs } from "../content/blobs.ts";
 import type { HotCache } from "../content/blobs/hot-cache.ts";
 
-/** Blobs that lie in the database and are kept in memory: configs and other small ones, so that a hot pull reads no row twice. */
+/** The cache of blobs that are stored in the database: configs and other small ones, so that a hot pull reads no row twice. */
 const INLINE_CACHE_BYTES = 8 * 1024 * 1024;
 
 /** Reads blobs. */
 export interface BlobReader {
-  /** Bytes `start` to `end` inclusive. A piece is valid until the next one is asked for. Errors: BLOB_DAMAGED. */
+  /** Bytes `start` to `end` inclusive. A piece is valid until the next one is requested. Errors: BLOB_DAMAGED. */
   read(blob: BlobRow, start: number, end: number): AsyncIterable<Uint8Array>;
-  /** The whole of a blob that lies in the database, or undefined for one that does not. */
+  /** The whole of a blob that is stored in the database, or undefined for others. */
   readSmall(blob: BlobRow): Promise<Uint8Array> | Uint8Array | undefined;
 }
 
@@ -22,18 +22,18 @@ export interface BlobReaderParts {
   readonly cache: HotCache;
   /** Called once for each read that found damage. */
   readonly onDamage: (blob: BlobRow, error: unknown) => void;
-  /** Called where the blob could not be marked as damaged. */
+  /** Called if the blob could not be marked as damaged. */
   readonly onUnmarked: (blob: BlobRow, error: unknown) => void;
 }
 
-/** Makes a reader. */
+/** Creates a reader. */
 export function createBlobReader({ blobs, cache, onDamage, onUnmarked }: BlobReaderParts): BlobReader {
   const inline = new LRUCache<number, Uint8Array>({ maxSize: INLINE_CACHE_BYTES, sizeCalculation: (bytes) => bytes.length + 100 });
 
   async function reportDamage(blob: BlobRow, error: unknown): Promise<void> {
     if (!(error instanceof RegistryError) || error.code !== "BLOB_DAMAGED") return;
     onDamage(blob, error);
-    // What cannot be marked now is found again by the next reader; the damage is what this one is to be told.
+    // If it cannot be marked now, the next reader finds it again; this one gets the damage as its error.
     await blobs.markDamaged(blob).catch((failure: unknown) => onUnmarked(blob, failure));
   }
 

@@ -1,4 +1,4 @@
-// Holds the first bytes of a body until it is known whether the body is small. Not here: what is done with either kind.
+// Buffers the first bytes of a body until it is known whether the body is small. Not here: what is done with either kind.
 
 import { pump, type PieceSource } from "../platform/pieces.ts";
 
@@ -17,10 +17,10 @@ export interface PrefixBuffer {
   all(before: Uint8Array): PieceSource;
 }
 
-/** Wraps a body; at most `limitBytes` and one piece of it are held. */
+/** Wraps a body; at most `limitBytes` and one piece of it are buffered. */
 export function createPrefixBuffer(body: AsyncIterable<Uint8Array>, limitBytes: number): PrefixBuffer {
   const iterator: AsyncIterator<Uint8Array, unknown> = body[Symbol.asyncIterator]();
-  // What comes behind the head, also where the body is read through its iterator alone.
+  // The bytes after the head, also if the body is only read through its iterator.
   const remaining: AsyncIterable<Uint8Array> = "pump" in body ? body : { [Symbol.asyncIterator]: () => iterator };
   const pieces: Uint8Array[] = [];
   return {
@@ -30,7 +30,7 @@ export function createPrefixBuffer(body: AsyncIterable<Uint8Array>, limitBytes: 
         const { done, value } = await iterator.next();
         if (done === true) return { bytes: Buffer.concat(pieces), isWhole: true };
         onBytes(value);
-        // Copied: a piece is only valid until the next one.
+        // Copied, because a piece is only valid until the next one.
         pieces.push(Uint8Array.from(value));
         length += value.length;
         if (length > limitBytes) return { bytes: Buffer.concat(pieces), isWhole: false };

@@ -1,5 +1,5 @@
-// The pull: what a reader asks for, step by step. A pull writes nothing before it answers (but for a lease that is half gone, and for what comes from
-// an upstream).
+// The pull, step by step. A pull writes nothing before it answers (except a lease that is half gone, and content that comes from an
+// upstream).
 // Not here: HTTP (http/v2), bytes (open-blob.ts).
 import type { Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
@@ -17,14 +17,14 @@ import type { Subject } from "./upstream-questions.ts";
 /** Reads of a repository's content. */
 export interface Pull {
   /**
-   * At once where all that it takes is at hand: most requests are of this kind, and each promise on their way costs a hundredth of them.
-   * Errors: UNAUTHORIZED, NAME_UNKNOWN, MANIFEST_UNKNOWN, DENIED by a gate, UNAVAILABLE where a gate cannot decide; those of upstreams
+   * Synchronous if everything is cached: most requests are of this kind, and each promise would cost a hundredth of them.
+   * Errors: UNAUTHORIZED, NAME_UNKNOWN, MANIFEST_UNKNOWN, DENIED by a gate, UNAVAILABLE if a gate cannot decide; those of upstreams
    * (pull-through.ts).
    */
   resolveManifest(caller: Caller, repository: RepositoryName, reference: Reference): PulledManifest | Promise<PulledManifest>;
   /**
-   * At once as well. `isHead`: nothing of it is given out. Errors: UNAUTHORIZED, NAME_UNKNOWN, BLOB_UNKNOWN, DENIED by a gate, UNAVAILABLE where
-   * a gate cannot decide; those of upstreams.
+   * Synchronous as well. `isHead`: no bytes of it are served. Errors: UNAUTHORIZED, NAME_UNKNOWN, BLOB_UNKNOWN, DENIED by a gate,
+   * UNAVAILABLE if a gate cannot decide; those of upstreams.
    */
   resolveBlob(caller: Caller, repository: RepositoryName, digest: Digest, isHead?: boolean): PulledBlob | Promise<PulledBlob>;
 }
@@ -34,7 +34,7 @@ export type PulledManifest = ManifestRow & Warned & { /** Set where it is not st
 /** The same of a blob. */
 export type PulledBlob = BlobRow & Warned & { /** Set where it is still coming: what it is read from. */ readonly source?: BlobReader };
 
-/** What is told of content that is given out. */
+/** Warnings for served content. */
 interface Warned {
   readonly warnings?: Warnings;
 }
@@ -45,7 +45,7 @@ export interface PullParts {
   readonly repositories: Repositories;
   readonly manifests: Manifests;
   readonly blobs: Blobs;
-  /** What projects with traits are asked about; a port that is not handed in asks nothing. */
+  /** The ports that are asked for projects with traits; a missing port is not asked. */
   readonly ports: PullPorts;
 }
 
@@ -57,17 +57,17 @@ export interface PullPorts {
 
 type Found<T> = T | undefined | Promise<T | undefined>;
 
-/** A blob, and the repository that it was found in. */
+/** A blob, and the repository in which it was found. */
 interface FoundBlob {
   readonly held: GrantedRepository<"pull">;
   readonly blob: BlobRow;
 }
 
-/** Makes the pull operations. */
+/** Creates the pull operations. */
 export function createPull({ authorizer, repositories, manifests, blobs, ports }: PullParts): Pull {
   const { gatekeeper, pullThrough } = ports;
 
-  /** Finds something in the repository as it is remembered, and where it is not there, as it is now: the repository may be a new one. */
+  /** Finds something in the cached repository and, if it is not there, in the present one: the repository may be a new one. */
   function findIn<T>(grant: Grant<"pull">, find: (held: GrantedRepository<"pull">) => Found<T>): Found<T> {
     const recalled = repositories.recall(grant);
     if (recalled instanceof Promise) return recalled.then((held) => (held === undefined ? undefined : findAgain(held, find(held), find)));
@@ -119,7 +119,7 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
     return found === undefined ? existingBlob<BlobRow>(grant, digest, found) : found.then((row) => existingBlob(grant, digest, row));
   }
 
-  // From here on: projects that have something which may forbid it, or bring it.
+  // From here on: projects with traits that may forbid it, or bring it.
 
   function admitManifest(
     grant: Grant<"pull">,
@@ -135,7 +135,7 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
       : judgeManifest(grant, reference, through);
   }
 
-  /** What the gates say of what is here, and of what has just come. */
+  /** The gates' answer on stored content, and on content that has just come. */
   function judgeManifest(
     grant: Grant<"pull">,
     reference: Reference,
@@ -144,7 +144,7 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
     const manifest = existingManifest(grant, reference, through?.manifest);
     const unstored = through?.unstored;
     if (unstored !== undefined) {
-      // Gates ask the database about it.
+      // Gates query the database about it.
       if (gatekeeper?.concerns(grant) === true) {
         throw new RegistryError("UNAVAILABLE", {
           message: "what came could not be stored, so that no policy can decide of it",
@@ -172,13 +172,13 @@ export function createPull({ authorizer, repositories, manifests, blobs, ports }
     try {
       return withWarnings(blob, await gatekeeper?.admitBlob(held, digest, "blob"));
     } catch (error) {
-      // Who pushes asks what need not be sent: the image that mends another shares most of its layers.
+      // A client that pushes asks what it need not send: the image that fixes another shares most of its layers.
       if (isHead && isRefusal(error) && (await authorizer.allowed(caller, grant.repository)).has("push")) return blob;
       throw error;
     }
   }
 
-  /** A blob that is not here. The gates say first whether it may be given out: nothing of it comes before. */
+  /** A missing blob. The gates decide first whether it may be served: nothing of it is fetched before. */
   async function fetchBlob(subject: Subject, grant: Grant<"pull">, digest: Digest, isHead: boolean): Promise<PulledBlob> {
     let warnings: Warnings;
     if (gatekeeper?.concerns(grant) === true) {

@@ -1,4 +1,4 @@
-// The push of a manifest, and deletions: each one transaction behind a grant. Not here: blobs on their way in (upload-session.ts).
+// The push of a manifest, and deletions: each is one transaction that needs a grant. Not here: uploads of blobs (upload-session.ts).
 import { digestOf, algorithmOf, type Digest, type DigestAlgorithm } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import { parseManifest } from "@berth/oci/manifest";
@@ -10,10 +10,10 @@ import type { Manifests } from "../content/manifests.ts";
 import type { GrantedRepository, Repositories } from "../content/repositories.ts";
 import { checkCondition, type TagCondition, type Tags } from "../content/tags.ts";
 
-/** A manifest as it comes in. */
+/** A pushed manifest. */
 export interface ManifestPush {
   readonly reference: Reference;
-  /** More tags to set, of `?tag=`. */
+  /** Further tags, from `?tag=`. */
   readonly tags: readonly Tag[];
   readonly contentType: string | undefined;
   readonly bytes: Uint8Array;
@@ -22,7 +22,7 @@ export interface ManifestPush {
   readonly algorithm: DigestAlgorithm;
 }
 
-/** What a push answers. */
+/** The result of a push. */
 export interface Pushed {
   readonly digest: Digest;
   readonly subject: Digest | undefined;
@@ -33,11 +33,11 @@ export interface Pushed {
 
 /** Writes of a repository's content. */
 export interface Push {
-  /** May this caller push here? Asked before a body is read. Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED. */
+  /** May this caller push here? It is called before a body is read. Errors: UNAUTHORIZED, NAME_UNKNOWN, DENIED. */
   authorize(caller: Caller, repository: RepositoryName): Grant<"push"> | Promise<Grant<"push">>;
   /**
-   * The same for the bytes of a blob, which may take longer than any token lives: they go on when the token ends, and end when the account's
-   * right does. Nothing names a blob before a manifest does, whose push has a token of its own.
+   * The same for the bytes of a blob, which may take longer than any token lives: they continue when the token ends, and stop when the
+   * account's right does. No blob is named before its manifest is, whose push has a token of its own.
    */
   authorizeUpload(caller: Caller, repository: RepositoryName): Grant<"push"> | Promise<Grant<"push">>;
   /** Errors: DIGEST_INVALID, MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, PRECONDITION_FAILED. */
@@ -59,7 +59,7 @@ export interface PushParts {
   readonly acceptSparseImages: boolean;
 }
 
-/** Makes the push operations. */
+/** Creates the push operations. */
 export function createPush({ authorizer, repositories, manifests, tags, blobs, acceptSparseImages }: PushParts): Push {
   async function existing<A extends Action>(grant: Grant<A>): Promise<GrantedRepository<A>> {
     const repository = await repositories.find(grant);
@@ -74,7 +74,7 @@ export function createPush({ authorizer, repositories, manifests, tags, blobs, a
 
     async putManifest(grant, push) {
       const { reference, bytes } = push;
-      // 1. The bytes are what the address says.
+      // 1. The bytes have the digest in the address.
       const digest = digestOf(bytes, reference.kind === "digest" ? algorithmOf(reference.digest) : push.algorithm);
       if (reference.kind === "digest" && reference.digest !== digest) {
         throw new RegistryError("DIGEST_INVALID", { detail: { expected: reference.digest, actual: digest } });
@@ -91,7 +91,7 @@ export function createPush({ authorizer, repositories, manifests, tags, blobs, a
     async deleteManifest(caller, repository, reference, condition = { kind: "none" }) {
       const granted = await existing(await authorizer.authorize(caller, "delete", repository));
       if (reference.kind === "tag") return tags.delete(granted, reference.tag, condition);
-      // What a digest names is itself, now and always.
+      // A digest always names the same content.
       checkCondition(reference.digest, reference.digest, condition);
       await manifests.delete(granted, reference.digest);
     },

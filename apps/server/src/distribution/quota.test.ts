@@ -1,5 +1,6 @@
-// The port of quotas, by the real flow of uploads, mounts and manifests: what is new is taken, once and in the transaction that stores it; what fails
-// leaves nothing; and pushers at the same time do not pass a limit. On both databases, with both ledgers. Not here: any quota of a feature.
+// The port of quotas, with the real flow of uploads, mounts and manifests: new bytes are taken once, in the transaction that stores them;
+// failures leave nothing; and concurrent pushers do not exceed a limit. On both databases, with both ledgers. Not here: any quota of a
+// feature.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, it } from "node:test";
 import { RegistryError } from "@berth/oci/errors";
@@ -110,7 +111,7 @@ for (const [kind, makeLedger] of [
       await limit(100_000);
       const chunk = { body: bodyOf(wrong.bytes), startBytes: undefined, lengthBytes: wrong.bytes.length };
       await assert.rejects(content.sessions.pushWhole(push, blobOf("another").digest, chunk), { code: "DIGEST_INVALID" });
-      // Refused behind what the ledger took.
+      // Refused after the ledger has taken them.
       const ended: Grant<"push"> = Object.assign(Object.create(null), push, {
         renew: (tx?: unknown) => {
           if (tx !== undefined) throw new RegistryError("DENIED", { message: "the right has ended" });
@@ -138,7 +139,7 @@ for (const [kind, makeLedger] of [
       assert.equal(await used(), 0);
     });
 
-    // The fake forgets what it allowed, and sets nothing aside: what rests on that is the real one's.
+    // The fake forgets what it allowed, and reserves nothing: tests of those need the real one.
     if (!isReal) return;
 
     it("is not passed by eight pushers at once", async () => {
@@ -154,7 +155,7 @@ for (const [kind, makeLedger] of [
       assert.ok(stored <= 3, `${stored} were stored`);
       assert.equal(await used(), stored * each);
       assert.equal(await ledger.reservations(), 0);
-      // Whoever was refused only for what others had set aside gets it now.
+      // A push that was refused only because of others' reservations succeeds now.
       for (const blob of blobs) await upload(content, push, blob).catch((error: unknown) => assert.ok(isExceeded(error)));
       assert.equal(await used(), 3 * each);
     });

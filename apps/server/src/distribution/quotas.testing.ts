@@ -1,5 +1,5 @@
-// Two ledgers of quotas for tests: one that keeps a row a project and a row a reservation in tables of its own, as a feature would, and an obvious
-// fake that allows so many bytes at a time. Not here: what is tested with them (quota.test.ts).
+// Two quota ledgers for tests: one with a row for each project and each reservation in its own tables, as a feature would have, and an
+// obvious fake that allows a number of bytes at a time. Not here: the tests (quota.test.ts).
 import type { Kysely } from "kysely";
 import type { ProjectTrait } from "../access/project-traits.ts";
 import { quotaExceeded, type QuotaLedger } from "../content/rules.ts";
@@ -10,10 +10,10 @@ import { statement } from "../platform/database/statement.ts";
 /** What projects have whose bytes are limited. */
 export const quotaTrait: ProjectTrait = { name: "test-quota", read: Number };
 
-/** A ledger, how it is told a project's limit, and what it has written down. */
+/** A ledger, how a test sets a project's limit, and what it has recorded. */
 export interface TestLedger {
   readonly ledger: QuotaLedger;
-  /** Also begins to count anew. */
+  /** Also restarts the count. */
   limit(projectId: number, limitBytes: number): Promise<void>;
   /** Bytes that are taken. */
   used(projectId: number): Promise<number>;
@@ -62,7 +62,7 @@ const countReservations = statement<Record<never, never>>()("test.quota.count", 
     .select(({ fn }) => fn.countAll<number>().as("count")),
 );
 
-/** The real shape: whoever wants room locks the project's row, and sees what all before him took. */
+/** The realistic one: each writer locks the project's row, and sees what all before it took. */
 export async function tableLedger(database: Database, clock: Clock): Promise<TestLedger> {
   await database.script("create table test_quota (project_id bigint primary key, limit_bytes bigint not null, used_bytes bigint not null)");
   await database.script(
@@ -98,7 +98,7 @@ export async function tableLedger(database: Database, clock: Clock): Promise<Tes
   };
 }
 
-/** The fake: nothing may be larger than the limit; it forgets all. */
+/** The fake: no write may exceed the limit; it remembers nothing. */
 export async function fakeLedger(): Promise<TestLedger> {
   let limitBytes = 0;
   return {

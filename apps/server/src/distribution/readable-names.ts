@@ -1,34 +1,34 @@
-// Names of repositories that somebody may pull from: of a project, and of all, with an end to what one request examines on the way. Most
-// names that are read are shown; but a robot's scopes may leave gaps, and projects may be empty. Not here: pages (lists.ts).
+// Names of repositories that a caller may pull from: of a project, and of all, with a bound on what one request examines. Most of the names
+// that are read are shown; but a robot's scopes may leave gaps, and projects may be empty. Not here: pages (lists.ts).
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Authorizer } from "../access/authorize.ts";
 import type { Caller } from "../access/caller.ts";
 import type { ReadableProject } from "../access/readable-projects.ts";
 import type { Repositories } from "../content/repositories.ts";
 
-/** What may still be examined: look-ups, and names that they find. Used up as one goes. */
+/** The remaining budget of a request: look-ups, and names that they find. */
 export interface Effort {
   lookUps: number;
   names: number;
 }
 
-/** Names, and where to go on where examining ended before as many were found as were wanted and before the list's end. */
+/** Names, and where to continue if the budget was used up before enough names were found and before the list's end. */
 export interface FoundNames {
   readonly names: string[];
-  /** A key that all names before it, and itself where it is one, were examined; perhaps not one that the reader may see. */
+  /** A key up to which all names were examined, itself included if it is a name; the reader may not be allowed to see it. */
   readonly stoppedAt: string | undefined;
 }
 
-/** Of one request: a second on a busy PostgreSQL, a tenth of it on SQLite. */
+/** For one request: a second on a busy PostgreSQL, a tenth of it on SQLite. */
 const MAX_LOOK_UPS = 1000;
-/** Of one request: twice the largest page. */
+/** For one request: twice the largest page. */
 const MAX_NAMES = 20_000;
-/** Fewest names asked for at a time, where scopes may leave gaps. */
+/** The fewest names read at a time if scopes may leave gaps. */
 const MIN_NAMES_ASKED = 100;
-/** Projects asked for at a time. */
+/** The projects read at a time. */
 const PROJECT_BATCH = 100;
 
-/** What one request may examine. */
+/** The budget of one request. */
 export function effortOfRequest(): Effort {
   return { lookUps: MAX_LOOK_UPS, names: MAX_NAMES };
 }
@@ -46,7 +46,7 @@ export async function listReadableNames(
   effort: Effort,
 ): Promise<FoundNames> {
   const names: string[] = [];
-  // The project that `last` lies in comes first again, from behind `last`: its sort key is the beginning of its repositories' names.
+  // The project of `last` comes first again, after `last`: its sort key is the beginning of its repositories' names.
   const slash = last.indexOf("/");
   let after = slash === -1 ? last : beforeKey(last.slice(0, slash + 1));
   for (;;) {
@@ -73,7 +73,7 @@ export async function listNamesIn(
   effort: Effort,
 ): Promise<FoundNames> {
   const readable: string[] = [];
-  // A robot of the registry may reach into many projects: only what lies in this one is asked for.
+  // A robot of the registry may reach many projects: only names in this one are read.
   const end = sortKey + LAST_CHARACTER;
   for (const range of reach.ranges) {
     if (range.through < last || range.through < sortKey || range.from > end) continue;
@@ -81,7 +81,7 @@ export async function listNamesIn(
     let after = last < from ? beforeKey(from) : last;
     for (;;) {
       if (isSpent(effort)) return { names: readable, stoppedAt: after };
-      // A client that wants one name at a time must not have each of many that it may not see looked up by itself.
+      // If a client wants one name at a time, the many that it may not see must not each be looked up separately.
       const asked = Math.min(Math.max(wanted - readable.length, MIN_NAMES_ASKED), effort.names);
       const names = await repositories.listNames(id, after, range.through, asked);
       effort.lookUps--;
@@ -95,7 +95,7 @@ export async function listNamesIn(
   return { names: readable, stoppedAt: undefined };
 }
 
-/** Behind every name that begins as what it is put after: names are ASCII. */
+/** Sorts after every name with the same beginning: names are ASCII. */
 export const LAST_CHARACTER = "\u{10ffff}";
 
 /** A key just before `key`, so that a list "after" it begins with `key` itself. */

@@ -1,5 +1,6 @@
-// The referrers tag of older clients: an index under a tag that is made of the subject's digest, which names what refers to it. A page of what
-// it adds, in the order of digests, so that a page goes on rightly when the tag moves. Not here: what names its subject itself (lists.ts).
+// The referrers tag of older clients: an index under a tag named after the subject's digest, which lists what refers to it. A page of its
+// entries is in the order of digests, so that paging continues correctly when the tag moves. Not here: manifests that name their subject
+// themselves (lists.ts).
 import { algorithmOf, hexOf, isDigest, type Digest } from "@berth/oci/digest";
 import { OCI_INDEX } from "@berth/oci/media-types";
 import type { Tag } from "@berth/oci/reference";
@@ -8,13 +9,13 @@ import type { Referrers } from "../content/referrers.ts";
 import type { GrantedRepository } from "../content/repositories.ts";
 import type { ReferrerDescriptor } from "./lists.ts";
 
-/** Entries that one request looks up, in one statement: who pushed the index chose how many it has. */
+/** Entries that one request looks up, in one statement: the pusher of the index chose their number. */
 const MAX_LOOKED_UP = 1000;
 
 /** Which page. */
 export interface TagPage {
   readonly artifactType: string | undefined;
-  /** The digest behind which it begins; empty at first. */
+  /** The digest after which it begins; empty for the first page. */
   readonly after: string;
   readonly limit: number;
   readonly maxBytes: number;
@@ -48,7 +49,7 @@ export async function listTagEntries(
   let bytes = 0;
   let last = after;
   for (const entry of asked) {
-    // What is not here cannot be pulled; what names the subject itself is listed already.
+    // Missing manifests cannot be pulled; those that name the subject themselves are listed already.
     if (subjects.has(entry.digest) && subjects.get(entry.digest) !== subject) {
       bytes += Buffer.byteLength(JSON.stringify(entry));
       if (items.length === limit || (items.length > 0 && bytes > maxBytes)) return { items, next: last };

@@ -1,5 +1,5 @@
-// A repository is deleted while replicas that know it push to it and pull from it: what was acknowledged is kept or went with the deletion,
-// never half of it. Not here: who may delete (features/repositories).
+// A repository is deleted while replicas that have it cached push to it and pull from it: acknowledged content is kept or was deleted with
+// it, never half of it. Not here: permissions (features/repositories).
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, it } from "node:test";
 import { RegistryError } from "@berth/oci/errors";
@@ -99,7 +99,7 @@ forEachDatabase("deletion of a repository", (create) => {
     const removeSome = createRepositoryRemoval(database, clock, TEST_TIMES, DELETIONS.repository);
     for (; rounds < 10_000; rounds++) {
       if (await removeSome()) continue;
-      // What is left are sessions: the collector's.
+      // Only sessions are left: the collector removes them.
       if ((await one.content.sessions.expire(100)) === 0) return rounds;
     }
     throw new Error("no end of removal");
@@ -205,7 +205,7 @@ forEachDatabase("deletion of a repository", (create) => {
       blobs: 1,
       bytes: layers[0]!.bytes.length,
     });
-    // Cut off after two batches, and gone on with elsewhere.
+    // Interrupted after two batches, and continued elsewhere.
     for (let i = 0; i < 2; i++) await createRepositoryRemoval(test.database, clock, TEST_TIMES, DELETIONS.repository)();
     const left = (await countContent(test.database)).tag!;
     assert.ok(left > 0 && left < 1701, `${left} tags are left`);
@@ -254,7 +254,7 @@ forEachDatabase("deletion of a repository", (create) => {
             await pushImage(random.pick(replicas), tag, which, `${seed} ${tag}`);
             acknowledged.push({ tag, startedAt, which });
           } catch (error) {
-            // Answers to a push that a deletion came into.
+            // Answers to a push during which a deletion happened.
             if (!isCode("BLOB_UPLOAD_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "CONFLICT")(error)) throw error;
           }
         }

@@ -1,5 +1,5 @@
-// Blobs that are small enough for the database and come with the request that ends their upload: one transaction, no claim, no stream.
-// Not here: every other upload (upload-session.ts), rows (content/uploads.ts, content/blobs.ts).
+// Blobs that are small enough for the database and come with the request that ends their upload: one transaction, no claim, no stream. Not
+// here: every other upload (upload-session.ts), rows (content/uploads.ts, content/blobs.ts).
 import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
 import { RegistryError } from "@berth/oci/errors";
 import type { Grant } from "../access/caller.ts";
@@ -8,16 +8,16 @@ import type { BlobStore, StorageKey, UploadRecord } from "../content/blobs/blob-
 import { type GrantedRepository, isRepositoryDeleted, type Repositories } from "../content/repositories.ts";
 import type { RestingUpload, Uploads } from "../content/uploads.ts";
 
-/** A body and where it claims to begin. */
+/** A body and its claimed position. */
 export interface Chunk {
   readonly body: AsyncIterable<Uint8Array>;
-  /** First byte's place in the blob, of Content-Range; undefined where the client did not say. */
+  /** The position of its first byte in the blob, from Content-Range; undefined if the client did not say. */
   readonly startBytes: number | undefined;
   /** Length that the request announced, or undefined for a stream. */
   readonly lengthBytes: number | undefined;
 }
 
-/** The last bytes of an upload, at hand. */
+/** The last bytes of an upload, in memory. */
 export interface LastBytes {
   readonly bytes: Buffer;
   readonly startBytes: number | undefined;
@@ -25,14 +25,17 @@ export interface LastBytes {
 
 /** Uploads that need no session while they run. */
 export interface SmallUploads {
-  /** All bytes of a chunk that is known to be small, none where there is no chunk; undefined where it is not: nothing was read. Errors: SIZE_INVALID. */
+  /**
+   * All bytes of a chunk that is known to be small, none if there is no chunk; undefined if it is not small: nothing was read. Errors:
+   * SIZE_INVALID.
+   */
   read(chunk: Chunk | undefined): Promise<LastBytes | undefined>;
   /**
-   * Finishes a session whose content is small and at hand. False where that is not possible, or where anything is not as it should be: nothing has
-   * happened then, and who claims the session finds out what it is.
+   * Finishes a session whose content is small and in memory. False if that is not possible, or if anything is unexpected: nothing has
+   * happened then, and claiming the session shows the reason.
    */
   finish(grant: Grant<"push">, id: string, digest: Digest, last: LastBytes): Promise<boolean>;
-  /** Makes a blob of bytes without any session. Errors: DIGEST_INVALID, RANGE_INVALID, BLOB_TOO_LARGE. */
+  /** Creates a blob from bytes without any session. Errors: DIGEST_INVALID, RANGE_INVALID, BLOB_TOO_LARGE. */
   push(grant: Grant<"push">, digest: Digest, last: LastBytes): Promise<void>;
 }
 
@@ -42,20 +45,20 @@ export interface SmallUploadParts {
   readonly uploads: Uploads;
   readonly blobs: Blobs;
   readonly store: BlobStore;
-  /** Blobs up to this lie in the database. */
+  /** Blobs up to this size are stored in the database. */
   readonly inlineMaxBytes: number;
   /** Largest blob. */
   readonly maxBlobBytes: number;
 }
 
-// A session's content while it is small enough for the database stands in its row, instead of the store's record.
+// The content of a session is in its row, instead of the store's record, while it is small enough for the database.
 const INLINE = "inline";
 const NOTHING: LastBytes = { bytes: Buffer.alloc(0), startBytes: undefined };
 
-/** The record of a session that begins where small blobs lie in the database. */
+/** The record of a new session if small blobs are stored in the database. */
 export const UNTOUCHED: UploadRecord = { [INLINE]: "" };
 
-/** Makes the small uploads. */
+/** Creates the small uploads. */
 export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
   const { repositories, uploads, blobs, store, inlineMaxBytes, maxBlobBytes } = parts;
 
@@ -86,7 +89,7 @@ export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
       const repository = await repositories.recall(grant);
       if (repository === undefined) return false;
       try {
-        // Most clients send a small blob whole with the closing request; those that sent it before send nothing with that.
+        // Most clients send a small blob whole with the closing request; clients that sent it before send nothing with that.
         const untouched = { id, record: UNTOUCHED, offsetBytes: 0 };
         const upload = last.bytes.length > 0 ? untouched : await uploads.get(repository, id);
         if (!isInline(upload.record) || (last.startBytes ?? upload.offsetBytes) !== upload.offsetBytes) return false;
@@ -110,32 +113,32 @@ export function createSmallUploads(parts: SmallUploadParts): SmallUploads {
   };
 }
 
-/** Whether a store has bytes of that size at a key: what a commit asks of an older copy. */
+/** Whether a store has that many bytes at a key: a commit checks an older copy by it. */
 export function isIntactIn(store: BlobStore): (key: StorageKey, sizeBytes: number) => Promise<boolean> {
   return async (key, sizeBytes) => (await store.stat(key))?.sizeBytes === sizeBytes;
 }
 
-/** Whether a session's bytes stand in its row. */
+/** Whether a session's bytes are in its row. */
 export function isInline(record: UploadRecord): boolean {
   return INLINE in record;
 }
 
-/** The bytes of a record that holds them. */
+/** The bytes in such a record. */
 export function inlineBytes(record: UploadRecord): Buffer {
   return Buffer.from(record[INLINE] as string, "base64");
 }
 
-/** A record that holds bytes. */
+/** A record that contains bytes. */
 export function inlineRecord(pieces: readonly Uint8Array[]): UploadRecord {
   return { [INLINE]: Buffer.concat(pieces).toString("base64") };
 }
 
-/** Errors: DIGEST_INVALID where the digests differ. */
+/** Errors: DIGEST_INVALID if the digests differ. */
 export function verify(expected: Digest, actual: Digest): void {
   if (expected !== actual) throw new RegistryError("DIGEST_INVALID", { detail: { expected, actual } });
 }
 
-/** What a client gets that goes on at another place than where the upload stands. */
+/** The error for a chunk that begins at another position than the upload's offset. */
 export function startsElsewhere(offsetBytes: number, startBytes: number): RegistryError {
   return new RegistryError("RANGE_INVALID", {
     message: "chunk does not begin where the upload stands",
@@ -143,12 +146,12 @@ export function startsElsewhere(offsetBytes: number, startBytes: number): Regist
   });
 }
 
-/** What a client gets whose body is not as long as it said. */
+/** The error for a body whose length differs from the announced one. */
 export function wrongLength(announcedBytes: number, receivedBytes: number): RegistryError {
   return new RegistryError("SIZE_INVALID", { detail: { announcedBytes, receivedBytes } });
 }
 
-/** What a client gets whose blob is larger than blobs may be. */
+/** The error for a blob that exceeds the limit. */
 export function tooLarge(maxBytes: number): RegistryError {
   return new RegistryError("BLOB_TOO_LARGE", { detail: { maxBytes } });
 }

@@ -1,5 +1,5 @@
-// The port of tag rules, by the real flow of pushes and deletions: each change is asked about with what the tag names before and after, and what is
-// refused leaves nothing. On both databases, with a rule over a table and an obvious fake. Not here: any rule of a feature.
+// The port of tag rules, with the real flow of pushes and deletions: each change is checked with the tag's old and new digest, and a
+// refused one leaves nothing. On both databases, with a rule over a table and an obvious fake. Not here: any rule of a feature.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, it } from "node:test";
 import { RegistryError } from "@berth/oci/errors";
@@ -27,7 +27,7 @@ interface TestRule {
 
 const isRelease = (tag: string): boolean => tag.startsWith("v");
 
-/** The fake: releases neither move nor go. */
+/** The fake: release tags neither move nor are deleted. */
 async function fakeRule(): Promise<TestRule> {
   const asked: TagWrite[] = [];
   return {
@@ -49,7 +49,7 @@ const findPrefix = statement<{ projectId: number }>()("test.tagRule", (db, p) =>
     .where("project_id", "=", p.projectId),
 );
 
-/** The real shape: what the project has is looked up in the transaction. */
+/** The realistic one: the project's setting is looked up in the transaction. */
 async function tableRule(database: Database): Promise<TestRule> {
   await database.script("create table test_tag_rule (project_id bigint not null, prefix text not null)");
   await database.script("insert into test_tag_rule select id, 'v' from project where name = 'test'");
@@ -128,7 +128,7 @@ for (const [kind, makeRule] of [
       assert.equal(await digestAt("a"), undefined);
       assert.equal(await content.manifests.findByDigest(push, two.digest), undefined);
       assert.equal((await content.tags.listHistory(push, "v1" as Tag, undefined, 10)).length, 1);
-      // What it says nothing of still goes.
+      // Tags without a rule can still be deleted.
       await content.tags.delete(remove, "latest" as Tag);
       await content.manifests.put(push, imageNamed("2", ["a"]));
     });

@@ -1,5 +1,5 @@
-// A route of the control plane: an operation, and the handler that gets the proof that its caller may. The proof is made here, from what the operation
-// says that it demands, so that no route can forget to ask. Not here: how the caller is found, and the input checked (http/api).
+// A route of the control plane: an operation, and the handler that gets the proof of its caller's permission. The proof is created here,
+// from the operation's declared permission, so that no route can forget it. Not here: authentication, checking the input (http/api).
 import { ApiError } from "@berth/api/errors";
 import type { Answer, Input, Operation } from "@berth/api/operation";
 import type { Permission } from "@berth/api/permissions";
@@ -10,12 +10,12 @@ import type { AccountCaller, Caller, Grant } from "../access/caller.ts";
 import { UnauthorizedError } from "../access/challenge.ts";
 import { coversProject } from "../access/personal-bound.ts";
 
-/** Who may create projects besides administrators and creators: names are given to who comes first, so that by default nobody else may. */
+/** Who may create projects besides administrators and creators: names go to the first who takes them, so by default nobody else may. */
 export type ProjectCreation = "administrators" | "creators" | "everyone";
 
-/** What a handler gets for what its operation demands. */
+/** The proof that a handler gets for its operation's permission. */
 interface ProofOf {
-  /** Whoever it is: the handler gives what this one may see. */
+  /** Any caller: the handler returns what this one may see. */
   readonly anyone: Caller;
   readonly account: AccountGrant;
   readonly user: AccountGrant;
@@ -27,23 +27,26 @@ interface ProofOf {
 }
 type Proof<M extends Permission> = M extends { kind: "repository"; may: infer A extends "pull" | "delete" } ? Grant<A> : ProofOf[M["kind"]];
 
-/** What a handler knows besides its input. */
+/** A handler's context besides its input. */
 export interface ApiContext<M extends Permission = Permission> {
-  /** That the caller may do what the operation demands. */
+  /** The proof of the operation's permission. */
   readonly grant: Proof<M>;
   readonly caller: Caller;
   readonly remoteAddress: string;
-  /** What a write demands of the resource that it changes. */
+  /** The condition of a write on the resource that it changes. */
   readonly precondition: Precondition;
-  /** Of a stream of events: the last one that the client has. */
+  /** For a stream of events: the last one that the client has. */
   readonly lastEventId: string | undefined;
-  /** Says that the client has left, or that the server stops: a stream that has no end ends then. */
+  /** Aborted when the client has left, or the server stops: an endless stream ends then. */
   readonly signal: AbortSignal;
 }
 
-/** What a request demands of the present revision of its resource: a handler of a `revision: "write"` asks inside the transaction that writes. */
+/**
+ * A request's condition on the present revision of its resource: a handler of a `revision: "write"` checks it inside the transaction that
+ * writes.
+ */
 export interface Precondition {
-  /** Takes the resource as a read of it answers. Errors: PRECONDITION_FAILED. */
+  /** Takes the resource in the form in which a read returns it. Errors: PRECONDITION_FAILED. */
   check(present: object): void;
 }
 
@@ -60,7 +63,7 @@ export function withHeaders<T>(body: T, headers: Readonly<Record<string, string>
   return { body, [HEADERS]: headers };
 }
 
-/** Takes apart what a handler gave. */
+/** Splits a handler's result. */
 export function partsOfAnswer(given: unknown): { readonly body: unknown; readonly headers: Readonly<Record<string, string>> } {
   if (typeof given !== "object" || given === null || !(HEADERS in given)) return { body: given, headers: {} };
   const { body, [HEADERS]: headers } = given as AnswerWithHeaders<unknown>;
@@ -73,7 +76,7 @@ export interface ApiRoute {
   handle(input: { params: unknown; query: unknown; body: unknown }, context: ApiContext): Promise<unknown> | AsyncIterable<unknown>;
 }
 
-/** What handlers give: a stream at once, since nothing of it is looked up before it is read. */
+/** The results of handlers: a stream is returned synchronously, because nothing of it is looked up before it is read. */
 type Given<O extends Operation> = [NonNullable<O["stream"]>] extends [never]
   ? Promise<Answer<O> | AnswerWithHeaders<Answer<O>>>
   : Answer<O>;
@@ -86,12 +89,15 @@ export function route<O extends Operation>(
   return { operation, handle: (input, context) => handle(input as Input<O>, context) };
 }
 
-/** Turns what operations demand into proof. */
+/** Turns permissions into proofs. */
 export type Prove = <M extends Permission>(permission: M, caller: Caller, params: unknown) => Promise<Proof<M>>;
 
 const NOT_BY_TOKEN = "a personal token does not do that: sign in with the password";
 
-/** Creates the function that proves. Errors: UNAUTHORIZED, DENIED; PROJECT_UNKNOWN, REPOSITORY_UNKNOWN for what the caller may not see. */
+/**
+ * Creates the function that checks permissions. Errors: UNAUTHORIZED, DENIED; PROJECT_UNKNOWN, REPOSITORY_UNKNOWN for what the caller may
+ * not see.
+ */
 export function createProve(authorizer: Authorizer, projectCreation: () => ProjectCreation): Prove {
   async function proveCreation(caller: Caller): Promise<AccountGrant> {
     if (projectCreation() === "everyone") {
@@ -111,7 +117,7 @@ export function createProve(authorizer: Authorizer, projectCreation: () => Proje
     return grant;
   }
 
-  /** What somebody may not pull from looks like what is not there. */
+  /** A repository that the caller may not pull from is answered like a missing one. */
   async function proveRepository(caller: Caller, action: "pull" | "delete", project: string, path: string): Promise<Grant> {
     await authorizer.authorizeProject(caller, "project.read", project);
     const text = `${project}/${path}`;

@@ -1,4 +1,4 @@
-// Pages of lists, as every feature gives them: they end by rows and by bytes. Not here: the queries.
+// Pages of lists, common to all features: they end by rows and by bytes. Not here: the queries.
 
 /** Which page. */
 export interface PageRequest {
@@ -6,15 +6,15 @@ export interface PageRequest {
   readonly limit?: number;
 }
 
-/** A page, and where the next one goes on; null on the last. */
+/** A page, and where the next one continues; null on the last. */
 export interface Listed<T> {
   items: T[];
   next: string | null;
 }
 
 /**
- * Most bytes of a page's items as JSON; it has one at least. 200 of what is listed take 100 KB, but a robot with the most and longest scopes 40 KB
- * by itself.
+ * The most bytes of a page's items as JSON; it has at least one item. 200 usual items take 100 KB, but a robot with the most and longest
+ * scopes takes 40 KB.
  */
 const MAX_PAGE_BYTES = 1024 * 1024;
 /**
@@ -36,7 +36,7 @@ export async function listed<T, V>(
     for (const [at, item] of (await toItems(rows.slice(start, start + batch))).entries()) {
       if (item === undefined) continue;
       bytes += Buffer.byteLength(JSON.stringify(item));
-      // Something was shown, so that there is a row before this one.
+      // Something was shown, so there is a row before this one.
       if (bytes > MAX_PAGE_BYTES && items.length > 0) return { items, next: keyOf(rows[start + at - 1]!) };
       items.push(item);
     }
@@ -45,10 +45,10 @@ export async function listed<T, V>(
   return { items, next: found.length > limit && last !== undefined ? keyOf(last) : null };
 }
 
-/** Rows that are read at a time where all are wanted. */
+/** The rows that are read at a time if all are wanted. */
 export const LIST_BATCH = 500;
 
-/** All of a list that is read in batches of a length, each behind the one before it: for what is written down row by row anyway. */
+/** A whole list that is read in batches, each after the one before: for results that are written row by row anyway. */
 export async function listEvery<T, K>(
   first: K,
   list: (after: K) => Promise<readonly T[]>,

@@ -1,13 +1,13 @@
-// The transactions that change accounts, memberships and projects: for somebody who may, and forgotten afterwards where rights are remembered.
-// Not here: the rules (projects/, accounts/, robots/), the decisions (access/authorize.ts).
+// The transactions that change accounts, memberships and projects on behalf of a caller, and invalidate cached rights afterwards. Not here:
+// the rules (projects/, accounts/, robots/), the decisions (access/authorize.ts).
 import type { Accounts, Changed } from "../access/accounts.ts";
 import type { Renewable } from "../access/caller.ts";
 import { grantedTransaction } from "../access/granted-transaction.ts";
 import { type Database, type Executor, ON_FULL_DISK, type WriteOptions } from "../platform/database/database.ts";
 
 /**
- * Runs a change by a grant, which changes just what is said. What exists can be changed on a full disk too: it is small, and takes rights away; `options` say otherwise for what
- * adds. Errors: the grant's, and those of the work.
+ * Runs a change with a grant; `changed` names what it changes. Existing rows can also be changed on a full disk: that is small, and revokes
+ * rights; `options` say otherwise for additions. Errors: the grant's, and those of the work.
  */
 export type ChangeRights = <G extends Renewable<G>, T>(
   grant: G,
@@ -16,13 +16,13 @@ export type ChangeRights = <G extends Renewable<G>, T>(
   options?: WriteOptions,
 ) => Promise<T>;
 
-/** Makes what changes rights. */
+/** Creates the function. */
 export function createRightsChange(database: Database, accounts: Accounts): ChangeRights {
   return async (grant, changed, work, options = ON_FULL_DISK) => {
     try {
       return await grantedTransaction(database, grant, work, { ...options, asks: "before" });
     } finally {
-      // So that this process never answers by what it remembered; of the others nothing has changed.
+      // This process must not answer from its cache; nothing else has changed.
       accounts.forget(changed);
     }
   };

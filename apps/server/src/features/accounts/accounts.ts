@@ -1,5 +1,5 @@
-// Users: what administrators do to them, and what users do to themselves. The registry always has an administrator who can log in.
-// Not here: rows (access/account-store.ts), recognising callers (access/authenticate.ts).
+// Users: administrators' operations on them, and users' own. The registry always has an administrator who can log in. Not here: rows
+// (access/account-store.ts), authentication (access/authenticate.ts).
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { MeView, UserView } from "@berth/api/users";
@@ -44,7 +44,7 @@ export interface UsersParts {
 
 /** What can be changed of a user. */
 export interface UserChange {
-  /** Null takes it away: the user cannot sign in with one any more. */
+  /** Null removes it: the user cannot sign in with a password any more. */
   readonly password?: string | null;
   readonly isDisabled?: boolean;
   /** True: the system role administrator; false: none, where it was that one. */
@@ -58,7 +58,7 @@ export interface NewUser extends Pick<UserChange, "isAdmin" | "systemRole"> {
   readonly password: string | null;
 }
 
-/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
+/** The rules, for callers with the proof of their permission. Their errors are those of the operations of the same name. */
 export interface Users {
   list(grant: AccountGrant, page: PageRequest): Promise<Listed<UserView>>;
   create(grant: AccountGrant, user: NewUser): Promise<UserView>;
@@ -73,7 +73,7 @@ export interface Users {
 /** How many projects a refusal names. */
 const MAX_NAMED_PROJECTS = 10;
 
-/** Makes the rules. */
+/** Creates the rules. */
 export function createUsers(parts: UsersParts): Users {
   const { database, clock, accounts, passwords, loginFailures, deletions, changes } = parts;
   const change = createRightsChange(database, accounts);
@@ -133,7 +133,7 @@ export function createUsers(parts: UsersParts): Users {
           isDisabled: isDisabled ?? account.isDisabled,
           systemRole: roleAfter(account.systemRole, roles),
         };
-        // Rights are looked up each time; a secret and a disablement are not, once a token is out.
+        // Rights are looked up each time; a secret and a disablement are not, once a token is issued.
         await updateAccount(tx, next, password !== undefined || next.isDisabled !== account.isDisabled);
         await recordUserUpdate(tx, actor, changes, account, next);
         return toView(next);
@@ -183,7 +183,7 @@ export function createUsers(parts: UsersParts): Users {
       const secretHash = await passwords.hash(newPassword);
       await change(grant, { account: account.name }, async (tx, { actor }) => {
         const present = await lockAccount(tx, account.id);
-        // Changed by someone else meanwhile: what was checked above is no longer the password.
+        // It was changed meanwhile: the password that was checked above is outdated.
         if (present === undefined || present.epoch !== account.epoch) throw new RegistryError("CONFLICT");
         const next = { ...present, secretHash };
         await updateAccount(tx, next, true);

@@ -1,5 +1,5 @@
-// A new password from the machine itself, for when nobody can sign in any more. Who may run it may read the database's file or its address.
-// Not here: changes by those who can sign in (accounts.ts), who is told (roles/account.ts).
+// Sets a new password on the machine itself, when nobody can sign in any more. Anybody who can run it could also read the database. Not
+// here: changes by users who can sign in (accounts.ts), the output (roles/account.ts).
 import { type Account, findAccountByName, lockAccount, updateAccount } from "../../access/account-store.ts";
 import { recordUserUpdate, type AccountChange } from "../../access/account-changes.ts";
 import type { Actor } from "../../access/actor.ts";
@@ -7,18 +7,18 @@ import type { ChangeSink } from "../../access/changes.ts";
 import type { Executor } from "../../platform/database/database.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 
-/** What becomes of the account besides its password. */
+/** Further changes of the account besides its password. */
 export interface ResetOptions {
   /** Gives it an administrator's rights. */
   readonly makesAdministrator: boolean;
-  /** Who did it, and who is told. */
+  /** The actor, and the sink of the change. */
   readonly actor: Actor;
   readonly changes: ChangeSink<AccountChange>;
 }
 
 /**
- * Sets a user's password by its hash, ends all its tokens, and lets it sign in again where it was disabled. Gives what it is then.
- * Errors: `StartupError` where there is no such user.
+ * Sets a user's password by its hash, ends all its tokens, and enables it if it was disabled. Returns its state then.
+ * Errors: `StartupError` if there is no such user.
  */
 export async function resetAccount(
   tx: Executor,

@@ -22,7 +22,7 @@ export interface JobRow {
   readonly ended_at: number | null;
 }
 
-/** Where a page goes on: behind the job of this number, and where the list is of one state, of this time. */
+/** The next page continues after the job with this number and, if the list is of one state, this time. */
 export interface JobPlace {
   readonly dueAt: number;
   readonly id: number;
@@ -86,7 +86,7 @@ export function findJobRow(executor: Executor, id: number): Promise<JobRow | und
   return executor.first(find, { id });
 }
 
-/** Jobs behind a place, latest first: of all states by their numbers, of one by its time. At most `limit`. */
+/** Jobs after a place, latest first: of all states by their numbers, of one by its time. At most `limit`. */
 export function listJobRows(executor: Executor, state: JobState | undefined, { dueAt, id }: JobPlace, limit: number): Promise<JobRow[]> {
   return state === undefined ? executor.all(listNewest, { id, limit }) : executor.all(listOfState, { state, dueAt, id, limit });
 }

@@ -1,5 +1,5 @@
-// Background jobs as administrators see them: lists by kind, state and project, one with what it said, cancelled, tried again.
-// Not here: rows (job-list-store.ts), running them (events/job-runner.ts), kinds of jobs (compose/jobs.ts).
+// Background jobs for administrators: lists by kind, state and project, one with its lines, cancelled, retried. Not here: rows
+// (job-list-store.ts), running them (events/job-runner.ts), kinds of jobs (compose/jobs.ts).
 import { setTimeout as sleep } from "node:timers/promises";
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
@@ -30,24 +30,24 @@ export interface JobQuery extends PageRequest {
   readonly project?: string;
 }
 
-/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
+/** The rules, for callers with the proof of their permission. Their errors are those of the operations of the same name. */
 export interface Jobs {
   list(caller: Caller, query: JobQuery): Promise<Listed<JobSummaryView>>;
   get(id: number): Promise<JobDetailView>;
-  /** What happens to it from now on, or from behind an event on; ends with the job, and when the signal says so. */
+  /** Its events from now on, or after a given event; ends with the job, and when the signal is aborted. */
   follow(grant: AccountGrant, id: number, lastEventId: string | undefined, signal: AbortSignal): AsyncIterable<JobEventView>;
   cancel(grant: AccountGrant, id: number): Promise<JobSummaryView>;
   retry(grant: AccountGrant, id: number): Promise<JobSummaryView>;
 }
 
-/** Rows that one look reads, where some of them are passed over. */
+/** The rows that one look-up reads, if some of them are skipped. */
 const LOOKED_AT = 1000;
-/** Looks of one request: it ends within tens of milliseconds, and its page may be short and lead on. */
+/** The look-ups of one request: it ends within tens of milliseconds, and its page may be short and continue. */
 const MAX_LOOKS = 10;
-/** How often a job that is followed is looked at: progress is written about as often. */
+/** How often a followed job is checked: progress is written about as often. */
 const FOLLOW_MS = 1000;
 const ENDED: ReadonlySet<JobState> = new Set(["succeeded", "failed", "cancelled"]);
-/** Behind every job. */
+/** After every job. */
 const FROM_START: JobPlace = { dueAt: Number.MAX_SAFE_INTEGER, id: Number.MAX_SAFE_INTEGER };
 
 /** Makes the rules. */
@@ -93,7 +93,7 @@ export function createJobs({ database, clock, authorizer }: JobsParts): Jobs {
         const row = await getRow(database, id);
         const lines = await listJobLines(database, id);
         const newest = lines.at(-1)?.number ?? 0;
-        // The id of an event of another job, most likely: better all of this one's than nothing until it has said as much.
+        // It is probably the id of another job's event: sending all events of this one is better than none until it has as many.
         if (seenLine > newest) seenLine = 0;
         for (const { number, at, line } of lines)
           if (number > seenLine) yield { id: String(number), kind: "line", at: timeOf(at), line, job: null };
@@ -103,7 +103,7 @@ export function createJobs({ database, clock, authorizer }: JobsParts): Jobs {
         if (present !== seenState) yield { id: String(newest), kind: "state", at: timeOf(clock.now()), line: null, job };
         seenState = present;
         if (ENDED.has(row.state) || !(await pause(signal))) return;
-        // Who may no longer see it gets no more of it.
+        // A caller who may no longer see it gets no more of it.
         ({ renew } = await renew());
       }
     },
@@ -137,7 +137,7 @@ export function createJobs({ database, clock, authorizer }: JobsParts): Jobs {
   };
 }
 
-/** Waits until it is time to look again; false where nobody is interested any more. */
+/** Waits until the next check; false if nobody is interested any more. */
 async function pause(signal: AbortSignal): Promise<boolean> {
   await sleep(FOLLOW_MS, undefined, { signal, ref: false }).catch((error: unknown) => {
     if (!signal.aborted) throw error;

@@ -1,4 +1,5 @@
-// What a manifest's bytes say for people, whatever form its pusher gave it. Not here: what the repository has (test/flows/manifests-api.test.ts).
+// The description of a manifest's bytes for people, whatever form its pusher gave it. Not here: the repository's content
+// (test/flows/manifests-api.test.ts).
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";

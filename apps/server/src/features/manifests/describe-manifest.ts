@@ -1,5 +1,5 @@
-// What a manifest's bytes say of itself, for people: pure. Every manifest was checked when it was pushed; what is read here besides is shown as far as
-// it is what it should be. Not here: what the repository has of it (manifest-store.ts), the check (@berth/oci/manifest).
+// Describes a manifest's bytes for people: pure. Every manifest was checked when it was pushed; other fields are shown as far as they have
+// the right form. Not here: the repository's part of it (manifest-store.ts), the check (@berth/oci/manifest).
 import type { ManifestView, TagView } from "@berth/api/manifests";
 import { isObject, type Json } from "@berth/oci/descriptor";
 import { namedBytes } from "@berth/oci/named-bytes";
@@ -7,10 +7,10 @@ import { namedBytes } from "@berth/oci/named-bytes";
 type PlatformView = TagView["platforms"][number];
 type DescriptorView = NonNullable<ManifestView["config"]>;
 
-/** Layers, children and annotations that are shown of each manifest: more are left out, and counted. */
+/** Layers, children and annotations that are shown of each manifest: further ones are only counted. */
 export const MAX_SHOWN = 1000;
 
-/** What a manifest names. */
+/** The content of a manifest. */
 export interface DescribedManifest {
   readonly config: DescriptorView | null;
   readonly subject: DescriptorView | null;
@@ -20,7 +20,7 @@ export interface DescribedManifest {
   readonly leftOut: number;
   /** Of config, layers and children, each digest once. */
   readonly namedBytes: number;
-  /** Those of the children, each once, without the "unknown" of attestations. */
+  /** The platforms of the children, each once, without the "unknown" of attestations. */
   readonly platforms: readonly PlatformView[];
 }
 
@@ -54,7 +54,7 @@ export function describeManifest(bytes: Uint8Array): DescribedManifest {
   };
 }
 
-/** The platform that an image's config says, or null where it is no image's. */
+/** The platform in an image's config, or null for other configs. */
 export function platformOfConfig(bytes: Uint8Array): PlatformView | null {
   return platformOf(parse(bytes));
 }

@@ -38,7 +38,7 @@ const someRepositories = statement<{ id: number; limit: number }>()("project.som
 );
 const remove = statement<{ id: number }>()("project.delete", (db, p) => db.deleteFrom("project").where("id", "=", p.id));
 
-/** Adds a project; gives its id, or undefined when the name is taken. */
+/** Adds a project; returns its id, or undefined if the name is taken. */
 export async function insertProject(tx: Executor, name: string, isPublic: boolean, now: number): Promise<number | undefined> {
   return (await tx.first(insert, { name, sortKey: `${name}/`, isPublic: isPublic ? 1 : 0, now }))?.id;
 }
@@ -56,7 +56,7 @@ export async function listProjectRows(executor: Executor, ids: number[], account
   }));
 }
 
-/** Opens a project to everyone, or closes it: whether it is still there. */
+/** Makes a project public or private; returns whether it still exists. */
 export async function setProjectPublic(tx: Executor, id: number, isPublic: boolean): Promise<boolean> {
   return (await tx.change(setPublic, { id, isPublic: isPublic ? 1 : 0 })) > 0;
 }
@@ -66,7 +66,7 @@ export async function listSomeRepositories(tx: Executor, id: number, limit: numb
   return (await tx.all(someRepositories, { id, limit })).map((row) => row.name);
 }
 
-/** Deletes a project that is locked, and that nothing refers to any more. */
+/** Deletes a locked project to which nothing refers any more. */
 export async function deleteProjectRow(tx: Executor, id: number): Promise<void> {
   await tx.run(remove, { id }, 1);
 }

@@ -1,4 +1,4 @@
-// Projects and their members: what may be done to them, and what must stay true. A project always has an owner.
+// Projects and their members: their operations, and the rules that must stay true. A project always has an owner.
 // Not here: routes (project-routes.ts), rows (project-store.ts, access/member-store.ts).
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
@@ -38,9 +38,9 @@ export interface ProjectsParts {
   readonly changes: ChangeSink<AccountChange>;
 }
 
-/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
+/** The rules, for callers with the proof of their permission. Their errors are those of the operations of the same name. */
 export interface Projects {
-  /** Those that the caller may read. */
+  /** The projects that the caller may read. */
   list(caller: Caller, page: PageRequest): Promise<Listed<ProjectView>>;
   create(grant: AccountGrant, project: { name: string; visibility?: "private" | "public" }): Promise<ProjectView>;
   get(grant: ProjectGrant): Promise<ProjectView>;
@@ -56,7 +56,7 @@ const SHOWN_REPOSITORIES = 5;
 /** No account has this id. */
 const NOBODY = 0;
 
-/** Makes the rules. */
+/** Creates the rules. */
 export function createProjects(parts: ProjectsParts): Projects {
   const { database, clock, accounts, authorizer, deletions, changes } = parts;
   const change = createRightsChange(database, accounts);
@@ -116,7 +116,7 @@ export function createProjects(parts: ProjectsParts): Projects {
     },
     async delete(grant) {
       await change(grant, { project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
-        // A push that would make its first repository waits for this lock, and then finds no project.
+        // A push that would create its first repository waits for this lock, and then finds no project.
         await lockOrUnknown(tx, projectId);
         const left = await listSomeRepositories(tx, projectId, SHOWN_REPOSITORIES);
         if (left.length > 0) {
@@ -180,7 +180,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       await change(grant, { account: userName, project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);
-        // Looked for whether there is such a user or not: the answer does not tell which it is, so that its time must not either.
+        // Looked up whether or not the user exists: the answer does not reveal which it is, so its time must not either.
         const role = await findRole(tx, projectId, user?.id ?? NOBODY);
         if (user === undefined || role === undefined) throw new ApiError("MEMBER_UNKNOWN");
         await keepOwner(tx, projectId, user.id);
@@ -192,7 +192,7 @@ export function createProjects(parts: ProjectsParts): Projects {
   };
 }
 
-// The project is locked, so that of two owners who go at once the second sees that the first is gone.
+// The project is locked, so that of two owners who leave at once the second sees that the first is gone.
 async function keepOwner(tx: Executor, projectId: number, leavingId: number): Promise<void> {
   if ((await findRole(tx, projectId, leavingId)) === "owner" && !(await hasOtherOwner(tx, projectId, { accountId: leavingId })))
     throw new ApiError("LAST_OWNER");

@@ -1,5 +1,5 @@
-// One request for a list examines a bounded number of projects and names, however many there are that the reader may not see or that hold
-// nothing; and the pages that end early lead to everything once. Not here: the same for every kind of reader (distribution/catalog.test.ts).
+// A request for a list examines a bounded number of projects and names, however many there are that the reader may not see or that are
+// empty; and pages that end early lead to everything once. Not here: the same for every kind of reader (distribution/catalog.test.ts).
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import {

@@ -1,5 +1,5 @@
-// Repositories on the control plane: lists of them, what they hold, their deletion.
-// Not here: routes (repository-routes.ts), rows (repository-store.ts), what a deletion is (content/repositories.ts).
+// Repositories on the control plane: lists of them, their content, their deletion.
+// Not here: routes (repository-routes.ts), rows (repository-store.ts), the deletion itself (content/repositories.ts).
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from "@berth/api/limits";
 import type { RegistryUsageView, RepositoryView } from "@berth/api/repositories";
@@ -22,18 +22,18 @@ export interface ProjectRepositoriesParts {
   readonly places: ListPlaces;
 }
 
-/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
+/** The rules, for callers with the proof of their permission. Their errors are those of the operations of the same name. */
 export interface ProjectRepositories {
-  /** Those that the caller may pull from. */
+  /** The repositories that the caller may pull from. */
   list(caller: Caller, grant: ProjectGrant, page: PageRequest): Promise<Listed<RepositoryView>>;
-  /** The same one after the other. Errors: PROJECT_UNKNOWN, UNAUTHORIZED where the caller may see them no longer. */
+  /** The same one after the other. Errors: PROJECT_UNKNOWN, UNAUTHORIZED if the caller may not see them any more. */
   listAll(caller: Caller, grant: ProjectGrant): AsyncIterable<RepositoryView>;
   get(grant: Grant<"pull">): Promise<RepositoryView>;
   delete(grant: Grant<"delete">): Promise<void>;
   getUsage(): Promise<RegistryUsageView>;
 }
 
-/** Makes the rules. */
+/** Creates the rules. */
 export function createProjectRepositories({ database, authorizer, repositories, places }: ProjectRepositoriesParts): ProjectRepositories {
   const rules: ProjectRepositories = {
     async list(caller, { projectId, projectName }, { after = "", limit = DEFAULT_PAGE_SIZE }) {
@@ -54,7 +54,7 @@ export function createProjectRepositories({ database, authorizer, repositories, 
       let { renew } = grant;
       while (after !== null) {
         const page: Listed<RepositoryView> = await rules.list(caller, grant, { after, limit: MAX_PAGE_SIZE });
-        // A page is empty where nothing is left, and where the caller may see nothing any more: whoever took a part for the whole would pay.
+        // A page is empty if nothing is left, and also if the caller may see nothing any more: nobody may take a part for the whole.
         const present = await renew();
         if (present.projectId !== grant.projectId) throw new ApiError("PROJECT_UNKNOWN");
         ({ renew } = present);

@@ -1,4 +1,4 @@
-// Repositories with what they hold, as their readers see them. Not here: who may (repositories.ts), their ids (content/repositories.ts).
+// Repositories with their usage, as their readers see them. Not here: permissions (repositories.ts), their ids (content/repositories.ts).
 import { usageKeyOfRepository, usageOf, type Usage } from "../../content/usage.ts";
 import type { Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";

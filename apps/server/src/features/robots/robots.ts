@@ -1,5 +1,5 @@
-// Robots: accounts of programs, of a project (kept by its owners) or of the registry (kept by administrators).
-// Not here: rows (access/account-store.ts, access/robot-store.ts), what scopes reach (access/robot-scopes.ts).
+// Robots: accounts of programs, of a project (managed by its owners) or of the registry (managed by administrators).
+// Not here: rows (access/account-store.ts, access/robot-store.ts), scopes (access/robot-scopes.ts).
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { CreateRobotBody, RobotView, RobotWithSecretView, UpdateRobotBody } from "@berth/api/robots";
@@ -32,7 +32,7 @@ export interface RobotsParts {
 /** Robots whose scopes are read at a time: 2,000 at most. */
 const ROBOT_BATCH = 20;
 
-/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
+/** The rules, for callers with the proof of their permission. Their errors are those of the operations of the same name. */
 export interface Robots {
   list(grant: RobotsGrant, page: PageRequest): Promise<Listed<RobotView>>;
   create(grant: RobotsGrant, robot: CreateRobotBody): Promise<RobotWithSecretView>;
@@ -42,7 +42,7 @@ export interface Robots {
   delete(grant: RobotsGrant, name: string): Promise<void>;
 }
 
-/** Makes the rules. */
+/** Creates the rules. */
 export function createRobots(parts: RobotsParts): Robots {
   const { database, clock, accounts, deletions, changes } = parts;
   const change = createRightsChange(database, accounts);

@@ -1,18 +1,18 @@
-// Settings that change while everything runs: what administrators have set lies in the database, and every process of the registry goes by it within
-// a second. What the configuration gives is fixed: it stands in a file that somebody keeps, and must not be overruled from afar.
-// Not here: which settings (compose/run-time-settings.ts), the operations (settings.ts).
+// Settings that change at run time: administrators' values are in the database, and every process of the registry applies them within a
+// second. Configured values are fixed: an operator maintains their file, and they must not be overruled remotely. Not here: the settings
+// (compose/run-time-settings.ts), the operations (settings.ts).
 import type { Setting } from "../../config-kinds.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
 
-/** A setting, with what it is without the database and what a change of it does. */
+/** A setting, with its value without the database and the effect of a change. */
 export interface RunTimeSetting<T = unknown> {
   readonly path: string;
   readonly setting: Setting<T>;
-  /** What counts where the database says nothing. */
+  /** The value if the database has none. */
   readonly configured: T;
-  /** Where the configuration gives it; undefined where it does not, so that it is the default. */
+  /** Where the configuration sets it; undefined if it does not, so that this is the default. */
   readonly fixedBy: string | undefined;
   apply(value: T): void;
 }
@@ -30,20 +30,20 @@ export interface PresentSetting {
 
 /** The settings of one process. */
 export interface RunTimeSettings {
-  /** As they are in the database, in the order in which they are declared. */
+  /** Their values in the database, in the order in which they are declared. */
   list(executor: Executor): Promise<PresentSetting[]>;
   find(path: string): RunTimeSetting | undefined;
-  /** Sets one that was found and whose value is right, or lets what is configured count again (null). Others hear of it with the commit. */
+  /** Sets a known setting to a valid value, or resets it to the configured one (null). Other processes are notified by the commit. */
   put(tx: Executor, path: string, value: string | null): Promise<void>;
-  /** Goes by what the database has now. */
+  /** Applies the database's present values. */
   look(): Promise<void>;
-  /** Looks now and then, and when another process has changed something. */
+  /** Polls, and checks when another process has changed something. */
   start(): void;
   stop(): Promise<void>;
 }
 
 const TOPIC = "settings";
-/** Word of a change may get lost, and within a second all go by it all the same. */
+/** A notice may be lost, and still all apply it within a second. */
 const LOOK_EVERY_MS = 800;
 
 const list = statement<Record<never, never>>()("settings.list", (db) => db.selectFrom("setting").select(["path", "value"]), {
@@ -62,7 +62,10 @@ export interface RunTimeSettingsParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly settings: readonly RunTimeSetting[];
-  /** Told once of a value in the database that this program does not understand, as one of a newer program; what is configured counts. */
+  /**
+   * Called once for a value in the database that this program does not understand, such as one of a newer program; the configured one
+   * applies.
+   */
   readonly onUnknown?: (path: string, problem: string) => void;
 }
 
@@ -78,7 +81,7 @@ export function createRunTimeSettings({ database, clock, settings, onUnknown }: 
     return new Map((await executor.all(list, {})).map(({ path, value }) => [path, value]));
   }
 
-  /** What counts of a setting, given what the database has. */
+  /** The effective value of a setting, given the database's. */
   function valueOf(
     { path, setting, configured, fixedBy }: RunTimeSetting,
     raw: string | undefined,
@@ -103,14 +106,14 @@ export function createRunTimeSettings({ database, clock, settings, onUnknown }: 
     }
   }
 
-  // One after the other, so that an older answer is never applied after a newer one.
+  // One at a time, so that an older answer is never applied after a newer one.
   function look(): Promise<void> {
     const next = looking.then(lookOnce);
     looking = next.catch(() => undefined);
     return next;
   }
 
-  // A database that is out of reach is told of by whoever needs it; what counted goes on to count.
+  // An unreachable database is reported by its users; present values stay.
   const lookQuietly = (): void => void look().catch(() => undefined);
 
   return {

@@ -1,5 +1,5 @@
-// Settings that change while everything runs, on every engine: who goes by them and when, what is fixed, what is refused, and what a program does
-// with a value that it does not understand. Not here: what each setting does (test/flows/run-time-settings.test.ts).
+// Settings that change at run time, on every engine: who applies them and when, what is fixed, what is refused, and the reaction to a value
+// that a program does not understand. Not here: the effect of each setting (test/flows/run-time-settings.test.ts).
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -19,7 +19,7 @@ const COLOURS = oneOf(["red", "green", "blue"], { standard: "red", about: "A col
 interface Replica {
   readonly settings: Settings;
   readonly runTime: RunTimeSettings;
-  /** Every colour that it went by since it began. */
+  /** Every colour that it applied since it began. */
   readonly seen: string[];
   readonly unknown: string[];
   grant(): Promise<AccountGrant>;

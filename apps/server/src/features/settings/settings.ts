@@ -1,5 +1,4 @@
-// Settings that change while everything runs, as administrators see and change them. Not here: where they lie and who goes by them
-// (run-time.ts).
+// Settings that change at run time, as administrators see and change them. Not here: storing and applying them (run-time.ts).
 import { ApiError } from "@berth/api/errors";
 import type { SettingsChange, SettingView } from "@berth/api/settings";
 import type { ChangeSink } from "../../access/changes.ts";
@@ -24,13 +23,13 @@ export interface SettingsParts {
   readonly runTimeSettings: RunTimeSettings;
 }
 
-/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
+/** The rules, for callers with the proof of their permission. Their errors are those of the operations of the same name. */
 export interface Settings {
   list(grant: AccountGrant): Promise<{ items: SettingView[] }>;
   update(grant: AccountGrant, change: SettingsChange): Promise<{ items: SettingView[] }>;
 }
 
-/** Makes the rules. */
+/** Creates the rules. */
 export function createSettings({ database, runTimeSettings, changes: sink }: SettingsParts): Settings {
   const views = async (executor: Executor): Promise<{ items: SettingView[] }> => ({
     items: (await runTimeSettings.list(executor)).map(toView),

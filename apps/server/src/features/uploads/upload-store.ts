@@ -1,4 +1,4 @@
-// Uploads that have not ended, with whose they are. Not here: writing to them (content/uploads.ts), who may see them (uploads.ts).
+// Open uploads with their owners. Not here: writing to them (content/uploads.ts), permissions (uploads.ts).
 import { TOMBSTONE } from "../../content/repositories.ts";
 import type { Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
@@ -42,8 +42,8 @@ const listOpen = statement<{ expiresAt: number; id: string; limit: number }>()("
 );
 
 /**
- * Uploads after a place, those first that expire first. Ended ones, whose bytes are being removed, expire at 0 and come before every place;
- * those of deleted repositories have ended, and go with them.
+ * Uploads after a place, the first to expire first. Ended ones, whose bytes are being removed, expire at 0 and come before every place;
+ * those of deleted repositories have ended, and are removed with them.
  */
 export function listUploadRows(executor: Executor, { expiresAt, id }: UploadPlace, limit: number): Promise<UploadRow[]> {
   return executor.all(listOpen, { expiresAt, id, limit });

@@ -1,4 +1,4 @@
-// Uploads on their way in, as administrators see and end them. Not here: rows (upload-store.ts), uploading (distribution/upload-session.ts).
+// Uploads in progress, as administrators see and end them. Not here: rows (upload-store.ts), uploading (distribution/upload-session.ts).
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { UploadView } from "@berth/api/uploads";
@@ -20,7 +20,7 @@ export interface OpenUploadsParts {
   readonly sessions: Pick<UploadSessions, "cancel">;
 }
 
-/** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
+/** The rules, for callers with the proof of their permission. Their errors are those of the operations of the same name. */
 export interface OpenUploads {
   list(page: PageRequest): Promise<Listed<UploadView>>;
   /** Errors: CONFLICT while a request writes to it. */
@@ -30,7 +30,7 @@ export interface OpenUploads {
 /** Before every open upload: ended ones expire at 0. */
 const FROM_START: UploadPlace = { expiresAt: 1, id: "" };
 
-/** Makes the rules. */
+/** Creates the rules. */
 export function createOpenUploads({ database, clock, authorizer, sessions }: OpenUploadsParts): OpenUploads {
   return {
     async list({ after, limit = DEFAULT_PAGE_SIZE }) {

@@ -1,4 +1,4 @@
-// The control plane as one handler of raw requests: puts the routes of the features on a Fastify of its own.
+// The control plane as one handler of raw requests: registers the routes of the features on its own Fastify.
 // Not here: what routes have in common (register-api.ts), their rules (features/).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ApiError } from "@berth/api/errors";
@@ -34,7 +34,7 @@ import type { Party } from "../preemption.ts";
 import { checkMethod, createMethodTable } from "../allowed-methods.ts";
 import { registerApi } from "./register-api.ts";
 
-/** What the control plane is made of. */
+/** The parts of the control plane. */
 export interface ApiOptions {
   readonly features: Features;
   readonly authorizer: Authorizer;
@@ -42,13 +42,13 @@ export interface ApiOptions {
   readonly logger: Logger;
   readonly refuseOtherSites: RefuseOtherSites;
   readonly addressOf: (request: IncomingMessage) => { readonly remoteAddress: string };
-  /** Makes the transfer of one body, so that who drips it gives way while others wait. */
+  /** Creates the transfer of one body, so that a client that drips it gives way while others wait. */
   readonly transferOf: (kind: Transfer["kind"]) => Transfer;
   /** How long a client of a stream may take nothing. */
   readonly stallMs: number;
-  /** Says that the server is to stop. */
+  /** Aborted when the server is to stop. */
   readonly stopping: AbortSignal;
-  /** Administrators only where it is not given. */
+  /** Administrators only if it is not given. */
   readonly projectCreation?: () => ProjectCreation;
   /** `BODY_TIMEOUT_MS` where it is not given. */
   readonly bodyTimeoutMs?: number;
@@ -67,7 +67,7 @@ interface ApiRequestContext {
 /** Names are 253 characters at most, each up to three in an address. */
 const MAX_PARAM_LENGTH = 800;
 
-/** How long a body may take: 128 KiB at most, and whoever sends it has not proved anything yet. */
+/** How long a body may take: it has at most 128 KiB, and its sender has not proved anything yet. */
 const BODY_TIMEOUT_MS = 30_000;
 
 const NOTHING_THERE = "nothing is at this address";
@@ -85,7 +85,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     genReqId: (request) => contexts.get(request)?.id ?? "",
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     forceCloseConnections: false,
-    // What the router itself refuses, such as an address that is no percent-encoding, before any handler of ours could.
+    // For what the router itself refuses before any of our handlers runs, such as an invalid percent-encoding.
     frameworkErrors(_error, request, reply) {
       reply.hijack();
       sendError(request.raw, reply.raw, new ApiError("OPERATION_UNKNOWN", { message: NOTHING_THERE }));
@@ -97,7 +97,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   });
   app.setNotFoundHandler(async (request, reply) => {
     reply.hijack();
-    // A registry's address that ends in a slash, with a path behind it.
+    // A registry's address with a slash at its end, followed by a path.
     const why = request.url.split("?", 1)[0]!.includes("//") ? ": it holds a doubled slash, //" : "";
     sendError(request.raw, reply.raw, new ApiError("OPERATION_UNKNOWN", { message: NOTHING_THERE + why }));
     return reply;
@@ -150,7 +150,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
   ]);
   return (request, response, context) =>
     new Promise((resolve) => {
-      // Ahead of the framework, to which a method that it does not know is an address that it does not know, or worse.
+      // Checked before the framework, which does not know the address of a method that it does not know.
       const path = (request.url ?? "/").split("?", 1)[0]!;
       const methods = methodsAt(path);
       if (methods === undefined && !METHODS.has(request.method ?? "")) throw new ApiError("OPERATION_UNKNOWN", { message: NOTHING_THERE });
@@ -165,7 +165,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
         clearTimeout(timer);
         resolve();
       });
-      // All of the answer is there: how long the client takes over it is the server's business.
+      // The answer is complete: how long the client takes to read it is the server's concern.
       response.once("prefinish", resolve);
       app.routing(request, response);
     });
