@@ -4,10 +4,10 @@
 import type { TSchema } from "typebox";
 import { fieldOf, MAX_PROBLEMS, type Problem } from "./problem.ts";
 
-/** Looks at a value that stands in a field, and adds what is wrong with it; nothing more once there are `MAX_PROBLEMS`. */
+/** Checks the value of a field, and adds its problems; nothing more once there are `MAX_PROBLEMS`. */
 export type ValueCheck = (value: unknown, field: string, problems: Problem[]) => void;
 
-/** Makes the check of a schema. Throws where the schema says something that this does not know: nothing may go unchecked. */
+/** Creates the check of a schema. Throws for an unknown keyword: nothing may stay unchecked. */
 export function createValueCheck(schema: TSchema): ValueCheck {
   const { type, enum: values, anyOf, description: _, ...rules } = schema as unknown as Keywords;
   if (values !== undefined) return isAlone(checkEnum(values), rules, type, anyOf);
@@ -68,7 +68,7 @@ function checkEnum(values: readonly string[]): ValueCheck {
   return checkType(`one of ${values.join(", ")}`, (value) => values.includes(value as string));
 }
 
-// Where no alternative holds, what the first one says says enough.
+// If no alternative matches, the problems of the first are reported.
 function checkAny(checks: readonly ValueCheck[]): ValueCheck {
   return (value, field, problems) => {
     let said: Problem[] | undefined;
@@ -120,7 +120,7 @@ function checkList(rules: ListRules): ValueCheck {
   if (uniqueItems && (items as Keywords | undefined)?.enum === undefined) throw new TypeError("only texts of a list can be unique");
   return (value, field, problems) => {
     if (!Array.isArray(value)) return add(problems, field, "must be a list");
-    // Looked at no further: how many there are is the client's choice.
+    // Items are not checked further: the client chose their number.
     if (value.length < minItems) return add(problems, field, `must have at least ${minItems} items`);
     if (value.length > maxItems) return add(problems, field, `must have at most ${maxItems} items`);
     const before = problems.length;
@@ -150,7 +150,7 @@ function checkText(rules: TextRules): ValueCheck {
   if (format !== undefined && format !== "date-time") throw new TypeError(`no check for the format ${format}`);
   return (value, field, problems) => {
     if (typeof value !== "string") return add(problems, field, "must be text");
-    // In units of UTF-16, as passwords are measured where they are asked for; at least as many as anybody else would count.
+    // In UTF-16 units, as for passwords elsewhere; at least as many as any other count.
     if (value.length > maxLength) return add(problems, field, `must have at most ${maxLength} characters`);
     if (minLength > 0 && countCharacters(value, minLength) < minLength)
       return add(problems, field, `must have at least ${minLength} characters`);
@@ -159,7 +159,7 @@ function checkText(rules: TextRules): ValueCheck {
   };
 }
 
-// In code points, and no more of them than matter: at most as many as anybody else would count.
+// In code points, and no further than needed: at most as many as any other count.
 function countCharacters(text: string, enough: number): number {
   let count = 0;
   for (const _ of text) if (++count >= enough) break;
@@ -169,7 +169,7 @@ function countCharacters(text: string, enough: number): number {
 function isTime(text: string): boolean {
   const match = TIME.exec(text);
   if (match === null || Number.isNaN(Date.parse(text))) return false;
-  // JavaScript takes the 31st of February for the 3rd of March.
+  // JavaScript turns the 31st of February into the 3rd of March.
   const [, year, month, day] = match.map(Number) as [number, number, number, number];
   return day <= new Date(Date.UTC(2000 + (year % 400), month, 0)).getUTCDate() && day >= 1;
 }

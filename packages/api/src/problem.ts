@@ -7,7 +7,7 @@ export interface Problem {
   readonly reason: string;
 }
 
-/** Most problems that one answer lists; the checks stop there, so that what they do is bounded by it as well. */
+/** The most problems that one answer lists; the checks stop there, which also bounds their work. */
 export const MAX_PROBLEMS = 10;
 
 /** Most characters of a name that the client chose, in an answer. */

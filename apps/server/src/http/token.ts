@@ -1,4 +1,5 @@
-// The token endpoint, as docker, containerd and their kin ask it: GET with Basic, or POST with a form. Not here: tokens themselves (access/).
+// The token endpoint for docker, containerd and similar clients: GET with Basic, or POST with a form. Not here: tokens themselves
+// (access/).
 // Source: https://distribution.github.io/distribution/spec/auth/token/ and .../oauth/
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
@@ -14,7 +15,7 @@ import type { RequestContext } from "./v2/handler.ts";
 /** A form holds a password, a scope and little else. */
 const MAX_FORM_BYTES = 16 * 1024;
 
-/** How long a form may take: it fits into a few packets, and whoever sends it has not proved anything yet. */
+/** How long a form may take: it fits into a few packets, and its sender has not proved anything yet. */
 export const FORM_TIMEOUT_MS = 15_000;
 
 /** What the endpoint needs. */
@@ -22,15 +23,15 @@ export interface TokenRouteParts {
   readonly authenticator: Authenticator;
   readonly tokens: Tokens;
   readonly refuseOtherSites: RefuseOtherSites;
-  /** Makes the transfer of one form, so that who drips it gives way while others wait. */
+  /** Creates the transfer of one form, so that a client that drips it gives way while others wait. */
   readonly transferOf: (kind: Transfer["kind"]) => Transfer;
-  /** Nobody is known behind a request until its form was read. */
+  /** Counts a request as anonymous until its form has been read. */
   readonly noteAnonymous: (party: Party) => void;
   /** `FORM_TIMEOUT_MS` where it is not given. */
   readonly formTimeoutMs?: number;
 }
 
-/** What it may be asked with. */
+/** The methods of the endpoint. */
 export const TOKEN_METHODS: readonly string[] = ["GET", "POST"];
 
 /** Answers `/token`, asked with one of `TOKEN_METHODS`. Errors: UNAUTHORIZED, CROSS_SITE_REFUSED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
@@ -42,7 +43,7 @@ export async function answerToken(
 ): Promise<void> {
   const { authorization } = request.headers;
   record.operation = "token";
-  // Also where it only asks: what is asked for are credentials.
+  // Also for a GET, because it asks for credentials.
   refuseOtherSites(request);
   let parameters: URLSearchParams;
   let caller;
@@ -51,12 +52,12 @@ export async function answerToken(
     caller = await authenticator.authenticate(authorization, remoteAddress);
   } else {
     inviteBody(request, response);
-    // It got its place as one that may bring credentials in its form. While it holds the place without having brought any, it counts as a stranger's.
+    // It got its place as a request that may bring credentials in its form. Until it has brought some, it counts as anonymous.
     if (authorization === undefined) noteAnonymous(party);
     party.transfer = transferOf("upload");
     parameters = await readForm(request, formTimeoutMs, party.transfer);
     const grantType = parameters.get("grant_type");
-    // Where it is not said, the form or the header holds a password all the same.
+    // If it is not given, the form or the header still has a password.
     if (grantType !== null && grantType !== "password") {
       throw new RegistryError("UNSUPPORTED", {
         message: "grant_type must be password",
@@ -87,11 +88,11 @@ export async function readForm(request: IncomingMessage, timeoutMs: number, tran
   let length = 0;
   const endsAt = performance.now() + timeoutMs;
   for await (const piece of bodyOf(request, { idleTimeoutMs: timeoutMs, transfer })) {
-    // A byte now and then is no pause, and would never end.
+    // A byte every now and then is no pause, and would never end.
     if (performance.now() > endsAt) throw new RegistryError("REQUEST_TIMEOUT", { headers: { connection: "close" } });
     length += piece.length;
     if (length > MAX_FORM_BYTES) throw new RegistryError("REQUEST_INVALID", { message: "the form is too large", status: 413 });
-    // Copied: a piece is only valid until the next one.
+    // Copied, because a piece is only valid until the next one.
     pieces.push(Buffer.from(piece));
   }
   return new URLSearchParams(Buffer.concat(pieces).toString("utf8"));

@@ -1,5 +1,5 @@
-// Every operation with the worst input that it can get: what a validator refuses is refused, whatever else is wrong; nobody reads a body of
-// somebody who may not send it; and no body, however bad, keeps the process from its other work.
+// Every operation with the worst possible input: what a validator refuses is refused, whatever else is wrong; the body of a caller without
+// the permission is never read; and no body blocks the process's other work.
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { monitorEventLoopDelay } from "node:perf_hooks";
@@ -19,7 +19,7 @@ import { readJson } from "./read-json.ts";
 import { createInputCheck, type RawInput } from "./validate.ts";
 
 const seed = Number(process.env["BERTH_TEST_SEED"] ?? Date.now() % 2 ** 32);
-/** An event loop that stood still for so long did something that grows with the square of what came: the least that was ever seen was 40 s. */
+/** An event loop that was blocked for this long did something quadratic: the shortest such time ever seen was 40 s. */
 const STOOD_STILL_MS = 5_000;
 
 const texts = (schema: TObject): Record<string, string> =>
@@ -33,7 +33,7 @@ function validInput(operation: Operation): RawInput {
   };
 }
 
-/** What the check says; undefined where it takes the input. */
+/** The problems that the check reports; undefined if it accepts the input. */
 function problemsOf(check: (raw: RawInput) => unknown, raw: RawInput): readonly Problem[] | undefined {
   try {
     check(raw);
@@ -61,7 +61,7 @@ describe("input", () => {
           assert.equal(problems?.length, Math.min(count, MAX_PROBLEMS), `${operation.id} ${part} ${count}`);
           assert.ok(problems.every(({ field, reason }) => field.startsWith(`${part}.x`) && reason === "is not a known field"));
         }
-        // Whatever else is wrong is not forgiven for it.
+        // Other mistakes are still reported.
         for (const { at, around } of placesOf(operation)) {
           const body = JSON.parse(around("[[]]")) as unknown;
           if (at === "body" || operation.body === undefined) continue;
@@ -210,7 +210,7 @@ describe("hostile bodies over HTTP", () => {
         socket.write(
           `${operation.method} ${pathOf(operation)} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${headers}\r\n\r\n`,
         );
-        // Not a byte of the body is sent: an answer can only come from who does not wait for it.
+        // No byte of the body is sent: only a server that does not wait for it can answer.
         const head = await new Promise<string>((resolve) => {
           socket.once("data", (piece: Buffer) => resolve(piece.toString("latin1")));
         });

@@ -1,5 +1,5 @@
-// Input that nobody means well with, made from an operation's own schemas: as large as a body may be, and wrong in every way that a schema
-// can be missed. Not here: what must come of it (hostile-input.test.ts).
+// Hostile input, generated from an operation's own schemas: as large as a body may be, and wrong in every way that a schema can be missed.
+// Not here: the expected results (hostile-input.test.ts).
 import { MAX_BODY_BYTES } from "@berth/api/limits";
 import type { Operation } from "@berth/api/operation";
 import type { TSchema } from "typebox";
@@ -20,7 +20,7 @@ interface Shape {
 
 const shapeOf = (schema: TSchema): Shape => schema;
 
-/** A value that the schema takes. */
+/** A value that the schema accepts. */
 export function validValue(schema: TSchema): unknown {
   const { type, enum: values, anyOf, properties = {}, items, format, pattern = "", minLength = 1, minimum = 0 } = shapeOf(schema);
   if (values !== undefined) return values[0];
@@ -45,7 +45,7 @@ export function validValue(schema: TSchema): unknown {
   }
 }
 
-/** Each place of a valid value: its schema, and the whole as text around what stands there. */
+/** Each place of a valid value: its schema, and the whole text around its value. */
 interface Place {
   readonly at: string;
   readonly schema: TSchema;
@@ -88,13 +88,13 @@ export function filled(open: string, piece: (index: number) => string, close: st
   return open + parts.join("") + close;
 }
 
-/** As many in each other as fit. */
+/** As many nested ones as fit. */
 export function nested(open: string, middle: string, close: string, size: number): string {
   const times = Math.floor((size - middle.length) / (open.length + close.length));
   return open.repeat(times) + middle + close.repeat(times);
 }
 
-/** Values of about `size` bytes that are as bad as they can be, by name; the schema is that of the place where they will stand. */
+/** The worst values of about `size` bytes, by name; the schema is that of their place. */
 function worstValues(schema: TSchema, size: number): Record<string, string> {
   const { properties, items, enum: values } = shapeOf(schema);
   const name = Object.keys(properties ?? { name: 0 })[0] ?? "name";
@@ -175,7 +175,7 @@ const ODD = [
   {},
 ];
 
-/** A value that was right, changed in one to three places, by chance: other types, other lengths, fields more and fewer. */
+/** A valid value with one to three random changes: other types, other lengths, more and fewer fields. */
 export function spoiled(value: unknown, random: () => number): unknown {
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)]!;
   const change = (each: unknown): unknown => {

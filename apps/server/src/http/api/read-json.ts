@@ -3,18 +3,18 @@
 import { ApiError } from "@berth/api/errors";
 import { fieldOf, type Problem } from "@berth/api/problem";
 
-/** Objects and lists in each other. The deepest body, a robot's, has four. */
+/** The depth of nested objects and lists. The deepest body, a robot's, has four. */
 export const MAX_DEPTH = 8;
 /** Fields of one object. The widest body has three. */
 export const MAX_FIELDS = 32;
 /** Items of one list. The longest, a robot's scopes, has a hundred. */
 export const MAX_ITEMS = 256;
-/** Characters of one text as it is written, escapes and all. The longest, a password of 256, takes 3072 where each is two escapes. */
+/** Characters of one text as written, including escapes. The longest, a password of 256, takes 3072 if each is two escapes. */
 export const MAX_TEXT_LENGTH = 4096;
 /** Characters of a field's name as it is written. */
 export const MAX_NAME_LENGTH = 128;
 
-/** Reads a body; undefined where there is none. Errors: BODY_INVALID, FIELD_INVALID for a shape that is out of bounds or a field given twice. */
+/** Parses a body; undefined if there is none. Errors: BODY_INVALID, FIELD_INVALID for a shape out of bounds or a duplicate field. */
 export function readJson(bytes: Uint8Array): unknown {
   if (bytes.length === 0) return undefined;
   let text: string;
@@ -40,7 +40,7 @@ interface Open {
   name: string | undefined;
 }
 
-// One walk over a text that is known to be JSON, so that only strings and brackets matter. JSON.parse alone would hide names that come twice.
+// One pass over a text that is known to be JSON, so that only strings and brackets matter. JSON.parse alone would hide duplicate names.
 function findShapeProblem(text: string): Problem | undefined {
   const open: Open[] = [];
   let top: Open | undefined;

@@ -1,4 +1,5 @@
-// The control plane on Fastify: recognises the caller, checks the input, runs the route, answers errors. Not here: the routes (features/).
+// The control plane on Fastify: authenticates the caller, checks the input, runs the route, answers errors. Not here: the routes
+// (features/).
 import { ApiError } from "@berth/api/errors";
 import { MAX_BODY_BYTES } from "@berth/api/limits";
 import { buildOpenApi } from "@berth/api/openapi";
@@ -28,20 +29,20 @@ import { createInputCheck } from "./validate.ts";
 /** What the control plane needs. */
 export interface ApiParts {
   readonly routes: readonly ApiRoute[];
-  /** That a caller may do what an operation demands. */
+  /** Checks that a caller has an operation's permission. */
   readonly prove: Prove;
   readonly authenticator: Authenticator;
   readonly logger: Logger;
   readonly refuseOtherSites: RefuseOtherSites;
-  /** The address of who sent the request, behind trusted proxies as well. */
+  /** The client's address, also behind trusted proxies. */
   readonly remoteAddressOf: (request: FastifyRequest) => string;
   /** The client is waited for until it has sent its body. */
   readonly awaitBody: (request: FastifyRequest, reply: FastifyReply) => void;
-  /** How the client of a stream is waited for. */
+  /** The write rules for the client of a stream. */
   readonly writeRulesOf: (request: FastifyRequest) => WriteRules;
-  /** Ends streams that have no end, when the server is to stop. */
+  /** Ends endless streams when the server is to stop. */
   readonly stopping: AbortSignal;
-  /** What the log is to say of a request. */
+  /** The record of a request for the log. */
   readonly recordOf: (request: FastifyRequest) => RequestRecord;
   /** The program's version, for the OpenAPI document. */
   readonly version: string;
@@ -53,7 +54,7 @@ const TOKEN_REFUSED = "a registry token does not open the API; send Basic creden
 export async function registerApi(app: FastifyInstance, parts: ApiParts): Promise<void> {
   await app.register(
     async (api) => {
-      // Only JSON comes in, whatever the server around it reads, and an empty body is none.
+      // Only JSON is accepted, whatever the server around it reads, and an empty body counts as none.
       api.removeAllContentTypeParsers();
       api.addContentTypeParser(
         "application/json",
@@ -62,10 +63,10 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
       );
       api.addHook("onRequest", async (request, reply) => {
         reply.header("cache-control", "no-store");
-        // A browser that remembers Basic credentials sends them along with what a page of another site makes it send.
+        // A browser that remembers Basic credentials sends them with requests that another site's page makes.
         if (!isSafe(request.method)) parts.refuseOtherSites(request.raw);
       });
-      // Comes behind every onRequest: whoever waits to be asked has sent no byte of what is refused there.
+      // It runs after every onRequest: a client that waits for 100 Continue has sent no byte of a request refused there.
       api.addHook("preParsing", async (request, reply) => {
         inviteBody(request.raw, reply.raw);
         parts.awaitBody(request, reply);
@@ -86,14 +87,14 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
           async handler(request, reply) {
             const input = check({ params: request.params, query: request.query, body: request.body });
             const record = parts.recordOf(request);
-            // What is made has its name in the body.
+            // A created resource has its name in the body.
             const name = (input.body as { readonly name?: unknown } | undefined)?.name;
             if (typeof name === "string") record.target = { ...record.target, name };
             const recognised = callers.get(request)!;
             const grant = await parts.prove(operation.permission, recognised.caller, input.params);
             const precondition = readPrecondition(request.raw, operation);
             const { stream } = operation;
-            // What may refuse the request comes before a place is taken, which is given back when the stream ends.
+            // Checks that may refuse the request come before a place is taken, which is freed when the stream ends.
             const type = stream === undefined ? undefined : chooseStreamType(request.raw, stream);
             const lastEventId = stream === "events" ? lastEventIdOf(request) : undefined;
             const leave = stream === "events" ? eventPlaces.enter(recognised) : undefined;
@@ -136,7 +137,7 @@ async function answerStream(
   reply: FastifyReply,
   { type, answer }: { readonly type: string; readonly answer: StreamAnswer },
 ): Promise<FastifyReply> {
-  // The framework sends none of them on an answer that it does not send itself.
+  // The framework does not send them with an answer that it does not send itself.
   for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) reply.raw.setHeader(name, value);
   reply.hijack();
   try {
@@ -157,16 +158,16 @@ function answerValue(operation: Operation, request: FastifyRequest, reply: Fasti
   return reply.send(body);
 }
 
-/** Throws for headers that the document does not know: that would be a defect. */
+/** Throws for undocumented headers: those would be a defect. */
 function assertDeclared({ id, headers: declared = {} }: Operation, headers: Readonly<Record<string, string>>): void {
   const known = new Set(Object.keys(declared).map((name) => name.toLowerCase()));
   for (const name of Object.keys(headers)) if (!known.has(name)) throw new Error(`${id} does not declare the header ${name}`);
 }
 
-/** As long as an id that anybody gave out. */
+/** As long as any id that we send. */
 const MAX_EVENT_ID_LENGTH = 64;
 
-/** Where a client that lost its connection goes on. Errors: FIELD_INVALID. */
+/** Where a client that lost its connection continues. Errors: FIELD_INVALID. */
 function lastEventIdOf({ headers }: FastifyRequest): string | undefined {
   const id = headers["last-event-id"];
   if (id === undefined || id === "") return undefined;
@@ -174,7 +175,7 @@ function lastEventIdOf({ headers }: FastifyRequest): string | undefined {
   throw new ApiError("FIELD_INVALID", { detail: [{ field: "Last-Event-ID", reason: "is not the id of an event" }] });
 }
 
-/** Who asks, and from where. */
+/** The caller, and its address. */
 interface Recognised {
   readonly caller: Caller;
   readonly remoteAddress: string;
@@ -192,9 +193,9 @@ async function recognise(
   record.target = request.params as Record<string, string>;
   const caller: Caller = await authenticator.authenticate(request.headers.authorization, remoteAddress);
   if (caller.kind === "account") record.account = caller.name;
-  // A token of the data plane says nothing about this one.
+  // A token of the data plane does not count on the control plane.
   if (caller.access !== undefined) throw new UnauthorizedError({ message: TOKEN_REFUSED });
-  // Before its body, not after.
+  // Before its body is read, not after.
   if (caller.kind === "anonymous" && !isForAnonymous(operation.permission)) throw new UnauthorizedError();
   // The same before its body. What only reads need not reach as far as what writes.
   const { personal } = caller as Partial<AccountCaller>;
@@ -204,7 +205,7 @@ async function recognise(
 }
 
 async function sendError(parts: ApiParts, thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  // Answered as everywhere else, the rest of a refused body included.
+  // Answered as everywhere else, including the rest of a refused body.
   reply.hijack();
   if (isClientGone(request.raw, thrown)) {
     leaveAlone(reply.raw);

@@ -1,5 +1,5 @@
-// The revision of a resource, which its representation makes: told as ETag, and demanded by If-Match and If-None-Match.
-// Not here: when a resource has one (`revision` of its operations).
+// The revision of a resource, computed from its representation: returned as ETag, and required by If-Match and If-None-Match. Not here:
+// which resources have one (`revision` of their operations).
 import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { ApiError } from "@berth/api/errors";
@@ -7,7 +7,7 @@ import type { Operation } from "@berth/api/operation";
 import { RegistryError } from "@berth/oci/errors";
 import type { Precondition } from "../../features/api-route.ts";
 
-/** As many characters as two revisions of one resource never have in common. */
+/** Enough characters that two revisions of one resource never collide. */
 const TAG_CHARACTERS = 22;
 
 /** The entity tag of a resource as it is answered. */
@@ -15,13 +15,13 @@ export function entityTag(answer: object): string {
   return `"${createHash("sha256").update(JSON.stringify(answer)).digest("base64url").slice(0, TAG_CHARACTERS)}"`;
 }
 
-/** What the server knows of a precondition besides its handler. */
+/** The server's own view of a precondition. */
 export interface WatchedPrecondition extends Precondition {
-  /** Throws where a demand was sent and no handler asked for it: that would be a defect. */
+  /** Throws if a condition was sent and no handler checked it: that would be a defect. */
   assertChecked(): void;
 }
 
-/** Reads what a write demands. Errors: PRECONDITION_UNSUPPORTED; REQUEST_INVALID where it cannot be read. */
+/** Parses the condition of a write. Errors: PRECONDITION_UNSUPPORTED; REQUEST_INVALID if it is malformed. */
 export function readPrecondition({ headers }: IncomingMessage, operation: Operation): WatchedPrecondition {
   const wanted = readTags(headers["if-match"]);
   if (wanted !== undefined && operation.method !== "GET" && operation.revision !== "write") throw new ApiError("PRECONDITION_UNSUPPORTED");

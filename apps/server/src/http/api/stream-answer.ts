@@ -1,5 +1,5 @@
 // Answers of many items, each sent when it is found and none kept: JSON Lines, CSV, server-sent events.
-// Not here: the items (features/), how fast a client takes them (write-piece.ts).
+// Not here: the items (features/), writing no faster than the client reads (write-piece.ts).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ApiError } from "@berth/api/errors";
 import { STREAM_TYPES, type StreamKind } from "@berth/api/operation";
@@ -15,20 +15,20 @@ export interface StreamAnswer {
   readonly status: number;
 }
 
-/** Pieces are about this large: a system call for each line would cost more than the line. */
+/** Pieces have about this size: a system call for each line would cost more than the line. */
 const PIECE_BYTES = 16 * 1024;
-/** Proxies close a connection on which nothing came for a minute; a comment is no event. */
+/** Proxies close a connection that is silent for a minute; a comment is no event. */
 const HEARTBEAT_MS = 15_000;
 const HEARTBEAT = Buffer.from(": still here\n\n");
 /** How long the first event is waited for before the answer begins without it. */
 const FIRST_WAIT_MS = 500;
 
-/** The media type that a request gets of those that there are. Errors: NOT_ACCEPTABLE. */
+/** The media type for a request's Accept header. Errors: NOT_ACCEPTABLE. */
 export function chooseStreamType(request: IncomingMessage, kind: StreamKind): string {
   const offered: readonly string[] = STREAM_TYPES[kind];
   const accepted = (request.headers.accept ?? "*/*").split(",").map(readRange);
   const qualityOf = (type: string): number => {
-    // The most exact range that fits decides. Source: RFC 9110, section 12.5.1.
+    // The most specific matching range decides. Source: RFC 9110, section 12.5.1.
     const fitting = [type, type.replace(/\/.*/, "/*"), "*/*"].map((range) => accepted.find((each) => each.range === range));
     return fitting.find((each) => each !== undefined)?.quality ?? 0;
   };
@@ -44,8 +44,8 @@ function readRange(text: string): { readonly range: string; readonly quality: nu
 }
 
 /**
- * Sends a stream. What fails before its first item is thrown, and can still be answered with an error; what fails after it is thrown too, and
- * breaks the connection, so that no client takes a part for the whole. Errors: those of the items, `ClientGoneError`.
+ * Sends a stream. A failure before its first item is thrown, and can still be answered with an error; a later one is thrown too, and closes
+ * the connection, so that no client takes a part for the whole. Errors: those of the items, `ClientGoneError`.
  */
 export async function sendStream(
   response: ServerResponse,
@@ -58,7 +58,7 @@ export async function sendStream(
   const begin = (): void => {
     response.writeHead(status, {
       "content-type": type === "text/csv" ? "text/csv; charset=utf-8; header=present" : type,
-      // nginx collects answers in a buffer unless it is told that each piece counts.
+      // nginx buffers answers unless this header is set.
       ...(kind === "events" ? { "x-accel-buffering": "no" } : {}),
     });
     response.flushHeaders();
@@ -76,7 +76,7 @@ export async function sendStream(
       isBegun = true;
     };
     if (response.req.method === "HEAD") {
-      // Has no body to wait for: an endless one would keep all that comes behind it on its connection waiting.
+      // A HEAD has no body to wait for: an endless one would block everything after it on its connection.
       const first = iterator.next();
       await (kind === "events" ? within(first, FIRST_WAIT_MS) : first);
       begin();
@@ -98,12 +98,12 @@ export async function sendStream(
     }
     response.end(text);
   } finally {
-    // Where it ends early, what the items hold is given back.
+    // If it ends early, the items' resources are freed.
     await iterator.return?.();
   }
 }
 
-/** The next event; until it comes the client is told that it waits, and now and then that somebody is still there. */
+/** The next event; until it comes the client gets a first sign, and heartbeats now and then. */
 async function nextOrHeartbeat(
   iterator: AsyncIterator<unknown>,
   isBegun: boolean,
@@ -111,7 +111,7 @@ async function nextOrHeartbeat(
   beat: () => Promise<void>,
 ): Promise<IteratorResult<unknown>> {
   const next = iterator.next();
-  // What cannot be followed at all shows at once, and can still be answered with an error.
+  // A stream that cannot be followed at all fails at once, and can still be answered with an error.
   for (let waitMs = isBegun ? HEARTBEAT_MS : FIRST_WAIT_MS; ; waitMs = HEARTBEAT_MS) {
     const found = await within(next, waitMs);
     if (found !== undefined) return found;
@@ -120,7 +120,7 @@ async function nextOrHeartbeat(
   }
 }
 
-/** What it gives within that time; else undefined. */
+/** The result within that time; else undefined. */
 async function within<T>(next: Promise<T>, waitMs: number): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const quiet = new Promise<undefined>((resolve) => {
@@ -143,7 +143,7 @@ interface Column {
   readonly path: readonly string[];
 }
 
-/** The fields of an object that are no objects themselves, and those of its objects, by their path. */
+/** The fields of an object that are not objects themselves, and those of its objects, by their path. */
 function columnsOf(schema: TSchema, path: readonly string[] = []): Column[] {
   const { properties } = schema as unknown as { readonly properties?: Readonly<Record<string, TSchema>> };
   if (properties === undefined) return [{ title: path.join("."), path }];
@@ -161,10 +161,13 @@ function valueAt(item: unknown, path: readonly string[]): unknown {
   return value;
 }
 
-/** What spreadsheets take for the beginning of a formula, in full width and behind a line break as well. Source: OWASP, "CSV Injection". */
+/**
+ * Characters that spreadsheets take for the beginning of a formula, also in full width and after a line break. Source: OWASP, "CSV
+ * Injection".
+ */
 const FORMULA = /^(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])/;
 
-/** Source: RFC 4180. Text that a spreadsheet would take for a formula is told apart by an apostrophe before it. */
+/** Source: RFC 4180. Text that a spreadsheet would take for a formula gets an apostrophe before it. */
 function csvCell(value: unknown): string {
   if (value === undefined || value === null) return "";
   const text = typeof value === "string" ? value.replace(FORMULA, "'") : JSON.stringify(value);

@@ -8,7 +8,7 @@ import { Compile } from "typebox/compile";
 import { createValueCheck } from "@berth/api/check-value";
 import { fieldOf, MAX_PROBLEMS, type Problem } from "@berth/api/problem";
 
-/** A request's parts as they came. */
+/** A request's parts as they arrived. */
 export interface RawInput {
   readonly params: unknown;
   readonly query: unknown;
@@ -17,7 +17,7 @@ export interface RawInput {
 
 type Check = (value: unknown, problems: Problem[]) => void;
 
-/** A checker of an operation's input; what it gives back has the types that the operation names. Errors of the checker: FIELD_INVALID. */
+/** Creates a checker of an operation's input; its result has the operation's types. Errors of the checker: FIELD_INVALID. */
 export function createInputCheck(operation: Operation): (raw: RawInput) => RawInput {
   const checkParams = createCheck("params", operation.params);
   const checkQuery = createCheck("query", operation.query);
@@ -27,7 +27,7 @@ export function createInputCheck(operation: Operation): (raw: RawInput) => RawIn
     const input = {
       params: readTexts("params", operation.params, params, problems),
       query: readTexts("query", operation.query, query, problems),
-      // Some clients send an empty object where there is no body.
+      // Some clients send an empty object if there is no body.
       body: operation.body === undefined && body === undefined ? {} : body,
     };
     if (problems.length === 0) {
@@ -53,7 +53,7 @@ function createCheck(part: string, schema: TSchema): Check {
 
 const INTEGER = /^-?\d{1,15}$/;
 
-/** What stands in an address is text; where the schema wants a number or a truth, a text that is exactly one counts as such. */
+/** Values in an address are text; if the schema needs a number or a truth value, a text that is exactly one is accepted. */
 function readTexts(part: string, schema: TObject, raw: unknown, problems: Problem[]): Record<string, unknown> {
   const fields = Object.create(null) as Record<string, unknown>;
   for (const [name, text] of Object.entries(raw as object)) {
