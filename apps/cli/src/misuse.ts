@@ -1,4 +1,5 @@
 // Errors in how the program was called, or on this machine; and the exit codes. Not here: errors of registries (explain-error.ts).
+import { editDistance } from "@berth/api/edit-distance";
 
 /** Exit codes. `misuse` is EX_USAGE of sysexits.h, as in berth-server; `interrupted` is the shell's for SIGINT. */
 export const EXIT = { ok: 0, failed: 1, misuse: 64, interrupted: 130 } as const;
@@ -23,18 +24,4 @@ export function suggest(name: string, known: Iterable<string>): string {
     if (distance < least) [nearest, least] = [candidate, distance];
   }
   return nearest === undefined ? "" : `; did you mean ${nearest}?`;
-}
-
-/** Letters to add, drop or change. Source: Levenshtein, 1966. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

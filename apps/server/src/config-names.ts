@@ -1,4 +1,5 @@
 // Settings' paths, their names in the environment, and the name closest to a misspelled one. Not here: their values (config-load.ts).
+import { editDistance } from "@berth/api/edit-distance";
 import { CONFIG_SCHEMA } from "./config.ts";
 import type { Repeated, Section, Setting } from "./config-kinds.ts";
 
@@ -94,18 +95,4 @@ export function suggest(name: string, known: Iterable<string>, prefix = ""): str
     if (distance < least) [nearest, least] = [candidate, distance];
   }
   return nearest === undefined ? "" : `; did you mean ${prefix}${nearest}?`;
-}
-
-/** Letters to add, drop or change. Source: Levenshtein, 1966. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }
