@@ -50,7 +50,7 @@ export function roomWanted(error: unknown): string {
     const { code, errcode } = each as NodeJS.ErrnoException & { errcode?: number };
     // The system's codes, and SQLite's.
     if (code === "ENOSPC" || code === "EDQUOT" || (errcode !== undefined && (errcode & 0xff) === SQLITE_FULL))
-      return `. At least ${shownBytes(roomWantedFor(SQLITE_RESERVE_BYTES))} of room are wanted.`;
+      return `. At least ${shownBytes(roomWantedFor(SQLITE_RESERVE_BYTES))} of free space are needed.`;
   }
   return "";
 }

@@ -46,7 +46,7 @@ export function sqliteOpenError(path: string, error: unknown): unknown {
     translated.code === "DATABASE_DAMAGED"
       ? "It is damaged: put the data directory aside and restore a backup (docs/guide/backup.md, A damaged database)."
       : translated.code === "STORAGE_FULL"
-        ? `The disk is full: make ${shownBytes(roomWantedFor(SQLITE_RESERVE_BYTES))} of room and start again.`
+        ? `The disk is full: free ${shownBytes(roomWantedFor(SQLITE_RESERVE_BYTES))} and start again.`
         : "The file and its directory must be there and writable.";
   return new StartupError(`Cannot open the database ${path}: ${reason}. ${advice}`, { cause: error });
 }
