@@ -155,7 +155,8 @@ describe("token endpoint", () => {
     // 400 for another grant: clients then fall back to GET.
     const { grant_type: _, ...unsaid } = form;
     assert.equal(claimsOf(await answerOf(await post(unsaid))).sub, "alice");
-    assert.deepEqual(await errorOf(await post({ ...form, grant_type: "refresh_token", refresh_token: "x" })), [400, "UNSUPPORTED"]);
+    assert.deepEqual(await errorOf(await post({ ...form, grant_type: "refresh_token", refresh_token: "x" })), [401, "UNAUTHORIZED"]);
+    assert.deepEqual(await errorOf(await post({ ...form, grant_type: "client_credentials" })), [400, "UNSUPPORTED"]);
     assert.equal(claimsOf(await answerOf(await post(""))).sub, "");
     assert.deepEqual(await errorOf(await post({ ...form, password: "wrong" })), [401, "UNAUTHORIZED"]);
     assert.deepEqual(await errorOf(await post({ ...form, password: "" })), [401, "UNAUTHORIZED"]);
@@ -190,6 +191,59 @@ describe("token endpoint", () => {
     const { token } = await answerOf(await get("", basic("alice", PASSWORD)));
     assert.deepEqual(await errorOf(await get("", `Bearer ${token}`)), [401, "UNAUTHORIZED"]);
     assert.deepEqual(await errorOf(await get("", "Negotiate abc")), [401, "UNAUTHORIZED"]);
+  });
+
+  it("gives a refresh token to who asks for one with a password, and registry tokens for it until it is revoked", async () => {
+    type Offline = TokenAnswer & { readonly refresh_token?: string };
+    const scope = "repository:library/app:pull";
+    const offline = (await answerOf(await get(`offline_token=true&client_id=docker&scope=${scope}`, basic("alice", PASSWORD)))) as Offline;
+    assert.match(offline.refresh_token!, /^berth_refresh_[\w-]{43}[0-9a-f]{8}$/);
+    const form = { grant_type: "password", username: "alice", password: PASSWORD, access_type: "offline", client_id: "crane <1>" };
+    const other = (await answerOf(await post(form))) as Offline;
+    assert.notEqual(other.refresh_token, offline.refresh_token);
+    // Nobody who does not ask, and nobody without a password of his own, gets one.
+    assert.equal(((await answerOf(await get("", basic("alice", PASSWORD)))) as Offline).refresh_token, undefined);
+    assert.equal(((await answerOf(await get("offline_token=true"))) as Offline).refresh_token, undefined);
+
+    const refresh = { grant_type: "refresh_token", refresh_token: offline.refresh_token!, service: "berth" };
+    const again = (await answerOf(
+      await post(`${new URLSearchParams(refresh).toString()}&scope=${scope}&scope=repository:library/b:push`),
+    )) as Offline;
+    // docker keeps the one that it got at the login.
+    assert.equal(again.refresh_token, offline.refresh_token);
+    assert.equal(claimsOf(again).sub, "alice");
+    assert.deepEqual(
+      claimsOf(again).access.map(({ name }) => name),
+      ["library/app", "library/b"],
+    );
+    const bearer = { authorization: `Bearer ${again.token}` };
+    assert.equal((await registry.send("GET", "/v2/", { anonymous: true, headers: bearer })).status, 200);
+
+    const me = { anonymous: true, headers: { authorization: basic("alice", PASSWORD) } };
+    const listOf = async (): Promise<{ id: string; name: string; kind: string }[]> =>
+      (
+        (await (await registry.send("GET", "/api/v1/users/me/tokens", me)).json()) as {
+          items: { id: string; name: string; kind: string }[];
+        }
+      ).items;
+    assert.deepEqual(
+      (await listOf()).map(({ kind, name }) => [kind, name]),
+      [
+        ["refresh", "docker"],
+        ["refresh", "crane 1"],
+      ],
+    );
+    const { id } = (await listOf())[0]!;
+    assert.equal((await registry.send("DELETE", `/api/v1/users/me/tokens/${id}`, me)).status, 204);
+    assert.deepEqual(await errorOf(await post(refresh)), [401, "UNAUTHORIZED"]);
+    assert.equal((await registry.send("GET", "/v2/", { anonymous: true, headers: bearer })).status, 401);
+    // It opens nothing but the endpoint.
+    for (const secret of [other.refresh_token!, offline.refresh_token!]) {
+      for (const authorization of [basic("alice", secret), `Bearer ${secret}`]) {
+        assert.equal((await registry.send("GET", "/api/v1/users/me", { anonymous: true, headers: { authorization } })).status, 401);
+        assert.equal((await registry.send("GET", "/v2/", { anonymous: true, headers: { authorization } })).status, 401);
+      }
+    }
   });
 
   it("locks out who guesses, at every door alike, and nobody else", async () => {

@@ -16,6 +16,7 @@ import type { ProjectTrait } from "./project-traits.ts";
 import { putRobotScopes } from "./robot-store.ts";
 import type { Role, SystemRole } from "./roles.ts";
 import { createPasswordHasher, generateSecret, hashSecret, type PasswordHasher } from "./secrets.ts";
+import { createRefreshTokens, type RefreshTokens } from "./refresh-tokens.ts";
 import { createSigningKeys, type SigningKeys } from "./signing-keys.ts";
 import { createTokenExchange, type TokenExchange } from "./token-exchange.ts";
 import { createTokens, type Tokens } from "./tokens.ts";
@@ -48,6 +49,7 @@ export interface TestAccess {
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
   readonly credentialUse: CredentialUse;
+  readonly refreshTokens: RefreshTokens;
   readonly authenticator: Authenticator;
 }
 
@@ -81,6 +83,8 @@ export function createTestAccess(
   const places = createLoginPlaces({ database, clock, masterKey: TEST_MASTER_KEY, onError: fail });
   const loginFailures = createLoginFailures({ database, clock, places, masterKey: TEST_MASTER_KEY });
   const credentialUse = createCredentialUse(database, clock, { refresh: 30 * DAY_MS }, fail);
+  const unheard = { wants: () => false, record: async () => undefined };
+  const refreshTokens = createRefreshTokens({ database, clock, changes: unheard, idleMs: 30 * DAY_MS, maxMs: 365 * DAY_MS });
   const issuerKeys = createIssuerKeys({ database, clock, fetchJson });
   const tokenExchange = createTokenExchange({ database, clock, accounts, keys: issuerKeys });
   const authenticator = createAuthenticator({
@@ -92,7 +96,19 @@ export function createTestAccess(
     clock,
     takeIdToken: (token, robot) => tokenExchange.exchange(token, robot, "password"),
   });
-  return { issuerKeys, tokenExchange, accounts, authorizer, signingKeys, tokens, passwords, loginFailures, credentialUse, authenticator };
+  return {
+    issuerKeys,
+    tokenExchange,
+    accounts,
+    authorizer,
+    signingKeys,
+    tokens,
+    passwords,
+    loginFailures,
+    credentialUse,
+    refreshTokens,
+    authenticator,
+  };
 }
 
 function fail(error: unknown): never {

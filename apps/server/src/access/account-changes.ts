@@ -88,6 +88,8 @@ export type AccountChange =
       readonly scopes: readonly ChangedScope[];
       readonly expiresAt: string;
     })
+  /** A refresh token, at a login. */
+  | (OfToken & { readonly kind: "token.issued" })
   /** By its owner, or by an administrator: the actor says which. */
   | (OfToken & { readonly kind: "token.revoked"; readonly tokenKind: "personal" | "refresh" })
   | (OfRobot & { readonly kind: "robot.created"; readonly scopes: readonly ChangedScope[]; readonly expiresAt: string | null })

@@ -175,6 +175,24 @@ forEachDatabase("personal tokens", (create) => {
     assert.equal((await refusal(() => here.authenticator.authenticateRefresh(refresh.secret, TEST_ADDRESS))).code, "UNAUTHORIZED");
   });
 
+  it("are given to who proved a password, the one unused for longest making room", async () => {
+    const origin = { requestId: "r", address: TEST_ADDRESS };
+    const byPassword = await here.authenticator.authenticate(basic(name, TEST_PASSWORD), TEST_ADDRESS);
+    const first = (await here.refreshTokens.issue(byPassword, "docker", origin))!;
+    const byRefresh = await here.authenticator.authenticateRefresh(first, TEST_ADDRESS);
+    const { secret } = await add(["pull"]);
+    const byToken = await here.authenticator.authenticate(basic(name, secret), TEST_ADDRESS);
+    const nobody = await here.authenticator.authenticate(undefined, TEST_ADDRESS);
+    for (const caller of [byRefresh, byToken, nobody]) assert.equal(await here.refreshTokens.issue(caller, "docker", origin), undefined);
+    clock.advance(1);
+    for (let more = 0; more < 100; more++) assert.ok(await here.refreshTokens.issue(byPassword, "docker", origin));
+    const kept = (await listCredentials(test.database, alice, 0, 500)).filter(({ kind }) => kind === "refresh");
+    assert.equal(kept.length, 100);
+    assert.ok(kept.every(({ createdAt }) => createdAt.getTime() === clock.now()));
+    await changeAccount(test.database, alice, { secretHash: "another" }, true);
+    assert.equal((await refusal(() => here.refreshTokens.issue(byPassword, "docker", origin))).code, "UNAUTHORIZED");
+  });
+
   it("note when they were used, in batches, and refresh tokens go on by it", async () => {
     const dayMs = 24 * 3600_000;
     const personal = await add(["pull"], { lifeMs: 400 * dayMs });

@@ -23,6 +23,8 @@ export interface TokenAnswer {
   /** Seconds. */
   readonly expires_in: number;
   readonly issued_at: string;
+  /** Where one was asked for, and is given: see refresh-tokens.ts. */
+  readonly refresh_token?: string;
 }
 
 /** The content of a token. */

@@ -13,6 +13,7 @@ import { createLoginFailures, type LoginFailures, type LoginLock } from "../acce
 import { createLoginPlaces } from "../access/login-places.ts";
 import type { ProjectTrait } from "../access/project-traits.ts";
 import { createPasswordHasher, type PasswordHasher } from "../access/secrets.ts";
+import { createRefreshTokens, type RefreshTokens } from "../access/refresh-tokens.ts";
 import { createSigningKeys } from "../access/signing-keys.ts";
 import { createTokenExchange, type TokenExchange } from "../access/token-exchange.ts";
 import { createTokens, type Tokens } from "../access/tokens.ts";
@@ -43,6 +44,7 @@ export interface Access {
   readonly issuerKeys: IssuerKeys;
   readonly tokenExchange: TokenExchange;
   readonly credentialUse: CredentialUse;
+  readonly refreshTokens: RefreshTokens;
 }
 
 /** Called at the very first start if the configuration gave the administrator no password: with the generated one. */
@@ -140,6 +142,8 @@ export async function openAccess(
     },
   });
   const tokenExchange = createTokenExchange({ database, clock, accounts, keys: issuerKeys, onResult: exchanges.count });
+  const { idleDays, maxDays } = config.auth.refreshTokens;
+  const refreshTokens = createRefreshTokens({ database, clock, changes, idleMs: idleDays * DAY_MS, maxMs: maxDays * DAY_MS });
   const plainAuthenticator = createAuthenticator({
     accounts,
     tokens,
@@ -162,6 +166,7 @@ export async function openAccess(
     passwords,
     loginFailures,
     credentialUse,
+    refreshTokens,
     issuerKeys,
     tokenExchange,
   };

@@ -65,7 +65,7 @@ async function openServers(
   const { database, store, metrics, clock } = foundation;
   const { access, dataPlane, content, addressOf, keyPair } = parts;
   const refuseOtherSites = createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl });
-  const { authenticator, authorizer, tokens } = access;
+  const { authenticator, authorizer, tokens, refreshTokens } = access;
   const transferOf = createTransfers(config);
   const noteAnonymous = (party: Party): void => dataPlane.places.requests.noteAnonymous(party);
   // The embedded database has only one process.
@@ -104,7 +104,12 @@ async function openServers(
           {
             methods: TOKEN_METHODS,
             answer: (request, response, context) =>
-              answerToken({ authenticator, tokens, refuseOtherSites, transferOf, noteAnonymous }, request, response, context),
+              answerToken(
+                { authenticator, tokens, refreshTokens, refuseOtherSites, transferOf, noteAnonymous },
+                request,
+                response,
+                context,
+              ),
           },
         ],
         [

@@ -4,6 +4,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
+import type { Caller } from "../access/caller.ts";
+import type { RefreshTokens } from "../access/refresh-tokens.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Transfer } from "./transfer-rate.ts";
 import type { Party } from "./preemption.ts";
@@ -22,6 +24,7 @@ export const FORM_TIMEOUT_MS = 15_000;
 export interface TokenRouteParts {
   readonly authenticator: Authenticator;
   readonly tokens: Tokens;
+  readonly refreshTokens: RefreshTokens;
   readonly refuseOtherSites: RefuseOtherSites;
   /** Creates the transfer of one form, so that a client that drips it gives way while others wait. */
   readonly transferOf: (kind: Transfer["kind"]) => Transfer;
@@ -36,10 +39,10 @@ export const TOKEN_METHODS: readonly string[] = ["GET", "POST"];
 
 /** Answers `/token`, asked with one of `TOKEN_METHODS`. Errors: UNAUTHORIZED, CROSS_SITE_REFUSED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
 export async function answerToken(
-  { authenticator, tokens, refuseOtherSites, transferOf, noteAnonymous, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
+  { authenticator, tokens, refreshTokens, refuseOtherSites, transferOf, noteAnonymous, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
   request: IncomingMessage,
   response: ServerResponse,
-  { remoteAddress, record, party }: RequestContext,
+  { id, remoteAddress, record, party }: RequestContext,
 ): Promise<void> {
   const { authorization } = request.headers;
   record.operation = "token";
@@ -56,30 +59,45 @@ export async function answerToken(
     if (authorization === undefined) noteAnonymous(party);
     party.transfer = transferOf("upload");
     parameters = await readForm(request, formTimeoutMs, party.transfer);
-    const grantType = parameters.get("grant_type");
-    // If it is not given, the form or the header still has a password.
-    if (grantType !== null && grantType !== "password") {
-      throw new RegistryError("UNSUPPORTED", {
-        message: "grant_type must be password",
-        detail: { grantType: grantType.slice(0, 100) },
-        status: 400,
-      });
-    }
-    const username = parameters.get("username") ?? "";
-    if (username === "") caller = await authenticator.authenticate(authorization, remoteAddress);
-    else {
-      try {
-        caller = await authenticator.authenticateSecret(username, parameters.get("password") ?? "", remoteAddress);
-      } catch (error) {
-        recordError(record, error, request, username);
-        throw error;
-      }
-    }
+    caller = await callerOfForm(authenticator, parameters, { request, remoteAddress, record });
   }
   if (caller.kind === "account") record.account = caller.name;
-  const answer = JSON.stringify(await tokens.issueToken(caller, parameters.getAll("scope")));
+  const token = await tokens.issueToken(caller, parameters.getAll("scope"));
+  // The same one again: docker keeps what it got at the login, and would lose a new one whose answer never came.
+  const kept = caller.via.kind === "refresh-token" ? (parameters.get("refresh_token") ?? undefined) : undefined;
+  const isOffline = parameters.get("offline_token") === "true" || parameters.get("access_type") === "offline";
+  const client = parameters.get("client_id") ?? "";
+  const given = isOffline ? await refreshTokens.issue(caller, client, { requestId: id, address: remoteAddress }) : undefined;
+  const refreshToken = kept ?? given;
+  const answer = JSON.stringify(refreshToken === undefined ? token : { ...token, refresh_token: refreshToken });
   response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(answer), "cache-control": "no-store" });
   response.end(answer);
+}
+
+/** Who sends a form: by a refresh token, or by a password in the form or in the header. Errors: UNAUTHORIZED, TOOMANYREQUESTS, UNSUPPORTED. */
+async function callerOfForm(
+  authenticator: Authenticator,
+  parameters: URLSearchParams,
+  { request, remoteAddress, record }: Pick<RequestContext, "remoteAddress" | "record"> & { readonly request: IncomingMessage },
+): Promise<Caller> {
+  const grantType = parameters.get("grant_type");
+  if (grantType === "refresh_token") return authenticator.authenticateRefresh(parameters.get("refresh_token") ?? "", remoteAddress);
+  // If it is not given, the form or the header still has a password.
+  if (grantType !== null && grantType !== "password") {
+    throw new RegistryError("UNSUPPORTED", {
+      message: "grant_type must be password or refresh_token",
+      detail: { grantType: grantType.slice(0, 100) },
+      status: 400,
+    });
+  }
+  const username = parameters.get("username") ?? "";
+  if (username === "") return authenticator.authenticate(request.headers.authorization, remoteAddress);
+  try {
+    return await authenticator.authenticateSecret(username, parameters.get("password") ?? "", remoteAddress);
+  } catch (error) {
+    recordError(record, error, request, username);
+    throw error;
+  }
 }
 
 /** Reads a form. Errors: REQUEST_TIMEOUT, REQUEST_INVALID. */
