@@ -6,18 +6,15 @@ export const audit: Migration = {
   id: 20261126074731,
   name: "audit/log",
   oldestProgram: 3,
-  loses: {
-    what: "the audit log",
-    content: ["audit_pending", "audit_record", "audit_segment", "audit_key"],
-  },
+  loses: { what: "nothing that is stored, but what older programs do is not put on record", content: [] },
   up: ({ id, integer, text, clustered }) => [
-    `create table audit_pending (
+    `create table if not exists audit_pending (
       id ${id},
       at ${integer} not null,
       actor ${text},
       changes ${text} not null
     )`,
-    `create table audit_record (
+    `create table if not exists audit_record (
       id ${integer} not null primary key,
       at ${integer} not null,
       action ${text} not null,
@@ -38,15 +35,15 @@ export const audit: Migration = {
       state_before ${text},
       state_after ${text}
     )`,
-    "create index audit_record_by_project on audit_record (project, id) where project is not null",
-    "create index audit_record_by_repository on audit_record (repository, id) where repository is not null",
-    "create index audit_record_by_actor on audit_record (actor, id)",
-    "create index audit_record_by_account on audit_record (account, id) where account is not null",
-    "create index audit_record_by_action on audit_record (action, id)",
-    "create index audit_record_by_address on audit_record (address, id) where address is not null",
-    "create index audit_record_by_request on audit_record (request, id) where request is not null",
-    "create index audit_record_by_digest on audit_record (digest, id) where digest is not null",
-    `create table audit_segment (
+    "create index if not exists audit_record_by_project on audit_record (project, id) where project is not null",
+    "create index if not exists audit_record_by_repository on audit_record (repository, id) where repository is not null",
+    "create index if not exists audit_record_by_actor on audit_record (actor, id)",
+    "create index if not exists audit_record_by_account on audit_record (account, id) where account is not null",
+    "create index if not exists audit_record_by_action on audit_record (action, id)",
+    "create index if not exists audit_record_by_address on audit_record (address, id) where address is not null",
+    "create index if not exists audit_record_by_request on audit_record (request, id) where request is not null",
+    "create index if not exists audit_record_by_digest on audit_record (digest, id) where digest is not null",
+    `create table if not exists audit_segment (
       number ${integer} not null primary key,
       first_record ${integer} not null,
       last_record ${integer} not null,
@@ -61,13 +58,13 @@ export const audit: Migration = {
       signature ${text} not null,
       dropped_at ${integer}
     )${clustered}`,
-    `create table audit_key (
+    `create table if not exists audit_key (
       id ${text} not null primary key,
       private_key ${text} not null,
       public_key ${text} not null,
       created_at ${integer} not null
     )${clustered}`,
-    `create table audit_writer (
+    `create table if not exists audit_writer (
       id ${text} not null primary key,
       host ${text} not null,
       started_at ${integer} not null,
@@ -75,5 +72,6 @@ export const audit: Migration = {
       batches ${integer} not null
     )${clustered}`,
   ],
-  down: () => ["audit_writer", "audit_key", "audit_segment", "audit_record", "audit_pending"].map((table) => `drop table ${table}`),
+  // The log stays: no older program knows the tables, and what was put on record is to be proven when this one comes back.
+  down: () => [],
 };
