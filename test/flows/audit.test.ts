@@ -46,11 +46,13 @@ for (const engine of ENGINES) {
       await registry.send("DELETE", "/v2/team/app/manifests/one");
       await found("action=tag.deleted", 1);
       const all = await list("");
+      // A minute that is over puts more logins on record.
+      const known = (records: AuditRecordView[]) => records.filter(({ id }) => Number(id) <= all.length);
       assert.deepEqual(
         all.map(({ id }) => Number(id)),
         Array.from({ length: all.length }, (_, at) => all.length - at),
       );
-      assert.deepEqual(await list("order=oldest"), all.toReversed());
+      assert.deepEqual(known(await list("order=oldest")), all.toReversed());
       const [changed] = await list("account=alice&action=member.changed");
       assert.deepEqual([changed?.before, changed?.after], [{ role: "guest" }, { role: "owner" }]);
       assert.deepEqual(
@@ -76,9 +78,9 @@ for (const engine of ENGINES) {
         "actor=nobody": () => false,
         "from=2100-01-01T00:00:00Z": () => false,
       };
-      for (const [query, test] of Object.entries(by)) assert.deepEqual(await list(query), all.filter(test), query);
+      for (const [query, test] of Object.entries(by)) assert.deepEqual(known(await list(query)), all.filter(test), query);
       assert.deepEqual(
-        await list("", "/projects/team/audit"),
+        known(await list("", "/projects/team/audit")),
         all.filter(({ project }) => project === "team"),
       );
     });
@@ -93,11 +95,35 @@ for (const engine of ENGINES) {
       assert.equal(new Set(shown.map(({ projectId }) => projectId)).size, 1);
     });
 
+    await t.test("has pulls, logins and refusals, alike ones counted together", async () => {
+      for (let pull = 0; pull < 3; pull++) await registry.send("GET", "/v2/team/app/manifests/pulled");
+      const { digest: pulled } = await registry.pushImage("team/app", "pulled");
+      for (let pull = 0; pull < 5; pull++) assert.equal((await registry.send("GET", "/v2/team/app/manifests/pulled")).status, 200);
+      await registry.send("GET", `/v2/team/app/manifests/${pulled}`);
+      const basic = (name: string, password: string) => ({
+        authorization: `Basic ${Buffer.from(`${name}:${password}`).toString("base64")}`,
+      });
+      for (let login = 0; login < 3; login++) await registry.send("GET", "/v2/", { headers: basic("mallory", "wrong") });
+      const refused = await registry.send("GET", "/api/v1/users", { headers: basic("alice", "a long password") });
+      assert.equal(refused.status, 403);
+      const pulls = await found("action=manifest.pulled&digest=" + pulled, 1);
+      assert.deepEqual([pulls[0]?.repository, pulls[0]?.actor.name, pulls[0]?.address], ["team/app", "admin", "127.0.0.1"]);
+      const tagged = (await list("action=manifest.pulled")).filter(({ reference }) => reference === "pulled");
+      assert.equal(
+        tagged.reduce((sum, { times }) => sum + times, 0),
+        5,
+      );
+      const [login] = await found("action=login.refused&account=mallory", 1);
+      assert.deepEqual([login?.outcome, login?.actor.kind, login?.after], ["failed", "anonymous", { code: "UNAUTHORIZED" }]);
+      const [denied] = await found("action=request.refused&actor=alice", 1);
+      assert.deepEqual([denied?.outcome, denied?.after], ["refused", { code: "DENIED", operation: "listUsers" }]);
+    });
+
     await t.test("is exported whole, as lines and as a table, and proven", async () => {
       const lines = (await api("GET", "/audit/records")).trimEnd().split("\n");
       assert.deepEqual(
         lines.map((line) => JSON.parse(line) as unknown),
-        (await list("")).toReversed(),
+        (await list("order=oldest")).slice(0, lines.length),
       );
       const rest = (await api("GET", "/audit/records?after=3")).split("\n");
       assert.match(rest[0]!, /"id":"4"/);
@@ -107,10 +133,12 @@ for (const engine of ENGINES) {
         .trimEnd()
         .split("\n")
         .map((line) => JSON.parse(line) as AuditVerificationView);
-      assert.deepEqual(progress.at(-1), { segments: 1, records: lines.length, lastRecord: lines.length, isDone: true, problems: [] });
+      const { records = 0, ...end } = progress.at(-1) ?? {};
+      assert.deepEqual(end, { segments: 1, lastRecord: records, isDone: true, problems: [] });
+      assert.ok(records >= lines.length);
       const { items } = JSON.parse(await api("GET", "/audit/segments")) as { items: { lastId: number; publicKey: string }[] };
-      assert.equal(items[0]?.lastId, lines.length);
-      assert.match(items[0].publicKey, /BEGIN PUBLIC KEY/);
+      assert.ok(items[0]!.lastId >= lines.length);
+      assert.match(items[0]!.publicKey, /BEGIN PUBLIC KEY/);
     });
   });
 }

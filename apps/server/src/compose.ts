@@ -101,12 +101,22 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     const dataPlane = composeDataPlane(roleContext, foundation, { access, content, addressOf, ports });
     const runTimeSettings = await startRunTimeSettings(roleContext, foundation);
     opened.defer(() => runTimeSettings.stop());
-    const servers = await startServers(roleContext, foundation, { access, dataPlane, content, addressOf, keyPair, runTimeSettings });
+    const servers = await startServers(roleContext, foundation, {
+      access,
+      dataPlane,
+      content,
+      addressOf,
+      keyPair,
+      runTimeSettings,
+      notes: audit.notes,
+    });
     // Behind the servers, whose last answers may read from them.
     opened.defer(() => dataPlane.incoming.stop());
     // Stopped after the servers, so that the last pulls are written too.
     opened.defer(() => dataPlane.pulls.stop());
     dataPlane.pulls.start();
+    opened.defer(() => audit.notes.stop());
+    audit.notes.start();
     opened.defer(() => access.credentialUse.stop());
     access.credentialUse.start();
     opened.defer(() => servers.stop());

@@ -7,6 +7,7 @@ import { path, type Repeated, type Setting, showListenAddress, showSize } from "
 import { S3_PARTS_MAX, storageSettings } from "./content/blobs/store-settings.ts";
 import { collectionSettings } from "./content/collection-settings.ts";
 import { limitSettings, projectSettings, pushSettings } from "./distribution/distribution-settings.ts";
+import { auditSettings } from "./features/audit/audit-settings.ts";
 import { httpSettings } from "./http/http-settings.ts";
 import { databaseSettings } from "./platform/database/database-settings.ts";
 import { carriesAuthorization } from "./platform/host-names.ts";
@@ -34,6 +35,7 @@ export const CONFIG_SCHEMA = {
   log: logSettings,
   metrics: metricsSettings,
   tracing: tracingSettings,
+  audit: auditSettings,
 };
 
 /** The values of a schema. */

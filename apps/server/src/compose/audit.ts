@@ -1,5 +1,7 @@
 // The audit log of a process: what puts on record, and its numbers. Not here: the rules (features/audit), where changes are recorded (content.ts).
+import { hostname } from "node:os";
 import { isReported } from "@berth/oci/errors";
+import { type AuditNotes, createAuditNotes } from "../features/audit/audit-notes.ts";
 import { createAuditSigner } from "../features/audit/audit-keys.ts";
 import { type AuditLoop, createAuditLoop } from "../features/audit/audit-loop.ts";
 import { type AuditSealer, createAuditSealer } from "../features/audit/audit-sealing.ts";
@@ -9,6 +11,8 @@ import type { Foundation, RoleContext } from "./foundation.ts";
 export interface Audit {
   readonly sealer: AuditSealer;
   readonly loop: AuditLoop;
+  /** Of what requests do without a transaction. Started where requests are answered. */
+  readonly notes: AuditNotes;
 }
 
 /** Composes it; nothing runs before its loop starts. */
@@ -26,5 +30,16 @@ export function composeAudit({ masterKey, logger }: RoleContext, { database, clo
     failures++;
     if (!isReported(error)) logger.error({ err: error }, "what happened could not be put on record; it is tried again");
   });
-  return { sealer, loop };
+  const notes = createAuditNotes({
+    database,
+    clock,
+    host: hostname(),
+    isAlone: database.dialect === "sqlite",
+    onRecorded: loop.wake,
+    onError: (error) => {
+      failures++;
+      if (!isReported(error)) logger.error({ err: error }, "pulls and refusals could not be put on record; it is tried again");
+    },
+  });
+  return { sealer, loop, notes };
 }

@@ -12,6 +12,8 @@ import { createRefuseOtherSites } from "../http/browsers.ts";
 import { createGuardedMetrics, createHealth } from "../http/health.ts";
 import type { MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
+import type { AuditNotes } from "../features/audit/audit-notes.ts";
+import { createAuditedRequests } from "../http/audit-requests.ts";
 import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
 import { createPartyReader } from "../http/parties.ts";
 import type { Party } from "../http/preemption.ts";
@@ -39,6 +41,7 @@ export interface ServerParts {
   readonly content: Content;
   readonly addressOf: (request: ProxiedRequest) => ClientAddress;
   readonly runTimeSettings: ServerSettings;
+  readonly notes: AuditNotes;
   /** For TLS. */
   readonly keyPair: ReloadingKeyPair | undefined;
 }
@@ -170,7 +173,7 @@ async function openServers(
           party: partyOf(request, remoteAddress),
         };
       },
-      requestLog: createRequestLog(logger, config.log.requests),
+      requestLog: createAuditedRequests(parts.notes, config.audit.pulls, createRequestLog(logger, config.log.requests)),
       traced:
         tracing === undefined
           ? undefined

@@ -74,7 +74,7 @@ const WRITES: ReadonlySet<V2Kind> = new Set(["manifest-put", "manifest-delete", 
 const PROBES: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 
 /** The name in Basic credentials, for the log; undefined where there are none. */
-function basicNameOf(authorization: string | undefined): string | undefined {
+export function basicNameOf(authorization: string | undefined): string | undefined {
   if (authorization === undefined || !/^basic /i.test(authorization)) return undefined;
   const decoded = Buffer.from(authorization.slice(6, 6 + MAX_NAME_SHOWN * 4), "base64").toString("utf8");
   const colon = decoded.indexOf(":");
@@ -152,7 +152,7 @@ function hasOnlyBegun(kind: V2Kind | undefined, status: number): boolean {
 }
 
 /** A tag, a digest, or an upload's id. */
-function referenceOf(parsed: V2Request | undefined): string | undefined {
+export function referenceOf(parsed: V2Request | undefined): string | undefined {
   if (parsed === undefined) return undefined;
   if ("reference" in parsed) return parsed.reference.kind === "tag" ? parsed.reference.tag : parsed.reference.digest;
   if ("digest" in parsed) return parsed.digest;

@@ -3,7 +3,9 @@
 // Not here: how they get their numbers and are proven (audit-sealing.ts), what an entry says (audit-entries.ts).
 import type { Change, ChangeSink } from "../../access/changes.ts";
 import type { Clock } from "../../platform/clock.ts";
+import type { Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
+import type { AuditEntry } from "./audit-entries.ts";
 
 const insert = statement<{ at: number; actor: string | null; changes: string }>()("audit.insertPending", (db, p) =>
   db.insertInto("audit_pending").values({ at: p.at, actor: p.actor, changes: p.changes }),
@@ -27,4 +29,9 @@ export function createAuditSink<C extends Change>(
       onRecorded();
     },
   };
+}
+
+/** Puts entries on record that say themselves who acted, and when. */
+export async function recordEntries(tx: Executor, now: number, entries: readonly AuditEntry[]): Promise<void> {
+  if (entries.length > 0) await tx.run(insert, { at: now, actor: null, changes: JSON.stringify(entries) }, 1);
 }

@@ -1,0 +1,61 @@
+// Which requests are noted for the audit log when they end: pulls, logins that were refused or let in, tokens, and what was refused to somebody.
+// Changes are not: they are on record by the transaction that made them. Not here: counting and writing (features/audit/audit-notes.ts).
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { AuditNote } from "../features/audit/audit-entries.ts";
+import type { AuditNotes } from "../features/audit/audit-notes.ts";
+import { basicNameOf, type EndedRequest, referenceOf, type RequestLog } from "./request-log.ts";
+
+/** Codes that say that somebody may not. NAME_UNKNOWN is said of what is not there as well. */
+const REFUSALS: ReadonlySet<string> = new Set(["DENIED", "UNAUTHORIZED", "NAME_UNKNOWN", "CROSS_SITE_REFUSED"]);
+
+/** Makes what notes requests, and hands them to the log as well. */
+export function createAuditedRequests(notes: Pick<AuditNotes, "note">, recordsPulls: boolean, log: RequestLog | undefined): RequestLog {
+  return {
+    end(request, response, ended) {
+      noteRequest(notes, recordsPulls, request, response, ended);
+      log?.end(request, response, ended);
+    },
+  };
+}
+
+function noteRequest(
+  notes: Pick<AuditNotes, "note">,
+  recordsPulls: boolean,
+  request: IncomingMessage,
+  response: ServerResponse,
+  ended: EndedRequest,
+): void {
+  const { account, parsed, operation, code, refusedLogin, target } = ended.record;
+  const who = (name: string | undefined): Omit<AuditNote, "at" | "action"> => ({
+    actor: name ?? "",
+    actorKind: name === undefined ? "anonymous" : name.includes("+") ? "robot" : "user",
+    address: ended.remoteAddress,
+    requestId: ended.id,
+  });
+  if (refusedLogin !== undefined) {
+    notes.note({ ...who(undefined), action: "login.refused", outcome: "failed", account: refusedLogin, after: { code } }, true);
+    return;
+  }
+  if (code !== undefined) {
+    if (account === undefined || !REFUSALS.has(code)) return;
+    const repository = parsed !== undefined && "repository" in parsed ? parsed.repository : null;
+    const what = { project: repository?.split("/")[0] ?? target?.["project"] ?? null, repository, reference: referenceOf(parsed) ?? null };
+    const after = { code, operation: parsed?.kind ?? operation };
+    notes.note({ ...who(account), ...what, action: "request.refused", outcome: "refused", after }, true);
+    return;
+  }
+  if (parsed?.kind === "manifest-get") {
+    if (!recordsPulls || request.method !== "GET" || (response.statusCode !== 200 && response.statusCode !== 304)) return;
+    const { repository, reference } = parsed;
+    const digest = reference.kind === "tag" ? null : reference.digest;
+    const tag = reference.kind === "tag" ? reference.tag : null;
+    notes.note(
+      { ...who(account), action: "manifest.pulled", project: repository.split("/")[0]!, repository, reference: tag, digest },
+      false,
+    );
+    return;
+  }
+  if (account === undefined) return;
+  if (operation === "token") notes.note({ ...who(account), action: "token.issued" }, true);
+  else if (basicNameOf(request.headers.authorization) !== undefined) notes.note({ ...who(account), action: "login.accepted" }, true);
+}
