@@ -1,32 +1,50 @@
 // Which requests are noted for the audit log when they end: pulls, logins that were refused or let in, tokens, and what was refused to somebody.
 // Changes are not: they are on record by the transaction that made them. Not here: counting and writing (features/audit/audit-notes.ts).
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { AuditNote } from "../features/audit/audit-entries.ts";
-import type { AuditNotes } from "../features/audit/audit-notes.ts";
 import { basicNameOf, type EndedRequest, referenceOf, type RequestLog } from "./request-log.ts";
+
+/** What is said of a request. */
+interface RequestNote {
+  readonly action: string;
+  readonly outcome?: "done" | "refused" | "failed";
+  readonly actor: string;
+  readonly actorKind: "anonymous" | "robot" | "user";
+  readonly address: string;
+  readonly requestId: string;
+  readonly project?: string | null;
+  readonly repository?: string | null;
+  readonly reference?: string | null;
+  readonly digest?: string | null;
+  readonly account?: string;
+  readonly after?: object;
+}
+
+/** Takes what is noted; `isRare`: strangers may cause it, so that alike ones are one record for longer. */
+export interface RequestNotes {
+  note(note: RequestNote, isRare: boolean): void;
+}
 
 /** Codes that say that somebody may not. NAME_UNKNOWN is said of what is not there as well. */
 const REFUSALS: ReadonlySet<string> = new Set(["DENIED", "UNAUTHORIZED", "NAME_UNKNOWN", "CROSS_SITE_REFUSED"]);
 
 /** Makes what notes requests, and hands them to the log as well. */
-export function createAuditedRequests(notes: Pick<AuditNotes, "note">, recordsPulls: boolean, log: RequestLog | undefined): RequestLog {
+export function createAuditedRequests(notes: RequestNotes, recordsPulls: boolean, log: RequestLog | undefined): RequestLog {
   return {
     end(request, response, ended) {
-      noteRequest(notes, recordsPulls, request, response, ended);
+      noteRequest({ notes, recordsPulls }, request, response, ended);
       log?.end(request, response, ended);
     },
   };
 }
 
 function noteRequest(
-  notes: Pick<AuditNotes, "note">,
-  recordsPulls: boolean,
+  { notes, recordsPulls }: { readonly notes: RequestNotes; readonly recordsPulls: boolean },
   request: IncomingMessage,
   response: ServerResponse,
   ended: EndedRequest,
 ): void {
   const { account, parsed, operation, code, refusedLogin, target } = ended.record;
-  const who = (name: string | undefined): Omit<AuditNote, "at" | "action"> => ({
+  const who = (name: string | undefined): Omit<RequestNote, "action"> => ({
     actor: name ?? "",
     actorKind: name === undefined ? "anonymous" : name.includes("+") ? "robot" : "user",
     address: ended.remoteAddress,

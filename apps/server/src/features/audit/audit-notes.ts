@@ -80,20 +80,16 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
   let rareSince = clock.now();
   let restMs = FLUSH_EVERY_MS;
 
-  function add(into: Map<string, Counted>, key: string, note: Omit<AuditNote, "at">, at: number, times: number, most: number): void {
+  /** `most`: so many are told apart in that map. */
+  function add(into: Map<string, Counted>, key: string, { note, at, times }: Counted, most: number): void {
     const known = into.get(key);
     if (known !== undefined) known.times += times;
     else if (into.size < most) into.set(key, { note, at, times });
-    // Too many to be told apart: that they happened, and how often, is on record all the same.
-    else
-      add(
-        into,
-        `more ${note.action} ${note.outcome}`,
-        { action: note.action, outcome: note.outcome ?? "done", after: { isSummed: true } },
-        at,
-        times,
-        Infinity,
-      );
+    else {
+      // Too many to be told apart: that they happened, and how often, is on record all the same.
+      const summed = { action: note.action, outcome: note.outcome ?? "done", after: { isSummed: true } } as const;
+      add(into, `more ${note.action} ${summed.outcome}`, { note: summed, at, times }, Infinity);
+    }
   }
 
   /** What is to be written now: of what is rare, each at its first time at once, and what came after it when the minute is over. */
@@ -152,7 +148,7 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
       );
       if (taken.length > 0) onRecorded?.();
     } catch (error) {
-      for (const { note, at, times } of taken) add(often, JSON.stringify(note), note, at, times, MAX_NOTED);
+      for (const counted of taken) add(often, JSON.stringify(counted.note), counted, MAX_NOTED);
       throw error;
     }
   }
@@ -173,8 +169,9 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
       const { action, actor, address, repository, reference, account, after } = note;
       const code = after === undefined ? "" : JSON.stringify(after);
       const key = `${action} ${actor} ${address} ${repository} ${reference} ${account} ${code}`;
-      if (isRare) add(rare, key, note, clock.now(), 1, MAX_RARE);
-      else add(often, key, note, clock.now(), 1, MAX_NOTED);
+      const counted = { note, at: clock.now(), times: 1 };
+      if (isRare) add(rare, key, counted, MAX_RARE);
+      else add(often, key, counted, MAX_NOTED);
     },
     flush,
     start: loop.start,
@@ -184,7 +181,10 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
       announced = new WeakSet();
       try {
         await flush();
-        await database.write(removeWriter, { id });
+        await database.transaction(
+          (tx) => tx.run(removeWriter, { id }, { any: "another process may have taken this one for gone" }),
+          ON_FULL_DISK,
+        );
       } catch (error) {
         onError(error);
       }
