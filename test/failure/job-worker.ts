@@ -60,7 +60,7 @@ const outbox = createOutbox<Named>(
   database,
   systemClock,
   { named: ({ change }) => [{ kind: "leave", subject: change.name }] },
-  onBackgroundError,
+  { onSetAside: onBackgroundError },
 );
 const dispatch: JobKind = {
   kind: "dispatch",

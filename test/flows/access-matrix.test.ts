@@ -496,8 +496,8 @@ describe("access matrix", () => {
       API_PREFIX +
       operation.path
         .replace("{project}", NAMES[project])
-        .replaceAll(/\{(?:user|group|robot|rule|issuer|repository|tag)\}/g, "nobody")
-        .replace(/\{(?:job|plan|token)\}/, "999999999")
+        .replaceAll(/\{(?:user|group|robot|rule|issuer|webhook|repository|tag)\}/g, "nobody")
+        .replace(/\{(?:job|plan|token|delivery)\}/, "999999999")
         .replace("{upload}", "0".repeat(36))
         .replace("{reference}", `sha256:${"0".repeat(64)}`)
     );

@@ -30,10 +30,10 @@ export function fill(verb: CallVerb, { words, options }: Given, now: number): Fi
     const word = words[at];
     if (word === undefined) continue;
     if (kind === "text") put(into!, word);
-    // If the body has the name, the robot does not exist yet.
+    // If the body has the name, it does not exist yet.
     else
       for (const [name, value] of Object.entries(readWord(kind, word)))
-        put(name === "robot" && into !== undefined ? into : `params.${name}`, value);
+        put(name === kind && into !== undefined ? into : `params.${name}`, value);
   }
   for (const option of verb.options) {
     const value = options[option.name];

@@ -7,6 +7,7 @@ import type { ArgumentKind } from "./verb.ts";
 /** The parameters of the address that a word gives. */
 export function readWord(kind: Exclude<ArgumentKind, "text">, word: string): Readonly<Record<string, string>> {
   if (kind === "robot") return readRobot(word);
+  if (kind === "webhook") return readWebhook(word);
   if (kind === "repository") return readRepository(word);
   const at = word.indexOf("@");
   const colon = word.lastIndexOf(":");
@@ -35,6 +36,12 @@ function readRobot(word: string): Readonly<Record<string, string>> {
     throw new Misuse(`${word} is no robot: PROJECT+NAME is meant, or +NAME for a robot of the registry`);
   const robot = word.slice(plus + 1);
   return plus === 0 ? { robot } : { project: word.slice(0, plus), robot };
+}
+
+/** Of a project, or of the registry. */
+function readWebhook(word: string): Readonly<Record<string, string>> {
+  const slash = word.indexOf("/");
+  return slash < 0 ? { webhook: word } : { project: word.slice(0, slash), webhook: word.slice(slash + 1) };
 }
 
 /** A robot's scope: `team/**:pull,push`. */

@@ -6,8 +6,8 @@ import type { Streams } from "./streams.ts";
 /** The field that receives a value: `params.project`, `query.limit`, `body.role`. */
 export type Path = `${"params" | "query" | "body"}.${string}`;
 
-/** How a word is parsed. `repository`: PROJECT/NAME; `tag`, `digest`, `reference`: of one; `robot`: PROJECT+NAME, or +NAME. */
-export type ArgumentKind = "text" | "repository" | "tag" | "digest" | "reference" | "robot";
+/** How a word is parsed. `repository`: PROJECT/NAME; `tag`, `digest`, `reference`: of one; `robot`: PROJECT+NAME, or +NAME; `webhook`: PROJECT/NAME, or NAME. */
+export type ArgumentKind = "text" | "repository" | "tag" | "digest" | "reference" | "robot" | "webhook";
 
 /** A word after the verb. */
 export interface Argument {

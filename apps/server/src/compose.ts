@@ -79,6 +79,8 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     // Stopped behind all that records.
     opened.defer(() => audit.loop.stop());
     const content = composeContent(roleContext, foundation, { rules: ports, onRecorded: audit.loop.wake });
+    opened.defer(() => content.wanted.stop());
+    content.wanted.start();
     const jobs = composeJobs(roleContext, foundation, content, { traits: features.traits, rules: ports });
     opened.defer(() => jobs.stop());
     const access = await openAccess(roleContext, foundation, {

@@ -8,6 +8,7 @@ import { eventTables } from "./events/event-tables.ts";
 import { deletionTables } from "./features/deletions/deletion-tables.ts";
 import { auditTables } from "./features/audit/audit-tables.ts";
 import { settingTables } from "./features/settings/setting-tables.ts";
+import { webhookTables } from "./features/webhooks/webhook-tables.ts";
 import { platformTables } from "./platform/database/schema.ts";
 import { createDeletion } from "./platform/database/deletion.ts";
 import type { Tables } from "./platform/database/table.ts";
@@ -22,6 +23,7 @@ export const TABLES: Tables = {
   ...eventTables,
   ...settingTables,
   ...auditTables,
+  ...webhookTables,
 };
 
 /** Deletes everything that refers to a project, an account or a repository, in any table. */

@@ -35,6 +35,7 @@ export interface Operation<
     | "jobs"
     | "settings"
     | "audit"
+    | "webhooks"
     | "registry";
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;

@@ -14,6 +14,7 @@ import { projectTrust, registryTrust } from "./trust.ts";
 import * as uploads from "./uploads.ts";
 import * as tokens from "./tokens.ts";
 import * as users from "./users.ts";
+import { projectWebhooks, registryWebhooks } from "./webhooks.ts";
 
 /** Every operation, in the order of the document. */
 export const OPERATIONS: readonly Operation[] = [
@@ -77,6 +78,8 @@ export const OPERATIONS: readonly Operation[] = [
   issuers.deleteIssuer,
   ...Object.values(projectTrust),
   ...Object.values(registryTrust),
+  ...Object.values(projectWebhooks),
+  ...Object.values(registryWebhooks),
   jobs.listJobs,
   jobs.getJob,
   jobs.cancelJob,

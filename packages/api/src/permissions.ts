@@ -13,6 +13,8 @@ export const PROJECT_PERMISSIONS = [
   "policies.read",
   "policies.write",
   "audit.read",
+  "webhooks.read",
+  "webhooks.write",
 ] as const;
 /** One of `PROJECT_PERMISSIONS`. */
 export type ProjectPermission = (typeof PROJECT_PERMISSIONS)[number];
@@ -57,6 +59,8 @@ const IN_PROJECT: Readonly<Record<ProjectPermission, string>> = {
   "policies.read": "members and auditors",
   "policies.write": "maintainers and owners",
   "audit.read": "maintainers, owners and auditors",
+  "webhooks.read": "maintainers, owners and auditors",
+  "webhooks.write": "maintainers and owners",
 };
 
 /** Who may, in words that follow "for". */

@@ -50,4 +50,13 @@ export const OUTBOUND_CUTS: readonly Cut[] = [
     test: `${SERVER}/platform/outbound.test.ts`,
     name: "is followed so many times, and carries secrets to the same origin only",
   },
+  {
+    invariant: 19,
+    what: "what happens in a private project goes to its own webhooks alone",
+    file: `${SERVER}/features/webhooks/subscriptions.ts`,
+    from: "place === 0 || publicIds.has(place)",
+    to: "place === 0 || place > 0",
+    test: "test/flows/webhooks.test.ts",
+    name: "get what they want of their project, signed, once, and nothing else",
+  },
 ];

@@ -10,6 +10,7 @@ import { GROUP_VERBS } from "./groups.ts";
 import { TOKEN_VERBS } from "./tokens.ts";
 import { PROJECT_VERBS, ROBOT_VERBS, USER_VERBS } from "./projects.ts";
 import { TRUST_VERBS } from "./trust.ts";
+import { WEBHOOK_VERBS } from "./webhooks.ts";
 
 /** Every verb. */
 export const VERBS: readonly Verb[] = [
@@ -20,6 +21,7 @@ export const VERBS: readonly Verb[] = [
   ...TOKEN_VERBS,
   ...ROBOT_VERBS,
   ...TRUST_VERBS,
+  ...WEBHOOK_VERBS,
   ...CONTENT_VERBS,
   ...CLEANUP_VERBS,
   ...UPLOAD_VERBS,

@@ -53,6 +53,25 @@ interface ChangedScope {
   readonly actions: readonly string[];
 }
 
+/** A webhook, and whose it is: null for the registry's. */
+interface OfWebhook {
+  readonly webhook: string;
+  readonly webhookId: number;
+  readonly project: string | null;
+  readonly projectId: number | null;
+}
+
+/** Where a webhook sends what. */
+interface WebhookSettings {
+  /** Its origin: the rest of an address may be a secret. */
+  readonly address: string;
+  readonly form: string;
+  readonly kinds: readonly string[];
+  readonly repositories: string;
+  readonly tags: string;
+  readonly isEnabled: boolean;
+}
+
 /** One change of rights. */
 export type AccountChange =
   | (OfProject & { readonly kind: "project.created"; readonly isPublic: boolean })
@@ -122,7 +141,13 @@ export type AccountChange =
       /** Whether its keys were given, or its keys are fetched again. */
       readonly hasNewKeys: boolean;
     })
-  | (OfIssuer & { readonly kind: "issuer.deleted" });
+  | (OfIssuer & { readonly kind: "issuer.deleted" })
+  | (OfWebhook & WebhookSettings & { readonly kind: "webhook.created" })
+  /** What it is now. */
+  | (OfWebhook & WebhookSettings & { readonly kind: "webhook.updated" })
+  | (OfWebhook & { readonly kind: "webhook.secret-rotated" })
+  /** Alone: those that go with their project are not said. */
+  | (OfWebhook & { readonly kind: "webhook.deleted" });
 
 /** Scopes as changes report them. */
 export function changedScopes(scopes: readonly RobotScope[]): ChangedScope[] {

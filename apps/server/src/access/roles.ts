@@ -35,7 +35,14 @@ const ACTIONS_OF_ROLE: Readonly<Record<Role, ReadonlySet<Action>>> = {
 
 // Each role has the rights of the one before it. Robots hold secrets that outlive a membership, so that only owners make them.
 const GUEST: readonly ProjectPermission[] = ["project.read", "members.read", "policies.read"];
-const MAINTAINER: readonly ProjectPermission[] = [...GUEST, "policies.write", "robots.read", "audit.read"];
+const MAINTAINER: readonly ProjectPermission[] = [
+  ...GUEST,
+  "policies.write",
+  "robots.read",
+  "audit.read",
+  "webhooks.read",
+  "webhooks.write",
+];
 const OWNER: readonly ProjectPermission[] = [...MAINTAINER, "project.update", "project.delete", "members.write", "robots.write"];
 
 const PERMISSIONS_OF_ROLE: Readonly<Record<Role, ReadonlySet<ProjectPermission>>> = {
@@ -86,6 +93,7 @@ export const PERMISSIONS_OF_AUDITOR: ReadonlySet<ProjectPermission> = new Set<Pr
   "policies.read",
   "robots.read",
   "audit.read",
+  "webhooks.read",
 ]);
 
 // No "+", which marks robots, and no ":", which ends the name in Basic credentials. Lower case only, so that no two names look alike.

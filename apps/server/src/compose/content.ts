@@ -9,6 +9,7 @@ import { createUploadSessions, type UploadSessions } from "../distribution/uploa
 import type { ChangeSink } from "../access/changes.ts";
 import { createOutbox, type Outbox } from "../events/outbox.ts";
 import { createAuditSink } from "../features/audit/audit-sink.ts";
+import { createWanted, type Wanted } from "../features/webhooks/webhooks.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import { reactions, type RegistryChange } from "../reactions.ts";
 import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
@@ -25,6 +26,8 @@ export interface Content {
   readonly changes: ChangeSink<RegistryChange>;
   /** Where those wait from which something follows. Nobody records there: it would not be on record. */
   readonly outbox: Pick<Outbox<RegistryChange>, "dispatch" | "react">;
+  /** What webhooks want; a process that has not started it takes everything for wanted. */
+  readonly wanted: Wanted;
 }
 
 /** Composes the content services. `onRecorded`: changes wait to be put on record. */
@@ -33,9 +36,12 @@ export function composeContent(
   { database, store, clock, steadyClock }: Foundation,
   { rules = NO_RULES, onRecorded }: { readonly rules?: ContentRules | undefined; readonly onRecorded?: (() => void) | undefined } = {},
 ): Content {
-  const outbox = createOutbox(database, clock, reactions, (error, change) =>
-    logger.error({ err: error, change }, "nothing could be made to follow from a change with the others: a job of its own tries again"),
-  );
+  const wanted = createWanted(database);
+  const outbox = createOutbox(database, clock, reactions, {
+    subscriptions: wanted,
+    onSetAside: (error, change) =>
+      logger.error({ err: error, change }, "nothing could be made to follow from a change with the others: a job of its own tries again"),
+  });
   const changes = createAuditSink(clock, outbox, onRecorded);
   const repositories = createRepositories(database, clock, changes);
   const blobs = createBlobs(database, clock, leaseTimes(config), rules);
@@ -57,5 +63,5 @@ export function composeContent(
     maxBlobBytes: config.limits.uploadBytes,
     onBackgroundError: (error) => logger.warn({ err: error }, "clearing up behind an upload failed; the sweep will do it"),
   });
-  return { repositories, blobs, uploads, sessions, changes, outbox };
+  return { repositories, blobs, uploads, sessions, changes, outbox, wanted };
 }

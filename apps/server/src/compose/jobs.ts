@@ -27,6 +27,7 @@ import { REPOSITORY_REMOVAL } from "../reactions.ts";
 import { DELETIONS } from "../tables.ts";
 import { composeCollection } from "./collection.ts";
 import type { Content } from "./content.ts";
+import { webhookKinds } from "./webhooks.ts";
 import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
 /** Meanwhile a thousand pushes a second leave a few thousand changes of usage, which a read sums in milliseconds. */
@@ -87,6 +88,7 @@ export function composeJobs(
     upkeepKind("older-manifests", () => readOlderManifests(database), RARE_UPKEEP),
     upkeepKind("tag-sorting", () => sortTags(database), RARE_UPKEEP),
     keyRotationKind(roleContext, foundation),
+    ...webhookKinds(roleContext, foundation),
     ...kinds,
     deletionKind({
       database,

@@ -31,6 +31,7 @@ import { DELETIONS } from "../tables.ts";
 import type { Access } from "./access.ts";
 import type { Content } from "./content.ts";
 import { createTransfers, type DataPlane, OTHER_OPERATIONS } from "./data-plane.ts";
+import { webhookSeal } from "./webhooks.ts";
 import { openMetricsPort } from "./metrics-port.ts";
 import { openParts, type Foundation, type RoleContext } from "./foundation.ts";
 
@@ -146,6 +147,9 @@ async function openServers(
           reader: dataPlane.reader,
           sessions: content.sessions,
           changes: content.changes,
+          wanted: content.wanted,
+          webhookSeal: webhookSeal(roleContext),
+          checkAddress: (address) => foundation.outbound.check(address),
           places: createListPlaces(roleContext.masterKey),
           masterKey: roleContext.masterKey,
         }),

@@ -124,6 +124,20 @@ export interface NewJob {
 /** The state of a job. `waiting`: until it is due. `ready`: until a process takes it. */
 export type JobState = "waiting" | "ready" | "running" | "succeeded" | "failed" | "cancelled";
 
+/** Thrown by a run that knows when it should be tried again: what it waits for said so. */
+export class JobDelayedError extends Error {
+  override readonly name = "JobDelayedError";
+  readonly delayMs: number;
+  /** Whether it was an attempt. */
+  readonly isAttempt: boolean;
+
+  constructor(message: string, delayMs: number, isAttempt: boolean) {
+    super(message);
+    this.delayMs = Math.ceil(delayMs);
+    this.isAttempt = isAttempt;
+  }
+}
+
 /** Thrown by `holdIn`: the run no longer holds the job. */
 export class JobLostError extends Error {
   override readonly name = "JobLostError";

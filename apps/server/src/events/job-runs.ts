@@ -1,7 +1,7 @@
 // The jobs that this process runs: each with its timeout, its lease renewed, its progress stored, and its result recorded. Not here: which
 // jobs are taken and when (job-runner.ts), the table (job-store.ts), running one in a thread (job-thread.ts).
 import type { Clock } from "../platform/clock.ts";
-import { JobLostError, type JobKind, type RunningJob } from "./job-kinds.ts";
+import { JobDelayedError, JobLostError, type JobKind, type RetryPolicy, type RunningJob } from "./job-kinds.ts";
 import type { JobStore, TakenJob } from "./job-store.ts";
 import { runInThread } from "./job-thread.ts";
 import type { JobTimetable } from "./job-timetables.ts";
@@ -171,10 +171,11 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
   }
 
   async function giveBack(kind: JobKind, job: TakenJob, error: unknown, now: number): Promise<"failed" | "retried" | "lost"> {
-    const { attempts, firstDelayMs, maxDelayMs } = kind.retry;
     const text = error instanceof Error ? error.message : String(error);
-    const { schedule } = kind;
-    const isLast = job.attempt >= attempts;
+    const { schedule, retry } = kind;
+    if (error instanceof JobDelayedError && !error.isAttempt)
+      return (await store.putBack(job, now + error.delayMs, job.attempt - 1, text)) ? "retried" : "lost";
+    const isLast = job.attempt >= retry.attempts;
     // A repeating job never ends: it is retried for ever, or runs at its next time.
     if (isLast && schedule !== undefined && "cron" in schedule) {
       if (!(await store.putBack(job, timetableOf(kind.kind)!.next(now), 0, text))) return "lost";
@@ -182,10 +183,8 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
       return "failed";
     }
     if (!isLast || schedule !== undefined) {
-      const most = Math.min(maxDelayMs, firstDelayMs * 2 ** Math.min(job.attempt - 1, 30));
-      const delayMs = most / 2 + Math.random() * (most / 2);
       if (schedule !== undefined) onError(error, job);
-      if (await store.putBack(job, now + Math.ceil(delayMs), job.attempt, text)) return "retried";
+      if (await store.putBack(job, now + delayOf(retry, job.attempt, error), job.attempt, text)) return "retried";
     }
     if (!(await store.end(job, "failed", text, now))) return "lost";
     onError(error, job);
@@ -248,6 +247,13 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
       renewing = undefined;
     },
   };
+}
+
+/** Twice as long each time, half of it by chance; not less than what the error asks for. */
+function delayOf({ firstDelayMs, maxDelayMs }: RetryPolicy, attempt: number, error: unknown): number {
+  const most = Math.min(maxDelayMs, firstDelayMs * 2 ** Math.min(attempt - 1, 30));
+  const askedMs = error instanceof JobDelayedError ? error.delayMs : 0;
+  return Math.ceil(Math.max(most / 2 + Math.random() * (most / 2), askedMs));
 }
 
 /** Rejects when a run was aborted long ago and has not ended: nobody can end it, but the job can go on without it. */

@@ -195,7 +195,7 @@ forEachDatabase("the outbox", (create, dialect) => {
           return [{ kind: "follow", subject: String(id) }];
         },
       };
-      const outbox = createOutbox(database, clock, reactions, (error) => setAside.push((error as Error).message));
+      const outbox = createOutbox(database, clock, reactions, { onSetAside: (error) => setAside.push((error as Error).message) });
       await database.transaction((tx) => outbox.record(tx, ALICE, [created(1), created(2), created(3), created(4)]));
       await database.transaction((tx) => tx.run(spoil, { text: "{no JSON" }, 1));
       await database.transaction((tx) => outbox.record(tx, ALICE, [created(5)]));
@@ -214,7 +214,7 @@ forEachDatabase("the outbox", (create, dialect) => {
         await sleep(10);
         return ends.length === 6;
       });
-      assert.deepEqual(ends.filter((end) => end === "reaction failed").length, 3);
+      assert.deepEqual(ends.filter((end) => end === "reaction failed").length, 3, ends.join());
       assert.ok(errors.includes("a fault of the program"), errors.join("; "));
       const store = createJobStore(database);
       assert.equal(await store.countFailed(100), 3);

@@ -24,7 +24,19 @@ export interface Event<C extends Change = Change> {
 /** The reaction to each kind of change. A kind without one is not recorded. */
 export type Reactions<C extends Change> = { readonly [K in C["kind"]]?: (event: Event<Extract<C, { kind: K }>>) => readonly NewJob[] };
 
-/** Changes on their way to their reactions. */
+/** What follows from changes besides, because somebody asked to be told of them while the registry runs. */
+export interface Subscriptions<C extends Change> {
+  /** Whether this program has changes of this kind at all. */
+  knows(kind: string): boolean;
+  /** Whether somebody may want changes of this kind. */
+  wants(kind: C["kind"]): boolean;
+  /** Whether somebody may want this one: true where it is not certain. */
+  wantsChange(change: C): boolean;
+  /** The jobs that follow from changes, in the transaction that dispatches them. */
+  follow(tx: Executor, events: readonly Event<C>[]): Promise<readonly NewJob[]>;
+}
+
+/** Changes on their way to what follows from them. */
 export interface Outbox<C extends Change> extends ChangeSink<C> {
   /** Requests the jobs of the oldest changes; true if there may be more. Of several processes one works, and the others wait for it. */
   dispatch(): Promise<boolean>;
@@ -83,13 +95,22 @@ const remove = statement<{ ids: number[] }>()("outbox.remove", (db, p, tools) =>
   db.deleteFrom("outbox").where(({ ref }) => tools.inList(ref("id"), p.ids, "bigint")),
 );
 
-/** Only a sink, for commands that dispatch nothing. */
-export function createChangeRecorder<C extends Change>(clock: Clock, reactions: Reactions<C>): ChangeSink<C> {
-  const wants = (kind: C["kind"]): boolean => Object.hasOwn(reactions, kind);
+type Asked<C extends Change> = Pick<Subscriptions<C>, "wants" | "wantsChange">;
+
+const NOBODY: Subscriptions<Change> = { knows: () => false, wants: () => false, wantsChange: () => false, follow: async () => [] };
+/** For commands, which do not know what the registry's subscribers want: they may want everything. */
+export const PERHAPS_ALL: Asked<Change> = { wants: () => true, wantsChange: () => true };
+
+/** A sink alone, for commands that dispatch nothing. */
+export function createChangeRecorder<C extends Change>(
+  clock: Clock,
+  reactions: Reactions<C>,
+  subscriptions: Asked<C> = NOBODY,
+): ChangeSink<C> {
   return {
-    wants,
+    wants: (kind) => Object.hasOwn(reactions, kind) || subscriptions.wants(kind),
     async record(tx, actor, changes) {
-      const wanted = changes.filter(({ kind }) => wants(kind));
+      const wanted = changes.filter((change) => Object.hasOwn(reactions, change.kind) || subscriptions.wantsChange(change));
       if (wanted.length === 0) return;
       await tx.run(
         insert,
@@ -101,24 +122,37 @@ export function createChangeRecorder<C extends Change>(clock: Clock, reactions: 
   };
 }
 
-/** Creates the outbox of a database. `onSetAside` is called with the reason why a change could not be dispatched with the others. */
+/** Who else is told. */
+export interface OutboxOptions<C extends Change> {
+  readonly subscriptions?: Subscriptions<C> | undefined;
+  /** Hears why a change could not be dispatched with the others. */
+  readonly onSetAside?: (error: unknown, changeId: number) => void;
+}
+
+/** Makes the outbox of a database. */
 export function createOutbox<C extends Change>(
   database: Database,
   clock: Clock,
   reactions: Reactions<C>,
-  onSetAside: (error: unknown, changeId: number) => void = () => undefined,
+  { subscriptions = NOBODY, onSetAside = () => undefined }: OutboxOptions<C> = {},
 ): Outbox<C> {
-  function jobsOf({ id, at, actor, change }: Row): readonly NewJob[] {
-    const event: Event<C> = { id, at, actor: JSON.parse(actor) as Actor, change: JSON.parse(change) as C };
+  function jobsOf(event: Event<C>): readonly NewJob[] {
     const { kind } = event.change;
-    // Another version of this program recorded it, and perhaps runs beside this one: it is set aside for that version.
-    if (!Object.hasOwn(reactions, kind)) throw new Error(`nothing is known to follow from ${JSON.stringify(kind)}`);
-    return (reactions[kind as C["kind"]] as (event: Event<C>) => readonly NewJob[])(event);
+    if (Object.hasOwn(reactions, kind)) return (reactions[kind as C["kind"]] as (event: Event<C>) => readonly NewJob[])(event);
+    // Another version of this program wanted it, and perhaps runs beside this one: it is set aside for that one.
+    if (!subscriptions.knows(kind)) throw new Error(`nothing is known to follow from ${JSON.stringify(kind)}`);
+    return [];
   }
 
   async function askFor(tx: Executor, rows: readonly Row[]): Promise<void> {
-    const now = clock.now();
-    await putJobs(tx, rows.flatMap(jobsOf), now);
+    const events = rows.map(({ id, at, actor, change }): Event<C> => ({
+      id,
+      at,
+      actor: JSON.parse(actor) as Actor,
+      change: JSON.parse(change) as C,
+    }));
+    const jobs = events.flatMap(jobsOf);
+    await putJobs(tx, [...jobs, ...(await subscriptions.follow(tx, events))], clock.now());
   }
 
   async function dispatchOldest(limit: number, onLocked: (rows: readonly Row[]) => void = () => undefined): Promise<number> {
@@ -164,7 +198,7 @@ export function createOutbox<C extends Change>(
   }
 
   return {
-    ...createChangeRecorder(clock, reactions),
+    ...createChangeRecorder(clock, reactions, subscriptions),
     async dispatch() {
       try {
         return (await dispatchOldest(BATCH)) === BATCH;

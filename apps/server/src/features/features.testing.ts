@@ -2,6 +2,7 @@
 import { type TestAccess, TEST_MASTER_KEY } from "../access/access.testing.ts";
 import type { ChangeSink } from "../access/changes.ts";
 import type { AccountChange } from "../access/account-changes.ts";
+import { createSeal } from "../access/seal.ts";
 import { createHotCache } from "../content/blobs/hot-cache.ts";
 import { createMemoryBlobs, createMemoryStore } from "../content/blobs/memory.ts";
 import { createContent, NOBODY_WANTS } from "../content/content.testing.ts";
@@ -35,6 +36,9 @@ export function createTestFeatures(
     masterKey: TEST_MASTER_KEY,
     changes,
     deletions: DELETIONS,
+    wanted: { settle: async () => undefined },
+    webhookSeal: createSeal(TEST_MASTER_KEY, "webhooks"),
+    checkAddress: () => undefined,
     runTimeSettings: createRunTimeSettings({ database, clock, settings: [] }),
     pull: createPull(parts),
     sessions: content.sessions,

@@ -26,9 +26,10 @@ import { createRobots, type Robots } from "./robots/robots.ts";
 import { createIssuers, type Issuers } from "./issuers/issuers.ts";
 import { createTrust, type Trust } from "./trust/trust.ts";
 import { createPersonalTokens, type PersonalTokens, type PersonalTokensParts } from "./tokens/tokens.ts";
+import { createWebhooks, type Webhooks, type WebhooksParts } from "./webhooks/webhooks.ts";
 
 /** What they rest on. */
-export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts {
+export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts, WebhooksParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly accounts: Accounts;
@@ -61,6 +62,7 @@ export interface Features {
   readonly issuers: Issuers;
   readonly trust: Trust;
   readonly tokens: PersonalTokens;
+  readonly webhooks: Webhooks;
   readonly jobs: Jobs;
   readonly settings: Settings;
   readonly audit: AuditLog;
@@ -80,6 +82,7 @@ export function createFeatures(parts: FeatureParts): Features {
     issuers: createIssuers(parts),
     trust: createTrust(parts),
     tokens: createPersonalTokens(parts),
+    webhooks: createWebhooks(parts),
     jobs: createJobs(parts),
     settings: createSettings(parts),
     audit: createAuditLog(parts),

@@ -10,7 +10,7 @@ import { awaitDatabase } from "../compose/await-database.ts";
 import { nameDatabase, openDatabase, requireDatabase, transactBeside } from "../compose/openers.ts";
 import type { Config } from "../config.ts";
 import { createAuditSink } from "../features/audit/audit-sink.ts";
-import { createChangeRecorder } from "../events/outbox.ts";
+import { createChangeRecorder, PERHAPS_ALL } from "../events/outbox.ts";
 import { resetAccount, type ResetOptions } from "../features/accounts/reset.ts";
 import { findMigrationVersion } from "../platform/database/migrate.ts";
 import { systemClock } from "../platform/clock.ts";
@@ -30,7 +30,7 @@ export async function runAccountReset(config: Config, name: string, options: Opt
     const reset: ResetOptions = {
       makesAdministrator: options.admin === true,
       actor: systemActor(`account reset by ${userInfo().username}`),
-      changes: createAuditSink(systemClock, createChangeRecorder(systemClock, reactions)),
+      changes: createAuditSink(systemClock, createChangeRecorder(systemClock, reactions, PERHAPS_ALL)),
     };
     let done: Awaited<ReturnType<typeof resetAccount>>;
     if (config.database.url === undefined) done = await transactBeside(config, (tx) => resetAccount(tx, user, secretHash, reset));

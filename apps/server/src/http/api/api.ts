@@ -22,6 +22,7 @@ import { robotRoutes } from "../../features/robots/robot-routes.ts";
 import { issuerRoutes } from "../../features/issuers/issuer-routes.ts";
 import { trustRoutes } from "../../features/trust/trust-routes.ts";
 import { tokenRoutes } from "../../features/tokens/token-routes.ts";
+import { webhookRoutes } from "../../features/webhooks/webhook-routes.ts";
 import { uploadRoutes } from "../../features/uploads/upload-routes.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { RequestSpan } from "../../platform/tracing.ts";
@@ -114,6 +115,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...issuerRoutes(features.issuers),
     ...trustRoutes(features.trust),
     ...tokenRoutes(features.tokens),
+    ...webhookRoutes(features.webhooks),
     ...jobRoutes(features.jobs),
     ...auditRoutes(features.audit),
     ...settingRoutes(features.settings),

@@ -31,6 +31,7 @@ export function validValue(schema: TSchema): unknown {
     case "array":
       return [validValue(items!)];
     case "string":
+      if (pattern.startsWith("^(?:\\*|")) return "*";
       if (pattern.includes("{36}")) return "0".repeat(36);
       if (pattern.includes("sha256")) return `sha256:${"0".repeat(64)}`;
       return format === "date-time"
