@@ -51,6 +51,7 @@ const KINDS: Readonly<Record<RegistryChange["kind"], true>> = {
   "group.updated": true,
   "token.created": true,
   "token.revoked": true,
+  "token.issued": true,
   "webhook.created": true,
   "webhook.updated": true,
   "webhook.secret-rotated": true,
