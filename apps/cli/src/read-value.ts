@@ -45,12 +45,16 @@ function readWebhook(word: string): Readonly<Record<string, string>> {
 }
 
 /** A robot's scope: `team/**:pull,push`. */
-export function readScope(text: string): { readonly repositories: string; readonly actions: readonly string[] } {
-  const colon = text.lastIndexOf(":");
-  const [repositories, actions] = [text.slice(0, Math.max(colon, 0)), text.slice(colon + 1).split(",")];
-  if (repositories === "" || actions.includes(""))
-    throw new Misuse(`${text} is no scope: PATTERN:ACTION,… is meant, such as team/**:pull,push`);
-  return { repositories, actions };
+export function readScope(text: string): {
+  readonly repositories: string;
+  readonly actions: readonly string[];
+  readonly tags?: readonly string[];
+} {
+  const [repositories = "", actionText = "", tagText, ...rest] = text.split(":");
+  const [actions, tags] = [actionText.split(","), tagText?.split(",")];
+  if (repositories === "" || actions.includes("") || tags?.includes("") === true || rest.length > 0)
+    throw new Misuse(`${text} is no scope: PATTERN:ACTION,… or PATTERN:ACTION,…:TAG,… is meant, such as team/**:pull,push:dev-*`);
+  return { repositories, actions, ...(tags === undefined ? {} : { tags }) };
 }
 
 /** What a trust rule demands of a claim. */

@@ -13,6 +13,7 @@ import {
   UserNameField,
 } from "./fields.ts";
 import { LOCATION, operation } from "./operation.ts";
+import { MemberScopes } from "./projects.ts";
 
 const GroupSource = closed(
   {
@@ -46,7 +47,7 @@ export const GroupMember = closed({
 /** A member of a group, by one source. */
 export type GroupMemberView = Static<typeof GroupMember>;
 
-export const ProjectGroup = closed({ group: GroupNameField, role: RoleField });
+export const ProjectGroup = closed({ group: GroupNameField, role: RoleField, scopes: Type.Optional(MemberScopes) });
 /** A group as a member of a project. */
 export type ProjectGroupView = Static<typeof ProjectGroup>;
 
@@ -215,7 +216,7 @@ export const putProjectGroup = operation({
   permission: { kind: "project", may: "members.write" },
   params: OfProjectGroup,
   query: Nothing,
-  body: closed({ role: RoleField }),
+  body: closed({ role: RoleField, scopes: Type.Optional(MemberScopes) }),
   status: 200,
   answer: ProjectGroup,
   errors: ["DENIED", "PROJECT_UNKNOWN", "GROUP_UNKNOWN", "LAST_OWNER"],

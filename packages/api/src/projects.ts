@@ -13,6 +13,7 @@ import {
   VisibilityField,
 } from "./fields.ts";
 import { LOCATION, operation } from "./operation.ts";
+import { RobotScope } from "./robots.ts";
 
 export const Project = closed(
   {
@@ -36,7 +37,14 @@ export const Project = closed(
 /** A project as its readers see it. */
 export type ProjectView = Static<typeof Project>;
 
-export const Member = closed({ user: UserNameField, role: RoleField });
+/** What a role is narrowed to. */
+export const MemberScopes = Type.Array(RobotScope, {
+  minItems: 1,
+  maxItems: 100,
+  description:
+    "What the role is narrowed to, each pattern of repositories once: no actions beyond the role's. All of the project where it is not given.",
+});
+export const Member = closed({ user: UserNameField, role: RoleField, scopes: Type.Optional(MemberScopes) });
 /** A member as the project's members see it. */
 export type MemberView = Static<typeof Member>;
 
@@ -143,7 +151,7 @@ export const putMember = operation({
   permission: { kind: "project", may: "members.write" },
   params: OfMember,
   query: Nothing,
-  body: closed({ role: RoleField }),
+  body: closed({ role: RoleField, scopes: Type.Optional(MemberScopes) }),
   status: 200,
   answer: Member,
   errors: ["DENIED", "PROJECT_UNKNOWN", "USER_UNKNOWN", "LAST_OWNER"],

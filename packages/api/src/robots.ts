@@ -12,6 +12,13 @@ export const RobotScope = closed({
       "A repository's name; PROJECT/* for those one segment deeper; PROJECT/** for all below; ** for all, in robots of the registry.",
   }),
   actions: Type.Array(ActionField, { minItems: 1, maxItems: 3, uniqueItems: true }),
+  tags: Type.Optional(
+    Type.Array(Type.String({ pattern: "^[A-Za-z0-9_*][A-Za-z0-9._*-]*$", minLength: 1, maxLength: 128 }), {
+      minItems: 1,
+      maxItems: 20,
+      description: "The only tags that a push or a deletion may move, with * for any characters; all where it is not given.",
+    }),
+  ),
 });
 /** A right of a robot. */
 export type RobotScopeView = Static<typeof RobotScope>;

@@ -138,7 +138,9 @@ function planRobot(name: string, wanted: WantedRobot, found: RobotView | undefin
 
 /** In one order, so that the order of a file makes no difference. */
 function scopeTexts(scopes: WantedRobot["scopes"]): readonly string[] {
-  return scopes.map(({ repositories, actions }) => `${repositories}:${actions.toSorted().join(",")}`).toSorted();
+  return scopes
+    .map(({ repositories, actions, tags = [] }) => [repositories, actions.toSorted().join(","), ...tags.toSorted()].join(":"))
+    .toSorted();
 }
 
 /** One spelling for one moment. */

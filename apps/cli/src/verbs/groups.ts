@@ -1,6 +1,7 @@
 // Verbs on groups of users, and on their roles in projects. Not here: what runs them (../call.ts).
 import * as groups from "@berth/api/groups";
 import { timeText } from "../print.ts";
+import { ONLY } from "./projects.ts";
 import type { Argument, CallVerb, Column, Option } from "../verb.ts";
 
 const GROUP: Argument = { name: "GROUP", kind: "text", into: "params.group", help: "a group's name" };
@@ -109,7 +110,7 @@ export const GROUP_VERBS: readonly CallVerb[] = [
     summary: "Give a group a role in a project",
     operations: [groups.putProjectGroup],
     arguments: [PROJECT, GROUP],
-    options: [{ name: "role", kind: "text", into: "body.role", help: "what its members may do", required: true }],
+    options: [{ name: "role", kind: "text", into: "body.role", help: "what its members may do", required: true }, ONLY],
     columns: PROJECT_COLUMNS,
   },
   {

@@ -24,6 +24,7 @@ const PROJECT_COLUMNS: readonly Column[] = [
 const MEMBER_COLUMNS: readonly Column[] = [
   { title: "USER", of: "user" },
   { title: "ROLE", of: "role" },
+  { title: "ONLY", of: ({ scopes }: { scopes?: readonly Scope[] }) => scopesText(scopes ?? []), wide: true },
 ];
 const USER_COLUMNS: readonly Column[] = [
   { title: "NAME", of: "name" },
@@ -35,12 +36,18 @@ const USER_COLUMNS: readonly Column[] = [
 interface Scope {
   readonly repositories: string;
   readonly actions: readonly string[];
+  readonly tags?: readonly string[];
+}
+function scopesText(scopes: readonly Scope[]): string {
+  return scopes
+    .map(({ repositories, actions, tags }) => [repositories, actions.join(","), ...(tags === undefined ? [] : [tags.join(",")])].join(":"))
+    .join(" ");
 }
 const ROBOT_COLUMNS: readonly Column[] = [
   { title: "LOGIN", of: "login" },
   {
     title: "SCOPES",
-    of: ({ scopes }: { scopes: readonly Scope[] }) => scopes.map((each) => `${each.repositories}:${each.actions.join(",")}`).join(" "),
+    of: ({ scopes }: { scopes: readonly Scope[] }) => scopesText(scopes),
   },
   { title: "DISABLED", of: "isDisabled" },
   { title: "EXPIRES", of: ({ expiresAt }: { expiresAt: string | null }) => (expiresAt === null ? "never" : timeText(expiresAt)) },
@@ -52,7 +59,15 @@ const SCOPE: Option = {
   kind: "scope",
   into: "body.scopes",
   value: "PATTERN:ACTION,…",
-  help: "what the robot may do, such as team/**:pull,push; can be given several times",
+  help: "what the robot may do, such as team/**:pull,push or team/**:push:dev-* for some tags only; can be given several times",
+};
+/** Narrows a role. */
+export const ONLY: Option = {
+  name: "only",
+  kind: "scope",
+  into: "body.scopes",
+  value: "PATTERN:ACTION,…",
+  help: "what of the project the role is for, such as team/app:pull,push:dev-*; can be given several times",
 };
 const EXPIRES: Option = {
   name: "expires",
@@ -130,7 +145,7 @@ export const PROJECT_VERBS: readonly CallVerb[] = [
     summary: "Make a user a member, or change a member's role",
     operations: [projects.putMember],
     arguments: [PROJECT, USER],
-    options: [{ name: "role", kind: "text", into: "body.role", help: "what the member may do", required: true }],
+    options: [{ name: "role", kind: "text", into: "body.role", help: "what the member may do", required: true }, ONLY],
     columns: MEMBER_COLUMNS,
   },
   {

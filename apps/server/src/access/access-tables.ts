@@ -141,6 +141,33 @@ export const accessTables = defineTables({
     isClustered: true,
     backup: "kept",
   },
+  /** Scopes of robots that may move some tags only. Programs that do not know them give no right by them. */
+  robot_tag_scope: {
+    columns: {
+      account_id: refersTo("account", "cascade"),
+      repository_pattern: text(),
+      /** Comma-separated actions, and patterns of tags. */
+      actions: looseText(),
+      tags: looseText(),
+    },
+    key: ["account_id", "repository_pattern"],
+    isClustered: true,
+    backup: "kept",
+  },
+  /** Members whose role is narrowed to repositories, actions and tags: those stand in no other table. Programs that do not know them give no right. */
+  narrowed_member: {
+    columns: {
+      project_id: refersTo("project", "cascade"),
+      account_id: refersTo("account", "cascade"),
+      role: looseText(),
+      scopes: looseText(),
+      project_sort_key: text(),
+    },
+    key: ["project_id", "account_id"],
+    isClustered: true,
+    indexes: { narrowed_member_in_order: "(account_id, project_sort_key)" },
+    backup: "kept",
+  },
   signing_key: {
     columns: {
       id: text(),

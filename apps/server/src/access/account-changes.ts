@@ -51,6 +51,13 @@ interface OfGroup {
 interface ChangedScope {
   readonly repositories: string;
   readonly actions: readonly string[];
+  /** Patterns of the only tags that may be moved. */
+  readonly tags?: readonly string[];
+}
+
+/** What a role is narrowed to; nothing where it is whole. */
+interface Narrowed {
+  readonly scopes?: readonly ChangedScope[];
 }
 
 /** A webhook, and whose it is: null for the registry's. */
@@ -79,7 +86,7 @@ export type AccountChange =
   /** It comes after its members and robots, each of which is reported as removed. */
   | (OfProject & { readonly kind: "project.deleted" })
   /** `from`: undefined for a new member. */
-  | (OfProject & OfAccount & { readonly kind: "member.changed"; readonly from: Role | undefined; readonly to: Role })
+  | (OfProject & OfAccount & { readonly kind: "member.changed"; readonly from: Role | undefined; readonly to: Role } & Narrowed)
   /** Alone, with its account, or with its project. */
   | (OfProject & OfAccount & { readonly kind: "member.removed" })
   | (OfAccount & { readonly kind: "user.created"; readonly isAdmin: boolean; readonly systemRole: SystemRole | null })
@@ -99,7 +106,7 @@ export type AccountChange =
   | (OfGroup & { readonly kind: "group.deleted" })
   /** `source`: who says so, `local` or a provider. */
   | (OfGroup & OfAccount & { readonly kind: "group.member-added" | "group.member-removed"; readonly source: string })
-  | (OfProject & OfGroup & { readonly kind: "project.group-changed"; readonly from: Role | undefined; readonly to: Role })
+  | (OfProject & OfGroup & { readonly kind: "project.group-changed"; readonly from: Role | undefined; readonly to: Role } & Narrowed)
   | (OfProject & OfGroup & { readonly kind: "project.group-removed" })
   | (OfToken & {
       readonly kind: "token.created";
@@ -151,7 +158,11 @@ export type AccountChange =
 
 /** Scopes as changes report them. */
 export function changedScopes(scopes: readonly RobotScope[]): ChangedScope[] {
-  return scopes.map(({ repositoryPattern, actions }) => ({ repositories: repositoryPattern, actions: [...actions].toSorted() }));
+  return scopes.map(({ repositoryPattern, actions, tagPatterns }) => ({
+    repositories: repositoryPattern,
+    actions: [...actions].toSorted(),
+    ...(tagPatterns === undefined ? {} : { tags: tagPatterns }),
+  }));
 }
 
 /** Records the changes of a user: nothing if nothing changed. */

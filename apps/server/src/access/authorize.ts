@@ -14,13 +14,13 @@ import type { AccountCaller, Action, Caller, Grant, Renewable } from "./caller.t
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
 import { type ProjectTrait, refuseByTraits, refuseUnknownTraits } from "./project-traits.ts";
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
-import { actionsOfScopes, pullableProjects, pullableRanges } from "./robot-scopes.ts";
 import { isLive, type Credential } from "./credential-store.ts";
 import { boundActions } from "./personal-bound.ts";
 import { boundOf, isBeyondToken, reachOf, refuseBeyondToken, refuseToken } from "./bounds.ts";
+import { pullableProjects, pullableRanges, type RepositoryRights, rightsOfScopes } from "./robot-scopes.ts";
 import { INVALID_TOKEN, notLoggedIn, projectMissing, rightMissing } from "./refusals.ts";
-import { actionsIn, permitsInProject } from "./rights.ts";
-import { NO_ACTIONS, permitsInSystem } from "./roles.ts";
+import { permitsInProject, rightsIn } from "./rights.ts";
+import { permitsInSystem } from "./roles.ts";
 import type { ProjectStanding } from "./standing-store.ts";
 
 /** A decision of the control plane about a project. */
@@ -123,28 +123,23 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     return Promise.all([found, credential]).then(([account, made]) => present(caller, account, made, askedAt));
   }
 
-  function rightsIn(
+  function rightsOf(
     rights: Rights,
     account: Account | undefined,
     standing: ProjectStanding | undefined,
     repository: RepositoryName,
-  ): ReadonlySet<Action> | Promise<ReadonlySet<Action>> {
-    // A robot's scopes are looked up whether or not the project exists, so that the time does not differ.
-    if (account?.kind === "robot") return scopedActions(rights, account, repository).then((scoped) => actionsIn(account, scoped, standing));
-    return actionsIn(account, NO_ACTIONS, standing);
-  }
-
-  async function scopedActions(rights: Rights, robot: Account, repository: RepositoryName): Promise<ReadonlySet<Action>> {
-    const projectName = robot.projectId === undefined ? undefined : await rights.findProjectName(robot.projectId);
-    if (robot.projectId !== undefined && projectName === undefined) return NO_ACTIONS;
-    return actionsOfScopes(await rights.findScopes(robot.id), projectName, repository);
+  ): RepositoryRights | Promise<RepositoryRights> {
+    // A robot's scopes are looked up whether the project exists or not: no difference in time either.
+    if (account?.kind === "robot")
+      return scopedRights(rights, account, repository).then((scoped) => rightsIn(account, scoped, standing, repository));
+    return rightsIn(account, undefined, standing, repository);
   }
 
   async function allowed(caller: Caller, repository: RepositoryName): Promise<ReadonlySet<Action>> {
     const account = await presentAccount(ask(caller));
-    const rights = await rightsIn(accounts, account, await accounts.findStanding(account?.id, projectOf(repository)), repository);
+    const { actions } = await rightsOf(accounts, account, await accounts.findStanding(account?.id, projectOf(repository)), repository);
     const bound = boundOf(caller, repository);
-    return bound === undefined ? rights : rights.intersection(bound);
+    return bound === undefined ? actions : actions.intersection(bound);
   }
 
   function authorize<A extends Action>(asking: Asking, action: A, repository: RepositoryName): Grant<A> | Promise<Grant<A>> {
@@ -153,7 +148,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     if (account instanceof Promise) return authorizeLater(asking, action, repository, account);
     const standing = rights.findStanding(account?.id, projectOf(repository));
     if (standing instanceof Promise) return authorizeLater(asking, action, repository, account, standing);
-    const actions = rightsIn(rights, account, standing, repository);
+    const actions = rightsOf(rights, account, standing, repository);
     if (actions instanceof Promise) return actions.then((known) => decide(asking, action, repository, account, standing, known));
     return decide(asking, action, repository, account, standing, actions);
   }
@@ -167,7 +162,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
   ): Promise<Grant<A>> {
     const account = await finding;
     const standing = await (findingStanding ?? asking.rights.findStanding(account?.id, projectOf(repository)));
-    return decide(asking, action, repository, account, standing, await rightsIn(asking.rights, account, standing, repository));
+    return decide(asking, action, repository, account, standing, await rightsOf(asking.rights, account, standing, repository));
   }
 
   function decide<A extends Action>(
@@ -176,7 +171,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     repository: RepositoryName,
     account: Account | undefined,
     standing: ProjectStanding | undefined,
-    rights: ReadonlySet<Action>,
+    { actions: rights, tags }: RepositoryRights,
   ): Grant<A> {
     const { caller } = asking;
     const isWithinBound = boundOf(caller, repository)?.has(action) ?? true;
@@ -187,6 +182,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
         repository,
         projectId: standing.projectId,
         traits: standing.traits,
+        tags: tags?.get(action),
         actor: actorOf(account, caller),
         renew: (tx?: Executor) => (isCurrent(asking) ? grant : authorize(ask(caller, tx), action, repository)),
       } as Grant<A>;
@@ -220,6 +216,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       repository,
       projectId,
       traits,
+      tags: undefined,
       actor: systemActor(job),
       renew: (later?: Executor) => (isRecent(changes, askedAt) ? grant : asSystem({ ...asked, known: projectId }, later)),
     } as Grant<A>;
@@ -240,7 +237,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     const scopes = await accounts.findScopes(account.id);
     const names = pullableProjects(scopes, projectName);
     if (names === "all") return { reader: "all", reach: WHOLE };
-    const mayPull = (repository: RepositoryName): boolean => actionsOfScopes(scopes, projectName, repository).has("pull");
+    const mayPull = (repository: RepositoryName): boolean => rightsOfScopes(scopes, projectName, repository).actions.has("pull");
     return { reader: { names }, reach: { ranges: pullableRanges(scopes), mayPull } };
   }
 
@@ -357,4 +354,11 @@ function refusePersonal(
   const bound = boundActions(personal, repository);
   if (bound.has(action)) return;
   throw rightMissing(account, action, repository, { sees: rights.has("pull") && bound.has("pull"), token: personal.token });
+}
+
+/** What a robot's scopes let it do; undefined where its project is gone. */
+async function scopedRights(rights: Rights, robot: Account, repository: RepositoryName): Promise<RepositoryRights | undefined> {
+  const projectName = robot.projectId === undefined ? undefined : await rights.findProjectName(robot.projectId);
+  if (robot.projectId !== undefined && projectName === undefined) return undefined;
+  return rightsOfScopes(await rights.findScopes(robot.id), projectName, repository);
 }

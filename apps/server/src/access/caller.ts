@@ -71,6 +71,8 @@ export interface Grant<A extends Action = Action> extends Renewable<Grant<A>> {
   readonly projectId: number;
   /** The project's traits beyond its members; undefined if it has none. */
   readonly traits: ProjectTraits | undefined;
+  /** Patterns of the only tags that may be moved by it (tag-patterns.ts); undefined: any. */
+  readonly tags: readonly string[] | undefined;
   /** The actor, for records. */
   readonly actor: Actor;
   readonly [proof]: A;

@@ -81,7 +81,7 @@ forEachDatabase("standing by groups", (create, dialect) => {
             if (below(3) === 0 && ofGroup.delete(`${group} ${project}`)) await groups.deleteProjectGroup(tx, projectId, groupId);
             else {
               ofGroup.set(`${group} ${project}`, role);
-              await groups.putProjectGroup(tx, { id: projectId, name: project }, groupId, role);
+              await groups.putProjectGroup(tx, { id: projectId, name: project }, groupId, { role });
             }
             break;
           case 2: {

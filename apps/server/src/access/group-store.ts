@@ -2,7 +2,9 @@
 // rules (features/groups), what a provider says of its users (group-memberships.ts).
 import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
+import type { RobotScope } from "./robot-scopes.ts";
 import { parseRole, parseSystemRole, type Role, ROLES, type SystemRole } from "./roles.ts";
+import { parseStoredScopes, storeScopes } from "./stored-scopes.ts";
 
 /** Where a group comes from. */
 export type GroupSource =
@@ -135,7 +137,7 @@ const listOfProject = statement<{ projectId: number; after: string; limit: numbe
     db
       .selectFrom("project_group")
       .innerJoin("account_group", "account_group.id", "project_group.group_id")
-      .select(["account_group.name", "project_group.role"])
+      .select(["account_group.name", "project_group.role", "project_group.scopes"])
       .where("project_group.project_id", "=", p.projectId)
       .where("account_group.name", ">", p.after)
       .where("project_group.role", "in", ROLES)
@@ -143,11 +145,13 @@ const listOfProject = statement<{ projectId: number; after: string; limit: numbe
       .limit(p.limit),
   { bounded: "sorts the groups of one project" },
 );
-const putInProject = statement<{ projectId: number; groupId: number; role: Role; sortKey: string }>()("group.put_in_project", (db, p) =>
-  db
-    .insertInto("project_group")
-    .values({ project_id: p.projectId, group_id: p.groupId, role: p.role, scopes: null, project_sort_key: p.sortKey })
-    .onConflict((conflict) => conflict.columns(["project_id", "group_id"]).doUpdateSet({ role: p.role, scopes: null })),
+const putInProject = statement<{ projectId: number; groupId: number; role: Role; scopes: string | null; sortKey: string }>()(
+  "group.put_in_project",
+  (db, p) =>
+    db
+      .insertInto("project_group")
+      .values({ project_id: p.projectId, group_id: p.groupId, role: p.role, scopes: p.scopes, project_sort_key: p.sortKey })
+      .onConflict((conflict) => conflict.columns(["project_id", "group_id"]).doUpdateSet({ role: p.role, scopes: p.scopes })),
 );
 const removeFromProject = statement<{ projectId: number; groupId: number }>()("group.remove_from_project", (db, p) =>
   db.deleteFrom("project_group").where("project_id", "=", p.projectId).where("group_id", "=", p.groupId),
@@ -251,22 +255,27 @@ export async function findGroupRole(executor: Executor, projectId: number, group
 /** Groups of a project after a name, in the order of names. */
 export async function listProjectGroups(
   executor: Executor,
-  projectId: number,
+  { id: projectId, name: projectName }: { readonly id: number; readonly name: string },
   after: string,
   limit: number,
-): Promise<{ name: string; role: Role }[]> {
+): Promise<{ name: string; role: Role; scopes: readonly RobotScope[] | undefined }[]> {
   const rows = await executor.all(listOfProject, { projectId, after, limit });
-  return rows.map(({ name, role }) => ({ name, role: role as Role }));
+  return rows.map(({ name, role, scopes }) => ({
+    name,
+    role: role as Role,
+    scopes: scopes === null ? undefined : parseStoredScopes(scopes, projectName),
+  }));
 }
 
-/** Gives a group a role in a project that is locked. */
+/** Gives a group a role in a project that is locked; `scopes`: undefined for all of it. */
 export async function putProjectGroup(
   tx: Executor,
   { id: projectId, name }: { readonly id: number; readonly name: string },
   groupId: number,
-  role: Role,
+  { role, scopes }: { readonly role: Role; readonly scopes?: readonly RobotScope[] | undefined },
 ): Promise<void> {
-  await tx.run(putInProject, { projectId, groupId, role, sortKey: `${name}/` }, 1);
+  const stored = scopes === undefined ? null : storeScopes(scopes, name);
+  await tx.run(putInProject, { projectId, groupId, role, scopes: stored, sortKey: `${name}/` }, 1);
 }
 
 /** Takes a group's role in a project away, which was just seen. */

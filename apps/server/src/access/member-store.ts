@@ -1,20 +1,33 @@
 // The member table. Not here: what roles allow (roles.ts), the rule that a project keeps an owner (features/projects).
 import type { Executor } from "../platform/database/database.ts";
+import type { ExpectedRows } from "../platform/database/row-counts.ts";
 import { statement } from "../platform/database/statement.ts";
+import type { RobotScope } from "./robot-scopes.ts";
 import { parseRole, type Role, ROLES } from "./roles.ts";
+import { parseStoredScopes, storeScopes } from "./stored-scopes.ts";
 
 /** No account and no group has this id. */
 const NOBODY = 0;
+
+/** A member is in one of two tables. */
+const NONE_OR_ONE: ExpectedRows = { any: "a member is in one of two tables" };
 
 /** A member of a project. */
 export interface Member {
   readonly accountId: number;
   readonly accountName: string;
   readonly role: Role;
+  /** What it is narrowed to; undefined: all of the project. */
+  readonly scopes: readonly RobotScope[] | undefined;
 }
 
 const find = statement<{ projectId: number; accountId: number }>()("member.find", (db, p) =>
-  db.selectFrom("member").select("role").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId),
+  db
+    .selectFrom("member")
+    .select(({ ref }) => ref("role").$castTo<string>().as("role"))
+    .where("project_id", "=", p.projectId)
+    .where("account_id", "=", p.accountId)
+    .unionAll(db.selectFrom("narrowed_member").select("role").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId)),
 );
 const list = statement<{ projectId: number; after: string; limit: number }>()(
   "member.list",
@@ -22,11 +35,21 @@ const list = statement<{ projectId: number; after: string; limit: number }>()(
     db
       .selectFrom("member")
       .innerJoin("account", "account.id", "member.account_id")
-      .select(["member.account_id", "account.name", "member.role"])
+      .select(["member.account_id", "account.name"])
+      .select(({ ref, lit }) => [ref("member.role").$castTo<string>().as("role"), lit(null).$castTo<string | null>().as("scopes")])
       .where("member.project_id", "=", p.projectId)
       .where("account.name", ">", p.after)
       .where("member.role", "in", ROLES)
-      .orderBy("account.name")
+      .unionAll(
+        db
+          .selectFrom("narrowed_member")
+          .innerJoin("account", "account.id", "narrowed_member.account_id")
+          .select(["narrowed_member.account_id", "account.name", "narrowed_member.role", "narrowed_member.scopes"])
+          .where("narrowed_member.project_id", "=", p.projectId)
+          .where("account.name", ">", p.after)
+          .where("narrowed_member.role", "in", ROLES) as never,
+      )
+      .orderBy("name")
       .limit(p.limit),
   { bounded: "sorts the members of one project" },
 );
@@ -53,14 +76,35 @@ const put = statement<{ projectId: number; accountId: number; role: Role }>()("m
 const remove = statement<{ projectId: number; accountId: number }>()("member.delete", (db, p) =>
   db.deleteFrom("member").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId),
 );
-const listOfAccount = statement<{ accountId: number; after: number; limit: number }>()("member.list_of_account", (db, p) =>
-  db
-    .selectFrom("member")
-    .select(["project_id", "project_sort_key"])
-    .where("account_id", "=", p.accountId)
-    .where("project_id", ">", p.after)
-    .orderBy("project_id")
-    .limit(p.limit),
+const putNarrowed = statement<{ projectId: number; accountId: number; role: Role; scopes: string; sortKey: string }>()(
+  "member.put_narrowed",
+  (db, p) =>
+    db
+      .insertInto("narrowed_member")
+      .values({ project_id: p.projectId, account_id: p.accountId, role: p.role, scopes: p.scopes, project_sort_key: p.sortKey })
+      .onConflict((conflict) => conflict.columns(["project_id", "account_id"]).doUpdateSet({ role: p.role, scopes: p.scopes })),
+);
+const removeNarrowed = statement<{ projectId: number; accountId: number }>()("member.delete_narrowed", (db, p) =>
+  db.deleteFrom("narrowed_member").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId),
+);
+const listOfAccount = statement<{ accountId: number; after: number; limit: number }>()(
+  "member.list_of_account",
+  (db, p) =>
+    db
+      .selectFrom("member")
+      .select(["project_id", "project_sort_key"])
+      .where("account_id", "=", p.accountId)
+      .where("project_id", ">", p.after)
+      .unionAll(
+        db
+          .selectFrom("narrowed_member")
+          .select(["project_id", "project_sort_key"])
+          .where("account_id", "=", p.accountId)
+          .where("project_id", ">", p.after),
+      )
+      .orderBy("project_id")
+      .limit(p.limit),
+  { bounded: "sorts the projects of one account, when that account goes" },
 );
 const otherOwner = statement<{ projectId: number; accountId: number }>()("member.other_owner", (db, p) =>
   db
@@ -108,9 +152,19 @@ export async function findRole(executor: Executor, projectId: number, accountId:
 }
 
 /** Members after an account's name, in the order of names. */
-export async function listMembers(executor: Executor, projectId: number, after: string, limit: number): Promise<Member[]> {
+export async function listMembers(
+  executor: Executor,
+  { id: projectId, name: projectName }: { readonly id: number; readonly name: string },
+  after: string,
+  limit: number,
+): Promise<Member[]> {
   const rows = await executor.all(list, { projectId, after, limit });
-  return rows.map((row) => ({ accountId: row.account_id, accountName: row.name, role: row.role }));
+  return rows.map((row) => ({
+    accountId: row.account_id,
+    accountName: row.name,
+    role: row.role as Role,
+    scopes: row.scopes === null ? undefined : parseStoredScopes(row.scopes, projectName),
+  }));
 }
 
 /** Projects of which an account is a member, by their ids. */
@@ -125,14 +179,27 @@ export async function listMemberships(
   return rows.map((row) => ({ projectId: row.project_id, project: row.project_sort_key.slice(0, -1) }));
 }
 
-/** Makes an account a member of a locked project, or changes its role. */
+/** Makes an account a member of all of a locked project, or changes its role. */
 export async function putMember(tx: Executor, projectId: number, accountId: number, role: Role): Promise<void> {
   await tx.run(put, { projectId, accountId, role }, 1);
+  await tx.run(removeNarrowed, { projectId, accountId }, NONE_OR_ONE);
+}
+
+/** The same of a part of it. */
+export async function putNarrowedMember(
+  tx: Executor,
+  { id: projectId, name }: { readonly id: number; readonly name: string },
+  accountId: number,
+  { role, scopes }: { readonly role: Role; readonly scopes: readonly RobotScope[] },
+): Promise<void> {
+  await tx.run(putNarrowed, { projectId, accountId, role, scopes: storeScopes(scopes, name), sortKey: `${name}/` }, 1);
+  await tx.run(remove, { projectId, accountId }, NONE_OR_ONE);
 }
 
 /** Ends a membership that was just read. */
 export async function deleteMember(tx: Executor, projectId: number, accountId: number): Promise<void> {
-  await tx.run(remove, { projectId, accountId }, 1);
+  await tx.run(remove, { projectId, accountId }, NONE_OR_ONE);
+  await tx.run(removeNarrowed, { projectId, accountId }, NONE_OR_ONE);
 }
 
 /**

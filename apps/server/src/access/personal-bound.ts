@@ -2,7 +2,7 @@
 // Not here: rows (credential-store.ts), decisions (authorize.ts).
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Action } from "./caller.ts";
-import { actionsOfScopes, EVERYTHING, isRepositoryPattern, type RobotScope } from "./robot-scopes.ts";
+import { EVERYTHING, isRepositoryPattern, type RobotScope, rightsOfScopes } from "./robot-scopes.ts";
 import { ALL_ACTIONS } from "./roles.ts";
 
 /** How much of the API: nothing; what changes nothing; all. */
@@ -19,7 +19,7 @@ export interface PersonalBound {
 
 /** The actions that it lets through in a repository. */
 export function boundActions({ scopes }: PersonalBound, repository: RepositoryName): ReadonlySet<Action> {
-  return actionsOfScopes(scopes, undefined, repository);
+  return rightsOfScopes(scopes, undefined, repository).actions;
 }
 
 /** Whether it lets through anything in a project. What it lets nothing through in looks like what is not there. */

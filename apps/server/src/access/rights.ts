@@ -1,26 +1,51 @@
 // The rules of rights in one project: pure functions of looked-up values. Not here: the look-ups and grants (authorize.ts), the permissions
 // of roles (roles.ts), robots' patterns (robot-scopes.ts).
 import type { ProjectPermission } from "@berth/api/permissions";
+import type { RepositoryName } from "@berth/oci/reference";
 import type { Account } from "./account-store.ts";
 
 import type { Action } from "./caller.ts";
-import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, PERMISSIONS_OF_AUDITOR, permissionsOfRole, PULL_ONLY } from "./roles.ts";
-import type { ProjectStanding } from "./standing-store.ts";
+import { joinRights, type RepositoryRights, rightsOfScopes } from "./robot-scopes.ts";
+import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, PERMISSIONS_OF_AUDITOR, permissionsOfRole, PULL_ONLY, type Role } from "./roles.ts";
+import type { Membership, ProjectStanding } from "./standing-store.ts";
+
+const NO_RIGHTS: RepositoryRights = { actions: NO_ACTIONS, tags: undefined };
+const ALL_RIGHTS: RepositoryRights = { actions: ALL_ACTIONS, tags: undefined };
+const PULL_RIGHTS: RepositoryRights = { actions: PULL_ONLY, tags: undefined };
+const OF_ROLE: Readonly<Record<Role, RepositoryRights>> = {
+  guest: PULL_RIGHTS,
+  developer: { actions: actionsOfRole("developer"), tags: undefined },
+  maintainer: ALL_RIGHTS,
+  owner: ALL_RIGHTS,
+};
 
 /**
  * The actions that an account may do in a repository of a project. `account`: undefined for anonymous. `scoped`: the actions of a robot's
  * scopes there. `standing`: undefined if there is no such project.
  */
-export function actionsIn(
+export function rightsIn(
   account: Account | undefined,
-  scoped: ReadonlySet<Action>,
+  scoped: RepositoryRights | undefined,
   standing: ProjectStanding | undefined,
-): ReadonlySet<Action> {
-  if (standing === undefined) return NO_ACTIONS;
-  if (account?.isAdmin === true) return ALL_ACTIONS;
-  const own = account?.kind === "robot" ? scoped : standing.role === undefined ? NO_ACTIONS : actionsOfRole(standing.role);
-  if (own.has("pull") || !(standing.isPublic || account?.isAuditor === true)) return own;
-  return own.size === 0 ? PULL_ONLY : new Set<Action>([...own, "pull"]);
+  repository: RepositoryName,
+): RepositoryRights {
+  if (standing === undefined) return NO_RIGHTS;
+  if (account?.isAdmin === true) return ALL_RIGHTS;
+  const own = account?.kind === "robot" ? (scoped ?? NO_RIGHTS) : rightsOfMember(standing, repository);
+  if (own.actions.has("pull") || !(standing.isPublic || account?.isAuditor === true)) return own;
+  return own.actions.size === 0 ? PULL_RIGHTS : { actions: new Set<Action>([...own.actions, "pull"]), tags: own.tags };
+}
+
+/** What memberships let somebody do in a repository. */
+export function rightsOfMember({ role, isNarrowed, memberships, name }: ProjectStanding, repository: RepositoryName): RepositoryRights {
+  if (role === undefined) return NO_RIGHTS;
+  if (!isNarrowed) return OF_ROLE[role];
+  return joinRights(memberships.map((membership) => rightsOfMembership(membership, name, repository)));
+}
+
+/** The same of one. */
+export function rightsOfMembership({ role, scopes }: Membership, projectName: string, repository: RepositoryName): RepositoryRights {
+  return scopes === undefined ? OF_ROLE[role] : rightsOfScopes(scopes, projectName, repository, actionsOfRole(role));
 }
 
 /** Whether an account has a permission for a project on the control plane; `unseen`: it may not know that the project exists. */

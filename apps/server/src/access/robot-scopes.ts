@@ -1,4 +1,4 @@
-// Which repositories a robot's scopes reach: patterns, pure. Not here: the rows (robot-store.ts), decisions (authorize.ts).
+// Which repositories and tags scopes reach, of robots and of members that are narrowed: patterns, pure. Not here: the rows (robot-store.ts), decisions (authorize.ts).
 import type { RepositoryName } from "@berth/oci/reference";
 import { projectOf } from "@berth/oci/reference";
 import type { Action } from "./caller.ts";
@@ -8,6 +8,8 @@ export interface RobotScope {
   /** A repository name; `PROJECT/PATH/*` for one more segment; `PROJECT/PATH/**` for any deeper; `**` for all, which only registry robots get. */
   readonly repositoryPattern: string;
   readonly actions: ReadonlySet<Action>;
+  /** What tags a push or a deletion may move; undefined: any. */
+  readonly tagPatterns?: readonly string[] | undefined;
 }
 
 /** Most scopes of one robot: they are all looked at on every request. */
@@ -38,19 +40,48 @@ export function matchesPattern(pattern: string, repository: RepositoryName): boo
   return pattern === repository;
 }
 
-/** What scopes allow in a repository. `projectName` is the robot's project; undefined for a robot of the registry. */
-export function actionsOfScopes(
+/** What somebody may do in a repository. */
+export interface RepositoryRights {
+  readonly actions: ReadonlySet<Action>;
+  /** Patterns of the only tags that an action may move; an action that is not in it may move any. Undefined: as if it were empty. */
+  readonly tags: ReadonlyMap<Action, readonly string[]> | undefined;
+}
+
+/** What scopes allow in a repository; `within`: and no other actions. `projectName` is the robot's project; undefined for a robot of the registry. */
+export function rightsOfScopes(
   scopes: readonly RobotScope[],
   projectName: string | undefined,
   repository: RepositoryName,
-): ReadonlySet<Action> {
+  within?: ReadonlySet<Action>,
+): RepositoryRights {
   const actions = new Set<Action>();
-  if (projectName !== undefined && projectOf(repository) !== projectName) return actions;
-  for (const scope of scopes) {
-    if (scope.repositoryPattern === EVERYTHING && projectName !== undefined) continue;
-    if (matchesPattern(scope.repositoryPattern, repository)) for (const action of scope.actions) actions.add(action);
+  if (projectName !== undefined && projectOf(repository) !== projectName) return { actions, tags: undefined };
+  const whole = new Set<Action>();
+  const narrowed = new Map<Action, string[]>();
+  for (const { repositoryPattern, actions: given, tagPatterns } of scopes) {
+    if (repositoryPattern === EVERYTHING && projectName !== undefined) continue;
+    if (!matchesPattern(repositoryPattern, repository)) continue;
+    for (const action of given) {
+      if (within !== undefined && !within.has(action)) continue;
+      actions.add(action);
+      if (tagPatterns === undefined || action === "pull") whole.add(action);
+      else narrowed.set(action, [...(narrowed.get(action) ?? []), ...tagPatterns]);
+    }
   }
-  return actions;
+  // One scope that has all tags is wider than any that are narrowed.
+  for (const action of whole) narrowed.delete(action);
+  return { actions, tags: narrowed.size === 0 ? undefined : narrowed };
+}
+
+/** The same of several sources together: an action's tags are bound where no source has it without a bound. */
+export function joinRights(all: readonly RepositoryRights[]): RepositoryRights {
+  const actions = new Set<Action>(all.flatMap((rights) => [...rights.actions]));
+  const narrowed = new Map<Action, readonly string[]>();
+  for (const action of actions) {
+    const bounds = all.filter((rights) => rights.actions.has(action)).map((rights) => rights.tags?.get(action));
+    if (!bounds.includes(undefined)) narrowed.set(action, [...new Set(bounds.flatMap((patterns) => patterns ?? []))]);
+  }
+  return { actions, tags: narrowed.size === 0 ? undefined : narrowed };
 }
 
 /** Projects in which scopes allow a pull of something: their names, or "all". */

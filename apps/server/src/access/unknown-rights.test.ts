@@ -50,7 +50,7 @@ forEachDatabase("unknown rights", (create) => {
         await assert.rejects(access.authorizer.authorizeProject(caller, permission, "own"), { code: "PROJECT_UNKNOWN" }, role);
       assert.deepEqual(await access.authorizer.listReadableProjects(caller, "", 10), []);
       assert.equal(await findRole(test.database, projectId, id), undefined);
-      assert.deepEqual(await listMembers(test.database, projectId, "", 10), []);
+      assert.deepEqual(await listMembers(test.database, { id: projectId, name: "own" }, "", 10), []);
     }
     await test.database.script(`update member set role = 'guest' where account_id = ${id}`);
     access.accounts.forget();

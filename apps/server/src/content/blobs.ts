@@ -1,6 +1,7 @@
 // Blobs in the database: one row for each digest, one link for each repository that has it, and the leases that protect links from the
 // collector. Not here: bytes (blobs/), the removal of links and blobs in the background (garbage.ts).
 import { algorithmOf, digestOf, type Digest } from "@berth/oci/digest";
+import { refuseNarrowed } from "../access/tag-patterns.ts";
 import { RegistryError } from "@berth/oci/errors";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
@@ -265,6 +266,7 @@ export function createBlobs(database: Database, clock: Clock, times: LeaseTimes,
 
     delete(repository, digest) {
       const repositoryId = repository.id;
+      refuseNarrowed(repository.grant, "delete blobs");
       const work = async (tx: Executor): Promise<void> => {
         const blob = await tx.first(lockLink, { repositoryId, digest });
         if (blob === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: { digest } });

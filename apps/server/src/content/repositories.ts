@@ -6,6 +6,7 @@ import { expressionBuilder, type Expression, type ExpressionBuilder, type SqlBoo
 import { LRUCache } from "lru-cache";
 import type { Action, Grant } from "../access/caller.ts";
 import type { ChangeSink } from "../access/changes.ts";
+import { refuseNarrowed } from "../access/tag-patterns.ts";
 import { grantedTransaction, type GrantedOptions } from "../access/granted-transaction.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createLookUp } from "../platform/database/batch.ts";
@@ -282,6 +283,7 @@ export function createRepositories(database: Database, clock: Clock, changes: Ch
     },
     async delete(grant) {
       const work = async (tx: Executor, present: Grant<"delete">): Promise<void> => {
+        refuseNarrowed(present, "delete the repository");
         // Waits for every push that has content for it, and delays those that come later: they find it deleted.
         const row = await tx.first(lock, { name: grant.repository });
         if (row === undefined) throw new RegistryError("NAME_UNKNOWN", { detail: { name: grant.repository } });

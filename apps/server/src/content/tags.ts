@@ -4,6 +4,7 @@ import { RegistryError } from "@berth/oci/errors";
 import type { Tag } from "@berth/oci/reference";
 import { versionKey } from "@berth/oci/version-key";
 import type { ChangeSink } from "../access/changes.ts";
+import { checkTag, refuseNarrowed } from "../access/tag-patterns.ts";
 import type { Clock } from "../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../platform/database/database.ts";
 import { lostRace } from "../platform/database/row-counts.ts";
@@ -211,6 +212,7 @@ export async function setTag(
     from = isAsked && current !== undefined ? await digestOf(tx, current) : undefined;
     checkCondition(tag, from, condition);
     if (current?.manifest_id === manifestId) return [];
+    checkTag(grant, tag);
     if (asked.length > 0) await checkTagWrites(tx, repository, asked, [{ tag, from, to: digest }]);
     if (current !== undefined) {
       await tx.run(update, { ...written, now: clock.now() }, 1);
@@ -248,6 +250,7 @@ async function deleteTag(
   { clock, changes, rules }: TagWriting,
 ): Promise<boolean> {
   const { grant, id: repositoryId } = repository;
+  checkTag(grant, tag);
   const asked = tagRulesOf(grant, rules);
   if (asked.length > 0) {
     const current = await tx.first(lockNamed, { repositoryId, tag });
@@ -278,9 +281,14 @@ export async function deleteTagsOf(
 ): Promise<void> {
   const { grant, id: repositoryId } = repository;
   const asked = tagRulesOf(grant, rules);
+  let hadTags = false;
   for (;;) {
     const gone = await tx.all(dropSomeOf, { repositoryId, manifestId });
+    for (const { name } of gone) checkTag(grant, name);
+    // By a right that is narrowed to tags, a manifest is deleted with its tags, and so needs one.
+    if (gone.length === 0 && !hadTags) refuseNarrowed(grant, `delete ${digest}, which has no tag`);
     if (gone.length === 0) return;
+    hadTags = true;
     await tx.run(
       recordGone,
       { repositoryId, tags: gone.map((tag) => tag.name), accountId: grant.actor.accountId, now: clock.now() },

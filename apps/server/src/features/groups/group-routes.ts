@@ -25,7 +25,7 @@ export function groupRoutes(groups: Groups): ApiRoute[] {
       return undefined;
     }),
     route(operations.listProjectGroups, ({ query }, { grant }) => groups.listOfProject(grant, query)),
-    route(operations.putProjectGroup, ({ params, body }, { grant }) => groups.putInProject(grant, params.group, body.role)),
+    route(operations.putProjectGroup, ({ params, body }, { grant }) => groups.putInProject(grant, params.group, body)),
     route(operations.deleteProjectGroup, async ({ params }, { grant }) => {
       await groups.removeFromProject(grant, params.group);
       return undefined;

@@ -3,7 +3,7 @@
 import { ApiError } from "@berth/api/errors";
 import type { GroupMemberView, GroupUpdateBody, GroupView, NewGroupBody, ProjectGroupView } from "@berth/api/groups";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
-import type { AccountChange } from "../../access/account-changes.ts";
+import { type AccountChange, changedScopes } from "../../access/account-changes.ts";
 import { type Account, findAccountByName } from "../../access/account-store.ts";
 import type { Accounts } from "../../access/accounts.ts";
 import type { AccountGrant, ProjectGrant } from "../../access/authorize.ts";
@@ -15,6 +15,7 @@ import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
+import { parseMemberScopes, viewScopes } from "../../access/scope-views.ts";
 
 /** What the rules need. */
 export interface GroupsParts {
@@ -35,7 +36,7 @@ export interface Groups {
   addMember(grant: AccountGrant, name: string, user: string): Promise<GroupMemberView>;
   removeMember(grant: AccountGrant, name: string, user: string): Promise<void>;
   listOfProject(grant: ProjectGrant, page: PageRequest): Promise<Listed<ProjectGroupView>>;
-  putInProject(grant: ProjectGrant, name: string, role: Role): Promise<ProjectGroupView>;
+  putInProject(grant: ProjectGrant, name: string, body: Omit<ProjectGroupView, "group">): Promise<ProjectGroupView>;
   removeFromProject(grant: ProjectGrant, name: string): Promise<void>;
 }
 
@@ -137,25 +138,28 @@ export function createGroups({ database, clock, accounts, changes }: GroupsParts
         await changes.record(tx, actor, [{ kind: "group.member-removed", group: name, groupId: group.id, ...member }]);
       });
     },
-    async listOfProject({ projectId }, { after = "", limit = DEFAULT_PAGE_SIZE }) {
-      const found = await store.listProjectGroups(database, projectId, after, limit + 1);
+    async listOfProject({ projectId, projectName }, { after = "", limit = DEFAULT_PAGE_SIZE }) {
+      const found = await store.listProjectGroups(database, { id: projectId, name: projectName }, after, limit + 1);
       return listed(
         found,
         limit,
-        (groups) => groups.map(({ name: group, role }) => ({ group, role })),
+        (groups) =>
+          groups.map(({ name: group, role, scopes }) => ({ group, role, ...(scopes === undefined ? {} : { scopes: viewScopes(scopes) }) })),
         ({ name }) => name,
       );
     },
-    async putInProject(grant, name, role) {
+    async putInProject(grant, name, { role, scopes: views }) {
+      const scopes = parseMemberScopes(views, grant.projectName, role);
       await change(grant, { project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
         const { id: groupId } = await lockProjectAndGroup(tx, projectId, name);
         const from = await store.findGroupRole(tx, projectId, groupId);
         if (role !== "owner") await keepOwner(tx, projectId, groupId, from);
-        await store.putProjectGroup(tx, { id: projectId, name: projectName }, groupId, role);
+        await store.putProjectGroup(tx, { id: projectId, name: projectName }, groupId, { role, scopes });
         const member = { project: projectName, projectId, group: name, groupId };
-        if (from !== role) await changes.record(tx, actor, [{ kind: "project.group-changed", ...member, from, to: role }]);
+        const narrowed = scopes === undefined ? {} : { scopes: changedScopes(scopes) };
+        await changes.record(tx, actor, [{ kind: "project.group-changed", ...member, from, to: role, ...narrowed }]);
       });
-      return { group: name, role };
+      return { group: name, role, ...(scopes === undefined ? {} : { scopes: viewScopes(scopes) }) };
     },
     async removeFromProject(grant, name) {
       await change(grant, { project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {

@@ -19,7 +19,7 @@ export function projectRoutes(projects: Projects): ApiRoute[] {
       return undefined;
     }),
     route(operations.listMembers, ({ query }, { grant }) => projects.listMembers(grant, query)),
-    route(operations.putMember, ({ params, body }, { grant }) => projects.putMember(grant, params.user, body.role)),
+    route(operations.putMember, ({ params, body }, { grant }) => projects.putMember(grant, params.user, body)),
     route(operations.deleteMember, async ({ params }, { grant }) => {
       await projects.deleteMember(grant, params.user);
       return undefined;

@@ -4,13 +4,20 @@ import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { MemberView, ProjectView } from "@berth/api/projects";
 import type { AccountGrant, Authorizer, ProjectGrant } from "../../access/authorize.ts";
-import type { AccountChange } from "../../access/account-changes.ts";
+import { type AccountChange, changedScopes } from "../../access/account-changes.ts";
 import type { Accounts } from "../../access/accounts.ts";
 import { findAccountByName, listRobotAccounts } from "../../access/account-store.ts";
 import type { Caller } from "../../access/caller.ts";
 import type { ChangeSink } from "../../access/changes.ts";
-import { deleteMember, findRole, hasOtherOwner, listMembers, lockProject, putMember } from "../../access/member-store.ts";
-import type { Role } from "../../access/roles.ts";
+import {
+  deleteMember,
+  findRole,
+  hasOtherOwner,
+  listMembers,
+  lockProject,
+  putMember,
+  putNarrowedMember,
+} from "../../access/member-store.ts";
 import { findProjectUsages, type ProjectUsage } from "../../content/usage.ts";
 import { isBeyondToken } from "../../access/bounds.ts";
 import type { Clock } from "../../platform/clock.ts";
@@ -18,6 +25,7 @@ import type { Database, Executor } from "../../platform/database/database.ts";
 import type { Deletion } from "../../platform/database/deletion.ts";
 import { LIST_BATCH, listed, listEvery, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
+import { parseMemberScopes, viewScopes } from "../../access/scope-views.ts";
 import {
   deleteProjectRow,
   insertProject,
@@ -47,7 +55,7 @@ export interface Projects {
   update(grant: ProjectGrant, change: { visibility?: "private" | "public" }): Promise<ProjectView>;
   delete(grant: ProjectGrant): Promise<void>;
   listMembers(grant: ProjectGrant, page: PageRequest): Promise<Listed<MemberView>>;
-  putMember(grant: ProjectGrant, userName: string, role: Role): Promise<MemberView>;
+  putMember(grant: ProjectGrant, userName: string, body: Omit<MemberView, "user">): Promise<MemberView>;
   deleteMember(grant: ProjectGrant, userName: string): Promise<void>;
 }
 
@@ -126,7 +134,7 @@ export function createProjects(parts: ProjectsParts): Projects {
         const members = changes.wants("member.removed")
           ? await listEvery(
               "",
-              (after) => listMembers(tx, projectId, after, LIST_BATCH),
+              (after) => listMembers(tx, { id: projectId, name: projectName }, after, LIST_BATCH),
               LIST_BATCH,
               ({ accountName }) => accountName,
             )
@@ -154,27 +162,35 @@ export function createProjects(parts: ProjectsParts): Projects {
         ]);
       });
     },
-    async listMembers({ projectId }, { after = "", limit = DEFAULT_PAGE_SIZE }) {
-      const found = await listMembers(database, projectId, after, limit + 1);
+    async listMembers({ projectId, projectName }, { after = "", limit = DEFAULT_PAGE_SIZE }) {
+      const found = await listMembers(database, { id: projectId, name: projectName }, after, limit + 1);
       return listed(
         found,
         limit,
-        (members) => members.map(({ accountName, role }) => ({ user: accountName, role })),
+        (members) =>
+          members.map(({ accountName, role, scopes }) => ({
+            user: accountName,
+            role,
+            ...(scopes === undefined ? {} : { scopes: viewScopes(scopes) }),
+          })),
         (member) => member.accountName,
       );
     },
-    async putMember(grant, userName, role) {
+    async putMember(grant, userName, { role, scopes: views }) {
+      const scopes = parseMemberScopes(views, grant.projectName, role);
       await change(grant, { account: userName, project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
         await lockOrUnknown(tx, projectId);
         const user = await findAccountByName(tx, userName);
         if (user === undefined || user.kind !== "user") throw new ApiError("USER_UNKNOWN");
         if (role !== "owner") await keepOwner(tx, projectId, user.id);
         const from = changes.wants("member.changed") ? await findRole(tx, projectId, user.id) : undefined;
-        await putMember(tx, projectId, user.id, role);
+        if (scopes === undefined) await putMember(tx, projectId, user.id, role);
+        else await putNarrowedMember(tx, { id: projectId, name: projectName }, user.id, { role, scopes });
+        const narrowed = scopes === undefined ? {} : { scopes: changedScopes(scopes) };
         const member = { project: projectName, projectId, account: user.name, accountId: user.id };
-        if (from !== role) await changes.record(tx, actor, [{ kind: "member.changed", ...member, from, to: role }]);
+        await changes.record(tx, actor, [{ kind: "member.changed", ...member, from, to: role, ...narrowed }]);
       });
-      return { user: userName, role };
+      return { user: userName, role, ...(scopes === undefined ? {} : { scopes: viewScopes(scopes) }) };
     },
     async deleteMember(grant, userName) {
       await change(grant, { account: userName, project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {

@@ -85,6 +85,12 @@ export function createPersonalTokens(parts: PersonalTokensParts): PersonalTokens
     },
     async create(grant, { name, scopes, api = "none", expiresAt }) {
       const parsed = parseScopeViews(scopes, undefined);
+      // A token's bound says nothing of tags, and must not be taken to.
+      const tagged = parsed.findIndex(({ tagPatterns }) => tagPatterns !== undefined);
+      if (tagged !== -1)
+        throw new ApiError("FIELD_INVALID", {
+          detail: [{ field: `body.scopes.${tagged}.tags`, reason: "a token is not narrowed to tags" }],
+        });
       const endsAt = endOf(expiresAt);
       const secret = generateSecret("pat");
       const make = async (tx: Executor, { account: { id: accountId, name: account }, actor }: AccountGrant): Promise<Credential> => {

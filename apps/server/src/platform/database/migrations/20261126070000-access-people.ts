@@ -6,7 +6,10 @@ export const people: Migration = {
   id: 20261126070000,
   name: "access/people",
   oldestProgram: 3,
-  loses: { what: "nothing that is stored, but auditors and creators are ordinary users meanwhile, and groups give no rights", content: [] },
+  loses: {
+    what: "nothing that is stored, but auditors and creators are ordinary users meanwhile, and groups and rights that are narrowed to tags or repositories give nobody anything",
+    content: [],
+  },
   up: ({ id, integer, text, clustered }) => [
     `create table if not exists system_role (
       account_id ${integer} not null primary key references account (id) on delete cascade,
@@ -38,6 +41,22 @@ export const people: Migration = {
       project_sort_key ${text} not null,
       primary key (project_id, group_id)
     ) ${clustered}`,
+    `create table if not exists robot_tag_scope (
+      account_id ${integer} not null references account (id) on delete cascade,
+      repository_pattern ${text} not null,
+      actions text not null,
+      tags text not null,
+      primary key (account_id, repository_pattern)
+    ) ${clustered}`,
+    `create table if not exists narrowed_member (
+      project_id ${integer} not null references project (id) on delete cascade,
+      account_id ${integer} not null references account (id) on delete cascade,
+      role text not null,
+      scopes text not null,
+      project_sort_key ${text} not null,
+      primary key (project_id, account_id)
+    ) ${clustered}`,
+    `create index if not exists narrowed_member_in_order on narrowed_member (account_id, project_sort_key)`,
     `create index if not exists project_group_in_order on project_group (group_id, project_sort_key)`,
   ],
   down: () => [],
