@@ -21,8 +21,10 @@ interface Plan {
   readonly kept: number;
 }
 
-async function api(registry: TestRegistry, method: string, path: string, body?: unknown) {
-  const json = body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+async function api(registry: TestRegistry, method: string, path: string, body?: unknown, authorization?: string) {
+  const as = authorization === undefined ? {} : { authorization };
+  const json =
+    body === undefined ? { headers: as } : { headers: { "content-type": "application/json", ...as }, body: JSON.stringify(body) };
   const answer = await registry.send(method, `/api/v1${path}`, json);
   return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
 }
@@ -33,8 +35,8 @@ async function plan(registry: TestRegistry, body: object): Promise<Plan> {
   return made.body as unknown as Plan;
 }
 
-async function run(registry: TestRegistry, { id }: Plan): Promise<Plan> {
-  const begun = await api(registry, "POST", `${APP}/deletions/${id}/run`);
+async function run(registry: TestRegistry, { id }: Plan, authorization?: string): Promise<Plan> {
+  const begun = await api(registry, "POST", `${APP}/deletions/${id}/run`, undefined, authorization);
   assert.equal(begun.status, 202, JSON.stringify(begun.body));
   for (;;) {
     const { body } = await api(registry, "GET", `${APP}/deletions/${id}`);
@@ -108,6 +110,17 @@ for (const engine of ENGINES) {
       assert.deepEqual([cleaned.state, cleaned.deleted], ["done", 1]);
       await expectStatus(await registry.send("GET", `/v2/library/app/manifests/${gone.digest}`), 404);
       await expectStatus(await registry.send("GET", `/v2/library/app/manifests/${part.digest}`), 200);
+    });
+
+    it("are run for a personal token, by what it lets through", async (t) => {
+      const registry = await startTestRegistry((await engine.make(t)).settings, { jobs: true });
+      t.after(() => registry.stop());
+      await registry.pushImage("library/app", "old", 100);
+      const scopes = [{ repositories: "library/app", actions: ["pull", "delete"] }];
+      const { body } = await api(registry, "POST", "/users/me/tokens", { name: "cleaner", scopes, api: "write" });
+      const done = await run(registry, await plan(registry, { action: "untag", tags: ["old"] }), `Bearer ${String(body["secret"])}`);
+      assert.deepEqual([done.state, done.deleted, done.kept], ["done", 1, 0]);
+      assert.deepEqual(await tagsOf(registry), []);
     });
 
     it("are refused where a tag was moved or came meanwhile, and where they choose nothing; cancelled ones never run", async (t) => {

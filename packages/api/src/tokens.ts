@@ -61,7 +61,7 @@ export const listMyTokens = operation({
   method: "GET",
   path: "/users/me/tokens",
   summary: "List the caller's own tokens",
-  permission: { kind: "user" },
+  permission: { kind: "user", inPerson: true },
   params: Nothing,
   query: PageQuery,
   body: undefined,

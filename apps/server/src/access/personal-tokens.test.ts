@@ -21,6 +21,7 @@ import {
 import { deleteCredential, insertCredential, listCredentials } from "./credential-store.ts";
 import { formatBound, parseBound, type ApiBound } from "./personal-bound.ts";
 import { generateSecret, hashSecret, isSecretOf } from "./secrets.ts";
+import { recallCaller, storeCaller, type StoredCaller } from "./stored-caller.ts";
 import type { Action } from "./caller.ts";
 
 const OWN = parseRepositoryName("own/app");
@@ -107,6 +108,25 @@ forEachDatabase("personal tokens", (create) => {
     assert.equal((await refusal(() => here.authenticator.authenticate(basic(name, refresh.secret), TEST_ADDRESS))).code, "UNAUTHORIZED");
     assert.equal((await refusal(() => here.authenticator.authenticateRefresh(secret, TEST_ADDRESS))).code, "UNAUTHORIZED");
     assert.equal((await here.authenticator.authenticateRefresh(refresh.secret, TEST_ADDRESS)).via.kind, "refresh-token");
+  });
+
+  it("bound a job that was asked for with them, and end it when they are revoked", async () => {
+    const { id, secret } = await add(["pull"]);
+    const asked = await here.authenticator.authenticate(basic(name, secret), TEST_ADDRESS);
+    const payload = JSON.parse(JSON.stringify(storeCaller(asked))) as StoredCaller;
+    const caller = await recallCaller(payload, there.accounts);
+    assert.deepEqual(caller, asked);
+    assert.equal((await refusal(() => there.authorizer.authorize(caller, "delete", OWN))).code, "DENIED");
+    await there.authorizer.authorize(caller, "pull", OWN);
+    await revoke(test.database, id);
+    clock.advance(1000);
+    assert.equal((await refusal(() => recallCaller(payload, there.accounts))).code, "UNAUTHORIZED");
+    // Who came by a password has no bound, and a registry token asks for no job.
+    const direct = await here.authenticator.authenticate(basic(name, TEST_PASSWORD), TEST_ADDRESS);
+    const { token } = await here.tokens.issueToken(direct, []);
+    const through = await here.authenticator.authenticate(`Bearer ${token}`, TEST_ADDRESS);
+    assert.equal((await refusal(() => storeCaller(through))).code, "UNAUTHORIZED");
+    await there.authorizer.authorize(await recallCaller(storeCaller(direct), there.accounts), "delete", OWN);
   });
 
   it("cost nobody a lock when they are guessed", async () => {

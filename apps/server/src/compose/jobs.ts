@@ -79,6 +79,7 @@ export function composeJobs(
   const { sessions, changes, outbox, repositories } = content;
   const { database, clock } = foundation;
   const { collector, kinds } = composeCollection(roleContext, foundation, sessions);
+  const accounts = createAccounts({ database, clock, traits });
   const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config), DELETIONS.repository);
   const runner = composeRunner(roleContext, foundation, [
     upkeepKind("usage-folding", async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH),
@@ -92,7 +93,8 @@ export function composeJobs(
     ...kinds,
     deletionKind({
       database,
-      authorizer: createAuthorizer({ accounts: createAccounts({ database, clock, traits }), database, clock }),
+      accounts,
+      authorizer: createAuthorizer({ accounts, database, clock }),
       repositories,
       manifests: createManifests(database, clock, leaseTimes(config), { changes, rules }),
       tags: createTags(database, clock, changes, rules),

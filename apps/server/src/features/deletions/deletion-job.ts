@@ -3,8 +3,9 @@
 import { RegistryError } from "@berth/oci/errors";
 import type { Digest } from "@berth/oci/digest";
 import { parseRepositoryName, type Tag } from "@berth/oci/reference";
+import type { Accounts } from "../../access/accounts.ts";
 import type { Authorizer } from "../../access/authorize.ts";
-import type { Caller } from "../../access/caller.ts";
+import { recallCaller, type StoredCaller } from "../../access/stored-caller.ts";
 import type { Manifests } from "../../content/manifests.ts";
 import type { Repositories } from "../../content/repositories.ts";
 import type { Tags } from "../../content/tags.ts";
@@ -18,12 +19,13 @@ export const DELETION = "bulk-deletion";
 
 /** What the job knows besides its plan: who asked, with the epoch that ends with the account's password. */
 export interface DeletionPayload {
-  readonly caller: Caller;
+  readonly caller: StoredCaller;
 }
 
 /** What it needs. */
 export interface DeletionJobParts {
   readonly database: Database;
+  readonly accounts: Pick<Accounts, "findCredential">;
   readonly authorizer: Pick<Authorizer, "authorize">;
   readonly repositories: Pick<Repositories, "find">;
   readonly manifests: Pick<Manifests, "delete">;
@@ -100,13 +102,14 @@ export function deletionKind(parts: DeletionJobParts): JobKind {
 
 /** Deletes one item. Gives the error after which nothing more can be done. */
 async function take(
-  { authorizer, repositories, manifests, tags }: DeletionJobParts,
-  caller: Caller,
+  { accounts, authorizer, repositories, manifests, tags }: DeletionJobParts,
+  stored: StoredCaller,
   name: string,
   { tag, digest }: ItemRow,
 ): Promise<"deleted" | "changed" | "refused" | RegistryError> {
   let repository;
   try {
+    const caller = await recallCaller(stored, accounts);
     const grant = await authorizer.authorize(caller, "delete", parseRepositoryName(name));
     repository = await repositories.find(grant);
   } catch (error) {

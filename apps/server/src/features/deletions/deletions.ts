@@ -6,6 +6,7 @@ import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import { RegistryError } from "@berth/oci/errors";
 import type { Caller, Grant } from "../../access/caller.ts";
 import { grantedTransaction } from "../../access/granted-transaction.ts";
+import { storeCaller } from "../../access/stored-caller.ts";
 import type { GrantedRepository, Repositories } from "../../content/repositories.ts";
 import { putJob } from "../../events/job-store.ts";
 import { type Clock, HOUR_MS } from "../../platform/clock.ts";
@@ -118,7 +119,7 @@ export function createDeletions({ database, clock, repositories }: DeletionsPart
         const locked = await lockPlan(tx, id);
         if (locked?.state !== "planned") throw new ApiError("PLAN_ENDED", { detail: { state: locked?.state ?? "cancelled" } });
         await setPlanState(tx, id, { state: "running", error: null, expiresAt: clock.now() + RUN_MS });
-        const payload: DeletionPayload = { caller };
+        const payload: DeletionPayload = { caller: storeCaller(caller) };
         await putJob(tx, { kind: DELETION, subject: String(id), projectId, payload }, clock.now());
       };
       await grantedTransaction(database, grant, work, ON_FULL_DISK);

@@ -199,7 +199,8 @@ async function recognise(
   if (caller.kind === "anonymous" && !isForAnonymous(operation.permission)) throw new UnauthorizedError();
   // The same before its body. What only reads need not reach as far as what writes.
   const { personal } = caller as Partial<AccountCaller>;
-  if (personal !== undefined && personal.api !== "write" && !isSafe(operation.method)) throw apiBeyondToken(personal, true);
+  const isOpen = personal === undefined || personal.api === "write" || (personal.api === "read" && isSafe(operation.method));
+  if (!isOpen) throw apiBeyondToken(personal, true);
   const asked = personal !== undefined && isSafe(operation.method) ? { ...caller, personal: asReader(personal) } : caller;
   return { caller: { ...asked, origin: { requestId: request.id, address: remoteAddress } }, remoteAddress };
 }
