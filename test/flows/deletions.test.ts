@@ -123,6 +123,19 @@ for (const engine of ENGINES) {
       assert.deepEqual(await tagsOf(registry), []);
     });
 
+    it("are forgotten where many come after them, whatever became of them", async (t) => {
+      const registry = await startTestRegistry((await engine.make(t)).settings);
+      t.after(() => registry.stop());
+      await registry.pushImage("library/app", "old", 100);
+      const status = async ({ id }: Plan) => (await api(registry, "GET", `${APP}/deletions/${id}`)).status;
+      const plans: Plan[] = [];
+      for (let made = 0; made < 12; made++) {
+        plans.push(await plan(registry, { action: "untag", tags: ["old"] }));
+        await api(registry, "POST", `${APP}/deletions/${plans.at(-1)!.id}/cancel`);
+      }
+      assert.deepEqual([await status(plans[0]!), await status(plans[1]!), await status(plans[2]!)], [404, 404, 200]);
+    });
+
     it("are refused where a tag was moved or came meanwhile, and where they choose nothing; cancelled ones never run", async (t) => {
       const registry = await startTestRegistry((await engine.make(t)).settings, { jobs: true });
       t.after(() => registry.stop());

@@ -124,12 +124,12 @@ const count = statement<{ id: number; deleted: number; kept: number }>()("deleti
     .set((eb) => ({ deleted: eb("deleted", "+", p.deleted), kept: eb("kept", "+", p.kept) }))
     .where("id", "=", p.id),
 );
-const findOlder = statement<{ repositoryId: number; kept: number }>()("deletion.older", (db, p) =>
+const findOlder = statement<{ repositoryId: number; state: string; kept: number }>()("deletion.older", (db, p) =>
   db
     .selectFrom("deletion_plan")
     .select("id")
     .where("repository_id", "=", p.repositoryId)
-    .where("state", "=", "planned")
+    .where("state", "=", p.state as "planned")
     .orderBy("id", "desc")
     .limit(1)
     .offset(p.kept),
@@ -204,9 +204,9 @@ export async function putOutcome(tx: Executor, planId: number, number: number, o
   await tx.run(count, { id: planId, deleted: isDeleted ? 1 : 0, kept: isDeleted ? 0 : 1 }, 1);
 }
 
-/** Drops the plans of a repository that were not run, but for the newest. */
-export async function dropOlderPlans(tx: Executor, repositoryId: number, kept: number): Promise<void> {
-  const older = await tx.first(findOlder, { repositoryId, kept });
+/** Drops a plan of a repository where more than so many are in a state: with each new one, so that they never become more. */
+export async function dropOlderPlan(tx: Executor, repositoryId: number, state: PlanRow["state"], kept: number): Promise<void> {
+  const older = await tx.first(findOlder, { repositoryId, state, kept });
   if (older !== undefined) await tx.run(drop, { id: older.id }, { any: "it may have been run or dropped meanwhile" });
 }
 

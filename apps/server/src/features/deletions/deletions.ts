@@ -14,7 +14,7 @@ import { type Database, type Executor, ON_FULL_DISK } from "../../platform/datab
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { DELETION, type DeletionPayload } from "./deletion-job.ts";
 import {
-  dropOlderPlans,
+  dropOlderPlan,
   findPlan,
   insertPlan,
   type ItemRow,
@@ -46,8 +46,8 @@ export interface Deletions {
   cancel(grant: Grant<"delete">, id: number): Promise<DeletionPlanView>;
 }
 
-/** Plans of a repository that wait to be run: the oldest makes room. */
-const KEPT_PLANS = 9;
+/** Plans of a repository in a state: the oldest makes room, so that whoever may delete fills no disk. Those that run end by themselves. */
+const KEPT_PLANS = { planned: 9, cancelled: 9, done: 99, failed: 99 } as const;
 const PLANNED_MS = 24 * HOUR_MS;
 const RUN_MS = 7 * 24 * HOUR_MS;
 /** Changes that a refusal names. */
@@ -90,7 +90,7 @@ export function createDeletions({ database, clock, repositories }: DeletionsPart
       const { items, freedBytes, next } = await survey(database, repository.id, selection);
       const id = await grantedTransaction(database, grant, async (tx, { actor: { accountId } }) => {
         const now = clock.now();
-        await dropOlderPlans(tx, repository.id, KEPT_PLANS);
+        for (const state of ["planned", "cancelled", "done", "failed"] as const) await dropOlderPlan(tx, repository.id, state, KEPT_PLANS[state]);
         const plan = { repositoryId: repository.id, accountId, action: selection.action, now, expiresAt: now + PLANNED_MS, freedBytes };
         return insertPlan(tx, { ...plan, next: next ?? null }, items);
       });
