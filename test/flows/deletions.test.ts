@@ -21,10 +21,8 @@ interface Plan {
   readonly kept: number;
 }
 
-async function api(registry: TestRegistry, method: string, path: string, body?: unknown, authorization?: string) {
-  const as = authorization === undefined ? {} : { authorization };
-  const json =
-    body === undefined ? { headers: as } : { headers: { "content-type": "application/json", ...as }, body: JSON.stringify(body) };
+async function api(registry: TestRegistry, method: string, path: string, body?: unknown) {
+  const json = body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
   const answer = await registry.send(method, `/api/v1${path}`, json);
   return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
 }
@@ -35,8 +33,8 @@ async function plan(registry: TestRegistry, body: object): Promise<Plan> {
   return made.body as unknown as Plan;
 }
 
-async function run(registry: TestRegistry, { id }: Plan, authorization?: string): Promise<Plan> {
-  const begun = await api(registry, "POST", `${APP}/deletions/${id}/run`, undefined, authorization);
+async function run(registry: TestRegistry, { id }: Plan): Promise<Plan> {
+  const begun = await api(registry, "POST", `${APP}/deletions/${id}/run`);
   assert.equal(begun.status, 202, JSON.stringify(begun.body));
   for (;;) {
     const { body } = await api(registry, "GET", `${APP}/deletions/${id}`);
@@ -118,7 +116,9 @@ for (const engine of ENGINES) {
       await registry.pushImage("library/app", "old", 100);
       const scopes = [{ repositories: "library/app", actions: ["pull", "delete"] }];
       const { body } = await api(registry, "POST", "/users/me/tokens", { name: "cleaner", scopes, api: "write" });
-      const done = await run(registry, await plan(registry, { action: "untag", tags: ["old"] }), `Bearer ${String(body["secret"])}`);
+      const headers = { authorization: `Bearer ${String(body["secret"])}` };
+      const cleaner: TestRegistry = { ...registry, send: (method, path) => registry.send(method, path, { headers }) };
+      const done = await run(cleaner, await plan(registry, { action: "untag", tags: ["old"] }));
       assert.deepEqual([done.state, done.deleted, done.kept], ["done", 1, 0]);
       assert.deepEqual(await tagsOf(registry), []);
     });

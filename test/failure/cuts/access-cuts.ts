@@ -73,7 +73,7 @@ export const ACCESS_CUTS: readonly Cut[] = [
     invariant: 9,
     what: "a personal token that opens none of the API lists nothing",
     file: `${SERVER}/http/api/register-api.ts`,
-    from: "(personal.api === \"read\" && isSafe(operation.method))",
+    from: '(personal.api === "read" && isSafe(operation.method))',
     to: "isSafe(operation.method)",
     test: `${SERVER}/http/api/tokens.test.ts`,
     name: "open as much of the API as they say",

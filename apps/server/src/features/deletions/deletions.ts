@@ -90,7 +90,8 @@ export function createDeletions({ database, clock, repositories }: DeletionsPart
       const { items, freedBytes, next } = await survey(database, repository.id, selection);
       const id = await grantedTransaction(database, grant, async (tx, { actor: { accountId } }) => {
         const now = clock.now();
-        for (const state of ["planned", "cancelled", "done", "failed"] as const) await dropOlderPlan(tx, repository.id, state, KEPT_PLANS[state]);
+        for (const state of ["planned", "cancelled", "done", "failed"] as const)
+          await dropOlderPlan(tx, repository.id, state, KEPT_PLANS[state]);
         const plan = { repositoryId: repository.id, accountId, action: selection.action, now, expiresAt: now + PLANNED_MS, freedBytes };
         return insertPlan(tx, { ...plan, next: next ?? null }, items);
       });

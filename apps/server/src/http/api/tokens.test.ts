@@ -85,7 +85,8 @@ forEachDatabase("personal tokens in the API", (create) => {
     const status = async (secret: string, method: string, path: string, body?: object) =>
       (await api.call(["alice", secret], method, path, body)).status;
     // Also where anybody is told what he may see.
-    for (const path of ["/users/me", "/projects", "/projects/own", "/issuers"]) assert.equal(await status(none.secret, "GET", path), 403, path);
+    for (const path of ["/users/me", "/projects", "/projects/own", "/issuers"])
+      assert.equal(await status(none.secret, "GET", path), 403, path);
     // What else its user has given out is nothing that it is for.
     assert.equal(await status(write.secret, "GET", "/users/me/tokens"), 403);
     assert.equal(await status(read.secret, "GET", "/users/me"), 200);
