@@ -84,6 +84,9 @@ const putNarrowed = statement<{ projectId: number; accountId: number; role: Role
       .values({ project_id: p.projectId, account_id: p.accountId, role: p.role, scopes: p.scopes, project_sort_key: p.sortKey })
       .onConflict((conflict) => conflict.columns(["project_id", "account_id"]).doUpdateSet({ role: p.role, scopes: p.scopes })),
 );
+const findNarrowed = statement<{ projectId: number; accountId: number }>()("member.find_narrowed", (db, p) =>
+  db.selectFrom("narrowed_member").select("role").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId),
+);
 const removeNarrowed = statement<{ projectId: number; accountId: number }>()("member.delete_narrowed", (db, p) =>
   db.deleteFrom("narrowed_member").where("project_id", "=", p.projectId).where("account_id", "=", p.accountId),
 );
@@ -183,6 +186,11 @@ export async function listMemberships(
 export async function putMember(tx: Executor, projectId: number, accountId: number, role: Role): Promise<void> {
   await tx.run(put, { projectId, accountId, role }, 1);
   await tx.run(removeNarrowed, { projectId, accountId }, NONE_OR_ONE);
+}
+
+/** Whether a member's role is narrowed. */
+export async function isNarrowedMember(executor: Executor, projectId: number, accountId: number): Promise<boolean> {
+  return (await executor.first(findNarrowed, { projectId, accountId })) !== undefined;
 }
 
 /** The same of a part of it. */

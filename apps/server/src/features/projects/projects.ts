@@ -13,6 +13,7 @@ import {
   deleteMember,
   findRole,
   hasOtherOwner,
+  isNarrowedMember,
   listMembers,
   lockProject,
   putMember,
@@ -184,11 +185,13 @@ export function createProjects(parts: ProjectsParts): Projects {
         if (user === undefined || user.kind !== "user") throw new ApiError("USER_UNKNOWN");
         if (role !== "owner") await keepOwner(tx, projectId, user.id);
         const from = changes.wants("member.changed") ? await findRole(tx, projectId, user.id) : undefined;
+        const wasNarrowed = changes.wants("member.changed") && (await isNarrowedMember(tx, projectId, user.id));
         if (scopes === undefined) await putMember(tx, projectId, user.id, role);
         else await putNarrowedMember(tx, { id: projectId, name: projectName }, user.id, { role, scopes });
         const narrowed = scopes === undefined ? {} : { scopes: changedScopes(scopes) };
         const member = { project: projectName, projectId, account: user.name, accountId: user.id };
-        await changes.record(tx, actor, [{ kind: "member.changed", ...member, from, to: role, ...narrowed }]);
+        if (from !== role || wasNarrowed || scopes !== undefined)
+          await changes.record(tx, actor, [{ kind: "member.changed", ...member, from, to: role, ...narrowed }]);
       });
       return { user: userName, role, ...(scopes === undefined ? {} : { scopes: viewScopes(scopes) }) };
     },
