@@ -26,6 +26,7 @@ export const LEVELS: Record<string, Level> = {
   createProject: "creator",
   getProject: "reader",
   updateProject: "owner",
+  transferProject: "owner",
   deleteProject: "owner",
   listRepositories: "reader",
   exportRepositories: "reader",
@@ -137,6 +138,7 @@ const TRUST_RULE = { issuer: "nobody", conditions: [{ claim: "sub", equals: "x" 
 export const BODIES: Record<string, (project: string) => unknown> = {
   createProject: () => ({ name: "own" }),
   updateProject: () => ({}),
+  transferProject: () => ({ to: "nobody" }),
   createDeletionPlan: () => ({ action: "untag", tags: ["nobody"] }),
   putMember: () => ({ role: "guest" }),
   createUser: () => ({ name: "guest", password: PASSWORD }),

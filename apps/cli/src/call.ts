@@ -7,7 +7,7 @@ import { confirm, readNewPassword } from "./ask.ts";
 import { connectTo, findTarget } from "./connect.ts";
 import { EXIT, Misuse } from "./misuse.ts";
 import { createItemPrinter, type OutputForm, printList, printOne } from "./print.ts";
-import { readClaims, readCount, readPast, readScope, readText, readTime, readWord } from "./read-value.ts";
+import { readClaims, readCount, readLabel, readPast, readScope, readText, readTime, readWord } from "./read-value.ts";
 import { note, type Streams } from "./streams.ts";
 import { type CallVerb, type Given, isListOperation, type Option, type Path } from "./verb.ts";
 
@@ -49,6 +49,7 @@ function valueOf({ kind }: Option, value: string | boolean | readonly string[], 
   if (kind === "scope") return (value as readonly string[]).map(readScope);
   if (kind === "claim") return readClaims(value as readonly string[]);
   if (kind === "file") return readText(value as string);
+  if (kind === "label") return (value as readonly string[]).map(readLabel);
   if (kind === "past") return readPast(value as string, now);
   return kind === "time" ? readTime(value as string, now) : value;
 }

@@ -100,6 +100,13 @@ export function readTime(text: string, now: number): string | null {
   return new Date(text).toISOString();
 }
 
+/** A label: `team=blue`. */
+export function readLabel(text: string): { readonly key: string; readonly value: string } {
+  const at = text.indexOf("=");
+  if (at <= 0) throw new Misuse(`${text} is no label: KEY=VALUE is meant, such as team=blue`);
+  return { key: text.slice(0, at), value: text.slice(at + 1) };
+}
+
 /** A moment that is over: RFC 3339, or so long ago, such as `90d`. */
 export function readPast(text: string, now: number): string {
   const [, amount, unit] = /^(\d{1,6})([mhd])$/.exec(text) ?? [];

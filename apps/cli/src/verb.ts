@@ -21,11 +21,11 @@ export interface Argument {
 
 /**
  * An option. `text`: as it is; `true`, `false`: it has no value and means this; `none`: it has no value and means null;
- * `texts`: given several times, a list; `file`: what is in the file; `scope`, `time`, `past`, `claim`: see read-value.ts.
+ * `texts`: given several times, a list; `file`: what is in the file; `scope`, `time`, `past`, `label`, `claim`: see read-value.ts.
  */
 export interface Option {
   readonly name: string;
-  readonly kind: "text" | "true" | "false" | "none" | "scope" | "time" | "past" | "texts" | "claim" | "file";
+  readonly kind: "text" | "true" | "false" | "none" | "scope" | "time" | "past" | "label" | "texts" | "claim" | "file";
   readonly into: Path;
   /** The placeholder of the value in the help. */
   readonly value?: string;
@@ -126,7 +126,7 @@ export function optionsOf(verb: Verb): readonly CommandOption[] {
         name,
         help: about,
         choices,
-        isMany: kind === "scope" || kind === "claim" || kind === "texts",
+        isMany: kind === "scope" || kind === "claim" || kind === "label" || kind === "texts",
         ...(takesValue ? { value: value ?? "VALUE" } : {}),
       };
     }),

@@ -5,6 +5,7 @@ import { trustTables } from "./access/trust-tables.ts";
 import { credentialTables } from "./access/credential-tables.ts";
 import { contentTables } from "./content/content-tables.ts";
 import { eventTables } from "./events/event-tables.ts";
+import { profileTables } from "./features/projects/profile-tables.ts";
 import { deletionTables } from "./features/deletions/deletion-tables.ts";
 import { auditTables } from "./features/audit/audit-tables.ts";
 import { settingTables } from "./features/settings/setting-tables.ts";
@@ -16,6 +17,7 @@ import type { Tables } from "./platform/database/table.ts";
 export const TABLES: Tables = {
   ...platformTables,
   ...deletionTables,
+  ...profileTables,
   ...accessTables,
   ...credentialTables,
   ...trustTables,

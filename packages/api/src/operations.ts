@@ -22,6 +22,7 @@ export const OPERATIONS: readonly Operation[] = [
   projects.createProject,
   projects.getProject,
   projects.updateProject,
+  projects.transferProject,
   projects.deleteProject,
   projects.listMembers,
   projects.putMember,

@@ -15,10 +15,27 @@ import {
 import { LOCATION, operation } from "./operation.ts";
 import { RobotScope } from "./robots.ts";
 
+const DescriptionField = Type.Union([Type.String({ minLength: 1, maxLength: 1000 }), Type.Null()], {
+  description: "What the project is for; null for nothing.",
+});
+const ContactField = Type.Union([Type.String({ minLength: 1, maxLength: 254 }), Type.Null()], {
+  description: "Whom to write to about it: an address, a channel. Who may read the project sees it. Null for nobody.",
+});
+const LabelsField = Type.Array(
+  closed({
+    key: Type.String({ pattern: "^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$", minLength: 1, maxLength: 63 }),
+    value: Type.String({ maxLength: 255 }),
+  }),
+  { maxItems: 32, description: "Pairs of key and value, each key once; in the order of the keys." },
+);
+
 export const Project = closed(
   {
     name: ProjectNameField,
     visibility: VisibilityField,
+    description: DescriptionField,
+    contact: ContactField,
+    labels: LabelsField,
     role: Type.Union([RoleField, Type.Null()], { description: "The caller's own role; null where the caller is no member." }),
     usage: closed(
       {
@@ -48,6 +65,13 @@ export const Member = closed({ user: UserNameField, role: RoleField, scopes: Typ
 /** A member as the project's members see it. */
 export type MemberView = Static<typeof Member>;
 
+const CHANGEABLE = {
+  visibility: Type.Optional(VisibilityField),
+  description: Type.Optional(DescriptionField),
+  contact: Type.Optional(ContactField),
+  labels: Type.Optional(LabelsField),
+};
+
 const OfProject = closed({ project: ProjectNameField });
 const OfMember = closed({ project: ProjectNameField, user: UserNameField });
 
@@ -75,7 +99,7 @@ export const createProject = operation({
   permission: { kind: "project-creation" },
   params: Nothing,
   query: Nothing,
-  body: closed({ name: ProjectNameField, visibility: Type.Optional(VisibilityField) }),
+  body: closed({ name: ProjectNameField, ...CHANGEABLE }),
   status: 201,
   answer: Project,
   headers: LOCATION,
@@ -102,14 +126,39 @@ export const updateProject = operation({
   tag: "projects",
   method: "PATCH",
   path: "/projects/{project}",
-  summary: "Change a project's visibility",
+  summary: "Change a project's visibility, description, contact or labels; what is left out stays",
   permission: { kind: "project", may: "project.update" },
   params: OfProject,
   query: Nothing,
-  body: closed({ visibility: Type.Optional(VisibilityField) }),
+  body: closed(CHANGEABLE),
   status: 200,
   answer: Project,
   errors: ["DENIED", "PROJECT_UNKNOWN"],
+});
+
+export const transferProject = operation({
+  id: "transferProject",
+  tag: "projects",
+  method: "POST",
+  path: "/projects/{project}/transfer",
+  summary: "Hand a project over: another user becomes its owner, and an owner steps back, together or not at all",
+  permission: { kind: "project", may: "members.write" },
+  params: OfProject,
+  query: Nothing,
+  body: closed({
+    to: UserNameField,
+    from: Type.Optional(
+      Type.Unsafe<string>({ ...UserNameField, description: "The owner who steps back: the caller where it is not given." }),
+    ),
+    role: Type.Optional(
+      Type.Union([RoleField, Type.Null()], {
+        description: "What that one is afterwards: maintainer where it is not given; null: no member.",
+      }),
+    ),
+  }),
+  status: 200,
+  answer: Project,
+  errors: ["DENIED", "PROJECT_UNKNOWN", "USER_UNKNOWN", "MEMBER_UNKNOWN"],
 });
 
 export const deleteProject = operation({

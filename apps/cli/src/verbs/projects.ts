@@ -17,6 +17,14 @@ const PROJECT_COLUMNS: readonly Column[] = [
   { title: "REPOSITORIES", of: "usage.repositories" },
   { title: "TAGS", of: "usage.tags" },
   { title: "SIZE", of: ({ usage }: { usage: { sizeBytes: number } }) => sizeText(usage.sizeBytes) },
+  { title: "DESCRIPTION", of: "description", wide: true },
+  { title: "CONTACT", of: "contact", wide: true },
+  {
+    title: "LABELS",
+    of: ({ labels }: { labels: readonly { key: string; value: string }[] }) =>
+      labels.map(({ key, value }) => `${key}=${value}`).join(",") || "-",
+    wide: true,
+  },
   { title: "MANIFESTS", of: "usage.manifests", wide: true },
   { title: "BLOBS", of: "usage.blobs", wide: true },
   createdAt,
@@ -77,6 +85,11 @@ const EXPIRES: Option = {
   help: "when it ends: 90d, 12h, 2027-12-31T00:00:00Z or never",
 };
 const VISIBILITY: Option = { name: "visibility", kind: "text", into: "body.visibility", help: "who may pull" };
+const PROFILE: readonly Option[] = [
+  { name: "description", kind: "text", into: "body.description", value: "TEXT", help: "what the project is for" },
+  { name: "contact", kind: "text", into: "body.contact", value: "TEXT", help: "whom to write to about it" },
+  { name: "label", kind: "label", into: "body.labels", value: "KEY=VALUE", help: "a label; several times: these and no other" },
+];
 const SYSTEM_ROLE: Option = {
   name: "system-role",
   kind: "text",
@@ -111,16 +124,34 @@ export const PROJECT_VERBS: readonly CallVerb[] = [
     summary: "Create a project; you become its owner",
     operations: [projects.createProject],
     arguments: [{ ...PROJECT, into: "body.name" }],
-    options: [VISIBILITY],
+    options: [VISIBILITY, ...PROFILE],
     columns: PROJECT_COLUMNS,
   },
   {
     words: "project update",
-    summary: "Change who may pull from a project",
+    summary: "Change who may pull from a project, or what it says of itself",
     operations: [projects.updateProject],
     arguments: [PROJECT],
-    options: [{ ...VISIBILITY, required: true }],
+    options: [
+      VISIBILITY,
+      ...PROFILE,
+      { name: "no-description", kind: "none", into: "body.description", help: "take the description back" },
+      { name: "no-contact", kind: "none", into: "body.contact", help: "take the contact back" },
+    ],
     columns: PROJECT_COLUMNS,
+  },
+  {
+    words: "project transfer",
+    summary: "Make another user the owner of a project, and step back",
+    operations: [projects.transferProject],
+    arguments: [PROJECT, { name: "USER", kind: "text", into: "body.to", help: "who becomes owner" }],
+    options: [
+      { name: "from", kind: "text", into: "body.from", value: "USER", help: "the owner who steps back: you, where it is not given" },
+      { name: "role", kind: "text", into: "body.role", help: "what that one is afterwards: maintainer, where it is not given" },
+      { name: "leave", kind: "none", into: "body.role", help: "that one is no member afterwards" },
+    ],
+    columns: PROJECT_COLUMNS,
+    destroys: "Hand the project over to {}?",
   },
   {
     words: "project delete",

@@ -77,12 +77,18 @@ interface WebhookSettings {
   readonly repositories: string;
   readonly tags: string;
   readonly isEnabled: boolean;
+/** What a project says of itself. */
+interface DescribedProject {
+  readonly description: string | null;
+  readonly contact: string | null;
+  readonly labels: readonly { readonly key: string; readonly value: string }[];
 }
 
 /** One change of rights. */
 export type AccountChange =
   | (OfProject & { readonly kind: "project.created"; readonly isPublic: boolean })
   | (OfProject & { readonly kind: "project.updated"; readonly isPublic: boolean })
+  | (OfProject & { readonly kind: "project.described"; readonly from: DescribedProject; readonly to: DescribedProject })
   /** It comes after its members and robots, each of which is reported as removed. */
   | (OfProject & { readonly kind: "project.deleted" })
   /** `from`: undefined for a new member. */

@@ -14,6 +14,7 @@ export function projectRoutes(projects: Projects): ApiRoute[] {
     }),
     route(operations.getProject, (_, { grant }) => projects.get(grant)),
     route(operations.updateProject, ({ body }, { grant }) => projects.update(grant, body)),
+    route(operations.transferProject, ({ body }, { grant }) => projects.transfer(grant, body)),
     route(operations.deleteProject, async (_, { grant }) => {
       await projects.delete(grant);
       return undefined;

@@ -1,5 +1,6 @@
 // Projects and their members: their operations, and the rules that must stay true. A project always has an owner.
 // Not here: routes (project-routes.ts), rows (project-store.ts, access/member-store.ts).
+import { isDeepStrictEqual } from "node:util";
 import { ApiError } from "@berth/api/errors";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
 import type { MemberView, ProjectView } from "@berth/api/projects";
@@ -27,6 +28,7 @@ import type { Deletion } from "../../platform/database/deletion.ts";
 import { LIST_BATCH, listed, listEvery, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
 import { parseMemberScopes, viewScopes } from "../../access/scope-views.ts";
+import { findProfiles, NO_PROFILE, type Profile, putProfile } from "./profile-store.ts";
 import {
   deleteProjectRow,
   insertProject,
@@ -47,13 +49,26 @@ export interface ProjectsParts {
   readonly changes: ChangeSink<AccountChange>;
 }
 
+/** Changes of a project: what is undefined stays. */
+export interface ProjectChange extends Partial<Profile> {
+  readonly visibility?: "private" | "public";
+}
+
+/** The new owner of a project, and the role that the old one keeps. The old one is the caller where `from` is undefined. */
+export interface ProjectTransfer {
+  readonly to: string;
+  readonly from?: string;
+  readonly role?: Role | null;
+}
+
 /** The rules, for callers with the proof of their permission. Their errors are those of the operations of the same name. */
 export interface Projects {
   /** The projects that the caller may read. */
   list(caller: Caller, page: PageRequest): Promise<Listed<ProjectView>>;
-  create(grant: AccountGrant, project: { name: string; visibility?: "private" | "public" }): Promise<ProjectView>;
+  create(grant: AccountGrant, project: { name: string } & ProjectChange): Promise<ProjectView>;
   get(grant: ProjectGrant): Promise<ProjectView>;
-  update(grant: ProjectGrant, change: { visibility?: "private" | "public" }): Promise<ProjectView>;
+  update(grant: ProjectGrant, change: ProjectChange): Promise<ProjectView>;
+  transfer(grant: ProjectGrant, transfer: ProjectTransfer): Promise<ProjectView>;
   delete(grant: ProjectGrant): Promise<void>;
   listMembers(grant: ProjectGrant, page: PageRequest): Promise<Listed<MemberView>>;
   putMember(grant: ProjectGrant, userName: string, body: Omit<MemberView, "user">): Promise<MemberView>;
@@ -77,7 +92,7 @@ export function createProjects(parts: ProjectsParts): Projects {
   async function view(projectId: number, accountId: number | null): Promise<ProjectView> {
     const [row] = await listProjectRows(database, [projectId], accountId ?? undefined);
     if (row === undefined) throw new ApiError("PROJECT_UNKNOWN");
-    return toView(row, await findProjectUsages(database, [projectId]));
+    return toView(row, await findProjectUsages(database, [projectId]), await findProfiles(database, [projectId]));
   }
 
   return {
@@ -87,7 +102,8 @@ export function createProjects(parts: ProjectsParts): Projects {
         const ids = projects.map((project) => project.id);
         const rows = await listProjectRows(database, ids, caller.kind === "account" ? caller.accountId : undefined);
         const usages = await findProjectUsages(database, ids);
-        const views = new Map(rows.map((row) => [row.id, toView(row, usages)]));
+        const profiles = await findProfiles(database, ids);
+        const views = new Map(rows.map((row) => [row.id, toView(row, usages, profiles)]));
         return ids.map((id) => {
           const project = views.get(id);
           return project === undefined || isBeyondToken(caller, project.name) ? undefined : project;
@@ -95,15 +111,18 @@ export function createProjects(parts: ProjectsParts): Projects {
       };
       return listed(found, limit, toViews, (project) => project.name);
     },
-    async create(grant, { name, visibility }) {
+    async create(grant, { name, visibility, ...described }) {
+      const profile = readProfile(NO_PROFILE, described);
       const create = async (tx: Executor, { account, actor }: AccountGrant): Promise<number> => {
         const isPublic = visibility === "public";
         const id = await insertProject(tx, name, isPublic, clock.now());
         if (id === undefined) throw new ApiError("PROJECT_EXISTS", { detail: { name } });
+        if (profile !== NO_PROFILE) await putProfile(tx, id, profile);
         await putMember(tx, id, account.id, "owner");
         const project = { project: name, projectId: id };
         await changes.record(tx, actor, [
           { kind: "project.created", ...project, isPublic },
+          ...(profile === NO_PROFILE ? [] : [{ kind: "project.described" as const, ...project, from: NO_PROFILE, to: profile }]),
           { kind: "member.changed", ...project, account: account.name, accountId: account.id, from: undefined, to: "owner" },
         ]);
         return id;
@@ -113,14 +132,53 @@ export function createProjects(parts: ProjectsParts): Projects {
     async get(grant) {
       return view(grant.projectId, grant.actor.accountId);
     },
-    async update(grant, { visibility }) {
-      if (visibility !== undefined) {
-        const isPublic = visibility === "public";
-        await change(grant, { project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
+    async update(grant, { visibility, ...described }) {
+      await change(grant, { project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
+        const project = { project: projectName, projectId };
+        // Locked, so that of two changes at once the second begins with what the first has left.
+        await lockOrUnknown(tx, projectId);
+        if (visibility !== undefined) {
+          const isPublic = visibility === "public";
           if (!(await setProjectPublic(tx, projectId, isPublic))) throw new ApiError("PROJECT_UNKNOWN");
-          await changes.record(tx, actor, [{ kind: "project.updated", project: projectName, projectId, isPublic }]);
-        });
-      }
+          await changes.record(tx, actor, [{ kind: "project.updated", ...project, isPublic }]);
+        }
+        const from = (await findProfiles(tx, [projectId])).get(projectId) ?? NO_PROFILE;
+        const to = readProfile(from, described);
+        if (to === from) return;
+        await putProfile(tx, projectId, to);
+        await changes.record(tx, actor, [{ kind: "project.described", ...project, from, to }]);
+      });
+      return view(grant.projectId, grant.actor.accountId);
+    },
+    async transfer(grant, { to, from, role = "maintainer" }) {
+      const stepsBack = from ?? grant.actor.name;
+      await change(grant, { project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
+        await lockOrUnknown(tx, projectId);
+        const heir = await findAccountByName(tx, to);
+        if (heir === undefined || heir.kind !== "user") throw new ApiError("USER_UNKNOWN");
+        const owner = await findAccountByName(tx, stepsBack);
+        if (owner === undefined || (await findRole(tx, projectId, owner.id)) !== "owner")
+          throw new ApiError("MEMBER_UNKNOWN", { message: `${stepsBack} is not an owner of the project`, detail: { from: stepsBack } });
+        const project = { project: projectName, projectId };
+        const before = await findRole(tx, projectId, heir.id);
+        const said: AccountChange[] = [];
+        if (before !== "owner") {
+          await putMember(tx, projectId, heir.id, "owner");
+          said.push({ kind: "member.changed", ...project, account: heir.name, accountId: heir.id, from: before, to: "owner" });
+        }
+        if (owner.id !== heir.id && role !== "owner") {
+          const left = { ...project, account: owner.name, accountId: owner.id };
+          if (role === null) {
+            await deleteMember(tx, projectId, owner.id);
+            said.push({ kind: "member.removed", ...left });
+          } else {
+            await putMember(tx, projectId, owner.id, role);
+            said.push({ kind: "member.changed", ...left, from: "owner", to: role });
+          }
+        }
+        await changes.record(tx, actor, said);
+      });
+      // Who has stepped back may see it no longer; that it was done is told all the same.
       return view(grant.projectId, grant.actor.accountId);
     },
     async delete(grant) {
@@ -217,11 +275,29 @@ async function keepOwner(tx: Executor, projectId: number, leavingId: number): Pr
     throw new ApiError("LAST_OWNER");
 }
 
-function toView(row: ProjectRow, usages: ReadonlyMap<number, ProjectUsage>): ProjectView {
+/** A profile with what is changed of it: itself where that is nothing. Errors: FIELD_INVALID. */
+function readProfile(from: Profile, { description, contact, labels }: Partial<Profile>): Profile {
+  const keys = new Set(labels?.map(({ key }) => key));
+  if (labels !== undefined && keys.size < labels.length)
+    throw new ApiError("FIELD_INVALID", { detail: [{ field: "labels", reason: "has a key twice" }] });
+  const to: Profile = {
+    description: description === undefined ? from.description : description,
+    contact: contact === undefined ? from.contact : contact,
+    labels:
+      labels === undefined ? from.labels : labels.map(({ key, value }) => ({ key, value })).toSorted((a, b) => (a.key < b.key ? -1 : 1)),
+  };
+  return isDeepStrictEqual(from, to) ? from : to;
+}
+
+function toView(row: ProjectRow, usages: ReadonlyMap<number, ProjectUsage>, profiles: ReadonlyMap<number, Profile>): ProjectView {
+  const { description, contact, labels } = profiles.get(row.id) ?? NO_PROFILE;
   const { repositories = 0, manifests = 0, tags = 0, blobs = 0, bytes = 0 } = usages.get(row.id) ?? {};
   return {
     name: row.name,
     visibility: row.isPublic ? "public" : "private",
+    description,
+    contact,
+    labels: [...labels],
     role: row.role ?? null,
     usage: { repositories, manifests, tags, blobs, sizeBytes: bytes },
     createdAt: row.createdAt.toISOString(),

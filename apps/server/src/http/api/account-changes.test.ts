@@ -18,6 +18,7 @@ const SYSTEM: Actor = { kind: "system", accountId: null, name: "account reset by
 const KINDS = [
   "project.created",
   "project.updated",
+  "project.described",
   "project.deleted",
   "member.changed",
   "member.removed",
@@ -89,6 +90,8 @@ forEachDatabase("changes of accounts", (create) => {
     // The same again changes nothing.
     await call(ALICE, "PUT", "/projects/shop/members/alice", { role: "owner" });
     await call(ALICE, "PATCH", "/projects/shop", { visibility: "private" });
+    await call(ALICE, "PATCH", "/projects/shop", { description: "Goods", labels: [{ key: "team", value: "blue" }] });
+    await call(ALICE, "PATCH", "/projects/shop", { description: "Goods" });
     await call(ALICE, "DELETE", "/projects/shop/members/admin");
     await call(ALICE, "POST", "/projects/shop/robots", { name: "ci", scopes: [{ repositories: "shop/**", actions: ["push", "pull"] }] });
     await call(ALICE, "DELETE", "/projects/shop");
@@ -99,6 +102,13 @@ forEachDatabase("changes of accounts", (create) => {
       { by: "admin", kind: "member.changed", ...member, to: "guest" },
       { by: "admin", kind: "member.changed", ...member, from: "guest", to: "owner" },
       { by: "alice", kind: "project.updated", project: "shop", isPublic: false },
+      {
+        by: "alice",
+        kind: "project.described",
+        project: "shop",
+        from: { description: null, contact: null, labels: [] },
+        to: { description: "Goods", contact: null, labels: [{ key: "team", value: "blue" }] },
+      },
       { by: "alice", kind: "member.removed", project: "shop", account: "admin" },
       {
         by: "alice",

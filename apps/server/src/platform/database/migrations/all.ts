@@ -20,6 +20,7 @@ import { people } from "./20261126070000-access-people.ts";
 import { tagIndexes } from "./20261126070501-content-tag-indexes.ts";
 import { tagOrder } from "./20261126070500-content-tag-order.ts";
 import { collectionBacklog } from "./20261126071000-content-collection-backlog.ts";
+import { projectProfiles } from "./20261126075300-projects-profiles.ts";
 import { deletionPlans } from "./20261126073000-deletions-plans.ts";
 import { audit } from "./20261126074731-audit-log.ts";
 import { accessCredentials } from "./20261126071500-access-credentials.ts";
@@ -54,6 +55,7 @@ export const migrations: readonly Migration[] = [
   audit,
   accessCredentials,
   webhooks,
+  projectProfiles,
 ];
 
 /**
