@@ -114,4 +114,15 @@ forEachDatabase("a manifest that is stored", (create) => {
     await put(image, DOCKER_MANIFEST, "one");
     assert.deepEqual(Buffer.from(await read()), image);
   });
+
+  it("goes only where no tag names it, for whoever wants that", async () => {
+    await put(image, OCI_MANIFEST, "v1");
+    const remove = grantFor("delete", push.repository);
+    const untagged = () => content.manifests.delete(inRepository(remove, id), digestOf(image), { isUntagged: true });
+    await assert.rejects(untagged(), (error) => error instanceof RegistryError && error.code === "PRECONDITION_FAILED");
+    assert.equal(await typeOf(image), OCI_MANIFEST);
+    await content.tags.delete(inRepository(remove, id), "v1" as Tag);
+    await untagged();
+    assert.equal(await typeOf(image), undefined);
+  });
 });
