@@ -7,7 +7,9 @@ import { startTestRegistry, type TestRegistry } from "./registry.testing.ts";
 
 const PASSWORD = "projects-test-password";
 
-async function api(registry: TestRegistry, method: string, path: string, body?: unknown, as?: string) {
+/** `asked`: method and path. */
+async function api(registry: TestRegistry, asked: string, body?: unknown, as?: string) {
+  const [method = "", path = ""] = asked.split(" ");
   const headers: Record<string, string> = body === undefined ? {} : { "content-type": "application/json" };
   if (as !== undefined) headers["authorization"] = `Basic ${Buffer.from(`${as}:${PASSWORD}`).toString("base64")}`;
   const answer = await registry.send(method, `/api/v1${path}`, { headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
@@ -24,15 +26,15 @@ for (const engine of ENGINES) {
         { key: "team", value: "blue" },
         { key: "cost/centre", value: "" },
       ];
-      const made = await api(registry, "POST", "/projects", { name: "shop", description: "Goods", labels });
+      const made = await api(registry, "POST /projects", { name: "shop", description: "Goods", labels });
       assert.deepEqual([made.status, made.body["description"], made.body["contact"]], [201, "Goods", null]);
       assert.deepEqual(made.body["labels"], [labels[1], labels[0]]);
-      await api(registry, "PATCH", "/projects/shop", { contact: "shop@example.com" });
-      const shown = (await api(registry, "GET", "/projects/shop")).body;
+      await api(registry, "PATCH /projects/shop", { contact: "shop@example.com" });
+      const shown = (await api(registry, "GET /projects/shop")).body;
       assert.deepEqual([shown["description"], shown["contact"], shown["visibility"]], ["Goods", "shop@example.com", "private"]);
-      const changed = (await api(registry, "PATCH", "/projects/shop", { description: null, labels: [], visibility: "public" })).body;
+      const changed = (await api(registry, "PATCH /projects/shop", { description: null, labels: [], visibility: "public" })).body;
       assert.deepEqual([changed["description"], changed["labels"], changed["visibility"]], [null, [], "public"]);
-      const listed = (await api(registry, "GET", "/projects")).body["items"] as { name: string; contact: string | null }[];
+      const listed = (await api(registry, "GET /projects")).body["items"] as { name: string; contact: string | null }[];
       assert.deepEqual(
         listed.map(({ name, contact }) => [name, contact]),
         [
@@ -49,21 +51,22 @@ for (const engine of ENGINES) {
         { labels: [{ key: "-", value: "" }] },
         { contact: "x".repeat(255) },
       ])
-        assert.match((await api(registry, "PATCH", "/projects/shop", body)).text, /FIELD_INVALID/, JSON.stringify(body).slice(0, 80));
+        assert.match((await api(registry, "PATCH /projects/shop", body)).text, /FIELD_INVALID/, JSON.stringify(body).slice(0, 80));
     });
 
     it("are handed over whole: the heir owns, the owner steps back, and nobody else can do it or be it", async (t) => {
       const registry = await startTestRegistry((await engine.make(t)).settings);
       t.after(() => registry.stop());
-      for (const name of ["ann", "ben"]) await api(registry, "POST", "/users", { name, password: PASSWORD });
-      await api(registry, "POST", "/projects", { name: "shop" });
-      await api(registry, "POST", "/projects/shop/robots", { name: "ci", scopes: [{ repositories: "shop/**", actions: ["pull"] }] });
-      const transfer = (body: object, as?: string) => api(registry, "POST", "/projects/shop/transfer", body, as);
+      for (const name of ["ann", "ben"]) await api(registry, "POST /users", { name, password: PASSWORD });
+      await api(registry, "POST /projects", { name: "shop" });
+      await api(registry, "POST /projects/shop/robots", { name: "ci", scopes: [{ repositories: "shop/**", actions: ["pull"] }] });
+      const transfer = (body: object, as?: string) => api(registry, "POST /projects/shop/transfer", body, as);
       const roles = async () =>
         Object.fromEntries(
-          ((await api(registry, "GET", "/projects/shop/members")).body["items"] as { user: string; role: string }[]).map(
-            ({ user, role }) => [user, role],
-          ),
+          ((await api(registry, "GET /projects/shop/members")).body["items"] as { user: string; role: string }[]).map(({ user, role }) => [
+            user,
+            role,
+          ]),
         );
       assert.equal((await transfer({ to: "ann", role: null })).status, 200);
       assert.deepEqual(await roles(), { ann: "owner" });

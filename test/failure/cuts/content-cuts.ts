@@ -218,15 +218,6 @@ export const CONTENT_CUTS: readonly Cut[] = [
   },
   {
     invariant: 3,
-    what: "a plan that does not hold any more is not run",
-    file: `${SERVER}/features/deletions/deletions.ts`,
-    from: "    if (changed.length > 0) {",
-    to: "    if (false as boolean) {",
-    test: "test/flows/deletions.test.ts",
-    name: "are refused where a tag was moved",
-  },
-  {
-    invariant: 3,
     what: "the grace of bytes begins when their row goes",
     file: `${SERVER}/content/blobs.ts`,
     from: "  await tx.all(lockBlobs, { blobIds: ids });\n",

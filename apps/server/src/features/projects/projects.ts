@@ -154,29 +154,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       const stepsBack = from ?? grant.actor.name;
       await change(grant, { project: grant.projectName }, async (tx, { projectId, projectName, actor }) => {
         await lockOrUnknown(tx, projectId);
-        const heir = await findAccountByName(tx, to);
-        if (heir === undefined || heir.kind !== "user") throw new ApiError("USER_UNKNOWN");
-        const owner = await findAccountByName(tx, stepsBack);
-        if (owner === undefined || (await findRole(tx, projectId, owner.id)) !== "owner")
-          throw new ApiError("MEMBER_UNKNOWN", { message: `${stepsBack} is not an owner of the project`, detail: { from: stepsBack } });
-        const project = { project: projectName, projectId };
-        const before = await findRole(tx, projectId, heir.id);
-        const said: AccountChange[] = [];
-        if (before !== "owner") {
-          await putMember(tx, projectId, heir.id, "owner");
-          said.push({ kind: "member.changed", ...project, account: heir.name, accountId: heir.id, from: before, to: "owner" });
-        }
-        if (owner.id !== heir.id && role !== "owner") {
-          const left = { ...project, account: owner.name, accountId: owner.id };
-          if (role === null) {
-            await deleteMember(tx, projectId, owner.id);
-            said.push({ kind: "member.removed", ...left });
-          } else {
-            await putMember(tx, projectId, owner.id, role);
-            said.push({ kind: "member.changed", ...left, from: "owner", to: role });
-          }
-        }
-        await changes.record(tx, actor, said);
+        await changes.record(tx, actor, await handOver(tx, { project: projectName, projectId }, { to, stepsBack, role }));
       });
       // Who has stepped back may see it no longer; that it was done is told all the same.
       return view(grant.projectId, grant.actor.accountId);
@@ -267,6 +245,34 @@ export function createProjects(parts: ProjectsParts): Projects {
       });
     },
   };
+}
+
+/** Makes another user the owner of a locked project, and takes the role of one owner back. */
+async function handOver(
+  tx: Executor,
+  project: { readonly project: string; readonly projectId: number },
+  { to, stepsBack, role }: { readonly to: string; readonly stepsBack: string; readonly role: Role | null },
+): Promise<AccountChange[]> {
+  const { projectId } = project;
+  const heir = await findAccountByName(tx, to);
+  if (heir === undefined || heir.kind !== "user") throw new ApiError("USER_UNKNOWN");
+  const owner = await findAccountByName(tx, stepsBack);
+  if (owner === undefined || (await findRole(tx, projectId, owner.id)) !== "owner")
+    throw new ApiError("MEMBER_UNKNOWN", { message: `${stepsBack} is not an owner of the project`, detail: { from: stepsBack } });
+  const before = await findRole(tx, projectId, heir.id);
+  const said: AccountChange[] = [];
+  if (before !== "owner") {
+    await putMember(tx, projectId, heir.id, "owner");
+    said.push({ kind: "member.changed", ...project, account: heir.name, accountId: heir.id, from: before, to: "owner" });
+  }
+  if (owner.id === heir.id || role === "owner") return said;
+  const left = { ...project, account: owner.name, accountId: owner.id };
+  if (role === null) {
+    await deleteMember(tx, projectId, owner.id);
+    return [...said, { kind: "member.removed", ...left }];
+  }
+  await putMember(tx, projectId, owner.id, role);
+  return [...said, { kind: "member.changed", ...left, from: "owner", to: role }];
 }
 
 // The project is locked, so that of two owners who leave at once the second sees that the first is gone.
