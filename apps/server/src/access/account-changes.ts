@@ -77,6 +77,8 @@ interface WebhookSettings {
   readonly repositories: string;
   readonly tags: string;
   readonly isEnabled: boolean;
+}
+
 /** What a project says of itself. */
 interface DescribedProject {
   readonly description: string | null;
