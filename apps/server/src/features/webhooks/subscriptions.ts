@@ -26,6 +26,7 @@ const KINDS: Readonly<Record<RegistryChange["kind"], true>> = {
   "repository.deleted": true,
   "project.created": true,
   "project.updated": true,
+  "project.described": true,
   "project.deleted": true,
   "member.changed": true,
   "member.removed": true,
