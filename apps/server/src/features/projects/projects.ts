@@ -26,6 +26,7 @@ import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import type { Deletion } from "../../platform/database/deletion.ts";
 import { LIST_BATCH, listed, listEvery, type Listed, type PageRequest } from "../paging.ts";
+import type { Role } from "../../access/roles.ts";
 import { createRightsChange } from "../rights-change.ts";
 import { parseMemberScopes, viewScopes } from "../../access/scope-views.ts";
 import { findProfiles, NO_PROFILE, type Profile, putProfile } from "./profile-store.ts";
