@@ -138,16 +138,7 @@ export function createProjects(parts: ProjectsParts): Projects {
         const project = { project: projectName, projectId };
         // Locked, so that of two changes at once the second begins with what the first has left.
         await lockOrUnknown(tx, projectId);
-        if (visibility !== undefined) {
-          const isPublic = visibility === "public";
-          if (!(await setProjectPublic(tx, projectId, isPublic))) throw new ApiError("PROJECT_UNKNOWN");
-          await changes.record(tx, actor, [{ kind: "project.updated", ...project, isPublic }]);
-        }
-        const from = (await findProfiles(tx, [projectId])).get(projectId) ?? NO_PROFILE;
-        const to = readProfile(from, described);
-        if (to === from) return;
-        await putProfile(tx, projectId, to);
-        await changes.record(tx, actor, [{ kind: "project.described", ...project, from, to }]);
+        await changes.record(tx, actor, await updateLocked(tx, project, { visibility, ...described }));
       });
       return view(grant.projectId, grant.actor.accountId);
     },
@@ -246,6 +237,26 @@ export function createProjects(parts: ProjectsParts): Projects {
       });
     },
   };
+}
+
+/** Changes a locked project; gives what has changed. Errors: PROJECT_UNKNOWN, FIELD_INVALID. */
+async function updateLocked(
+  tx: Executor,
+  project: { readonly project: string; readonly projectId: number },
+  { visibility, ...described }: { readonly visibility: "private" | "public" | undefined } & Partial<Profile>,
+): Promise<AccountChange[]> {
+  const { projectId } = project;
+  const said: AccountChange[] = [];
+  if (visibility !== undefined) {
+    const isPublic = visibility === "public";
+    if (!(await setProjectPublic(tx, projectId, isPublic))) throw new ApiError("PROJECT_UNKNOWN");
+    said.push({ kind: "project.updated", ...project, isPublic });
+  }
+  const from = (await findProfiles(tx, [projectId])).get(projectId) ?? NO_PROFILE;
+  const to = readProfile(from, described);
+  if (to === from) return said;
+  await putProfile(tx, projectId, to);
+  return [...said, { kind: "project.described", ...project, from, to }];
 }
 
 /** Makes another user the owner of a locked project, and takes the role of one owner back. */
