@@ -1,4 +1,5 @@
 // What a trust rule demands of a token's claims, and how wide it is: pure. Not here: the rows (trust-store.ts), tokens and keys (id-tokens.ts).
+import { fitsWildcards } from "../platform/wildcards.ts";
 
 /** One demand on a claim; exactly one of the three is there. */
 export interface Condition {
@@ -66,28 +67,9 @@ export function isPattern(text: string): boolean {
   return !text.startsWith("*") && !text.includes("***");
 }
 
-/** Whether a value fits a pattern. It takes time by both lengths, whatever they are: a pattern is somebody's, and a value somebody else's. */
+/** Whether a value fits a pattern. */
 export function fits(pattern: string, value: string): boolean {
-  const tokens = pattern.match(/\*\*|[^]/gu) ?? [];
-  // Which beginnings of the pattern the value so far fits.
-  let reached = skipStars(tokens, new Set([0]));
-  for (const character of value) {
-    const next = new Set<number>();
-    for (const at of reached) {
-      const token = tokens[at];
-      if (token === "**" || (token === "*" && character !== "/" && character !== ":")) next.add(at);
-      else if (token === character && token !== "*") next.add(at + 1);
-    }
-    if (next.size === 0) return false;
-    reached = skipStars(tokens, next);
-  }
-  return reached.has(tokens.length);
-}
-
-function skipStars(tokens: readonly string[], reached: Set<number>): Set<number> {
-  // A set is walked with what is added meanwhile.
-  for (const at of reached) if (tokens[at] === "*" || tokens[at] === "**") reached.add(at + 1);
-  return reached;
+  return fitsWildcards(pattern, value, "/:");
 }
 
 /** What a claim tells of who it is. `one`: just one workload; `owner`: all of an owner's; `name`: who has the name now, which can be given to another. */

@@ -3,6 +3,7 @@
 import type { AccountChange } from "../../access/account-changes.ts";
 import type { Actor } from "../../access/actor.ts";
 import type { ContentChange } from "../../content/changes.ts";
+import { fitsWildcards } from "../../platform/wildcards.ts";
 
 /** Everything that can happen. */
 type RegistryChange = ContentChange | AccountChange;
@@ -35,28 +36,9 @@ export function wantsKind(kinds: readonly string[], kind: string): boolean {
   return kinds.includes("*") || kinds.includes(kind) || kinds.includes(`${kind.slice(0, kind.indexOf("."))}.*`);
 }
 
-/** Whether a pattern fits the whole of a text: `**` for any characters, `*` for any but `/`. In time that grows with the product of both lengths. */
+/** Whether a pattern fits the whole of a text: `**` for any characters, `*` for any but `/`. */
 export function fits(pattern: string, text: string): boolean {
-  // What can have been read so far: one pass over the pattern for each character, and no going back.
-  const parts = [...pattern.matchAll(/\*\*|\*|[^*]/g)].map(([part]) => part);
-  let reached = new Set<number>();
-  const reach = (set: Set<number>, at: number): void => {
-    for (let i = at; ; i++) {
-      set.add(i);
-      if (parts[i] !== "*" && parts[i] !== "**") return;
-    }
-  };
-  reach(reached, 0);
-  for (const character of text) {
-    const next = new Set<number>();
-    for (const at of reached) {
-      const part = parts[at];
-      if (part === "**" || (part === "*" && character !== "/")) reach(next, at);
-      else if (part === character) reach(next, at + 1);
-    }
-    reached = next;
-  }
-  return reached.has(parts.length);
+  return fitsWildcards(pattern, text, "/");
 }
 
 /** Whether a webhook wants a change. */

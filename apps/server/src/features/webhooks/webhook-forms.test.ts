@@ -135,10 +135,14 @@ describe("a template", () => {
       '{"a":"{{constructor}}"}',
       '{"a":"{{tag.x}}"}',
       '{"a":"{{#each}}"}',
+      String.raw`{"a":"\u007b\u007bconstructor}}"}`,
+      String.raw`{"a":"{{\ttag.x\n}}"}`,
       `{"a":"${"{{tag}}".repeat(1000)}"}`,
     ])
       assert.ok(findTemplateProblem(wrong) !== undefined, wrong.slice(0, 40));
     assert.equal(findTemplateProblem('{"a":"{{tag}} {{ repository }}"}'), undefined);
+    // No field, so only text; and it is judged at once.
+    assert.equal(findTemplateProblem(`{"a":"{{${" ".repeat(7000)}"}`), undefined);
     fc.assert(fc.property(fc.string(), (text) => void findTemplateProblem(text)));
   });
 });
