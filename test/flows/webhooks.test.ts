@@ -154,6 +154,10 @@ for (const engine of ENGINES) {
       const [first] = await hook.take(1);
       assert.ok(isSigned(first!, made.json.secret) && isSigned(first!, rotated.json.secret));
       assert.equal(first!.headers.authorization, "Bearer flux");
+      const elsewhere = hook.address.replace("127.0.0.1", "127.0.0.2");
+      const moved = await api("PATCH", "/webhooks/ci", { address: elsewhere });
+      assert.deepEqual([moved.status, JSON.stringify(moved.json).includes("body.authorization")], [400, true]);
+      assert.equal((await api("PATCH", "/webhooks/ci", { address: `${hook.address}/same-place` })).status, 200);
       const third = await api<Hook>("POST", "/webhooks/ci/secret");
       await api("PATCH", "/webhooks/ci", { authorization: null });
       await api("POST", "/webhooks/ci/test");

@@ -187,6 +187,7 @@ export function createWebhooks({ database, clock, webhookSeal: seal, wanted, cha
         const row = await lock(tx, home, name);
         const settings: WebhookSettings = { ...settingsOf(row), ...rest };
         check(settings);
+        if (authorization === undefined) await keepAuthorization(tx, row, settings.address);
         await updateWebhook(tx, row.id, settings);
         if (authorization !== undefined)
           await putAuthorization(
@@ -257,6 +258,14 @@ export function createWebhooks({ database, clock, webhookSeal: seal, wanted, cha
         return toDeliveryView((await findDelivery(tx, delivery.id))!);
       }),
   };
+}
+
+/** Refuses to send to another place what was given for one: whoever changes the address would get to know it. Errors: FIELD_INVALID. */
+async function keepAuthorization(tx: Executor, { id, address }: WebhookRow, next: string): Promise<void> {
+  if (new URL(next).origin === new URL(address).origin) return;
+  if (!(await listSecrets(tx, id)).some(({ purpose }) => purpose === "authorization")) return;
+  const reason = "was given for another address: give it again, or null, along with the new one";
+  throw new ApiError("FIELD_INVALID", { detail: [{ field: "body.authorization", reason }] });
 }
 
 const DEFAULTS: Omit<WebhookSettings, "address"> = {
