@@ -76,6 +76,18 @@ forEachDatabase("notes for the audit log", (create) => {
     );
   });
 
+  it("tells who was let in however many are refused", async () => {
+    const notes = notesOf();
+    for (let at = 0; at < 1000; at++) notes.note({ action: "login.refused", address: `2001:db8::${at}` }, true);
+    notes.note({ action: "login.accepted", actor: "alice", address: "192.0.2.9" }, true);
+    await notes.stop();
+    const accepted = (await recorded()).filter(({ action }) => action === "login.accepted");
+    assert.deepEqual(
+      accepted.map(({ actor, address }) => [actor, address]),
+      [["alice", "192.0.2.9"]],
+    );
+  });
+
   it("has a gap on record where a process ended without a word, and none where it was stopped", async () => {
     const clock = createTestClock();
     const killed = notesOf(clock);

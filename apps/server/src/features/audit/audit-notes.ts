@@ -26,7 +26,10 @@ const MAX_REST_MS = 60 * SECOND_MS;
 const RARE_MS = 60 * SECOND_MS;
 /** Different pulls of a second that are told apart: a few megabytes. */
 const MAX_NOTED = 20_000;
-/** Different refusals and logins of a minute that are told apart: half a million records a day at most, whoever tries. */
+/**
+ * Different refusals and logins of a minute that are told apart, of each action: a million records a day at most, whoever tries, and no flood of refused
+ * logins hides who was let in.
+ */
 const MAX_RARE = 200;
 /** A writer that wrote nothing for so long is gone. */
 const STALE_MS = 120 * SECOND_MS;
@@ -77,18 +80,22 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
   let isFirst = true;
   let often = new Map<string, Counted>();
   let rare = new Map<string, Counted>();
+  /** How many of an action are in `rare`. */
+  let rareOf = new Map<string, number>();
   let rareSince = clock.now();
   let restMs = FLUSH_EVERY_MS;
 
-  /** `most`: so many are told apart in that map. */
-  function add(into: Map<string, Counted>, key: string, { note, at, times }: Counted, most: number): void {
+  /** `isFull`: no more are told apart. */
+  function add(into: Map<string, Counted>, key: string, { note, at, times }: Counted, isFull: boolean): void {
     const known = into.get(key);
     if (known !== undefined) known.times += times;
-    else if (into.size < most) into.set(key, { note, at, times });
-    else {
+    else if (!isFull) {
+      into.set(key, { note, at, times });
+      if (into === rare) rareOf.set(note.action, (rareOf.get(note.action) ?? 0) + 1);
+    } else {
       // Too many to be told apart: that they happened, and how often, is on record all the same.
       const summed = { action: note.action, outcome: note.outcome ?? "done", after: { isSummed: true } } as const;
-      add(into, `more ${note.action} ${summed.outcome}`, { note: summed, at, times }, Infinity);
+      add(into, `more ${note.action} ${summed.outcome}`, { note: summed, at, times }, false);
     }
   }
 
@@ -105,6 +112,7 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
     }
     if (isOver) {
       rare = new Map();
+      rareOf = new Map();
       rareSince = now;
     }
     return taken;
@@ -148,7 +156,7 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
       );
       if (taken.length > 0) onRecorded?.();
     } catch (error) {
-      for (const counted of taken) add(often, JSON.stringify(counted.note), counted, MAX_NOTED);
+      for (const counted of taken) add(often, JSON.stringify(counted.note), counted, often.size >= MAX_NOTED);
       throw error;
     }
   }
@@ -170,8 +178,8 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
       const code = after === undefined ? "" : JSON.stringify(after);
       const key = `${action} ${actor} ${address} ${repository} ${reference} ${account} ${code}`;
       const counted = { note, at: clock.now(), times: 1 };
-      if (isRare) add(rare, key, counted, MAX_RARE);
-      else add(often, key, counted, MAX_NOTED);
+      if (isRare) add(rare, key, counted, (rareOf.get(action) ?? 0) >= MAX_RARE);
+      else add(often, key, counted, often.size >= MAX_NOTED);
     },
     flush,
     start: loop.start,
