@@ -3,7 +3,7 @@ import type { Migration } from "./migration.ts";
 
 export const webhooks: Migration = {
   id: 20261126073500,
-  name: "webhooks/webhooks",
+  name: "webhooks/tables",
   oldestProgram: 3,
   loses: { what: "webhooks, and what was to be sent to them", content: ["webhook", "webhook_secret", "webhook_delivery"] },
   up: ({ id, integer, text }) => [
