@@ -8,7 +8,7 @@ import { runPage } from "./page-run.ts";
 import { fencesOf, isTranslation, type Page, parsePage, readPages, ROOT } from "./pages.ts";
 
 /** The languages of blocks. `sh` runs; a block that no program runs or reads is `text`. */
-const LANGUAGES = new Set(["sh", "text", "yaml", "toml", "json", "ts", "mermaid", "groovy"]);
+const LANGUAGES = new Set(["sh", "text", "yaml", "toml", "json", "ts", "mermaid", "groovy", "bash", "python", "js", "go"]);
 
 const pages = readPages();
 const english = pages.filter((page) => !isTranslation(page));

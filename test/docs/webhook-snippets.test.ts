@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { it } from "node:test";
+import { cannotRunHere } from "../tools/install.ts";
 import { signedHeaders } from "../../apps/server/src/features/webhooks/webhook-signature.ts";
 
 const PAGE = new URL("../../docs/guide/webhooks.md", import.meta.url);
@@ -27,7 +28,7 @@ const GOOD: readonly (readonly [string, string, boolean])[] = [
   ["whsec_BBBB", BODY, false],
 ];
 const has = (program: string, option = "--version"): string | false =>
-  spawnSync(program, [option]).status === 0 ? false : `${program} is not installed`;
+  spawnSync(program, [option]).status === 0 ? false : `${cannotRunHere}${program} is not installed`;
 
 it("bash and openssl verify", { skip: has("openssl", "version") }, async () => {
   const code = await snippet("bash");

@@ -59,7 +59,8 @@ export function buildOpenApi(operations: readonly Operation[], version: string):
     info: { title: "Berth control plane", version, license: { name: "Apache-2.0", identifier: "Apache-2.0" } },
     servers: [{ url: API_PREFIX }],
     security: [{ basic: [] }],
-    tags: [...new Set(operations.map((operation) => operation.tag))].map((name) => ({ name })),
+    // In an order that does not depend on whose routes come first.
+    tags: [...new Set(operations.map((operation) => operation.tag))].toSorted().map((name) => ({ name })),
     paths,
     components: {
       securitySchemes: {

@@ -57,7 +57,8 @@ forEachDatabase("control plane", (create) => {
     assert.equal((await api.call(undefined, "POST", "/projects", { name: "mine" })).code, "UNAUTHORIZED");
     const read = await api.call(admin, "GET", `/projects/${name}`);
     const usage = { repositories: 0, manifests: 0, tags: 0, blobs: 0, sizeBytes: 0 };
-    assert.deepEqual(read.body, { name, visibility: "private", role: "owner", usage, createdAt: new Date(clock.now()).toISOString() });
+    const described = { visibility: "private", description: null, contact: null, labels: [] };
+    assert.deepEqual(read.body, { name, ...described, role: "owner", usage, createdAt: new Date(clock.now()).toISOString() });
     assert.equal((await api.call(alice, "GET", `/projects/${name}`)).code, "PROJECT_UNKNOWN");
     assert.equal((await api.call(undefined, "GET", `/projects/${name}`)).code, "UNAUTHORIZED");
     assert.equal((await api.call(admin, "PATCH", `/projects/${name}`, { visibility: "public" })).body.visibility, "public");
