@@ -98,6 +98,15 @@ export const ACCESS_CUTS: readonly Cut[] = [
   },
   {
     invariant: 9,
+    what: "a maintainer of a part of a project is none of the whole",
+    file: `${SERVER}/access/rights.ts`,
+    from: "memberships.filter(({ scopes }) => scopes === undefined)",
+    to: "memberships",
+    test: `${SERVER}/access/authorize.test.ts`,
+    name: "lets who is narrowed to a part of a project",
+  },
+  {
+    invariant: 9,
     what: "an auditor changes nothing of a project",
     file: `${SERVER}/access/rights.ts`,
     from: "(isAuditor && PERMISSIONS_OF_AUDITOR.has(permission))",

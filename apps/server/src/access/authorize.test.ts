@@ -8,6 +8,8 @@ import { forEachDatabase, type TestDatabase } from "../platform/database/databas
 import { addProject, addRobot, addUser, callerOf, createTestAccess, createTestClock, type TestAccess } from "./access.testing.ts";
 import type { Action, Caller } from "./caller.ts";
 import { challenge, UnauthorizedError } from "./challenge.ts";
+import { addGroupMember, insertGroup, LOCAL, putProjectGroup } from "./group-store.ts";
+import { putNarrowedMember } from "./member-store.ts";
 import { ROLES } from "./roles.ts";
 import { NO_SIGN_IN } from "./sign-in.ts";
 
@@ -245,6 +247,36 @@ forEachDatabase("authorize", (create) => {
     for (const key of ["auditor", "creator"])
       assert.equal(await answer(authorizer.authorizeAdministrator(callers.get(key)!)), "DENIED", key);
     await assert.rejects(authorizer.authorizeSystem(bounded(callers.get("auditor")!, []), "audit.read"), { code: "UNAUTHORIZED" });
+  });
+
+  it("lets who is narrowed to a part of a project do in the whole of it what a guest does, whatever its groups", async () => {
+    const projectId = await addProject(test.database, "parted");
+    const narrowed = await addUser(test.database, "narrowed");
+    const scopes = [{ repositoryPattern: "parted/app", actions: new Set<Action>(["pull", "push"]) }];
+    const home = { id: projectId, name: "parted" };
+    await test.database.transaction((tx) => putNarrowedMember(tx, home, narrowed, { role: "maintainer", scopes }));
+    const may = async (): Promise<string[]> => {
+      const given: string[] = [];
+      for (const permission of PROJECT_PERMISSIONS) {
+        const asked = access.authorizer.authorizeProject(await callerOf(test.database, narrowed), permission, "parted");
+        if (
+          await asked.then(
+            () => true,
+            () => false,
+          )
+        )
+          given.push(permission);
+      }
+      return given;
+    };
+    assert.deepEqual(await may(), ["project.read", "members.read", "policies.read"]);
+    await test.database.transaction(async (tx) => {
+      const groupId = (await insertGroup(tx, { name: "whole", description: "", source: { kind: "local" }, systemRole: undefined }, 0))!;
+      await addGroupMember(tx, groupId, narrowed, LOCAL);
+      await putProjectGroup(tx, home, groupId, { role: "maintainer" });
+    });
+    clock.advance(1000);
+    assert.ok((await may()).includes("audit.read"));
   });
 
   it("answers the control plane by role", async () => {

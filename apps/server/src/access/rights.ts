@@ -6,7 +6,16 @@ import type { Account } from "./account-store.ts";
 
 import type { Action } from "./caller.ts";
 import { joinRights, type RepositoryRights, rightsOfScopes } from "./robot-scopes.ts";
-import { actionsOfRole, ALL_ACTIONS, NO_ACTIONS, PERMISSIONS_OF_AUDITOR, permissionsOfRole, PULL_ONLY, type Role } from "./roles.ts";
+import {
+  actionsOfRole,
+  ALL_ACTIONS,
+  NO_ACTIONS,
+  PERMISSIONS_OF_AUDITOR,
+  permissionsOfRole,
+  PULL_ONLY,
+  type Role,
+  strongestRole,
+} from "./roles.ts";
 import type { Membership, ProjectStanding } from "./standing-store.ts";
 
 const NO_RIGHTS: RepositoryRights = { actions: NO_ACTIONS, tags: undefined };
@@ -60,5 +69,10 @@ export function permitsInProject(
   const isAuditor = account?.isAuditor === true;
   if (!(standing.isPublic || standing.role !== undefined || isAuditor || robotReads)) return "unseen";
   if (permission === "project.read" || (isAuditor && PERMISSIONS_OF_AUDITOR.has(permission))) return "yes";
-  return standing.role !== undefined && permissionsOfRole(standing.role).has(permission) ? "yes" : "no";
+  return standing.role !== undefined && permissionsOfRole(wholeRole(standing)).has(permission) ? "yes" : "no";
+}
+
+/** The role of a member in its project as a whole. A narrowed one is a guest's there: records, webhooks and policies are about all repositories. */
+function wholeRole({ memberships }: ProjectStanding): Role {
+  return strongestRole(memberships.filter(({ scopes }) => scopes === undefined)) ?? "guest";
 }
