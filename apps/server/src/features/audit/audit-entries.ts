@@ -62,9 +62,12 @@ const IN_COLUMNS = new Set([
   "before",
 ]);
 
-/** Text as both databases take it, or null. */
+/** What ends lines, steers terminals or turns the direction of text: strangers try to sign in by any name, and a record is read as it stands. */
+const STEERING = /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
+
+/** Text as both databases take it and as it can be shown, or null. */
 function textOf(value: unknown): string | null {
-  return typeof value === "string" ? value.slice(0, MAX_TEXT).replaceAll("\0", "").toWellFormed() : null;
+  return typeof value === "string" ? value.slice(0, MAX_TEXT).replaceAll(STEERING, "\u{fffd}").toWellFormed() : null;
 }
 
 function numberOf(value: unknown): number | null {

@@ -76,6 +76,15 @@ forEachDatabase("notes for the audit log", (create) => {
     );
   });
 
+  it("says of a stranger's name nothing that steers who reads it", async () => {
+    const notes = notesOf();
+    const account = "a\u001b[31m\u009b\r\n\0\u202e\u2028z\ud800é";
+    notes.note({ action: "login.refused", account }, true);
+    await notes.stop();
+    const [record] = await recorded();
+    assert.equal(record?.account, "a\ufffd[31m\ufffd\ufffd\ufffd\ufffd\ufffd\ufffdz\ufffdé");
+  });
+
   it("tells who was let in however many are refused", async () => {
     const notes = notesOf();
     for (let at = 0; at < 1000; at++) notes.note({ action: "login.refused", address: `2001:db8::${at}` }, true);
