@@ -112,12 +112,13 @@ export async function verifyToken(
   issuer: Issuer,
   { keys, nowMs }: VerifyParts,
 ): Promise<VerifiedToken | RefusedToken> {
-  if (issuer.isDisabled) return { fault: "issuer-disabled", message: `the issuer ${issuer.name} is disabled here` };
+  // To a stranger each is called as he called it: the names that administrators give to issuers are theirs.
+  if (issuer.isDisabled) return { fault: "issuer-disabled", message: `the issuer ${issuer.url} is disabled here` };
   const { algorithm, kid } = read;
   if (!issuer.algorithms.includes(algorithm)) {
     return {
       fault: "algorithm-refused",
-      message: `it is signed with ${algorithm.slice(0, 20)}; of ${issuer.name} count ${issuer.algorithms.join(", ")}`,
+      message: `it is signed with ${algorithm.slice(0, 20)}; of ${issuer.url} count ${issuer.algorithms.join(", ")}`,
     };
   }
   const found = await keys.find(issuer, algorithm, kid);
@@ -125,11 +126,11 @@ export async function verifyToken(
     if (found.isAway)
       return {
         fault: "keys-away",
-        message: `the keys of the issuer ${issuer.name} are not there and cannot be fetched now: try again later`,
+        message: `the keys of the issuer ${issuer.url} are not there and cannot be fetched now: try again later`,
       };
     return {
       fault: "key-unknown",
-      message: `the issuer ${issuer.name} has no such key (kid ${JSON.stringify(kid)?.slice(0, 100)}); if it is a new one, try again in half a minute`,
+      message: `the issuer ${issuer.url} has no such key (kid ${JSON.stringify(kid)?.slice(0, 100)}); if it is a new one, try again in half a minute`,
     };
   }
   const jose = await loadJose();
@@ -153,7 +154,7 @@ export async function verifyToken(
       return faultOf(jose, error, read, issuer);
     }
   }
-  if (payload === undefined) return { fault: "signature-wrong", message: `its signature is not one of the issuer ${issuer.name}` };
+  if (payload === undefined) return { fault: "signature-wrong", message: `its signature is not one of the issuer ${issuer.url}` };
   const { exp, iat } = payload;
   if (exp! * 1000 <= nowMs) return { fault: "expired", message: `it ended at ${timeText(exp)}` };
   if (iat !== undefined && iat * 1000 > nowMs + CLOCK_SKEW_SECONDS * 1000) {

@@ -122,6 +122,34 @@ forEachDatabase("tokens of an issuer", (create) => {
     assert.equal(await outcome(await sign({}, { crit: ["unknown"], unknown: 1 }).catch(() => "")), "malformed");
   });
 
+  it("tell a stranger no name that an administrator gave to an issuer", async () => {
+    const secret = /issuer\d/;
+    const closed = await add(await startTestIssuer({ nowMs: clock.now }), { algorithms: ["RS256"] });
+    const now = Math.floor(clock.now() / 1000);
+    const claims = { iss: closed.url, aud: AUDIENCE, sub: "somebody", exp: now + 60 };
+    const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+    const of = (header: object): string => `${part(header)}.${part(claims)}.AAAA`;
+    const kid = (JSON.parse(Buffer.from((await closed.sign({ aud: AUDIENCE })).split(".")[0]!, "base64url").toString()) as { kid: string })
+      .kid;
+    const faults: string[] = [];
+    for (const header of [
+      { alg: "PS512", kid },
+      { alg: "RS256", kid: "another" },
+      { alg: "RS256", kid },
+    ]) {
+      const refused = await access.tokenExchange.verify(of(header));
+      assert.ok(isRefused(refused));
+      assert.doesNotMatch(refused.message, secret);
+      faults.push(refused.fault);
+    }
+    await test.database.script(`update oidc_issuer set is_disabled = 1 where url = '${closed.url}'`);
+    const refused = await access.tokenExchange.verify(of({ alg: "RS256", kid }));
+    assert.ok(isRefused(refused));
+    assert.doesNotMatch(refused.message, secret);
+    assert.deepEqual(faults, ["algorithm-refused", "key-unknown", "signature-wrong"]);
+    assert.equal(refused.fault, "issuer-disabled");
+  });
+
   it("count for no longer than they last, wherever they were taken", async () => {
     const token = await sign({ exp: Math.floor(clock.now() / 1000) + 90 });
     const caller = await access.authenticator.authenticate(basic("oidc", token), TEST_ADDRESS);
