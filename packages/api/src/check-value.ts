@@ -154,7 +154,9 @@ function checkText(rules: TextRules): ValueCheck {
     if (value.length > maxLength) return add(problems, field, `must have at most ${maxLength} characters`);
     if (minLength > 0 && countCharacters(value, minLength) < minLength)
       return add(problems, field, `must have at least ${minLength} characters`);
-    if (pattern?.test(value) === false) add(problems, field, `must match ${pattern.source}`);
+    // Not every database keeps them in a text.
+    if (value.includes("\0") || !value.isWellFormed()) add(problems, field, "must not hold a null character, or half of one");
+    else if (pattern?.test(value) === false) add(problems, field, `must match ${pattern.source}`);
     else if (format !== undefined && !isTime(value)) add(problems, field, "must be a time such as 2027-01-31T12:00:00Z");
   };
 }

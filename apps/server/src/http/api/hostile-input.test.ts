@@ -8,6 +8,7 @@ import { ApiError } from "@berth/api/errors";
 import { MAX_BODY_BYTES } from "@berth/api/limits";
 import type { Operation } from "@berth/api/operation";
 import { OPERATIONS } from "@berth/api/operations";
+import { updateProject } from "@berth/api/projects";
 import type { TObject } from "typebox";
 import { Compile } from "typebox/compile";
 import { addUser, basic, createTestClock, TEST_PASSWORD } from "../../access/access.testing.ts";
@@ -116,6 +117,13 @@ describe("input", () => {
       for (const bad of ["", " 1", "1 ", "1.0", "1e1", "0x1", "+1", "-1", "-2", "0", "201", "NaN", "Infinity", "true", "٣", "9".repeat(40)])
         assert.ok(problemsOf(check, { ...valid, query: { limit: bad } }) !== undefined, `${operation.id} limit=${bad}`);
     }
+  });
+
+  it("has texts that every database keeps", () => {
+    const check = createInputCheck(updateProject);
+    const take = (description: string) => check({ params: { project: "team" }, query: {}, body: { description } });
+    for (const bad of ["a\0", "\ud800b", "\udc00"]) assert.throws(() => take(bad), { code: "FIELD_INVALID" });
+    take("two\nlines 😀");
   });
 
   it("has a time only where there is such a day and hour", () => {
