@@ -1,24 +1,20 @@
 // Kills a registry with SIGKILL while blobs come from an upstream: what is stored is whole and right, what is not comes again, and nothing is left in the
 // data directory. Not here: the registry (upstream-worker.ts), upstreams that fail (test/flows/upstream.test.ts).
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { randomBytes, randomInt } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { it, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ENGINES, flagsOf } from "../flows/engines.testing.ts";
-import { ADMIN_PASSWORD, sha256 } from "../flows/registry.testing.ts";
-import { atOurEnd } from "../tools/processes.ts";
+import { ENGINES } from "../flows/engines.testing.ts";
+import { sha256 } from "../flows/registry.testing.ts";
+import { startRegistryWorker } from "./registry-worker.ts";
 import { roundsOf } from "./rounds.ts";
 
 const rounds = roundsOf({ usual: 5, long: 100 });
 const SIZE = 4_000_000;
 const PIECES = 20;
-const authorization = `Basic ${Buffer.from(`admin:${ADMIN_PASSWORD}`).toString("base64")}`;
 
 /** Another registry with blobs alone, each of which takes its time. */
 async function startOrigin(t: TestContext) {
@@ -49,34 +45,13 @@ async function startOrigin(t: TestContext) {
   };
 }
 
-async function startWorker(origin: string, settings: Readonly<Record<string, string>>) {
-  const flags = flagsOf(settings).map((flag) => flag.replace(/^--/, ""));
-  const child = spawn(process.execPath, [join(import.meta.dirname, "upstream-worker.ts"), origin, ...flags], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const callOff = atOurEnd(() => child.kill("SIGKILL"));
-  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-  const { value: line } = await lines.next();
-  const address = /^ready (.*)$/.exec(String(line))?.[1];
-  assert.ok(address, `the worker said: ${line}`);
-  return {
-    ask: (method: string, path: string) => fetch(new URL(path, address), { method, headers: { authorization } }),
-    async kill() {
-      child.kill("SIGKILL");
-      await ended;
-      callOff();
-    },
-  };
-}
-
 for (const engine of ENGINES) {
   it(`blobs that come while the registry is killed, on ${engine.name} (${rounds} rounds)`, { skip: engine.skip }, async (t) => {
     const origin = await startOrigin(t);
     const { settings } = await engine.make(t);
     const path = (blob: Buffer): string => `/v2/hub/app/blobs/${sha256(blob)}`;
     const blobs: Buffer[] = [];
-    let worker = await startWorker(origin.address, settings);
+    let worker = await startRegistryWorker("upstream-worker.ts", [origin.address], settings);
     try {
       for (let round = 0; round < rounds; round++) {
         const blob = randomBytes(SIZE);
@@ -91,7 +66,7 @@ for (const engine of ENGINES) {
         // A whole answer is the right one.
         const got = await read;
         if (got !== undefined) assert.ok(got.equals(blob));
-        worker = await startWorker(origin.address, settings);
+        worker = await startRegistryWorker("upstream-worker.ts", [origin.address], settings);
         assert.deepEqual(
           (await readdir(settings["data"]!)).filter((name) => name.startsWith("incoming")),
           [],
