@@ -20,6 +20,15 @@ interface Shape {
 
 const shapeOf = (schema: TSchema): Shape => schema;
 
+/** A text that fits a pattern. One that nothing here fits needs one more. */
+function validText(pattern: string, minLength: number): string {
+  const length = Math.max(1, minLength);
+  const texts = ["a".repeat(length), "1".repeat(length), "*", "a.a", "0".repeat(36), `sha256:${"0".repeat(64)}`];
+  const text = texts.find((each) => each.length >= minLength && new RegExp(pattern, "u").test(each));
+  if (text === undefined) throw new Error(`no text is known that fits ${pattern}`);
+  return text;
+}
+
 /** A value that the schema accepts. */
 export function validValue(schema: TSchema): unknown {
   const { type, enum: values, anyOf, properties = {}, items, format, pattern = "", minLength = 1, minimum = 0 } = shapeOf(schema);
@@ -31,12 +40,7 @@ export function validValue(schema: TSchema): unknown {
     case "array":
       return [validValue(items!)];
     case "string":
-      if (pattern.startsWith("^(?:\\*|")) return "*";
-      if (pattern.includes("{36}")) return "0".repeat(36);
-      if (pattern.includes("sha256")) return `sha256:${"0".repeat(64)}`;
-      return format === "date-time"
-        ? "2999-01-31T12:00:00Z"
-        : (new RegExp(pattern, "u").test("a") ? "a" : "1").repeat(Math.max(1, minLength));
+      return format === "date-time" ? "2999-01-31T12:00:00Z" : validText(pattern, minLength);
     case "integer":
       return minimum;
     case "boolean":
