@@ -229,6 +229,8 @@ describe("bodies that are held back", () => {
     return { name, url: "https://issuer.example.com", audiences: ["registry"], keys };
   }
 
+  const webhookOf = (name: string): object => ({ name, address: "https://hooks.example.com/x" });
+
   /** A body for each operation that has one, which would change something; addresses name existing things. */
   const CHANGES: Record<string, () => Promise<{ path: string; body: unknown; isAdmin?: boolean }>> = {
     createProject: async () => ({ path: "/projects", body: { name: `new${++count}` }, isAdmin: true }),
@@ -248,6 +250,19 @@ describe("bodies that are held back", () => {
       path: "/projects/own/repositories/app/deletions",
       body: { action: "delete", tags: ["v1"] },
     }),
+    transferProject: async () => ({ path: "/projects/own/transfer", body: { to: await addUser(), from: "admin" } }),
+    createProjectWebhook: async () => ({ path: "/projects/own/webhooks", body: webhookOf(`new${++count}`) }),
+    updateProjectWebhook: async () => {
+      const name = `kept${++count}`;
+      await api("POST", "/projects/own/webhooks", webhookOf(name));
+      return { path: `/projects/own/webhooks/${name}`, body: { isEnabled: false } };
+    },
+    createRegistryWebhook: async () => ({ path: "/webhooks", body: webhookOf(`new${++count}`), isAdmin: true }),
+    updateRegistryWebhook: async () => {
+      const name = `kept${++count}`;
+      await api("POST", "/webhooks", webhookOf(name));
+      return { path: `/webhooks/${name}`, body: { isEnabled: false }, isAdmin: true };
+    },
     createGroup: async () => ({ path: "/groups", body: { name: `new${++count}` }, isAdmin: true }),
     updateGroup: async () => ({ path: `/groups/${await addGroup()}`, body: { systemRole: "administrator" }, isAdmin: true }),
     putProjectGroup: async () => ({ path: `/projects/own/groups/${await addGroup()}`, body: { role: "owner" } }),

@@ -89,6 +89,12 @@ export async function openRawClient(origin: string, localAddress?: string): Prom
       );
       const status = Number(match[2]);
       const hasBody = !toHead && status >= 200 && status !== 204 && status !== 304;
+      if (hasBody && headers.get("transfer-encoding") === "chunked") {
+        const [body, size] = await until(() => readChunks(received().subarray(end + 4)), "the last chunk");
+        pieces = [received().subarray(end + 4 + size)];
+        receivedBytes = pieces[0]!.length;
+        return { status, version: match[1]!, headers, body, code: "" };
+      }
       const length = hasBody ? Number(headers.get("content-length") ?? "0") : 0;
       await until(() => (receivedBytes >= end + 4 + length ? true : undefined), "the body");
       const all = received();
@@ -105,6 +111,21 @@ export async function openRawClient(origin: string, localAddress?: string): Prom
     },
     destroy: () => socket.destroy(),
   };
+}
+
+/** The body that chunks make, and how many bytes they are as sent; undefined before the last one is there. Source: RFC 9112, section 7.1. */
+function readChunks(sent: Buffer): readonly [Buffer, number] | undefined {
+  const chunks: Buffer[] = [];
+  for (let at = 0; ;) {
+    const line = sent.indexOf("\r\n", at);
+    if (line === -1) return undefined;
+    const size = Number.parseInt(sent.subarray(at, line).toString("latin1"), 16);
+    const next = line + 2 + size + 2;
+    if (sent.length < next) return undefined;
+    if (size === 0) return [Buffer.concat(chunks), next];
+    chunks.push(sent.subarray(line + 2, line + 2 + size));
+    at = next;
+  }
 }
 
 /** A request's head: the line, `host`, and headers. */

@@ -189,7 +189,7 @@ export async function migrate(
     const record = isUp
       ? `insert into migration (id, name, applied_at, oldest_program) values (${step.id}, '${step.name}', ${clock.now()}, ${step.oldestProgram})`
       : `delete from migration where id = ${step.id}`;
-    const statements = [record, ...(isUp ? step.up(types) : step.down(types))];
+    const statements = [record, ...(isUp ? step.up(types) : downOf(step, steps, types))];
     isNew ??= applied.length === 0;
     const from = applied.map(({ id }) => id);
     try {
@@ -206,4 +206,11 @@ export async function migrate(
       if ((await listAppliedSteps(database)).join() === from.join()) throw error;
     }
   }
+}
+
+/** The way back over a step. Behind the first one nothing is left, not even the tables that other steps left. */
+function downOf(step: Migration, steps: readonly Migration[], types: ColumnTypes): readonly string[] {
+  if (step !== steps.toSorted((a, b) => a.id - b.id)[0]) return step.down(types);
+  const kept = steps.flatMap(({ keptTables = [] }) => keptTables).toReversed();
+  return [...kept.map((table) => `drop table if exists ${table}`), ...step.down(types)];
 }

@@ -6,6 +6,7 @@ export const people: Migration = {
   id: 20261126070000,
   name: "access/people",
   oldestProgram: 3,
+  keptTables: ["system_role", "account_group", "group_member", "project_group", "robot_tag_scope", "narrowed_member"],
   loses: {
     what: "nothing that is stored, but auditors and creators are ordinary users meanwhile, and groups and rights that are narrowed to tags or repositories give nobody anything",
     content: [],

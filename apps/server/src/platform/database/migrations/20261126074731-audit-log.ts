@@ -6,6 +6,7 @@ export const audit: Migration = {
   id: 20261126074731,
   name: "audit/log",
   oldestProgram: 3,
+  keptTables: ["audit_pending", "audit_record", "audit_segment", "audit_key", "audit_writer"],
   loses: { what: "nothing that is stored, but what older programs do is not put on record", content: [] },
   up: ({ id, integer, text, clustered }) => [
     `create table if not exists audit_pending (

@@ -66,6 +66,8 @@ export interface Migration {
   /** Indexes of tables that may be large. */
   readonly indexes?: readonly OnlineIndex[];
   readonly keptColumns?: readonly KeptColumn[];
+  /** Tables that `down` leaves where they are, in the order in which they are made. They go with everything else, with the first step. */
+  readonly keptTables?: readonly string[];
   /** What `down` loses. */
   readonly loses: Loss;
   up(types: ColumnTypes): readonly string[];
