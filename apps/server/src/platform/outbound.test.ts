@@ -202,7 +202,7 @@ describe("a redirect", () => {
   });
 });
 
-describe("TLS", { skip: !hasOpenssl && "openssl is not installed" }, () => {
+describe("TLS", { skip: !hasOpenssl && "cannot run here: openssl is not installed" }, () => {
   async function pair(t: TestContext, name: string, days = "1") {
     const directory = await mkdtemp(join(tmpdir(), "berth-outbound-"));
     t.after(() => rm(directory, { recursive: true, force: true }));

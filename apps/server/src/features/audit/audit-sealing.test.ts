@@ -143,18 +143,21 @@ forEachDatabase("putting on record", (create, dialect) => {
     assert.equal(next, 241);
   });
 
-  it("passes over nobody who commits late", { skip: dialect === "sqlite" && "it has one writer at a time" }, async () => {
-    const sealer = sealerOf(database);
-    await database.session(async (run) => {
-      await run("begin");
-      await run(
-        `insert into audit_pending (at, actor, changes) values (1, '${JSON.stringify(ALICE)}', '[{"kind":"late.comer","tag":"late"}]')`,
-      );
-      await putRecords(database, 3, sealer);
-      assert.equal((await references()).length, 3);
-      await run("commit");
+  // SQLite has one writer at a time.
+  if (dialect === "postgres") {
+    it("passes over nobody who commits late", async () => {
+      const sealer = sealerOf(database);
+      await database.session(async (run) => {
+        await run("begin");
+        await run(
+          `insert into audit_pending (at, actor, changes) values (1, '${JSON.stringify(ALICE)}', '[{"kind":"late.comer","tag":"late"}]')`,
+        );
+        await putRecords(database, 3, sealer);
+        assert.equal((await references()).length, 3);
+        await run("commit");
+      });
+      while (await sealer.seal());
+      assert.equal((await references()).at(-1), "late");
     });
-    while (await sealer.seal());
-    assert.equal((await references()).at(-1), "late");
-  });
+  }
 });
