@@ -179,28 +179,29 @@ forEachMirror("blobs", (on) => {
     }
   });
 
-  it("come twice where two replicas are asked at once, and are right on both", async (t) => {
-    // The embedded database has one server.
-    if (on.engine.name === "sqlite") return t.skip("one server");
-    const folder = await temporaryFolder();
-    const other = await startTestRegistry({ ...on.settings, data: folder.path }, { ports: on.ports() });
-    try {
-      const image = imageOf("v1", [randomBytes(1_000_000), randomBytes(5_000)]);
-      await on.test.put(on.name, image.content);
-      const replicas = [on.registry, other];
-      const pull = (path: string): Promise<Buffer[]> =>
-        Promise.all(replicas.map(async (replica) => bytesOf(await replica.send("GET", `/v2/hub/${on.name}/${path}`, as("reader")))));
-      assert.deepEqual(await pull("manifests/v1"), [image.bytes, image.bytes]);
-      for (const blob of [image.config, ...image.layers]) {
-        assert.deepEqual(await pull(`blobs/${sha256(blob)}`), [blob, blob]);
-        await until("it is stored", () => isStored(`blobs/${sha256(blob)}`));
+  // The embedded database has one server.
+  if (on.engine.name !== "sqlite") {
+    it("come twice where two replicas are asked at once, and are right on both", async () => {
+      const folder = await temporaryFolder();
+      const other = await startTestRegistry({ ...on.settings, data: folder.path }, { ports: on.ports() });
+      try {
+        const image = imageOf("v1", [randomBytes(1_000_000), randomBytes(5_000)]);
+        await on.test.put(on.name, image.content);
+        const replicas = [on.registry, other];
+        const pull = (path: string): Promise<Buffer[]> =>
+          Promise.all(replicas.map(async (replica) => bytesOf(await replica.send("GET", `/v2/hub/${on.name}/${path}`, as("reader")))));
+        assert.deepEqual(await pull("manifests/v1"), [image.bytes, image.bytes]);
+        for (const blob of [image.config, ...image.layers]) {
+          assert.deepEqual(await pull(`blobs/${sha256(blob)}`), [blob, blob]);
+          await until("it is stored", () => isStored(`blobs/${sha256(blob)}`));
+        }
+        on.test.asked.length = 0;
+        for (const blob of image.layers) assert.deepEqual(await pull(`blobs/${sha256(blob)}`), [blob, blob]);
+        assert.equal(asked(/blobs/), 0);
+      } finally {
+        await other.stop();
+        await folder.end();
       }
-      on.test.asked.length = 0;
-      for (const blob of image.layers) assert.deepEqual(await pull(`blobs/${sha256(blob)}`), [blob, blob]);
-      assert.equal(asked(/blobs/), 0);
-    } finally {
-      await other.stop();
-      await folder.end();
-    }
-  });
+    });
+  }
 });
