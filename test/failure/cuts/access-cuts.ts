@@ -91,7 +91,7 @@ export const ACCESS_CUTS: readonly Cut[] = [
     invariant: 9,
     what: "a flood of refused logins hides nobody who was let in",
     file: `${SERVER}/features/audit/audit-notes.ts`,
-    from: "(rareOf.get(action) ?? 0) >= MAX_RARE",
+    from: "(rareOf.get(note.action) ?? 0) >= MAX_RARE",
     to: "rare.size >= MAX_RARE",
     test: `${SERVER}/features/audit/audit-notes.test.ts`,
     name: "tells who was let in however many are refused",

@@ -21,7 +21,10 @@ interface RequestNote {
 
 /** Takes what is noted; `isRare`: strangers may cause it, so that alike ones are one record for longer. */
 export interface RequestNotes {
-  note(note: RequestNote, isRare: boolean): void;
+  /** `key`: what is counted together; made of the note where it is not given. */
+  note(note: RequestNote, isRare: boolean, key?: string): void;
+  /** Counts one more of what is not rare; false where none of this key is counted yet. A busy registry makes no note for most pulls. */
+  again(key: string): boolean;
 }
 
 /** Codes that say that somebody may not. NAME_UNKNOWN is said of what is not there as well. */
@@ -67,10 +70,10 @@ function noteRequest(
     const { repository, reference } = parsed;
     const digest = reference.kind === "tag" ? null : reference.digest;
     const tag = reference.kind === "tag" ? reference.tag : null;
-    notes.note(
-      { ...who(account), action: "manifest.pulled", project: repository.split("/")[0]!, repository, reference: tag, digest },
-      false,
-    );
+    const key = `${account ?? ""} ${ended.remoteAddress} ${repository} ${tag ?? digest}`;
+    if (notes.again(key)) return;
+    const pulled = { action: "manifest.pulled", project: repository.split("/")[0]!, repository, reference: tag, digest };
+    notes.note({ ...who(account), ...pulled }, false, key);
     return;
   }
   if (account === undefined) return;

@@ -12,7 +12,9 @@ import { recordEntries } from "./audit-sink.ts";
 /** Counts what happens. */
 export interface AuditNotes {
   /** Adds to a number in memory. `isRare`: what is alike is one record a minute, since strangers may cause it. */
-  note(note: Omit<AuditNote, "at">, isRare: boolean): void;
+  note(note: Omit<AuditNote, "at">, isRare: boolean, key?: string): void;
+  /** The same for what is noted often, without making the note: false where none of this key is counted yet. */
+  again(key: string): boolean;
   /** Puts on record what was counted so far. Errors: the database's; what was not written stays counted. */
   flush(): Promise<void>;
   start(): void;
@@ -173,12 +175,15 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
   });
 
   return {
-    note(note, isRare) {
-      const { action, actor, address, repository, reference, account, after } = note;
-      const code = after === undefined ? "" : JSON.stringify(after);
-      const key = `${action} ${actor} ${address} ${repository} ${reference} ${account} ${code}`;
+    again(key) {
+      const known = often.get(key);
+      if (known === undefined) return false;
+      known.times++;
+      return true;
+    },
+    note(note, isRare, key = keyOf(note)) {
       const counted = { note, at: clock.now(), times: 1 };
-      if (isRare) add(rare, key, counted, (rareOf.get(action) ?? 0) >= MAX_RARE);
+      if (isRare) add(rare, key, counted, (rareOf.get(note.action) ?? 0) >= MAX_RARE);
       else add(often, key, counted, often.size >= MAX_NOTED);
     },
     flush,
@@ -198,4 +203,9 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
       }
     },
   };
+}
+
+/** What tells notes apart that are not counted together. */
+function keyOf({ action, actor, address, repository, reference, account, after }: Omit<AuditNote, "at">): string {
+  return `${action} ${actor} ${address} ${repository} ${reference} ${account} ${after === undefined ? "" : JSON.stringify(after)}`;
 }
