@@ -32,7 +32,7 @@ function claimsOf({ token }: TokenAnswer): Claims {
 describe("token endpoint", () => {
   let registry: TestRegistry;
   before(async () => {
-    registry = await startTestRegistry();
+    registry = await startTestRegistry({ "auth.refreshTokens.forDocker": "true" });
     for (const body of [
       { name: "alice", password: PASSWORD },
       { name: "locked", password: PASSWORD },

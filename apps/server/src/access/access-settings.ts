@@ -1,5 +1,5 @@
 // Settings of authentication: secrets, tokens, keys and locks. Not here: how settings are read (config-load.ts).
-import { httpUrl, integer, optional, secret, seconds, text } from "../config-kinds.ts";
+import { flag, httpUrl, integer, optional, secret, seconds, text } from "../config-kinds.ts";
 
 export const authSettings = {
   adminPassword: secret({
@@ -35,6 +35,11 @@ export const authSettings = {
     maxDays: integer({ standard: "365", min: 1, max: 3650, about: "How many days a personal token lasts at the most." }),
   },
   refreshTokens: {
+    forDocker: flag({
+      standard: "false",
+      about:
+        "Whether `docker login` gets a refresh token, which it keeps instead of the password. skopeo, podman and buildah then refuse to log in on the same machine: they read docker's file.",
+    }),
     idleDays: integer({
       standard: "30",
       min: 1,

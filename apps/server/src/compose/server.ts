@@ -1,5 +1,6 @@
 // The entrance: the server of both planes with its TLS, the places of concurrent requests, health, and the metrics port; started and
 // stopped together. Not here: the handler below /v2 (data-plane.ts), how a server works (http/).
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { isReported } from "@berth/oci/errors";
 import { countDamagedBlobs } from "../content/blobs.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
@@ -19,7 +20,8 @@ import { createPartyReader } from "../http/parties.ts";
 import type { Party } from "../http/preemption.ts";
 import { startServer, type Handler } from "../http/server.ts";
 import { answerExchange, EXCHANGE_METHODS } from "../http/token-exchange.ts";
-import { answerToken, TOKEN_METHODS } from "../http/token.ts";
+import { answerToken, TOKEN_METHODS, type TokenRouteParts } from "../http/token.ts";
+import type { RequestContext } from "../http/v2/handler.ts";
 import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import { createRequestIds, type Logger } from "../platform/log.ts";
@@ -105,16 +107,15 @@ async function openServers(
       paths: new Map([
         [
           "/token",
-          {
-            methods: TOKEN_METHODS,
-            answer: (request, response, context) =>
-              answerToken(
-                { authenticator, tokens, refreshTokens, refuseOtherSites, transferOf, noteAnonymous },
-                request,
-                response,
-                context,
-              ),
-          },
+          tokenPath({
+            authenticator,
+            tokens,
+            refreshTokens,
+            refuseOtherSites,
+            transferOf,
+            noteAnonymous,
+            hasDockerRefreshTokens: config.auth.refreshTokens.forDocker,
+          }),
         ],
         [
           "/oauth/token",
@@ -249,4 +250,11 @@ async function findMaxConnections(config: Config, logger: Logger): Promise<numbe
     );
   }
   return maxConnections;
+}
+
+function tokenPath(parts: TokenRouteParts) {
+  return {
+    methods: TOKEN_METHODS,
+    answer: (request: IncomingMessage, response: ServerResponse, context: RequestContext) => answerToken(parts, request, response, context),
+  };
 }

@@ -132,7 +132,7 @@ forEachDatabase("credentials", (create) => {
       try {
         if (request.url === "/token")
           await answerToken(
-            { ...access, refuseOtherSites, transferOf, noteAnonymous: () => undefined, formTimeoutMs: 100 },
+            { ...access, hasDockerRefreshTokens: false, refuseOtherSites, transferOf, noteAnonymous: () => undefined, formTimeoutMs: 100 },
             request,
             response,
             context,

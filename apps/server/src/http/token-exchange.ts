@@ -11,7 +11,7 @@ import { FORM_TIMEOUT_MS, readForm, type TokenRouteParts } from "./token.ts";
 import type { RequestContext } from "./v2/handler.ts";
 
 /** What the endpoint needs. */
-export interface ExchangeRouteParts extends Omit<TokenRouteParts, "authenticator" | "refreshTokens"> {
+export interface ExchangeRouteParts extends Omit<TokenRouteParts, "authenticator" | "refreshTokens" | "hasDockerRefreshTokens"> {
   readonly tokenExchange: TokenExchange;
   readonly tokens: Tokens;
   /** The registry's name in tokens. */

@@ -25,6 +25,8 @@ export interface TokenRouteParts {
   readonly authenticator: Authenticator;
   readonly tokens: Tokens;
   readonly refreshTokens: RefreshTokens;
+  /** Whether `offline_token=true`, which docker sends with every login, gives a refresh token. `access_type=offline` always does. */
+  readonly hasDockerRefreshTokens: boolean;
   readonly refuseOtherSites: RefuseOtherSites;
   /** Creates the transfer of one form, so that a client that drips it gives way while others wait. */
   readonly transferOf: (kind: Transfer["kind"]) => Transfer;
@@ -39,7 +41,16 @@ export const TOKEN_METHODS: readonly string[] = ["GET", "POST"];
 
 /** Answers `/token`, asked with one of `TOKEN_METHODS`. Errors: UNAUTHORIZED, CROSS_SITE_REFUSED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
 export async function answerToken(
-  { authenticator, tokens, refreshTokens, refuseOtherSites, transferOf, noteAnonymous, formTimeoutMs = FORM_TIMEOUT_MS }: TokenRouteParts,
+  {
+    authenticator,
+    tokens,
+    refreshTokens,
+    hasDockerRefreshTokens,
+    refuseOtherSites,
+    transferOf,
+    noteAnonymous,
+    formTimeoutMs = FORM_TIMEOUT_MS,
+  }: TokenRouteParts,
   request: IncomingMessage,
   response: ServerResponse,
   { id, remoteAddress, record, party }: RequestContext,
@@ -65,7 +76,7 @@ export async function answerToken(
   const token = await tokens.issueToken(caller, parameters.getAll("scope"));
   // The same one again: docker keeps what it got at the login, and would lose a new one whose answer never came.
   const kept = caller.via.kind === "refresh-token" ? (parameters.get("refresh_token") ?? undefined) : undefined;
-  const isOffline = parameters.get("offline_token") === "true" || parameters.get("access_type") === "offline";
+  const isOffline = (hasDockerRefreshTokens && parameters.get("offline_token") === "true") || parameters.get("access_type") === "offline";
   const client = parameters.get("client_id") ?? "";
   const given = isOffline ? await refreshTokens.issue(caller, client, { requestId: id, address: remoteAddress }) : undefined;
   const refreshToken = kept ?? given;
