@@ -35,7 +35,7 @@ export async function ask(streams: Streams, question: string): Promise<string> {
 /** A password from standard input if `isFromInput` is set, else from a person. Errors: `Misuse` if neither is possible. */
 export async function readPassword(streams: Streams, question: string, isFromInput: boolean): Promise<string> {
   if (isFromInput) return readLineOf(streams.stdin);
-  if (!isInteractive(streams)) throw new Misuse("nobody can type a password here: give it with --password-stdin");
+  if (!isInteractive(streams)) throw new Misuse("nobody can type a secret here: give it on standard input, with --password-stdin");
   return readHidden(streams, question);
 }
 

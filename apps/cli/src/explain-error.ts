@@ -7,7 +7,8 @@ import { note, type Streams } from "./streams.ts";
 const ADVICE: Readonly<Record<string, string>> = {
   UNAUTHORIZED:
     "Log in: berth login REGISTRY. Where you have: the name or the password is wrong, or the account is disabled or has expired.",
-  DENIED: "The account may not do this: an owner of the project or an administrator can give it a role. See who you are with berth whoami.",
+  DENIED:
+    "The account, or the token that you are logged in with, may not do this. An owner of the project or an administrator can give the account a role; see who you are with berth whoami.",
   TOOMANYREQUESTS: "Wait a moment, then try again.",
   UNAVAILABLE: "Try again; if it stays so, ask the registry's operator.",
   PRECONDITION_FAILED: "Somebody else changed it: read it again, then repeat.",
@@ -16,6 +17,14 @@ const ADVICE: Readonly<Record<string, string>> = {
   MANIFEST_UNKNOWN: "See which tags there are: berth tag list PROJECT/NAME.",
   PROJECT_NOT_EMPTY: "Delete its repositories first: berth repo list PROJECT, berth repo delete PROJECT/NAME.",
   USER_UNKNOWN: "See which users there are: berth user list.",
+  GROUP_UNKNOWN: "See which groups there are: berth group list.",
+  TOKEN_UNKNOWN: "A token is named by its ID: see berth token list.",
+  ISSUER_UNKNOWN: "See which issuers there are: berth issuer list. An administrator registers one: berth issuer create.",
+  TRUST_RULE_TOO_WIDE:
+    "Add a --claim that names one repository, project or service account. Where everybody of an organisation is meant, give --wide.",
+  WEBHOOK_UNKNOWN: "See which webhooks there are: berth webhook list PROJECT.",
+  PLAN_UNKNOWN: "Make a new plan: berth cleanup plan.",
+  PLAN_CHANGED: "Make a new plan, and look at it: berth cleanup plan, berth cleanup items.",
   ROBOT_UNKNOWN: "See which robots there are: berth robot list PROJECT.",
   MEMBER_UNKNOWN: "See who is a member: berth member list PROJECT.",
   JOB_UNKNOWN: "See which jobs there are: berth job list.",

@@ -37,7 +37,7 @@ export const API_ERROR_ROWS = {
   TRUST_RULE_UNKNOWN: { status: 404, message: "the robot has no trust rule of that name", spec: "Berth" },
   TRUST_RULE_TOO_WIDE: { status: 400, message: "the trust rule names no one project or service account", spec: "Berth" },
   TRUST_RULES_TOO_MANY: { status: 409, message: "the robot has as many trust rules as one may have", spec: "Berth" },
-  PLAN_UNKNOWN: { status: 404, message: "plan not known to registry: it was made a day ago, or never", spec: "Berth" },
+  PLAN_UNKNOWN: { status: 404, message: "plan not known to registry: it was made more than a day ago, or never", spec: "Berth" },
   PLAN_CHANGED: { status: 409, message: "the plan does not hold any more: make another", spec: "Berth" },
   PLAN_ENDED: { status: 409, message: "the plan was run, or cancelled", spec: "Berth" },
   WEBHOOK_UNKNOWN: { status: 404, message: "webhook not known to registry", spec: "Berth" },

@@ -19,14 +19,23 @@ const RECORD_COLUMNS: readonly Column[] = [
   { title: "AFTER", of: ({ after }: audit.AuditRecordView) => stateText(after), wide: true },
 ];
 
-function targetOf({ repository, reference, digest, project, account }: audit.AuditRecordView): string {
+function targetOf({ repository, reference, digest, project, account, before, after }: audit.AuditRecordView): string {
   const content =
     repository === null
       ? project
       : reference === null
         ? `${repository}${digest === null ? "" : `@${digest}`}`
         : `${repository}:${reference}`;
-  return [content, account].filter((each) => each !== null).join(" ") || "-";
+  return [content, account, namedIn(after ?? before)].filter((each) => each !== null).join(" ") || "-";
+}
+
+/** What has no column of its own: a group, a webhook, an issuer, a token, a setting. */
+function namedIn(state: object | null): string | null {
+  for (const word of ["group", "webhook", "issuer", "token", "setting"]) {
+    const name: unknown = (state as Record<string, unknown> | null)?.[word];
+    if (typeof name === "string") return name;
+  }
+  return null;
 }
 
 function stateText(state: object | null): string {

@@ -1,7 +1,7 @@
 // Verbs on groups of users, and on their roles in projects. Not here: what runs them (../call.ts).
 import * as groups from "@berth/api/groups";
 import { timeText } from "../print.ts";
-import { ONLY } from "./projects.ts";
+import { ONLY, ONLY_COLUMN } from "./projects.ts";
 import type { Argument, CallVerb, Column, Option } from "../verb.ts";
 
 const GROUP: Argument = { name: "GROUP", kind: "text", into: "params.group", help: "a group's name" };
@@ -19,10 +19,7 @@ const MEMBER_COLUMNS: readonly Column[] = [
   { title: "USER", of: "user" },
   { title: "SOURCE", of: "source" },
 ];
-const PROJECT_COLUMNS: readonly Column[] = [
-  { title: "GROUP", of: "group" },
-  { title: "ROLE", of: "role" },
-];
+const PROJECT_COLUMNS: readonly Column[] = [{ title: "GROUP", of: "group" }, { title: "ROLE", of: "role" }, ONLY_COLUMN];
 const DESCRIPTION: Option = { name: "description", kind: "text", into: "body.description", help: "what it is for" };
 const SYSTEM_ROLE: Option = {
   name: "system-role",

@@ -29,11 +29,12 @@ const PROJECT_COLUMNS: readonly Column[] = [
   { title: "BLOBS", of: "usage.blobs", wide: true },
   createdAt,
 ];
-const MEMBER_COLUMNS: readonly Column[] = [
-  { title: "USER", of: "user" },
-  { title: "ROLE", of: "role" },
-  { title: "ONLY", of: ({ scopes }: { scopes?: readonly Scope[] }) => scopesText(scopes ?? []), wide: true },
-];
+/** What a role is narrowed to. Not for wide tables alone: a role without it says more than its holder may do. */
+export const ONLY_COLUMN: Column = {
+  title: "ONLY",
+  of: ({ scopes }: { scopes?: readonly Scope[] }) => scopesText(scopes ?? []) || "-",
+};
+const MEMBER_COLUMNS: readonly Column[] = [{ title: "USER", of: "user" }, { title: "ROLE", of: "role" }, ONLY_COLUMN];
 const USER_COLUMNS: readonly Column[] = [
   { title: "NAME", of: "name" },
   { title: "SYSTEM ROLE", of: "systemRole" },
