@@ -69,7 +69,6 @@ export function createCredentialUse(
   onError: (error: unknown) => void,
 ): CredentialUse {
   let noted = new Map<number, Use>();
-  let restMs = FLUSH_EVERY_MS;
 
   async function flush(): Promise<void> {
     const uses = [...noted].toSorted(([one], [other]) => one - other);
@@ -94,19 +93,13 @@ export function createCredentialUse(
     }
   }
 
-  const loop = createBackgroundLoop(async () => {
-    try {
-      await flush();
-      const ended = { before: clock.now() - KEPT_AFTER_END_MS, limit: SWEEP_BATCH };
-      await database.transaction(async (tx) => tx.run(sweep, ended, { any: "what has ended" }), { durable: false });
-      restMs = FLUSH_EVERY_MS;
-    } catch (error) {
-      onError(error);
-      // A database that is away for an hour fills no log.
-      restMs = Math.min(restMs * 2, MAX_REST_MS);
-    }
-    return { restMs };
-  });
+  async function flushAndSweep(): Promise<void> {
+    await flush();
+    const ended = { before: clock.now() - KEPT_AFTER_END_MS, limit: SWEEP_BATCH };
+    await database.transaction(async (tx) => tx.run(sweep, ended, { any: "what has ended" }), { durable: false });
+  }
+
+  const loop = createBackgroundLoop(flushAndSweep, { everyMs: FLUSH_EVERY_MS, maxRestMs: MAX_REST_MS }, onError);
 
   return {
     note({ id, kind }, address) {

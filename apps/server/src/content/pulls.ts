@@ -99,7 +99,6 @@ function* batchesOf(counted: ReadonlyMap<number, Counted>): Generator<[number, C
 export function createPullCounter(database: Database, clock: Clock, onError: (error: unknown) => void): PullCounter {
   let counted = new Map<number, Counted>();
   let uncounted = 0;
-  let restMs = FLUSH_EVERY_MS;
 
   function add(manifestId: number, pulls: number, lastAt: number): void {
     const known = counted.get(manifestId);
@@ -145,17 +144,7 @@ export function createPullCounter(database: Database, clock: Clock, onError: (er
     }
   }
 
-  const loop = createBackgroundLoop(async () => {
-    try {
-      await flush();
-      restMs = FLUSH_EVERY_MS;
-    } catch (error) {
-      onError(error);
-      // A database that is unreachable for an hour must not fill the log.
-      restMs = Math.min(restMs * 2, MAX_REST_MS);
-    }
-    return { restMs };
-  });
+  const loop = createBackgroundLoop(flush, { everyMs: FLUSH_EVERY_MS, maxRestMs: MAX_REST_MS }, onError);
 
   return {
     note: (manifestId) => add(manifestId, 1, clock.now()),

@@ -22,29 +22,25 @@ export interface AuditLoop {
 /** Makes the loop. `onError`: nothing could be sealed now; it is tried again. */
 export function createAuditLoop(sealer: Pick<AuditSealer, "seal">, onError: (error: unknown) => void): AuditLoop {
   let isWoken = true;
-  let sinceLookMs = 0;
-  let restMs = SEAL_EVERY_MS;
+  let lookedAt = -Infinity;
 
   async function sealAll(): Promise<void> {
     isWoken = false;
     while (await sealer.seal());
   }
 
-  const loop = createBackgroundLoop(async () => {
-    sinceLookMs += restMs;
-    if (!isWoken && sinceLookMs < LOOK_EVERY_MS) return { restMs };
-    sinceLookMs = 0;
+  async function sealIfNeeded(): Promise<void> {
+    if (!isWoken && performance.now() - lookedAt < LOOK_EVERY_MS) return;
+    lookedAt = performance.now();
     try {
       await sealAll();
-      restMs = SEAL_EVERY_MS;
     } catch (error) {
       isWoken = true;
-      onError(error);
-      // A database that is away for an hour fills no log.
-      restMs = Math.min(restMs * 2, MAX_REST_MS);
+      throw error;
     }
-    return { restMs };
-  });
+  }
+
+  const loop = createBackgroundLoop(sealIfNeeded, { everyMs: SEAL_EVERY_MS, maxRestMs: MAX_REST_MS }, onError);
 
   return {
     wake() {

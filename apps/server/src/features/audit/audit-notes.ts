@@ -85,7 +85,6 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
   /** How many of an action are in `rare`. */
   let rareOf = new Map<string, number>();
   let rareSince = clock.now();
-  let restMs = FLUSH_EVERY_MS;
 
   /** `isFull`: no more are told apart. */
   function add(into: Map<string, Counted>, key: string, { note, at, times }: Counted, isFull: boolean): void {
@@ -163,16 +162,7 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
     }
   }
 
-  const loop = createBackgroundLoop(async () => {
-    try {
-      await flush();
-      restMs = FLUSH_EVERY_MS;
-    } catch (error) {
-      onError(error);
-      restMs = Math.min(restMs * 2, MAX_REST_MS);
-    }
-    return { restMs };
-  });
+  const loop = createBackgroundLoop(flush, { everyMs: FLUSH_EVERY_MS, maxRestMs: MAX_REST_MS }, onError);
 
   return {
     again(key) {
