@@ -17,7 +17,8 @@ import type { Database } from "../../platform/database/database.ts";
 import type { Deletion } from "../../platform/database/deletion.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
-import { changedRobot, getRobot, homeOf, lockRobot, type RobotsGrant } from "../robot-home.ts";
+import { type HomeGrant, homeOf } from "../home.ts";
+import { changedRobot, getRobot, lockRobot } from "../robot-home.ts";
 
 /** What the rules need. */
 export interface RobotsParts {
@@ -34,12 +35,12 @@ const ROBOT_BATCH = 20;
 
 /** The rules, for callers with the proof of their permission. Their errors are those of the operations of the same name. */
 export interface Robots {
-  list(grant: RobotsGrant, page: PageRequest): Promise<Listed<RobotView>>;
-  create(grant: RobotsGrant, robot: CreateRobotBody): Promise<RobotWithSecretView>;
-  get(grant: RobotsGrant, name: string): Promise<RobotView>;
-  update(grant: RobotsGrant, name: string, change: UpdateRobotBody): Promise<RobotView>;
-  rotateSecret(grant: RobotsGrant, name: string): Promise<RobotWithSecretView>;
-  delete(grant: RobotsGrant, name: string): Promise<void>;
+  list(grant: HomeGrant, page: PageRequest): Promise<Listed<RobotView>>;
+  create(grant: HomeGrant, robot: CreateRobotBody): Promise<RobotWithSecretView>;
+  get(grant: HomeGrant, name: string): Promise<RobotView>;
+  update(grant: HomeGrant, name: string, change: UpdateRobotBody): Promise<RobotView>;
+  rotateSecret(grant: HomeGrant, name: string): Promise<RobotWithSecretView>;
+  delete(grant: HomeGrant, name: string): Promise<void>;
 }
 
 /** Creates the rules. */

@@ -27,7 +27,8 @@ import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { createRightsChange } from "../rights-change.ts";
-import { changedRobot, getRobot, homeOf, lockRobot, type RobotHome, type RobotsGrant } from "../robot-home.ts";
+import { type Home, type HomeGrant, homeOf } from "../home.ts";
+import { changedRobot, getRobot, lockRobot } from "../robot-home.ts";
 
 /** What the rules need. */
 export interface TrustParts {
@@ -40,10 +41,10 @@ export interface TrustParts {
 
 /** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
 export interface Trust {
-  list(grant: RobotsGrant, robot: string, page: PageRequest): Promise<Listed<TrustRuleView>>;
-  put(grant: RobotsGrant, robot: string, name: string, rule: PutTrustRuleBody): Promise<TrustRuleView>;
-  delete(grant: RobotsGrant, robot: string, name: string): Promise<void>;
-  test(grant: RobotsGrant, test: TestTokenBody): Promise<TokenTestView>;
+  list(grant: HomeGrant, robot: string, page: PageRequest): Promise<Listed<TrustRuleView>>;
+  put(grant: HomeGrant, robot: string, name: string, rule: PutTrustRuleBody): Promise<TrustRuleView>;
+  delete(grant: HomeGrant, robot: string, name: string): Promise<void>;
+  test(grant: HomeGrant, test: TestTokenBody): Promise<TokenTestView>;
 }
 
 /** Most bytes of a rule's conditions: a robot has twenty such. */
@@ -71,7 +72,7 @@ export function createTrust({ database, clock, accounts, tokenExchange, changes 
   }
 
   /** The rules to hold a token against: of the robot that is named, or those that could fit, as far as they are the home's own. */
-  async function candidates(home: RobotHome, tokens: readonly VerifiedToken[], robot: string | undefined): Promise<[Account, TrustRule][]> {
+  async function candidates(home: Home, tokens: readonly VerifiedToken[], robot: string | undefined): Promise<[Account, TrustRule][]> {
     const rules: TrustRule[] = [];
     if (robot === undefined) {
       for (const { issuer, claims } of tokens) rules.push(...(await listTrustRulesByAnchors(database, issuer.id, anchorsOf(claims))));

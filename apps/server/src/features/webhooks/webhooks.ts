@@ -12,9 +12,6 @@ import type {
 } from "@berth/api/webhooks";
 import { RegistryError } from "@berth/oci/errors";
 import type { AccountChange } from "../../access/account-changes.ts";
-import type { Actor } from "../../access/actor.ts";
-import type { AccountGrant, ProjectGrant } from "../../access/authorize.ts";
-import type { Renewable } from "../../access/caller.ts";
 import type { ChangeSink } from "../../access/changes.ts";
 import { grantedTransaction } from "../../access/granted-transaction.ts";
 import type { Seal } from "../../access/seal.ts";
@@ -22,6 +19,7 @@ import { putJob } from "../../events/job-store.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { OutboundError } from "../../platform/outbound-errors.ts";
+import { type Home, type HomeGrant, homeOf } from "../home.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
 import { type DeliveryRow, findBodies, findDelivery, insertDelivery, listDeliveries, reopenDelivery } from "./delivery-store.ts";
 import { deliveryJob, type Wanted } from "./subscriptions.ts";
@@ -59,21 +57,18 @@ export interface WebhooksParts {
   readonly checkAddress: (address: string) => void;
 }
 
-/** That somebody may do something to a project's webhooks, or to the registry's. */
-export type WebhooksGrant = AccountGrant | ProjectGrant;
-
 /** The rules, for whoever has the proof that he may. Their errors are those of the operations of the same name. */
 export interface Webhooks {
-  list(grant: WebhooksGrant, page: PageRequest): Promise<Listed<WebhookView>>;
-  create(grant: WebhooksGrant, webhook: CreateWebhookBody): Promise<WebhookWithSecretView>;
-  get(grant: WebhooksGrant, name: string): Promise<WebhookView>;
-  update(grant: WebhooksGrant, name: string, change: UpdateWebhookBody): Promise<WebhookView>;
-  delete(grant: WebhooksGrant, name: string): Promise<void>;
-  rotateSecret(grant: WebhooksGrant, name: string): Promise<WebhookWithSecretView>;
-  test(grant: WebhooksGrant, name: string): Promise<DeliveryView>;
-  listDeliveries(grant: WebhooksGrant, name: string, page: PageRequest): Promise<Listed<DeliveryView>>;
-  getDelivery(grant: WebhooksGrant, name: string, id: string): Promise<DeliveryWithBodiesView>;
-  redeliver(grant: WebhooksGrant, name: string, id: string): Promise<DeliveryView>;
+  list(grant: HomeGrant, page: PageRequest): Promise<Listed<WebhookView>>;
+  create(grant: HomeGrant, webhook: CreateWebhookBody): Promise<WebhookWithSecretView>;
+  get(grant: HomeGrant, name: string): Promise<WebhookView>;
+  update(grant: HomeGrant, name: string, change: UpdateWebhookBody): Promise<WebhookView>;
+  delete(grant: HomeGrant, name: string): Promise<void>;
+  rotateSecret(grant: HomeGrant, name: string): Promise<WebhookWithSecretView>;
+  test(grant: HomeGrant, name: string): Promise<DeliveryView>;
+  listDeliveries(grant: HomeGrant, name: string, page: PageRequest): Promise<Listed<DeliveryView>>;
+  getDelivery(grant: HomeGrant, name: string, id: string): Promise<DeliveryWithBodiesView>;
+  redeliver(grant: HomeGrant, name: string, id: string): Promise<DeliveryView>;
 }
 
 /** Each change is matched with all of them, and each may hold back a worker for half a minute. */
@@ -81,26 +76,6 @@ const WEBHOOKS_MAX = 20;
 /** How long the secret before still signs. */
 const OVERLAP_MS = 24 * 3_600_000;
 const NEWEST = Number.MAX_SAFE_INTEGER;
-
-interface Home extends Renewable<Home> {
-  readonly projectId: number | undefined;
-  readonly projectName: string | undefined;
-  readonly actor: Actor;
-}
-
-function homeOf(grant: WebhooksGrant): Home {
-  const { projectId, projectName } = "projectId" in grant ? grant : { projectId: undefined, projectName: undefined };
-  return {
-    projectId,
-    projectName,
-    actor: grant.actor,
-    renew(tx) {
-      const renewed: WebhooksGrant | Promise<WebhooksGrant> = grant.renew(tx);
-      if (renewed === grant) return this;
-      return renewed instanceof Promise ? renewed.then(homeOf) : homeOf(renewed);
-    },
-  };
-}
 
 /** Makes the rules. */
 export function createWebhooks({ database, clock, webhookSeal: seal, wanted, changes, checkAddress }: WebhooksParts): Webhooks {
