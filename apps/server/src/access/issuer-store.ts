@@ -79,19 +79,23 @@ type Written = {
   readonly keys: string | null;
   readonly keysAt: number | null;
 };
+/** Written of a new issuer and of one that is changed. */
+const columnsOf = (p: Written) => ({
+  audiences: p.audiences,
+  algorithms: p.algorithms,
+  is_disabled: p.isDisabled,
+  is_single_use: p.isSingleUse,
+  has_given_keys: p.hasGivenKeys,
+  keys: p.keys,
+  keys_at: p.keysAt,
+});
 const insert = statement<Written & { name: string; url: string; now: number }>()("oidc_issuer.insert", (db, p) =>
   db
     .insertInto("oidc_issuer")
     .values({
       name: p.name,
       url: p.url,
-      audiences: p.audiences,
-      algorithms: p.algorithms,
-      is_disabled: p.isDisabled,
-      is_single_use: p.isSingleUse,
-      has_given_keys: p.hasGivenKeys,
-      keys: p.keys,
-      keys_at: p.keysAt,
+      ...columnsOf(p),
       created_at: p.now,
     })
     .onConflict((conflict) => conflict.column("name").doNothing())
@@ -101,13 +105,7 @@ const update = statement<Written & { id: number }>()("oidc_issuer.update", (db, 
   db
     .updateTable("oidc_issuer")
     .set({
-      audiences: p.audiences,
-      algorithms: p.algorithms,
-      is_disabled: p.isDisabled,
-      is_single_use: p.isSingleUse,
-      has_given_keys: p.hasGivenKeys,
-      keys: p.keys,
-      keys_at: p.keysAt,
+      ...columnsOf(p),
       keys_error: null,
     })
     .where("id", "=", p.id),

@@ -27,19 +27,21 @@ interface Row {
   readonly created_at: number;
 }
 
+const COLUMNS = [
+  "trust_rule.account_id",
+  "trust_rule.name",
+  "trust_rule.issuer_id",
+  "oidc_issuer.name as issuer_name",
+  "oidc_issuer.url as issuer_url",
+  "trust_rule.conditions",
+  "trust_rule.created_at",
+] as const;
+
 const listOfRobot = statement<{ accountId: number }>()("trust_rule.list", (db, p) =>
   db
     .selectFrom("trust_rule")
     .innerJoin("oidc_issuer", "oidc_issuer.id", "trust_rule.issuer_id")
-    .select([
-      "trust_rule.account_id",
-      "trust_rule.name",
-      "trust_rule.issuer_id",
-      "oidc_issuer.name as issuer_name",
-      "oidc_issuer.url as issuer_url",
-      "trust_rule.conditions",
-      "trust_rule.created_at",
-    ])
+    .select(COLUMNS)
     .where("trust_rule.account_id", "=", p.accountId)
     .orderBy("trust_rule.name")
     .limit(MAX_RULES_OF_ROBOT),
@@ -48,15 +50,7 @@ const listByAnchors = statement<{ issuerId: number; anchors: string[]; limit: nu
   db
     .selectFrom("trust_rule")
     .innerJoin("oidc_issuer", "oidc_issuer.id", "trust_rule.issuer_id")
-    .select([
-      "trust_rule.account_id",
-      "trust_rule.name",
-      "trust_rule.issuer_id",
-      "oidc_issuer.name as issuer_name",
-      "oidc_issuer.url as issuer_url",
-      "trust_rule.conditions",
-      "trust_rule.created_at",
-    ])
+    .select(COLUMNS)
     .where("trust_rule.issuer_id", "=", p.issuerId)
     .where(({ ref }) => tools.inList(ref("trust_rule.anchor"), p.anchors, "text"))
     .limit(p.limit),

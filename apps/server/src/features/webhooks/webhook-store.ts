@@ -85,19 +85,23 @@ type Written = {
   readonly isEnabled: number;
 };
 
+/** Written of a new webhook and of one that is changed. */
+const columnsOf = (p: Written) => ({
+  address: p.address,
+  form: p.form,
+  kinds: p.kinds,
+  repositories: p.repositories,
+  tags: p.tags,
+  template: p.template,
+  is_enabled: p.isEnabled,
+});
 const insert = statement<{ projectId: number | null; name: string; now: number } & Written>()("webhook.insert", (db, p) =>
   db
     .insertInto("webhook")
     .values({
       project_id: p.projectId,
       name: p.name,
-      address: p.address,
-      form: p.form,
-      kinds: p.kinds,
-      repositories: p.repositories,
-      tags: p.tags,
-      template: p.template,
-      is_enabled: p.isEnabled,
+      ...columnsOf(p),
       created_at: p.now,
       failures: 0,
       opened_until: null,
@@ -109,13 +113,7 @@ const update = statement<{ id: number } & Written>()("webhook.update", (db, p) =
   db
     .updateTable("webhook")
     .set({
-      address: p.address,
-      form: p.form,
-      kinds: p.kinds,
-      repositories: p.repositories,
-      tags: p.tags,
-      template: p.template,
-      is_enabled: p.isEnabled,
+      ...columnsOf(p),
       failures: 0,
       opened_until: null,
     })
