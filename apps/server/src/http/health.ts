@@ -11,6 +11,7 @@ import type { Database } from "../platform/database/database.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { PageHandler } from "./metrics-server.ts";
+import { sendJson } from "./send-json.ts";
 import type { Handler } from "./server.ts";
 
 /** The parts that health needs. */
@@ -141,7 +142,7 @@ export function createHealth(parts: HealthParts): Health {
   }
 
   return {
-    live: (_request, response) => send(response, 200, { status: "ok" }),
+    live: (_request, response) => sendJson(response, 200, { status: "ok" }),
     async ready(_request, response) {
       const look = await lookNow();
       const { isReady, isDegraded, checks } = judge(look);
@@ -150,7 +151,7 @@ export function createHealth(parts: HealthParts): Health {
       if (isReady && !isDegraded && look.database === "ok") void sightings?.note(look.at);
       const isFull = Object.values(checks).includes("STORAGE_FULL");
       const status = isDraining ? "draining" : !isReady ? "unavailable" : isDegraded ? "degraded" : isFull ? "full" : "ok";
-      send(response, isReady ? 200 : 503, { status, checks });
+      sendJson(response, isReady ? 200 : 503, { status, checks });
     },
     openMetrics: (_request, response) => sendMetrics(response),
     state: async () => judge(await lookNow()),
@@ -186,14 +187,4 @@ function withTimeout(work: Promise<void>): Promise<void> {
     );
     work.then(resolve, reject).finally(() => clearTimeout(timer));
   });
-}
-
-function send(response: ServerResponse, status: number, body: unknown): void {
-  const text = JSON.stringify(body);
-  response.writeHead(status, {
-    "content-type": "application/json",
-    "content-length": Buffer.byteLength(text),
-    "cache-control": "no-store",
-  });
-  response.end(text);
 }

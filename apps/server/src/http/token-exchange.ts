@@ -7,6 +7,7 @@ import type { Tokens } from "../access/tokens.ts";
 import { errorAnswer } from "./error-response.ts";
 import { inviteBody } from "./request-body.ts";
 import { recordError } from "./request-log.ts";
+import { sendJson } from "./send-json.ts";
 import { FORM_TIMEOUT_MS, readForm, type TokenRouteParts } from "./token.ts";
 import type { RequestContext } from "./v2/handler.ts";
 
@@ -57,7 +58,7 @@ export async function answerExchange(
     const scope = [...access]
       .filter(([, actions]) => actions.size > 0)
       .map(([name, actions]) => `repository:${name}:${[...actions].join(",")}`);
-    send(response, 200, {
+    sendJson(response, 200, {
       access_token,
       issued_token_type: ACCESS_TOKEN,
       token_type: "Bearer",
@@ -70,18 +71,8 @@ export async function answerExchange(
     if (!(error instanceof RegistryError) || error.status >= 500) throw error;
     recordError(record, error, request, robot ?? "oidc");
     const { body } = errorAnswer(error);
-    send(response, 400, { error: oauthErrorOf(error), error_description: error.message, ...(JSON.parse(body) as object) });
+    sendJson(response, 400, { error: oauthErrorOf(error), error_description: error.message, ...(JSON.parse(body) as object) });
   }
-}
-
-function send(response: ServerResponse, status: number, body: object): void {
-  const text = JSON.stringify(body);
-  response.writeHead(status, {
-    "content-type": "application/json",
-    "content-length": Buffer.byteLength(text),
-    "cache-control": "no-store",
-  });
-  response.end(text);
 }
 
 function oauthErrorOf({ detail }: RegistryError): OauthError {

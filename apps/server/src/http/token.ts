@@ -12,6 +12,7 @@ import type { Party } from "./preemption.ts";
 import { bodyOf, inviteBody } from "./request-body.ts";
 import type { RefuseOtherSites } from "./browsers.ts";
 import { recordError } from "./request-log.ts";
+import { sendJson } from "./send-json.ts";
 import type { RequestContext } from "./v2/handler.ts";
 
 /** A form holds a password, a scope and little else. */
@@ -80,9 +81,7 @@ export async function answerToken(
   const client = parameters.get("client_id") ?? "";
   const given = isOffline ? await refreshTokens.issue(caller, client, { requestId: id, address: remoteAddress }) : undefined;
   const refreshToken = kept ?? given;
-  const answer = JSON.stringify(refreshToken === undefined ? token : { ...token, refresh_token: refreshToken });
-  response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(answer), "cache-control": "no-store" });
-  response.end(answer);
+  sendJson(response, 200, refreshToken === undefined ? token : { ...token, refresh_token: refreshToken });
 }
 
 /** Who sends a form: by a refresh token, or by a password in the form or in the header. Errors: UNAUTHORIZED, TOOMANYREQUESTS, UNSUPPORTED. */
