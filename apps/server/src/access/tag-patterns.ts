@@ -1,6 +1,7 @@
 // Patterns of tags to which a right may be narrowed: pure. A tag is moved by a push and by its deletion; to pull, no tag matters, since content is pulled
 // by digest as well. Not here: who has such a right (rights.ts), where tags are written (content/tags.ts).
 import { RegistryError } from "@berth/oci/errors";
+import { fitsWildcards } from "../platform/wildcards.ts";
 import type { Grant } from "./caller.ts";
 
 // A tag's characters, and `*` for any number of them.
@@ -11,25 +12,9 @@ export function isTagPattern(text: string): boolean {
   return PATTERN.test(text);
 }
 
-/** Whether a pattern names a tag. Without turning back further than to the last `*`, so that no pattern takes long. */
+/** Whether a pattern names a tag. */
 export function matchesTag(pattern: string, tag: string): boolean {
-  let [at, place, star, resume] = [0, 0, -1, 0];
-  while (at < tag.length) {
-    if (pattern[place] === "*") {
-      star = place++;
-      resume = at;
-    } else if (pattern[place] === tag[at]) {
-      place++;
-      at++;
-    } else if (star === -1) {
-      return false;
-    } else {
-      place = star + 1;
-      at = ++resume;
-    }
-  }
-  while (pattern[place] === "*") place++;
-  return place === pattern.length;
+  return fitsWildcards(pattern, tag, "");
 }
 
 /** Refuses a tag that a grant's right does not reach. Errors: DENIED. */

@@ -1,5 +1,6 @@
 // Whether a text fits a pattern with stars, in time by the product of both lengths and never more: a pattern is somebody's, and a text somebody
-// else's. Pure. Not here: which patterns there may be (access/trust-rules.ts, features/webhooks), patterns of tags (access/tag-patterns.ts).
+// else's. Pure. Not here: which patterns there may be (access/trust-rules.ts, access/tag-patterns.ts,
+// features/webhooks).
 
 /** Whether a pattern fits the whole of a text: `**` stands for any characters, `*` for any but `barriers`. */
 export function fitsWildcards(pattern: string, text: string, barriers: string): boolean {
