@@ -127,6 +127,16 @@ for (const engine of ENGINES) {
       assert.deepEqual([shown.json.request, shown.json.response], [first!.body, "answer 1"]);
     });
 
+    it("of the registry are told of settings that change", async (t) => {
+      const { api } = await start(t, (await engine.make(t)).settings);
+      const hook = await receiver(t);
+      await api("POST", "/webhooks", { name: "all", address: hook.address, kinds: ["*"] });
+      assert.equal((await api("PATCH", "/settings", { "projects.creation": "everyone" })).status, 200);
+      while (!hook.received.some(({ body }) => body.includes("dev.berth.setting.changed"))) await sleep(20);
+      const { json } = await api<Page>("GET", "/webhooks/all/deliveries");
+      assert.ok(json.items.some(({ kind }) => kind === "setting.changed"));
+    });
+
     it("are tried again when they fail, with the same id, and not before they want it", async (t) => {
       const { api } = await start(t, (await engine.make(t)).settings);
       const hook = await receiver(t, (count) => (count === 1 ? { status: 503, headers: { "retry-after": "1" } } : { status: 204 }));

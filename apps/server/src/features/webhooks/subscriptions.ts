@@ -1,17 +1,12 @@
 // Which changes webhooks want, known in memory of every process, and which deliveries follow from one. A process that does not know for certain takes
 // everything for wanted, so that nothing is missed and a push looks nothing up (docs/decisions/0056-who-wants-which-change.md). Not here: the outbox that asks (events/outbox.ts), sending.
-import type { AccountChange } from "../../access/account-changes.ts";
-import type { ContentChange } from "../../content/changes.ts";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { NewJob } from "../../events/job-kinds.ts";
 import type { Event, Subscriptions } from "../../events/outbox.ts";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { insertDelivery } from "./delivery-store.ts";
-import { projectOfChange, wantsChange, wantsKind, type WebhookEvent } from "./webhook-events.ts";
+import { projectOfChange, type RegistryChange, wantsChange, wantsKind, type WebhookEvent } from "./webhook-events.ts";
 import { findListeners, findWebhookRevision, listWanted, WEBHOOKS_TOPIC, type WebhookRow } from "./webhook-store.ts";
-
-/** Everything that can happen. */
-type RegistryChange = ContentChange | AccountChange;
 
 /** The kind of jobs that deliver. */
 export const WEBHOOK_DELIVERY = "webhook-delivery";
@@ -53,6 +48,7 @@ const KINDS: Readonly<Record<RegistryChange["kind"], true>> = {
   "token.created": true,
   "token.revoked": true,
   "token.issued": true,
+  "setting.changed": true,
   "webhook.created": true,
   "webhook.updated": true,
   "webhook.secret-rotated": true,
@@ -76,6 +72,8 @@ export interface Wanted extends Subscriptions<RegistryChange> {
 export function createWanted(database: Database): Wanted {
   const isAlone = database.dialect === "sqlite";
   let wanted: ReadonlyMap<number, readonly string[]> = new Map();
+  /** Of all projects together: a push asks for each of its changes, however many webhooks there are. */
+  let anywhere: readonly string[] = [];
   let revision = -1;
   let certainUntil = -Infinity;
   // Told of a change since the last look began.
@@ -89,7 +87,10 @@ export function createWanted(database: Database): Wanted {
     const began = performance.now();
     try {
       const present = await findWebhookRevision(database);
-      if (present !== revision) wanted = await readWanted();
+      if (present !== revision) {
+        wanted = await readWanted();
+        anywhere = [...new Set([...wanted.values()].flat())];
+      }
       revision = present;
       certainUntil = isAlone ? Infinity : began + CERTAIN_MS;
     } catch (error) {
@@ -120,11 +121,7 @@ export function createWanted(database: Database): Wanted {
 
   return {
     knows: (kind) => Object.hasOwn(KINDS, kind),
-    wants(kind) {
-      if (!isCertain()) return true;
-      for (const kinds of wanted.values()) if (wantsKind(kinds, kind)) return true;
-      return false;
-    },
+    wants: (kind) => !isCertain() || wantsKind(anywhere, kind),
     wantsChange: (change) => !isCertain() || has(0, change.kind) || has(projectOfChange(change), change.kind),
     follow: deliveriesOf,
     async settle() {

@@ -4,9 +4,10 @@ import type { AccountChange } from "../../access/account-changes.ts";
 import type { Actor } from "../../access/actor.ts";
 import type { ContentChange } from "../../content/changes.ts";
 import { fitsWildcards } from "../../platform/wildcards.ts";
+import type { SettingChange } from "../settings/settings.ts";
 
 /** Everything that can happen. */
-type RegistryChange = ContentChange | AccountChange;
+export type RegistryChange = ContentChange | AccountChange | SettingChange;
 
 /** A trial that somebody asked for. */
 export interface Ping {
