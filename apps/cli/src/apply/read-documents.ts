@@ -61,7 +61,6 @@ function parse(file: string, text: string): readonly (PlacedDocument | string)[]
   const lines = new LineCounter();
   const documents = parseAllDocuments(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false });
   const placeOf = (offset: number): string => `${file}:${lines.linePos(offset).line}`;
-  if (!Array.isArray(documents)) return [];
   return (documents as readonly Document.Parsed[]).flatMap((document): readonly (PlacedDocument | string)[] => {
     const wrong = [...document.errors, ...document.warnings].map(({ pos, message }) => `${placeOf(pos[0])}: ${message}`);
     if (wrong.length > 0) return wrong;

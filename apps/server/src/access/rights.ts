@@ -3,7 +3,6 @@
 import type { ProjectPermission } from "@berth/api/permissions";
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Account } from "./account-store.ts";
-
 import type { Action } from "./caller.ts";
 import { joinRights, type RepositoryRights, rightsOfScopes } from "./robot-scopes.ts";
 import {

@@ -1,5 +1,5 @@
 // The background work: the kinds of jobs, and who runs them.
-// Not here: when they run (compose.ts, roles/), what they may take (content/garbage.ts), their loops (distribution/).
+// Not here: when they run (compose.ts, roles/), what they may take (content/garbage.ts), the steps of collection (distribution/collector.ts).
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { isReported } from "@berth/oci/errors";
