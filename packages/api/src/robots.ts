@@ -1,6 +1,7 @@
 // Operations on robots: accounts of programs, of a project or of the whole registry. Not here: their rules (the server's features/robots).
 import Type, { type Static, type TObject } from "typebox";
 import { ActionField, closed, Nothing, page, PageQuery, ProjectNameField, RobotNameField, TimeField } from "./fields.ts";
+import type { Home } from "./home.ts";
 import { operation } from "./operation.ts";
 import type { Permission } from "./permissions.ts";
 
@@ -66,7 +67,7 @@ export type UpdateRobotBody = Static<typeof UpdateBody>;
 
 // The same six operations twice: for a project, and for the registry.
 function define<L extends TObject, I extends TObject, const R extends Permission, const W extends Permission>(
-  kind: { suffix: "ProjectRobot" | "RegistryRobot"; path: string; of: string; read: R; write: W; missing: readonly "PROJECT_UNKNOWN"[] },
+  kind: Home<"ProjectRobot" | "RegistryRobot", R, W>,
   ofList: L,
   ofItem: I,
 ) {

@@ -3,6 +3,7 @@
 import Type, { type Static, type TObject } from "typebox";
 import { closed, Nothing, page, PageQuery, ProjectNameField, RobotNameField, TimeField } from "./fields.ts";
 import { IssuerNameField } from "./issuers.ts";
+import type { Home } from "./home.ts";
 import { operation } from "./operation.ts";
 import type { Permission } from "./permissions.ts";
 
@@ -103,7 +104,7 @@ export type TokenTestView = Static<typeof TokenTest>;
 
 // The same operations twice: below a project, and for the registry.
 function define<L extends TObject, I extends TObject, J extends TObject, const R extends Permission, const W extends Permission>(
-  kind: { suffix: "ProjectRobot" | "RegistryRobot"; path: string; of: string; read: R; write: W; missing: readonly "PROJECT_UNKNOWN"[] },
+  kind: Home<"ProjectRobot" | "RegistryRobot", R, W>,
   ofHome: L,
   ofRobot: I,
   ofRule: J,

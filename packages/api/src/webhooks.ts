@@ -2,6 +2,7 @@
 // features/webhooks), who receives them.
 import Type, { type Static, type TObject } from "typebox";
 import { closed, CountField, Nothing, page, PageQuery, ProjectNameField, TimeField } from "./fields.ts";
+import type { Home } from "./home.ts";
 import { LOCATION, operation } from "./operation.ts";
 import type { Permission } from "./permissions.ts";
 
@@ -103,27 +104,25 @@ export const WebhookWithSecret = closed({
 /** A webhook with its new secret. */
 export type WebhookWithSecretView = Static<typeof WebhookWithSecret>;
 
-const CreateBody = closed({
-  name: WebhookNameField,
-  address: AddressField,
+const choices = {
   form: Type.Optional(FormField),
   kinds: Type.Optional(KindsField),
   repositories: Type.Optional(settings.repositories),
   tags: Type.Optional(TagPatternField),
   template: Type.Optional(settings.template),
   isEnabled: Type.Optional(Type.Boolean()),
+};
+const CreateBody = closed({
+  name: WebhookNameField,
+  address: AddressField,
+  ...choices,
   authorization: Type.Optional(AuthorizationField),
 });
 /** What a new webhook is made of. */
 export type CreateWebhookBody = Static<typeof CreateBody>;
 const UpdateBody = closed({
   address: Type.Optional(AddressField),
-  form: Type.Optional(FormField),
-  kinds: Type.Optional(KindsField),
-  repositories: Type.Optional(settings.repositories),
-  tags: Type.Optional(TagPatternField),
-  template: Type.Optional(settings.template),
-  isEnabled: Type.Optional(Type.Boolean()),
+  ...choices,
   authorization: Type.Optional(Type.Union([AuthorizationField, Type.Null()])),
 });
 /** What can be changed of a webhook. */
@@ -158,14 +157,7 @@ export type DeliveryWithBodiesView = Static<typeof DeliveryWithBodies>;
 
 // The same operations twice: below a project, and for the registry.
 function define<L extends TObject, I extends TObject, D extends TObject, const R extends Permission, const W extends Permission>(
-  kind: {
-    suffix: "ProjectWebhook" | "RegistryWebhook";
-    path: string;
-    of: string;
-    read: R;
-    write: W;
-    missing: readonly "PROJECT_UNKNOWN"[];
-  },
+  kind: Home<"ProjectWebhook" | "RegistryWebhook", R, W>,
   params: { list: L; item: I; delivery: D },
 ) {
   const { suffix, path, of, read, write, missing } = kind;
