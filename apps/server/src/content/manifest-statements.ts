@@ -1,4 +1,6 @@
 // The statements of manifests. Not here: their use (manifests.ts).
+import { expressionBuilder } from "kysely";
+import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
 import { EDGES_VERSION } from "./older-manifests.ts";
 import { isLive } from "./repositories.ts";
@@ -249,3 +251,15 @@ const insertAs = (name: string, hasToBeNew: boolean) =>
 export const insert = insertAs("manifests.insert", false);
 // Shows for certain that it did not exist, whoever pushes it at the same time.
 export const insertNew = insertAs("manifests.insertNew", true);
+
+/** A column of a statement on manifests: 1 where a tag names the manifest, else 0. */
+export function isTagged() {
+  const eb = expressionBuilder<Schema, "manifest">();
+  return eb
+    .case()
+    .when(eb.exists(eb.selectFrom("tag").select("tag.name").whereRef("tag.manifest_id", "=", "manifest.id")))
+    .then(1)
+    .else(0)
+    .end()
+    .as("is_tagged");
+}

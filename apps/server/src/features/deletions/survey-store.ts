@@ -1,5 +1,6 @@
 // What a plan to delete has to know of a repository: tags and manifests that may be chosen, and what holds them. Every statement reads a page, or
 // says where it ends. Not here: what follows from it (survey.ts, choose.ts), the plans' own rows (deletion-store.ts).
+import { isTagged } from "../../content/manifest-statements.ts";
 import type { Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
 
@@ -81,21 +82,7 @@ export function listManifestsNamed(executor: Executor, repositoryId: number, dig
 const manifestsFrom = statement<{ repositoryId: number; after: string; limit: number }>()("deletion.manifests_from", (db, p) =>
   db
     .selectFrom("manifest")
-    .select((eb) => [
-      "id",
-      "digest",
-      "artifact_type",
-      "subject_digest",
-      "size_bytes",
-      "created_at",
-      eb
-        .case()
-        .when(eb.exists(eb.selectFrom("tag").select("tag.name").whereRef("tag.manifest_id", "=", "manifest.id")))
-        .then(1)
-        .else(0)
-        .end()
-        .as("is_tagged"),
-    ])
+    .select(["id", "digest", "artifact_type", "subject_digest", "size_bytes", "created_at", isTagged()])
     .where("repository_id", "=", p.repositoryId)
     .where("digest", ">", p.after)
     .orderBy("digest")

@@ -1,6 +1,7 @@
 // Manifests with what people want to know of them, and the histories of tags. Every statement takes a page behind a place. Not here: lists of tags
 // (tag-list-store.ts), who may (manifests.ts), changing them (content/).
 import { usageKeyOfRepository, usageOf } from "../../content/usage.ts";
+import { isTagged } from "../../content/manifest-statements.ts";
 import type { Executor } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
 
@@ -47,7 +48,7 @@ const listManifestsOf = statement<{ repositoryId: number; after: string; limit: 
   db
     .selectFrom("manifest")
     .leftJoin("manifest_pull", "manifest_pull.manifest_id", "manifest.id")
-    .select((eb) => [
+    .select([
       "manifest.id",
       "manifest_pull.pulled_at",
       "manifest.digest",
@@ -56,13 +57,7 @@ const listManifestsOf = statement<{ repositoryId: number; after: string; limit: 
       "manifest.subject_digest",
       "manifest.size_bytes",
       "manifest.created_at",
-      eb
-        .case()
-        .when(eb.exists(eb.selectFrom("tag").select("tag.name").whereRef("tag.manifest_id", "=", "manifest.id")))
-        .then(1)
-        .else(0)
-        .end()
-        .as("is_tagged"),
+      isTagged(),
     ])
     .where("manifest.repository_id", "=", p.repositoryId)
     .where("manifest.digest", ">", p.after)
