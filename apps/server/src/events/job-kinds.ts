@@ -58,6 +58,11 @@ export interface JobKind {
   readonly share?: string;
   /** The heavy part of the work, which runs in a thread before `run`. */
   readonly thread?: JobThread;
+  /**
+   * Writes down what it means that all attempts failed, in the transaction that ends the job; also where the last one ended with its process. Not for
+   * kinds that repeat.
+   */
+  readonly failIn?: (tx: Executor, job: Pick<RunningJob, "subject" | "payload">) => Promise<void>;
   /** Does the work, with the thread's result if there is one. An error that it throws is kept as the job's error. */
   run(job: RunningJob, fromThread?: unknown): Promise<JobOutcome | void>;
 }

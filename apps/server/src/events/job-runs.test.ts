@@ -6,6 +6,7 @@ import { createTestClock } from "../access/access.testing.ts";
 import type { Database } from "../platform/database/database.ts";
 import { forEachDatabase } from "../platform/database/databases.testing.ts";
 import { JobLostError, type RunningJob } from "./job-kinds.ts";
+import { LEASE_MS } from "./job-runs.ts";
 import { cancelJob, createJobStore, putJob, retryJob } from "./job-store.ts";
 import { kindOf, runnerOf, until, withTopicsForTest } from "./jobs.testing.ts";
 
@@ -121,6 +122,37 @@ forEachDatabase("runs of jobs", (create) => {
       assert.equal(await store.renew(first!, clock.now(), {}), "lost");
       assert.equal(await store.renew(second!, clock.now() + 9, {}), "held");
       assert.equal((await store.find(first!.id))?.state, "running");
+    }));
+
+  it("whose attempts all failed are written down by their kind with their end, also where the last one ended with its process", () =>
+    withTwo(async ({ here, there, clock }) => {
+      const told: unknown[] = [];
+      const store = createJobStore(here);
+      const kind = kindOf(
+        "send",
+        async () => {
+          throw new Error("not now");
+        },
+        { retry: { attempts: 2, firstDelayMs: 1000, maxDelayMs: 1000 }, failIn: async (_tx, job) => void told.push(job) },
+      );
+      const payload = { to: "somebody" };
+      await here.transaction((tx) => putJob(tx, { kind: "send", subject: "mail", payload }, clock.now()));
+      const { runner, ends } = runnerOf(there, clock, [kind], { pollMs: 5 });
+      runner.start();
+      await until(() => ends.length === 1);
+      assert.deepEqual(told, []);
+      await runner.stop();
+      // The second attempt is that of a process that dies.
+      clock.advance(1000);
+      assert.equal(await store.promote(clock.now()), 1);
+      const dying = await store.take("send", -1, { holder: "dying", until: clock.now() + LEASE_MS, now: clock.now() });
+      assert.equal(dying?.attempt, 2);
+      clock.advance(LEASE_MS + 1);
+      const other = runnerOf(there, clock, [kind], { pollMs: 5 });
+      other.runner.start();
+      await until(async () => (await store.find(dying.id))?.state === "failed");
+      await other.runner.stop();
+      assert.deepEqual(told, [{ subject: "mail", payload }]);
     }));
 
   it("that end in a transaction of their work have ended if and only if it is committed", () =>

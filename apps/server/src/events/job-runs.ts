@@ -186,7 +186,7 @@ export function createJobRuns(parts: JobRunsParts): JobRuns {
       if (schedule !== undefined) onError(error, job);
       if (await store.putBack(job, now + delayOf(retry, job.attempt, error), job.attempt, text)) return "retried";
     }
-    if (!(await store.end(job, "failed", text, now))) return "lost";
+    if (!(await endFailed(store, kind, job, { error: text, now }))) return "lost";
     onError(error, job);
     return "failed";
   }
@@ -266,4 +266,16 @@ function abandoned(signal: AbortSignal, abandonMs: number): { readonly promise: 
     timer = setTimeout(() => reject(new Error("it did not end when it was told to")), abandonMs);
   });
   return { promise, clear: () => clearTimeout(timer) };
+}
+
+/** Ends a job of which no attempt is left, with what its kind writes about that. */
+function endFailed(
+  store: JobStore,
+  { failIn }: JobKind,
+  job: TakenJob,
+  { error, now }: { readonly error: string; readonly now: number },
+): Promise<boolean> {
+  if (failIn === undefined) return store.end(job, "failed", error, now);
+  const { subject, payload } = job;
+  return store.failWith(job, error, now, (tx) => failIn(tx, { subject, payload: JSON.parse(payload) as unknown }));
 }

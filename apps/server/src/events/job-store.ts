@@ -145,6 +145,8 @@ export interface JobStore {
   holds(tx: Executor, job: TakenJob): Promise<boolean>;
   /** False if it is no longer held. */
   end(job: TakenJob, state: "succeeded" | "failed" | "cancelled", error: string | undefined, now: number): Promise<boolean>;
+  /** The same as `end` with failure, with `work` in its transaction. */
+  failWith(job: TakenJob, error: string, now: number, work: (tx: Executor) => Promise<void>): Promise<boolean>;
   /** The same as `end` with success, in a transaction of its work. */
   endIn(tx: Executor, job: TakenJob, now: number): Promise<boolean>;
   /** Makes it wait until a time. False if it is no longer held, or another one of its subject waits. */
@@ -250,6 +252,13 @@ export function createJobStore(database: Database): JobStore {
       );
       return rows.length > 0;
     },
+    failWith: ({ id, fence }, error, now, work) =>
+      database.transaction(async (tx) => {
+        const ended = { id, fence, state: "failed", keptUntil: now + KEPT_MS.failed, error: textOf(error), now };
+        const isHeld = (await tx.all(end, ended)).length > 0;
+        if (isHeld) await work(tx);
+        return isHeld;
+      }, ON_FULL_DISK),
     endIn: async (tx, { id, fence }, now) =>
       (await tx.all(end, { id, fence, state: "succeeded", keptUntil: now + KEPT_MS.succeeded, error: null, now })).length > 0,
     async putBack({ id, fence }, dueAt, attempt, error) {

@@ -11,7 +11,7 @@ import type { Repositories } from "../../content/repositories.ts";
 import type { Tags } from "../../content/tags.ts";
 import type { JobKind, RunningJob } from "../../events/job-kinds.ts";
 import { SECOND_MS } from "../../platform/clock.ts";
-import { type Database, ON_FULL_DISK } from "../../platform/database/database.ts";
+import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
 import { findPlanOfJob, type ItemRow, listPlanItems, lockPlan, putOutcome, setPlanState } from "./deletion-store.ts";
 
 /** The job's kind. Its subject is the plan. */
@@ -46,14 +46,12 @@ const OVER: ReadonlySet<string> = new Set(["UNAUTHORIZED", "NAME_UNKNOWN", "DENI
 export function deletionKind(parts: DeletionJobParts): JobKind {
   const { database } = parts;
 
-  /** Writes how it ended, unless somebody has cancelled it. */
+  /** Writes how it ended, with the job. */
   async function end(job: RunningJob, id: number, state: "done" | "failed", error: string | null): Promise<void> {
-    const write = async (tx: Parameters<typeof lockPlan>[0]): Promise<void> => {
-      const locked = await lockPlan(tx, id);
-      if (locked?.state === "running") await setPlanState(tx, id, { state, error, expiresAt: locked.expires_at });
+    await database.transaction(async (tx) => {
+      await close(tx, id, state, error);
       await job.endIn(tx);
-    };
-    await database.transaction(write, ON_FULL_DISK);
+    }, ON_FULL_DISK);
   }
 
   async function run(job: RunningJob): Promise<"more" | void> {
@@ -83,21 +81,15 @@ export function deletionKind(parts: DeletionJobParts): JobKind {
     concurrency: 2,
     timeoutMs: TIMEOUT_MS,
     retry: RETRY,
-    async run(job) {
-      try {
-        return await run(job);
-      } catch (error) {
-        if (job.attempt === RETRY.attempts) {
-          const id = Number(job.subject);
-          await database.transaction(async (tx) => {
-            const plan = await lockPlan(tx, id);
-            if (plan?.state === "running") await setPlanState(tx, id, { state: "failed", error: FAILED_OFTEN, expiresAt: plan.expires_at });
-          }, ON_FULL_DISK);
-        }
-        throw error;
-      }
-    },
+    run,
+    failIn: (tx, { subject }) => close(tx, Number(subject), "failed", FAILED_OFTEN),
   };
+}
+
+/** Writes how a plan's run ended, unless somebody has cancelled it. */
+async function close(tx: Executor, id: number, state: "done" | "failed", error: string | null): Promise<void> {
+  const plan = await lockPlan(tx, id);
+  if (plan?.state === "running") await setPlanState(tx, id, { state, error, expiresAt: plan.expires_at });
 }
 
 /** Deletes one item. Gives the error after which nothing more can be done. */

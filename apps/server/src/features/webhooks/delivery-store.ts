@@ -95,6 +95,13 @@ const attempt = statement<{
     })
     .where("id", "=", p.id),
 );
+const giveUp = statement<{ id: number; error: string; now: number }>()("webhook_delivery.giveUp", (db, p) =>
+  db
+    .updateTable("webhook_delivery")
+    .set({ state: "failed", error: p.error, ended_at: p.now })
+    .where("id", "=", p.id)
+    .where("state", "=", "waiting"),
+);
 const reopen = statement<{ id: number }>()("webhook_delivery.reopen", (db, p) =>
   db.updateTable("webhook_delivery").set({ state: "waiting", ended_at: null }).where("id", "=", p.id),
 );
@@ -180,6 +187,11 @@ export async function listDeliveries(executor: Executor, webhookId: number, befo
 /** Writes down an attempt. */
 export async function putAttempt(tx: Executor, id: number, made: Attempt): Promise<void> {
   await tx.run(attempt, { id, ...made }, { any: "its webhook may be deleted" });
+}
+
+/** Writes down that one that still waits is not tried again. */
+export async function giveUpDelivery(tx: Executor, id: number, error: string, now: number): Promise<void> {
+  await tx.run(giveUp, { id, error, now }, { any: "its webhook may be deleted" });
 }
 
 /** Has one tried again. */

@@ -7,7 +7,7 @@ import type { Clock } from "../../platform/clock.ts";
 import { type Database, type Executor, ON_FULL_DISK } from "../../platform/database/database.ts";
 import { OutboundError } from "../../platform/outbound-errors.ts";
 import type { OutboundFetch } from "../../platform/outbound.ts";
-import { type DeliveryRow, dropOlder, dropSurplus, findDelivery, putAttempt } from "./delivery-store.ts";
+import { type DeliveryRow, dropOlder, dropSurplus, findDelivery, giveUpDelivery, putAttempt } from "./delivery-store.ts";
 import { WEBHOOK_DELIVERY } from "./subscriptions.ts";
 import { formBody } from "./webhook-forms.ts";
 import { signedHeaders } from "./webhook-signature.ts";
@@ -69,13 +69,23 @@ interface Outcome {
 
 /** The kind of jobs that deliver. */
 export function deliveryKind(parts: DeliveryParts): JobKind {
-  return { kind: WEBHOOK_DELIVERY, concurrency: 16, timeoutMs: 60_000, retry: RETRY, run: (job) => deliver(parts, job) };
+  return {
+    kind: WEBHOOK_DELIVERY,
+    concurrency: 16,
+    timeoutMs: 60_000,
+    retry: RETRY,
+    run: (job) => deliver(parts, job),
+    failIn: (tx, job) => giveUpDelivery(tx, deliveryOf(job), "the registry failed while it sent it: the job says why", parts.clock.now()),
+  };
+}
+
+function deliveryOf({ payload }: Pick<RunningJob, "payload">): number {
+  return (payload as { readonly delivery: number }).delivery;
 }
 
 async function deliver(parts: DeliveryParts, job: RunningJob): Promise<void> {
   const { database, clock, onAttempt } = parts;
-  const { delivery: id } = job.payload as { readonly delivery: number };
-  const delivery = await findDelivery(database, id);
+  const delivery = await findDelivery(database, deliveryOf(job));
   const webhook = delivery === undefined ? undefined : await findWebhook(database, delivery.webhookId);
   // Deleted meanwhile.
   if (delivery === undefined || webhook === undefined) return;
