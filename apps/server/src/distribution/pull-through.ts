@@ -13,11 +13,12 @@ import type { BlobRow, Blobs } from "../content/blobs.ts";
 import type { ManifestRow, Manifests } from "../content/manifests.ts";
 import type { Repositories } from "../content/repositories.ts";
 import { SECOND_MS } from "../platform/clock.ts";
+import { withinTime } from "../platform/within-time.ts";
 import type { IncomingBlobs } from "./incoming-blobs.ts";
 import type { BlobReader } from "./open-blob.ts";
 import type { UploadSessions } from "./upload-session.ts";
 import { UpstreamError } from "./upstream.ts";
-import { type Subject, type UpstreamQuestions, withinTime } from "./upstream-questions.ts";
+import type { Subject, UpstreamQuestions } from "./upstream-questions.ts";
 
 /** Pulls through. Errors of all that ask: UPSTREAM_FAILED, TOOMANYREQUESTS, DENIED where the upstream refuses the registry. */
 export interface PullThrough {
@@ -239,7 +240,7 @@ export function createPullThrough(parts: PullThroughParts): PullThrough {
         projectId,
         digest,
         open: (signal) => {
-          const late = new UpstreamError("unreachable", `it did not begin to send a blob within ${Math.ceil(openMs / SECOND_MS)} s`);
+          const late = () => new UpstreamError("unreachable", `it did not begin to send a blob within ${Math.ceil(openMs / SECOND_MS)} s`);
           return withinTime(upstream.openBlob({ repository, projectId, traits, signal }, digest), openMs, late);
         },
         store: async (chunk) => uploads.pushWhole(await grantToStore(subject), digest, chunk),

@@ -6,6 +6,7 @@ import { LRUCache } from "lru-cache";
 import type { Grant } from "../access/caller.ts";
 import { MINUTE_MS, SECOND_MS } from "../platform/clock.ts";
 import { createSemaphore, type Semaphore } from "../platform/semaphore.ts";
+import { withinTime } from "../platform/within-time.ts";
 import { type Upstream, UpstreamError, type UpstreamQuestion } from "./upstream.ts";
 
 /** A question's subject, as far as answers are shared by it. */
@@ -102,7 +103,7 @@ export function createUpstreamQuestions(parts: UpstreamQuestionParts): UpstreamQ
       return await places.run(projectId, async () => {
         // Those who waited for a place know no more than who asked before them.
         checkHold(subject);
-        const late = new UpstreamError("unreachable", `it gave no answer within ${Math.ceil(questionMs / SECOND_MS)} s`);
+        const late = () => new UpstreamError("unreachable", `it gave no answer within ${Math.ceil(questionMs / SECOND_MS)} s`);
         return await withinTime(work({ repository, projectId, traits, signal: abort.signal }), questionMs, late);
       });
     } catch (error) {
@@ -168,17 +169,6 @@ export function createProjectPlaces({
       }
     },
   };
-}
-
-/** The work's outcome, or `late` where that takes longer. What comes behind it is dropped. */
-export async function withinTime<T>(work: Promise<T>, ms: number, late: Error): Promise<T> {
-  const over = Promise.withResolvers<never>();
-  const timer = setTimeout(() => over.reject(late), ms);
-  try {
-    return await Promise.race([work, over.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** What a client gets. `isReported`: the log has it from whoever asked. */

@@ -10,6 +10,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Database } from "../platform/database/database.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Metrics } from "../platform/metrics.ts";
+import { withinTime } from "../platform/within-time.ts";
 import type { PageHandler } from "./metrics-server.ts";
 import { sendJson } from "./send-json.ts";
 import type { Handler } from "./server.ts";
@@ -91,7 +92,7 @@ export function createHealth(parts: HealthParts): Health {
 
   async function outcomeOf(part: string, probe: () => Promise<void>): Promise<string> {
     try {
-      await withTimeout(probe());
+      await withinTime(probe(), PROBE_TIMEOUT_MS, tooLate);
       return report(part, "ok");
     } catch (error) {
       return report(part, codeOf(error), error);
@@ -179,12 +180,6 @@ function codeOf(error: unknown): string {
   return error instanceof RegistryError ? error.code : "UNAVAILABLE";
 }
 
-function withTimeout(work: Promise<void>): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new RegistryError("UNAVAILABLE", { cause: new Error(`no answer within ${PROBE_TIMEOUT_MS} ms`) })),
-      PROBE_TIMEOUT_MS,
-    );
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
+function tooLate(): RegistryError {
+  return new RegistryError("UNAVAILABLE", { cause: new Error(`no answer within ${PROBE_TIMEOUT_MS} ms`) });
 }
