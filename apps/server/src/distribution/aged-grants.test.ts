@@ -307,7 +307,7 @@ const WITHOUT_GRANT: Readonly<Record<string, readonly [number, string]>> = {
   "features/audit/audit-keys.ts": [1, "a key of the registry"],
   "features/audit/audit-notes.ts": [2, "what was counted in memory"],
   "features/audit/audit-sealing.ts": [1, "numbers for what was recorded in its own transactions"],
-  "features/deletions/deletion-job.ts": [3, "a job's own state, and items whose rights the job asks anew in their transaction"],
+  "features/deletions/deletion-job.ts": [2, "a job's own state, and items whose rights the job asks anew in their transaction"],
   "features/webhooks/webhook-delivery.ts": [3, "a job's own state"],
 };
 
