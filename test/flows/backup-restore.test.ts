@@ -149,7 +149,7 @@ it("backup restore: keeps every program but restore from a database that is half
   const database = new DatabaseSync(join(data, "berth.db"));
   database.exec("insert into job_lease (name, holder, fence, expires_at) values ('restore', '20260101T000000000Z 0', 1, 0)");
   database.close();
-  for (const role of [["serve"], ["migrate"], ["migrate", "--to", "3"]]) {
+  for (const role of [["serve", "--listen=127.0.0.1:0"], ["migrate"], ["migrate", "--to", "3"]]) {
     assert.match((await expectCode(1, [...role, "--data", data, ...KEY])).stderr, /half restored/);
   }
 });
