@@ -3,6 +3,10 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { RegistryError } from "@berth/oci/errors";
+import { forEachDatabase } from "./database/databases.testing.ts";
+import { createDatabaseMeter, observeDatabase } from "./database/observed-database.ts";
+import { statement } from "./database/statement.ts";
+import { createMetrics } from "./metrics.ts";
 import { startOtlpReceiver } from "./otlp-receiver.testing.ts";
 import { openTracing, type TracingOptions } from "./tracing-otlp.ts";
 
@@ -52,6 +56,38 @@ it("tracing otlp: sends spans below each other, with kinds, failures and the hea
   } finally {
     await receiver.stop();
   }
+});
+
+const listBlobs = statement<{ name: string }>()("test.list", (db, p) => db.selectFrom("blob").selectAll().where("digest", "=", p.name));
+
+forEachDatabase("tracing of transactions", (create) => {
+  it("puts each statement below its own transaction, also where several share a commit", async () => {
+    const receiver = await startOtlpReceiver();
+    const tracing = openTracing(optionsFor(receiver.endpoint));
+    const test = await create();
+    try {
+      const observed = observeDatabase(test.database, createDatabaseMeter(createMetrics()), tracing);
+      const jobs = ["first", "second", "third"];
+      await Promise.all(
+        jobs.map((job) => tracing.job(job, () => observed.transaction((tx) => tx.first(listBlobs, { name: `sha256:${job}` })))),
+      );
+      await tracing.close();
+      const named = (name: string) => receiver.spans.filter((span) => span.name === name);
+      for (const job of jobs) {
+        const [round] = named(job);
+        const [transaction] = named("transaction").filter(({ traceId }) => traceId === round!.traceId);
+        const listed = named("test.list").filter(({ traceId }) => traceId === round!.traceId);
+        assert.deepEqual(
+          listed.map(({ parentSpanId }) => parentSpanId),
+          [transaction!.spanId],
+          job,
+        );
+      }
+    } finally {
+      await test.end();
+      await receiver.stop();
+    }
+  });
 });
 
 it("tracing otlp: keeps the part that was asked for, and nothing below what is not kept", async () => {

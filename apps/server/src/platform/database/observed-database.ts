@@ -125,7 +125,13 @@ export function observeDatabase(
     ...database,
     all: (statement, parameters) => runStatement("read", statement, () => database.all(statement, parameters)),
     first: (statement, parameters) => runStatement("read", statement, () => database.first(statement, parameters)),
-    transaction: (work, options) => runOperation("transaction", () => database.transaction((tx) => work(watch(tx)), options)),
+    transaction: (work, options) =>
+      runOperation("transaction", () => {
+        if (tracing === undefined) return database.transaction((tx) => work(watch(tx)), options);
+        // Transactions that share a commit run where the first of them was called, so each has to return to its own span.
+        const scope = tracing.scope();
+        return database.transaction((tx) => tracing.within(scope, () => work(watch(tx))), options);
+      }),
     write: (statement, parameters, options) => runStatement("transaction", statement, () => database.write(statement, parameters, options)),
     sync: () => runOperation("sync", () => database.sync()),
     ...(tracing === undefined ? {} : { tracing }),
