@@ -131,6 +131,25 @@ describe("berth apply", () => {
     assert.match(stderr, /may not see the robots of team/);
   });
 
+  it("narrows a member to some repositories, and exports and keeps what a member is narrowed to", async () => {
+    const applied = async (roleOfBob: string): Promise<string> => {
+      const done = await admin.run(["apply", "-f", "-"], { input: TEAM.split("---")[0]!.replace("role: developer", roleOfBob) });
+      assert.equal(done.code, 0, done.stderr);
+      return done.stdout;
+    };
+    const scopesOfBob = async (): Promise<unknown> =>
+      (await admin.json<{ user: string; scopes?: unknown }[]>("member", "list", "team")).find(({ user }) => user === "bob")?.scopes;
+    const scopes = [{ repositories: "team/web", actions: ["pull", "push"] }];
+    const narrowed = await applied("role: developer\n    scopes: [{repositories: team/web, actions: [pull, push]}]");
+    assert.match(narrowed, /^update +member +team\/bob +scopes team\/web:pull,push$/m);
+    assert.deepEqual(await scopesOfBob(), scopes);
+    assert.match(await admin.ok("export", "team"), /repositories: team\/web/);
+    await applied("role: maintainer");
+    assert.deepEqual(await scopesOfBob(), scopes);
+    await applied("role: developer\n    scopes: null");
+    assert.equal((await scopesOfBob()) ?? null, null);
+  });
+
   it("stops at what fails, says what was done before it, and goes on from there the next time", async () => {
     const text = `${TEAM.split("---")[0]}---\napiVersion: berth/v1\nkind: Project\nname: next\nmembers: [{user: nobody, role: guest}]\n`;
     const failed = await admin.run(["apply", "-f", "-"], { input: text });

@@ -2,6 +2,7 @@
 // (the program's apply/), what a registry has (projects.ts, robots.ts, settings.ts).
 import Type, { type Static } from "typebox";
 import { closed, ProjectNameField, RobotNameField, RoleField, TimeField, UserNameField, VisibilityField } from "./fields.ts";
+import { MemberScopes } from "./projects.ts";
 import { RobotScope } from "./robots.ts";
 
 /** The format's version, the first line of each document. */
@@ -20,7 +21,15 @@ const robotFields = {
   ),
 };
 
-const ProjectMember = closed({ user: UserNameField, role: RoleField });
+const ProjectMember = closed({
+  user: UserNameField,
+  role: RoleField,
+  scopes: Type.Optional(
+    Type.Union([MemberScopes, Type.Null()], {
+      description: "What the role is narrowed to; null for all of the project. Without it, it stays as it is.",
+    }),
+  ),
+});
 const ProjectRobot = closed({ name: RobotNameField, ...robotFields });
 
 export const ProjectDocument = closed(

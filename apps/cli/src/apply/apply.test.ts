@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { describe, it } from "node:test";
 import type { ApplyDocument } from "@berth/api/apply";
-import type { RobotView } from "@berth/api/robots";
+import type { RobotScopeView, RobotView } from "@berth/api/robots";
 import { Stopped } from "../misuse.ts";
 import { makePlan } from "./plan.ts";
 import { readDocuments } from "./read-documents.ts";
@@ -51,6 +51,11 @@ describe("files of apply", () => {
       "a member twice",
       `${HEAD}members:\n  - {user: ada, role: guest}\n  - {user: ada, role: owner}\n`,
       /member team\/ada stands in this document/,
+    ],
+    [
+      "a member's scope twice",
+      `${HEAD}members:\n  - user: ada\n    role: guest\n    scopes: [{repositories: team/a, actions: [pull]}, {repositories: team/a, actions: [pull]}]\n`,
+      /scope team\/a of member team\/ada stands in this document/,
     ],
     ["a project twice", `${HEAD}---\n${HEAD}`, /input:5: project team stands in input:1/],
     [
@@ -121,6 +126,30 @@ describe("plans", () => {
     const [step] = makePlan([project({ robots })], stateOf([team]), { prune: true });
     assert.deepEqual(step?.call?.body, { expiresAt: null });
     assert.deepEqual(step.changes, [{ field: "expiresAt", from: ROBOT.expiresAt, to: null }]);
+  });
+
+  it("keep what a member's role is narrowed to, unless the file says otherwise", () => {
+    const scopes: RobotScopeView[] = [{ repositories: "team/web", actions: ["push", "pull"] }];
+    const narrowed = stateOf([{ ...team, members: [{ user: "bob", role: "developer", scopes }] }]);
+    const bodyFor = (member: object): object | undefined => {
+      const steps = makePlan([project({ members: [{ user: "bob", ...member }] })], narrowed, { prune: true });
+      return steps[0]?.call?.body;
+    };
+    assert.equal(bodyFor({ role: "developer" }), undefined);
+    assert.equal(bodyFor({ role: "developer", scopes: [{ repositories: "team/web", actions: ["pull", "push"] }] }), undefined);
+    assert.deepEqual(bodyFor({ role: "maintainer" }), { role: "maintainer", scopes });
+    assert.deepEqual(bodyFor({ role: "developer", scopes: null }), { role: "developer" });
+    const other = [{ repositories: "team/**", actions: ["pull"] }];
+    assert.deepEqual(bodyFor({ role: "developer", scopes: other }), { role: "developer", scopes: other });
+    const [step] = makePlan([project({ members: [{ user: "ada", role: "guest", scopes: other }] })], narrowed, { prune: false });
+    assert.deepEqual(step?.call?.body, { role: "guest", scopes: other });
+    assert.deepEqual(step.changes, [
+      { field: "role", from: undefined, to: "guest" },
+      { field: "scopes", from: undefined, to: ["team/**:pull"] },
+    ]);
+    const exported = documentsOf(narrowed);
+    assert.deepEqual(exported[0]?.kind === "Project" && exported[0].members, [{ user: "bob", role: "developer", scopes }]);
+    assert.deepEqual(makePlan(exported, narrowed, { prune: true }), []);
   });
 
   it("change settings, and refuse those that the registry does not have", () => {

@@ -81,16 +81,24 @@ function planProject(document: ProjectDocumentValue, found: ProjectState | undef
   return steps;
 }
 
-function planMembers(project: string, wanted: readonly MemberView[], found: readonly MemberView[]): readonly Step[] {
-  const roles = new Map(found.map(({ user, role }) => [user, role]));
+type WantedMember = NonNullable<ProjectDocumentValue["members"]>[number];
+
+function planMembers(project: string, wanted: readonly WantedMember[], found: readonly MemberView[]): readonly Step[] {
+  const members = new Map(found.map((member) => [member.user, member]));
   const steps: Step[] = [];
   // Owners first: a project is never without one on the way.
-  for (const { user, role } of wanted.toSorted((one, other) => Number(other.role === "owner") - Number(one.role === "owner"))) {
-    const from = roles.get(user);
-    if (from === role) continue;
-    const call = { operation: putMember, params: { project, user }, body: { role } };
-    const action = from === undefined ? "create" : "update";
-    steps.push({ action, kind: "member", name: `${project}/${user}`, changes: [{ field: "role", from, to: role }], call });
+  for (const { user, role, scopes } of wanted.toSorted((one, other) => Number(other.role === "owner") - Number(one.role === "owner"))) {
+    const known = members.get(user);
+    const changes: FieldChange[] = [];
+    if (known?.role !== role) changes.push({ field: "role", from: known?.role, to: role });
+    // The call says both, and without scopes it would give the role in all of the project.
+    const only = scopes === undefined ? known?.scopes : (scopes ?? undefined);
+    const [from, to] = [known?.scopes, only].map((each) => each && scopeTexts(each));
+    if (String(from) !== String(to)) changes.push({ field: "scopes", from, to });
+    if (changes.length === 0) continue;
+    const body = { role, ...(only === undefined ? {} : { scopes: only }) };
+    const call = { operation: putMember, params: { project, user }, body };
+    steps.push({ action: known === undefined ? "create" : "update", kind: "member", name: `${project}/${user}`, changes, call });
   }
   const listed = new Set(wanted.map(({ user }) => user));
   for (const { user, role } of found.filter((member) => !listed.has(member.user))) {

@@ -133,7 +133,10 @@ function findDoubles(documents: readonly PlacedDocument[]): readonly string[] {
     }
     if (document.kind !== "Project") continue;
     note(`project ${document.name}`, place);
-    for (const { user } of document.members ?? []) note(`member ${document.name}/${user}`, place);
+    for (const { user, scopes } of document.members ?? []) {
+      note(`member ${document.name}/${user}`, place);
+      for (const { repositories } of scopes ?? []) note(`scope ${repositories} of member ${document.name}/${user}`, place);
+    }
     for (const { name, scopes } of document.robots ?? []) {
       note(`robot ${document.name}+${name}`, place);
       for (const { repositories } of scopes) note(`scope ${repositories} of robot ${document.name}+${name}`, place);

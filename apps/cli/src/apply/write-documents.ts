@@ -16,7 +16,7 @@ export function documentsOf({ projects, robots, settings }: RegistryState): read
       kind: "Project" as const,
       name,
       visibility,
-      ...(members === undefined ? {} : { members: members.map(({ user, role }) => ({ user, role })) }),
+      ...(members === undefined ? {} : { members: [...members] }),
       ...(own === undefined ? {} : { robots: own.map(robotOf) }),
     })),
   ];
