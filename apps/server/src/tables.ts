@@ -2,6 +2,7 @@
 // (platform/database/table.ts).
 import { accessTables } from "./access/access-tables.ts";
 import { trustTables } from "./access/trust-tables.ts";
+import { identityTables } from "./access/identity-tables.ts";
 import { credentialTables } from "./access/credential-tables.ts";
 import { contentTables } from "./content/content-tables.ts";
 import { eventTables } from "./events/event-tables.ts";
@@ -20,6 +21,7 @@ export const TABLES: Tables = {
   ...profileTables,
   ...accessTables,
   ...credentialTables,
+  ...identityTables,
   ...trustTables,
   ...contentTables,
   ...eventTables,

@@ -41,6 +41,13 @@ interface OfIssuer {
   readonly url: string;
 }
 
+/** Who somebody is at a provider of sign-ins. */
+interface OfIdentity {
+  /** `KIND:NAME`, as members of groups have it. */
+  readonly provider: string;
+  readonly subject: string;
+}
+
 interface OfGroup {
   /** Its name. */
   readonly group: string;
@@ -109,6 +116,11 @@ export type AccountChange =
   | (OfAccount & { readonly kind: "user.password-changed" })
   /** It comes after its memberships, each of which is reported as removed. */
   | (OfAccount & { readonly kind: "user.deleted" })
+  /** Somebody at a provider of sign-ins is this account: by the first sign-in, or by an administrator. */
+  | (OfAccount & OfIdentity & { readonly kind: "identity.added"; readonly email: string | null })
+  /** The provider says something else of somebody than before. */
+  | (OfAccount & OfIdentity & { readonly kind: "identity.changed"; readonly email: string | null })
+  | (OfAccount & OfIdentity & { readonly kind: "identity.removed" })
   | (OfGroup & { readonly kind: "group.created" | "group.updated"; readonly systemRole: SystemRole | null })
   /** With all memberships by it. */
   | (OfGroup & { readonly kind: "group.deleted" })

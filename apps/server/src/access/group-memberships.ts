@@ -30,7 +30,7 @@ const listNamed = statement<{ kind: string; provider: string; keys: string[] }>(
   (db, p, tools) =>
     db
       .selectFrom("account_group")
-      .select(["id", "name"])
+      .select(["id", "name", "external_key as key"])
       .where("source", "=", p.kind)
       .where("provider", "=", p.provider)
       .where("external_key", "is not", null)
@@ -67,6 +67,15 @@ const remove = statement<{ accountId: number; source: string; groupIds: number[]
   { bounded: "the groups of one account" },
 );
 
+/** Those of a provider's names that a group here stands for. */
+export async function listNamedGroups(
+  tx: Executor,
+  { kind, provider }: MembershipSource,
+  names: readonly string[],
+): Promise<{ readonly id: number; readonly name: string; readonly key: string | null }[]> {
+  return tx.all(listNamed, { kind, provider, keys: [...new Set(names)] });
+}
+
 /**
  * Makes a user a member of just those groups of a provider that it names, inside a transaction; what others say stays. Names without a group here
  * give nothing. The account is locked. Whoever calls it has the account forgotten afterwards (`Accounts.forget`), where it gives true: something
@@ -80,7 +89,7 @@ export async function setMemberships(
 ): Promise<boolean> {
   const source = `${kind}:${provider}`;
   const before = await tx.all(listCurrent, { accountId: account.id, source });
-  const after = await tx.all(listNamed, { kind, provider, keys: [...new Set(externalNames)] });
+  const after = await listNamedGroups(tx, { kind, provider }, externalNames);
   const had = new Set(before.map(({ id }) => id));
   const has = new Set(after.map(({ id }) => id));
   const added = after.filter(({ id }) => !had.has(id));

@@ -14,7 +14,9 @@ export type DirectSignIn =
   /** A session of the console. */
   | { readonly kind: "session"; readonly id: number }
   /** An identity that another issuer vouches for. */
-  | { readonly kind: "oidc"; readonly issuer: string };
+  | { readonly kind: "oidc"; readonly issuer: string }
+  /** A directory that has proved the password: its name here. */
+  | { readonly kind: "ldap"; readonly provider: string };
 
 /** How a caller signed in. A registry token was given for something else, which it remembers. */
 export type SignIn = DirectSignIn | { readonly kind: "registry-token"; readonly by: DirectSignIn };
@@ -32,7 +34,7 @@ export function directSignIn(via: SignIn): DirectSignIn {
 /** Reads what a registry token remembers. One of an earlier version remembers nothing, and what is not understood is nothing. */
 export function parseDirectSignIn(value: unknown): DirectSignIn {
   if (typeof value !== "object" || value === null) return NO_SIGN_IN;
-  const { kind, id, name, issuer } = value as Readonly<Record<string, unknown>>;
+  const { kind, id, name, issuer, provider } = value as Readonly<Record<string, unknown>>;
   switch (kind) {
     case "password":
       return BY_PASSWORD;
@@ -45,6 +47,8 @@ export function parseDirectSignIn(value: unknown): DirectSignIn {
       return Number.isSafeInteger(id) ? { kind, id: id as number } : NO_SIGN_IN;
     case "oidc":
       return typeof issuer === "string" ? { kind, issuer } : NO_SIGN_IN;
+    case "ldap":
+      return typeof provider === "string" ? { kind, provider } : NO_SIGN_IN;
     default:
       return NO_SIGN_IN;
   }

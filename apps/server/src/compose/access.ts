@@ -11,6 +11,7 @@ import { createIssuerKeys, type FetchJson, type IssuerKeys } from "../access/iss
 import { createCredentialUse, type CredentialUse } from "../access/credential-use.ts";
 import { createLoginFailures, type LoginFailures, type LoginLock } from "../access/login-failures.ts";
 import { createLoginPlaces } from "../access/login-places.ts";
+import { createOutsideSignIn, type OutsideSignIn } from "../access/outside-identities.ts";
 import type { ProjectTrait } from "../access/project-traits.ts";
 import { createPasswordHasher, type PasswordHasher } from "../access/secrets.ts";
 import { createRefreshTokens, type RefreshTokens } from "../access/refresh-tokens.ts";
@@ -45,6 +46,8 @@ export interface Access {
   readonly tokenExchange: TokenExchange;
   readonly credentialUse: CredentialUse;
   readonly refreshTokens: RefreshTokens;
+  /** Who a provider of sign-ins vouches for. */
+  readonly outside: OutsideSignIn;
 }
 
 /** Called at the very first start if the configuration gave the administrator no password: with the generated one. */
@@ -167,6 +170,7 @@ export async function openAccess(
     loginFailures,
     credentialUse,
     refreshTokens,
+    outside: createOutsideSignIn({ database, clock, accounts, changes }),
     issuerKeys,
     tokenExchange,
   };

@@ -90,6 +90,8 @@ export function signInText(via: SignIn): string | null {
       return via.by.kind === "none" ? via.kind : `${via.kind} by ${signInText(via.by)}`;
     case "oidc":
       return textOf(`${via.kind} ${via.issuer}`);
+    case "ldap":
+      return textOf(`${via.kind} ${via.provider}`);
     default:
       return "id" in via ? `${via.kind} ${via.id}` : via.kind;
   }
