@@ -1,6 +1,7 @@
 // `berth apply`, `diff` and `export` against a real registry: a team's files become a project, drift is found, and what was exported changes
 // nothing. Not here: files and plans by themselves (apps/cli/src/apply/apply.test.ts).
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -80,12 +81,12 @@ describe("berth apply", () => {
   it("makes the registry what the files say, shows each secret once, and has nothing to do the second time", async () => {
     const done = await admin.json<Applied>("apply", "-f", file);
     assert.deepEqual(stepsOf(done), [
+      "update setting log.level",
       "create project team",
       "create member team/ada",
       "create member team/bob",
       "create robot team+ci",
       "create robot +mirror",
-      "update setting log.level",
       "extra member team/admin",
     ]);
     assert.deepEqual(
@@ -128,7 +129,7 @@ describe("berth apply", () => {
     await login(bob, "bob", "bob's password");
     const { stdout, stderr } = await bob.run(["export"]);
     assert.doesNotMatch(stdout, /robots:|mirror/);
-    assert.match(stderr, /may not see the robots of team/);
+    assert.match(stderr, /may not see the robots and webhooks of team/);
   });
 
   it("narrows a member to some repositories, and exports and keeps what a member is narrowed to", async () => {
@@ -148,6 +149,59 @@ describe("berth apply", () => {
     assert.deepEqual(await scopesOfBob(), scopes);
     await applied("role: developer\n    scopes: null");
     assert.equal((await scopesOfBob()) ?? null, null);
+  });
+
+  it("makes groups, issuers, trust rules and webhooks, exports them, and ends drift in them", async () => {
+    const { publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const keys = JSON.stringify({ keys: [{ ...publicKey.export({ format: "jwk" }), kid: "k1" }] });
+    const text = `apiVersion: berth/v1
+kind: Project
+name: shop
+description: The shop
+contact: "#shop"
+labels: [{key: cost, value: "7"}]
+members: [{user: admin, role: owner}]
+groups: [{group: shop-people, role: developer, scopes: [{repositories: shop/web, actions: [pull, push], tags: ["dev-*"]}]}]
+robots:
+  - name: ci
+    scopes: [{repositories: shop/**, actions: [pull, push]}]
+    withoutSecret: true
+    trust: [{name: main, issuer: ci-service, conditions: [{claim: sub, equals: shop}, {claim: ref, equals: main}]}]
+webhooks: [{name: chat, address: "https://chat.example/hook", form: slack, kinds: ["tag.*"]}]
+---
+{apiVersion: berth/v1, kind: Group, name: shop-people, description: People of the shop, members: [bob]}
+---
+{apiVersion: berth/v1, kind: Issuer, name: ci-service, url: "https://ci.example", audiences: [berth], keys: ${JSON.stringify(keys)}}
+---
+{apiVersion: berth/v1, kind: Webhook, name: everything, address: "https://log.example/", kinds: ["*"]}
+`;
+    const shop = join(folder.path, "shop.yaml");
+    await writeFile(shop, text);
+    const done = await admin.json<Applied>("apply", "-f", shop);
+    assert.deepEqual(stepsOf(done), [
+      "create issuer ci-service",
+      "create group shop-people",
+      "create member shop-people/bob",
+      "create project shop",
+      "create group shop/shop-people",
+      "create robot shop+ci",
+      "create trust shop+ci/main",
+      "create webhook shop/chat",
+      "create webhook everything",
+    ]);
+    assert.equal(done.secrets.length, 2, "the secrets of two webhooks, and none of a robot without one");
+    const same = await admin.run(["diff", "-f", shop, "--prune"]);
+    assert.equal(same.code, 0, same.stdout + same.stderr);
+    const whole = await admin.run(["export"]);
+    assert.match(whole.stderr, /the keys of issuer ci-service were given/);
+    const again = await admin.run(["diff", "-f", "-", "--prune"], { input: whole.stdout });
+    assert.equal(again.code, 0, again.stdout + again.stderr);
+    await admin.ok("group", "add", "shop-people", "ada");
+    await admin.ok("project", "update", "shop", "--description", "Something else");
+    await writeFile(shop, text.replace(/^webhooks: .*$/m, "webhooks: []"));
+    const drift = await admin.json<Applied>("apply", "-f", shop, "--prune", "--yes");
+    assert.deepEqual(stepsOf(drift), ["update project shop", "delete member shop-people/ada", "delete webhook shop/chat"]);
+    assert.equal((await admin.run(["diff", "-f", shop, "--prune"])).code, 0);
   });
 
   it("stops at what fails, says what was done before it, and goes on from there the next time", async () => {

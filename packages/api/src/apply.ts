@@ -1,14 +1,20 @@
 // The files of `berth apply`: what a registry is to have, as documents that people keep in Git. Not here: what is done about the difference
-// (the program's apply/), what a registry has (projects.ts, robots.ts, settings.ts).
+// (the program's apply/), what a registry has (projects.ts, groups.ts, robots.ts and so on).
 import Type, { type Static } from "typebox";
-import { closed, ProjectNameField, RobotNameField, RoleField, TimeField, UserNameField, VisibilityField } from "./fields.ts";
-import { MemberScopes } from "./projects.ts";
+import { closed, GroupNameField, ProjectNameField, RobotNameField, RoleField, TimeField, UserNameField } from "./fields.ts";
+import { NewGroup } from "./groups.ts";
+import { IssuerUpdate, NewIssuer } from "./issuers.ts";
+import { MemberScopes, ProjectFields } from "./projects.ts";
 import { RobotScope } from "./robots.ts";
+import { NewTrustRule, TrustRuleNameField } from "./trust.ts";
+import { NewWebhook } from "./webhooks.ts";
 
 /** The format's version, the first line of each document. */
 export const APPLY_VERSION = "berth/v1" as const;
 
 const Version = Type.Enum([APPLY_VERSION], { description: "The version of this format." });
+
+const TrustRule = closed({ name: TrustRuleNameField, ...NewTrustRule.properties });
 
 const robotFields = {
   scopes: Type.Array(RobotScope, { minItems: 1, maxItems: 100, description: "What the robot may do; each pattern once." }),
@@ -19,33 +25,50 @@ const robotFields = {
   withoutSecret: Type.Optional(
     Type.Boolean({ description: "Made without a secret: it signs in by its trust rules only. Says nothing of a robot that is there." }),
   ),
+  trust: Type.Optional(
+    Type.Array(TrustRule, {
+      maxItems: 100,
+      description: "All rules by which tokens of other issuers become the robot. Without the list, rules stay as they are.",
+    }),
+  ),
 };
 
-const ProjectMember = closed({
-  user: UserNameField,
+const right = {
   role: RoleField,
   scopes: Type.Optional(
     Type.Union([MemberScopes, Type.Null()], {
       description: "What the role is narrowed to; null for all of the project. Without it, it stays as it is.",
     }),
   ),
-});
+};
+const ProjectMember = closed({ user: UserNameField, ...right });
+const ProjectGroup = closed({ group: GroupNameField, ...right });
 const ProjectRobot = closed({ name: RobotNameField, ...robotFields });
+
+// What receivers are told besides is no matter for a file: it would stand there in the clear.
+const { authorization: _, ...webhookFields } = NewWebhook.properties;
+const ProjectWebhook = closed(webhookFields);
 
 export const ProjectDocument = closed(
   {
     apiVersion: Version,
     kind: Type.Enum(["Project"]),
     name: ProjectNameField,
-    visibility: Type.Optional(VisibilityField),
+    ...ProjectFields,
     members: Type.Optional(
       Type.Array(ProjectMember, { maxItems: 10_000, description: "All members. Without the list, members stay as they are." }),
+    ),
+    groups: Type.Optional(
+      Type.Array(ProjectGroup, { maxItems: 10_000, description: "All groups with a role. Without the list, groups stay as they are." }),
     ),
     robots: Type.Optional(
       Type.Array(ProjectRobot, { maxItems: 10_000, description: "All robots. Without the list, robots stay as they are." }),
     ),
+    webhooks: Type.Optional(
+      Type.Array(ProjectWebhook, { maxItems: 1000, description: "All webhooks. Without the list, webhooks stay as they are." }),
+    ),
   },
-  { description: "A project with its members and robots." },
+  { description: "A project with its members, groups, robots and webhooks." },
 );
 /** A project as a file says it. */
 export type ProjectDocumentValue = Static<typeof ProjectDocument>;
@@ -56,6 +79,44 @@ export const RobotDocument = closed(
 );
 /** A robot of the registry as a file says it. */
 export type RobotDocumentValue = Static<typeof RobotDocument>;
+
+export const WebhookDocument = closed(
+  { apiVersion: Version, kind: Type.Enum(["Webhook"]), ...webhookFields },
+  { description: "A webhook of the whole registry." },
+);
+/** A webhook of the registry as a file says it. */
+export type WebhookDocumentValue = Static<typeof WebhookDocument>;
+
+export const GroupDocument = closed(
+  {
+    apiVersion: Version,
+    kind: Type.Enum(["Group"]),
+    ...NewGroup.properties,
+    members: Type.Optional(
+      Type.Array(UserNameField, {
+        maxItems: 10_000,
+        description:
+          "All members that are added here; those by a provider are the provider's matter. Without the list, members stay as they are.",
+      }),
+    ),
+  },
+  { description: "A group of users." },
+);
+/** A group as a file says it. */
+export type GroupDocumentValue = Static<typeof GroupDocument>;
+
+export const IssuerDocument = closed(
+  {
+    apiVersion: Version,
+    kind: Type.Enum(["Issuer"]),
+    ...NewIssuer.properties,
+    keys: IssuerUpdate.properties.keys,
+    isDisabled: IssuerUpdate.properties.isDisabled,
+  },
+  { description: "An issuer whose tokens count in place of a stored secret." },
+);
+/** An issuer as a file says it. */
+export type IssuerDocumentValue = Static<typeof IssuerDocument>;
 
 const SettingValue = closed({
   path: Type.String({ minLength: 1, maxLength: 128, description: "As in the configuration, such as projects.creation." }),
@@ -74,9 +135,22 @@ export const SettingsDocument = closed(
 export type SettingsDocumentValue = Static<typeof SettingsDocument>;
 
 /** The kinds of documents. */
-export const APPLY_KINDS = { Project: ProjectDocument, Robot: RobotDocument, Settings: SettingsDocument } as const;
+export const APPLY_KINDS = {
+  Project: ProjectDocument,
+  Robot: RobotDocument,
+  Group: GroupDocument,
+  Issuer: IssuerDocument,
+  Webhook: WebhookDocument,
+  Settings: SettingsDocument,
+} as const;
 /** A document that was checked. */
-export type ApplyDocument = ProjectDocumentValue | RobotDocumentValue | SettingsDocumentValue;
+export type ApplyDocument =
+  | ProjectDocumentValue
+  | RobotDocumentValue
+  | GroupDocumentValue
+  | IssuerDocumentValue
+  | WebhookDocumentValue
+  | SettingsDocumentValue;
 
 /** The JSON schema for editors, draft 2020-12. */
 export function applySchema(): object {

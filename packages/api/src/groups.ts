@@ -56,7 +56,7 @@ const OfGroupMember = closed({ group: GroupNameField, user: UserNameField });
 const OfProject = closed({ project: ProjectNameField });
 const OfProjectGroup = closed({ project: ProjectNameField, group: GroupNameField });
 
-const NewGroup = closed({
+export const NewGroup = closed({
   name: GroupNameField,
   description: Type.Optional(Description),
   source: Type.Optional(GroupSource),

@@ -61,7 +61,7 @@ export const Issuer = closed({
 /** An issuer. */
 export type IssuerView = Static<typeof Issuer>;
 
-const CreateBody = closed({
+export const NewIssuer = closed({
   name: IssuerNameField,
   url: UrlField,
   audiences: AudiencesField,
@@ -70,9 +70,9 @@ const CreateBody = closed({
   isSingleUse: Type.Optional(SingleUseField),
 });
 /** What a new issuer is made of. */
-export type CreateIssuerBody = Static<typeof CreateBody>;
+export type CreateIssuerBody = Static<typeof NewIssuer>;
 
-const UpdateBody = closed({
+export const IssuerUpdate = closed({
   audiences: Type.Optional(AudiencesField),
   algorithms: Type.Optional(AlgorithmsField),
   keys: Type.Optional(Type.Union([KeysField, Type.Null()], { description: "New keys; null to fetch them from the issuer from now on." })),
@@ -80,7 +80,7 @@ const UpdateBody = closed({
   isDisabled: Type.Optional(Type.Boolean()),
 });
 /** What can be changed of an issuer. */
-export type UpdateIssuerBody = Static<typeof UpdateBody>;
+export type UpdateIssuerBody = Static<typeof IssuerUpdate>;
 
 const OfIssuer = closed({ issuer: IssuerNameField });
 const common = { tag: "issuers", query: Nothing, permission: { kind: "administrator" } } as const;
@@ -108,7 +108,7 @@ export const createIssuer = operation({
   path: "/issuers",
   summary: "Register an issuer of tokens: a CI service, a cluster, a provider; its keys are fetched at once, or given",
   params: Nothing,
-  body: CreateBody,
+  body: NewIssuer,
   status: 201,
   answer: Issuer,
   headers: LOCATION,
@@ -136,7 +136,7 @@ export const updateIssuer = operation({
   path: "/issuers/{issuer}",
   summary: "Change an issuer's audiences, signatures or keys, or disable it: tokens that were given for its tokens end at once",
   params: OfIssuer,
-  body: UpdateBody,
+  body: IssuerUpdate,
   status: 200,
   answer: Issuer,
   errors: ["DENIED", "ISSUER_UNKNOWN"],

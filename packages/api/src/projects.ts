@@ -65,7 +65,8 @@ export const Member = closed({ user: UserNameField, role: RoleField, scopes: Typ
 /** A member as the project's members see it. */
 export type MemberView = Static<typeof Member>;
 
-const CHANGEABLE = {
+/** What a project is made of besides its name. */
+export const ProjectFields = {
   visibility: Type.Optional(VisibilityField),
   description: Type.Optional(DescriptionField),
   contact: Type.Optional(ContactField),
@@ -99,7 +100,7 @@ export const createProject = operation({
   permission: { kind: "project-creation" },
   params: Nothing,
   query: Nothing,
-  body: closed({ name: ProjectNameField, ...CHANGEABLE }),
+  body: closed({ name: ProjectNameField, ...ProjectFields }),
   status: 201,
   answer: Project,
   headers: LOCATION,
@@ -130,7 +131,7 @@ export const updateProject = operation({
   permission: { kind: "project", may: "project.update" },
   params: OfProject,
   query: Nothing,
-  body: closed(CHANGEABLE),
+  body: closed(ProjectFields),
   status: 200,
   answer: Project,
   errors: ["DENIED", "PROJECT_UNKNOWN"],

@@ -7,7 +7,7 @@ import type { Home } from "./home.ts";
 import { operation } from "./operation.ts";
 import type { Permission } from "./permissions.ts";
 
-const RuleNameField = Type.String({
+export const TrustRuleNameField = Type.String({
   pattern: "^[a-z0-9]+(?:[._-][a-z0-9]+)*$",
   minLength: 1,
   maxLength: 64,
@@ -41,7 +41,7 @@ export const TrustWarning = closed({
 });
 
 export const TrustRule = closed({
-  name: RuleNameField,
+  name: TrustRuleNameField,
   issuer: IssuerNameField,
   conditions: Type.Array(TrustCondition),
   warnings: Type.Array(TrustWarning, { description: "What makes the rule wider than it may look." }),
@@ -50,7 +50,7 @@ export const TrustRule = closed({
 /** A rule. */
 export type TrustRuleView = Static<typeof TrustRule>;
 
-const PutBody = closed({
+export const NewTrustRule = closed({
   issuer: IssuerNameField,
   conditions: Conditions,
   isWide: Type.Optional(
@@ -60,7 +60,7 @@ const PutBody = closed({
   ),
 });
 /** What a rule is made of. */
-export type PutTrustRuleBody = Static<typeof PutBody>;
+export type PutTrustRuleBody = Static<typeof NewTrustRule>;
 
 const TestBody = closed({
   token: Type.String({ minLength: 1, maxLength: 8192, description: "The ID token. It is not kept, and not used up." }),
@@ -135,7 +135,7 @@ function define<L extends TObject, I extends TObject, J extends TObject, const R
       path: `${path}/robots/{robot}/trust/{rule}`,
       summary: `Add a trust rule to a robot of ${of}, or replace it, which ends the robot's tokens`,
       params: ofRule,
-      body: PutBody,
+      body: NewTrustRule,
       status: 200,
       answer: TrustRule,
       errors: [...errors, "ISSUER_UNKNOWN", "TRUST_RULE_TOO_WIDE", "TRUST_RULES_TOO_MANY"],
@@ -181,7 +181,7 @@ export const projectTrust = define(
   },
   closed({ project: ProjectNameField }),
   closed({ project: ProjectNameField, robot: RobotNameField }),
-  closed({ project: ProjectNameField, robot: RobotNameField, rule: RuleNameField }),
+  closed({ project: ProjectNameField, robot: RobotNameField, rule: TrustRuleNameField }),
 );
 
 /** Operations on the trust rules of the registry's robots. */
@@ -196,5 +196,5 @@ export const registryTrust = define(
   },
   Nothing,
   closed({ robot: RobotNameField }),
-  closed({ robot: RobotNameField, rule: RuleNameField }),
+  closed({ robot: RobotNameField, rule: TrustRuleNameField }),
 );

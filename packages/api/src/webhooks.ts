@@ -112,14 +112,14 @@ const choices = {
   template: Type.Optional(settings.template),
   isEnabled: Type.Optional(Type.Boolean()),
 };
-const CreateBody = closed({
+export const NewWebhook = closed({
   name: WebhookNameField,
   address: AddressField,
   ...choices,
   authorization: Type.Optional(AuthorizationField),
 });
 /** What a new webhook is made of. */
-export type CreateWebhookBody = Static<typeof CreateBody>;
+export type CreateWebhookBody = Static<typeof NewWebhook>;
 const UpdateBody = closed({
   address: Type.Optional(AddressField),
   ...choices,
@@ -187,7 +187,7 @@ function define<L extends TObject, I extends TObject, D extends TObject, const R
       path,
       summary: `Create a webhook of ${of}; the answer has its secret, which is not shown again`,
       params: params.list,
-      body: CreateBody,
+      body: NewWebhook,
       status: 201,
       answer: WebhookWithSecret,
       headers: LOCATION,

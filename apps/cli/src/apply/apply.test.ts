@@ -6,11 +6,14 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { describe, it } from "node:test";
 import type { ApplyDocument } from "@berth/api/apply";
-import type { RobotScopeView, RobotView } from "@berth/api/robots";
+import type { IssuerView } from "@berth/api/issuers";
+import type { RobotScopeView } from "@berth/api/robots";
+import type { TrustRuleView } from "@berth/api/trust";
+import type { WebhookView } from "@berth/api/webhooks";
 import { Stopped } from "../misuse.ts";
 import { makePlan } from "./plan.ts";
 import { readDocuments } from "./read-documents.ts";
-import type { ProjectState, RegistryState } from "./registry-state.ts";
+import type { GroupState, ProjectState, RegistryState, RobotState } from "./registry-state.ts";
 import { documentsOf } from "./write-documents.ts";
 
 const read = (text: string): ReturnType<typeof readDocuments> => readDocuments(["-"], { stdin: Readable.from([text]) });
@@ -70,18 +73,22 @@ describe("files of apply", () => {
   }
 });
 
-const ROBOT: RobotView = {
+const CREATED = "2026-01-01T00:00:00.000Z";
+
+const ROBOT: RobotState = {
   name: "ci",
   login: "team+ci",
   scopes: [{ repositories: "team/**", actions: ["push", "pull"] }],
   isDisabled: false,
   hasSecret: true,
   expiresAt: "2027-01-01T00:00:00.000Z",
-  createdAt: "2026-01-01T00:00:00.000Z",
+  createdAt: CREATED,
+  trust: [],
 };
 
 function stateOf(projects: readonly ProjectState[], more: Partial<RegistryState> = {}): RegistryState {
-  return { caller: "admin", projects: new Map(projects.map((each) => [each.name, each])), robots: [], settings: [], ...more };
+  const nothing = { groups: new Map(), issuers: [], robots: [], webhooks: [], settings: [] };
+  return { caller: "admin", projects: new Map(projects.map((each) => [each.name, each])), ...nothing, ...more };
 }
 
 const shown = (steps: ReturnType<typeof makePlan>): string[] =>
@@ -89,7 +96,59 @@ const shown = (steps: ReturnType<typeof makePlan>): string[] =>
 
 describe("plans", () => {
   const project = (more: object): ApplyDocument => ({ apiVersion: "berth/v1", kind: "Project", name: "team", ...more });
-  const team: ProjectState = { name: "team", visibility: "private", members: [{ user: "admin", role: "owner" }], robots: [ROBOT] };
+  const team: ProjectState = {
+    name: "team",
+    visibility: "private",
+    description: null,
+    contact: null,
+    labels: [],
+    members: [{ user: "admin", role: "owner" }],
+    groups: [],
+    robots: [ROBOT],
+    webhooks: [],
+  };
+  const operators: GroupState = {
+    name: "operators",
+    description: "",
+    source: { kind: "local" },
+    systemRole: null,
+    createdAt: CREATED,
+    members: ["bob"],
+  };
+  const github: IssuerView = {
+    name: "github",
+    url: "https://token.actions.githubusercontent.com",
+    audiences: ["https://berth.example"],
+    algorithms: ["RS256", "ES256"],
+    isDisabled: false,
+    isSingleUse: false,
+    keys: { source: "fetched", state: "ready", ids: ["k1"], count: 1, updatedAt: null, triedAt: null, error: null },
+    createdAt: CREATED,
+  };
+  const rule = {
+    name: "main",
+    issuer: "github",
+    conditions: [
+      { claim: "repository_id", equals: "1" },
+      { claim: "ref", oneOf: ["refs/heads/main", "refs/heads/next"] },
+    ],
+    warnings: [],
+    createdAt: CREATED,
+  } satisfies TrustRuleView;
+  const webhook: WebhookView = {
+    name: "chat",
+    address: "https://chat.example/hook",
+    form: "slack",
+    kinds: ["tag.moved", "manifest.pushed"],
+    repositories: "",
+    tags: "",
+    template: null,
+    isEnabled: true,
+    hasAuthorization: true,
+    breaker: { state: "closed", failures: 0, until: null },
+    secrets: [],
+    createdAt: CREATED,
+  };
 
   it("make a project with its owners before others, and take the caller's own membership away last", () => {
     const members = [
@@ -163,16 +222,120 @@ describe("plans", () => {
     assert.throws(() => makePlan(settings("log.colour", "red"), state, { prune: false }), Stopped);
   });
 
+  it("make issuers and groups before the projects that name them", () => {
+    const documents: ApplyDocument[] = [
+      project({
+        description: "Shop",
+        labels: [{ key: "cost", value: "7" }],
+        groups: [{ group: "operators", role: "maintainer" }],
+        robots: [
+          {
+            name: "ci",
+            scopes: ROBOT.scopes,
+            withoutSecret: true,
+            trust: [{ name: "main", issuer: "github", conditions: rule.conditions }],
+          },
+        ],
+        webhooks: [{ name: "chat", address: webhook.address, form: "slack" }],
+      }),
+      { apiVersion: "berth/v1", kind: "Group", name: "operators", systemRole: "auditor", members: ["bob"] },
+      { apiVersion: "berth/v1", kind: "Issuer", name: "github", url: github.url, audiences: github.audiences, isDisabled: true },
+      { apiVersion: "berth/v1", kind: "Webhook", name: "all", address: "https://all.example/" },
+    ];
+    const steps = makePlan(documents, stateOf([]), { prune: false });
+    assert.deepEqual(shown(steps), [
+      "create issuer github createIssuer",
+      "update issuer github updateIssuer",
+      "create group operators createGroup",
+      "create member operators/bob addGroupMember",
+      "create project team createProject",
+      "create group team/operators putProjectGroup",
+      "create robot team+ci createProjectRobot",
+      "create trust team+ci/main putProjectRobotTrustRule",
+      "create webhook team/chat createProjectWebhook",
+      "create webhook all createRegistryWebhook",
+    ]);
+    assert.deepEqual(steps[4]?.call?.body, { name: "team", description: "Shop", labels: [{ key: "cost", value: "7" }] });
+    assert.deepEqual(steps[6]?.call?.body, { name: "ci", scopes: ROBOT.scopes, withoutSecret: true });
+    assert.deepEqual(steps[7]?.call?.body, { issuer: "github", conditions: rule.conditions });
+  });
+
+  it("find what differs in groups, issuers, trust rules and webhooks", () => {
+    const robots = [{ ...ROBOT, trust: [rule, { ...rule, name: "old" }] }];
+    const state = stateOf(
+      [{ ...team, labels: [{ key: "a", value: "1" }], groups: [{ group: "operators", role: "guest" }], robots, webhooks: [webhook] }],
+      {
+        groups: new Map([["operators", operators]]),
+        issuers: [github],
+      },
+    );
+    const conditions = rule.conditions.toReversed();
+    const wanted = { name: "ci", scopes: ROBOT.scopes };
+    const same: ApplyDocument[] = [
+      project({
+        robots: [{ ...wanted, trust: [rule, { ...rule, name: "old" }].map(({ name, issuer }) => ({ name, issuer, conditions })) }],
+      }),
+      project({ webhooks: [{ name: "chat", address: webhook.address, kinds: ["manifest.pushed", "tag.moved"] }] }),
+      { apiVersion: "berth/v1", kind: "Group", name: "operators", source: { kind: "local" } },
+      {
+        apiVersion: "berth/v1",
+        kind: "Issuer",
+        name: "github",
+        url: github.url,
+        audiences: github.audiences,
+        algorithms: ["ES256", "RS256"],
+      },
+    ];
+    assert.deepEqual(makePlan(same, state, { prune: true }), []);
+    const documents: ApplyDocument[] = [
+      project({ labels: [], groups: [], webhooks: [{ name: "chat", address: "https://other.example/", isEnabled: false }] }),
+      project({ robots: [{ ...wanted, trust: [{ name: "main", issuer: "github", conditions: [rule.conditions[0]!] }] }] }),
+      { apiVersion: "berth/v1", kind: "Group", name: "operators", systemRole: "creator", members: ["ada"] },
+      { apiVersion: "berth/v1", kind: "Issuer", name: "github", url: github.url, audiences: ["b", "a"], keys: '{"keys":[{"kid":"new"}]}' },
+    ];
+    const steps = makePlan(documents, state, { prune: true });
+    assert.deepEqual(shown(steps), [
+      "update issuer github updateIssuer",
+      "update group operators updateGroup",
+      "create member operators/ada addGroupMember",
+      "update project team updateProject",
+      "update webhook team/chat updateProjectWebhook",
+      "update trust team+ci/main putProjectRobotTrustRule",
+      "delete member operators/bob removeGroupMember",
+      "delete group team/operators deleteProjectGroup",
+      "delete trust team+ci/old deleteProjectRobotTrustRule",
+    ]);
+    assert.deepEqual(steps[0]?.call?.body, { audiences: ["b", "a"], keys: '{"keys":[{"kid":"new"}]}' });
+    assert.deepEqual(steps[3]?.call?.body, { labels: [] });
+    assert.deepEqual(steps[4]?.call?.body, { address: "https://other.example/", isEnabled: false });
+  });
+
+  it("refuse what cannot be changed, before anything is", () => {
+    const state = stateOf([], { groups: new Map([["operators", operators]]), issuers: [github] });
+    const refused = (document: object, problem: RegExp): void =>
+      assert.throws(
+        () => makePlan([{ apiVersion: "berth/v1", ...document } as ApplyDocument], state, { prune: false }),
+        (error) => error instanceof Stopped && problem.test(error.message),
+      );
+    const issuer = { kind: "Issuer", name: "github", audiences: ["a"] };
+    refused({ kind: "Group", name: "operators", source: { kind: "oidc", provider: "sso", key: "ops" } }, /operators has another source/);
+    refused({ ...issuer, url: "https://other.example" }, /github is https:\/\/token/);
+    refused({ ...issuer, url: github.url, keys: "no JSON" }, /must be a JWK set/);
+  });
+
   it("find no difference to what was exported", () => {
     const setting = { path: "log.level", value: "debug", configured: "info", source: "api", fixedBy: null, about: "" } as const;
     const state = stateOf([team, { ...team, name: "hidden", members: undefined, robots: undefined }], {
-      robots: [{ ...ROBOT, name: "all", isDisabled: true, scopes: [{ repositories: "**", actions: ["pull"] }] }],
+      robots: [{ ...ROBOT, name: "all", isDisabled: true, scopes: [{ repositories: "**", actions: ["pull"] }], trust: [rule] }],
       settings: [setting],
+      groups: new Map([["operators", operators]]),
+      issuers: [github],
+      webhooks: [webhook],
     });
     const documents = documentsOf(state);
     assert.deepEqual(
       documents.map(({ kind }) => kind),
-      ["Settings", "Robot", "Project", "Project"],
+      ["Settings", "Issuer", "Group", "Robot", "Webhook", "Project", "Project"],
     );
     assert.deepEqual(makePlan(documents, state, { prune: true }), []);
   });

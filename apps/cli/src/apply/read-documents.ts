@@ -125,22 +125,34 @@ function findDoubles(documents: readonly PlacedDocument[]): readonly string[] {
     if (before === undefined) seen.set(thing, place);
     else problems.push(`${place}: ${thing} stands in ${before === place ? "this document" : before} as well`);
   }
-  for (const { document, place } of documents) {
-    if (document.kind === "Settings") for (const { path } of document.values) note(`setting ${path}`, place);
-    if (document.kind === "Robot") {
-      note(`robot +${document.name}`, place);
-      for (const { repositories } of document.scopes) note(`scope ${repositories} of robot +${document.name}`, place);
-    }
-    if (document.kind !== "Project") continue;
-    note(`project ${document.name}`, place);
-    for (const { user, scopes } of document.members ?? []) {
-      note(`member ${document.name}/${user}`, place);
-      for (const { repositories } of scopes ?? []) note(`scope ${repositories} of member ${document.name}/${user}`, place);
-    }
-    for (const { name, scopes } of document.robots ?? []) {
-      note(`robot ${document.name}+${name}`, place);
-      for (const { repositories } of scopes) note(`scope ${repositories} of robot ${document.name}+${name}`, place);
-    }
-  }
+  for (const { document, place } of documents) for (const thing of thingsIn(document)) note(thing, place);
   return problems;
+}
+
+/** What a document says something of, in words. */
+function thingsIn(document: ApplyDocument): readonly string[] {
+  if (document.kind === "Settings") return document.values.map(({ path }) => `setting ${path}`);
+  if (document.kind === "Robot") return robotThings(`+${document.name}`, document);
+  const thing = `${document.kind.toLowerCase()} ${document.name}`;
+  if (document.kind === "Group") return [thing, ...(document.members ?? []).map((user) => `member ${user} of group ${document.name}`)];
+  if (document.kind !== "Project") return [thing];
+  const { name, members = [], groups = [], robots = [], webhooks = [], labels = [] } = document;
+  return [
+    thing,
+    ...labels.map(({ key }) => `label ${key} of ${thing}`),
+    ...members.flatMap((member) => rightThings(`member ${name}/${member.user}`, member.scopes)),
+    ...groups.flatMap((group) => rightThings(`group ${name}/${group.group}`, group.scopes)),
+    ...robots.flatMap((robot) => robotThings(`${name}+${robot.name}`, robot)),
+    ...webhooks.map((webhook) => `webhook ${name}/${webhook.name}`),
+  ];
+}
+
+type Scopes = readonly { readonly repositories: string }[] | null | undefined;
+
+function rightThings(thing: string, scopes: Scopes): readonly string[] {
+  return [thing, ...(scopes ?? []).map(({ repositories }) => `scope ${repositories} of ${thing}`)];
+}
+
+function robotThings(name: string, { scopes, trust = [] }: { readonly scopes: Scopes; readonly trust?: readonly { name: string }[] }) {
+  return [...rightThings(`robot ${name}`, scopes), ...trust.map((rule) => `trust rule ${rule.name} of robot ${name}`)];
 }

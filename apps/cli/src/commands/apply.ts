@@ -1,13 +1,13 @@
 // Makes a registry what files say, shows how it differs from them, and writes such files. Not here: the files and the plan (../apply/).
 import { applySchema } from "@berth/api/apply";
 import type { Operation } from "@berth/api/operation";
-import type { RobotWithSecretView } from "@berth/api/robots";
 import type { Client } from "@berth/api-client/client";
 import { CallError, ConnectionError } from "@berth/api-client/errors";
 import { stringify } from "yaml";
-import { makePlan, type FieldChange, type Step } from "../apply/plan.ts";
+import { makePlan } from "../apply/plan.ts";
 import { readDocuments } from "../apply/read-documents.ts";
-import { readStateOf, readWholeState } from "../apply/registry-state.ts";
+import { type ProjectState, readStateOf, readWholeState } from "../apply/registry-state.ts";
+import type { FieldChange, Step } from "../apply/step.ts";
 import { documentsOf } from "../apply/write-documents.ts";
 import { confirm } from "../ask.ts";
 import { connectTo, findTarget } from "../connect.ts";
@@ -23,9 +23,18 @@ const COLUMNS = [
   { title: "CHANGES", of: ({ changes }: Pick<Step, "changes">) => changes.map(changeText).join("; ") },
 ];
 const SECRET_COLUMNS = [
-  { title: "ROBOT", of: "login" },
+  { title: "OF", of: ({ login, name }: Secret) => login ?? `webhook ${name}` },
   { title: "SECRET", of: "secret" },
 ];
+
+/** An answer with a secret that is shown this once: a robot's has a login name. */
+interface Secret {
+  readonly login?: string;
+  readonly name: string;
+  readonly secret: string | null;
+}
+
+const LISTS = ["members", "groups", "robots", "webhooks"] as const satisfies readonly (keyof ProjectState)[];
 
 const formOf = ({ options }: Given): OutputForm => (options["output"] ?? "table") as OutputForm;
 
@@ -76,9 +85,17 @@ export async function exportState(given: Given, streams: Streams): Promise<numbe
   const documents = documentsOf(state);
   if (formOf(given) === "json") printLine(streams, JSON.stringify(documents, undefined, 2));
   else for (const document of documents) streams.stdout.write(`---\n${stringify(document)}`);
-  for (const { name, members, robots } of state.projects.values()) {
-    const hidden = [...(members === undefined ? ["members"] : []), ...(robots === undefined ? ["robots"] : [])];
-    if (hidden.length > 0) note(streams, `berth: you may not see the ${hidden.join(" and ")} of ${name}: the file leaves them as they are`);
+  for (const project of state.projects.values()) {
+    const hidden = LISTS.filter((list) => project[list] === undefined);
+    if (hidden.length > 0)
+      note(
+        streams,
+        `berth: you may not see the ${new Intl.ListFormat("en").format(hidden)} of ${project.name}: the file leaves them as they are`,
+      );
+  }
+  for (const { name, keys } of state.issuers ?? []) {
+    if (keys.source === "given")
+      note(streams, `berth: the keys of issuer ${name} were given to the registry, which does not show them: add them to the file as keys`);
   }
   return EXIT.ok;
 }
@@ -101,12 +118,13 @@ async function plan({ options }: Given, streams: Streams, client: Client): Promi
 type AnyCall = (operation: Operation, options: object) => Promise<unknown>;
 
 async function run(steps: readonly Step[], client: Client, { signal }: Streams) {
-  const secrets: unknown[] = [];
+  const secrets: Secret[] = [];
   for (const [done, { call, kind, action }] of steps.entries()) {
     const { operation, ...sent } = call!;
     try {
       const answer = await (client.call as AnyCall)(operation, { ...sent, signal });
-      if (kind === "robot" && action === "create" && (answer as RobotWithSecretView).secret !== null) secrets.push(answer);
+      if (action === "create" && (kind === "robot" || kind === "webhook") && (answer as Secret).secret !== null)
+        secrets.push(answer as Secret);
     } catch (error) {
       if (!(error instanceof CallError || error instanceof ConnectionError || signal.aborted)) throw error;
       return { secrets, failed: { done, error } };
@@ -115,7 +133,7 @@ async function run(steps: readonly Step[], client: Client, { signal }: Streams) 
   return { secrets, failed: undefined };
 }
 
-function printPlan(streams: Streams, form: OutputForm, steps: readonly Step[], secrets: readonly unknown[] = []): void {
+function printPlan(streams: Streams, form: OutputForm, steps: readonly Step[], secrets: readonly Secret[] = []): void {
   const shown = steps.map(({ action, kind, name, changes }) => ({ action, kind, name, changes }));
   if (form === "json") return printLine(streams, JSON.stringify({ steps: shown, secrets }, undefined, 2));
   if (form === "yaml") return void streams.stdout.write(stringify({ steps: shown, secrets }));

@@ -1,9 +1,13 @@
 // Verbs that are more than one call, or none. Not here: their work (../commands/).
+import * as groups from "@berth/api/groups";
+import * as issuers from "@berth/api/issuers";
 import * as jobs from "@berth/api/jobs";
 import * as settings from "@berth/api/settings";
 import * as users from "@berth/api/users";
 import * as projects from "@berth/api/projects";
 import * as robots from "@berth/api/robots";
+import * as trust from "@berth/api/trust";
+import * as webhooks from "@berth/api/webhooks";
 import { changePassword, showCaller } from "../commands/account.ts";
 import { apply, diff, exportState, printSchema } from "../commands/apply.ts";
 import { listContexts, removeContext, useContext } from "../commands/context.ts";
@@ -21,7 +25,16 @@ const FILE: CommandOption = {
   help: "a file, a folder of them, or - for the input; can be given several times",
 };
 const PRUNE: CommandOption = { name: "prune", help: "delete members and robots that a list of the files does not have" };
-const READS = [users.getMe, projects.getProject, projects.listMembers, robots.projectRobots.list, robots.registryRobots.list];
+const READS = [
+  users.getMe,
+  projects.getProject,
+  projects.listMembers,
+  groups.listProjectGroups,
+  groups.listGroupMembers,
+  issuers.listIssuers,
+  ...[robots.projectRobots, robots.registryRobots, trust.projectTrust, trust.registryTrust].map(({ list }) => list),
+  ...[webhooks.projectWebhooks, webhooks.registryWebhooks].map(({ list }) => list),
+];
 
 const SETTING: Argument = { name: "SETTING", kind: "text", help: "its name, such as log.level: see berth settings list" };
 
@@ -87,7 +100,7 @@ export const COMMAND_VERBS: readonly CommandVerb[] = [
   },
   {
     words: "apply",
-    summary: "Make the registry what files say: projects, members, robots, settings",
+    summary: "Make the registry what files say: projects with members, groups, robots and webhooks; issuers, settings",
     operations: [...READS, projects.createProject, projects.putMember, settings.updateSettings],
     arguments: [],
     commandOptions: [

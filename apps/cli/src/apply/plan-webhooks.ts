@@ -1,0 +1,55 @@
+// How webhooks, of a project or of the registry, differ from files. Pure. Not here: the order of steps (plan.ts); secrets, which no file has.
+import type { WebhookDocumentValue } from "@berth/api/apply";
+import { type projectWebhooks, registryWebhooks, type WebhookView } from "@berth/api/webhooks";
+import { changesOf, extraOf, type Step } from "./step.ts";
+
+type WantedWebhook = Omit<WebhookDocumentValue, "apiVersion" | "kind">;
+
+/** Where webhooks are: in a project, or in the registry. */
+export interface WebhookPlace {
+  readonly operations: typeof projectWebhooks | typeof registryWebhooks;
+  readonly params: object;
+  /** Of names, as people write them. */
+  readonly prefix: string;
+}
+
+const FIELDS = ["address", "form", "kinds", "repositories", "tags", "template", "isEnabled"] as const;
+const FORMS = { kinds: (kinds: readonly string[]) => kinds.toSorted() };
+
+/** The differences of a whole list. */
+export function planWebhooks(wanted: readonly WantedWebhook[], found: readonly WebhookView[], place: WebhookPlace): readonly Step[] {
+  const listed = new Set(wanted.map(({ name }) => name));
+  return [
+    ...wanted.flatMap((webhook) => planWebhook(webhook, found, place)),
+    ...extraOf(
+      found,
+      ({ name }) => listed.has(name),
+      ({ name: webhook }) => ({
+        kind: "webhook",
+        name: place.prefix + webhook,
+        changes: [],
+        call: { operation: place.operations.delete, params: { ...place.params, webhook } },
+      }),
+    ),
+  ];
+}
+
+/** The differences of a webhook of the registry. */
+export function planRegistryWebhook(
+  { apiVersion: _version, kind: _kind, ...wanted }: WebhookDocumentValue,
+  found: readonly WebhookView[],
+): readonly Step[] {
+  return planWebhook(wanted, found, { operations: registryWebhooks, params: {}, prefix: "" });
+}
+
+function planWebhook(wanted: WantedWebhook, found: readonly WebhookView[], { operations, params, prefix }: WebhookPlace): readonly Step[] {
+  const name = prefix + wanted.name;
+  const known = found.find((webhook) => webhook.name === wanted.name);
+  const changes = changesOf(FIELDS, wanted, known, FORMS);
+  if (known === undefined)
+    return [{ action: "create", kind: "webhook", name, changes, call: { operation: operations.create, params, body: wanted } }];
+  if (changes.length === 0) return [];
+  const body = Object.fromEntries(changes.map(({ field }) => [field, wanted[field as (typeof FIELDS)[number]]]));
+  const call = { operation: operations.update, params: { ...params, webhook: wanted.name }, body };
+  return [{ action: "update", kind: "webhook", name, changes, call }];
+}
