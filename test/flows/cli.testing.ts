@@ -28,11 +28,14 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A user whose configuration is below a folder. */
-export function cliUser(folder: string): CliUser {
+type Program = "berth" | "docker-credential-berth";
+
+/** A user whose configuration is below a folder; `executables` are run in place of the sources. */
+export function cliUser(folder: string, executables?: Readonly<Record<Program, string>>): CliUser {
   const surroundings = { HOME: folder, XDG_CONFIG_HOME: join(folder, "config") };
-  async function start(program: string, args: readonly string[], { input = "", env = {}, interruptAt }: RunOptions): Promise<Ended> {
-    const child = spawn(process.execPath, [join(BIN, `${program}.mjs`), ...args], { env: { ...surroundings, ...env } });
+  async function start(program: Program, args: readonly string[], { input = "", env = {}, interruptAt }: RunOptions): Promise<Ended> {
+    const [file, ...first] = executables === undefined ? [process.execPath, join(BIN, `${program}.mjs`)] : [executables[program]];
+    const child = spawn(file, [...first, ...args], { env: { ...surroundings, ...env } });
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (piece: Buffer) => {
