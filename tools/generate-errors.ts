@@ -92,6 +92,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   WEBHOOK_EXISTS: "Choose another name, or change the webhook that is there.",
   WEBHOOKS_EXCEEDED: "Delete webhooks that nobody needs, or let one receiver pass changes on.",
   DELIVERY_UNKNOWN: "Deliveries are kept for seven days, the newest 1000 of a webhook: list them.",
+  SESSION_UNKNOWN: "It ended meanwhile, or the number is of another user's: list the sessions again.",
   ROBOT_EXISTS: "Choose another name, or give the robot that is there a new secret.",
   JOB_UNKNOWN: "Check the number. Jobs that succeeded are forgotten after a day, cancelled ones after a week, failed ones after 30 days.",
   JOB_ENDED: "There is nothing to cancel; read the job to see how it ended.",

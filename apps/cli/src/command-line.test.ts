@@ -12,7 +12,10 @@ import { type CallVerb, COMMON_OPTIONS, isCall, optionsOf } from "./verb.ts";
 import { VERBS } from "./verbs/verbs.ts";
 
 /** Operations that no verb calls, each with the reason. */
-const WITHOUT_VERB: Readonly<Record<string, string>> = {};
+const WITHOUT_VERB: Readonly<Record<string, string>> = {
+  createSession: "a browser signs in by it: programs have tokens",
+  endSession: "the browser's own",
+};
 
 const NOW = Date.parse("2026-01-01T00:00:00Z");
 

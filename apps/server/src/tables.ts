@@ -2,6 +2,7 @@
 // (platform/database/table.ts).
 import { accessTables } from "./access/access-tables.ts";
 import { trustTables } from "./access/trust-tables.ts";
+import { signInTables } from "./access/sign-in-tables.ts";
 import { identityTables } from "./access/identity-tables.ts";
 import { credentialTables } from "./access/credential-tables.ts";
 import { contentTables } from "./content/content-tables.ts";
@@ -22,6 +23,7 @@ export const TABLES: Tables = {
   ...accessTables,
   ...credentialTables,
   ...identityTables,
+  ...signInTables,
   ...trustTables,
   ...contentTables,
   ...eventTables,

@@ -31,6 +31,7 @@ export const API_ERROR_ROWS = {
   GROUP_EXISTS: { status: 409, message: "a group of that name, or of that source, exists", spec: "Berth" },
   ROBOT_UNKNOWN: { status: 404, message: "robot not known to registry", spec: "Berth" },
   ROBOT_EXISTS: { status: 409, message: "a robot of that name exists", spec: "Berth" },
+  SESSION_UNKNOWN: { status: 404, message: "the user has no such session: it has ended, or never was", spec: "Berth" },
   ISSUER_UNKNOWN: { status: 404, message: "issuer not known to registry", spec: "Berth" },
   ISSUER_EXISTS: { status: 409, message: "an issuer of that name exists", spec: "Berth" },
   ISSUER_IN_USE: { status: 409, message: "trust rules of robots name the issuer; delete them first, or disable the issuer", spec: "Berth" },

@@ -30,6 +30,7 @@ export interface Operation<
     | "users"
     | "groups"
     | "tokens"
+    | "sessions"
     | "robots"
     | "issuers"
     | "jobs"

@@ -9,6 +9,7 @@ import * as manifests from "./manifests.ts";
 import * as projects from "./projects.ts";
 import { projectRobots, registryRobots } from "./robots.ts";
 import * as repositories from "./repositories.ts";
+import * as sessions from "./sessions.ts";
 import * as settings from "./settings.ts";
 import { projectTrust, registryTrust } from "./trust.ts";
 import * as uploads from "./uploads.ts";
@@ -64,6 +65,14 @@ export const OPERATIONS: readonly Operation[] = [
   groups.listProjectGroups,
   groups.putProjectGroup,
   groups.deleteProjectGroup,
+  sessions.createSession,
+  sessions.endSession,
+  sessions.listMySessions,
+  sessions.endMySession,
+  sessions.endMySessions,
+  sessions.listUserSessions,
+  sessions.endUserSession,
+  sessions.endUserSessions,
   tokens.listMyTokens,
   tokens.createMyToken,
   tokens.revokeMyToken,

@@ -7,6 +7,7 @@ import { COMMAND_VERBS } from "./commands.ts";
 import { CLEANUP_VERBS } from "./cleanup.ts";
 import { CONTENT_VERBS, JOB_VERBS, UPLOAD_VERBS } from "./content.ts";
 import { GROUP_VERBS } from "./groups.ts";
+import { SESSION_VERBS } from "./sessions.ts";
 import { TOKEN_VERBS } from "./tokens.ts";
 import { PROJECT_VERBS, ROBOT_VERBS, USER_VERBS } from "./projects.ts";
 import { TRUST_VERBS } from "./trust.ts";
@@ -19,6 +20,7 @@ export const VERBS: readonly Verb[] = [
   ...USER_VERBS,
   ...GROUP_VERBS,
   ...TOKEN_VERBS,
+  ...SESSION_VERBS,
   ...ROBOT_VERBS,
   ...TRUST_VERBS,
   ...WEBHOOK_VERBS,

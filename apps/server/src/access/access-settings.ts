@@ -48,6 +48,15 @@ export const authSettings = {
     }),
     maxDays: integer({ standard: "365", min: 1, max: 3650, about: "How many days a refresh token lasts at the most." }),
   },
+  sessions: {
+    idleSeconds: seconds({
+      standard: "12h",
+      min: "5m",
+      max: "30d",
+      about: "A browser's session ends when it was not used for so long.",
+    }),
+    maxSeconds: seconds({ standard: "7d", min: "5m", max: "365d", about: "How long a browser's session lasts at the most." }),
+  },
   lockout: {
     freeFailures: integer({
       standard: "5",

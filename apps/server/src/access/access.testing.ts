@@ -18,6 +18,8 @@ import type { Role, SystemRole } from "./roles.ts";
 import { createPasswordHasher, generateSecret, hashSecret, type PasswordHasher } from "./secrets.ts";
 import { createRefreshTokens, type RefreshTokens } from "./refresh-tokens.ts";
 import { createSigningKeys, type SigningKeys } from "./signing-keys.ts";
+import { createSeal } from "./seal.ts";
+import { createSessions, type Sessions } from "./sessions.ts";
 import { createTokenExchange, type TokenExchange } from "./token-exchange.ts";
 import { createTokens, type Tokens } from "./tokens.ts";
 import { BY_PASSWORD } from "./sign-in.ts";
@@ -50,6 +52,7 @@ export interface TestAccess {
   readonly loginFailures: LoginFailures;
   readonly credentialUse: CredentialUse;
   readonly refreshTokens: RefreshTokens;
+  readonly sessions: Sessions;
   readonly authenticator: Authenticator;
 }
 
@@ -82,9 +85,11 @@ export function createTestAccess(
   const passwords = createPasswordHasher();
   const places = createLoginPlaces({ database, clock, masterKey: TEST_MASTER_KEY, onError: fail });
   const loginFailures = createLoginFailures({ database, clock, places, masterKey: TEST_MASTER_KEY });
-  const credentialUse = createCredentialUse(database, clock, { refresh: 30 * DAY_MS }, fail);
+  const credentialUse = createCredentialUse(database, clock, { refresh: 30 * DAY_MS, session: DAY_MS / 2 }, fail);
   const unheard = { wants: () => false, record: async () => undefined };
   const refreshTokens = createRefreshTokens({ database, clock, changes: unheard, idleMs: 30 * DAY_MS, maxMs: 365 * DAY_MS });
+  const seal = createSeal(TEST_MASTER_KEY, "sessions");
+  const sessions = createSessions({ database, clock, accounts, changes: unheard, seal, idleMs: DAY_MS / 2, maxMs: 7 * DAY_MS });
   const issuerKeys = createIssuerKeys({ database, clock, fetchJson });
   const tokenExchange = createTokenExchange({ database, clock, accounts, keys: issuerKeys });
   const authenticator = createAuthenticator({
@@ -107,6 +112,7 @@ export function createTestAccess(
     loginFailures,
     credentialUse,
     refreshTokens,
+    sessions,
     authenticator,
   };
 }

@@ -138,6 +138,10 @@ export type AccountChange =
   | (OfToken & { readonly kind: "token.issued" })
   /** By its owner, or by an administrator: the actor says which. */
   | (OfToken & { readonly kind: "token.revoked"; readonly tokenKind: "personal" | "refresh" })
+  /** A browser has signed in; `provider`: `oidc:NAME`, or null for a password. */
+  | (OfAccount & { readonly kind: "session.begun"; readonly session: number; readonly provider: string | null })
+  /** By a logout, by its user, by an administrator, or by its provider: the actor says which. */
+  | (OfAccount & { readonly kind: "session.ended"; readonly session: number })
   | (OfRobot & { readonly kind: "robot.created"; readonly scopes: readonly ChangedScope[]; readonly expiresAt: string | null })
   /** Its present state; `scopes` if they were set. */
   | (OfRobot & {

@@ -20,6 +20,7 @@ import {
   WRONG_PERSONAL_TOKEN,
   WRONG_REFRESH_TOKEN,
   WRONG_ROBOT_SECRET,
+  WRONG_SESSION,
 } from "./refusals.ts";
 import { isRobotLoginName, isUserName } from "./roles.ts";
 import { hashSecret, isSecretOf, MAX_PASSWORD_LENGTH, verifySecret, type PasswordHasher } from "./secrets.ts";
@@ -38,6 +39,8 @@ export interface Authenticator {
   authenticateSecret(name: string, secret: string, remoteAddress: string): Promise<AccountCaller>;
   /** The same for a refresh token of docker's token flow. */
   authenticateRefresh(secret: string, remoteAddress: string): Promise<AccountCaller>;
+  /** The same for the secret of a browser's session. */
+  authenticateSession(secret: string, remoteAddress: string): Promise<AccountCaller>;
 }
 
 /** The parts of the authenticator. */
@@ -194,7 +197,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
 
   // Random secrets cannot be guessed, so failures are not counted. The same look-up and the same answer for all that are none.
   async function authenticateCredential(
-    { kind, secretKind, wrong }: typeof PERSONAL | typeof REFRESH,
+    { kind, secretKind, wrong }: typeof PERSONAL | typeof REFRESH | typeof SESSION,
     secret: string,
     remoteAddress: string,
     name?: string,
@@ -207,11 +210,9 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     const now = clock.now();
     if (!isLive(credential, account, now) || !isUsable(account, now)) throw credentialRefused(credential, now);
     credentialUse.note(credential, remoteAddress);
-    return toCaller(
-      account,
-      { kind: kind === "personal" ? "personal-token" : "refresh-token", id: credential.id, name: credential.name },
-      credential,
-    );
+    const { id, name: called } = credential;
+    if (kind === "session") return toCaller(account, { kind, id }, credential);
+    return toCaller(account, { kind: kind === "personal" ? "personal-token" : "refresh-token", id, name: called }, credential);
   }
 
   return {
@@ -235,11 +236,13 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     },
     authenticateSecret,
     authenticateRefresh: (secret, remoteAddress) => authenticateCredential(REFRESH, secret, remoteAddress),
+    authenticateSession: (secret, remoteAddress) => authenticateCredential(SESSION, secret, remoteAddress),
   };
 }
 
 const PERSONAL = { kind: "personal", secretKind: "pat", wrong: WRONG_PERSONAL_TOKEN } as const;
 const REFRESH = { kind: "refresh", secretKind: "refresh", wrong: WRONG_REFRESH_TOKEN } as const;
+const SESSION = { kind: "session", secretKind: "session", wrong: WRONG_SESSION } as const;
 
 /** The row of what a token was given for. */
 function credentialIdOf(via: SignIn): number | undefined {

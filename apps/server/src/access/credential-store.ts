@@ -120,6 +120,22 @@ export async function listCredentials(executor: Executor, accountId: number, aft
   return (await executor.all(list, { accountId, after, limit })).map(toCredential);
 }
 
+/** Credentials of an account of all kinds. */
+export const MAX_OF_ALL_KINDS = 5 * MAX_CREDENTIALS;
+
+/** Makes room for one more of a kind: whoever logs in again and again leaves many behind, and the one that was not used for longest goes. */
+export async function makeRoom(tx: Executor, accountId: number, kind: CredentialKind): Promise<void> {
+  const kept = (await listCredentials(tx, accountId, 0, MAX_OF_ALL_KINDS)).filter((each) => each.kind === kind);
+  const lastOf = (each: Credential): number => (each.lastUsedAt ?? each.createdAt).getTime();
+  const oldest = kept.toSorted((one, other) => lastOf(one) - lastOf(other) || one.id - other.id)[0];
+  if (oldest !== undefined && kept.length >= MAX_CREDENTIALS) await deleteCredential(tx, accountId, oldest.id);
+}
+
+/** What a client calls itself, as far as it is fit to be shown. */
+export function clientName(said: string, otherwise: string): string {
+  return said.replaceAll(/[^A-Za-z0-9 ._@:/-]/g, "").slice(0, 64) || otherwise;
+}
+
 /** What a new credential needs. */
 export interface NewCredential {
   readonly accountId: number;

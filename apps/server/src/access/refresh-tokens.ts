@@ -9,7 +9,7 @@ import { actorOf, type Origin } from "./actor.ts";
 import type { Caller } from "./caller.ts";
 import { UnauthorizedError } from "./challenge.ts";
 import type { ChangeSink } from "./changes.ts";
-import { deleteCredential, insertCredential, listCredentials, MAX_CREDENTIALS } from "./credential-store.ts";
+import { clientName, insertCredential, makeRoom } from "./credential-store.ts";
 import { generateSecret, hashSecret } from "./secrets.ts";
 
 /** Gives out refresh tokens. */
@@ -30,9 +30,6 @@ export interface RefreshTokensParts {
   readonly maxMs: number;
 }
 
-/** Credentials of an account of all kinds. */
-const MAX_OF_ALL_KINDS = 5 * MAX_CREDENTIALS;
-
 /** Makes what gives them out. */
 export function createRefreshTokens({ database, clock, changes, idleMs, maxMs }: RefreshTokensParts): RefreshTokens {
   return {
@@ -40,17 +37,13 @@ export function createRefreshTokens({ database, clock, changes, idleMs, maxMs }:
       if (caller.kind !== "account" || caller.via.kind !== "password") return undefined;
       const { accountId } = caller;
       const secret = generateSecret("refresh");
-      const name = client.replaceAll(/[^A-Za-z0-9 ._@:/-]/g, "").slice(0, 64) || "client";
+      const name = clientName(client, "client");
       await database.transaction(async (tx) => {
         const now = clock.now();
         const account = await lockAccount(tx, accountId);
         // Its password may have been changed since it was looked at.
         if (account === undefined || account.epoch !== caller.epoch || !isUsable(account, now)) throw new UnauthorizedError();
-        const kept = (await listCredentials(tx, accountId, 0, MAX_OF_ALL_KINDS)).filter(({ kind }) => kind === "refresh");
-        const lastOf = (each: (typeof kept)[number]): number => (each.lastUsedAt ?? each.createdAt).getTime();
-        // Whoever logs in again and again leaves many behind: the one that was not used for longest makes room.
-        const oldest = kept.toSorted((one, other) => lastOf(one) - lastOf(other) || one.id - other.id)[0];
-        if (oldest !== undefined && kept.length >= MAX_CREDENTIALS) await deleteCredential(tx, accountId, oldest.id);
+        await makeRoom(tx, accountId, "refresh");
         const endsAt = now + maxMs;
         const tokenId = await insertCredential(
           tx,

@@ -19,6 +19,8 @@ export const NO_CREDENTIALS = "the Authorization header holds no name and passwo
 export const WRONG_PERSONAL_TOKEN = "the user name or the personal token is wrong, or the token was revoked";
 /** The same for a refresh token that is none, was revoked or was not used for too long. */
 export const WRONG_REFRESH_TOKEN = "the refresh token was revoked, or was not used for too long: log in again";
+/** The same for a session that is none, was ended or was not used for too long. */
+export const WRONG_SESSION = "the session has ended: sign in again";
 /** For tokens about which nothing more can be said. */
 export const INVALID_TOKEN =
   "the token does not count: it has ended, is not of this registry, or its account has changed since; log in again";

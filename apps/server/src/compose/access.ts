@@ -15,6 +15,8 @@ import { createOutsideSignIn, type OutsideSignIn } from "../access/outside-ident
 import type { ProjectTrait } from "../access/project-traits.ts";
 import { createPasswordHasher, type PasswordHasher } from "../access/secrets.ts";
 import { createRefreshTokens, type RefreshTokens } from "../access/refresh-tokens.ts";
+import { createSeal } from "../access/seal.ts";
+import { createSessions, type Sessions } from "../access/sessions.ts";
 import { createSigningKeys } from "../access/signing-keys.ts";
 import { createTokenExchange, type TokenExchange } from "../access/token-exchange.ts";
 import { createTokens, type Tokens } from "../access/tokens.ts";
@@ -48,6 +50,7 @@ export interface Access {
   readonly refreshTokens: RefreshTokens;
   /** Who a provider of sign-ins vouches for. */
   readonly outside: OutsideSignIn;
+  readonly sessions: Sessions;
 }
 
 /** Called at the very first start if the configuration gave the administrator no password: with the generated one. */
@@ -130,7 +133,10 @@ export async function openAccess(
     }),
     metrics,
   );
-  const credentialUse = createCredentialUse(database, clock, { refresh: config.auth.refreshTokens.idleDays * DAY_MS }, (error) => {
+  const { idleDays, maxDays } = config.auth.refreshTokens;
+  const { idleSeconds, maxSeconds } = config.auth.sessions;
+  const idleLifetimes = { refresh: idleDays * DAY_MS, session: idleSeconds * SECOND_MS };
+  const credentialUse = createCredentialUse(database, clock, idleLifetimes, (error) => {
     if (!isReported(error)) logger.warn({ err: error }, "when tokens were used could not be written yet");
   });
   const exchanges = countExchanges(metrics);
@@ -145,7 +151,6 @@ export async function openAccess(
     },
   });
   const tokenExchange = createTokenExchange({ database, clock, accounts, keys: issuerKeys, onResult: exchanges.count });
-  const { idleDays, maxDays } = config.auth.refreshTokens;
   const refreshTokens = createRefreshTokens({ database, clock, changes, idleMs: idleDays * DAY_MS, maxMs: maxDays * DAY_MS });
   const plainAuthenticator = createAuthenticator({
     accounts,
@@ -170,6 +175,15 @@ export async function openAccess(
     loginFailures,
     credentialUse,
     refreshTokens,
+    sessions: createSessions({
+      database,
+      clock,
+      accounts,
+      changes,
+      seal: createSeal(masterKey, "sessions"),
+      idleMs: idleSeconds * SECOND_MS,
+      maxMs: maxSeconds * SECOND_MS,
+    }),
     outside: createOutsideSignIn({ database, clock, accounts, changes }),
     issuerKeys,
     tokenExchange,

@@ -9,7 +9,7 @@ import type { ServerSettings } from "./run-time-settings.ts";
 import { createFeatures } from "../features/features.ts";
 import type { ApiOptions } from "../http/api/api.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
-import { createRefuseOtherSites } from "../http/browsers.ts";
+import { createRefuseOtherSites, createRequireOwnPage } from "../http/browsers.ts";
 import { createGuardedMetrics, createHealth } from "../http/health.ts";
 import type { MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
@@ -71,6 +71,9 @@ async function openServers(
   const { database, store, metrics, clock } = foundation;
   const { access, dataPlane, content, addressOf, keyPair } = parts;
   const refuseOtherSites = createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl });
+  // Behind a proxy that is not believed, the address that clients are to use says it.
+  const isSecure = (request: IncomingMessage): boolean =>
+    addressOf(request).scheme === "https" || config.http.publicUrl?.startsWith("https:") === true;
   const { authenticator, authorizer, tokens, refreshTokens } = access;
   const transferOf = createTransfers(config);
   const noteAnonymous = (party: Party): void => dataPlane.places.requests.noteAnonymous(party);
@@ -139,6 +142,7 @@ async function openServers(
           deletions: DELETIONS,
           runTimeSettings: parts.runTimeSettings,
           ...access,
+          browserSessions: access.sessions,
           personalTokenDays: config.auth.personalTokens.maxDays,
           database,
           clock,
@@ -159,6 +163,8 @@ async function openServers(
         logger,
         addressOf,
         refuseOtherSites,
+        requireOwnPage: createRequireOwnPage({ addressOf, publicUrl: config.http.publicUrl }),
+        isSecure,
         transferOf,
         projectCreation: parts.runTimeSettings.projectCreation,
         stallMs,

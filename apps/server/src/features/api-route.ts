@@ -33,12 +33,21 @@ export interface ApiContext<M extends Permission = Permission> {
   readonly grant: Proof<M>;
   readonly caller: Caller;
   readonly remoteAddress: string;
+  readonly browser: Browser;
   /** The condition of a write on the resource that it changes. */
   readonly precondition: Precondition;
   /** For a stream of events: the last one that the client has. */
   readonly lastEventId: string | undefined;
   /** Aborted when the client has left, or the server stops: an endless stream ends then. */
   readonly signal: AbortSignal;
+}
+
+/** The browser that asks, where it is one. */
+export interface Browser {
+  /** What it calls itself. */
+  readonly name: string;
+  /** The header that gives it a session, or takes it where the secret is empty. */
+  sessionCookie(secret: string, maxAgeSeconds: number): string;
 }
 
 /**

@@ -28,6 +28,7 @@ export function createTestFeatures(
   const parts = { ...content, authorizer: access.authorizer, ports: {} };
   return createFeatures({
     ...access,
+    browserSessions: access.sessions,
     personalTokenDays: 365,
     database,
     clock,

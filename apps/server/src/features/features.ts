@@ -24,6 +24,7 @@ import { createSettings, type SettingChange, type Settings, type SettingsParts }
 import { createOpenUploads, type OpenUploads, type OpenUploadsParts } from "./uploads/uploads.ts";
 import { createRobots, type Robots } from "./robots/robots.ts";
 import { createIssuers, type Issuers } from "./issuers/issuers.ts";
+import { createUserSessions, type UserSessions, type UserSessionsParts } from "./sessions/sessions.ts";
 import { createTrust, type Trust } from "./trust/trust.ts";
 import { createPersonalTokens, type PersonalTokens, type PersonalTokensParts } from "./tokens/tokens.ts";
 import { createWebhooks, type Webhooks, type WebhooksParts } from "./webhooks/webhooks.ts";
@@ -38,6 +39,8 @@ export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts
   readonly loginFailures: LoginFailures;
   readonly issuerKeys: IssuerKeys;
   readonly tokenExchange: TokenExchange;
+  readonly authenticator: UserSessionsParts["authenticator"];
+  readonly browserSessions: UserSessionsParts["sessions"];
   readonly personalTokenDays: PersonalTokensParts["personalTokenDays"];
   readonly repositories: Repositories;
   readonly places: ListPlaces;
@@ -61,6 +64,7 @@ export interface Features {
   readonly robots: Robots;
   readonly issuers: Issuers;
   readonly trust: Trust;
+  readonly sessions: UserSessions;
   readonly tokens: PersonalTokens;
   readonly webhooks: Webhooks;
   readonly jobs: Jobs;
@@ -81,6 +85,7 @@ export function createFeatures(parts: FeatureParts): Features {
     robots: createRobots(parts),
     issuers: createIssuers(parts),
     trust: createTrust(parts),
+    sessions: createUserSessions({ ...parts, sessions: parts.browserSessions }),
     tokens: createPersonalTokens(parts),
     webhooks: createWebhooks(parts),
     jobs: createJobs(parts),

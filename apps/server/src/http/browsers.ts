@@ -38,10 +38,34 @@ export interface OtherSitesParts {
  * loopback, and in old browsers, only Origin says it. A request with neither is not from a browser, or its user typed the address.
  * Source: https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header; RFC 6454, section 7.
  */
-export function createRefuseOtherSites({ addressOf, publicUrl }: OtherSitesParts): RefuseOtherSites {
+export function createRefuseOtherSites(parts: OtherSitesParts): RefuseOtherSites {
+  const isOwn = createIsOwn(parts);
+  return (request) => {
+    const { "sec-fetch-site": site, origin } = request.headers;
+    if (site === undefined ? origin === undefined || isOwn(request, origin) : site === "same-origin" || site === "none") return;
+    throw new RegistryError("CROSS_SITE_REFUSED");
+  };
+}
+
+/**
+ * The same for what a browser's session may do: it must say that it comes from a page of this very origin. What says nothing may be a browser that
+ * hides where it comes from; a header of its own is one that a page of another site cannot add, since nobody here allows it to (CORS).
+ */
+export function createRequireOwnPage(parts: OtherSitesParts): RefuseOtherSites {
+  const isOwn = createIsOwn(parts);
+  return (request) => {
+    const { "sec-fetch-site": site, origin, "x-requested-with": added } = request.headers;
+    if (site !== undefined) {
+      if (site === "same-origin") return;
+    } else if (origin === undefined ? added !== undefined : isOwn(request, origin)) return;
+    throw new RegistryError("CROSS_SITE_REFUSED");
+  };
+}
+
+function createIsOwn({ addressOf, publicUrl }: OtherSitesParts): (request: IncomingMessage, text: string) => boolean {
   const ownOrigin = publicUrl === undefined ? undefined : new URL(publicUrl).origin;
 
-  function isOwn(request: IncomingMessage, text: string): boolean {
+  return (request, text) => {
     const origin = URL.parse(text);
     // "null" is the origin of pages that hide theirs, such as a sandboxed frame.
     if (origin === null || (origin.protocol !== "http:" && origin.protocol !== "https:")) return false;
@@ -52,12 +76,6 @@ export function createRefuseOtherSites({ addressOf, publicUrl }: OtherSitesParts
     if (host === undefined || (scheme === "https" && origin.protocol === "http:")) return false;
     // Browsers leave a scheme's usual port out of both; proxies may put it into one.
     return URL.parse(`${origin.protocol}//${host}`)?.host === origin.host;
-  }
-
-  return (request) => {
-    const { "sec-fetch-site": site, origin } = request.headers;
-    if (site === undefined ? origin === undefined || isOwn(request, origin) : site === "same-origin" || site === "none") return;
-    throw new RegistryError("CROSS_SITE_REFUSED");
   };
 }
 

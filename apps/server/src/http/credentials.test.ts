@@ -119,6 +119,8 @@ forEachDatabase("credentials", (create) => {
       logger: pino({ level: "silent" }),
       bodyTimeoutMs: 100,
       refuseOtherSites,
+      requireOwnPage: refuseOtherSites,
+      isSecure: () => false,
       stallMs: 5_000,
       stopping: new AbortController().signal,
       addressOf: () => ({ remoteAddress: TEST_ADDRESS }),

@@ -14,6 +14,7 @@ import {
   insertCredential,
   listCredentials,
   MAX_CREDENTIALS,
+  MAX_OF_ALL_KINDS,
   type Credential,
 } from "../../access/credential-store.ts";
 import { formatBound } from "../../access/personal-bound.ts";
@@ -43,8 +44,6 @@ export interface PersonalTokens {
 
 /** How long a token lasts where its user does not say. */
 const USUAL_DAYS = 90;
-/** Credentials of an account of all kinds. */
-const MAX_OF_ALL_KINDS = 5 * MAX_CREDENTIALS;
 
 /** Makes the rules. */
 export function createPersonalTokens(parts: PersonalTokensParts): PersonalTokens {

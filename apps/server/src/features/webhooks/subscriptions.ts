@@ -29,6 +29,8 @@ const KINDS: Readonly<Record<RegistryChange["kind"], true>> = {
   "user.updated": true,
   "user.password-changed": true,
   "user.deleted": true,
+  "session.begun": true,
+  "session.ended": true,
   "identity.added": true,
   "identity.changed": true,
   "identity.removed": true,

@@ -14,7 +14,7 @@ import { NOBODY_WANTS } from "../../content/content.testing.ts";
 import { createTestFeatures } from "../../features/features.testing.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Database } from "../../platform/database/database.ts";
-import { createRefuseOtherSites } from "../browsers.ts";
+import { createRefuseOtherSites, createRequireOwnPage, type OtherSitesParts } from "../browsers.ts";
 import { sendError } from "../error-response.ts";
 import { createTransfer } from "../transfer-rate.ts";
 import { createRequestRecord } from "../request-log.ts";
@@ -45,6 +45,8 @@ export interface TestApi {
   end(): Promise<void>;
 }
 
+const SITES: OtherSitesParts = { addressOf: ({ headers }) => ({ scheme: "http", host: headers.host }), publicUrl: undefined };
+
 /** Starts one replica's control plane. */
 export async function startTestApi(database: Database, clock: Clock, changes: ChangeSink<AccountChange> = NOBODY_WANTS): Promise<TestApi> {
   const access = createTestAccess(database, clock);
@@ -54,10 +56,9 @@ export async function startTestApi(database: Database, clock: Clock, changes: Ch
     logger: pino({ level: "silent" }),
     stallMs: 5_000,
     stopping: new AbortController().signal,
-    refuseOtherSites: createRefuseOtherSites({
-      addressOf: ({ headers }) => ({ scheme: "http", host: headers.host }),
-      publicUrl: undefined,
-    }),
+    refuseOtherSites: createRefuseOtherSites(SITES),
+    requireOwnPage: createRequireOwnPage(SITES),
+    isSecure: () => false,
     addressOf: (request) => ({ remoteAddress: request.socket.remoteAddress ?? "" }),
     transferOf: (kind) => createTransfer({ kind, bytesPerSecond: 0, windowMs: 1 }),
   });

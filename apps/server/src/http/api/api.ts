@@ -21,6 +21,7 @@ import { groupRoutes } from "../../features/groups/group-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
 import { issuerRoutes } from "../../features/issuers/issuer-routes.ts";
 import { trustRoutes } from "../../features/trust/trust-routes.ts";
+import { sessionRoutes } from "../../features/sessions/session-routes.ts";
 import { tokenRoutes } from "../../features/tokens/token-routes.ts";
 import { webhookRoutes } from "../../features/webhooks/webhook-routes.ts";
 import { uploadRoutes } from "../../features/uploads/upload-routes.ts";
@@ -42,6 +43,8 @@ export interface ApiOptions {
   readonly authenticator: Authenticator;
   readonly logger: Logger;
   readonly refuseOtherSites: RefuseOtherSites;
+  readonly requireOwnPage: RefuseOtherSites;
+  readonly isSecure: (request: IncomingMessage) => boolean;
   readonly addressOf: (request: IncomingMessage) => { readonly remoteAddress: string };
   /** Creates the transfer of one body, so that a client that drips it gives way while others wait. */
   readonly transferOf: (kind: Transfer["kind"]) => Transfer;
@@ -114,6 +117,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...robotRoutes(features.robots),
     ...issuerRoutes(features.issuers),
     ...trustRoutes(features.trust),
+    ...sessionRoutes(features.sessions),
     ...tokenRoutes(features.tokens),
     ...webhookRoutes(features.webhooks),
     ...jobRoutes(features.jobs),
@@ -126,6 +130,8 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     authenticator,
     logger,
     refuseOtherSites,
+    requireOwnPage: options.requireOwnPage,
+    isSecure: ({ raw }) => options.isSecure(raw),
     recordOf: (request) => contexts.get(request.raw)?.record ?? createRequestRecord(),
     remoteAddressOf: (request) => addressOf(request.raw).remoteAddress,
     awaitBody: ({ raw }, reply) => {

@@ -12,9 +12,11 @@ import type { AccountCaller, Caller } from "../../access/caller.ts";
 import { UnauthorizedError } from "../../access/challenge.ts";
 import { asReader } from "../../access/personal-bound.ts";
 import { apiBeyondToken } from "../../access/refusals.ts";
-import { type ApiRoute, partsOfAnswer, type Prove } from "../../features/api-route.ts";
+import { type ApiRoute, type Browser, partsOfAnswer, type Prove } from "../../features/api-route.ts";
 import type { Logger } from "../../platform/log.ts";
 import { basicChallenge, isSafe, type RefuseOtherSites } from "../browsers.ts";
+import { browserName } from "../browser-name.ts";
+import { cookieName, formatCookie, readCookie, SESSION_COOKIE } from "../cookies.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { isServerFault, sendError as sendErrorAnswer } from "../error-response.ts";
 import { inviteBody } from "../request-body.ts";
@@ -34,6 +36,10 @@ export interface ApiParts {
   readonly authenticator: Authenticator;
   readonly logger: Logger;
   readonly refuseOtherSites: RefuseOtherSites;
+  /** The same for requests that a session's cookie signs in. */
+  readonly requireOwnPage: RefuseOtherSites;
+  /** Whether the client comes by TLS, also behind a proxy. */
+  readonly isSecure: (request: FastifyRequest) => boolean;
   /** The client's address, also behind trusted proxies. */
   readonly remoteAddressOf: (request: FastifyRequest) => string;
   /** The client is waited for until it has sent its body. */
@@ -179,19 +185,38 @@ function lastEventIdOf({ headers }: FastifyRequest): string | undefined {
 interface Recognised {
   readonly caller: Caller;
   readonly remoteAddress: string;
+  readonly browser: Browser;
 }
 
-async function recognise(
-  { authenticator, remoteAddressOf, recordOf }: ApiParts,
-  operation: Operation,
+/** By the header, or else by a session. */
+async function authenticate(
+  { authenticator, requireOwnPage, isSecure }: ApiParts,
+  { permission }: Operation,
   request: FastifyRequest,
-): Promise<Recognised> {
+  remoteAddress: string,
+): Promise<Caller> {
+  const { authorization } = request.headers;
+  const secret = authorization === undefined ? readCookie(request.raw, cookieName(SESSION_COOKIE, isSecure(request))) : undefined;
+  if (secret === undefined || secret === "") return authenticator.authenticate(authorization, remoteAddress);
+  // The browser sends it with whatever page makes the request.
+  if (!isSafe(request.method)) requireOwnPage(request.raw);
+  try {
+    return await authenticator.authenticateSession(secret, remoteAddress);
+  } catch (error) {
+    // Whose session has ended signs in again, and may see what everybody may.
+    if (isForAnonymous(permission) && error instanceof UnauthorizedError) return authenticator.authenticate(undefined, remoteAddress);
+    throw error;
+  }
+}
+
+async function recognise(parts: ApiParts, operation: Operation, request: FastifyRequest): Promise<Recognised> {
+  const { remoteAddressOf, recordOf } = parts;
   const remoteAddress = remoteAddressOf(request);
   const record = recordOf(request);
   record.operation = operation.id;
   record.isWrite = operation.method !== "GET";
   record.target = request.params as Record<string, string>;
-  const caller: Caller = await authenticator.authenticate(request.headers.authorization, remoteAddress);
+  const caller: Caller = await authenticate(parts, operation, request, remoteAddress);
   if (caller.kind === "account") record.account = caller.name;
   // A token of the data plane does not count on the control plane.
   if (caller.access !== undefined) throw new UnauthorizedError({ message: TOKEN_REFUSED });
@@ -202,7 +227,12 @@ async function recognise(
   const isOpen = personal === undefined || personal.api === "write" || (personal.api === "read" && isSafe(operation.method));
   if (!isOpen) throw apiBeyondToken(personal, true);
   const asked = personal !== undefined && isSafe(operation.method) ? { ...caller, personal: asReader(personal) } : caller;
-  return { caller: { ...asked, origin: { requestId: request.id, address: remoteAddress } }, remoteAddress };
+  const browser: Browser = {
+    name: browserName(request.headers["user-agent"]),
+    sessionCookie: (value, maxAgeSeconds) =>
+      formatCookie({ name: SESSION_COOKIE, value, maxAgeSeconds, isSecure: parts.isSecure(request) }),
+  };
+  return { caller: { ...asked, origin: { requestId: request.id, address: remoteAddress } }, remoteAddress, browser };
 }
 
 async function sendError(parts: ApiParts, thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {

@@ -21,6 +21,7 @@ import { tagIndexes } from "./20261126070501-content-tag-indexes.ts";
 import { tagOrder } from "./20261126070500-content-tag-order.ts";
 import { collectionBacklog } from "./20261126071000-content-collection-backlog.ts";
 import { projectProfiles } from "./20261126075300-projects-profiles.ts";
+import { signIn } from "./20261126110500-access-sign-in.ts";
 import { outsideIdentities } from "./20261126104500-access-outside-identities.ts";
 import { deletionPlans } from "./20261126073000-deletions-plans.ts";
 import { audit } from "./20261126074731-audit-log.ts";
@@ -58,6 +59,7 @@ export const migrations: readonly Migration[] = [
   webhooks,
   projectProfiles,
   outsideIdentities,
+  signIn,
 ];
 
 /**
