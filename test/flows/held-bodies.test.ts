@@ -242,6 +242,7 @@ describe("bodies that are held back", () => {
       path: "/users/me/password",
       body: { currentPassword: PASSWORD, newPassword: `${PASSWORD}-new` },
     }),
+    createSession: async () => ({ path: "/session", body: { name: await addUser(), password: PASSWORD } }),
     createMyToken: async () => ({
       path: "/users/me/tokens",
       body: { name: `new${++count}`, api: "write", scopes: [{ repositories: "**", actions: ["pull"] }] },

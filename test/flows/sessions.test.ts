@@ -1,5 +1,5 @@
 // Sessions of browsers over HTTP, on both databases: what signs in, what other sites cannot do with one, when one ends, and that one opens the API alone.
-// Not here: who may call which operation (access-matrix.test.ts), idle ends, which take a clock (http/api/sessions.test.ts).
+// Not here: who may call which operation (access-matrix.test.ts), idle ends, which take a clock (apps/server/src/http/api/sessions.test.ts).
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ENGINES } from "./engines.testing.ts";

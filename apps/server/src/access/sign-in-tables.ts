@@ -1,5 +1,5 @@
 // The tables of signing in with a browser: by which outside identity a session was begun, what was used once, and devices that wait for somebody to
-// approve them. Not here: sessions themselves (credential-tables.ts), the statements (session-store.ts, used-marks.ts, device-store.ts).
+// approve them. Not here: sessions themselves (credential-tables.ts), the statements (session-store.ts).
 import { defineTables, id, integer, looseText, nullable, refersTo, text, type RowsOf } from "../platform/database/table.ts";
 
 export const signInTables = defineTables({

@@ -55,10 +55,8 @@ export function createRequireOwnPage(parts: OtherSitesParts): RefuseOtherSites {
   const isOwn = createIsOwn(parts);
   return (request) => {
     const { "sec-fetch-site": site, origin, "x-requested-with": added } = request.headers;
-    if (site !== undefined) {
-      if (site === "same-origin") return;
-    } else if (origin === undefined ? added !== undefined : isOwn(request, origin)) return;
-    throw new RegistryError("CROSS_SITE_REFUSED");
+    const isOurs = site !== undefined ? site === "same-origin" : origin !== undefined ? isOwn(request, origin) : added !== undefined;
+    if (!isOurs) throw new RegistryError("CROSS_SITE_REFUSED");
   };
 }
 
