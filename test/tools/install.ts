@@ -116,6 +116,8 @@ const recipes = {
     packages: ["postgresql", "postgresql-15"],
     binary: "/usr/lib/postgresql/15/bin/postgres",
   },
+  slapd: { how: "apt", packages: ["slapd", "ldap-utils"], binary: "/usr/sbin/slapd" },
+  ldapmodify: { how: "apt", packages: ["ldap-utils"], binary: "/usr/bin/ldapmodify" },
   radosgw: {
     how: "apt",
     packages: ["ceph-mon", "ceph-osd", "radosgw", "ceph-common", "curl"],

@@ -1,5 +1,6 @@
 // Settings of authentication: secrets, tokens, keys and locks. Not here: how settings are read (config-load.ts).
 import { flag, httpUrl, integer, optional, secret, seconds, text } from "../config-kinds.ts";
+import { ldapSettings } from "./ldap/ldap-settings.ts";
 
 export const authSettings = {
   adminPassword: secret({
@@ -73,4 +74,5 @@ export const authSettings = {
     }),
     maxLockSeconds: seconds({ standard: "15m", min: "1s", max: "24h", about: "How long a lock lasts at most." }),
   },
+  ldap: ldapSettings,
 };

@@ -1,0 +1,200 @@
+// The servers of one directory: asked in order, a few connections at a time, those for searches kept open. A directory that does not answer is
+// left alone for a while, so that nobody waits for it again and again. Not here: what is said to it (ldap-connection.ts), what for.
+import type { LookupFunction } from "node:net";
+import type { Clock } from "../clock.ts";
+import { createSemaphore } from "../semaphore.ts";
+import { type BindResult, type LdapConnection, openLdapConnection } from "./ldap-connection.ts";
+import { LdapError } from "./ldap-errors.ts";
+import { type LdapAddress, openLdapSocket } from "./ldap-socket.ts";
+
+/** How a directory is reached. */
+export interface LdapServersOptions {
+  /** In the order in which they are asked. */
+  readonly addresses: readonly LdapAddress[];
+  /** PEM of the authorities that are believed; undefined: the system's. */
+  readonly ca: readonly string[] | undefined;
+  /** Who searches. Undefined: searches are anonymous. */
+  readonly searcher: { readonly dn: string; readonly password: string } | undefined;
+  readonly connectTimeoutMs: number;
+  readonly answerTimeoutMs: number;
+  /** Connections for searches, and as many for passwords, at once. */
+  readonly connections: number;
+  readonly clock: Clock;
+  readonly lookup?: LookupFunction;
+  /** Called when the directory ceases to answer, and when it answers again. */
+  readonly onState?: (failure: LdapError | undefined) => void;
+}
+
+/** A directory's servers. */
+export interface LdapServers {
+  /** Searches. What failed on a connection that had been waiting is tried once more. Errors: `LdapError`. */
+  search<T>(work: (connection: LdapConnection) => Promise<T>): Promise<T>;
+  /** Tries a password on a connection of its own, once: a second try would count as one towards a lock. Errors: `LdapError`. */
+  tryPassword(dn: string, password: string): Promise<BindResult>;
+  /** Whether it is left alone now, since it did not answer. */
+  isResting(): boolean;
+  close(): void;
+}
+
+/** Who waits for a connection: as many as a burst of logins, and no more than can be served in a few seconds. */
+const MAX_WAITING = 64;
+/** How long a directory is left alone after it did not answer, and at most: each failure doubles it. */
+const FIRST_REST_MS = 2_000;
+const MAX_REST_MS = 30_000;
+/** Directories close what is silent for some minutes; what is older is not used. */
+const IDLE_MS = 60_000;
+
+/** Creates them; nothing is connected to before something is asked. */
+export function createLdapServers(options: LdapServersOptions): LdapServers {
+  const { addresses, ca, searcher, connectTimeoutMs, answerTimeoutMs, connections, clock, lookup, onState } = options;
+  // One for all: it says nothing of the directory.
+  const tooMany = new LdapError("away", "too many sign-ins wait for the directory");
+  const waitMs = connectTimeoutMs + answerTimeoutMs;
+  const places = { permits: connections, maxWaiting: MAX_WAITING, waitMs, refusal: () => tooMany };
+  const searches = createSemaphore(places);
+  const passwords = createSemaphore(places);
+  const idle: { readonly connection: LdapConnection; readonly since: number }[] = [];
+  let isClosed = false;
+  let failures = 0;
+  let restsUntil = 0;
+  let isProbed = false;
+  let last: LdapError | undefined;
+  /** Until when a server is asked after all others. */
+  const awayUntil = new Map<LdapAddress, number>();
+
+  const isResting = (): boolean => failures > 0 && restsUntil > clock.now() && restsUntil - clock.now() <= MAX_REST_MS;
+
+  /** Lets work through unless the directory is left alone: after its rest, one asks whether it answers again. */
+  async function guarded<T>(work: () => Promise<T>, isOutage: (error: LdapError) => boolean): Promise<T> {
+    if (isClosed) throw new LdapError("away", "the server is stopping");
+    if (failures > 0) {
+      if (isResting() || isProbed) throw new LdapError(last!.problem, last!.message, { cause: last });
+      isProbed = true;
+    }
+    const isProbe = failures > 0;
+    try {
+      const result = await work();
+      if (failures > 0) onState?.(undefined);
+      failures = 0;
+      return result;
+    } catch (error) {
+      if (error instanceof LdapError && error !== tooMany && isOutage(error)) {
+        const isNew = failures === 0;
+        if (isProbe || isNew) failures++;
+        restsUntil = clock.now() + Math.min(MAX_REST_MS, FIRST_REST_MS * 2 ** Math.min(failures - 1, 10));
+        last = error;
+        if (isNew) onState?.(error);
+      }
+      throw error;
+    } finally {
+      if (isProbe) isProbed = false;
+    }
+  }
+
+  /** Connects to the first server that answers. */
+  async function connect(): Promise<LdapConnection> {
+    const now = clock.now();
+    const isAway = (address: LdapAddress): boolean => (awayUntil.get(address) ?? 0) > now;
+    const order = [...addresses.filter((address) => !isAway(address)), ...addresses.filter(isAway)];
+    let failure: LdapError | undefined;
+    for (const address of order) {
+      try {
+        const connection = await connectTo(address);
+        awayUntil.delete(address);
+        return connection;
+      } catch (error) {
+        if (!(error instanceof LdapError)) throw error;
+        awayUntil.set(address, clock.now() + MAX_REST_MS);
+        failure = failure === undefined ? error : new LdapError(error.problem, `${failure.message}; ${error.message}`, { cause: error });
+      }
+    }
+    throw failure ?? new LdapError("misconfigured", "the directory has no address");
+  }
+
+  async function connectTo(address: LdapAddress): Promise<LdapConnection> {
+    const socket = await openLdapSocket(address, { ca, lookup, timeoutMs: connectTimeoutMs });
+    return openLdapConnection(socket, address.url, answerTimeoutMs);
+  }
+
+  /** Connects as who searches. */
+  async function connectToSearch(): Promise<LdapConnection> {
+    const connection = await connect();
+    if (searcher === undefined) return connection;
+    try {
+      const bound = await connection.bind(searcher.dn, searcher.password);
+      if (!bound.isRight) {
+        const { resultCode, detail } = bound;
+        throw new LdapError("misconfigured", `the directory refuses the account that searches (result code ${resultCode}: ${detail})`, {
+          resultCode,
+        });
+      }
+      return connection;
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+
+  function takeIdle(): LdapConnection | undefined {
+    const now = clock.now();
+    for (;;) {
+      const found = idle.pop();
+      if (found === undefined) return undefined;
+      if (found.connection.isOpen && now >= found.since && now - found.since < IDLE_MS) return found.connection;
+      found.connection.close();
+    }
+  }
+
+  async function searchOn<T>(connection: LdapConnection, work: (connection: LdapConnection) => Promise<T>): Promise<T> {
+    try {
+      const result = await work(connection);
+      if (isClosed || !connection.isOpen) connection.close();
+      else idle.push({ connection, since: clock.now() });
+      return result;
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+
+  return {
+    search: (work) =>
+      guarded(
+        () =>
+          searches.run(async () => {
+            const kept = takeIdle();
+            if (kept !== undefined) {
+              try {
+                return await searchOn(kept, work);
+              } catch (error) {
+                // The server may have closed it meanwhile: what others wait for is not newer.
+                if (!(error instanceof LdapError) || error.problem !== "away") throw error;
+                for (const { connection } of idle.splice(0)) connection.close();
+              }
+            }
+            return searchOn(await connectToSearch(), work);
+          }),
+        // Also where the account that searches is refused: each further try would count towards its lock.
+        () => true,
+      ),
+    tryPassword: (dn, password) =>
+      guarded(
+        () =>
+          passwords.run(async () => {
+            const connection = await connect();
+            try {
+              return await connection.bind(dn, password);
+            } finally {
+              connection.close();
+            }
+          }),
+        // What a directory answers for one person says nothing of the others.
+        ({ resultCode }) => resultCode === undefined,
+      ),
+    isResting,
+    close() {
+      isClosed = true;
+      for (const { connection } of idle.splice(0)) connection.close();
+    },
+  };
+}
