@@ -53,7 +53,8 @@ export async function startSlapd(ldif = ""): Promise<Slapd> {
   const [port, securePort] = [await freePort(), await freePort()];
   const url = `ldap://127.0.0.1:${port}`;
   const secureUrl = `ldaps://127.0.0.1:${securePort}`;
-  const ask = (tool: string, args: readonly string[]) => run(tool, ["-x", "-H", url, ...args], { timeout: 60_000, maxBuffer: 16 * 1024 * 1024 });
+  const ask = (tool: string, args: readonly string[]) =>
+    run(tool, ["-x", "-H", url, ...args], { timeout: 60_000, maxBuffer: 16 * 1024 * 1024 });
   const search = join(modify, "../ldapsearch");
   const begin = (): Promise<Program> =>
     startProgram({
@@ -105,7 +106,19 @@ async function makeCertificates(openssl: string, folder: string): Promise<void> 
   await run(openssl, ["req", "-x509", ...ec, "-subj", "/CN=test authority", ...ca, "-keyout", at("ca.key"), "-out", at("ca.pem")]);
   const names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"];
   const by = ["-CA", at("ca.pem"), "-CAkey", at("ca.key")];
-  await run(openssl, ["req", "-x509", ...ec, "-subj", "/CN=localhost", ...names, ...by, "-keyout", at("server.key"), "-out", at("server.pem")]);
+  await run(openssl, [
+    "req",
+    "-x509",
+    ...ec,
+    "-subj",
+    "/CN=localhost",
+    ...names,
+    ...by,
+    "-keyout",
+    at("server.key"),
+    "-out",
+    at("server.pem"),
+  ]);
   await readFile(at("server.pem"));
 }
 

@@ -2,7 +2,9 @@
 // what is asked with them (platform/ldap).
 import { type Parsed, type Setting, text } from "./config-kinds.ts";
 import { canonicalDn } from "./platform/ldap/distinguished-name.ts";
-import { ATTRIBUTE_NAME, parseFilter } from "./platform/ldap/ldap-filter.ts";
+
+/** Names of attributes; options such as `;binary` are none. Source: RFC 4512, section 1.4. */
+const ATTRIBUTE_NAME = /^(?:[A-Za-z][A-Za-z0-9-]{0,63}|\d+(?:\.\d+){1,30})$/;
 
 interface Words {
   readonly about: string;
@@ -33,7 +35,19 @@ export function entryName(about: string): Setting<string> {
 
 /** A filter of entries. */
 export function ldapFilter(words: Words): Setting<string> {
-  return checked(text(words), "a filter such as (objectClass=person)", (value) => parseFilter(value) !== undefined);
+  return checked(text(words), "a filter such as (objectClass=person)", isFilter);
+}
+
+/** Whether a text has a filter's form. The library that sends it has another look when the directory is opened. Source: RFC 4515, section 3. */
+function isFilter(text: string): boolean {
+  const item = /\((?:[A-Za-z0-9.;-]+(?::dn)?(?::[A-Za-z0-9.-]+)?|:[A-Za-z0-9.:-]+)(?::=|[~<>]?=)(?:[^()\\]|\\[0-9A-Fa-f]{2})*\)/g;
+  // From the inside out: what is a filter becomes one sign, until the whole is.
+  let rest = text.replaceAll(item, ".");
+  for (let before = ""; before !== rest;) {
+    before = rest;
+    rest = rest.replaceAll(/\((?:[&|]\.+|!\.)\)/g, ".");
+  }
+  return rest === ".";
 }
 
 /** Several texts: a list in the file, separated elsewhere. 64 at most. */

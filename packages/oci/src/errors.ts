@@ -65,6 +65,7 @@ export const ERROR_ROWS = {
     spec: BERTH,
   },
   UPSTREAM_FAILED: { status: 502, message: "the upstream registry gave no usable answer", spec: BERTH },
+  DIRECTORY_UNAVAILABLE: { status: 503, message: "the directory that knows the password does not answer; try again", spec: BERTH },
   UNAVAILABLE: { status: 503, message: "the registry cannot serve this now; try again", spec: BERTH },
   STORAGE_FULL: { status: 507, message: "the registry's storage is full", spec: BERTH },
   UNKNOWN: { status: 500, message: "unknown error; the request id names it in the log", spec: "distribution-spec, older versions" },

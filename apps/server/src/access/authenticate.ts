@@ -25,6 +25,7 @@ import {
 import { isRobotLoginName, isUserName } from "./roles.ts";
 import { hashSecret, isSecretOf, MAX_PASSWORD_LENGTH, verifySecret, type PasswordHasher } from "./secrets.ts";
 import { BY_PASSWORD, BY_ROBOT_SECRET, directSignIn, NO_SIGN_IN, type SignIn } from "./sign-in.ts";
+import type { DirectoryLogin } from "./ldap/directory-login.ts";
 import type { TokenClaims, Tokens } from "./tokens.ts";
 
 /** Authenticates callers. */
@@ -54,6 +55,8 @@ export interface AuthenticatorOptions {
   readonly clock: Clock;
   /** What an ID token becomes, for a robot that is named or not. Errors: UNAUTHORIZED. Undefined: none counts. */
   readonly takeIdToken?: ((token: string, robot: string | undefined) => Promise<AccountCaller>) | undefined;
+  /** Signs in who has no password here by one in a directory. Undefined: there are no directories. */
+  readonly directoryLogin?: DirectoryLogin | undefined;
 }
 
 /** Longest Basic credentials that are decoded: a robot's login name and the longest ID token, in base64. */
@@ -69,7 +72,7 @@ const ANONYMOUS: AnonymousCaller = { kind: "anonymous", via: NO_SIGN_IN, access:
 
 /** Creates an authenticator. */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
-  const { accounts, tokens, passwords, loginFailures, credentialUse, clock, takeIdToken } = options;
+  const { accounts, tokens, passwords, loginFailures, credentialUse, clock, takeIdToken, directoryLogin } = options;
   const { windowMs, freeFailures } = loginFailures.rules;
   const memory = createLoginMemory(clock, { wrongForMs: windowMs, freeMisses: freeFailures });
   const underWay = new Map<string, Promise<boolean>>();
@@ -118,9 +121,18 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     }
     if (isRobotLoginName(name)) return authenticateRobot(name, secret);
     if (isSecretOf("pat", secret)) return authenticateCredential(PERSONAL, secret, remoteAddress, name);
-    // No account has such a name and no password is that long, so answering at once reveals nothing.
-    if (!isUserName(name) || secret.length === 0 || secret.length > MAX_PASSWORD_LENGTH)
-      throw new UnauthorizedError({ message: WRONG_PASSWORD });
+    // No password is that long, so answering at once reveals nothing.
+    if (secret.length === 0 || secret.length > MAX_PASSWORD_LENGTH) throw new UnauthorizedError({ message: WRONG_PASSWORD });
+    if (directoryLogin !== undefined) {
+      // An account that has a password here always counts first, however its name is spelt: nobody elsewhere is it.
+      const local = isUserName(name.toLowerCase()) ? await accounts.findByName(name.toLowerCase()) : undefined;
+      if (local?.secretHash === undefined) {
+        const { account, via } = await directoryLogin.signIn(name, secret, remoteAddress);
+        return toCaller(account, via);
+      }
+    }
+    // No account has such a name.
+    if (!isUserName(name)) throw new UnauthorizedError({ message: WRONG_PASSWORD });
     const found = accounts.findByName(name);
     const account = found instanceof Promise ? await found : found;
     const key = memory.keyOf(account, name, secret);

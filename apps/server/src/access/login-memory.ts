@@ -26,11 +26,17 @@ export interface LoginMemory {
 const RIGHT_FOR_MS = 5 * 60_000;
 const MAX_ENTRIES = 10_000;
 
-/**
- * Creates an empty cache. Wrong passwords stay for `wrongForMs`; within that time a locked place may ask `freeMisses` times for an unknown
- * one.
- */
-export function createLoginMemory(clock: Clock, { wrongForMs, freeMisses }: { wrongForMs: number; freeMisses: number }): LoginMemory {
+/** How long what stays. */
+export interface LoginMemoryTimes {
+  /** Wrong passwords. */
+  readonly wrongForMs: number;
+  /** How often a locked place may ask for an unknown password within `missesForMs`: `wrongForMs` if it is not given. */
+  readonly freeMisses: number;
+  readonly missesForMs?: number;
+}
+
+/** Creates an empty cache. */
+export function createLoginMemory(clock: Clock, { wrongForMs, freeMisses, missesForMs = wrongForMs }: LoginMemoryTimes): LoginMemory {
   // A random key, so that this process's memory holds no password longer than its request.
   const hashKey = randomBytes(32);
   const right = new LRUCache<string, number>({ max: MAX_ENTRIES });
@@ -54,7 +60,7 @@ export function createLoginMemory(clock: Clock, { wrongForMs, freeMisses }: { wr
     },
     wasRightAt(key, place) {
       const missed = misses.get(place);
-      const count = isWithin(missed?.since, wrongForMs) ? missed!.count : 0;
+      const count = isWithin(missed?.since, missesForMs) ? missed!.count : 0;
       if (count >= freeMisses) return false;
       if (isWithin(right.get(`${key} ${place}`), RIGHT_FOR_MS)) return true;
       misses.set(place, { since: count === 0 ? clock.now() : missed!.since, count: count + 1 });

@@ -24,6 +24,7 @@ import { traceAuthenticator, traceAuthorizer } from "../access/traced-access.ts"
 import { countExchanges, countLoginFailures, countLoginLocks } from "../http/server-metrics.ts";
 import { DAY_MS, HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { StartupError } from "../platform/startup-error.ts";
+import { composeDirectoryLogin } from "./directories.ts";
 import { defaultProjectOf, type Foundation, type RoleContext } from "./foundation.ts";
 
 /** The warning that is logged when a lock begins. */
@@ -68,10 +69,11 @@ interface AccessParts {
 
 /** Composes the services. Errors: `StartupError` if the secret key is not this database's; REQUEST_INVALID for an invalid configured password. */
 export async function openAccess(
-  { config, masterKey, tracing, logger }: RoleContext,
-  { database, metrics, clock }: Pick<Foundation, "database" | "metrics" | "clock">,
+  roleContext: RoleContext,
+  { database, metrics, clock, directories }: Pick<Foundation, "database" | "metrics" | "clock" | "directories">,
   { traits, changes, fetchJson, keepAdminPassword }: AccessParts,
 ): Promise<Access> {
+  const { config, masterKey, tracing, logger } = roleContext;
   const defaultProject = defaultProjectOf(config);
   const accounts = createAccounts({
     database,
@@ -152,6 +154,8 @@ export async function openAccess(
   });
   const tokenExchange = createTokenExchange({ database, clock, accounts, keys: issuerKeys, onResult: exchanges.count });
   const refreshTokens = createRefreshTokens({ database, clock, changes, idleMs: idleDays * DAY_MS, maxMs: maxDays * DAY_MS });
+  const outside = createOutsideSignIn({ database, clock, accounts, changes });
+  const directoryLogin = composeDirectoryLogin(roleContext, { directories, accounts, outside, loginFailures, clock, metrics });
   const plainAuthenticator = createAuthenticator({
     accounts,
     tokens,
@@ -160,6 +164,7 @@ export async function openAccess(
     credentialUse,
     clock,
     takeIdToken: (token, robot) => tokenExchange.exchange(token, robot, "password"),
+    directoryLogin,
   });
   const authenticator = tracing === undefined ? plainAuthenticator : traceAuthenticator(plainAuthenticator, tracing);
   const first = await bootstrap({ database, clock, passwords, administratorPassword: config.auth.adminPassword, defaultProject, changes });
@@ -184,7 +189,7 @@ export async function openAccess(
       idleMs: idleSeconds * SECOND_MS,
       maxMs: maxSeconds * SECOND_MS,
     }),
-    outside: createOutsideSignIn({ database, clock, accounts, changes }),
+    outside,
     issuerKeys,
     tokenExchange,
   };

@@ -1,6 +1,7 @@
 // The foundation of every role that works: metrics, the database at this program's version, the store, and the clocks; opened and closed
 // together. Not here: opening each (openers.ts), what is built on them (the files beside this one).
 import { parseProjectName, type ProjectName } from "@berth/oci/reference";
+import type { Directory } from "../access/ldap/directory.ts";
 import type { Config } from "../config.ts";
 import type { LeaseTimes } from "../content/blobs.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
@@ -20,6 +21,7 @@ import { createMetrics, type Metrics } from "../platform/metrics.ts";
 import type { Outbound } from "../platform/outbound.ts";
 import type { Tracing } from "../platform/tracing.ts";
 import { awaitDatabase } from "./await-database.ts";
+import { openDirectories } from "./directories.ts";
 import { watchDatabase, watchStore } from "./ownership-watch.ts";
 import { explainStoreError, storeStartError } from "./start-errors.ts";
 import { openOutbound, type OutboundPurpose } from "./outbound.ts";
@@ -46,6 +48,8 @@ export interface Foundation {
   readonly metrics: Metrics;
   /** How others are reached whose addresses somebody gave. */
   readonly outbound: Outbound<OutboundPurpose>;
+  /** Whose people sign in by their passwords there, in the order in which they are asked. */
+  readonly directories: readonly Directory[];
   close(): Promise<void>;
 }
 
@@ -105,8 +109,10 @@ export async function openFoundation(roleContext: RoleContext): Promise<Foundati
     const times = leaseTimes(config);
     const steadyClock = createSteadyClock(plainClock, times.leaseMs);
     const clock = steadyClock.shown;
+    const directories = await openDirectories(roleContext, { metrics, clock });
+    opened.defer(() => directories.forEach((directory) => directory.close()));
     const garbage = createGarbage(database, store, clock, times, steadyClock);
-    return { database, store, garbage, clock, steadyClock, metrics, outbound, close: () => opened.disposeAsync() };
+    return { database, store, garbage, clock, steadyClock, metrics, outbound, directories, close: () => opened.disposeAsync() };
   });
 }
 

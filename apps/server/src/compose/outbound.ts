@@ -23,7 +23,8 @@ export async function openOutbound({ config, tracing }: RoleContext, metrics: Me
   });
 }
 
-async function readAuthorities(file: string): Promise<string> {
+/** The authorities in `outbound.caFile`. Errors: `StartupError`. */
+export async function readAuthorities(file: string): Promise<string> {
   try {
     const text = await readFile(file, "utf8");
     // The first one shows that it is of the right kind; Node.js passes over what it cannot read.

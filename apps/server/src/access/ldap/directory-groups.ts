@@ -3,7 +3,7 @@
 import { canonicalDn } from "../../platform/ldap/distinguished-name.ts";
 import { type LdapConnection, type LdapEntry, textsOf } from "../../platform/ldap/ldap-connection.ts";
 import { LdapError } from "../../platform/ldap/ldap-errors.ts";
-import { allOf, anyOf, equals, inChain, type LdapFilter, parseFilter } from "../../platform/ldap/ldap-filter.ts";
+import { allOf, anyOf, equals, inChain, isPresent, type LdapFilter } from "../../platform/ldap/ldap-filter.ts";
 import type { DirectorySettings, Person } from "./person.ts";
 
 /** The groups of somebody. */
@@ -16,6 +16,8 @@ export interface FoundGroups {
 
 interface GroupQuestion {
   readonly settings: DirectorySettings["groups"];
+  /** Which entries are groups. */
+  readonly isGroup: LdapFilter;
   readonly person: Person;
   readonly groupKey: (written: string) => string;
 }
@@ -50,7 +52,7 @@ export async function findGroups(connection: LdapConnection, question: GroupQues
     for (let depth = 0; next.length > 0 && (depth < settings.depth || depth === 0); depth++) {
       const above: string[] = [];
       for (const dn of next) {
-        const entry = await readGroup(connection, settings, dn);
+        const entry = await readGroup(connection, question, dn);
         // Also asked where groups are not followed: a filter says which of them count.
         if (entry === undefined) found.delete(canonicalDn(dn)!);
         else if (settings.depth > 0) above.push(...take(textsOf(entry, "memberOf").map((each) => ({ dn: each, entry: undefined }))));
@@ -62,17 +64,17 @@ export async function findGroups(connection: LdapConnection, question: GroupQues
   } else if (settings.base !== undefined) {
     if (settings.from === "chain") {
       await mustBeActiveDirectory(connection);
-      take(await searchGroups(connection, settings, [inChain(settings.memberAttribute, person.dn)]));
+      take(await searchGroups(connection, question, [inChain(settings.memberAttribute, person.dn)]));
     } else {
       const sought = settings.memberIs === "dn" ? person.dn : person.name;
-      let next = take(await searchGroups(connection, settings, [equals(settings.memberAttribute, sought)]));
+      let next = take(await searchGroups(connection, question, [equals(settings.memberAttribute, sought)]));
       // Groups have no name that people type, so that only DNs lead further.
       const depth = settings.memberIs === "dn" ? settings.depth : 0;
       for (let level = 0; next.length > 0 && level < depth; level++) {
         const above: string[] = [];
         for (let at = 0; at < next.length; at += AT_ONCE) {
           const members = next.slice(at, at + AT_ONCE).map((dn) => equals(settings.memberAttribute, dn));
-          above.push(...take(await searchGroups(connection, settings, members)));
+          above.push(...take(await searchGroups(connection, question, members)));
         }
         next = above;
       }
@@ -85,27 +87,27 @@ export async function findGroups(connection: LdapConnection, question: GroupQues
   return { keys: [...new Set(keys)].toSorted(), isCut };
 }
 
-async function searchGroups(connection: LdapConnection, settings: DirectorySettings["groups"], members: readonly LdapFilter[]) {
-  const filter = allOf(parseFilter(settings.filter)!, members.length === 1 ? members[0]! : anyOf(members));
+async function searchGroups(connection: LdapConnection, { settings, isGroup }: GroupQuestion, members: readonly LdapFilter[]) {
+  const filter = allOf(isGroup, members.length === 1 ? members[0]! : anyOf(members));
   const attributes = [settings.nameAttribute];
   const entries = await connection.search({ base: settings.base!, scope: "sub", filter, attributes, limit: MAX_GROUPS + 1 });
   return entries.map((entry) => ({ dn: entry.dn, entry }));
 }
 
 /** A group by its name; undefined where it is none that counts, or is not there. */
-async function readGroup(connection: LdapConnection, settings: DirectorySettings["groups"], dn: string): Promise<LdapEntry | undefined> {
+async function readGroup(connection: LdapConnection, { settings, isGroup }: GroupQuestion, dn: string): Promise<LdapEntry | undefined> {
   const canonical = canonicalDn(dn);
   const base = settings.base === undefined ? undefined : canonicalDn(settings.base);
   if (canonical === undefined || (base !== undefined && canonical !== base && !canonical.endsWith(`,${base}`))) return undefined;
   const attributes = [settings.nameAttribute, "memberOf"];
-  const [entry] = await connection.search({ base: dn, scope: "base", filter: parseFilter(settings.filter)!, attributes, limit: 1 });
+  const [entry] = await connection.search({ base: dn, scope: "base", filter: isGroup, attributes, limit: 1 });
   return entry;
 }
 
 /** Other directories take the rule for a filter that nothing meets, and everybody would silently be in no group. */
 async function mustBeActiveDirectory(connection: LdapConnection): Promise<void> {
   const attributes = ["supportedCapabilities"];
-  const [root] = await connection.search({ base: "", scope: "base", filter: parseFilter("(objectClass=*)")!, attributes, limit: 1 });
+  const [root] = await connection.search({ base: "", scope: "base", filter: isPresent("objectClass"), attributes, limit: 1 });
   if (root !== undefined && textsOf(root, "supportedCapabilities").includes(ACTIVE_DIRECTORY)) return;
   throw new LdapError("misconfigured", "groups.from is chain, and the directory is no Active Directory: set members or memberOf");
 }

@@ -4,6 +4,7 @@ import { canonicalDn } from "../../platform/ldap/distinguished-name.ts";
 import { type BindResult, type LdapConnection, type LdapEntry, textsOf } from "../../platform/ldap/ldap-connection.ts";
 import { LdapError } from "../../platform/ldap/ldap-errors.ts";
 import { allOf, equals, type LdapFilter, parseFilter } from "../../platform/ldap/ldap-filter.ts";
+import { StartupError } from "../../platform/startup-error.ts";
 import type { LdapServers } from "../../platform/ldap/ldap-servers.ts";
 import { type FoundGroups, findGroups } from "./directory-groups.ts";
 import type { DirectorySettings, Person } from "./person.ts";
@@ -14,8 +15,8 @@ export interface Directory {
   readonly settings: DirectorySettings;
   /** Which directory it is: under another one the same subject is somebody else. */
   readonly realm: string;
-  /** Who is called so; undefined where nobody is, or several are. */
-  findByName(name: string): Promise<Person | undefined>;
+  /** Who is called so; undefined where nobody is. */
+  findByName(name: string): Promise<Person | "several" | undefined>;
   findBySubject(subject: string): Promise<Person | undefined>;
   findGroups(person: Person): Promise<FoundGroups>;
   tryPassword(person: Person, password: string): Promise<BindResult>;
@@ -31,11 +32,14 @@ const STAMPS = ["pwdChangedTime", "pwdLastSet", "krbLastPwdChange"] as const;
 /** What says that an account is disabled. */
 const STATES = ["userAccountControl", "accountExpires", "nsAccountLock", "pwdAccountLockedTime", "krbPrincipalExpiration"] as const;
 
-/** Makes one of its settings. */
+/** Makes one of its settings. Errors: `StartupError` for a filter that is none. */
 export function createDirectory(name: string, settings: DirectorySettings, servers: LdapServers, now: () => number): Directory {
   const { users, groups } = settings;
-  // The settings were checked.
-  const isPerson = parseFilter(users.filter)!;
+  const isPerson = parseFilter(users.filter);
+  const isGroup = parseFilter(groups.filter);
+  if (isPerson === undefined || isGroup === undefined) {
+    throw new StartupError(`auth.ldap.${name}.${isPerson === undefined ? "users" : "groups"}.filter is no filter.`);
+  }
   const isDn = users.idAttribute.toLowerCase() === "dn";
   const wanted = [
     users.nameAttribute,
@@ -48,10 +52,10 @@ export function createDirectory(name: string, settings: DirectorySettings, serve
   ];
   const attributes = [...new Set(wanted)];
 
-  async function findOne(connection: LdapConnection, base: string, scope: "base" | "sub", filter: LdapFilter): Promise<Person | undefined> {
-    // Two are as good as none: nobody knows whose account it would be.
+  async function findOne(connection: LdapConnection, base: string, scope: "base" | "sub", filter: LdapFilter) {
     const found = await connection.search({ base, scope, filter, attributes, limit: 2 });
-    return found.length === 1 ? toPerson(found[0]!) : undefined;
+    // Of two nobody knows whose account it would be.
+    return found.length > 1 ? "several" : found[0] === undefined ? undefined : toPerson(found[0]);
   }
 
   function toPerson(entry: LdapEntry): Person {
@@ -83,23 +87,18 @@ export function createDirectory(name: string, settings: DirectorySettings, serve
     findByName: (typed) =>
       servers.search((connection) => findOne(connection, users.base, "sub", allOf(isPerson, equals(users.nameAttribute, typed)))),
     async findBySubject(subject) {
-      const value = subject.slice(subject.indexOf(":") + 1);
       // Subjects of before another attribute was set are nobody's.
       if (!subject.startsWith(`${users.idAttribute.toLowerCase()}:`)) return undefined;
-      if (!isDn) {
+      const value = subject.slice(subject.indexOf(":") + 1);
+      const found = await servers.search((connection) => {
+        if (isDn) return findOne(connection, value, "base", isPerson).catch(noneIfMissing);
         const raw = /^hex:([0-9a-f]+)$/.exec(value);
         const sought = equals(users.idAttribute, raw === null ? value : Buffer.from(raw[1]!, "hex"));
-        return servers.search((connection) => findOne(connection, users.base, "sub", allOf(isPerson, sought)));
-      }
-      return servers.search(async (connection) => {
-        const found = await findOne(connection, value, "base", isPerson).catch((error: unknown) => {
-          if (error instanceof LdapError && error.resultCode === NO_SUCH_OBJECT) return undefined;
-          throw error;
-        });
-        return found;
+        return findOne(connection, users.base, "sub", allOf(isPerson, sought));
       });
+      return found === "several" ? undefined : found;
     },
-    findGroups: (person) => servers.search((connection) => findGroups(connection, { settings: groups, person, groupKey })),
+    findGroups: (person) => servers.search((connection) => findGroups(connection, { settings: groups, isGroup, person, groupKey })),
     tryPassword: (person, password) => servers.tryPassword(person.dn, password),
     isResting: servers.isResting,
     groupKey,
@@ -109,6 +108,11 @@ export function createDirectory(name: string, settings: DirectorySettings, serve
 
 /** Source: RFC 4511, appendix A. */
 const NO_SUCH_OBJECT = 32;
+
+/** An entry that is sought by its name is no fault of the settings where it is missing. */
+function noneIfMissing(error: unknown): undefined {
+  if (!(error instanceof LdapError) || error.resultCode !== NO_SUCH_OBJECT) throw error;
+}
 
 /** The one value of what tells entries apart: text, or what is none in hexadecimal. */
 function subjectOf(entry: LdapEntry, attribute: string): string | undefined {

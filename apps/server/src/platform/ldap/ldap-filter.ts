@@ -1,12 +1,9 @@
 // Filters of searches. What people type becomes a value of one, as bytes of its own: it is never part of a text that is read as a filter, so that
 // no character of it means anything. Not here: the settings that have filters (access/ldap).
-import { AndFilter, EqualityFilter, ExtensibleFilter, type Filter, FilterParser, OrFilter } from "ldapts";
+import { AndFilter, EqualityFilter, ExtensibleFilter, type Filter, FilterParser, OrFilter, PresenceFilter } from "ldapts";
 
 /** A filter. */
 export type LdapFilter = Filter;
-
-/** Names of attributes; options such as `;binary` are none. Source: RFC 4512, section 1.4. */
-export const ATTRIBUTE_NAME = /^(?:[A-Za-z][A-Za-z0-9-]{0,63}|\d+(?:\.\d+){1,30})$/;
 
 /** The filter that an operator wrote; undefined for what is none. Source: RFC 4515. */
 export function parseFilter(text: string): LdapFilter | undefined {
@@ -21,6 +18,11 @@ export function parseFilter(text: string): LdapFilter | undefined {
 /** Entries with this very value. */
 export function equals(attribute: string, value: string | Buffer): LdapFilter {
   return new EqualityFilter({ attribute, value });
+}
+
+/** Entries that have any value. */
+export function isPresent(attribute: string): LdapFilter {
+  return new PresenceFilter({ attribute });
 }
 
 /** Entries that meet all. */

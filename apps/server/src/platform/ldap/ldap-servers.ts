@@ -23,6 +23,8 @@ export interface LdapServersOptions {
   readonly lookup?: LookupFunction;
   /** Called when the directory ceases to answer, and when it answers again. */
   readonly onState?: (failure: LdapError | undefined) => void;
+  /** Called with how long a question took, and whether it was answered. Those that were not asked are not told. */
+  readonly onAsked?: (kind: "search" | "password", seconds: number, isAnswered: boolean) => void;
 }
 
 /** A directory's servers. */
@@ -46,7 +48,7 @@ const IDLE_MS = 60_000;
 
 /** Creates them; nothing is connected to before something is asked. */
 export function createLdapServers(options: LdapServersOptions): LdapServers {
-  const { addresses, ca, searcher, connectTimeoutMs, answerTimeoutMs, connections, clock, lookup, onState } = options;
+  const { addresses, ca, searcher, connectTimeoutMs, answerTimeoutMs, connections, clock, lookup, onState, onAsked } = options;
   // One for all: it says nothing of the directory.
   const tooMany = new LdapError("away", "too many sign-ins wait for the directory");
   const waitMs = connectTimeoutMs + answerTimeoutMs;
@@ -88,6 +90,19 @@ export function createLdapServers(options: LdapServersOptions): LdapServers {
       throw error;
     } finally {
       if (isProbe) isProbed = false;
+    }
+  }
+
+  /** Does work on a connection, and tells how long it took. */
+  async function timed<T>(kind: "search" | "password", work: () => Promise<T>): Promise<T> {
+    const startedAt = performance.now();
+    let isAnswered = false;
+    try {
+      const result = await work();
+      isAnswered = true;
+      return result;
+    } finally {
+      onAsked?.(kind, (performance.now() - startedAt) / 1000, isAnswered);
     }
   }
 
@@ -157,40 +172,40 @@ export function createLdapServers(options: LdapServersOptions): LdapServers {
     }
   }
 
+  /** Searches on a connection that is there, or on a new one. */
+  async function searchAnywhere<T>(work: (connection: LdapConnection) => Promise<T>): Promise<T> {
+    const kept = takeIdle();
+    if (kept !== undefined) {
+      const startedAt = performance.now();
+      try {
+        return await searchOn(kept, work);
+      } catch (error) {
+        // The server may have closed it meanwhile. One that is silent is silent on the next connection too.
+        const isSilent = performance.now() - startedAt >= answerTimeoutMs;
+        if (!(error instanceof LdapError) || error.problem !== "away" || isSilent) throw error;
+        // What others wait for is no newer.
+        for (const { connection } of idle.splice(0)) connection.close();
+      }
+    }
+    return searchOn(await connectToSearch(), work);
+  }
+
+  async function bindOnce(dn: string, password: string): Promise<BindResult> {
+    const connection = await connect();
+    try {
+      return await connection.bind(dn, password);
+    } finally {
+      connection.close();
+    }
+  }
+
+  // Also where the account that searches is refused: each further try would count towards its lock.
+  const always = (): boolean => true;
+  // What a directory answers for one person says nothing of the others.
+  const ifSilent = ({ resultCode }: LdapError): boolean => resultCode === undefined;
   return {
-    search: (work) =>
-      guarded(
-        () =>
-          searches.run(async () => {
-            const kept = takeIdle();
-            if (kept !== undefined) {
-              try {
-                return await searchOn(kept, work);
-              } catch (error) {
-                // The server may have closed it meanwhile: what others wait for is not newer.
-                if (!(error instanceof LdapError) || error.problem !== "away") throw error;
-                for (const { connection } of idle.splice(0)) connection.close();
-              }
-            }
-            return searchOn(await connectToSearch(), work);
-          }),
-        // Also where the account that searches is refused: each further try would count towards its lock.
-        () => true,
-      ),
-    tryPassword: (dn, password) =>
-      guarded(
-        () =>
-          passwords.run(async () => {
-            const connection = await connect();
-            try {
-              return await connection.bind(dn, password);
-            } finally {
-              connection.close();
-            }
-          }),
-        // What a directory answers for one person says nothing of the others.
-        ({ resultCode }) => resultCode === undefined,
-      ),
+    search: (work) => guarded(() => searches.run(() => timed("search", () => searchAnywhere(work))), always),
+    tryPassword: (dn, password) => guarded(() => passwords.run(() => timed("password", () => bindOnce(dn, password))), ifSilent),
     isResting,
     close() {
       isClosed = true;

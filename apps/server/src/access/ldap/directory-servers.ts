@@ -1,13 +1,12 @@
-// The directories of the settings, opened: certificates are read and addresses taken apart once; nothing is connected to before somebody signs in.
-// Not here: who signs in (directory-login.ts).
+// A directory's servers, opened from its settings: certificates are read and addresses taken apart once; nothing is connected to before somebody signs in.
+// Not here: what they are asked (directory.ts).
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { LookupFunction } from "node:net";
 import { rootCertificates } from "node:tls";
 import type { Clock } from "../../platform/clock.ts";
 import { SECOND_MS } from "../../platform/clock.ts";
-import type { LdapError } from "../../platform/ldap/ldap-errors.ts";
-import { createLdapServers, type LdapServers } from "../../platform/ldap/ldap-servers.ts";
+import { createLdapServers, type LdapServers, type LdapServersOptions } from "../../platform/ldap/ldap-servers.ts";
 import type { LdapAddress } from "../../platform/ldap/ldap-socket.ts";
 import { StartupError } from "../../platform/startup-error.ts";
 import type { DirectorySettings } from "./person.ts";
@@ -18,13 +17,14 @@ export interface DirectoryServersParts {
   readonly lookup?: LookupFunction;
   /** PEM of the authorities that everything outside is believed by, besides the system's. */
   readonly ca?: string | undefined;
-  readonly onState?: (failure: LdapError | undefined) => void;
+  readonly onState?: LdapServersOptions["onState"];
+  readonly onAsked?: LdapServersOptions["onAsked"];
 }
 
 /** Opens the servers of a directory. Errors: `StartupError` where the file of authorities cannot be used. */
 export async function openDirectoryServers(name: string, settings: DirectorySettings, parts: DirectoryServersParts): Promise<LdapServers> {
   const { urls, plain, caFile, bindDn, bindPassword, connections } = settings;
-  const { clock, lookup, ca, onState } = parts;
+  const { clock, lookup, ca, onState, onAsked } = parts;
   return createLdapServers({
     addresses: urls.map((url) => addressOf(url, plain)),
     ca: caFile !== undefined ? [await readAuthorities(name, caFile)] : ca === undefined ? undefined : [...rootCertificates, ca],
@@ -35,6 +35,7 @@ export async function openDirectoryServers(name: string, settings: DirectorySett
     clock,
     ...(lookup === undefined ? {} : { lookup }),
     ...(onState === undefined ? {} : { onState }),
+    ...(onAsked === undefined ? {} : { onAsked }),
   });
 }
 

@@ -1,0 +1,94 @@
+// The directories of the settings (LDAP), with their numbers and the lines that say when one is away. Packages are loaded only where there are
+// some. Not here: what is asked of them (access/ldap).
+import type { Accounts } from "../access/accounts.ts";
+import type { Directory } from "../access/ldap/directory.ts";
+import { createDirectoryLogin, DIRECTORY_RESULTS, type DirectoryLogin } from "../access/ldap/directory-login.ts";
+import type { LoginFailures } from "../access/login-failures.ts";
+import type { OutsideSignIn } from "../access/outside-identities.ts";
+import type { Clock } from "../platform/clock.ts";
+import { ACCESS_BUCKETS, type Metrics } from "../platform/metrics.ts";
+import { createSharedLookup } from "../platform/shared-lookup.ts";
+import { readAuthorities } from "./outbound.ts";
+import type { RoleContext } from "./foundation.ts";
+
+/** Opens them, without connecting to any. Errors: `StartupError` for files and filters that cannot be used. */
+export async function openDirectories(
+  { config, logger }: Pick<RoleContext, "config" | "logger">,
+  { metrics, clock }: { readonly metrics: Metrics; readonly clock: Clock },
+): Promise<readonly Directory[]> {
+  const configured = Object.entries(config.auth.ldap);
+  if (configured.length === 0) return [];
+  const { openDirectoryServers } = await import("../access/ldap/directory-servers.ts");
+  const { createDirectory } = await import("../access/ldap/directory.ts");
+  const { caFile } = config.outbound;
+  const ca = caFile === undefined ? undefined : await readAuthorities(caFile);
+  const lookup = createSharedLookup();
+  const away = new Map(configured.map(([directory]) => [directory, false]));
+  metrics.addGauges("directory_up", "Whether a directory (auth.ldap) answered when it was asked last.", () =>
+    [...away].map(([directory, isAway]) => ({ labels: { directory }, value: isAway ? 0 : 1 })),
+  );
+  const observe = metrics.addHistogram({
+    name: "directory_seconds",
+    help: "Time that directories took to answer a search or to take or refuse a password, in seconds.",
+    kinds: ["search", "password"],
+    buckets: ACCESS_BUCKETS,
+  });
+  const failures = configured.map(([directory]) => ({ labels: { directory }, value: 0 }));
+  metrics.addCounters("directory_failures_total", "Questions that a directory did not answer.", () => failures);
+  return Promise.all(
+    configured.map(async ([name, settings]) => {
+      const servers = await openDirectoryServers(name, settings, {
+        clock,
+        lookup,
+        ca,
+        onState(failure) {
+          away.set(name, failure !== undefined);
+          if (failure === undefined) logger.info({ directory: name }, "the directory answers again");
+          else
+            logger.error(
+              { directory: name, problem: failure.problem, reason: failure.message },
+              "a directory cannot be asked: its people cannot sign in",
+            );
+        },
+        onAsked(kind, seconds, isAnswered) {
+          observe[kind](seconds);
+          if (!isAnswered) failures.find(({ labels }) => labels.directory === name)!.value++;
+        },
+      });
+      return createDirectory(name, settings, servers, () => clock.now());
+    }),
+  );
+}
+
+/** What signing in by directories needs. */
+interface DirectoryLoginParts {
+  readonly directories: readonly Directory[];
+  readonly accounts: Accounts;
+  readonly outside: OutsideSignIn;
+  readonly loginFailures: LoginFailures;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+}
+
+/** Signing in by them; undefined where there is none. */
+export function composeDirectoryLogin({ logger }: Pick<RoleContext, "logger">, parts: DirectoryLoginParts): DirectoryLogin | undefined {
+  const { directories, metrics } = parts;
+  if (directories.length === 0) return undefined;
+  const NONE = "none";
+  const names = [...directories.map(({ name }) => name), NONE];
+  const totals = names.flatMap((directory) => DIRECTORY_RESULTS.map((result) => ({ labels: { directory, result }, value: 0 })));
+  metrics.addCounters(
+    "directory_sign_ins_total",
+    "Passwords that directories were asked about, by what became of them; those that were remembered needed no question.",
+    () => totals,
+  );
+  return createDirectoryLogin({
+    ...parts,
+    onResult(result, directory = NONE, reason) {
+      totals.find(({ labels }) => labels.directory === directory && labels.result === result)!.value++;
+      // Wrong passwords are usual, and outages have their own line.
+      if (result === "refused") logger.info({ directory, reason }, "a directory took a password, and the person may not sign in");
+      else if (reason !== undefined) logger.debug({ directory, result, reason }, "a directory was asked about a password");
+    },
+  });
+}
