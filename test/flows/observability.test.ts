@@ -7,6 +7,7 @@ import { it } from "node:test";
 import { parse } from "yaml";
 import { listSettings } from "../../apps/server/src/config-names.ts";
 import { addServerMetrics, type ServerMetricsParts } from "../../apps/server/src/http/server-metrics.ts";
+import { countDirectories, countDirectorySignIns } from "../../apps/server/src/compose/directories.ts";
 import { createMetrics } from "../../apps/server/src/platform/metrics.ts";
 import { dashboard, expressions, RULE_TESTS, rules } from "../deploy/monitoring.ts";
 import { startTestRegistry } from "./registry.testing.ts";
@@ -29,7 +30,7 @@ function readPage(page: string): Map<string, { type: string; labels: Set<string>
   return found;
 }
 
-/** Metrics that a server has only with PostgreSQL, TLS and tracing, from the code that serves them. */
+/** Metrics that a server has only with PostgreSQL, TLS, tracing and directories, from the code that serves them. */
 async function conditionalPage(): Promise<string> {
   const metrics = createMetrics();
   const slots = { active: 0, waiting: 0, refused: 0, brokenOff: 0 };
@@ -48,6 +49,8 @@ async function conditionalPage(): Promise<string> {
     maxConnections: 1,
   };
   addServerMetrics(metrics, parts as unknown as ServerMetricsParts);
+  countDirectories(metrics, ["corp"]).asked("corp", "search", 0, true);
+  countDirectorySignIns(metrics, ["corp"]);
   return (await metrics.render()).page;
 }
 

@@ -1,7 +1,7 @@
 // The kinds of settings that directories have: names of entries and attributes, filters, addresses. Not here: the other kinds (config-kinds.ts),
 // what is asked with them (platform/ldap).
 import { type Parsed, type Setting, text } from "./config-kinds.ts";
-import { canonicalDn } from "./platform/ldap/distinguished-name.ts";
+import { canonicalDn } from "@berth/api/distinguished-name";
 
 /** Names of attributes; options such as `;binary` are none. Source: RFC 4512, section 1.4. */
 const ATTRIBUTE_NAME = /^(?:[A-Za-z][A-Za-z0-9-]{0,63}|\d+(?:\.\d+){1,30})$/;

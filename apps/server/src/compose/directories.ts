@@ -2,7 +2,7 @@
 // some. Not here: what is asked of them (access/ldap).
 import type { Accounts } from "../access/accounts.ts";
 import type { Directory } from "../access/ldap/directory.ts";
-import { createDirectoryLogin, DIRECTORY_RESULTS, type DirectoryLogin } from "../access/ldap/directory-login.ts";
+import { createDirectoryLogin, DIRECTORY_RESULTS, type DirectoryLogin, type DirectoryResult } from "../access/ldap/directory-login.ts";
 import type { LoginFailures } from "../access/login-failures.ts";
 import type { OutsideSignIn } from "../access/outside-identities.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -23,18 +23,10 @@ export async function openDirectories(
   const { caFile } = config.outbound;
   const ca = caFile === undefined ? undefined : await readAuthorities(caFile);
   const lookup = createSharedLookup();
-  const away = new Map(configured.map(([directory]) => [directory, false]));
-  metrics.addGauges("directory_up", "Whether a directory (auth.ldap) answered when it was asked last.", () =>
-    [...away].map(([directory, isAway]) => ({ labels: { directory }, value: isAway ? 0 : 1 })),
+  const counts = countDirectories(
+    metrics,
+    configured.map(([name]) => name),
   );
-  const observe = metrics.addHistogram({
-    name: "directory_seconds",
-    help: "Time that directories took to answer a search or to take or refuse a password, in seconds.",
-    kinds: ["search", "password"],
-    buckets: ACCESS_BUCKETS,
-  });
-  const failures = configured.map(([directory]) => ({ labels: { directory }, value: 0 }));
-  metrics.addCounters("directory_failures_total", "Questions that a directory did not answer.", () => failures);
   return Promise.all(
     configured.map(async ([name, settings]) => {
       const servers = await openDirectoryServers(name, settings, {
@@ -42,7 +34,7 @@ export async function openDirectories(
         lookup,
         ca,
         onState(failure) {
-          away.set(name, failure !== undefined);
+          counts.setAway(name, failure !== undefined);
           if (failure === undefined) logger.info({ directory: name }, "the directory answers again");
           else
             logger.error(
@@ -50,10 +42,7 @@ export async function openDirectories(
               "a directory cannot be asked: its people cannot sign in",
             );
         },
-        onAsked(kind, seconds, isAnswered) {
-          observe[kind](seconds);
-          if (!isAnswered) failures.find(({ labels }) => labels.directory === name)!.value++;
-        },
+        onAsked: (kind, seconds, isAnswered) => counts.asked(name, kind, seconds, isAnswered),
       });
       return createDirectory(name, settings, servers, () => clock.now());
     }),
@@ -74,21 +63,56 @@ interface DirectoryLoginParts {
 export function composeDirectoryLogin({ logger }: Pick<RoleContext, "logger">, parts: DirectoryLoginParts): DirectoryLogin | undefined {
   const { directories, metrics } = parts;
   if (directories.length === 0) return undefined;
-  const NONE = "none";
-  const names = [...directories.map(({ name }) => name), NONE];
-  const totals = names.flatMap((directory) => DIRECTORY_RESULTS.map((result) => ({ labels: { directory, result }, value: 0 })));
-  metrics.addCounters(
-    "directory_sign_ins_total",
-    "Passwords that directories were asked about, by what became of them; those that were remembered needed no question.",
-    () => totals,
+  const count = countDirectorySignIns(
+    metrics,
+    directories.map(({ name }) => name),
   );
   return createDirectoryLogin({
     ...parts,
-    onResult(result, directory = NONE, reason) {
-      totals.find(({ labels }) => labels.directory === directory && labels.result === result)!.value++;
+    onResult(result, directory, reason) {
+      count(result, directory);
       // Wrong passwords are usual, and outages have their own line.
       if (result === "refused") logger.info({ directory, reason }, "a directory took a password, and the person may not sign in");
       else if (reason !== undefined) logger.debug({ directory, result, reason }, "a directory was asked about a password");
     },
   });
 }
+
+/** Counts what directories were asked. */
+export function countDirectories(metrics: Metrics, names: readonly string[]) {
+  const away = new Map(names.map((name) => [name, false]));
+  const failures = new Map(names.map((name) => [name, 0]));
+  metrics.addGauges("directory_up", "Whether a directory (auth.ldap) answered when it was asked last.", () =>
+    [...away].map(([directory, isAway]) => ({ labels: { directory }, value: isAway ? 0 : 1 })),
+  );
+  metrics.addCounters("directory_failures_total", "Questions that a directory did not answer.", () =>
+    [...failures].map(([directory, value]) => ({ labels: { directory }, value })),
+  );
+  const observe = metrics.addHistogram({
+    name: "directory_seconds",
+    help: "Time that directories took to answer a search, or to take or refuse a password.",
+    kinds: ["search", "password"],
+    buckets: ACCESS_BUCKETS,
+  });
+  return {
+    setAway: (name: string, isAway: boolean): void => void away.set(name, isAway),
+    asked(name: string, kind: "search" | "password", seconds: number, isAnswered: boolean): void {
+      observe[kind](seconds);
+      if (!isAnswered) failures.set(name, failures.get(name)! + 1);
+    },
+  };
+}
+
+/** Counts what became of passwords; `none`: no directory knew the name. */
+export function countDirectorySignIns(metrics: Metrics, names: readonly string[]): (result: DirectoryResult, directory?: string) => void {
+  const totals = [...names, NONE].flatMap((directory) => DIRECTORY_RESULTS.map((result) => ({ labels: { directory, result }, value: 0 })));
+  metrics.addCounters(
+    "directory_sign_ins_total",
+    "Passwords of people of directories, by what became of them; for those that were remembered no directory was asked.",
+    () => totals,
+  );
+  return (result, directory = NONE) =>
+    void totals.find(({ labels }) => labels.directory === directory && labels.result === result)!.value++;
+}
+
+const NONE = "none";

@@ -1,6 +1,6 @@
 // Which groups somebody is in, in a directory: those that say so, those that the entry names, and groups in groups, with bounds and against circles.
 // Not here: what groups give (outside-identities.ts).
-import { canonicalDn } from "../../platform/ldap/distinguished-name.ts";
+import { canonicalDn, ldapGroupKey } from "@berth/api/distinguished-name";
 import { type LdapConnection, type LdapEntry, textsOf } from "../../platform/ldap/ldap-connection.ts";
 import { LdapError } from "../../platform/ldap/ldap-errors.ts";
 import { allOf, anyOf, equals, inChain, isPresent, type LdapFilter } from "../../platform/ldap/ldap-filter.ts";
@@ -19,7 +19,6 @@ interface GroupQuestion {
   /** Which entries are groups. */
   readonly isGroup: LdapFilter;
   readonly person: Person;
-  readonly groupKey: (written: string) => string;
 }
 
 /** Groups of one person; more are left out. Each may be a membership here. */
@@ -31,7 +30,7 @@ const ACTIVE_DIRECTORY = "1.2.840.113556.1.4.800";
 
 /** Finds them. Errors: `LdapError`. */
 export async function findGroups(connection: LdapConnection, question: GroupQuestion): Promise<FoundGroups> {
-  const { settings, person, groupKey } = question;
+  const { settings, person } = question;
   const found = new Map<string, LdapEntry | undefined>();
   let isCut = false;
   /** Takes groups over that are new; gives their names. */
@@ -82,7 +81,7 @@ export async function findGroups(connection: LdapConnection, question: GroupQues
   }
   const keys = [...found].flatMap(([dn, entry]) => {
     if (settings.calledBy === "dn") return [dn];
-    return entry === undefined ? [] : textsOf(entry, settings.nameAttribute).slice(0, 1).map(groupKey);
+    return entry === undefined ? [] : textsOf(entry, settings.nameAttribute).slice(0, 1).map(ldapGroupKey);
   });
   return { keys: [...new Set(keys)].toSorted(), isCut };
 }

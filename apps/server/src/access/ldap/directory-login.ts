@@ -2,6 +2,7 @@
 // that was wrong is not tried again as long as the directory's one is the same, since each try counts towards a lock there. A directory that does
 // not answer is an outage, and never a wrong password. Not here: asking (directory.ts), whose account somebody gets (outside-identities.ts).
 import { createHmac, randomBytes } from "node:crypto";
+import { ldapGroupKey } from "@berth/api/distinguished-name";
 import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
 import { type Clock, SECOND_MS } from "../../platform/clock.ts";
@@ -255,14 +256,14 @@ export function loginNameOf(typed: string): string | undefined {
 }
 
 /** What the settings say of sign-ins. */
-export function policyOf({ settings, groupKey }: Directory): OutsidePolicy {
+export function policyOf({ settings }: Directory): OutsidePolicy {
   const { administrator, auditor, creator } = settings.roles;
   const managesRoles = administrator !== undefined || auditor !== undefined || creator !== undefined;
-  const called = (group: string | undefined): string | undefined => (group === undefined ? undefined : groupKey(group));
+  const called = (group: string | undefined): string | undefined => (group === undefined ? undefined : ldapGroupKey(group));
   return {
     createsAccounts: settings.signIn.createsAccounts,
     makesGroups: settings.signIn.makesGroups,
-    requiredGroups: settings.signIn.groups.length === 0 ? undefined : settings.signIn.groups.map(groupKey),
+    requiredGroups: settings.signIn.groups.length === 0 ? undefined : settings.signIn.groups.map(ldapGroupKey),
     roles: managesRoles ? { administrator: called(administrator), auditor: called(auditor), creator: called(creator) } : undefined,
   };
 }

@@ -1,6 +1,6 @@
 // One directory: who somebody is in it, whether a password is theirs, and which groups they are in. It asks, and decides nothing: who signs in is
 // said in directory-login.ts. Not here: connections (platform/ldap).
-import { canonicalDn } from "../../platform/ldap/distinguished-name.ts";
+import { canonicalDn } from "@berth/api/distinguished-name";
 import { type BindResult, type LdapConnection, type LdapEntry, textsOf } from "../../platform/ldap/ldap-connection.ts";
 import { LdapError } from "../../platform/ldap/ldap-errors.ts";
 import { allOf, equals, type LdapFilter, parseFilter } from "../../platform/ldap/ldap-filter.ts";
@@ -22,8 +22,6 @@ export interface Directory {
   tryPassword(person: Person, password: string): Promise<BindResult>;
   /** Whether it is left alone now, since it did not answer. */
   isResting(): boolean;
-  /** Called as groups are in this registry. */
-  groupKey(written: string): string;
   close(): void;
 }
 
@@ -78,8 +76,6 @@ export function createDirectory(name: string, settings: DirectorySettings, serve
     };
   }
 
-  const groupKey = (written: string): string => (groups.calledBy === "dn" ? (canonicalDn(written) ?? written) : written.toLowerCase());
-
   return {
     name,
     settings,
@@ -98,10 +94,9 @@ export function createDirectory(name: string, settings: DirectorySettings, serve
       });
       return found === "several" ? undefined : found;
     },
-    findGroups: (person) => servers.search((connection) => findGroups(connection, { settings: groups, isGroup, person, groupKey })),
+    findGroups: (person) => servers.search((connection) => findGroups(connection, { settings: groups, isGroup, person })),
     tryPassword: (person, password) => servers.tryPassword(person.dn, password),
     isResting: servers.isResting,
-    groupKey,
     close: servers.close,
   };
 }

@@ -1,5 +1,6 @@
 // Groups of users: what administrators do to them, and their roles in projects. A project keeps an owner, who may be a group that has members.
 // Not here: routes (group-routes.ts), rows (access/group-store.ts), what providers say (access/group-memberships.ts).
+import { ldapGroupKey } from "@berth/api/distinguished-name";
 import { ApiError } from "@berth/api/errors";
 import type { GroupMemberView, GroupUpdateBody, GroupView, NewGroupBody, ProjectGroupView } from "@berth/api/groups";
 import { DEFAULT_PAGE_SIZE } from "@berth/api/limits";
@@ -192,7 +193,7 @@ function known(group: store.Group | undefined): store.Group {
 /** Errors: FIELD_INVALID. */
 function parseSource({ kind, provider, key }: GroupView["source"]): store.GroupSource {
   if (kind === "local" ? provider === undefined && key === undefined : provider !== undefined && key !== undefined)
-    return kind === "local" ? { kind } : { kind, provider: provider!, key: key! };
+    return kind === "local" ? { kind } : { kind, provider: provider!, key: kind === "ldap" ? ldapGroupKey(key!) : key! };
   const reason = kind === "local" ? "a local group has neither provider nor key" : "provider and key say which group it is there";
   throw new ApiError("FIELD_INVALID", { detail: [{ field: "body.source", reason }] });
 }

@@ -43,6 +43,8 @@ const MAX_WAITING = 64;
 /** How long a directory is left alone after it did not answer, and at most: each failure doubles it. */
 const FIRST_REST_MS = 2_000;
 const MAX_REST_MS = 30_000;
+/** The same where somebody has to change something: a wrong password of the account that searches would lock it, tried too often. */
+const MISCONFIGURED_REST_MS = 60_000;
 /** Directories close what is silent for some minutes; what is older is not used. */
 const IDLE_MS = 60_000;
 
@@ -61,10 +63,11 @@ export function createLdapServers(options: LdapServersOptions): LdapServers {
   let restsUntil = 0;
   let isProbed = false;
   let last: LdapError | undefined;
+  let probe: NodeJS.Timeout | undefined;
   /** Until when a server is asked after all others. */
   const awayUntil = new Map<LdapAddress, number>();
 
-  const isResting = (): boolean => failures > 0 && restsUntil > clock.now() && restsUntil - clock.now() <= MAX_REST_MS;
+  const isResting = (): boolean => failures > 0 && restsUntil > clock.now() && restsUntil - clock.now() <= MISCONFIGURED_REST_MS;
 
   /** Lets work through unless the directory is left alone: after its rest, one asks whether it answers again. */
   async function guarded<T>(work: () => Promise<T>, isOutage: (error: LdapError) => boolean): Promise<T> {
@@ -83,14 +86,26 @@ export function createLdapServers(options: LdapServersOptions): LdapServers {
       if (error instanceof LdapError && error !== tooMany && isOutage(error)) {
         const isNew = failures === 0;
         if (isProbe || isNew) failures++;
-        restsUntil = clock.now() + Math.min(MAX_REST_MS, FIRST_REST_MS * 2 ** Math.min(failures - 1, 10));
+        const restMs =
+          error.problem === "away" ? Math.min(MAX_REST_MS, FIRST_REST_MS * 2 ** Math.min(failures - 1, 10)) : MISCONFIGURED_REST_MS;
+        restsUntil = clock.now() + restMs;
         last = error;
+        probeAfter(restMs);
         if (isNew) onState?.(error);
       }
       throw error;
     } finally {
       if (isProbe) isProbed = false;
     }
+  }
+
+  /** Asks again behind the rest, so that it is known when the directory is back although nobody signs in. */
+  function probeAfter(ms: number): void {
+    clearTimeout(probe);
+    if (isClosed) return;
+    probe = setTimeout(() => {
+      if (failures > 0) search(async () => undefined).catch(() => undefined);
+    }, ms + 100).unref();
   }
 
   /** Does work on a connection, and tells how long it took. */
@@ -203,12 +218,14 @@ export function createLdapServers(options: LdapServersOptions): LdapServers {
   const always = (): boolean => true;
   // What a directory answers for one person says nothing of the others.
   const ifSilent = ({ resultCode }: LdapError): boolean => resultCode === undefined;
+  const search: LdapServers["search"] = (work) => guarded(() => searches.run(() => timed("search", () => searchAnywhere(work))), always);
   return {
-    search: (work) => guarded(() => searches.run(() => timed("search", () => searchAnywhere(work))), always),
+    search,
     tryPassword: (dn, password) => guarded(() => passwords.run(() => timed("password", () => bindOnce(dn, password))), ifSilent),
     isResting,
     close() {
       isClosed = true;
+      clearTimeout(probe);
       for (const { connection } of idle.splice(0)) connection.close();
     },
   };

@@ -1,5 +1,5 @@
 // Names of entries of a directory, in one spelling: two that a directory takes for the same are the same text. Pure. Not here: asking a
-// directory (ldap-connection.ts).
+// directory (the server).
 
 /** Longer names are none: no directory has them, and each is compared. */
 const MAX_LENGTH = 2048;
@@ -26,6 +26,11 @@ export function canonicalDn(written: string): string | undefined {
     if (at === written.length) return names.join(",");
     at++;
   }
+}
+
+/** What a group of a directory is called in this registry: its distinguished name in one spelling, or any other name in lower case. */
+export function ldapGroupKey(written: string): string {
+  return canonicalDn(written) ?? written.toLowerCase();
 }
 
 /** One `type=value`, and where what separates it from the next one stands. */
