@@ -51,7 +51,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   UPSTREAM_FAILED:
     "The project mirrors another registry, and what was asked for is not here yet. Try again after Retry-After; where it repeats, look up the request id in the registry's log: it says what the upstream did.",
   DIRECTORY_UNAVAILABLE:
-    "Wait: the password is not wrong. Local accounts, robots and tokens go on working. `berth directory list` and the registry's log say what the directory (LDAP) did; docs/runbook/BerthDirectoryAway.md.",
+    "Wait: the password is not wrong. Local accounts, robots and tokens go on working. The registry's log says what the directory (LDAP) did; docs/runbook/BerthDirectoryAway.md.",
   UNAVAILABLE:
     "Wait as long as Retry-After says. If it lasts, look at the log and /readyz: the database or the store is out of reach, or there is too much load.",
   STORAGE_FULL: "Free or add space. Deletions and collection go on and may free enough.",
