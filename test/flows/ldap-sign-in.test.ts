@@ -62,7 +62,12 @@ for (const engine of ENGINES) {
       t.after(() => registry.stop());
       return registry;
     }
-    async function call(registry: TestRegistry, method: string, path: string, authorization?: string, body?: unknown): Promise<Answer> {
+    async function call(
+      registry: TestRegistry,
+      [method, path]: readonly [string, string],
+      authorization?: string,
+      body?: unknown,
+    ): Promise<Answer> {
       const headers = {
         ...(authorization === undefined ? {} : { authorization }),
         ...(body === undefined ? {} : { "content-type": "application/json" }),
@@ -72,7 +77,7 @@ for (const engine of ENGINES) {
       return { status: answer.status, body: text === "" ? {} : (JSON.parse(text) as Record<string, unknown>), headers: answer.headers };
     }
     const me = (registry: TestRegistry, name: string, password = `${name}-password`): Promise<Answer> =>
-      call(registry, "GET", "/api/v1/users/me", basic(name, password));
+      call(registry, ["GET", "/api/v1/users/me"], basic(name, password));
     const codeOf = ({ body }: Answer): unknown => (body["errors"] as { code: string }[] | undefined)?.[0]?.code;
     const test = (name: string, work: (t: TestContext) => Promise<void>): void => {
       it(name, async (t) => {
@@ -96,7 +101,7 @@ for (const engine of ENGINES) {
       }
       // As directories do, whatever the letters' case.
       assert.equal((await me(registry, "ALICE", "alice-password")).body["name"], "alice");
-      const token = await call(registry, "GET", "/token?service=berth", basic("carol", "carol-password"));
+      const token = await call(registry, ["GET", "/token?service=berth"], basic("carol", "carol-password"));
       assert.equal(token.status, 200);
       const claims = JSON.parse(Buffer.from((token.body["token"] as string).split(".")[1]!, "base64url").toString()) as { sub: string };
       assert.equal(claims.sub, "carol");
@@ -119,7 +124,7 @@ for (const engine of ENGINES) {
 
     test("leaves accounts with a password here alone: they count first, and nobody in the directory becomes one", async (t) => {
       const registry = await start(t);
-      const made = await call(registry, "POST", "/api/v1/users", undefined, {
+      const made = await call(registry, ["POST", "/api/v1/users"], undefined, {
         name: "mallory",
         password: "local-password",
         systemRole: "auditor",
@@ -129,7 +134,7 @@ for (const engine of ENGINES) {
       for (const name of ["mallory", "Mallory", "MALLORY"]) assert.equal((await me(registry, name, "mallory-password")).status, 401, name);
       assert.equal((await me(registry, "admin", "mallory-password")).status, 401);
       // The account's local password ends; the entry is still nobody's account here.
-      const removed = await call(registry, "PATCH", "/api/v1/users/mallory", undefined, { isDisabled: true });
+      const removed = await call(registry, ["PATCH", "/api/v1/users/mallory"], undefined, { isDisabled: true });
       assert.equal(removed.status, 200);
       assert.equal((await me(registry, "mallory", "mallory-password")).status, 401);
     });
@@ -177,13 +182,13 @@ for (const engine of ENGINES) {
       });
       assert.equal((await me(registry, "bob")).body["isAdmin"], true);
       assert.equal((await me(registry, "alice")).body["isAdmin"], false);
-      const groups = await call(registry, "GET", "/api/v1/groups", basic("bob", "bob-password"));
+      const groups = await call(registry, ["GET", "/api/v1/groups"], basic("bob", "bob-password"));
       const keys = (groups.body["items"] as { source: { key?: string } }[]).map(({ source }) => source.key);
       // Only who signed in made groups.
       for (const cn of ["admins", "team", "dept"]) assert.ok(keys.includes(group(cn)), `${cn}: ${keys.join("; ")}`);
       // One that an administrator makes is the directory's, however it is spelt.
       const source = { kind: "ldap", provider: "corp", key: ` CN=Team,  OU=Groups,${SUFFIX.toUpperCase()}` };
-      assert.equal(codeOf(await call(registry, "POST", "/api/v1/groups", undefined, { name: "again", source })), "GROUP_EXISTS");
+      assert.equal(codeOf(await call(registry, ["POST", "/api/v1/groups"], undefined, { name: "again", source })), "GROUP_EXISTS");
 
       const closed = await start(t, { "signIn.groups": ` CN=Dept, OU=groups,${SUFFIX} `, passwordMemorySeconds: "0s" });
       assert.equal((await me(closed, "grace")).status, 200);
@@ -203,11 +208,11 @@ for (const engine of ENGINES) {
         assert.equal(codeOf(away), "DIRECTORY_UNAVAILABLE");
         assert.ok(Number(away.headers.get("retry-after")) > 0);
         assert.match(JSON.stringify(away.body), /not wrong/);
-        const token = await call(registry, "GET", "/token?service=berth", basic("carol", "carol-password"));
+        const token = await call(registry, ["GET", "/token?service=berth"], basic("carol", "carol-password"));
         assert.equal(token.status, 503);
         // Whose password was right a moment ago, and who has one here.
         assert.equal((await me(registry, "alice")).status, 200);
-        assert.equal((await call(registry, "GET", "/api/v1/users/me")).body["name"], "admin");
+        assert.equal((await call(registry, ["GET", "/api/v1/users/me"])).body["name"], "admin");
         assert.equal((await me(registry, "alice", "wrong-password")).status, 503);
       } finally {
         await slapd!.resume();

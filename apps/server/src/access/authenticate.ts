@@ -1,6 +1,5 @@
 // Authenticates a request: Basic credentials of a user or a robot, a bearer token, or anonymous.
 // A wrong credential gets the same answer, at the same cost, whether or not the account exists. Not here: authorization.
-import { RegistryError } from "@berth/oci/errors";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
 import { isUsable, type Accounts } from "./accounts.ts";
@@ -8,7 +7,7 @@ import type { AccountCaller, AnonymousCaller, Caller } from "./caller.ts";
 import { UnauthorizedError } from "./challenge.ts";
 import { hasTokenForm, MAX_ID_TOKEN_LENGTH } from "./id-tokens.ts";
 import { addressGroup, type LoginFailures } from "./login-failures.ts";
-import { createLoginMemory } from "./login-memory.ts";
+import { createLoginMemory, mayTry } from "./login-memory.ts";
 import { isLive, type Credential } from "./credential-store.ts";
 import type { CredentialUse } from "./credential-use.ts";
 import {
@@ -141,7 +140,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       loginFailures.repeat();
       throw new UnauthorizedError({ message: WRONG_PASSWORD });
     }
-    if (!(await mayTry(key, place, name, remoteAddress))) {
+    if (!(await mayTry({ memory, loginFailures }, { key, place, name, remoteAddress }))) {
       if (account === undefined || !isUsable(account, clock.now())) throw new UnauthorizedError({ message: WRONG_PASSWORD });
       return toCaller(account, BY_PASSWORD);
     }
@@ -150,18 +149,6 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     const noted = loginFailures.recordSuccess(account, remoteAddress);
     if (noted instanceof Promise) await noted;
     return toCaller(account, BY_PASSWORD);
-  }
-
-  /** Whether the password must be checked: false if it was right a moment ago. Errors: TOOMANYREQUESTS. */
-  async function mayTry(key: string, place: string, name: string, remoteAddress: string): Promise<boolean> {
-    try {
-      await loginFailures.check(name, remoteAddress);
-      return true;
-    } catch (error) {
-      // Other people's failures behind a shared address do not stop an owner who works there.
-      if (error instanceof RegistryError && error.code === "TOOMANYREQUESTS" && memory.wasRightAt(key, place)) return false;
-      throw error;
-    }
   }
 
   // Concurrent requests with the same credentials from the same place cost one hash, and one failure.

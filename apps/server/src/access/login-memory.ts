@@ -1,9 +1,11 @@
 // This process's cache of checked passwords: right ones need not be hashed again, and the same wrong one from the same place is no further
 // guess. It contains keyed hashes only. Not here: hashing (secrets.ts), counting (login-failures.ts).
 import { createHmac, randomBytes } from "node:crypto";
+import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
+import type { LoginFailures } from "./login-failures.ts";
 
 /** Results of password checks. Keys come from `keyOf`. */
 export interface LoginMemory {
@@ -73,4 +75,27 @@ export function createLoginMemory(clock: Clock, { wrongForMs, freeMisses, misses
     },
     noteWrong: (key, place) => void wrong.set(`${key} ${place}`, clock.now()),
   };
+}
+
+/** Somebody's try to sign in. */
+interface Attempt {
+  readonly key: string;
+  readonly place: string;
+  readonly name: string;
+  readonly remoteAddress: string;
+}
+
+/** Whether a password must be checked: false where its account is locked here, and it was right a moment ago. Errors: TOOMANYREQUESTS. */
+export async function mayTry(
+  { memory, loginFailures }: { readonly memory: LoginMemory; readonly loginFailures: Pick<LoginFailures, "check"> },
+  { key, place, name, remoteAddress }: Attempt,
+): Promise<boolean> {
+  try {
+    await loginFailures.check(name, remoteAddress);
+    return true;
+  } catch (error) {
+    // Other people's failures behind a shared address do not stop an owner who works there.
+    if (error instanceof RegistryError && error.code === "TOOMANYREQUESTS" && memory.wasRightAt(key, place)) return false;
+    throw error;
+  }
 }

@@ -11,7 +11,7 @@ import type { Account } from "../account-store.ts";
 import { isUsable, type Accounts } from "../accounts.ts";
 import { UnauthorizedError } from "../challenge.ts";
 import { addressGroup, type LoginFailures } from "../login-failures.ts";
-import { createLoginMemory } from "../login-memory.ts";
+import { createLoginMemory, mayTry } from "../login-memory.ts";
 import { isOutsideRefusal, type OutsidePolicy, type OutsideSignIn } from "../outside-identities.ts";
 import { WRONG_PASSWORD } from "../refusals.ts";
 import type { DirectSignIn } from "../sign-in.ts";
@@ -195,17 +195,6 @@ export function createDirectoryLogin(parts: DirectoryLoginParts): DirectoryLogin
     return { account: result, via };
   }
 
-  /** Whether the directories may be asked. Errors: TOOMANYREQUESTS. */
-  async function mayTry(key: string, place: string, name: string, remoteAddress: string): Promise<boolean> {
-    try {
-      await loginFailures.check(name, remoteAddress);
-      return true;
-    } catch (error) {
-      if (error instanceof RegistryError && error.code === "TOOMANYREQUESTS" && memory.wasRightAt(key, place)) return false;
-      throw error;
-    }
-  }
-
   return {
     async signIn(typed, password, remoteAddress) {
       const name = loginNameOf(typed);
@@ -213,7 +202,7 @@ export function createDirectoryLogin(parts: DirectoryLoginParts): DirectoryLogin
       const key = hashOf(name, password);
       const group = addressGroup(remoteAddress);
       const place = `${name} ${group}`;
-      const isAllowed = await mayTry(key, place, name, remoteAddress);
+      const isAllowed = await mayTry({ memory, loginFailures }, { key, place, name, remoteAddress });
       const known = await recall(key, ({ passwordMemorySeconds }) => passwordMemorySeconds);
       if (known !== undefined) {
         onResult?.("remembered", known.via.kind === "ldap" ? known.via.provider : undefined, undefined);

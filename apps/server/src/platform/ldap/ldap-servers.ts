@@ -3,6 +3,7 @@
 import type { LookupFunction } from "node:net";
 import type { Clock } from "../clock.ts";
 import { createSemaphore } from "../semaphore.ts";
+import { createLdapBreaker } from "./ldap-breaker.ts";
 import { type BindResult, type LdapConnection, openLdapConnection } from "./ldap-connection.ts";
 import { LdapError } from "./ldap-errors.ts";
 import { type LdapAddress, openLdapSocket } from "./ldap-socket.ts";
@@ -40,11 +41,8 @@ export interface LdapServers {
 
 /** Who waits for a connection: as many as a burst of logins, and no more than can be served in a few seconds. */
 const MAX_WAITING = 64;
-/** How long a directory is left alone after it did not answer, and at most: each failure doubles it. */
-const FIRST_REST_MS = 2_000;
-const MAX_REST_MS = 30_000;
-/** The same where somebody has to change something: a wrong password of the account that searches would lock it, tried too often. */
-const MISCONFIGURED_REST_MS = 60_000;
+/** How long a server that did not answer is asked after all others. */
+const ASKED_LAST_MS = 30_000;
 /** Directories close what is silent for some minutes; what is older is not used. */
 const IDLE_MS = 60_000;
 
@@ -59,54 +57,8 @@ export function createLdapServers(options: LdapServersOptions): LdapServers {
   const passwords = createSemaphore(places);
   const idle: { readonly connection: LdapConnection; readonly since: number }[] = [];
   let isClosed = false;
-  let failures = 0;
-  let restsUntil = 0;
-  let isProbed = false;
-  let last: LdapError | undefined;
-  let probe: NodeJS.Timeout | undefined;
   /** Until when a server is asked after all others. */
   const awayUntil = new Map<LdapAddress, number>();
-
-  const isResting = (): boolean => failures > 0 && restsUntil > clock.now() && restsUntil - clock.now() <= MISCONFIGURED_REST_MS;
-
-  /** Lets work through unless the directory is left alone: after its rest, one asks whether it answers again. */
-  async function guarded<T>(work: () => Promise<T>, isOutage: (error: LdapError) => boolean): Promise<T> {
-    if (isClosed) throw new LdapError("away", "the server is stopping");
-    if (failures > 0) {
-      if (isResting() || isProbed) throw new LdapError(last!.problem, last!.message, { cause: last });
-      isProbed = true;
-    }
-    const isProbe = failures > 0;
-    try {
-      const result = await work();
-      if (failures > 0) onState?.(undefined);
-      failures = 0;
-      return result;
-    } catch (error) {
-      if (error instanceof LdapError && error !== tooMany && isOutage(error)) {
-        const isNew = failures === 0;
-        if (isProbe || isNew) failures++;
-        const restMs =
-          error.problem === "away" ? Math.min(MAX_REST_MS, FIRST_REST_MS * 2 ** Math.min(failures - 1, 10)) : MISCONFIGURED_REST_MS;
-        restsUntil = clock.now() + restMs;
-        last = error;
-        probeAfter(restMs);
-        if (isNew) onState?.(error);
-      }
-      throw error;
-    } finally {
-      if (isProbe) isProbed = false;
-    }
-  }
-
-  /** Asks again behind the rest, so that it is known when the directory is back although nobody signs in. */
-  function probeAfter(ms: number): void {
-    clearTimeout(probe);
-    if (isClosed) return;
-    probe = setTimeout(() => {
-      if (failures > 0) search(async () => undefined).catch(() => undefined);
-    }, ms + 100).unref();
-  }
 
   /** Does work on a connection, and tells how long it took. */
   async function timed<T>(kind: "search" | "password", work: () => Promise<T>): Promise<T> {
@@ -134,7 +86,7 @@ export function createLdapServers(options: LdapServersOptions): LdapServers {
         return connection;
       } catch (error) {
         if (!(error instanceof LdapError)) throw error;
-        awayUntil.set(address, clock.now() + MAX_REST_MS);
+        awayUntil.set(address, clock.now() + ASKED_LAST_MS);
         failure = failure === undefined ? error : new LdapError(error.problem, `${failure.message}; ${error.message}`, { cause: error });
       }
     }
@@ -215,17 +167,19 @@ export function createLdapServers(options: LdapServersOptions): LdapServers {
   }
 
   // Also where the account that searches is refused: each further try would count towards its lock.
-  const always = (): boolean => true;
+  const always = (error: LdapError): boolean => error !== tooMany;
   // What a directory answers for one person says nothing of the others.
-  const ifSilent = ({ resultCode }: LdapError): boolean => resultCode === undefined;
-  const search: LdapServers["search"] = (work) => guarded(() => searches.run(() => timed("search", () => searchAnywhere(work))), always);
+  const ifSilent = (error: LdapError): boolean => error.resultCode === undefined && error !== tooMany;
+  const breaker = createLdapBreaker({ clock, onState, probe: () => search(async () => undefined) });
+  const search: LdapServers["search"] = (work) =>
+    breaker.run(() => searches.run(() => timed("search", () => searchAnywhere(work))), always);
   return {
     search,
-    tryPassword: (dn, password) => guarded(() => passwords.run(() => timed("password", () => bindOnce(dn, password))), ifSilent),
-    isResting,
+    tryPassword: (dn, password) => breaker.run(() => passwords.run(() => timed("password", () => bindOnce(dn, password))), ifSilent),
+    isResting: breaker.isResting,
     close() {
       isClosed = true;
-      clearTimeout(probe);
+      breaker.close();
       for (const { connection } of idle.splice(0)) connection.close();
     },
   };

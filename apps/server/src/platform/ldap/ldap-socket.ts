@@ -65,11 +65,11 @@ const START_TLS = "1.3.6.1.4.1.1466.20037";
 const MAX_ANSWER_BYTES = 4096;
 
 /** Asks for encryption with the first message of the connection. Source: RFC 4511, section 4.14. */
-async function startTls(tcp: Socket): Promise<void> {
+async function startTls(socket: Socket): Promise<void> {
   const name = Buffer.from(START_TLS);
   const request = Buffer.concat([Buffer.from([0x77, name.length + 2, 0x80, name.length]), name]);
-  tcp.write(Buffer.concat([Buffer.from([0x30, request.length + 3, 0x02, 0x01, 0x01]), request]));
-  const answer = await readMessage(tcp);
+  socket.write(Buffer.concat([Buffer.from([0x30, request.length + 3, 0x02, 0x01, 0x01]), request]));
+  const answer = await readMessage(socket);
   const resultCode = readStartTlsAnswer(answer);
   if (resultCode !== 0) throw new LdapError("misconfigured", `the server refuses StartTLS (result code ${resultCode})`, { resultCode });
 }
