@@ -144,9 +144,9 @@ export const ACCESS_CUTS: readonly Cut[] = [
   {
     invariant: 11,
     what: "a personal token gives nobody more than it lets through",
-    file: `${SERVER}/access/authorize.ts`,
-    from: 'if (permission !== "project.read") refuseBeyondToken(asking.caller, projectName);',
-    to: "",
+    file: `${SERVER}/access/judge.ts`,
+    from: 'permission !== "project.read" && personal !== undefined && !coversProject(personal, project)',
+    to: "false as boolean",
     test: `${SERVER}/http/api/tokens.test.ts`,
     name: "reach no further on the API than in repositories",
   },

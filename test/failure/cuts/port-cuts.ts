@@ -79,9 +79,9 @@ export const PORT_CUTS: readonly Cut[] = [
   {
     invariant: 16,
     what: "a project that has something of a newer release is closed",
-    file: `${SERVER}/access/authorize.ts`,
-    from: "      if (standing.traits !== undefined) refuseByTraits(standing.traits, {",
-    to: "      if (false as boolean) refuseByTraits(standing.traits!, {",
+    file: `${SERVER}/access/judge.ts`,
+    from: 'if (traits.unknown.length > 0) return "project-newer";',
+    to: "",
     test: `${SERVER}/access/project-traits.test.ts`,
     name: "close the project to who had rights",
   },

@@ -12,14 +12,15 @@ import { type Actor, actorOf, systemActor } from "./actor.ts";
 import { isUsable, type Accounts, type Rights } from "./accounts.ts";
 import type { AccountCaller, Action, Caller, Grant, Renewable } from "./caller.ts";
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
-import { type ProjectTrait, refuseByTraits, refuseUnknownTraits } from "./project-traits.ts";
+import { type Facts, judge, judgeProject, robotReads, type Ruling } from "./judge.ts";
+import { type ProjectTrait, refuseUnknownTraits, traitsRefusal } from "./project-traits.ts";
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { isLive, type Credential } from "./credential-store.ts";
 import { boundActions } from "./personal-bound.ts";
-import { boundOf, isBeyondToken, reachOf, refuseBeyondToken, refuseToken } from "./bounds.ts";
+import { boundOf, reachOf, refuseBeyondToken, refuseToken } from "./bounds.ts";
 import { pullableProjects, pullableRanges, type RepositoryRights, rightsOfScopes } from "./robot-scopes.ts";
 import { INVALID_TOKEN, notLoggedIn, projectMissing, rightMissing } from "./refusals.ts";
-import { permitsInProject, rightsIn } from "./rights.ts";
+import { rightsIn } from "./rights.ts";
 import { permitsInSystem } from "./roles.ts";
 import type { ProjectStanding } from "./standing-store.ts";
 
@@ -174,30 +175,21 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     { actions: rights, tags }: RepositoryRights,
   ): Grant<A> {
     const { caller } = asking;
-    const isWithinBound = boundOf(caller, repository)?.has(action) ?? true;
-    if (standing !== undefined && isWithinBound && rights.has(action)) {
-      if (standing.traits !== undefined) refuseByTraits(standing.traits, { action, repository, projectId: standing.projectId });
+    const ruling = judge({ caller, account, standing }, rights, action, repository);
+    if (ruling === "allowed") {
+      const { projectId, traits } = standing!;
       const grant = {
         action,
         repository,
-        projectId: standing.projectId,
-        traits: standing.traits,
+        projectId,
+        traits,
         tags: tags?.get(action),
         actor: actorOf(account, caller),
         renew: (tx?: Executor) => (isCurrent(asking) ? grant : authorize(ask(caller, tx), action, repository)),
       } as Grant<A>;
       return grant;
     }
-    if (account === undefined) throw notLoggedIn(caller, action, repository);
-    refusePersonal(caller as AccountCaller, { account, action, repository }, rights);
-    const bound = caller.access?.get(repository);
-    // A better token helps if this one does not name the repository, or names less than the account may do.
-    if (caller.access !== undefined && (bound === undefined || (!isWithinBound && rights.has(action)))) {
-      throw new UnauthorizedError({ scope: scopeOf(action, repository), reason: "insufficient_scope", message: "insufficient scope" });
-    }
-    const seesNone = account.isAdmin || (account.isAuditor && action === "pull");
-    if (seesNone && standing === undefined) throw projectMissing(action, repository);
-    throw rightMissing(account, action, repository, { sees: rights.has("pull") });
+    throw refusalOf(ruling, { caller, account, standing }, rights, { action, repository });
   }
 
   /** `known`: the project of the first decision, which another project of the same name does not replace. */
@@ -276,14 +268,11 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
   async function authorizeProject(asking: Asking, permission: ProjectPermission, projectName: string): Promise<ProjectGrant> {
     refuseToken(asking.caller);
     const account = await presentAccount(asking);
-    const found = await asking.rights.findStanding(account?.id, projectName);
-    // What a personal token reaches nothing of is not there for who has it.
-    const standing = isBeyondToken(asking.caller, projectName) ? undefined : found;
-    const robotReads = account?.kind === "robot" && (await robotSees(asking.rights, account, projectName));
-    const decision = permitsInProject(account, standing, robotReads, permission);
-    if (standing !== undefined && decision === "yes") {
-      if (permission !== "project.read") refuseBeyondToken(asking.caller, projectName);
-      const { projectId, name, isPublic } = standing;
+    const standing = await asking.rights.findStanding(account?.id, projectName);
+    const reads = account?.kind === "robot" && (await robotSees(asking.rights, account, projectName));
+    const ruling = judgeProject({ caller: asking.caller, account, standing }, reads, permission, projectName);
+    if (ruling === "allowed") {
+      const { projectId, name, isPublic } = standing!;
       const grant: ProjectGrant = {
         permission,
         projectId,
@@ -294,15 +283,15 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       };
       return grant;
     }
-    if (account === undefined) throw new UnauthorizedError();
-    throw decision === "no" ? new RegistryError("DENIED") : new ApiError("PROJECT_UNKNOWN");
+    if (ruling === "personal-token") refuseBeyondToken(asking.caller, projectName);
+    if (ruling === "anonymous") throw new UnauthorizedError();
+    throw ruling === "unseen" ? new ApiError("PROJECT_UNKNOWN") : new RegistryError("DENIED");
   }
 
   async function robotSees(rights: Rights, robot: Account, projectName: string): Promise<boolean> {
     const own = robot.projectId === undefined ? undefined : await rights.findProjectName(robot.projectId);
     if (robot.projectId !== undefined && own === undefined) return false;
-    const names = pullableProjects(await rights.findScopes(robot.id), own);
-    return names === "all" || names.includes(projectName);
+    return robotReads(await rights.findScopes(robot.id), own, projectName);
   }
 
   return {
@@ -344,16 +333,32 @@ function isEverything({ reader, reach }: { readonly reader: Reader; readonly rea
   return reader === "all" && reach === WHOLE;
 }
 
-/** Refuses what a personal token does not reach: the same whatever its user may and whatever is there, since who has it alone is told no more than it lets through. */
-function refusePersonal(
-  { personal }: AccountCaller,
-  { account, action, repository }: { readonly account: Account; readonly action: Action; readonly repository: RepositoryName },
+/** The error of a ruling that refuses. */
+function refusalOf(
+  ruling: Exclude<Ruling, "allowed">,
+  { caller, account, standing }: Facts,
   rights: ReadonlySet<Action>,
-): void {
-  if (personal === undefined) return;
-  const bound = boundActions(personal, repository);
-  if (bound.has(action)) return;
-  throw rightMissing(account, action, repository, { sees: rights.has("pull") && bound.has("pull"), token: personal.token });
+  { action, repository }: { readonly action: Action; readonly repository: RepositoryName },
+): RegistryError {
+  switch (ruling) {
+    case "project-closed":
+    case "project-newer":
+      return traitsRefusal(standing!.traits!, { repository, projectId: standing!.projectId });
+    case "anonymous":
+      return notLoggedIn(caller, action, repository);
+    case "personal-token": {
+      // The same whatever its user may and whatever is there, since who has the token alone is told no more than it lets through.
+      const personal = (caller as AccountCaller).personal!;
+      const sees = rights.has("pull") && boundActions(personal, repository).has("pull");
+      return rightMissing(account!, action, repository, { sees, token: personal.token });
+    }
+    case "registry-token":
+      return new UnauthorizedError({ scope: scopeOf(action, repository), reason: "insufficient_scope", message: "insufficient scope" });
+    case "project-missing":
+      return projectMissing(action, repository);
+    case "right-missing":
+      return rightMissing(account!, action, repository, { sees: rights.has("pull") });
+  }
 }
 
 /** What a robot's scopes let it do; undefined where its project is gone. */

@@ -87,21 +87,23 @@ export function createReadTraits(known: readonly ProjectTrait[]): ReadTraits {
  * Errors: PROJECT_NEWER.
  */
 export function refuseUnknownTraits(projectId: number, { unknown }: ProjectTraits): void {
-  if (unknown.length === 0) return;
-  throw new RegistryError("PROJECT_NEWER", {
+  if (unknown.length > 0) throw projectNewer(projectId, unknown);
+}
+
+function projectNewer(projectId: number, unknown: readonly string[]): RegistryError {
+  return new RegistryError("PROJECT_NEWER", {
     cause: new Error(`project ${projectId} has traits that this program cannot read: ${unknown.join(", ")}`),
   });
 }
 
-/** Refuses an action because of the project's traits, whatever the caller's rights. Errors: PROJECT_NEWER, DENIED. */
-export function refuseByTraits(
-  traits: ProjectTraits,
-  { action, repository, projectId }: Pick<Grant, "action" | "repository" | "projectId">,
-): void {
-  refuseUnknownTraits(projectId, traits);
-  if (action !== "push" || traits.pushRefusal === undefined) return;
+/** The refusal of an action by the project's traits, whatever the caller's rights (judge.ts says when): PROJECT_NEWER or DENIED. */
+export function traitsRefusal(
+  { unknown, pushRefusal }: ProjectTraits,
+  { repository, projectId }: Pick<Grant, "repository" | "projectId">,
+): RegistryError {
+  if (unknown.length > 0) return projectNewer(projectId, unknown);
   const project = projectOf(repository);
-  throw new RegistryError("DENIED", { message: `nothing can be pushed to project ${project}: ${traits.pushRefusal}`, detail: { project } });
+  return new RegistryError("DENIED", { message: `nothing can be pushed to project ${project}: ${pushRefusal}`, detail: { project } });
 }
 
 const lockTraits = statement<{ projectId: number }>()("project_traits.lock", (db, p, tools) =>
