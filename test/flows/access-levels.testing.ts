@@ -22,6 +22,7 @@ export type Level =
  * least, and to read it auditors.
  */
 export const LEVELS: Record<string, Level> = {
+  explainAccess: "account",
   listProjects: "anyone",
   createProject: "creator",
   getProject: "reader",

@@ -1,6 +1,7 @@
 // The list of all operations: what the OpenAPI document shows and the server must answer. Not here: the operations themselves.
 import * as issuers from "./issuers.ts";
 import * as audit from "./audit.ts";
+import { explainAccess } from "./explain.ts";
 import * as deletions from "./deletions.ts";
 import * as groups from "./groups.ts";
 import * as jobs from "./jobs.ts";
@@ -19,6 +20,7 @@ import { projectWebhooks, registryWebhooks } from "./webhooks.ts";
 
 /** Every operation, in the order of the document. */
 export const OPERATIONS: readonly Operation[] = [
+  explainAccess,
   projects.listProjects,
   projects.createProject,
   projects.getProject,

@@ -20,18 +20,21 @@ export const PROJECT_PERMISSIONS = [
 export type ProjectPermission = (typeof PROJECT_PERMISSIONS)[number];
 
 /** What system roles let somebody do in the whole registry. Administrators may do all of it. */
-export type SystemPermission =
-  | "audit.read"
-  | "groups.read"
-  | "jobs.read"
-  | "metrics.read"
-  | "projects.create"
-  | "robots.read"
-  | "settings.read"
-  | "uploads.read"
-  | "usage.read"
-  | "users.read"
-  | "webhooks.read";
+export const SYSTEM_PERMISSIONS = [
+  "audit.read",
+  "groups.read",
+  "jobs.read",
+  "metrics.read",
+  "projects.create",
+  "robots.read",
+  "settings.read",
+  "uploads.read",
+  "usage.read",
+  "users.read",
+  "webhooks.read",
+] as const;
+/** One of `SYSTEM_PERMISSIONS`. */
+export type SystemPermission = (typeof SYSTEM_PERMISSIONS)[number];
 
 /** One demand. Of `project` and `repository` the operation's path names which. */
 export type Permission =

@@ -160,9 +160,9 @@ export const PORT_CUTS: readonly Cut[] = [
   {
     invariant: 20,
     what: "nobody pushes to a project that mirrors another registry",
-    file: `${SERVER}/access/project-traits.ts`,
-    from: `if (action !== "push" || traits.pushRefusal === undefined) return;`,
-    to: "return;",
+    file: `${SERVER}/access/judge.ts`,
+    from: 'return action === "push" && traits.pushRefusal !== undefined ? "project-closed" : "allowed";',
+    to: 'return "allowed";',
     test: `${SERVER}/access/project-traits.test.ts`,
     name: "that refuse pushes refuse them to whoever could push",
   },

@@ -1,6 +1,7 @@
 // Verbs that are more than one call, or none. Not here: their work (../commands/).
 import * as groups from "@berth/api/groups";
 import * as issuers from "@berth/api/issuers";
+import { EXPLAINED_ACTIONS, explainAccess } from "@berth/api/explain";
 import * as jobs from "@berth/api/jobs";
 import * as settings from "@berth/api/settings";
 import * as users from "@berth/api/users";
@@ -11,6 +12,7 @@ import * as webhooks from "@berth/api/webhooks";
 import { changePassword, showCaller } from "../commands/account.ts";
 import { apply, diff, exportState, printSchema } from "../commands/apply.ts";
 import { listContexts, removeContext, useContext } from "../commands/context.ts";
+import { explain } from "../commands/explain.ts";
 import { followJob } from "../commands/follow-job.ts";
 import { login, logout } from "../commands/login.ts";
 import { callRaw } from "../commands/raw.ts";
@@ -66,6 +68,26 @@ export const COMMAND_VERBS: readonly CommandVerb[] = [
     run: logout,
   },
   { words: "whoami", summary: "Show who you are", operations: [users.getMe], arguments: [], commandOptions: [], run: showCaller },
+  {
+    words: "explain",
+    summary: "Say whether somebody may do something, and why; exit code 1 where not",
+    operations: [explainAccess],
+    arguments: [
+      { name: "ACTION", kind: "text", help: `one of ${EXPLAINED_ACTIONS.join(", ")}` },
+      {
+        name: "TARGET",
+        kind: "text",
+        optional: true,
+        help: "PROJECT/NAME or PROJECT/NAME:TAG to pull, push and delete; a project; nothing for the registry",
+      },
+    ],
+    commandOptions: [
+      { name: "account", value: "NAME", help: "a user, or a robot as PROJECT+NAME or +NAME; you where it is not given" },
+      { name: "token", value: "TOKEN", help: "the number of one of the account's tokens: who comes by it" },
+      { name: "anonymous", help: "somebody without credentials" },
+    ],
+    run: explain,
+  },
   {
     words: "password",
     summary: "Change your own password, which ends your sessions and logins, and not your personal tokens",

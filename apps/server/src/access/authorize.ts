@@ -12,16 +12,16 @@ import { type Actor, actorOf, systemActor } from "./actor.ts";
 import { isUsable, type Accounts, type Rights } from "./accounts.ts";
 import type { AccountCaller, Action, Caller, Grant, Renewable } from "./caller.ts";
 import { CATALOG_SCOPE, scopeOf, UnauthorizedError } from "./challenge.ts";
-import { type Facts, judge, judgeProject, robotReads, type Ruling } from "./judge.ts";
+import { shortReason } from "./explain-words.ts";
+import { type Facts, judge, judgeProject, judgeSystem, type ProjectCreation, rightsOfRobot, robotReads, type Ruling } from "./judge.ts";
 import { type ProjectTrait, refuseUnknownTraits, traitsRefusal } from "./project-traits.ts";
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { isLive, type Credential } from "./credential-store.ts";
 import { boundActions } from "./personal-bound.ts";
 import { boundOf, reachOf, refuseBeyondToken, refuseToken } from "./bounds.ts";
 import { pullableProjects, pullableRanges, type RepositoryRights, rightsOfScopes } from "./robot-scopes.ts";
-import { INVALID_TOKEN, notLoggedIn, projectMissing, rightMissing } from "./refusals.ts";
+import { INVALID_TOKEN, notLoggedIn, projectMissing, projectRightMissing, rightMissing, systemRightMissing } from "./refusals.ts";
 import { rightsIn } from "./rights.ts";
-import { permitsInSystem } from "./roles.ts";
 import type { ProjectStanding } from "./standing-store.ts";
 
 /** A decision of the control plane about a project. */
@@ -67,8 +67,8 @@ export interface Authorizer {
   authorizeAccount(caller: Caller): Promise<AccountGrant>;
   /** The caller's account, which is a system administrator's. Errors: UNAUTHORIZED, DENIED. */
   authorizeAdministrator(caller: Caller): Promise<AccountGrant>;
-  /** The caller's account, if its role in the whole registry has the permission. Errors: UNAUTHORIZED, DENIED. */
-  authorizeSystem(caller: Caller, may: SystemPermission): Promise<AccountGrant>;
+  /** The caller's account, if its role in the whole registry has the permission; `creation`: or everybody has it. Errors: UNAUTHORIZED, DENIED. */
+  authorizeSystem(caller: Caller, may: SystemPermission, creation?: ProjectCreation): Promise<AccountGrant>;
 }
 
 /** Decides for work without a caller. No request handler has one, except the code that stores an upstream's answers. */
@@ -252,15 +252,15 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     return grant;
   }
 
-  /** `may`: undefined for operations of administrators only. */
-  async function authorizeSystem(asking: Asking, may: SystemPermission | undefined): Promise<AccountGrant> {
+  async function authorizeSystem(asking: Asking, may: SystemPermission | "administer", creation: ProjectCreation): Promise<AccountGrant> {
     const { account, actor } = await authorizeAccount(asking);
-    if (!(may === undefined ? account.isAdmin : permitsInSystem(account, may))) throw new RegistryError("DENIED");
-    refuseBeyondToken(asking.caller, undefined);
+    const ruling = judgeSystem({ caller: asking.caller, account }, may, creation);
+    if (ruling === "personal-token") refuseBeyondToken(asking.caller, undefined);
+    if (ruling !== "allowed") throw systemRightMissing(account, may);
     const grant: AccountGrant = {
       account,
       actor,
-      renew: (tx) => (isCurrent(asking) ? grant : authorizeSystem(ask(asking.caller, tx), may)),
+      renew: (tx) => (isCurrent(asking) ? grant : authorizeSystem(ask(asking.caller, tx), may, creation)),
     };
     return grant;
   }
@@ -285,7 +285,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     }
     if (ruling === "personal-token") refuseBeyondToken(asking.caller, projectName);
     if (ruling === "anonymous") throw new UnauthorizedError();
-    throw ruling === "unseen" ? new ApiError("PROJECT_UNKNOWN") : new RegistryError("DENIED");
+    throw ruling === "unseen" ? new ApiError("PROJECT_UNKNOWN") : projectRightMissing(account!, permission, projectName);
   }
 
   async function robotSees(rights: Rights, robot: Account, projectName: string): Promise<boolean> {
@@ -301,8 +301,8 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     listReadableProjects,
     readsEverything: async (caller) => isEverything(await readerOf(caller)),
     authorizeAccount: async (caller) => authorizeAccount(ask(caller)),
-    authorizeAdministrator: async (caller) => authorizeSystem(ask(caller), undefined),
-    authorizeSystem: async (caller, may) => authorizeSystem(ask(caller), may),
+    authorizeAdministrator: async (caller) => authorizeSystem(ask(caller), "administer", "administrators"),
+    authorizeSystem: async (caller, may, creation = "administrators") => authorizeSystem(ask(caller), may, creation),
     authorizeProject: async (caller, permission, projectName) => authorizeProject(ask(caller), permission, projectName),
   };
 }
@@ -357,7 +357,7 @@ function refusalOf(
     case "project-missing":
       return projectMissing(action, repository);
     case "right-missing":
-      return rightMissing(account!, action, repository, { sees: rights.has("pull") });
+      return rightMissing(account!, action, repository, { sees: rights.has("pull"), why: shortReason(account!, standing, action) });
   }
 }
 
@@ -365,5 +365,5 @@ function refusalOf(
 async function scopedRights(rights: Rights, robot: Account, repository: RepositoryName): Promise<RepositoryRights | undefined> {
   const projectName = robot.projectId === undefined ? undefined : await rights.findProjectName(robot.projectId);
   if (robot.projectId !== undefined && projectName === undefined) return undefined;
-  return rightsOfScopes(await rights.findScopes(robot.id), projectName, repository);
+  return rightsOfRobot(robot, projectName, await rights.findScopes(robot.id), repository);
 }

@@ -56,6 +56,11 @@ export function parseBound(text: string, token: string): PersonalBound {
   return { token, scopes, api: API_BOUNDS.find((each) => each === value?.api) ?? "none" };
 }
 
+/** Whether it opens the API for a request. */
+export function opensApi({ api }: Pick<PersonalBound, "api">, isWrite: boolean): boolean {
+  return api === "write" || (api === "read" && !isWrite);
+}
+
 /** The same for a request that changes nothing. */
 export function asReader(bound: PersonalBound): PersonalBound {
   return bound.api === "write" ? { ...bound, api: "read" } : bound;

@@ -80,10 +80,30 @@ forEachDatabase("refusals", (create) => {
     const asks = (caller: Caller, action: Action, name: string) =>
       said(() => access.authorizer.authorize(caller, action, parseRepositoryName(name)));
     const table: [Caller, Action, string, string][] = [
-      [guest, "push", "own/app", "DENIED guest may not push to own/app; an owner of the project own can give the role developer"],
-      [guest, "delete", "own/app", "DENIED guest may not delete from own/app; an owner of the project own can give the role maintainer"],
-      [guest, "push", "open/app", "DENIED guest may not push to open/app; an owner of the project open can give the role developer"],
-      [ci, "push", "own/ci/x", "DENIED own+ci may not push to own/ci/x; who keeps the robot can change its scopes"],
+      [
+        guest,
+        "push",
+        "own/app",
+        "DENIED guest may not push to own/app: the role guest does not let anybody push there; an owner of the project own can give the role developer",
+      ],
+      [
+        guest,
+        "delete",
+        "own/app",
+        "DENIED guest may not delete from own/app: the role guest does not let anybody delete there; an owner of the project own can give the role maintainer",
+      ],
+      [
+        guest,
+        "push",
+        "open/app",
+        "DENIED guest may not push to open/app: the project is public, but that takes a role in it; an owner of the project open can give the role developer",
+      ],
+      [
+        ci,
+        "push",
+        "own/ci/x",
+        "DENIED own+ci may not push to own/ci/x: no scope of the robot lets it push there; who keeps the robot can change its scopes",
+      ],
       [root, "push", "none/app", 'NAME_UNKNOWN project none does not exist; create it first: POST /api/v1/projects {"name":"none"}'],
       [root, "pull", "none/app", "NAME_UNKNOWN project none does not exist"],
       [root, "delete", "none/app", "NAME_UNKNOWN project none does not exist"],

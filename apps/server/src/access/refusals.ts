@@ -1,6 +1,7 @@
 // The texts of refusals for people. docker shows a text only if it differs from the specification's own, and then nothing else; so each
 // says what is wrong and who can help. Texts depend on the caller and on what the caller may see: they reveal nothing else. Pure. Not here:
 // when something is refused (authenticate.ts, authorize.ts).
+import { type ProjectPermission, type SystemPermission, whoMay } from "@berth/api/permissions";
 import { RegistryError } from "@berth/oci/errors";
 import { projectOf, type RepositoryName } from "@berth/oci/reference";
 import type { Account } from "./account-store.ts";
@@ -8,6 +9,7 @@ import type { Credential } from "./credential-store.ts";
 import type { PersonalBound } from "./personal-bound.ts";
 import type { Action, Caller } from "./caller.ts";
 import { scopeOf, UnauthorizedError } from "./challenge.ts";
+import { inProject, inRegistry } from "./explain-words.ts";
 
 /** The same for an unknown name, a wrong password and a disabled user. */
 export const WRONG_PASSWORD = "the user name or the password is wrong, or the user is disabled";
@@ -60,13 +62,13 @@ export function notLoggedIn(caller: Caller, action: Action, repository: Reposito
 
 /**
  * For an account without the right, or by a personal token that does not reach it. `sees`: it may pull there, so that it may know that the
- * repository's project exists.
+ * repository's project exists. `why`: told to those alone.
  */
 export function rightMissing(
   account: Account,
   action: Action,
   repository: RepositoryName,
-  { sees, token }: { readonly sees: boolean; readonly token?: string | undefined },
+  { sees, token, why }: { readonly sees: boolean; readonly token?: string | undefined; readonly why?: string },
 ): RegistryError {
   const detail = { name: repository };
   const does = WORDS[action];
@@ -79,7 +81,7 @@ export function rightMissing(
           ? `an owner of the project ${projectOf(repository)} can give the role ${ROLE_FOR[action]}`
           : `if there is one, an owner of its project can give the role ${ROLE_FOR[action]}`;
   const what = sees
-    ? `${account.name} may not ${does} ${repository}`
+    ? `${account.name} may not ${does} ${repository}${why === undefined ? "" : `: ${why}`}`
     : `${repository} does not exist, or ${account.name} may not ${does} it`;
   return new RegistryError(action === "pull" ? "NAME_UNKNOWN" : "DENIED", { message: `${what}; ${help}`, detail });
 }
@@ -89,4 +91,19 @@ export function projectMissing(action: Action, repository: RepositoryName): Regi
   const name = projectOf(repository);
   const create = action === "push" ? `; create it first: POST /api/v1/projects {"name":"${name}"}` : "";
   return new RegistryError("NAME_UNKNOWN", { message: `project ${name} does not exist${create}`, detail: { name: repository } });
+}
+
+/** For who sees the project and may not do this in it. */
+export function projectRightMissing({ name }: Account, permission: ProjectPermission, project: string): RegistryError {
+  const who = whoMay({ kind: "project", may: permission });
+  return new RegistryError("DENIED", {
+    message: `${name} may not ${inProject(permission, project)}: that is for ${who}`,
+    detail: { project },
+  });
+}
+
+/** For who may not do this in the registry. */
+export function systemRightMissing({ name }: Account, may: SystemPermission | "administer"): RegistryError {
+  const who = may === "administer" ? "administrators" : whoMay({ kind: "system", may });
+  return new RegistryError("DENIED", { message: `${name} may not ${inRegistry(may)}: that is for ${who}` });
 }

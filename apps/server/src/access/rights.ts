@@ -19,7 +19,8 @@ import type { Membership, ProjectStanding } from "./standing-store.ts";
 
 const NO_RIGHTS: RepositoryRights = { actions: NO_ACTIONS, tags: undefined };
 const ALL_RIGHTS: RepositoryRights = { actions: ALL_ACTIONS, tags: undefined };
-const PULL_RIGHTS: RepositoryRights = { actions: PULL_ONLY, tags: undefined };
+/** Pulling alone. */
+export const PULL_RIGHTS: RepositoryRights = { actions: PULL_ONLY, tags: undefined };
 const OF_ROLE: Readonly<Record<Role, RepositoryRights>> = {
   guest: PULL_RIGHTS,
   developer: { actions: actionsOfRole("developer"), tags: undefined },

@@ -1,6 +1,6 @@
 // The settings that change at run time, and what a change of each does. Not here: where they are stored (features/settings).
 import { projectSettings } from "../distribution/distribution-settings.ts";
-import type { ProjectCreation } from "../features/api-route.ts";
+import type { ProjectCreation } from "../access/judge.ts";
 import { type RunTimeSetting, type RunTimeSettings, createRunTimeSettings } from "../features/settings/run-time.ts";
 import { logSettings } from "../platform/observation-settings.ts";
 import type { Foundation, RoleContext } from "./foundation.ts";

@@ -8,10 +8,7 @@ import { MAX_REPOSITORY_NAME_LENGTH, parseRepositoryName } from "@berth/oci/refe
 import type { AccountGrant, Authorizer, ProjectGrant } from "../access/authorize.ts";
 import type { AccountCaller, Caller, Grant } from "../access/caller.ts";
 import { UnauthorizedError } from "../access/challenge.ts";
-import { coversProject } from "../access/personal-bound.ts";
-
-/** Who may create projects besides administrators and creators: names go to the first who takes them, so by default nobody else may. */
-export type ProjectCreation = "administrators" | "creators" | "everyone";
+import type { ProjectCreation } from "../access/judge.ts";
 
 /** The proof that a handler gets for its operation's permission. */
 interface ProofOf {
@@ -108,16 +105,6 @@ const NOT_BY_TOKEN = "a personal token does not do that: sign in with the passwo
  * not see.
  */
 export function createProve(authorizer: Authorizer, projectCreation: () => ProjectCreation): Prove {
-  async function proveCreation(caller: Caller): Promise<AccountGrant> {
-    if (projectCreation() === "everyone") {
-      const grant = await authorizer.authorizeAccount(caller);
-      const { personal } = caller as Partial<AccountCaller>;
-      // Robots would own what nobody answers for, and who makes a project may do everything there.
-      if (grant.account.kind === "user" && (personal === undefined || coversProject(personal, undefined))) return grant;
-    }
-    return authorizer.authorizeSystem(caller, "projects.create");
-  }
-
   async function proveUser(caller: Caller, isInPerson: boolean): Promise<AccountGrant> {
     const grant = await authorizer.authorizeAccount(caller);
     if (grant.account.kind !== "user") throw new RegistryError("DENIED");
@@ -152,7 +139,7 @@ export function createProve(authorizer: Authorizer, projectCreation: () => Proje
       case "system":
         return authorizer.authorizeSystem(caller, permission.may);
       case "project-creation":
-        return proveCreation(caller);
+        return authorizer.authorizeSystem(caller, "projects.create", projectCreation());
       case "project":
         return authorizer.authorizeProject(caller, permission.may, project);
       case "repository":

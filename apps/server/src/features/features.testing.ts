@@ -35,6 +35,7 @@ export function createTestFeatures(
     repositories: content.repositories,
     places: createListPlaces(TEST_MASTER_KEY),
     masterKey: TEST_MASTER_KEY,
+    projectCreation: () => "administrators",
     changes,
     deletions: DELETIONS,
     wanted: { settle: async () => undefined },

@@ -15,6 +15,7 @@ import type { Deletion } from "../platform/database/deletion.ts";
 import { type AuditLog, type AuditParts, createAuditLog } from "./audit/audit.ts";
 import { createUsers, type Users } from "./accounts/accounts.ts";
 import { createDeletions, type Deletions } from "./deletions/deletions.ts";
+import { createExplain, type Explain, type ExplainParts } from "./explain/explain.ts";
 import { createGroups, type Groups } from "./groups/groups.ts";
 import { createJobs, type Jobs } from "./jobs/jobs.ts";
 import { createRepositoryManifests, type RepositoryManifests, type RepositoryManifestsParts } from "./manifests/manifests.ts";
@@ -45,6 +46,7 @@ export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts
   readonly repositories: Repositories;
   readonly places: ListPlaces;
   readonly runTimeSettings: SettingsParts["runTimeSettings"];
+  readonly projectCreation: ExplainParts["projectCreation"];
   readonly masterKey: AuditParts["masterKey"];
   /** Who learns what becomes of accounts, memberships and projects. */
   readonly changes: ChangeSink<AccountChange | SettingChange>;
@@ -70,6 +72,7 @@ export interface Features {
   readonly jobs: Jobs;
   readonly settings: Settings;
   readonly audit: AuditLog;
+  readonly explain: Explain;
 }
 
 /** Creates the features. */
@@ -91,5 +94,6 @@ export function createFeatures(parts: FeatureParts): Features {
     jobs: createJobs(parts),
     settings: createSettings(parts),
     audit: createAuditLog(parts),
+    explain: createExplain(parts),
   };
 }

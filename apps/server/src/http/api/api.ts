@@ -9,9 +9,11 @@ import type { Authenticator } from "../../access/authenticate.ts";
 import type { Authorizer } from "../../access/authorize.ts";
 import { accountRoutes } from "../../features/accounts/account-routes.ts";
 import { auditRoutes } from "../../features/audit/audit-routes.ts";
-import { createProve, type ProjectCreation } from "../../features/api-route.ts";
+import type { ProjectCreation } from "../../access/judge.ts";
+import { createProve } from "../../features/api-route.ts";
 import type { Features } from "../../features/features.ts";
 import { deletionRoutes } from "../../features/deletions/deletion-routes.ts";
+import { explainRoutes } from "../../features/explain/explain-routes.ts";
 import { jobRoutes } from "../../features/jobs/job-routes.ts";
 import { manifestRoutes } from "../../features/manifests/manifest-routes.ts";
 import { settingRoutes } from "../../features/settings/setting-routes.ts";
@@ -123,6 +125,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...jobRoutes(features.jobs),
     ...auditRoutes(features.audit),
     ...settingRoutes(features.settings),
+    ...explainRoutes(features.explain),
   ];
   await registerApi(app, {
     routes,

@@ -10,7 +10,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Authenticator } from "../../access/authenticate.ts";
 import type { AccountCaller, Caller } from "../../access/caller.ts";
 import { UnauthorizedError } from "../../access/challenge.ts";
-import { asReader } from "../../access/personal-bound.ts";
+import { asReader, opensApi } from "../../access/personal-bound.ts";
 import { apiBeyondToken } from "../../access/refusals.ts";
 import { type ApiRoute, type Browser, partsOfAnswer, type Prove } from "../../features/api-route.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -224,8 +224,7 @@ async function recognise(parts: ApiParts, operation: Operation, request: Fastify
   if (caller.kind === "anonymous" && !isForAnonymous(operation.permission)) throw new UnauthorizedError();
   // The same before its body. What only reads need not reach as far as what writes.
   const { personal } = caller as Partial<AccountCaller>;
-  const isOpen = personal === undefined || personal.api === "write" || (personal.api === "read" && isSafe(operation.method));
-  if (!isOpen) throw apiBeyondToken(personal, true);
+  if (personal !== undefined && !opensApi(personal, !isSafe(operation.method))) throw apiBeyondToken(personal, true);
   const asked = personal !== undefined && isSafe(operation.method) ? { ...caller, personal: asReader(personal) } : caller;
   const browser: Browser = {
     name: browserName(request.headers["user-agent"]),
