@@ -206,7 +206,11 @@ for (const engine of ENGINES) {
         t.after(() => registry.stop());
         const ask = createAsk(registry);
         const { who, images } = await makeWorld(registry, ask, choices);
-        let tags = 0;
+        let made = 0;
+        const fresh = (prefix: string): string => {
+          made += 1;
+          return `${prefix}${made}`;
+        };
         const tally = { allowed: 0, refused: 0 };
 
         async function explained({ name, header, about, isOut }: Who, question: string): Promise<ExplanationView> {
@@ -248,7 +252,7 @@ for (const engine of ENGINES) {
             // A right that is narrowed to tags deletes no blobs.
             if (remove.onlyTags === null) agree(remove, removed, `${what} delete`);
             else assert.equal(removed.code, "DENIED", what);
-            for (const name of [`dev-${++tags}`, `v${++tags}`, `other-${++tags}`]) {
+            for (const name of [fresh("dev-"), fresh("v"), fresh("other-")]) {
               const { manifest } = images.get(repository) ?? images.get("alpha/app")!;
               const pushing = await explained(each, `action=push&${at}&tag=${name}`);
               agree(pushing, await ask(`PUT /v2/${repository}/manifests/${name}`, { as, raw: manifest }), `${what}:${name} push`);
