@@ -157,7 +157,6 @@ async function openServers(
           checkAddress: (address) => foundation.outbound.check(address),
           places: createListPlaces(roleContext.masterKey),
           masterKey: roleContext.masterKey,
-          projectCreation: parts.runTimeSettings.projectCreation,
         }),
         authenticator,
         authorizer,

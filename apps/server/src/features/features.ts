@@ -45,8 +45,7 @@ export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts
   readonly personalTokenDays: PersonalTokensParts["personalTokenDays"];
   readonly repositories: Repositories;
   readonly places: ListPlaces;
-  readonly runTimeSettings: SettingsParts["runTimeSettings"];
-  readonly projectCreation: ExplainParts["projectCreation"];
+  readonly runTimeSettings: SettingsParts["runTimeSettings"] & ExplainParts["runTimeSettings"];
   readonly masterKey: AuditParts["masterKey"];
   /** Who learns what becomes of accounts, memberships and projects. */
   readonly changes: ChangeSink<AccountChange | SettingChange>;

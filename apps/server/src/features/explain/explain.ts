@@ -21,7 +21,7 @@ export interface ExplainParts {
   readonly accounts: Accounts;
   readonly authorizer: Authorizer;
   readonly clock: Clock;
-  readonly projectCreation: () => ProjectCreation;
+  readonly runTimeSettings: { readonly projectCreation: () => ProjectCreation };
 }
 
 /** Answers a question of a caller. Errors: those of the operation. */
@@ -31,7 +31,7 @@ export type Explain = (grant: AccountGrant, caller: Caller, query: ExplainQuery)
 const NOBODY = 0;
 
 /** Creates the rule. */
-export function createExplain({ accounts, authorizer, clock, projectCreation }: ExplainParts): Explain {
+export function createExplain({ accounts, authorizer, clock, runTimeSettings }: ExplainParts): Explain {
   /** Who is asked about, for somebody who may. */
   async function findSubject(grant: AccountGrant, caller: Caller, query: ExplainQuery, project: string | undefined): Promise<Subject> {
     const { account: name, isAnonymous = false, token } = query;
@@ -93,7 +93,7 @@ export function createExplain({ accounts, authorizer, clock, projectCreation }: 
     const project =
       question.kind === "registry" ? undefined : question.kind === "project" ? question.project : projectOf(question.repository);
     const subject = await findSubject(grant, caller, query, project);
-    const { isAllowed, onlyTags, reasons, remedies } = explain(subject, question, projectCreation());
+    const { isAllowed, onlyTags, reasons, remedies } = explain(subject, question, runTimeSettings.projectCreation());
     const who = subject.account?.name ?? "somebody without credentials";
     const tag = question.kind === "repository" ? question.tag : undefined;
     const what =
