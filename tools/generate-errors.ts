@@ -21,6 +21,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
     "Do what the message says: log in with the right name and password, or see to the robot. Where no credentials came although you are logged in, a proxy removes the Authorization header.",
   DENIED: "Ask an owner of the project for the role that the message names, or use another account. Clients do not try again.",
   UNSUPPORTED: "The registry does not do this for this resource; `detail` says why.",
+  NETWORK_REFUSED:
+    "The message says whether the registry, the project or the robot may not be used from there, and the address that counts: behind a proxy that is not in `http.trustedProxies` it is the proxy's. Come from an allowed network, or have whoever keeps the list add this one.",
   CROSS_SITE_REFUSED:
     "Use the console at its own address. If you do, a proxy in front hides that address: pass the Host header on with its port, name the proxy in `http.trustedProxies`, or set `http.publicUrl`.",
   TOOMANYREQUESTS:
@@ -68,6 +70,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   PROJECT_NOT_EMPTY: "Delete the project's repositories first; `detail` says how many there are, and names some.",
   REPOSITORY_UNKNOWN: "Check the name. A repository that you may not pull from looks the same as one that does not exist.",
   MEMBER_UNKNOWN: "Add the account to the project first.",
+  NETWORKS_EXCLUDE_CALLER: "`detail` has the address that counts. Allow it as well, or insist: `--force`, `force: true`.",
   LAST_OWNER: "Make another member owner first.",
   UPLOAD_UNKNOWN: "Nothing: the upload has ended. List the uploads for those that are open.",
   USER_UNKNOWN: "Check the user's name.",

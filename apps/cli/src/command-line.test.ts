@@ -165,7 +165,7 @@ describe("berth completion", () => {
 
   it("bash: completes verbs, options and their values", () => {
     assert.deepEqual(complete("pro"), ["project"]);
-    assert.deepEqual(complete("project", "s"), ["show"]);
+    assert.deepEqual(complete("project", "sh"), ["show"]);
     assert.deepEqual(complete("project", "create", "team", "--v"), ["--visibility"]);
     assert.deepEqual(complete("project", "create", "team", "--visibility", "pu"), ["public"]);
     assert.deepEqual(complete("whoami", "-o", "j"), ["json"]);

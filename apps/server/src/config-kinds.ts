@@ -2,6 +2,7 @@
 // Not here: the settings (config.ts) and the sources of values (config-load.ts).
 import { BlockList, isIP } from "node:net";
 import { resolve } from "node:path";
+import { addNetwork, readNetwork } from "./platform/networks.ts";
 import { parsePostgresAddress } from "./platform/database/postgres-hosts.ts";
 
 /** A value, or a problem, worded to follow a setting's name. */
@@ -384,8 +385,16 @@ export function httpUrl(words: Words): Setting<string> {
   });
 }
 
+/** What is wrong with an item of a list of networks; undefined for nothing. */
+type CheckNetwork = (item: string) => string | undefined;
+
+/** Networks in CIDR form or single addresses, which say exactly which addresses are meant. */
+export function exactNetworks(words: Words): Setting<readonly string[]> {
+  return networks(words, (item) => readNetwork(item).problem);
+}
+
 /** Networks in CIDR form or single addresses: a list in the file, separated by commas elsewhere. At most 256, each checked for every request. */
-export function networks(words: Words): Setting<readonly string[]> {
+export function networks(words: Words, check: CheckNetwork = () => undefined): Setting<readonly string[]> {
   const kind = "networks such as 10.0.0.0/8, 192.168.1.7";
   return make<readonly string[]>(kind, words, {
     absent: Object.freeze([]),
@@ -396,22 +405,12 @@ export function networks(words: Words): Setting<readonly string[]> {
       for (const item of items) {
         const value = asText(item) ?? "";
         if (!addNetwork(new BlockList(), value)) return bad(`must be ${kind}, not ${quote(item)}`);
+        const problem = check(value);
+        if (problem !== undefined) return bad(`holds ${quote(item)}, which ${problem}`);
         values.push(value);
       }
       return Array.isArray(raw) || asText(raw) !== undefined ? good(Object.freeze(values)) : bad(`must be ${kind}, not ${quote(raw)}`);
     },
     show: (value) => value.join(", "),
   });
-}
-
-/** Adds a network in CIDR form or a single address to a list; false if it is neither. */
-export function addNetwork(list: BlockList, network: string): boolean {
-  const match = /^([0-9a-f:.]+)(?:\/(\d{1,3}))?$/i.exec(network);
-  const family = isIP(match?.[1] ?? "");
-  if (match?.[1] === undefined || family === 0) return false;
-  const bits = family === 4 ? 32 : 128;
-  const prefix = match[2] === undefined ? bits : Number(match[2]);
-  if (prefix > bits) return false;
-  list.addSubnet(match[1], prefix, family === 4 ? "ipv4" : "ipv6");
-  return true;
 }

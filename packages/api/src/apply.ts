@@ -4,6 +4,7 @@ import Type, { type Static } from "typebox";
 import { closed, GroupNameField, ProjectNameField, RobotNameField, RoleField, TimeField, UserNameField } from "./fields.ts";
 import { NewGroup } from "./groups.ts";
 import { IssuerUpdate, NewIssuer } from "./issuers.ts";
+import { Networks } from "./networks.ts";
 import { MemberScopes, ProjectFields } from "./projects.ts";
 import { RobotScope } from "./robots.ts";
 import { NewTrustRule, TrustRuleNameField } from "./trust.ts";
@@ -55,6 +56,11 @@ export const ProjectDocument = closed(
     kind: Type.Enum(["Project"]),
     name: ProjectNameField,
     ...ProjectFields,
+    networks: Type.Optional(
+      Type.Union([Networks, Type.Null()], {
+        description: "From where it may be used; null for from everywhere. Without it, that stays as it is.",
+      }),
+    ),
     members: Type.Optional(
       Type.Array(ProjectMember, { maxItems: 10_000, description: "All members. Without the list, members stay as they are." }),
     ),
@@ -68,7 +74,7 @@ export const ProjectDocument = closed(
       Type.Array(ProjectWebhook, { maxItems: 1000, description: "All webhooks. Without the list, webhooks stay as they are." }),
     ),
   },
-  { description: "A project with its members, groups, robots and webhooks." },
+  { description: "A project with its members, groups, robots and webhooks, and from where it may be used." },
 );
 /** A project as a file says it. */
 export type ProjectDocumentValue = Static<typeof ProjectDocument>;

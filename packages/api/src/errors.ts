@@ -16,6 +16,11 @@ export const API_ERROR_ROWS = {
   REPOSITORY_UNKNOWN: { status: 404, message: "repository not known to registry", spec: "Berth" },
   MEMBER_UNKNOWN: { status: 404, message: "the account is not a member of the project", spec: "Berth" },
   LAST_OWNER: { status: 409, message: "the project would have no owner; make another member owner first", spec: "Berth" },
+  NETWORKS_EXCLUDE_CALLER: {
+    status: 409,
+    message: "the project could not be used any more from where this request comes from",
+    spec: "Berth",
+  },
   UPLOAD_UNKNOWN: { status: 404, message: "upload not known to registry: it has ended, or never was", spec: "Berth" },
   USER_UNKNOWN: { status: 404, message: "user not known to registry", spec: "Berth" },
   USER_EXISTS: { status: 409, message: "a user of that name exists", spec: "Berth" },

@@ -7,6 +7,7 @@ import * as groups from "./groups.ts";
 import * as jobs from "./jobs.ts";
 import type { Operation } from "./operation.ts";
 import * as manifests from "./manifests.ts";
+import { projectNetworks, projectRobotNetworks, registryRobotNetworks } from "./networks.ts";
 import * as projects from "./projects.ts";
 import { projectRobots, registryRobots } from "./robots.ts";
 import * as repositories from "./repositories.ts";
@@ -30,6 +31,9 @@ export const OPERATIONS: readonly Operation[] = [
   projects.listMembers,
   projects.putMember,
   projects.deleteMember,
+  ...Object.values(projectNetworks),
+  ...Object.values(projectRobotNetworks),
+  ...Object.values(registryRobotNetworks),
   repositories.listRepositories,
   repositories.exportRepositories,
   repositories.getRepository,

@@ -7,6 +7,33 @@ const SERVER = "apps/server/src";
 /** All of them. */
 export const ACCESS_CUTS: readonly Cut[] = [
   {
+    invariant: 22,
+    what: "a project is used from where it may be, whoever asks",
+    file: `${SERVER}/access/authorize.ts`,
+    from: "const away = standing?.traits !== undefined && isAway(standing, caller) ? projectAway(standing, caller) : undefined;",
+    to: "const away = undefined;",
+    test: "test/flows/networks.test.ts",
+    name: "",
+  },
+  {
+    invariant: 22,
+    what: "a robot is used from where it may be, also by a token that it got there",
+    file: `${SERVER}/access/network-rules.ts`,
+    from: "  if (networks !== undefined && !networks.permits(addressOf(caller))) throw robotAway(name, addressOf(caller));",
+    to: "",
+    test: "test/flows/networks.test.ts",
+    name: "",
+  },
+  {
+    invariant: 22,
+    what: "an address counts however it is written",
+    file: `${SERVER}/platform/ip-addresses.ts`,
+    from: '  if (isMapped) return { text: dotted(words[6]!, words[7]!), family: "ipv4" };\n',
+    to: "",
+    test: `${SERVER}/platform/networks.test.ts`,
+    name: "an address is in them",
+  },
+  {
     invariant: 10,
     what: "a backup that was changed in its place is not restored",
     file: `${SERVER}/commands/backup/restore.ts`,

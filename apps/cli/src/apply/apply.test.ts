@@ -7,6 +7,7 @@ import { Readable } from "node:stream";
 import { describe, it } from "node:test";
 import type { ApplyDocument } from "@berth/api/apply";
 import type { IssuerView } from "@berth/api/issuers";
+import type { NetworksView } from "@berth/api/networks";
 import type { RobotScopeView } from "@berth/api/robots";
 import type { TrustRuleView } from "@berth/api/trust";
 import type { WebhookView } from "@berth/api/webhooks";
@@ -102,6 +103,7 @@ describe("plans", () => {
     description: null,
     contact: null,
     labels: [],
+    networks: undefined,
     members: [{ user: "admin", role: "owner" }],
     groups: [],
     robots: [ROBOT],
@@ -149,6 +151,19 @@ describe("plans", () => {
     secrets: [],
     createdAt: CREATED,
   };
+
+  it("change from where a project may be used, whichever order the lists have, and not what a file does not say", () => {
+    const stateWith = (networks: NetworksView) => stateOf([{ ...team, networks }]);
+    const planOf = (more: object, found: NetworksView) => shown(makePlan([project(more)], stateWith(found), { prune: true }));
+    const found = { allow: ["10.0.0.0/8", "192.0.2.1"], deny: ["10.9.0.0/16"] };
+    assert.deepEqual(planOf({ networks: { allow: ["192.0.2.1", "10.0.0.0/8"], deny: ["10.9.0.0/16"] } }, found), []);
+    assert.deepEqual(planOf({}, found), []);
+    assert.deepEqual(planOf({ networks: null }, { allow: [], deny: [] }), []);
+    assert.deepEqual(planOf({ networks: null }, found), ["update networks team putProjectNetworks"]);
+    const [step] = makePlan([project({ networks: { allow: ["10.0.0.0/8"], deny: ["10.9.0.0/16"] } })], stateWith(found), { prune: true });
+    assert.deepEqual(step?.changes, [{ field: "allow", from: found.allow, to: ["10.0.0.0/8"] }]);
+    assert.deepEqual(step?.call?.body, { allow: ["10.0.0.0/8"], deny: ["10.9.0.0/16"] });
+  });
 
   it("make a project with its owners before others, and take the caller's own membership away last", () => {
     const members = [

@@ -2,6 +2,7 @@
 // (plan-robots.ts), webhooks (plan-webhooks.ts).
 import type { ProjectDocumentValue } from "@berth/api/apply";
 import { deleteProjectGroup, putProjectGroup } from "@berth/api/groups";
+import { projectNetworks } from "@berth/api/networks";
 import { createProject, deleteMember, putMember, updateProject } from "@berth/api/projects";
 import { projectRobots } from "@berth/api/robots";
 import { projectTrust } from "@berth/api/trust";
@@ -12,6 +13,10 @@ import type { ProjectState } from "./registry-state.ts";
 import { type Call, changesOf, extraOf, type FieldChange, given, scopeTexts, type Step } from "./step.ts";
 
 const FIELDS = ["visibility", "description", "contact", "labels"] as const;
+
+/** The order of a file makes no difference. */
+const networkTexts = (networks: readonly string[]): readonly string[] => networks.toSorted();
+const EVERYWHERE = { allow: [], deny: [] };
 
 type Label = NonNullable<ProjectDocumentValue["labels"]>[number];
 const labelTexts = (labels: readonly Label[]): readonly string[] => labels.map(({ key, value }) => `${key}=${value}`).toSorted();
@@ -42,6 +47,13 @@ export function planProject(document: ProjectDocumentValue, found: ProjectState 
     const known = members.map(({ user, ...entry }) => ({ name: user, ...entry }));
     const wanted = document.members.map(({ user, ...entry }) => ({ name: user, ...entry }));
     steps.push(...planEntries(name, wanted, known, MEMBERS));
+  }
+  // Behind the rights that it takes; a list that would exclude whoever applies it is refused.
+  if (document.networks !== undefined) {
+    const lists = document.networks ?? EVERYWHERE;
+    const differing = changesOf(["allow", "deny"], lists, found?.networks ?? EVERYWHERE, { allow: networkTexts, deny: networkTexts });
+    const call = { operation: projectNetworks.put, params, body: lists };
+    if (differing.length > 0) steps.push({ action: "update", kind: "networks", name, changes: differing, call });
   }
   if (document.robots !== undefined) {
     const robots = { operations: projectRobots, trust: projectTrust, params, prefix: `${name}+` };

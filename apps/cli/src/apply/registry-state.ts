@@ -2,6 +2,7 @@
 import type { ApplyDocument } from "@berth/api/apply";
 import { type GroupView, getGroup, listGroupMembers, listGroups, listProjectGroups, type ProjectGroupView } from "@berth/api/groups";
 import { type IssuerView, listIssuers } from "@berth/api/issuers";
+import { type NetworksView, projectNetworks } from "@berth/api/networks";
 import { getProject, listMembers, listProjects, type MemberView, type ProjectView } from "@berth/api/projects";
 import { projectRobots, registryRobots, type RobotView } from "@berth/api/robots";
 import { listSettings, type SettingView } from "@berth/api/settings";
@@ -18,6 +19,7 @@ export interface RobotState extends RobotView {
 
 /** A project with what stands in lists of it. An undefined list was not asked for, or is not to be seen by the caller. */
 export interface ProjectState extends Pick<ProjectView, "name" | "visibility" | "description" | "contact" | "labels"> {
+  readonly networks: NetworksView | undefined;
   readonly members: readonly MemberView[] | undefined;
   readonly groups: readonly ProjectGroupView[] | undefined;
   readonly robots: readonly RobotState[] | undefined;
@@ -66,6 +68,7 @@ export async function readStateOf(documents: readonly ApplyDocument[], client: C
     if (found === undefined) continue;
     projects.set(project, {
       ...found,
+      networks: document.networks === undefined ? undefined : await read.networks(project),
       members: document.members === undefined ? undefined : await read.members(project),
       groups: document.groups === undefined ? undefined : await read.projectGroups(project),
       robots: document.robots === undefined ? undefined : await read.robots(project, namesWithTrust(document.robots)),
@@ -95,6 +98,7 @@ export async function readWholeState(names: readonly string[], client: Client, {
   for (const project of found) {
     projects.set(project.name, {
       ...project,
+      networks: await orHidden(read.networks(project.name)),
       members: await orHidden(read.members(project.name)),
       groups: await orHidden(read.projectGroups(project.name)),
       robots: await orHidden(read.robots(project.name)),
@@ -135,6 +139,7 @@ function readerOf(client: Client, signal: AbortSignal) {
     return found;
   }
   return {
+    networks: (project: string) => client.call(projectNetworks.get, { params: { project }, signal }),
     members: (project: string) => Array.fromAsync(client.items(listMembers, { params: { project }, signal })),
     projectGroups: (project: string) => Array.fromAsync(client.items(listProjectGroups, { params: { project }, signal })),
     webhooks: (project: string) => Array.fromAsync(client.items(projectWebhooks.list, { params: { project }, signal })),

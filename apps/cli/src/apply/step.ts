@@ -11,7 +11,7 @@ export interface FieldChange {
 }
 
 /** What differs. */
-export type StepKind = "project" | "member" | "group" | "robot" | "trust" | "webhook" | "issuer" | "setting";
+export type StepKind = "project" | "networks" | "member" | "group" | "robot" | "trust" | "webhook" | "issuer" | "setting";
 
 /** One difference, and the call that ends it. */
 export interface Step {

@@ -20,7 +20,7 @@ export function documentsOf({ projects, groups, issuers, robots, webhooks, setti
   ];
 }
 
-function projectOf({ name, visibility, description, contact, labels, members, groups, robots, webhooks }: ProjectState) {
+function projectOf({ name, visibility, description, contact, labels, networks, members, groups, robots, webhooks }: ProjectState) {
   return {
     name,
     visibility,
@@ -28,6 +28,7 @@ function projectOf({ name, visibility, description, contact, labels, members, gr
     contact,
     labels,
     // Empty lists as well: what is added later is drift.
+    ...(networks === undefined ? {} : { networks: networks.allow.length + networks.deny.length === 0 ? null : networks }),
     ...(members === undefined ? {} : { members: [...members] }),
     ...(groups === undefined ? {} : { groups: [...groups] }),
     ...(robots === undefined ? {} : { robots: robots.map(robotOf) }),

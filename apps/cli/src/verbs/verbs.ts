@@ -9,6 +9,7 @@ import { CONTENT_VERBS, JOB_VERBS, UPLOAD_VERBS } from "./content.ts";
 import { GROUP_VERBS } from "./groups.ts";
 import { SESSION_VERBS } from "./sessions.ts";
 import { TOKEN_VERBS } from "./tokens.ts";
+import { NETWORK_VERBS } from "./networks.ts";
 import { PROJECT_VERBS, ROBOT_VERBS, USER_VERBS } from "./projects.ts";
 import { TRUST_VERBS } from "./trust.ts";
 import { WEBHOOK_VERBS } from "./webhooks.ts";
@@ -22,6 +23,7 @@ export const VERBS: readonly Verb[] = [
   ...TOKEN_VERBS,
   ...SESSION_VERBS,
   ...ROBOT_VERBS,
+  ...NETWORK_VERBS,
   ...TRUST_VERBS,
   ...WEBHOOK_VERBS,
   ...CONTENT_VERBS,

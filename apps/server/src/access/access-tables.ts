@@ -47,6 +47,8 @@ export const accessTables = defineTables({
       epoch: integer(),
       expires_at: nullable(integer()),
       created_at: integer(),
+      /** From where it may be used, as a JSON object (network-rules.ts); null for from everywhere. */
+      networks: nullable(looseText()),
     },
     key: ["id"],
     unique: [["name"]],

@@ -1,6 +1,7 @@
 // The changes of accounts, memberships and projects, in the terms of the parts that react to them. They contain no secret. Not here:
 // recording them (changes.ts, events/outbox.ts), changes of content (content/changes.ts).
 import type { Executor } from "../platform/database/database.ts";
+import type { NetworkLists } from "../platform/networks.ts";
 import type { Account } from "./account-store.ts";
 import type { Actor } from "./actor.ts";
 import type { ChangeSink } from "./changes.ts";
@@ -93,11 +94,18 @@ interface DescribedProject {
   readonly labels: readonly { readonly key: string; readonly value: string }[];
 }
 
+/** The networks from which something may be used, and those before. */
+interface ChangedNetworks extends NetworkLists {
+  readonly before: NetworkLists;
+}
+
 /** One change of rights. */
 export type AccountChange =
   | (OfProject & { readonly kind: "project.created"; readonly isPublic: boolean })
   | (OfProject & { readonly kind: "project.updated"; readonly isPublic: boolean })
   | (OfProject & { readonly kind: "project.described"; readonly from: DescribedProject; readonly to: DescribedProject })
+  /** From where it may be used. */
+  | (OfProject & ChangedNetworks & { readonly kind: "project.networks-changed" })
   /** It comes after its members and robots, each of which is reported as removed. */
   | (OfProject & { readonly kind: "project.deleted" })
   /** `from`: undefined for a new member. */
@@ -151,6 +159,7 @@ export type AccountChange =
       readonly scopes?: readonly ChangedScope[];
     })
   | (OfRobot & { readonly kind: "robot.secret-rotated" })
+  | (OfRobot & ChangedNetworks & { readonly kind: "robot.networks-changed" })
   /** A new rule, or another in its place: tokens of the issuer that meet the conditions become the robot. */
   | (OfRobot & {
       readonly kind: "robot.trust-changed";

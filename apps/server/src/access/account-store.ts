@@ -3,6 +3,8 @@ import type { ExpressionBuilder, QueryCreator, Selectable } from "kysely";
 import type { Executor } from "../platform/database/database.ts";
 import type { Schema } from "../platform/database/schema.ts";
 import { statement } from "../platform/database/statement.ts";
+import type { NetworkLists, NetworkRules } from "../platform/networks.ts";
+import { readAccountNetworks } from "./network-rules.ts";
 import { parseSystemRole, type SystemRole, type SystemStanding } from "./roles.ts";
 
 /** An account as the database has it. */
@@ -19,6 +21,8 @@ export interface Account extends SystemStanding {
   readonly isDisabled: boolean;
   readonly epoch: number;
   readonly expiresAt: Date | undefined;
+  /** From where it may be used; undefined: from everywhere. */
+  readonly networks?: NetworkRules | undefined;
   readonly createdAt: Date;
 }
 
@@ -33,6 +37,7 @@ const COLUMNS = [
   "is_disabled",
   "epoch",
   "expires_at",
+  "networks",
   "created_at",
 ] as const satisfies readonly (keyof Schema["account"])[];
 
@@ -108,6 +113,9 @@ const update = statement<{
     .set({ secret_hash: p.secretHash, is_admin: p.isAdmin, is_disabled: p.isDisabled, epoch: p.epoch, expires_at: p.expiresAt })
     .where("id", "=", p.id),
 );
+const setNetworks = statement<{ id: number; networks: string | null }>()("account.set_networks", (db, p) =>
+  db.updateTable("account").set({ networks: p.networks }).where("id", "=", p.id),
+);
 const putRole = statement<{ id: number; role: SystemRole }>()("account.put_system_role", (db, p) =>
   db
     .insertInto("system_role")
@@ -165,6 +173,7 @@ function toAccount(row: AccountRow): Account {
     isDisabled: row.is_disabled !== 0,
     epoch: row.epoch,
     expiresAt: row.expires_at === null ? undefined : new Date(row.expires_at),
+    networks: readAccountNetworks(row.networks),
     createdAt: new Date(row.created_at),
   };
 }
@@ -242,6 +251,12 @@ export async function updateAccount(tx: Executor, account: Account, endsTokens: 
     1,
   );
   await putSystemRole(tx, account.id, account.systemRole);
+}
+
+/** Stores from where a locked account may be used; undefined: from everywhere. */
+export async function setAccountNetworks(tx: Executor, id: number, lists: NetworkLists | undefined): Promise<void> {
+  const networks = lists === undefined ? null : JSON.stringify({ allow: lists.allow, deny: lists.deny });
+  await tx.run(setNetworks, { id, networks }, 1);
 }
 
 /** Deletes a locked account to which nothing refers any more. */

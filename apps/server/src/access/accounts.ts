@@ -7,6 +7,7 @@ import { statement } from "../platform/database/statement.ts";
 import { findAccount, findAccountByName, type Account } from "./account-store.ts";
 import { findCredential, findCredentialByHash, type Credential } from "./credential-store.ts";
 import { createTtlCache } from "./ttl-cache.ts";
+import { PROJECT_NETWORKS } from "./network-rules.ts";
 import { createReadTraits, type ProjectTrait, type ReadTraits } from "./project-traits.ts";
 import { listRobotScopes } from "./robot-store.ts";
 import type { RobotScope } from "./robot-scopes.ts";
@@ -39,6 +40,8 @@ export interface Accounts extends Rights {
   findByName(name: string): Account | undefined | Promise<Account | undefined>;
   /** The credential whose secret has this hash. */
   findCredentialByHash(hash: string): Credential | undefined | Promise<Credential | undefined>;
+  /** Reads a project's traits as this program knows them. */
+  readonly readTraits: ReadTraits;
   /** Rights as a transaction sees them. */
   seenBy(tx: Executor): Rights;
   /** Must be called after every committed change of an account, a membership, a scope or a project. Undefined: anything may have changed. */
@@ -76,7 +79,7 @@ function rightsSeenBy(tx: Executor, readTraits: ReadTraits): Rights {
 export interface AccountsParts {
   readonly database: Database;
   readonly clock: Clock;
-  /** The traits that this program knows; none if it is not given. */
+  /** The traits of features that this program knows, besides access's own; none if it is not given. */
   readonly traits?: readonly ProjectTrait[] | undefined;
   /**
    * Called once for an account in use whose tokens have ended since it was last looked up, although nobody changed it here: its password
@@ -101,7 +104,7 @@ export function createAccounts({
   onChangedElsewhere,
   writeDelayMs = WRITE_DELAY_MS,
 }: AccountsParts): Accounts {
-  const readTraits = createReadTraits(traits);
+  const readTraits = createReadTraits([PROJECT_NETWORKS, ...traits]);
   let changes = 0;
   /** The epoch of each account when it was last seen, as long as nobody changed one here. */
   const seen = new LRUCache<number, number>({ max: MAX_ENTRIES });
@@ -188,6 +191,7 @@ export function createAccounts({
     findScopes: scopes.get,
     findCredential: credentials.get,
     findCredentialByHash: byHash.get,
+    readTraits,
     seenBy: (tx) => rightsSeenBy(tx, readTraits),
     changes: () => changes,
     forget(changed) {

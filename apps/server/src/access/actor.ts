@@ -18,7 +18,7 @@ export interface Actor {
   readonly accountId: number | null;
   /** The login name; empty for anonymous. For the system: what acted, such as a command and its user. */
   readonly name: string;
-  /** Undefined if the request changes nothing, as a pull. */
+  /** Undefined for what no request asked for. */
   readonly origin: Origin | undefined;
   /** The credential that was used. */
   readonly via: SignIn;

@@ -249,7 +249,7 @@ function credentialIdOf(via: SignIn): number | undefined {
   return "id" in by ? by.id : undefined;
 }
 
-function toCaller({ id: accountId, name, isAdmin, epoch }: Account, via: SignIn, credential?: Credential): AccountCaller {
-  const caller: AccountCaller = { kind: "account", accountId, name, isAdmin, epoch, via, access: undefined };
+function toCaller({ id: accountId, name, isAdmin, epoch, networks }: Account, via: SignIn, credential?: Credential): AccountCaller {
+  const caller: AccountCaller = { kind: "account", accountId, name, isAdmin, epoch, via, access: undefined, ...(networks && { networks }) };
   return credential === undefined ? caller : { ...caller, credentialId: credential.id, personal: credential.bound };
 }

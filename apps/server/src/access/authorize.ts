@@ -21,7 +21,9 @@ import { boundActions } from "./personal-bound.ts";
 import { boundOf, reachOf, refuseBeyondToken, refuseToken } from "./bounds.ts";
 import { pullableProjects, pullableRanges, type RepositoryRights, rightsOfScopes } from "./robot-scopes.ts";
 import { INVALID_TOKEN, notLoggedIn, projectMissing, projectRightMissing, rightMissing, systemRightMissing } from "./refusals.ts";
-import { rightsIn } from "./rights.ts";
+import { NO_RIGHTS, rightsIn } from "./rights.ts";
+import { because, findAway, hideAway, isAway, mayKnowAway, projectAway, refuseAway } from "./network-rules.ts";
+import { NO_ACTIONS } from "./roles.ts";
 import type { ProjectStanding } from "./standing-store.ts";
 
 /** A decision of the control plane about a project. */
@@ -138,7 +140,9 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
 
   async function allowed(caller: Caller, repository: RepositoryName): Promise<ReadonlySet<Action>> {
     const account = await presentAccount(ask(caller));
-    const { actions } = await rightsOf(accounts, account, await accounts.findStanding(account?.id, projectOf(repository)), repository);
+    const standing = await accounts.findStanding(account?.id, projectOf(repository));
+    const { actions } = await rightsOf(accounts, account, standing, repository);
+    if (standing?.traits !== undefined && isAway(standing, caller)) return NO_ACTIONS;
     const bound = boundOf(caller, repository);
     return bound === undefined ? actions : actions.intersection(bound);
   }
@@ -172,10 +176,15 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     repository: RepositoryName,
     account: Account | undefined,
     standing: ProjectStanding | undefined,
-    { actions: rights, tags }: RepositoryRights,
+    found: RepositoryRights,
   ): Grant<A> {
     const { caller } = asking;
-    const ruling = judge({ caller, account, standing }, rights, action, repository);
+    const away = standing?.traits !== undefined && isAway(standing, caller) ? projectAway(standing, caller) : undefined;
+    // Before what a registry token names: one that was given there names nothing of it. For who has no right of his own the project is not there.
+    if (away !== undefined && mayKnowAway({ caller, repository }, found)) throw away;
+    const { actions: rights, tags } = away === undefined ? found : NO_RIGHTS;
+    const facts: Facts = { caller, account, standing: away === undefined ? standing : undefined };
+    const ruling = judge(facts, rights, action, repository);
     if (ruling === "allowed") {
       const { projectId, traits } = standing!;
       const grant = {
@@ -189,7 +198,8 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       } as Grant<A>;
       return grant;
     }
-    throw refusalOf(ruling, { caller, account, standing }, rights, { action, repository });
+    const refusal = refusalOf(ruling, facts, rights, { action, repository });
+    throw away === undefined ? refusal : because(refusal, away);
   }
 
   /** `known`: the project of the first decision, which another project of the same name does not replace. */
@@ -237,7 +247,8 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     const { reader, reach } = await readerOf(caller);
     const projects = await listReadable(database, reader, afterSortKey, limit, reach);
     // A personal token bounds what is public as well.
-    return caller.kind === "account" && caller.personal !== undefined ? projects.map((project) => ({ ...project, reach })) : projects;
+    const bound = caller.kind === "account" && caller.personal !== undefined ? reach : undefined;
+    return projects.map((project) => hideAway(bound === undefined ? project : { ...project, reach: bound }, accounts.readTraits, caller));
   }
 
   async function authorizeAccount(asking: Asking): Promise<AccountGrant> {
@@ -268,8 +279,11 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
   async function authorizeProject(asking: Asking, permission: ProjectPermission, projectName: string): Promise<ProjectGrant> {
     refuseToken(asking.caller);
     const account = await presentAccount(asking);
-    const standing = await asking.rights.findStanding(account?.id, projectName);
+    const found = await asking.rights.findStanding(account?.id, projectName);
     const reads = account?.kind === "robot" && (await robotSees(asking.rights, account, projectName));
+    const away = findAway({ caller: asking.caller, account, standing: found }, reads);
+    if (away?.isTold === true) throw away.error;
+    const standing = away === undefined ? found : undefined;
     const ruling = judgeProject({ caller: asking.caller, account, standing }, reads, permission, projectName);
     if (ruling === "allowed") {
       const { projectId, name, isPublic } = standing!;
@@ -284,8 +298,9 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       return grant;
     }
     if (ruling === "personal-token") refuseBeyondToken(asking.caller, projectName);
-    if (ruling === "anonymous") throw new UnauthorizedError();
-    throw ruling === "unseen" ? new ApiError("PROJECT_UNKNOWN") : projectRightMissing(account!, permission, projectName);
+    if (ruling === "right-missing") throw projectRightMissing(account!, permission, projectName);
+    const refusal = ruling === "anonymous" ? new UnauthorizedError() : new ApiError("PROJECT_UNKNOWN");
+    throw away === undefined ? refusal : because(refusal, away.error);
   }
 
   async function robotSees(rights: Rights, robot: Account, projectName: string): Promise<boolean> {
@@ -326,6 +341,7 @@ function present(caller: AccountCaller, account: Account | undefined, credential
   if (isGone) {
     throw new UnauthorizedError(caller.access === undefined ? {} : { reason: "invalid_token", message: INVALID_TOKEN });
   }
+  refuseAway(account, caller);
   return account;
 }
 

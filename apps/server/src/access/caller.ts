@@ -2,6 +2,7 @@
 // Not here: authentication (authenticate.ts) and authorization (authorize.ts, the only code that creates grants).
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Executor } from "../platform/database/database.ts";
+import type { NetworkRules } from "../platform/networks.ts";
 import type { Actor, Origin } from "./actor.ts";
 import type { PersonalBound } from "./personal-bound.ts";
 import type { ProjectTraits } from "./project-traits.ts";
@@ -19,7 +20,7 @@ export type Caller = AnonymousCaller | AccountCaller;
 /** A caller without an account: without credentials, or with an anonymous token. */
 export interface AnonymousCaller {
   readonly kind: "anonymous";
-  /** Undefined if the request changes nothing. */
+  /** Undefined where no request was made, and until it is placed (network-rules.ts). */
   readonly origin?: Origin;
   readonly via: SignIn;
   /** Set for a bearer token: the caller may do at most this. */
@@ -33,7 +34,7 @@ export interface AnonymousCaller {
 /** A user or a robot. */
 export interface AccountCaller {
   readonly kind: "account";
-  /** Undefined if the request changes nothing. */
+  /** Undefined where no request was made, and until it is placed (network-rules.ts). */
   readonly origin?: Origin;
   readonly via: SignIn;
   readonly accountId: number;
@@ -45,6 +46,8 @@ export interface AccountCaller {
   readonly credentialId?: number | undefined;
   /** Set for a personal token, and for a bearer token that was given for one: the caller may do at most this. */
   readonly personal?: PersonalBound | undefined;
+  /** From where it may be used; undefined: from everywhere. */
+  readonly networks?: NetworkRules | undefined;
   /** Set for a bearer token: the caller may do at most this. Undefined for Basic. */
   readonly access: TokenAccess | undefined;
   /** Whether the bearer token names `registry:catalog:*`. */

@@ -116,6 +116,17 @@ const putTraits = statement<{ projectId: number; traits: string | null }>()("pro
     .where("id", "=", p.projectId),
 );
 
+const findTraits = statement<{ projectId: number }>()("project_traits.find", (db, p) =>
+  db.selectFrom("project").select(["traits", "traits_revision"]).where("id", "=", p.projectId),
+);
+
+/** What a project has now. Errors: PROJECT_UNKNOWN. */
+export async function findProjectTraits(executor: Executor, readTraits: ReadTraits, projectId: number): Promise<ProjectTraits | undefined> {
+  const row = await executor.first(findTraits, { projectId });
+  if (row === undefined) throw new ApiError("PROJECT_UNKNOWN");
+  return readTraits(row);
+}
+
 /**
  * Sets a project's trait, or removes it (undefined). The caller calls `Accounts.forget` after the commit; other replicas see it as soon as
  * changed rights. Errors: PROJECT_UNKNOWN; RangeError if a project's traits get too long.

@@ -3,6 +3,7 @@
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Executor } from "../platform/database/database.ts";
 import { statement } from "../platform/database/statement.ts";
+import type { StoredTraits } from "./project-traits.ts";
 import { EVERY_NAME, type NameRange, pullableRanges, rightsOfScopes } from "./robot-scopes.ts";
 import { ROLES } from "./roles.ts";
 import { parseStoredScopes } from "./stored-scopes.ts";
@@ -19,7 +20,7 @@ export interface Reach {
 export const WHOLE: Reach = { ranges: EVERY_NAME, mayPull: () => true };
 
 /** Nothing of it. */
-const NOTHING: Reach = { ranges: [], mayPull: () => false };
+export const NOTHING: Reach = { ranges: [], mayPull: () => false };
 
 /** A project with something to pull. */
 export interface ReadableProject {
@@ -29,12 +30,23 @@ export interface ReadableProject {
   readonly sortKey: string;
   readonly isPublic: boolean;
   readonly reach: Reach;
+  /** What it has beyond its members. */
+  readonly stored: StoredTraits;
+  /** It may not be used from where the reader is. */
+  readonly isAway?: boolean;
 }
 
 /** The reader: all projects, the public ones, those and a member's own, or those and some by name. */
 export type Reader = "all" | "public" | { readonly memberId: number } | { readonly names: readonly string[] };
 
-const columns = ["project.id", "project.name", "project.sort_key", "project.is_public"] as const;
+const columns = [
+  "project.id",
+  "project.name",
+  "project.sort_key",
+  "project.is_public",
+  "project.traits",
+  "project.traits_revision",
+] as const;
 
 const listAll = statement<{ after: string; limit: number }>()("access.projects_all", (db, p) =>
   // The project of deleted repositories sorts after all names.
@@ -137,7 +149,7 @@ const listNamed = statement<{ names: string[]; after: string; limit: number }>()
   { bounded: "a robot's scopes name a hundred projects at most" },
 );
 
-interface Row {
+interface Row extends StoredTraits {
   readonly id: number;
   readonly name: string;
   readonly sort_key: string;
@@ -158,6 +170,7 @@ export async function listReadable(
     sortKey: row.sort_key,
     isPublic: row.is_public === 1,
     reach: row.is_public === 1 ? WHOLE : into,
+    stored: row,
   });
   if (reader === "all") return (await executor.all(listAll, { after, limit })).map((row) => page(row, WHOLE));
   if (reader === "public") return (await executor.all(listPublic, { after, limit })).map((row) => page(row, WHOLE));

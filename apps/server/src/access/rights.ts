@@ -17,10 +17,12 @@ import {
 } from "./roles.ts";
 import type { Membership, ProjectStanding } from "./standing-store.ts";
 
-const NO_RIGHTS: RepositoryRights = { actions: NO_ACTIONS, tags: undefined };
+/** Nothing. */
+export const NO_RIGHTS: RepositoryRights = { actions: NO_ACTIONS, tags: undefined };
 const ALL_RIGHTS: RepositoryRights = { actions: ALL_ACTIONS, tags: undefined };
 /** Pulling alone. */
 export const PULL_RIGHTS: RepositoryRights = { actions: PULL_ONLY, tags: undefined };
+const PUBLIC_RIGHTS: RepositoryRights = { ...PULL_RIGHTS, isByAll: true };
 const OF_ROLE: Readonly<Record<Role, RepositoryRights>> = {
   guest: PULL_RIGHTS,
   developer: { actions: actionsOfRole("developer"), tags: undefined },
@@ -42,7 +44,8 @@ export function rightsIn(
   if (account?.isAdmin === true) return ALL_RIGHTS;
   const own = account?.kind === "robot" ? (scoped ?? NO_RIGHTS) : rightsOfMember(standing, repository);
   if (own.actions.has("pull") || !(standing.isPublic || account?.isAuditor === true)) return own;
-  return own.actions.size === 0 ? PULL_RIGHTS : { actions: new Set<Action>([...own.actions, "pull"]), tags: own.tags };
+  if (own.actions.size === 0) return account?.isAuditor === true ? PULL_RIGHTS : PUBLIC_RIGHTS;
+  return { actions: new Set<Action>([...own.actions, "pull"]), tags: own.tags };
 }
 
 /** What memberships let somebody do in a repository. */

@@ -45,6 +45,8 @@ export interface RepositoryRights {
   readonly actions: ReadonlySet<Action>;
   /** Patterns of the only tags that an action may move; an action that is not in it may move any. Undefined: as if it were empty. */
   readonly tags: ReadonlyMap<Action, readonly string[]> | undefined;
+  /** Set for what everybody may do, since the project is public. */
+  readonly isByAll?: boolean;
 }
 
 /** What scopes allow in a repository; `within`: and no other actions. `projectName` is the robot's project; undefined for a robot of the registry. */

@@ -5,12 +5,12 @@ import type { AccountCaller, Caller } from "./caller.ts";
 import { UnauthorizedError } from "./challenge.ts";
 
 /** A caller without what JSON cannot hold. */
-export type StoredCaller = Omit<AccountCaller, "access" | "personal">;
+export type StoredCaller = Omit<AccountCaller, "access" | "personal" | "networks">;
 
 /** Takes a caller apart. Errors: UNAUTHORIZED for who has no account, and for a registry token, which names what it is for. */
 export function storeCaller(caller: Caller): StoredCaller {
   if (caller.kind === "anonymous" || caller.access !== undefined) throw new UnauthorizedError();
-  const { access: _access, personal: _personal, ...stored } = caller;
+  const { access: _access, personal: _personal, networks: _networks, ...stored } = caller;
   return stored;
 }
 

@@ -164,7 +164,7 @@ export function createTokenExchange({ database, clock, accounts, keys, onResult 
         throw new UnauthorizedError({ message: `the ID token does not count: ${taken.message}` });
       }
       onResult?.("accepted");
-      const { id, name, isAdmin, epoch } = taken.account;
+      const { id, name, isAdmin, epoch, networks } = taken.account;
       const via = { kind: "oidc", issuer: taken.token.issuer.url } as const;
       return {
         kind: "account",
@@ -174,6 +174,7 @@ export function createTokenExchange({ database, clock, accounts, keys, onResult 
         epoch,
         via,
         access: undefined,
+        ...(networks && { networks }),
         accessEndsAt: taken.token.expiresAt.getTime(),
       };
     },

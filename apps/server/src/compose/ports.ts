@@ -12,5 +12,5 @@ export interface FeaturePorts {
   open(foundation: Pick<Foundation, "database" | "clock">): Ports;
 }
 
-/** No feature implements a port. */
+/** No feature implements a port; from where projects may be used is decided by access itself. */
 export const NO_PORTS: FeaturePorts = { traits: [], open: () => ({}) };

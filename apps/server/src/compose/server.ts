@@ -10,6 +10,7 @@ import { createFeatures } from "../features/features.ts";
 import type { ApiOptions } from "../http/api/api.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
 import { createRefuseOtherSites, createRequireOwnPage } from "../http/browsers.ts";
+import { createEntranceRefusal } from "../http/entrance-refusals.ts";
 import { createGuardedMetrics, createHealth } from "../http/health.ts";
 import type { MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
@@ -25,6 +26,7 @@ import type { RequestContext } from "../http/v2/handler.ts";
 import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import { createRequestIds, type Logger } from "../platform/log.ts";
+import { createNetworkRules } from "../platform/networks.ts";
 import { connectionsWithin, openFilesLimit } from "../platform/open-files.ts";
 import { openKeyPair, type ReloadingKeyPair } from "../platform/tls.ts";
 import { VERSION } from "../platform/version.ts";
@@ -175,6 +177,9 @@ async function openServers(
     {
       slots: dataPlane.places.requests,
       transferOf,
+      refusalOf: createEntranceRefusal({
+        networks: createNetworkRules({ allow: config.http.allowedNetworks, deny: config.http.deniedNetworks }),
+      }),
       contextOf: (request) => {
         const { remoteAddress } = addressOf(request);
         return {

@@ -19,6 +19,7 @@ import { createExplain, type Explain, type ExplainParts } from "./explain/explai
 import { createGroups, type Groups } from "./groups/groups.ts";
 import { createJobs, type Jobs } from "./jobs/jobs.ts";
 import { createRepositoryManifests, type RepositoryManifests, type RepositoryManifestsParts } from "./manifests/manifests.ts";
+import { createNetworks, type Networks } from "./networks/networks.ts";
 import { createProjects, type Projects } from "./projects/projects.ts";
 import { createProjectRepositories, type ProjectRepositories } from "./repositories/repositories.ts";
 import { createSettings, type SettingChange, type Settings, type SettingsParts } from "./settings/settings.ts";
@@ -68,6 +69,7 @@ export interface Features {
   readonly sessions: UserSessions;
   readonly tokens: PersonalTokens;
   readonly webhooks: Webhooks;
+  readonly networks: Networks;
   readonly jobs: Jobs;
   readonly settings: Settings;
   readonly audit: AuditLog;
@@ -90,6 +92,7 @@ export function createFeatures(parts: FeatureParts): Features {
     sessions: createUserSessions({ ...parts, sessions: parts.browserSessions }),
     tokens: createPersonalTokens(parts),
     webhooks: createWebhooks(parts),
+    networks: createNetworks(parts),
     jobs: createJobs(parts),
     settings: createSettings(parts),
     audit: createAuditLog(parts),

@@ -8,6 +8,7 @@ interface RequestNote {
   readonly action: string;
   readonly outcome?: "done" | "refused" | "failed";
   readonly actor: string;
+  readonly actorId: number | null;
   readonly actorKind: "anonymous" | "robot" | "user";
   readonly address: string;
   readonly requestId: string;
@@ -28,7 +29,7 @@ export interface RequestNotes {
 }
 
 /** Codes that say that somebody may not. NAME_UNKNOWN is said of what is not there as well. */
-const REFUSALS: ReadonlySet<string> = new Set(["DENIED", "UNAUTHORIZED", "NAME_UNKNOWN", "CROSS_SITE_REFUSED"]);
+const REFUSALS: ReadonlySet<string> = new Set(["DENIED", "UNAUTHORIZED", "NAME_UNKNOWN", "CROSS_SITE_REFUSED", "NETWORK_REFUSED"]);
 
 /** Makes what notes requests, and hands them to the log as well. */
 export function createAuditedRequests(notes: RequestNotes, recordsPulls: boolean, log: RequestLog | undefined): RequestLog {
@@ -46,9 +47,10 @@ function noteRequest(
   response: ServerResponse,
   ended: EndedRequest,
 ): void {
-  const { account, parsed, operation, code, refusedLogin, target } = ended.record;
+  const { account, accountId, parsed, operation, code, refusedLogin, target } = ended.record;
   const who = (name: string | undefined): Omit<RequestNote, "action"> => ({
     actor: name ?? "",
+    actorId: name === undefined ? null : (accountId ?? null),
     actorKind: name === undefined ? "anonymous" : name.includes("+") ? "robot" : "user",
     address: ended.remoteAddress,
     requestId: ended.id,
@@ -58,7 +60,8 @@ function noteRequest(
     return;
   }
   if (code !== undefined) {
-    if (account === undefined || !REFUSALS.has(code)) return;
+    // Strangers are refused what they may not see all the time; where they come from a forbidden place, that is worth a record.
+    if ((account === undefined && code !== "NETWORK_REFUSED") || !REFUSALS.has(code)) return;
     const repository = parsed !== undefined && "repository" in parsed ? parsed.repository : null;
     const what = { project: repository?.split("/")[0] ?? target?.["project"] ?? null, repository, reference: referenceOf(parsed) ?? null };
     const after = { code, operation: parsed?.kind ?? operation };

@@ -4,6 +4,7 @@ import type { ServerResponse } from "node:http";
 import { isReported, RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Authorizer } from "../access/authorize.ts";
+import { placeCaller } from "../access/network-rules.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import type { StoreSightings } from "../content/store-sightings.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -168,10 +169,9 @@ export function createGuardedMetrics(
   { authenticator, authorizer }: { readonly authenticator: Authenticator; readonly authorizer: Authorizer },
 ): Handler {
   return async (request, response, context) => {
-    await authorizer.authorizeSystem(
-      await authenticator.authenticate(request.headers.authorization, context.remoteAddress),
-      "metrics.read",
-    );
+    const { id: requestId, remoteAddress: address } = context;
+    const caller = await authenticator.authenticate(request.headers.authorization, address);
+    await authorizer.authorizeSystem(placeCaller(caller, { requestId, address }), "metrics.read");
     await openMetrics(request, response);
   };
 }

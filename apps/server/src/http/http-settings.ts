@@ -1,6 +1,6 @@
 // Settings of the server that clients notice. Not here: what a request may cost (distribution/distribution-settings.ts), how settings are
 // read.
-import { integer, listenAddress, networks, optional, origin, path, seconds, sizeBytes } from "../config-kinds.ts";
+import { exactNetworks, integer, listenAddress, networks, optional, origin, path, seconds, sizeBytes } from "../config-kinds.ts";
 
 export const httpSettings = {
   listen: listenAddress({
@@ -15,6 +15,13 @@ export const httpSettings = {
   },
   trustedProxies: networks({
     about: "Networks of proxies whose X-Forwarded-For, -Proto and -Host are believed. Empty: nobody's are.",
+  }),
+  allowedNetworks: exactNetworks({
+    about:
+      "Networks and addresses from which anybody may use the registry. Empty: from everywhere. Health checks are answered to all. The address counts that http.trustedProxies lets count.",
+  }),
+  deniedNetworks: exactNetworks({
+    about: "Networks and addresses from which nobody may use the registry, also where http.allowedNetworks has them.",
   }),
   shutdownGraceSeconds: seconds({
     standard: "20s",

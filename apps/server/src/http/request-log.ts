@@ -2,6 +2,7 @@
 // handled are kept in its record. Not here: the log itself (platform/log.ts), what is counted (platform/metrics.ts).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
+import type { AccountCaller } from "../access/caller.ts";
 import { isLogged, type Logger, lineWriterOf } from "../platform/log.ts";
 import type { V2Kind, V2Request } from "./v2/parse-request.ts";
 
@@ -23,11 +24,13 @@ export interface RequestRecord {
   isWrite: boolean;
   /** The login name of the authenticated caller. */
   account: string | undefined;
+  /** Its id. */
+  accountId: number | undefined;
   /** The object of an API operation: the names in its address. */
   target: Readonly<Record<string, string>> | undefined;
   /** The name that a refused login tried. */
   refusedLogin: string | undefined;
-  /** The error code of the answer. */
+  /** The error code of the answer; that of its reason where the answer hides it. */
   code: string | undefined;
   /** Counted on the connection, from the request's headers to the answer's end. */
   receivedBytes: number;
@@ -55,12 +58,19 @@ export function createRequestRecord(): RequestRecord {
     operation: undefined,
     isWrite: false,
     account: undefined,
+    accountId: undefined,
     target: undefined,
     refusedLogin: undefined,
     code: undefined,
     receivedBytes: 0,
     sentBytes: 0,
   };
+}
+
+/** Records who sends a request. */
+export function recordCaller(record: RequestRecord, { name, accountId }: Pick<AccountCaller, "name" | "accountId">): void {
+  record.account = name;
+  record.accountId = accountId;
 }
 
 /** The length to which the name of a refused login is cut: real names of users and robots are shorter. */
@@ -86,6 +96,9 @@ export function basicNameOf(authorization: string | undefined): string | undefin
  */
 export function recordError(record: RequestRecord, error: unknown, request: IncomingMessage, tried?: string): void {
   record.code = error instanceof RegistryError ? error.code : "UNKNOWN";
+  // The answer hides it from who may not know; records do not.
+  if (error instanceof RegistryError && error.cause instanceof RegistryError && error.cause.code === "NETWORK_REFUSED")
+    record.code = error.cause.code;
   // An authenticated caller is refused for another reason; without credentials there was no login, and an expired token is not a login
   // either.
   if (record.account !== undefined || (record.code !== "UNAUTHORIZED" && record.code !== "TOOMANYREQUESTS")) return;

@@ -15,6 +15,7 @@ import { basicChallenge, INERT } from "./browsers.ts";
 import { isClientGone, leaveAlone } from "./client-gone.ts";
 import { type Newest, watchConnections } from "./connections.ts";
 import { drain } from "./draining.ts";
+import { type EntranceRefusal, HEALTH_PATHS } from "./entrance-refusals.ts";
 import { isServerFault, sendError } from "./error-response.ts";
 import type { Places } from "./limits.ts";
 import { createPlainOnTls } from "./plain-on-tls.ts";
@@ -67,6 +68,8 @@ export interface Entrance {
   /** Creates the transfer of an answer that the client did not take at once. */
   readonly transferOf: (kind: Transfer["kind"]) => Transfer;
   readonly contextOf: (request: IncomingMessage) => RequestContext;
+  /** Refuses before anything else is looked at; undefined if nothing is to be. */
+  readonly refusalOf?: EntranceRefusal | undefined;
   /** Undefined if no request is logged. */
   readonly requestLog?: RequestLog | undefined;
   /** Runs the handler in a span; undefined if there is no tracing. */
@@ -94,7 +97,7 @@ export interface RunningServer {
 }
 
 /** Pages that are answered while the server is full: if a probe were refused, the orchestrator would kill a busy server. */
-const UNBOUNDED_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
+const UNBOUNDED_PATHS = HEALTH_PATHS;
 /** How long a connection that has never carried a request stays open while the server stops: its first request may be under way. */
 const FIRST_REQUEST_MS = 1_000;
 /** How long requests whose connection is gone may take to end: they write a row or two. */
@@ -110,7 +113,7 @@ const CIPHERS = ["TLS_AES_128_GCM_SHA256", ...DEFAULT_CIPHERS.split(":").filter(
 
 /** Starts listening. */
 export async function startServer(options: ServerOptions, handlers: Handlers, entrance: Entrance): Promise<RunningServer> {
-  const { slots, transferOf, contextOf, requestLog, traced } = entrance;
+  const { slots, transferOf, contextOf, requestLog, traced, refusalOf: refusalAt } = entrance;
   const unreadAnswers = createUnreadAnswers();
 
   function answer(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
@@ -164,13 +167,13 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
   function dispatch(request: IncomingMessage, response: ServerResponse, context: RequestContext, newest: Newest): Promise<void> {
     if (request.url !== undefined && !request.url.startsWith("/")) request.url = originForm(request.url);
     if (newest.response === response) newest.party = context.party;
-    const refusal = refusalOf(request);
-    if (refusal !== undefined) return refuse(request, response, context, refusal);
-    return answerOne(request, response, context);
+    const refusal = refusalOf(request) ?? refusalAt?.(request, context.remoteAddress);
+    return refusal === undefined ? answerOne(request, response, context) : refuse(request, response, context, refusal);
   }
 
-  async function refuse(request: IncomingMessage, response: ServerResponse, { id }: RequestContext, error: RegistryError): Promise<void> {
-    sendError(request, response, error, { "x-request-id": id, connection: "close" });
+  async function refuse(request: IncomingMessage, response: ServerResponse, context: RequestContext, error: RegistryError): Promise<void> {
+    recordError(context.record, error, request);
+    sendError(request, response, error, { "x-request-id": context.id, connection: "close" });
   }
 
   function answerOne(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {

@@ -2,11 +2,12 @@
 // docker's own token endpoint (token.ts). Source: RFC 8693, sections 2.1 and 2.2; errors as in RFC 6749, section 5.2, beside our own.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
+import { placeCaller } from "../access/network-rules.ts";
 import type { TokenExchange } from "../access/token-exchange.ts";
 import type { Tokens } from "../access/tokens.ts";
 import { errorAnswer } from "./error-response.ts";
 import { inviteBody } from "./request-body.ts";
-import { recordError } from "./request-log.ts";
+import { recordCaller, recordError } from "./request-log.ts";
 import { sendJson } from "./send-json.ts";
 import { FORM_TIMEOUT_MS, readForm, type TokenRouteParts } from "./token.ts";
 import type { RequestContext } from "./v2/handler.ts";
@@ -51,8 +52,9 @@ export async function answerExchange(
   try {
     checkForm(form, parts.service, request.headers.host);
     robot = form.get("client_id") ?? undefined;
-    const caller = await parts.tokenExchange.exchange(form.get("subject_token")!.trim(), robot === "oidc" ? undefined : robot, "exchange");
-    record.account = caller.name;
+    const found = await parts.tokenExchange.exchange(form.get("subject_token")!.trim(), robot === "oidc" ? undefined : robot, "exchange");
+    recordCaller(record, found);
+    const caller = placeCaller(found, { requestId: context.id, address: context.remoteAddress });
     const { access_token, expires_in } = await tokens.issueToken(caller, form.getAll("scope"));
     const { access } = await tokens.readToken(access_token);
     const scope = [...access]

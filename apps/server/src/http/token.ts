@@ -5,13 +5,14 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../access/authenticate.ts";
 import type { Caller } from "../access/caller.ts";
+import { placeCaller } from "../access/network-rules.ts";
 import type { RefreshTokens } from "../access/refresh-tokens.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Transfer } from "./transfer-rate.ts";
 import type { Party } from "./preemption.ts";
 import { bodyOf, inviteBody } from "./request-body.ts";
 import type { RefuseOtherSites } from "./browsers.ts";
-import { recordError } from "./request-log.ts";
+import { recordCaller, recordError } from "./request-log.ts";
 import { sendJson } from "./send-json.ts";
 import type { RequestContext } from "./v2/handler.ts";
 
@@ -61,7 +62,7 @@ export async function answerToken(
   // Also for a GET, because it asks for credentials.
   refuseOtherSites(request);
   let parameters: URLSearchParams;
-  let caller;
+  let caller: Caller;
   if (request.method === "GET") {
     parameters = new URL(request.url ?? "/", "http://registry").searchParams;
     caller = await authenticator.authenticate(authorization, remoteAddress);
@@ -73,7 +74,8 @@ export async function answerToken(
     parameters = await readForm(request, formTimeoutMs, party.transfer);
     caller = await callerOfForm(authenticator, parameters, { request, remoteAddress, record });
   }
-  if (caller.kind === "account") record.account = caller.name;
+  if (caller.kind === "account") recordCaller(record, caller);
+  caller = placeCaller(caller, { requestId: id, address: remoteAddress });
   const token = await tokens.issueToken(caller, parameters.getAll("scope"));
   // The same one again: docker keeps what it got at the login, and would lose a new one whose answer never came.
   const kept = caller.via.kind === "refresh-token" ? (parameters.get("refresh_token") ?? undefined) : undefined;

@@ -2,7 +2,7 @@
 // who the caller is (access/authenticate.ts).
 import type { IncomingHttpHeaders } from "node:http";
 import { BlockList, isIP, isIPv6 } from "node:net";
-import { addNetwork } from "../config-kinds.ts";
+import { addNetwork } from "../platform/networks.ts";
 
 /** The parts of a request that are read here. */
 export interface ProxiedRequest {

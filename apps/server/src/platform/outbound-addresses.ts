@@ -1,6 +1,7 @@
 // Which addresses the registry may connect to when somebody who is not its operator names them: public ones, and what the operator allows.
 // Not here: names and their look-up (outbound-resolve.ts), connections (outbound.ts), what is warned of at the start (private-hosts.ts).
 import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
+import { dotted, wordsOf } from "./ip-addresses.ts";
 
 /**
  * What an address is: reachable by everybody; of a network that somebody has for himself; or one that no service has (a cloud's metadata, link-local,
@@ -62,18 +63,6 @@ function listOf(networks: readonly Network[]): BlockList {
 const privateList = listOf(PRIVATE);
 const specialList = listOf(SPECIAL);
 const globalList = listOf([GLOBAL_IPV6]);
-
-/** The eight words of an IPv6 address without a zone. */
-function wordsOf(address: string): number[] {
-  // The URL parser writes every notation, a dotted end as well, in one way.
-  const [head = "", tail] = new URL(`http://[${address}]/`).hostname.slice(1, -1).split("::");
-  const read = (part: string): number[] => (part === "" ? [] : part.split(":").map((word) => Number.parseInt(word, 16)));
-  if (tail === undefined) return read(head);
-  const [before, after] = [read(head), read(tail)];
-  return [...before, ...Array.from({ length: 8 - before.length - after.length }, () => 0), ...after];
-}
-
-const dotted = (high: number, low: number): string => `${high >> 8}.${high & 0xff}.${low >> 8}.${low & 0xff}`;
 
 /** The IPv4 address that an IPv6 address is another way to write. */
 function embeddedIpv4(words: readonly number[]): string | undefined {

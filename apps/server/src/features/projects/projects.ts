@@ -26,6 +26,7 @@ import type { Clock } from "../../platform/clock.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import type { Deletion } from "../../platform/database/deletion.ts";
 import { LIST_BATCH, listed, listEvery, type Listed, type PageRequest } from "../paging.ts";
+import type { ReadableProject } from "../../access/readable-projects.ts";
 import type { Role } from "../../access/roles.ts";
 import { createRightsChange } from "../rights-change.ts";
 import { parseMemberScopes, viewScopes } from "../../access/scope-views.ts";
@@ -99,15 +100,15 @@ export function createProjects(parts: ProjectsParts): Projects {
   return {
     async list(caller, { after, limit = DEFAULT_PAGE_SIZE }) {
       const found = await authorizer.listReadableProjects(caller, after === undefined ? "" : `${after}/`, limit + 1);
-      const toViews = async (projects: readonly { readonly id: number }[]): Promise<(ProjectView | undefined)[]> => {
+      const toViews = async (projects: readonly ReadableProject[]): Promise<(ProjectView | undefined)[]> => {
         const ids = projects.map((project) => project.id);
         const rows = await listProjectRows(database, ids, caller.kind === "account" ? caller.accountId : undefined);
         const usages = await findProjectUsages(database, ids);
         const profiles = await findProfiles(database, ids);
         const views = new Map(rows.map((row) => [row.id, toView(row, usages, profiles)]));
-        return ids.map((id) => {
+        return projects.map(({ id, isAway = false }) => {
           const project = views.get(id);
-          return project === undefined || isBeyondToken(caller, project.name) ? undefined : project;
+          return project === undefined || isAway || isBeyondToken(caller, project.name) ? undefined : project;
         });
       };
       return listed(found, limit, toViews, (project) => project.name);

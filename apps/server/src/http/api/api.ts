@@ -17,6 +17,7 @@ import { explainRoutes } from "../../features/explain/explain-routes.ts";
 import { jobRoutes } from "../../features/jobs/job-routes.ts";
 import { manifestRoutes } from "../../features/manifests/manifest-routes.ts";
 import { settingRoutes } from "../../features/settings/setting-routes.ts";
+import { networkRoutes } from "../../features/networks/network-routes.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
 import { repositoryRoutes } from "../../features/repositories/repository-routes.ts";
 import { groupRoutes } from "../../features/groups/group-routes.ts";
@@ -122,6 +123,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...sessionRoutes(features.sessions),
     ...tokenRoutes(features.tokens),
     ...webhookRoutes(features.webhooks),
+    ...networkRoutes(features.networks),
     ...jobRoutes(features.jobs),
     ...auditRoutes(features.audit),
     ...settingRoutes(features.settings),

@@ -10,6 +10,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Authenticator } from "../../access/authenticate.ts";
 import type { AccountCaller, Caller } from "../../access/caller.ts";
 import { UnauthorizedError } from "../../access/challenge.ts";
+import { placeCaller } from "../../access/network-rules.ts";
 import { asReader, opensApi } from "../../access/personal-bound.ts";
 import { apiBeyondToken } from "../../access/refusals.ts";
 import { type ApiRoute, type Browser, partsOfAnswer, type Prove } from "../../features/api-route.ts";
@@ -20,7 +21,7 @@ import { cookieName, formatCookie, readCookie, SESSION_COOKIE } from "../cookies
 import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { isServerFault, sendError as sendErrorAnswer } from "../error-response.ts";
 import { inviteBody } from "../request-body.ts";
-import { recordError, type RequestRecord } from "../request-log.ts";
+import { recordCaller, recordError, type RequestRecord } from "../request-log.ts";
 import type { WriteRules } from "../write-piece.ts";
 import { createEventPlaces } from "./event-places.ts";
 import { readJson } from "./read-json.ts";
@@ -217,7 +218,7 @@ async function recognise(parts: ApiParts, operation: Operation, request: Fastify
   record.isWrite = operation.method !== "GET";
   record.target = request.params as Record<string, string>;
   const caller: Caller = await authenticate(parts, operation, request, remoteAddress);
-  if (caller.kind === "account") record.account = caller.name;
+  if (caller.kind === "account") recordCaller(record, caller);
   // A token of the data plane does not count on the control plane.
   if (caller.access !== undefined) throw new UnauthorizedError({ message: TOKEN_REFUSED });
   // Before its body is read, not after.
@@ -231,7 +232,7 @@ async function recognise(parts: ApiParts, operation: Operation, request: Fastify
     sessionCookie: (value, maxAgeSeconds) =>
       formatCookie({ name: SESSION_COOKIE, value, maxAgeSeconds, isSecure: parts.isSecure(request) }),
   };
-  return { caller: { ...asked, origin: { requestId: request.id, address: remoteAddress } }, remoteAddress, browser };
+  return { caller: placeCaller(asked, { requestId: request.id, address: remoteAddress }), remoteAddress, browser };
 }
 
 async function sendError(parts: ApiParts, thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {

@@ -4,13 +4,14 @@ import { RegistryError } from "@berth/oci/errors";
 import type { ProjectName } from "@berth/oci/reference";
 import type { Authenticator } from "../../access/authenticate.ts";
 import { challenge, respell, UnauthorizedError } from "../../access/challenge.ts";
+import { placeCaller } from "../../access/network-rules.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { OperationMeter, OperationMeters } from "../operation-metrics.ts";
 import type { RequestSpan, SpanAttributes } from "../../platform/tracing.ts";
 import { isSafe, type RefuseOtherSites } from "../browsers.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { API_VERSION_HEADER, isServerFault, sendError } from "../error-response.ts";
-import { recordError, type RequestRecord } from "../request-log.ts";
+import { recordCaller, recordError, type RequestRecord } from "../request-log.ts";
 import type { Party } from "../preemption.ts";
 import { parseRequest, type V2Kind, type V2Request } from "./parse-request.ts";
 import type { V2Exchange, V2Routes } from "./routes.ts";
@@ -158,9 +159,8 @@ export function createV2Handler(parts: V2HandlerParts): V2Handler {
       if (!isRead) refuseOtherSites(request);
       const recognised = authenticator.authenticate(request.headers.authorization, context.remoteAddress);
       const known = recognised instanceof Promise ? await recognised : recognised;
-      // A pull changes nothing, so its origin is not recorded.
-      const caller = isRead ? known : { ...known, origin: { requestId: context.id, address: context.remoteAddress } };
-      if (caller.kind === "account") record.account = caller.name;
+      if (known.kind === "account") recordCaller(record, known);
+      const caller = placeCaller(known, { requestId: context.id, address: context.remoteAddress });
       if (parsed.kind === "ping" && caller.kind === "anonymous" && caller.access === undefined) {
         // Every client asks this first, so it is answered without throwing.
         answerError(request, response, context, kind, NOBODY);
