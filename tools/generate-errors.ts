@@ -23,6 +23,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
   UNSUPPORTED: "The registry does not do this for this resource; `detail` says why.",
   NETWORK_REFUSED:
     "The message says whether the registry, the project or the robot may not be used from there, and the address that counts: behind a proxy that is not in `http.trustedProxies` it is the proxy's. Come from an allowed network, or have whoever keeps the list add this one.",
+  PLANE_ELSEWHERE:
+    "Pulls and pushes go to `http.listen`, administration (`berth`, the API, metrics) to `http.adminListen`: use the other address.",
   CROSS_SITE_REFUSED:
     "Use the console at its own address. If you do, a proxy in front hides that address: pass the Host header on with its port, name the proxy in `http.trustedProxies`, or set `http.publicUrl`.",
   TOOMANYREQUESTS:

@@ -15,6 +15,8 @@ const MASTER_KEY = Buffer.alloc(32, 9);
 /** A registry under test. */
 export interface TestRegistry {
   readonly origin: string;
+  /** That of administration, where it has a listener of its own. */
+  readonly adminOrigin: string | undefined;
   /** Sends a request with the administrator's Basic credentials, unless headers say otherwise. */
   send(method: string, path: string, options?: SendOptions): Promise<Response>;
   /** Uploads a blob in one PUT; gives its digest. */
@@ -79,6 +81,7 @@ function clientOf(running: RunningRegistry, end: () => Promise<void>): TestRegis
   const basic = `Basic ${Buffer.from(`admin:${ADMIN_PASSWORD}`).toString("base64")}`;
   const registry: TestRegistry = {
     origin,
+    adminOrigin: running.adminPort === undefined ? undefined : `http://127.0.0.1:${running.adminPort}`,
     send: (method, path, { headers = {}, body, anonymous = false } = {}) =>
       fetch(new URL(path, origin), {
         method,

@@ -19,6 +19,8 @@ import { openConfiguredKeyPair, startServers } from "./compose/server.ts";
 /** A running registry. */
 export interface RunningRegistry {
   readonly port: number;
+  /** Of administration; undefined where it has no listener of its own. */
+  readonly adminPort: number | undefined;
   /** Lets requests and jobs finish, then closes everything. */
   stop(): Promise<void>;
 }
@@ -70,6 +72,7 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     opened.defer(() => keyPair?.close());
     await refuseFileAsStore(config);
     await tryAddress("http.listen", http.listen);
+    if (http.adminListen !== undefined) await tryAddress("http.adminListen", http.adminListen);
     if (metrics.listen !== undefined) await tryAddress("metrics.listen", metrics.listen);
     const foundation = await openFoundation(roleContext);
     opened.defer(() => foundation.close());
@@ -124,6 +127,6 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     opened.defer(() => servers.stop());
     audit.loop.start();
     if (options.jobs) jobs.start();
-    return { port: servers.port, stop: () => opened.disposeAsync() };
+    return { port: servers.port, adminPort: servers.adminPort, stop: () => opened.disposeAsync() };
   });
 }

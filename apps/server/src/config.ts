@@ -123,11 +123,19 @@ export function findContradictions(config: Config): readonly (readonly [string, 
     "auth.secretKey",
     "is missing: with database.url every replica needs the same one; make it with `openssl rand -base64 32`",
   );
-  const own = metrics.listen;
-  refuse(
-    own !== undefined && own.port !== 0 && showListenAddress(own) === showListenAddress(http.listen),
-    "metrics.listen",
-    "is the same address as http.listen",
-  );
+  const listeners = [
+    ["http.listen", http.listen],
+    ["http.adminListen", http.adminListen],
+    ["metrics.listen", metrics.listen],
+  ] as const;
+  for (const [at, [setting, own]] of listeners.entries()) {
+    const other = listeners
+      .slice(0, at)
+      .find(
+        ([, address]) =>
+          own !== undefined && own.port !== 0 && address !== undefined && showListenAddress(own) === showListenAddress(address),
+      );
+    refuse(other !== undefined, setting, `is the same address as ${other?.[0]}`);
+  }
   return found;
 }

@@ -35,6 +35,7 @@ export const ERROR_ROWS = {
   UNSUPPORTED: { status: 405, message: "the operation is unsupported", spec: SPEC },
   CROSS_SITE_REFUSED: { status: 403, message: "a page of another site may not do anything here", spec: BERTH },
   NETWORK_REFUSED: { status: 403, message: "this may not be used from the address that the request comes from", spec: BERTH },
+  PLANE_ELSEWHERE: { status: 404, message: "this is not served at this address of the registry", spec: BERTH },
   TOOMANYREQUESTS: { status: 429, message: "too many requests", spec: SPEC },
   TAG_INVALID: { status: 400, message: "tag is not valid", spec: BERTH },
   PAGE_INVALID: { status: 400, message: "page parameter is not valid", spec: BERTH },

@@ -10,7 +10,7 @@ import { createFeatures } from "../features/features.ts";
 import type { ApiOptions } from "../http/api/api.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
 import { createRefuseOtherSites, createRequireOwnPage } from "../http/browsers.ts";
-import { createEntranceRefusal } from "../http/entrance-refusals.ts";
+import { createEntranceRefusal, type Plane } from "../http/entrance-refusals.ts";
 import { createGuardedMetrics, createHealth } from "../http/health.ts";
 import type { MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
@@ -19,7 +19,7 @@ import { createAuditedRequests } from "../http/audit-requests.ts";
 import { createRequestLog, createRequestRecord } from "../http/request-log.ts";
 import { createPartyReader } from "../http/parties.ts";
 import type { Party } from "../http/preemption.ts";
-import { startServer, type Handler } from "../http/server.ts";
+import { type Entrance, type Handler, type Handlers, type RunningServer, type ServerOptions, startServer } from "../http/server.ts";
 import { answerExchange, EXCHANGE_METHODS } from "../http/token-exchange.ts";
 import { answerToken, TOKEN_METHODS, type TokenRouteParts } from "../http/token.ts";
 import type { RequestContext } from "../http/v2/handler.ts";
@@ -30,6 +30,7 @@ import { createNetworkRules } from "../platform/networks.ts";
 import { connectionsWithin, openFilesLimit } from "../platform/open-files.ts";
 import { openKeyPair, type ReloadingKeyPair } from "../platform/tls.ts";
 import { VERSION } from "../platform/version.ts";
+import type { ListenAddress } from "../config-kinds.ts";
 import type { Config } from "../config.ts";
 import { DELETIONS } from "../tables.ts";
 import type { Access } from "./access.ts";
@@ -54,6 +55,8 @@ export interface ServerParts {
 /** The listening servers. */
 export interface RunningServers {
   readonly port: number;
+  /** Of administration; undefined where it has no listener of its own. */
+  readonly adminPort: number | undefined;
   /** Becomes unready, lets requests finish, and closes. */
   stop(): Promise<void>;
 }
@@ -96,108 +99,94 @@ async function openServers(
   // It starts last, when all numbers exist, and stops after the server, which it reports to the end.
   let metricsServer: MetricsServer | undefined;
   opened.defer(() => metricsServer?.stop());
-  const server = await startServer(
-    {
-      host: config.http.listen.host,
-      port: config.http.listen.port,
-      keyPair,
-      headerTimeoutMs: config.http.headerTimeoutSeconds * SECOND_MS,
-      stallMs,
-      keepAliveMs: config.http.keepAliveSeconds * SECOND_MS,
-      maxConnections,
-      logger,
-    },
-    {
-      v2: dataPlane.handler,
-      paths: new Map([
-        [
-          "/token",
-          tokenPath({
-            authenticator,
-            tokens,
-            refreshTokens,
-            refuseOtherSites,
-            transferOf,
-            noteAnonymous,
-            hasDockerRefreshTokens: config.auth.refreshTokens.forDocker,
-          }),
-        ],
-        [
-          "/oauth/token",
-          {
-            methods: EXCHANGE_METHODS,
-            answer: (request, response, context) =>
-              answerExchange(
-                { tokenExchange: access.tokenExchange, tokens, service: config.auth.service, refuseOtherSites, transferOf, noteAnonymous },
-                request,
-                response,
-                context,
-              ),
-          },
-        ],
-        ["/healthz", { methods: READ_ONLY, answer: health.live }],
-        ["/readyz", { methods: READ_ONLY, answer: health.ready }],
-        ["/metrics", { methods: READ_ONLY, answer: createGuardedMetrics(health, { authenticator, authorizer }) }],
-      ]),
-      rest: composeControlPlane({
-        features: createFeatures({
-          deletions: DELETIONS,
-          runTimeSettings: parts.runTimeSettings,
-          ...access,
-          browserSessions: access.sessions,
-          personalTokenDays: config.auth.personalTokens.maxDays,
-          database,
-          clock,
-          repositories: content.repositories,
-          pull: dataPlane.pull,
-          push: dataPlane.push,
-          reader: dataPlane.reader,
-          sessions: content.sessions,
-          changes: content.changes,
-          wanted: content.wanted,
-          webhookSeal: webhookSeal(roleContext),
-          checkAddress: (address) => foundation.outbound.check(address),
-          places: createListPlaces(roleContext.masterKey),
-          masterKey: roleContext.masterKey,
+  const handlers: Handlers = {
+    v2: dataPlane.handler,
+    paths: new Map([
+      [
+        "/token",
+        tokenPath({
+          authenticator,
+          tokens,
+          refreshTokens,
+          refuseOtherSites,
+          transferOf,
+          noteAnonymous,
+          hasDockerRefreshTokens: config.auth.refreshTokens.forDocker,
         }),
-        authenticator,
-        authorizer,
-        logger,
-        addressOf,
-        refuseOtherSites,
-        requireOwnPage: createRequireOwnPage({ addressOf, publicUrl: config.http.publicUrl }),
-        isSecure,
-        transferOf,
-        projectCreation: parts.runTimeSettings.projectCreation,
-        stallMs,
-        stopping: stopping.signal,
+      ],
+      [
+        "/oauth/token",
+        {
+          methods: EXCHANGE_METHODS,
+          answer: (request, response, context) =>
+            answerExchange(
+              { tokenExchange: access.tokenExchange, tokens, service: config.auth.service, refuseOtherSites, transferOf, noteAnonymous },
+              request,
+              response,
+              context,
+            ),
+        },
+      ],
+      ["/healthz", { methods: READ_ONLY, answer: health.live }],
+      ["/readyz", { methods: READ_ONLY, answer: health.ready }],
+      ["/metrics", { methods: READ_ONLY, answer: createGuardedMetrics(health, { authenticator, authorizer }) }],
+    ]),
+    rest: composeControlPlane({
+      features: createFeatures({
+        deletions: DELETIONS,
+        runTimeSettings: parts.runTimeSettings,
+        ...access,
+        browserSessions: access.sessions,
+        personalTokenDays: config.auth.personalTokens.maxDays,
+        database,
+        clock,
+        repositories: content.repositories,
+        pull: dataPlane.pull,
+        push: dataPlane.push,
+        reader: dataPlane.reader,
+        sessions: content.sessions,
+        changes: content.changes,
+        wanted: content.wanted,
+        webhookSeal: webhookSeal(roleContext),
+        checkAddress: (address) => foundation.outbound.check(address),
+        places: createListPlaces(roleContext.masterKey),
+        masterKey: roleContext.masterKey,
       }),
-      meterOf: (path) => (path === "/token" || path === "/oauth/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
-    },
-    {
-      slots: dataPlane.places.requests,
+      authenticator,
+      authorizer,
+      logger,
+      addressOf,
+      refuseOtherSites,
+      requireOwnPage: createRequireOwnPage({ addressOf, publicUrl: config.http.publicUrl }),
+      isSecure,
       transferOf,
-      refusalOf: createEntranceRefusal({
-        networks: createNetworkRules({ allow: config.http.allowedNetworks, deny: config.http.deniedNetworks }),
-      }),
-      contextOf: (request) => {
-        const { remoteAddress } = addressOf(request);
-        return {
-          id: requestIds(request.headers["x-request-id"]),
-          remoteAddress,
-          record: createRequestRecord(),
-          party: partyOf(request, remoteAddress),
-        };
-      },
-      requestLog: createAuditedRequests(parts.notes, config.audit.pulls, createRequestLog(logger, config.log.requests)),
-      traced:
-        tracing === undefined
-          ? undefined
-          : (request, response, { id, remoteAddress }, work) =>
-              tracing.request({ request, response, id, remoteAddress, scheme: addressOf(request).scheme }, work),
+      projectCreation: parts.runTimeSettings.projectCreation,
+      stallMs,
+      stopping: stopping.signal,
+    }),
+    meterOf: (path) => (path === "/token" || path === "/oauth/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
+  };
+  const entrance: Entrance = {
+    slots: dataPlane.places.requests,
+    transferOf,
+    contextOf: (request) => {
+      const { remoteAddress } = addressOf(request);
+      return {
+        id: requestIds(request.headers["x-request-id"]),
+        remoteAddress,
+        record: createRequestRecord(),
+        party: partyOf(request, remoteAddress),
+      };
     },
-  );
-  opened.defer(() => server.stop(config.http.shutdownGraceSeconds * SECOND_MS));
+    requestLog: createAuditedRequests(parts.notes, config.audit.pulls, createRequestLog(logger, config.log.requests)),
+    traced:
+      tracing === undefined
+        ? undefined
+        : (request, response, { id, remoteAddress }, work) =>
+            tracing.request({ request, response, id, remoteAddress, scheme: addressOf(request).scheme }, work),
+  };
+  const listeners = await openListeners(config, { keyPair, maxConnections, logger }, handlers, entrance);
+  opened.defer(() => listeners.stop());
   addServerMetrics(metrics, {
     maxConnections,
     config,
@@ -205,8 +194,8 @@ async function openServers(
     health,
     keyPair,
     places: dataPlane.places,
-    connections: () => server.connections(),
-    connectionsClosed: () => server.connectionsClosed(),
+    connections: () => listeners.all.reduce((sum, each) => sum + each.connections(), 0),
+    connectionsClosed: () => listeners.all.reduce((sum, each) => sum + each.connectionsClosed(), 0),
     countUploads: (limit) => content.uploads.countOpen(limit),
     countDamagedBlobs: (limit) => countDamagedBlobs(database, limit),
     tracing,
@@ -217,7 +206,48 @@ async function openServers(
     health.drain();
     stopping.abort();
   });
-  return { port: server.port, stop: () => opened.disposeAsync() };
+  const [{ port }, admin] = listeners.all;
+  return { port, adminPort: admin?.port, stop: () => opened.disposeAsync() };
+}
+
+interface Listeners {
+  /** The one of clients, and that of administration where there is one. */
+  readonly all: readonly [RunningServer, ...RunningServer[]];
+  /** All at the same time: while one waits for its last request, the other takes no new ones either. */
+  stop(): Promise<void>;
+}
+
+/** Opens the listeners: they share the handlers, and what limits requests. */
+async function openListeners(
+  { http }: Config,
+  common: Pick<ServerOptions, "keyPair" | "maxConnections" | "logger">,
+  handlers: Handlers,
+  entrance: Entrance,
+): Promise<Listeners> {
+  const networks = createNetworkRules({ allow: http.allowedNetworks, deny: http.deniedNetworks });
+  const open = ({ host, port }: ListenAddress, serves: Plane): Promise<RunningServer> =>
+    startServer(
+      {
+        ...common,
+        host,
+        port,
+        headerTimeoutMs: http.headerTimeoutSeconds * SECOND_MS,
+        stallMs: http.bodyIdleTimeoutSeconds * SECOND_MS,
+        keepAliveMs: http.keepAliveSeconds * SECOND_MS,
+      },
+      handlers,
+      { ...entrance, refusalOf: createEntranceRefusal({ networks, serves }) },
+    );
+  const graceMs = http.shutdownGraceSeconds * SECOND_MS;
+  const server = await open(http.listen, http.adminListen === undefined ? "both" : "content");
+  if (http.adminListen === undefined) return { all: [server], stop: () => server.stop(graceMs) };
+  try {
+    const admin = await open(http.adminListen, "administration");
+    return { all: [server, admin], stop: async () => void (await Promise.all([server.stop(graceMs), admin.stop(graceMs)])) };
+  } catch (error) {
+    await server.stop(0);
+    throw error;
+  }
 }
 
 /**

@@ -8,6 +8,12 @@ export const httpSettings = {
     alias: "listen",
     about: "Where to listen. Only this machine by default: open it to others once TLS or a proxy with TLS is in place.",
   }),
+  adminListen: optional(
+    listenAddress({
+      about:
+        "Where to listen for administration: /api/v1, sign-in of people, and /metrics. http.listen then serves pulls and pushes only, with /token and /oauth/token; each refuses what is the other's. Empty: http.listen serves all.",
+    }),
+  ),
   publicUrl: optional(origin({ about: "The address that clients use. Empty: taken from each request's Host header." })),
   tls: {
     certificateFile: optional(path({ about: "PEM file with the certificate and its chain. Read again when it changes." })),

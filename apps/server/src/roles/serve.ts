@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { startRegistry, startWork } from "../compose.ts";
+import { showListenAddress } from "../config-kinds.ts";
 import type { Config } from "../config.ts";
 import { StartupError } from "../platform/startup-error.ts";
 import { VERSION } from "../platform/version.ts";
@@ -56,7 +57,13 @@ export function serve(config: Config, jobs: boolean): Promise<number | undefined
     const scheme = config.http.tls.certificateFile === undefined ? "http" : "https";
     const host = config.http.listen.host ?? "127.0.0.1";
     const shown = `${host.includes(":") ? `[${host}]` : host}:${registry.port}`;
-    logger.info({ address: `${scheme}://${shown}`, version: VERSION, startedAfterMs: Math.round(performance.now()) }, "ready");
+    const admin = config.http.adminListen;
+    const adminAddress =
+      admin === undefined ? {} : { administration: `${scheme}://${showListenAddress({ ...admin, port: registry.adminPort! })}` };
+    logger.info(
+      { address: `${scheme}://${shown}`, ...adminAddress, version: VERSION, startedAfterMs: Math.round(performance.now()) },
+      "ready",
+    );
     if (process.stdout.isTTY || config.log.format === "pretty" || isFirstStart) {
       greet(
         `${scheme}://${shown}`,
