@@ -230,17 +230,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     if (caller.access !== undefined && caller.namesCatalog !== true) {
       throw new UnauthorizedError({ scope: CATALOG_SCOPE, reason: "insufficient_scope", message: "insufficient scope" });
     }
-    const account = await presentAccount(ask(caller));
-    if (account === undefined) return { reader: "public", reach: WHOLE };
-    if (account.kind !== "robot")
-      return { reader: account.isAdmin || account.isAuditor ? "all" : { memberId: account.id }, reach: reachOf(caller) };
-    const projectName = account.projectId === undefined ? undefined : await accounts.findProjectName(account.projectId);
-    if (account.projectId !== undefined && projectName === undefined) return { reader: "public", reach: WHOLE };
-    const scopes = await accounts.findScopes(account.id);
-    const names = pullableProjects(scopes, projectName);
-    if (names === "all") return { reader: "all", reach: WHOLE };
-    const mayPull = (repository: RepositoryName): boolean => rightsOfScopes(scopes, projectName, repository).actions.has("pull");
-    return { reader: { names }, reach: { ranges: pullableRanges(scopes), mayPull } };
+    return readerFor(accounts, await presentAccount(ask(caller)), caller);
   }
 
   async function listReadableProjects(caller: Caller, afterSortKey: string, limit: number): Promise<ReadableProject[]> {
@@ -347,6 +337,20 @@ function present(caller: AccountCaller, account: Account | undefined, credential
 
 function isEverything({ reader, reach }: { readonly reader: Reader; readonly reach: Reach }): boolean {
   return reader === "all" && reach === WHOLE;
+}
+
+/** Which projects an account may read, and which part of them; undefined: anonymous. */
+async function readerFor(accounts: Accounts, account: Account | undefined, caller: Caller): Promise<{ reader: Reader; reach: Reach }> {
+  if (account === undefined) return { reader: "public", reach: WHOLE };
+  if (account.kind !== "robot")
+    return { reader: account.isAdmin || account.isAuditor ? "all" : { memberId: account.id }, reach: reachOf(caller) };
+  const projectName = account.projectId === undefined ? undefined : await accounts.findProjectName(account.projectId);
+  if (account.projectId !== undefined && projectName === undefined) return { reader: "public", reach: WHOLE };
+  const scopes = await accounts.findScopes(account.id);
+  const names = pullableProjects(scopes, projectName);
+  if (names === "all") return { reader: "all", reach: WHOLE };
+  const mayPull = (repository: RepositoryName): boolean => rightsOfScopes(scopes, projectName, repository).actions.has("pull");
+  return { reader: { names }, reach: { ranges: pullableRanges(scopes), mayPull } };
 }
 
 /** The error of a ruling that refuses. */
