@@ -10,7 +10,7 @@ export const ACCESS_CUTS: readonly Cut[] = [
     invariant: 22,
     what: "a project is used from where it may be, whoever asks",
     file: `${SERVER}/access/authorize.ts`,
-    from: "const away = standing?.traits !== undefined && isAway(standing, caller) ? projectAway(standing, caller) : undefined;",
+    from: "const away = standing?.traits === undefined ? undefined : awayIn(standing, caller, found, repository);",
     to: "const away = undefined;",
     test: "test/flows/networks.test.ts",
     name: "",

@@ -22,7 +22,7 @@ import { boundOf, reachOf, refuseBeyondToken, refuseToken } from "./bounds.ts";
 import { pullableProjects, pullableRanges, type RepositoryRights, rightsOfScopes } from "./robot-scopes.ts";
 import { INVALID_TOKEN, notLoggedIn, projectMissing, projectRightMissing, rightMissing, systemRightMissing } from "./refusals.ts";
 import { NO_RIGHTS, rightsIn } from "./rights.ts";
-import { because, findAway, hideAway, isAway, mayKnowAway, projectAway, refuseAway } from "./network-rules.ts";
+import { awayIn, awayInProject, because, hideAway, isAway, refuseAway } from "./network-rules.ts";
 import { NO_ACTIONS } from "./roles.ts";
 import type { ProjectStanding } from "./standing-store.ts";
 
@@ -179,9 +179,8 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     found: RepositoryRights,
   ): Grant<A> {
     const { caller } = asking;
-    const away = standing?.traits !== undefined && isAway(standing, caller) ? projectAway(standing, caller) : undefined;
     // Before what a registry token names: one that was given there names nothing of it. For who has no right of his own the project is not there.
-    if (away !== undefined && mayKnowAway({ caller, repository }, found)) throw away;
+    const away = standing?.traits === undefined ? undefined : awayIn(standing, caller, found, repository);
     const { actions: rights, tags } = away === undefined ? found : NO_RIGHTS;
     const facts: Facts = { caller, account, standing: away === undefined ? standing : undefined };
     const ruling = judge(facts, rights, action, repository);
@@ -271,8 +270,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     const account = await presentAccount(asking);
     const found = await asking.rights.findStanding(account?.id, projectName);
     const reads = account?.kind === "robot" && (await robotSees(asking.rights, account, projectName));
-    const away = findAway({ caller: asking.caller, account, standing: found }, reads);
-    if (away?.isTold === true) throw away.error;
+    const away = awayInProject({ caller: asking.caller, account, standing: found }, reads);
     const standing = away === undefined ? found : undefined;
     const ruling = judgeProject({ caller: asking.caller, account, standing }, reads, permission, projectName);
     if (ruling === "allowed") {
@@ -290,7 +288,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
     if (ruling === "personal-token") refuseBeyondToken(asking.caller, projectName);
     if (ruling === "right-missing") throw projectRightMissing(account!, permission, projectName);
     const refusal = ruling === "anonymous" ? new UnauthorizedError() : new ApiError("PROJECT_UNKNOWN");
-    throw away === undefined ? refusal : because(refusal, away.error);
+    throw away === undefined ? refusal : because(refusal, away);
   }
 
   async function robotSees(rights: Rights, robot: Account, projectName: string): Promise<boolean> {

@@ -54,7 +54,7 @@ export function registryAway(address: string): RegistryError {
 }
 
 /** For who may know of a project that may not be used from where he is. */
-export function projectAway({ name: project }: Pick<ProjectStanding, "name">, caller: Caller): RegistryError {
+function projectAway({ name: project }: Pick<ProjectStanding, "name">, caller: Caller): RegistryError {
   const address = addressOf(caller);
   const message = `project ${project} may not be used from ${address}: its owners say from where (berth project networks ${project})`;
   return new RegistryError("NETWORK_REFUSED", { message, detail: { address, project } });
@@ -89,13 +89,21 @@ export function hideAway(project: ReadableProject, readTraits: ReadTraits, calle
   return isAway({ traits: readTraits(stored) }, caller) ? { ...project, reach: NOTHING, isAway: true } : project;
 }
 
-/** Whether somebody has a right of his own in a repository, not only what all have, so that he may know why it is refused. */
-export function mayKnowAway(
-  { caller, repository }: { readonly caller: Caller; readonly repository: RepositoryName },
+/**
+ * Refuses who is where a project may not be used and has a right of his own in the repository, not only what all have. For others it gives the reason,
+ * which goes to the records; undefined: it may be used. Errors: NETWORK_REFUSED.
+ */
+export function awayIn(
+  standing: ProjectStanding,
+  caller: Caller,
   { actions, isByAll = false }: RepositoryRights,
-): boolean {
-  if (caller.kind === "anonymous" || actions.size === 0 || isByAll) return false;
-  return caller.personal === undefined || boundActions(caller.personal, repository).size > 0;
+  repository: RepositoryName,
+): RegistryError | undefined {
+  if (!isAway(standing, caller)) return undefined;
+  const error = projectAway(standing, caller);
+  if (caller.kind === "anonymous" || actions.size === 0 || isByAll) return error;
+  if (caller.personal !== undefined && boundActions(caller.personal, repository).size === 0) return error;
+  throw error;
 }
 
 /** The same refusal, of which the records say the true reason. */
@@ -107,13 +115,12 @@ export function because(error: RegistryError, cause: RegistryError): RegistryErr
 
 /**
  * The same on the control plane. Administrators are let through there, since somebody has to be able to put lists right: they get to what a project is
- * set to, and not to what is in its repositories. `isTold`: not for who reads it because all may; for him it is not there.
+ * set to, and not to what is in its repositories. Errors: NETWORK_REFUSED, not for who reads it because all may.
  */
-export function findAway(
-  { caller, account, standing }: Facts,
-  robotReads: boolean,
-): { readonly error: RegistryError; readonly isTold: boolean } | undefined {
+export function awayInProject({ caller, account, standing }: Facts, robotReads: boolean): RegistryError | undefined {
   if (standing?.traits === undefined || account?.isAdmin === true || !isAway(standing, caller)) return undefined;
+  const error = projectAway(standing, caller);
   const isOwn = standing.role !== undefined || account?.isAuditor === true || robotReads;
-  return { error: projectAway(standing, caller), isTold: isOwn && !isBeyondToken(caller, standing.name) };
+  if (isOwn && !isBeyondToken(caller, standing.name)) throw error;
+  return error;
 }
