@@ -3,7 +3,7 @@ import { ERROR_ROWS, type ErrorCode } from "@berth/oci/errors";
 import { API_ERROR_ROWS, type ApiErrorCode } from "./errors.ts";
 import { API_PREFIX, BODY_ERRORS, COMMON_ERRORS, type Operation, REVISION_ERRORS, STREAM_TYPES } from "./operation.ts";
 import { Job, JobWithLines } from "./jobs.ts";
-import { whoMay } from "./permissions.ts";
+import { isForAnonymous, whoMay } from "./permissions.ts";
 import { Member, Project } from "./projects.ts";
 import { Robot, RobotScope, RobotWithSecret } from "./robots.ts";
 import { Setting } from "./settings.ts";
@@ -24,6 +24,9 @@ const NAMED: Readonly<Record<string, object>> = {
   JobWithLines,
   Setting,
 };
+
+/** Ways to say who calls: one of them. */
+const SIGNED_IN: Json[] = [{ basic: [] }, { bearer: [] }];
 
 const ERROR_BODY: Json = {
   type: "object",
@@ -58,13 +61,14 @@ export function buildOpenApi(operations: readonly Operation[], version: string):
     openapi: "3.1.1",
     info: { title: "Berth control plane", version, license: { name: "Apache-2.0", identifier: "Apache-2.0" } },
     servers: [{ url: API_PREFIX }],
-    security: [{ basic: [] }],
+    security: SIGNED_IN,
     // In an order that does not depend on whose routes come first.
     tags: [...new Set(operations.map((operation) => operation.tag))].toSorted().map((name) => ({ name })),
     paths,
     components: {
       securitySchemes: {
         basic: { type: "http", scheme: "basic", description: "A user's name and password, or a robot's login name and secret." },
+        bearer: { type: "http", scheme: "bearer", description: "A personal token, as it is shown when it is created." },
       },
       schemas: {
         Errors: ERROR_BODY,
@@ -87,6 +91,7 @@ function describe(operation: Operation): Json {
     tags: [operation.tag],
     summary: operation.summary,
     description: `For ${whoMay(operation.permission)}.`,
+    ...(isForAnonymous(operation.permission) ? { security: [{}, ...SIGNED_IN] } : {}),
     parameters: [...parameters(operation.params, "path"), ...parameters(operation.query, "query"), ...headerParameters(operation)],
     ...(operation.body === undefined
       ? {}
@@ -105,8 +110,22 @@ function describe(operation: Operation): Json {
 
 function describeContent(answer: unknown, stream: Operation["stream"]): Json {
   if (stream === undefined) return { "application/json": { schema: refer(answer) } };
-  // OpenAPI 3.1 cannot describe one item of a stream; the schema is that of one line, record or event's data.
-  return Object.fromEntries(STREAM_TYPES[stream].map((type) => [type, type === "text/csv" ? {} : { schema: refer(answer) }]));
+  // OpenAPI 3.1 cannot describe one item of a stream; the schema is that of one line, or of one event.
+  const schema = stream === "events" ? describeEvent(refer(answer)) : refer(answer);
+  return Object.fromEntries(STREAM_TYPES[stream].map((type) => [type, type === "text/csv" ? {} : { schema }]));
+}
+
+/** Source: OpenAPI 3.2, Server-Sent Events; HTML, "Interpreting an event stream". */
+function describeEvent(data: unknown): Json {
+  return {
+    type: "object",
+    required: ["data"],
+    properties: {
+      id: { type: "string", description: "For Last-Event-ID." },
+      event: { type: "string", description: "The event's kind." },
+      data: { type: "string", contentMediaType: "application/json", contentSchema: data },
+    },
+  };
 }
 
 function describeHeaders({ revision, headers = {}, answer }: Operation): Json {

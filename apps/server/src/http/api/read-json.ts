@@ -7,15 +7,38 @@ import { fieldOf, type Problem } from "@berth/api/problem";
 export const MAX_DEPTH = 8;
 /** Fields of one object. The widest body has three. */
 export const MAX_FIELDS = 32;
-/** Items of one list. The longest, a robot's scopes, has a hundred. */
-export const MAX_ITEMS = 256;
-/** Characters of one text as written, including escapes. The longest, a password of 256, takes 3072 if each is two escapes. */
-export const MAX_TEXT_LENGTH = 4096;
+/** How large the parts of a body may be: as large as the largest that its operation has. */
+export interface BodyBounds {
+  /** Items of one list. */
+  readonly items: number;
+  /** Characters of one text as it is written, including escapes. */
+  readonly textLength: number;
+}
+
+/** Of operations whose parts are all smaller. */
+export const COMMON_BOUNDS: BodyBounds = { items: 256, textLength: 4096 };
+/** One character takes as many as this where it is written as two escapes. */
+const MAX_WRITTEN_LENGTH = 12;
 /** Characters of a field's name as it is written. */
 export const MAX_NAME_LENGTH = 128;
 
+/** The bounds of bodies of a schema. */
+export function boundsOf(schema: unknown): BodyBounds {
+  if (typeof schema !== "object" || schema === null) return COMMON_BOUNDS;
+  const { maxLength, maxItems } = schema as { readonly maxLength?: unknown; readonly maxItems?: unknown };
+  const parts = Object.values(schema).map(boundsOf);
+  return {
+    items: Math.max(COMMON_BOUNDS.items, typeof maxItems === "number" ? maxItems : 0, ...parts.map(({ items }) => items)),
+    textLength: Math.max(
+      COMMON_BOUNDS.textLength,
+      typeof maxLength === "number" ? maxLength * MAX_WRITTEN_LENGTH : 0,
+      ...parts.map(({ textLength }) => textLength),
+    ),
+  };
+}
+
 /** Parses a body; undefined if there is none. Errors: BODY_INVALID, FIELD_INVALID for a shape out of bounds or a duplicate field. */
-export function readJson(bytes: Uint8Array): unknown {
+export function readJson(bytes: Uint8Array, bounds: BodyBounds): unknown {
   if (bytes.length === 0) return undefined;
   let text: string;
   let value: unknown;
@@ -25,7 +48,7 @@ export function readJson(bytes: Uint8Array): unknown {
   } catch (cause) {
     throw new ApiError("BODY_INVALID", { cause });
   }
-  const problem = findShapeProblem(text);
+  const problem = findShapeProblem(text, bounds);
   if (problem !== undefined) throw new ApiError("FIELD_INVALID", { detail: [problem] });
   return value;
 }
@@ -41,7 +64,7 @@ interface Open {
 }
 
 // One pass over a text that is known to be JSON, so that only strings and brackets matter. JSON.parse alone would hide duplicate names.
-function findShapeProblem(text: string): Problem | undefined {
+function findShapeProblem(text: string, { items, textLength }: BodyBounds): Problem | undefined {
   const open: Open[] = [];
   let top: Open | undefined;
   const here = (): string => (top === undefined ? "body" : fieldOf(top.field, top.name ?? top.items));
@@ -57,8 +80,8 @@ function findShapeProblem(text: string): Problem | undefined {
           if (top.names.has(top.name)) return { field: here(), reason: "is given twice" };
           top.names.add(top.name);
           if (top.names.size > MAX_FIELDS) return { field: top.field, reason: `has more than ${MAX_FIELDS} fields` };
-        } else if (end - at - 1 > MAX_TEXT_LENGTH) {
-          return { field: here(), reason: `is longer than ${MAX_TEXT_LENGTH} characters` };
+        } else if (end - at - 1 > textLength) {
+          return { field: here(), reason: `is longer than ${textLength} characters` };
         }
         at = end;
         break;
@@ -77,7 +100,7 @@ function findShapeProblem(text: string): Problem | undefined {
       case ",":
         top!.items++;
         top!.name = undefined;
-        if (top!.names === undefined && top!.items >= MAX_ITEMS) return { field: top!.field, reason: `has more than ${MAX_ITEMS} items` };
+        if (top!.names === undefined && top!.items >= items) return { field: top!.field, reason: `has more than ${items} items` };
         break;
       default:
     }

@@ -24,7 +24,7 @@ import { inviteBody } from "../request-body.ts";
 import { recordCaller, recordError, type RequestRecord } from "../request-log.ts";
 import type { WriteRules } from "../write-piece.ts";
 import { createEventPlaces } from "./event-places.ts";
-import { readJson } from "./read-json.ts";
+import { type BodyBounds, boundsOf, COMMON_BOUNDS, readJson } from "./read-json.ts";
 import { entityTag, isKnown, readPrecondition } from "./revisions.ts";
 import { chooseStreamType, sendStream, type StreamAnswer } from "./stream-answer.ts";
 import { createInputCheck } from "./validate.ts";
@@ -55,6 +55,11 @@ export interface ApiParts {
   readonly version: string;
 }
 
+/** What the reader of bodies is told of an operation. */
+interface RouteConfig {
+  readonly bounds?: BodyBounds;
+}
+
 const TOKEN_REFUSED = "a registry token does not open the API; send Basic credentials";
 
 /** Adds the control plane to a Fastify server, below `/api/v1`. */
@@ -66,7 +71,8 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
       api.addContentTypeParser(
         "application/json",
         { parseAs: "buffer", bodyLimit: MAX_BODY_BYTES },
-        async (_: FastifyRequest, bytes: Buffer) => readJson(bytes),
+        async ({ routeOptions }: FastifyRequest, bytes: Buffer) =>
+          readJson(bytes, (routeOptions.config as RouteConfig).bounds ?? COMMON_BOUNDS),
       );
       api.addHook("onRequest", async (request, reply) => {
         reply.header("cache-control", "no-store");
@@ -88,6 +94,7 @@ export async function registerApi(app: FastifyInstance, parts: ApiParts): Promis
         api.route({
           method: operation.method,
           bodyLimit: operation.maxBodyBytes ?? MAX_BODY_BYTES,
+          config: { bounds: boundsOf(operation.body) } satisfies RouteConfig,
           url: operation.path.replaceAll(/\{(\w+)\}/g, ":$1"),
           // Before a byte of the body is read.
           onRequest: async (request) => void callers.set(request, await recognise(parts, operation, request)),
