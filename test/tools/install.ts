@@ -1,4 +1,4 @@
-// Installs the real clients, servers and suites that tests run: from Debian, or built by Go at a pinned version. Here: the table of tools,
+// Installs the real clients, servers and suites that tests run: from Debian or PyPI, or built by Go at a pinned version. Here: the table of tools,
 // `ensureTool` (a path, built only if missing), `requireTool` (for tests), and the command `node test/tools/install.ts all|NAME...`.
 // Starting the servers is in servers.ts.
 import { execFile, spawn } from "node:child_process";
@@ -27,7 +27,9 @@ type Recipe =
       readonly module: string;
       readonly path: string;
       readonly version: string;
-    };
+    }
+  /** A Python package with a command of its name, in a virtual environment of its own. */
+  | { readonly how: "pip"; readonly package: string; readonly version: string };
 
 // The newest at the time of pinning; the daemon and its client come from one release.
 const containerdVersion = "v2.4.2";
@@ -89,6 +91,8 @@ const recipes = {
     path: "github.com/sigstore/cosign/v3/cmd/cosign",
     version: "v3.1.3",
   },
+
+  schemathesis: { how: "pip", package: "schemathesis", version: "4.32.5" },
 
   skopeo: { how: "apt", packages: ["skopeo"], binary: "skopeo" },
   buildah: { how: "apt", packages: ["buildah"], binary: "buildah" },
@@ -158,7 +162,14 @@ export function cacheFolder(): string {
 /** The absolute path of a tool's binary, which is installed first when missing. Errors: ToolUnavailable. */
 export async function ensureTool(name: ToolName): Promise<string> {
   const recipe: Recipe = recipes[name];
-  return recipe.how === "apt" ? ensureFromApt(name, recipe) : ensureFromGo(name, recipe);
+  switch (recipe.how) {
+    case "apt":
+      return ensureFromApt(name, recipe);
+    case "pip":
+      return ensureFromPip(name, recipe);
+    default:
+      return ensureFromGo(name, recipe);
+  }
 }
 
 /**
@@ -241,7 +252,38 @@ export async function insist<T>(work: () => Promise<T>): Promise<T> {
   return work();
 }
 
-async function ensureFromGo(name: ToolName, recipe: Exclude<Recipe, { how: "apt" }>): Promise<string> {
+async function ensureFromPip(name: ToolName, recipe: Recipe & { how: "pip" }): Promise<string> {
+  const environment = join(cacheFolder(), `${name}-${recipe.version}`);
+  const binary = join(environment, "bin", recipe.package);
+  if (existsSync(binary)) return binary;
+  const isDebian = findInPath("apt-get") !== undefined && process.getuid?.() === 0;
+  // Debian's Python cannot make environments without this package; another Python of the machine may come first in PATH.
+  const python = isDebian
+    ? await ensureFromApt(name, { how: "apt", packages: ["python3-venv", "python3-pip"], binary: "/usr/bin/pip3" })
+    : undefined;
+  const interpreter = python === undefined ? findInPath("python3") : "/usr/bin/python3";
+  if (interpreter === undefined) throw new ToolUnavailable(name, "not installed, and no Python on this machine", true);
+  await withLock(`${name}-${recipe.version}`, async () => {
+    if (existsSync(binary)) return;
+    const buffer = { maxBuffer: 64 * 1024 * 1024 };
+    try {
+      await insist(async () => {
+        // Programs of an environment have its path written in them, so that it cannot be made elsewhere and moved.
+        await rm(environment, { recursive: true, force: true });
+        await run(interpreter, ["-m", "venv", environment], buffer);
+        await run(join(environment, "bin", "pip"), ["install", "--quiet", `${recipe.package}==${recipe.version}`], buffer);
+      });
+    } catch (error) {
+      await rm(environment, { recursive: true, force: true });
+      throw new ToolUnavailable(name, `pip failed: ${lastLines(error)}`, false, error);
+    }
+  });
+  return binary;
+}
+
+type GoRecipe = Exclude<Recipe, { how: "apt" | "pip" }>;
+
+async function ensureFromGo(name: ToolName, recipe: GoRecipe): Promise<string> {
   const folder = join(cacheFolder(), "bin");
   const binary = join(folder, `${name}-${recipe.version}`);
   if (existsSync(binary)) return binary;
@@ -267,7 +309,7 @@ async function ensureFromGo(name: ToolName, recipe: Exclude<Recipe, { how: "apt"
 }
 
 /** Builds into the empty folder `work` and returns the binary's path there. */
-async function build(go: string, recipe: Exclude<Recipe, { how: "apt" }>, work: string): Promise<string> {
+async function build(go: string, recipe: GoRecipe, work: string): Promise<string> {
   // Symbols are left out: linking is most of a warm build, and nobody debugs these.
   const env = {
     ...process.env,

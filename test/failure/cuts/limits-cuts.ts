@@ -100,7 +100,7 @@ export const LIMITS_CUTS: readonly Cut[] = [
     invariant: 12,
     what: "the shape of a body is bounded before anything looks at it",
     file: `${SERVER}/http/api/read-json.ts`,
-    from: "const problem = findShapeProblem(text);",
+    from: "const problem = findShapeProblem(text, bounds);",
     to: "const problem = undefined as Problem | undefined;",
     test: `${SERVER}/http/api/hostile-input.test.ts`,
     name: "names each field once, however it is written",
