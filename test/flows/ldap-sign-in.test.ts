@@ -224,5 +224,75 @@ for (const engine of ENGINES) {
       for (const secret of ["alice-password", "carol-password", "wrong-password", READER.password])
         assert.ok(!text.includes(secret), secret);
     });
+
+    test("takes groups, tokens and sessions from who is gone or disabled there, and from nobody while the directory is away", async (t) => {
+      const who = (uid: string): string => `${uid}-${engine.name}`;
+      await slapd!.change(
+        ["gone", "stays", "off"]
+          .map((uid) => personLdif(who(uid), "its-password"))
+          .join("")
+          .replaceAll(/^dn: .*$/gm, "$&\nchangetype: add") +
+          groupLdif(who("leavers"), [person(who("gone")), person(who("stays")), person(who("off"))]).replace(
+            /^dn: .*$/m,
+            "$&\nchangetype: add",
+          ),
+      );
+      const { settings, sql } = await engine.make(t);
+      const more = { "signIn.makesGroups": "true", passwordMemorySeconds: "1h" };
+      const registry = await startTestRegistry({ ...settings, ...directorySettings(more) }, { jobs: true });
+      t.after(() => registry.stop());
+      const tokens = new Map<string, string>();
+      for (const uid of ["gone", "stays", "off"]) {
+        const made = await call(registry, ["POST", "/api/v1/users/me/tokens"], basic(who(uid), "its-password"), {
+          name: "ci",
+          scopes: [{ repositories: "**", actions: ["pull"] }],
+          api: "read",
+        });
+        assert.equal(made.status, 201, JSON.stringify(made.body));
+        tokens.set(uid, made.body["secret"] as string);
+      }
+      const works = async (uid: string): Promise<number> =>
+        (await call(registry, ["GET", "/api/v1/users/me"], `Bearer ${tokens.get(uid)}`)).status;
+      for (const uid of tokens.keys()) assert.equal(await works(uid), 200, uid);
+      // The next run, now.
+      const refresh = async (): Promise<void> => {
+        await until(
+          "no run is under way",
+          async () => (await sql("select state from job where kind = 'directory-refresh' and state <> 'running'")).length === 1,
+        );
+        await sql("update job set due_at = 1 where kind = 'directory-refresh'");
+      };
+      await slapd!.change(`dn: ${person(who("gone"))}\nchangetype: delete\n\n`);
+      await slapd!.change(
+        `dn: ${person(who("off"))}\nchangetype: modify\nadd: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z\n\n`,
+      );
+      await refresh();
+      await until("tokens of who is gone end", async () => (await works("gone")) === 401 && (await works("off")) === 401);
+      assert.equal(await works("stays"), 200);
+      // A password that was right an hour ago at most is not remembered either.
+      assert.equal((await me(registry, who("gone"), "its-password")).status, 401);
+      const members = await call(registry, ["GET", `/api/v1/groups/${who("leavers")}/members`]);
+      const group_ = await call(registry, ["GET", "/api/v1/groups"]);
+      const name = (group_.body["items"] as { name: string; source: { key?: string } }[]).find(
+        ({ source }) => source.key === group(who("leavers")),
+      )!.name;
+      const left = members.status === 200 ? members : await call(registry, ["GET", `/api/v1/groups/${name}/members`]);
+      assert.deepEqual(
+        (left.body["items"] as { user: string }[]).map(({ user }) => user),
+        [who("stays")],
+      );
+      const failures = async (): Promise<number> =>
+        Number(/^berth_directory_failures_total\{.*\} (\d+)$/m.exec(await (await registry.send("GET", "/metrics")).text())?.[1]);
+      const before = await failures();
+      await slapd!.kill();
+      try {
+        await refresh();
+        await until("the directory is asked in vain", async () => (await failures()) > before);
+        assert.equal(await works("stays"), 200);
+      } finally {
+        await slapd!.resume();
+      }
+      assert.equal(await works("stays"), 200);
+    });
   });
 }

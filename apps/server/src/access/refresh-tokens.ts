@@ -34,7 +34,7 @@ export interface RefreshTokensParts {
 export function createRefreshTokens({ database, clock, changes, idleMs, maxMs }: RefreshTokensParts): RefreshTokens {
   return {
     async issue(caller, client, origin) {
-      if (caller.kind !== "account" || caller.via.kind !== "password") return undefined;
+      if (caller.kind !== "account" || (caller.via.kind !== "password" && caller.via.kind !== "ldap")) return undefined;
       const { accountId } = caller;
       const secret = generateSecret("refresh");
       const name = clientName(client, "client");

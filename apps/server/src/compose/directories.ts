@@ -1,11 +1,13 @@
 // The directories of the settings (LDAP), with their numbers and the lines that say when one is away. Packages are loaded only where there are
 // some. Not here: what is asked of them (access/ldap).
 import type { Accounts } from "../access/accounts.ts";
+import type { RefreshParts } from "../access/ldap/directory-refresh.ts";
 import type { Directory } from "../access/ldap/directory.ts";
 import { createDirectoryLogin, DIRECTORY_RESULTS, type DirectoryLogin, type DirectoryResult } from "../access/ldap/directory-login.ts";
 import type { LoginFailures } from "../access/login-failures.ts";
 import type { OutsideSignIn } from "../access/outside-identities.ts";
-import type { Clock } from "../platform/clock.ts";
+import type { JobKind } from "../events/job-kinds.ts";
+import { type Clock, SECOND_MS } from "../platform/clock.ts";
 import { ACCESS_BUCKETS, type Metrics } from "../platform/metrics.ts";
 import { createSharedLookup } from "../platform/shared-lookup.ts";
 import { readAuthorities } from "./outbound.ts";
@@ -59,6 +61,11 @@ interface DirectoryLoginParts {
   readonly metrics: Metrics;
 }
 
+/** What looking them up again needs. */
+interface DirectoryRefreshParts extends RefreshParts {
+  readonly directories: readonly Directory[];
+}
+
 /** Signing in by them; undefined where there is none. */
 export function composeDirectoryLogin({ logger }: Pick<RoleContext, "logger">, parts: DirectoryLoginParts): DirectoryLogin | undefined {
   const { directories, metrics } = parts;
@@ -77,6 +84,38 @@ export function composeDirectoryLogin({ logger }: Pick<RoleContext, "logger">, p
     },
   });
 }
+
+/** Looks people of directories up again who have tokens or sessions; a job for each directory. */
+export function directoryKinds({ config, logger }: Pick<RoleContext, "config" | "logger">, parts: DirectoryRefreshParts): JobKind[] {
+  const { directories } = parts;
+  if (directories.length === 0) return [];
+  const everyMs = Math.min(...Object.values(config.auth.ldap).map(({ refreshSeconds }) => refreshSeconds)) * SECOND_MS;
+  return [
+    {
+      kind: "directory-refresh",
+      concurrency: directories.length,
+      timeoutMs: REFRESH_TIMEOUT_MS,
+      retry: { attempts: 3, firstDelayMs: 10 * SECOND_MS, maxDelayMs: 60 * SECOND_MS },
+      schedule: { everyMs, jitterMs: everyMs / 20, subjects: directories.map(({ name }) => name) },
+      async run({ subject, signal, log }) {
+        const directory = directories.find(({ name }) => name === subject);
+        // One of earlier settings.
+        if (directory === undefined) return;
+        const { refreshDirectory } = await import("../access/ldap/directory-refresh.ts");
+        const { seen, ended } = await refreshDirectory(parts, directory, signal);
+        log(`${seen} people were looked up, ${ended.length} lost their tokens and sessions`);
+        for (const account of ended)
+          logger.warn(
+            { account, directory: subject },
+            "somebody is gone from the directory, or disabled there: groups, tokens and sessions have ended",
+          );
+      },
+    },
+  ];
+}
+
+/** Thousands of people, each by two searches. */
+const REFRESH_TIMEOUT_MS = 600 * SECOND_MS;
 
 /** Counts what directories were asked. */
 export function countDirectories(metrics: Metrics, names: readonly string[]) {

@@ -5,6 +5,7 @@ import { hostname } from "node:os";
 import { isReported } from "@berth/oci/errors";
 import { createAccounts } from "../access/accounts.ts";
 import { createAuthorizer } from "../access/authorize.ts";
+import { createOutsideSignIn } from "../access/outside-identities.ts";
 import type { ProjectTrait } from "../access/project-traits.ts";
 import { createSigningKeys } from "../access/signing-keys.ts";
 import { createManifests } from "../content/manifests.ts";
@@ -27,6 +28,7 @@ import { REPOSITORY_REMOVAL } from "../reactions.ts";
 import { DELETIONS } from "../tables.ts";
 import { composeCollection } from "./collection.ts";
 import type { Content } from "./content.ts";
+import { directoryKinds } from "./directories.ts";
 import { webhookKinds } from "./webhooks.ts";
 import { leaseTimes, type Foundation, type RoleContext } from "./foundation.ts";
 
@@ -77,9 +79,10 @@ export function composeJobs(
 ): BackgroundWork {
   const { config } = roleContext;
   const { sessions, changes, outbox, repositories } = content;
-  const { database, clock } = foundation;
+  const { database, clock, directories } = foundation;
   const { collector, kinds } = composeCollection(roleContext, foundation, sessions);
   const accounts = createAccounts({ database, clock, traits });
+  const outside = createOutsideSignIn({ database, clock, accounts, changes });
   const removeDeleted = createRepositoryRemoval(database, clock, leaseTimes(config), DELETIONS.repository);
   const runner = composeRunner(roleContext, foundation, [
     upkeepKind("usage-folding", async () => (await foldUsage(database, USAGE_FOLD_BATCH)) === USAGE_FOLD_BATCH),
@@ -90,6 +93,7 @@ export function composeJobs(
     upkeepKind("tag-sorting", () => sortTags(database), RARE_UPKEEP),
     keyRotationKind(roleContext, foundation),
     ...webhookKinds(roleContext, foundation),
+    ...directoryKinds(roleContext, { database, clock, accounts, changes, outside, directories }),
     ...kinds,
     deletionKind({
       database,
