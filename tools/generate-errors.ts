@@ -55,7 +55,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   UPSTREAM_FAILED:
     "The project mirrors another registry, and what was asked for is not here yet. Try again after Retry-After; where it repeats, look up the request id in the registry's log: it says what the upstream did.",
   DIRECTORY_UNAVAILABLE:
-    "Wait: the password is not wrong. Local accounts, robots and tokens go on working. The registry's log says what the directory (LDAP) did; docs/runbook/BerthDirectoryAway.md.",
+    "Wait: the password is not wrong. Local accounts, robots and tokens go on working. `berth directory list` and the registry's log say what the directory (LDAP) did; docs/runbook/BerthDirectoryAway.md.",
   UNAVAILABLE:
     "Wait as long as Retry-After says. If it lasts, look at the log and /readyz: the database or the store is out of reach, or there is too much load.",
   STORAGE_FULL: "Free or add space. Deletions and collection go on and may free enough.",
@@ -79,6 +79,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   USER_EXISTS: "Choose another name.",
   LAST_ADMINISTRATOR: "Make another user administrator first.",
   PASSWORD_WRONG: "Type the current password again; an administrator can set a new one.",
+  DIRECTORY_UNKNOWN: "Check the name: `berth directory list`. Directories are configured (`auth.ldap`).",
   GROUP_UNKNOWN: "Check the group's name.",
   GROUP_EXISTS: "Choose another name; what a provider calls a group belongs to one group here.",
   ROBOT_UNKNOWN: "Check the robot's name and its project.",

@@ -496,7 +496,7 @@ describe("access matrix", () => {
       API_PREFIX +
       operation.path
         .replace("{project}", NAMES[project])
-        .replaceAll(/\{(?:user|group|robot|rule|issuer|webhook|repository|tag)\}/g, "nobody")
+        .replaceAll(/\{(?:user|group|robot|rule|issuer|directory|webhook|repository|tag)\}/g, "nobody")
         .replace(/\{(?:job|plan|token|session|delivery)\}/, "999999999")
         .replace("{upload}", "0".repeat(36))
         .replace("{reference}", `sha256:${"0".repeat(64)}`)

@@ -287,6 +287,7 @@ describe("bodies that are held back", () => {
       await api("POST", "/robots", { name, scopes: [{ repositories: "**", actions: ["pull"] }] });
       return { path: `/robots/${name}`, body: { isDisabled: true }, isAdmin: true };
     },
+    testDirectory: async () => ({ path: "/directories/corp/tests", body: { user: "nobody" }, isAdmin: true }),
     createIssuer: async () => ({ path: "/issuers", body: issuerOf(`new${++count}`), isAdmin: true }),
     updateIssuer: async () => {
       const name = `kept${++count}`;

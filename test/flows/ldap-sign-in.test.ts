@@ -294,5 +294,48 @@ for (const engine of ENGINES) {
       }
       assert.equal(await works("stays"), 200);
     });
+
+    test("says what would become of somebody, and signs nobody in", async (t) => {
+      const roles = { "roles.auditor": group("dept"), "signIn.groups": group("dept") };
+      const registry = await start(t, roles);
+      const tested = (user: string, password?: string): Promise<Answer> =>
+        call(registry, ["POST", "/api/v1/directories/corp/tests"], undefined, { user, ...(password === undefined ? {} : { password }) });
+      const source = { kind: "ldap", provider: "corp", key: group("team") };
+      assert.equal((await call(registry, ["POST", "/api/v1/groups"], undefined, { name: "ours", source })).status, 201);
+      const alice = await tested("alice", "alice-password");
+      assert.equal(alice.status, 200, JSON.stringify(alice.body));
+      const { outcome, account, found } = alice.body as { outcome: string; account: unknown; found: Record<string, unknown> };
+      assert.equal(outcome, "signs-in");
+      assert.equal(account, null);
+      assert.equal(found["dn"], person("alice"));
+      assert.equal(found["systemRole"], "auditor");
+      assert.deepEqual(found["groups"], [
+        { key: group("dept"), group: null },
+        { key: group("team"), group: "ours" },
+      ]);
+      assert.equal((await call(registry, ["GET", "/api/v1/users/alice"])).status, 404, "nobody was signed in");
+      const outcomes: [string, string | undefined, string][] = [
+        ["alice", "wrong", "password-wrong"],
+        ["alice", undefined, "password-not-tried"],
+        ["judy", "judy-password", "refused"],
+        ["nobody", "x", "unknown"],
+        ["*", "x", "unknown"],
+      ];
+      for (const [user, password, wanted] of outcomes) assert.equal((await tested(user, password)).body["outcome"], wanted, user);
+      assert.equal((await me(registry, "alice")).status, 200);
+      assert.equal((await tested("alice")).body["account"], "alice");
+      assert.equal((await call(registry, ["POST", "/api/v1/directories/other/tests"], undefined, { user: "x" })).status, 404);
+      const list = await call(registry, ["GET", "/api/v1/directories"]);
+      assert.deepEqual(list.body["items"], [{ name: "corp", urls: [slapd!.url], isAway: false }]);
+      await slapd!.kill();
+      try {
+        const away = await tested("alice");
+        assert.equal(away.body["outcome"], "unavailable");
+        assert.match(String(away.body["reason"]), /cannot connect/);
+        assert.equal(((await call(registry, ["GET", "/api/v1/directories"])).body["items"] as { isAway: boolean }[])[0]!.isAway, true);
+      } finally {
+        await slapd!.resume();
+      }
+    });
   });
 }

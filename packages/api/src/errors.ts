@@ -32,6 +32,7 @@ export const API_ERROR_ROWS = {
   TOKEN_UNKNOWN: { status: 404, message: "token not known to registry: it was revoked, or never was", spec: "Berth" },
   TOKENS_TOO_MANY: { status: 409, message: "the user has as many tokens as one may have; revoke some first", spec: "Berth" },
   PASSWORD_WRONG: { status: 403, message: "the current password is wrong", spec: "Berth" },
+  DIRECTORY_UNKNOWN: { status: 404, message: "the settings have no directory of that name", spec: "Berth" },
   GROUP_UNKNOWN: { status: 404, message: "group not known to registry", spec: "Berth" },
   GROUP_EXISTS: { status: 409, message: "a group of that name, or of that source, exists", spec: "Berth" },
   ROBOT_UNKNOWN: { status: 404, message: "robot not known to registry", spec: "Berth" },

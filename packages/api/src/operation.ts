@@ -32,6 +32,7 @@ export interface Operation<
     | "tokens"
     | "sessions"
     | "robots"
+    | "directories"
     | "issuers"
     | "jobs"
     | "settings"

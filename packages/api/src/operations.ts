@@ -1,4 +1,5 @@
 // The list of all operations: what the OpenAPI document shows and the server must answer. Not here: the operations themselves.
+import * as directories from "./directories.ts";
 import * as issuers from "./issuers.ts";
 import * as audit from "./audit.ts";
 import { explainAccess } from "./explain.ts";
@@ -86,6 +87,8 @@ export const OPERATIONS: readonly Operation[] = [
   tokens.revokeUserToken,
   ...Object.values(projectRobots),
   ...Object.values(registryRobots),
+  directories.listDirectories,
+  directories.testDirectory,
   issuers.listIssuers,
   issuers.createIssuer,
   issuers.getIssuer,

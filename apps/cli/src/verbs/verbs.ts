@@ -6,6 +6,7 @@ import { AUDIT_VERBS } from "./audit.ts";
 import { COMMAND_VERBS } from "./commands.ts";
 import { CLEANUP_VERBS } from "./cleanup.ts";
 import { CONTENT_VERBS, JOB_VERBS, UPLOAD_VERBS } from "./content.ts";
+import { DIRECTORY_VERBS } from "./directories.ts";
 import { GROUP_VERBS } from "./groups.ts";
 import { SESSION_VERBS } from "./sessions.ts";
 import { TOKEN_VERBS } from "./tokens.ts";
@@ -20,6 +21,7 @@ export const VERBS: readonly Verb[] = [
   ...PROJECT_VERBS,
   ...USER_VERBS,
   ...GROUP_VERBS,
+  ...DIRECTORY_VERBS,
   ...TOKEN_VERBS,
   ...SESSION_VERBS,
   ...ROBOT_VERBS,

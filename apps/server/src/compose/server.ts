@@ -133,6 +133,7 @@ async function openServers(
     ]),
     rest: composeControlPlane({
       features: createFeatures({
+        directories: foundation.directories,
         deletions: DELETIONS,
         runTimeSettings: parts.runTimeSettings,
         ...access,

@@ -37,6 +37,7 @@ export function createTestFeatures(
     masterKey: TEST_MASTER_KEY,
     changes,
     deletions: DELETIONS,
+    directories: [],
     wanted: { settle: async () => undefined },
     webhookSeal: createSeal(TEST_MASTER_KEY, "webhooks"),
     checkAddress: () => undefined,

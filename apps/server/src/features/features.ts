@@ -16,6 +16,7 @@ import { type AuditLog, type AuditParts, createAuditLog } from "./audit/audit.ts
 import { createUsers, type Users } from "./accounts/accounts.ts";
 import { createDeletions, type Deletions } from "./deletions/deletions.ts";
 import { createExplain, type Explain, type ExplainParts } from "./explain/explain.ts";
+import { createDirectories, type Directories, type DirectoriesParts } from "./directories/directories.ts";
 import { createGroups, type Groups } from "./groups/groups.ts";
 import { createJobs, type Jobs } from "./jobs/jobs.ts";
 import { createRepositoryManifests, type RepositoryManifests, type RepositoryManifestsParts } from "./manifests/manifests.ts";
@@ -39,6 +40,7 @@ export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts
   readonly authorizer: Authorizer;
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
+  readonly directories: DirectoriesParts["directories"];
   readonly issuerKeys: IssuerKeys;
   readonly tokenExchange: TokenExchange;
   readonly authenticator: UserSessionsParts["authenticator"];
@@ -64,6 +66,7 @@ export interface Features {
   readonly users: Users;
   readonly groups: Groups;
   readonly robots: Robots;
+  readonly directories: Directories;
   readonly issuers: Issuers;
   readonly trust: Trust;
   readonly sessions: UserSessions;
@@ -87,6 +90,7 @@ export function createFeatures(parts: FeatureParts): Features {
     users: createUsers(parts),
     groups: createGroups(parts),
     robots: createRobots(parts),
+    directories: createDirectories(parts),
     issuers: createIssuers(parts),
     trust: createTrust(parts),
     sessions: createUserSessions({ ...parts, sessions: parts.browserSessions }),

@@ -22,6 +22,7 @@ import { projectRoutes } from "../../features/projects/project-routes.ts";
 import { repositoryRoutes } from "../../features/repositories/repository-routes.ts";
 import { groupRoutes } from "../../features/groups/group-routes.ts";
 import { robotRoutes } from "../../features/robots/robot-routes.ts";
+import { directoryRoutes } from "../../features/directories/directory-routes.ts";
 import { issuerRoutes } from "../../features/issuers/issuer-routes.ts";
 import { trustRoutes } from "../../features/trust/trust-routes.ts";
 import { sessionRoutes } from "../../features/sessions/session-routes.ts";
@@ -118,6 +119,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...accountRoutes(features.users),
     ...groupRoutes(features.groups),
     ...robotRoutes(features.robots),
+    ...directoryRoutes(features.directories),
     ...issuerRoutes(features.issuers),
     ...trustRoutes(features.trust),
     ...sessionRoutes(features.sessions),
