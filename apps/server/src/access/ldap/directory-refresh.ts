@@ -109,29 +109,29 @@ function proofOf({ name }: Directory) {
 
 /** Ends what somebody has by a directory: groups, roles, and tokens and sessions unless there is a password here. Gives the name if it lost any. */
 async function endPerson(parts: RefreshParts, directory: Directory, subject: string): Promise<string | undefined> {
-  const { database, clock, accounts, outside } = parts;
+  const { database, accounts, outside } = parts;
   const known = await findIdentity(database, { kind: "ldap", provider: directory.name, subject });
   if (known === undefined) return undefined;
   // As if the directory had said that they are in no group.
   const { realm, email, fullName } = known;
   const nobody = { kind: "ldap", provider: directory.name, realm, subject, name: subject, email, fullName, groups: [] } as const;
   await outside.signIn(nobody, { ...policyOf(directory), createsAccounts: false }, proofOf(directory));
-  const name = await database.transaction((tx) => endCredentials(tx, parts, directory, known, clock.now()));
+  const name = await database.transaction((tx) => endCredentials(tx, parts, directory, known));
   if (name !== undefined) accounts.forget({ account: name });
   return name;
 }
 
 async function endCredentials(
   tx: Executor,
-  { changes }: RefreshParts,
+  { changes, clock }: RefreshParts,
   { name: provider }: Directory,
   { accountId }: IdentityRow,
-  now: number,
 ): Promise<string | undefined> {
   const account = await lockAccount(tx, accountId);
   // Who has a password here may have made them with it.
   if (account === undefined || account.secretHash !== undefined) return undefined;
   const all = await listCredentials(tx, accountId, 0, MAX_OF_ALL_KINDS);
+  const now = clock.now();
   const live = all.filter(({ expiresAt }) => expiresAt.getTime() > now);
   const ended: Credential[] = [];
   for (const credential of live) if (await deleteCredential(tx, accountId, credential.id)) ended.push(credential);
