@@ -23,6 +23,7 @@ export type Level =
  */
 export const LEVELS: Record<string, Level> = {
   explainAccess: "account",
+  search: "anyone",
   listProjects: "anyone",
   createProject: "creator",
   getProject: "reader",

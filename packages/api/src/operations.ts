@@ -13,6 +13,7 @@ import * as projects from "./projects.ts";
 import { projectRobots, registryRobots } from "./robots.ts";
 import * as repositories from "./repositories.ts";
 import * as sessions from "./sessions.ts";
+import { search } from "./search.ts";
 import * as settings from "./settings.ts";
 import { projectTrust, registryTrust } from "./trust.ts";
 import * as uploads from "./uploads.ts";
@@ -23,6 +24,7 @@ import { projectWebhooks, registryWebhooks } from "./webhooks.ts";
 /** Every operation, in the order of the document. */
 export const OPERATIONS: readonly Operation[] = [
   explainAccess,
+  search,
   projects.listProjects,
   projects.createProject,
   projects.getProject,

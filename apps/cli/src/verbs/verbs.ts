@@ -9,6 +9,7 @@ import { CONTENT_VERBS, JOB_VERBS, UPLOAD_VERBS } from "./content.ts";
 import { DIRECTORY_VERBS } from "./directories.ts";
 import { GROUP_VERBS } from "./groups.ts";
 import { SESSION_VERBS } from "./sessions.ts";
+import { SEARCH_VERBS } from "./search.ts";
 import { TOKEN_VERBS } from "./tokens.ts";
 import { NETWORK_VERBS } from "./networks.ts";
 import { PROJECT_VERBS, ROBOT_VERBS, USER_VERBS } from "./projects.ts";
@@ -28,6 +29,7 @@ export const VERBS: readonly Verb[] = [
   ...NETWORK_VERBS,
   ...TRUST_VERBS,
   ...WEBHOOK_VERBS,
+  ...SEARCH_VERBS,
   ...CONTENT_VERBS,
   ...CLEANUP_VERBS,
   ...UPLOAD_VERBS,

@@ -23,6 +23,7 @@ import { createRepositoryManifests, type RepositoryManifests, type RepositoryMan
 import { createNetworks, type Networks } from "./networks/networks.ts";
 import { createProjects, type Projects } from "./projects/projects.ts";
 import { createProjectRepositories, type ProjectRepositories } from "./repositories/repositories.ts";
+import { createSearch, type Search } from "./search/search.ts";
 import { createSettings, type SettingChange, type Settings, type SettingsParts } from "./settings/settings.ts";
 import { createOpenUploads, type OpenUploads, type OpenUploadsParts } from "./uploads/uploads.ts";
 import { createRobots, type Robots } from "./robots/robots.ts";
@@ -77,6 +78,7 @@ export interface Features {
   readonly settings: Settings;
   readonly audit: AuditLog;
   readonly explain: Explain;
+  readonly search: Search;
 }
 
 /** Creates the features. */
@@ -101,5 +103,6 @@ export function createFeatures(parts: FeatureParts): Features {
     settings: createSettings(parts),
     audit: createAuditLog(parts),
     explain: createExplain(parts),
+    search: createSearch(parts),
   };
 }

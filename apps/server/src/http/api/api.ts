@@ -16,6 +16,7 @@ import { deletionRoutes } from "../../features/deletions/deletion-routes.ts";
 import { explainRoutes } from "../../features/explain/explain-routes.ts";
 import { jobRoutes } from "../../features/jobs/job-routes.ts";
 import { manifestRoutes } from "../../features/manifests/manifest-routes.ts";
+import { searchRoutes } from "../../features/search/search-routes.ts";
 import { settingRoutes } from "../../features/settings/setting-routes.ts";
 import { networkRoutes } from "../../features/networks/network-routes.ts";
 import { projectRoutes } from "../../features/projects/project-routes.ts";
@@ -130,6 +131,7 @@ export async function createApi(options: ApiOptions): Promise<ApiHandler> {
     ...auditRoutes(features.audit),
     ...settingRoutes(features.settings),
     ...explainRoutes(features.explain),
+    ...searchRoutes(features.search),
   ];
   await registerApi(app, {
     routes,
