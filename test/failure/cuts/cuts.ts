@@ -3,6 +3,7 @@
 
 import { ACCESS_CUTS } from "./access-cuts.ts";
 import { CONTENT_CUTS } from "./content-cuts.ts";
+import { DIRECTORY_CUTS } from "./directory-cuts.ts";
 import { JOB_CUTS } from "./job-cuts.ts";
 import { TRUST_CUTS } from "./trust-cuts.ts";
 import { LIMITS_CUTS } from "./limits-cuts.ts";
@@ -35,4 +36,5 @@ export const CUTS: readonly Cut[] = [
   ...JOB_CUTS,
   ...OUTBOUND_CUTS,
   ...TRUST_CUTS,
+  ...DIRECTORY_CUTS,
 ];
