@@ -2,6 +2,7 @@
 // stores and services; only the features create their own (features/features.ts). Not here: roles and signals (roles/).
 import { createClientAddressReader } from "./http/trusted-proxies.ts";
 import { createFetchJson } from "./compose/issuer-documents.ts";
+import { createProviderFetch } from "./compose/provider-fetch.ts";
 import { openAccess, type KeepAdminPassword } from "./compose/access.ts";
 import { composeAudit } from "./compose/audit.ts";
 import { composeContent } from "./compose/content.ts";
@@ -90,6 +91,7 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
       traits: features.traits,
       changes: content.changes,
       fetchJson: createFetchJson(foundation.outbound.for("issuer")),
+      providerFetch: (issuer) => createProviderFetch(foundation.outbound.for("sign-in"), issuer),
       keepAdminPassword,
     });
     const { database } = foundation;

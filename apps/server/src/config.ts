@@ -2,6 +2,7 @@
 // the environment's names, `config.example.yaml` and the type `Config` are derived from this. Not here: how values are read
 // (config-load.ts) and shown (config-document.ts).
 import { join } from "node:path";
+import { findOidcProblems } from "./access/oidc-settings.ts";
 import { authSettings } from "./access/access-settings.ts";
 import { path, type Repeated, type Setting, showListenAddress, showSize } from "./config-kinds.ts";
 import { S3_PARTS_MAX, storageSettings } from "./content/blobs/store-settings.ts";
@@ -137,5 +138,12 @@ export function findContradictions(config: Config): readonly (readonly [string, 
       );
     refuse(other !== undefined, setting, `is the same address as ${other?.[0]}`);
   }
+  found.push(...findOidcProblems(auth.oidc));
+  const own = metrics.listen;
+  refuse(
+    own !== undefined && own.port !== 0 && showListenAddress(own) === showListenAddress(http.listen),
+    "metrics.listen",
+    "is the same address as http.listen",
+  );
   return found;
 }

@@ -1,4 +1,5 @@
 // Settings of authentication: secrets, tokens, keys and locks. Not here: how settings are read (config-load.ts).
+import { oidcSettings } from "./oidc-settings.ts";
 import { flag, httpUrl, integer, optional, secret, seconds, text } from "../config-kinds.ts";
 import { ldapSettings } from "./ldap/ldap-settings.ts";
 
@@ -49,6 +50,7 @@ export const authSettings = {
     }),
     maxDays: integer({ standard: "365", min: 1, max: 3650, about: "How many days a refresh token lasts at the most." }),
   },
+  oidc: oidcSettings,
   sessions: {
     idleSeconds: seconds({
       standard: "12h",

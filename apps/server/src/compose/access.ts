@@ -11,6 +11,9 @@ import { createIssuerKeys, type FetchJson, type IssuerKeys } from "../access/iss
 import { createCredentialUse, type CredentialUse } from "../access/credential-use.ts";
 import { createLoginFailures, type LoginFailures, type LoginLock } from "../access/login-failures.ts";
 import { createLoginPlaces } from "../access/login-places.ts";
+import { createOidcClient, type ProviderFetch } from "../access/oidc-client.ts";
+import { readOidcProviders } from "../access/oidc-providers.ts";
+import { createOidcSignIn, type OidcSignIn } from "../access/oidc-sign-in.ts";
 import { createOutsideSignIn, type OutsideSignIn } from "../access/outside-identities.ts";
 import type { ProjectTrait } from "../access/project-traits.ts";
 import { createPasswordHasher, type PasswordHasher } from "../access/secrets.ts";
@@ -52,6 +55,8 @@ export interface Access {
   /** Who a provider of sign-ins vouches for. */
   readonly outside: OutsideSignIn;
   readonly sessions: Sessions;
+  /** Signing in by OpenID providers. */
+  readonly oidc: OidcSignIn;
 }
 
 /** Called at the very first start if the configuration gave the administrator no password: with the generated one. */
@@ -64,6 +69,8 @@ interface AccessParts {
   readonly changes: ChangeSink<AccountChange>;
   /** How issuers' keys are fetched. */
   readonly fetchJson: FetchJson;
+  /** How a provider of sign-ins is asked. */
+  readonly providerFetch: (issuer: string) => ProviderFetch;
   readonly keepAdminPassword?: KeepAdminPassword | undefined;
 }
 
@@ -71,7 +78,7 @@ interface AccessParts {
 export async function openAccess(
   roleContext: RoleContext,
   { database, metrics, clock, directories }: Pick<Foundation, "database" | "metrics" | "clock" | "directories">,
-  { traits, changes, fetchJson, keepAdminPassword }: AccessParts,
+  { traits, changes, fetchJson, providerFetch, keepAdminPassword }: AccessParts,
 ): Promise<Access> {
   const { config, masterKey, tracing, logger } = roleContext;
   const defaultProject = defaultProjectOf(config);
@@ -156,6 +163,15 @@ export async function openAccess(
   const refreshTokens = createRefreshTokens({ database, clock, changes, idleMs: idleDays * DAY_MS, maxMs: maxDays * DAY_MS });
   const outside = createOutsideSignIn({ database, clock, accounts, changes });
   const directoryLogin = composeDirectoryLogin(roleContext, { directories, accounts, outside, loginFailures, clock, metrics });
+  const sessions = createSessions({
+    database,
+    clock,
+    accounts,
+    changes,
+    seal: createSeal(masterKey, "sessions"),
+    idleMs: idleSeconds * SECOND_MS,
+    maxMs: maxSeconds * SECOND_MS,
+  });
   const plainAuthenticator = createAuthenticator({
     accounts,
     tokens,
@@ -180,14 +196,20 @@ export async function openAccess(
     loginFailures,
     credentialUse,
     refreshTokens,
-    sessions: createSessions({
+    sessions,
+    oidc: createOidcSignIn({
       database,
       clock,
       accounts,
-      changes,
-      seal: createSeal(masterKey, "sessions"),
-      idleMs: idleSeconds * SECOND_MS,
-      maxMs: maxSeconds * SECOND_MS,
+      outside,
+      sessions,
+      seal: createSeal(masterKey, "sign-in"),
+      clients: readOidcProviders(config.auth.oidc).map((provider) => createOidcClient(provider, providerFetch(provider.issuer), clock)),
+      onRefusal: (provider, { fault, message }, cause) =>
+        logger.warn(
+          { provider, fault, reason: message, ...(cause === undefined ? {} : { err: cause }) },
+          "somebody was not signed in by a provider",
+        ),
     }),
     outside,
     issuerKeys,

@@ -7,7 +7,7 @@ import { StartupError } from "../platform/startup-error.ts";
 import type { RoleContext } from "./foundation.ts";
 
 /** What for: labels of metrics. */
-const PURPOSES = ["webhook", "upstream", "issuer", "audit"] as const;
+const PURPOSES = ["webhook", "upstream", "issuer", "sign-in", "audit"] as const;
 /** One of them. */
 export type OutboundPurpose = (typeof PURPOSES)[number];
 

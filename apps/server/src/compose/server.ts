@@ -6,9 +6,10 @@ import { countDamagedBlobs } from "../content/blobs.ts";
 import { createStoreSightings } from "../content/store-sightings.ts";
 import { READ_ONLY } from "../http/allowed-methods.ts";
 import type { ServerSettings } from "./run-time-settings.ts";
-import { createFeatures } from "../features/features.ts";
+import { createFeatures, type Features } from "../features/features.ts";
 import type { ApiOptions } from "../http/api/api.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
+import { signInPaths } from "../http/sign-in/sign-in.ts";
 import { createRefuseOtherSites, createRequireOwnPage } from "../http/browsers.ts";
 import { createEntranceRefusal, type Plane } from "../http/entrance-refusals.ts";
 import { createGuardedMetrics, createHealth } from "../http/health.ts";
@@ -23,7 +24,7 @@ import { type Entrance, type Handler, type Handlers, type RunningServer, type Se
 import { answerExchange, EXCHANGE_METHODS } from "../http/token-exchange.ts";
 import { answerToken, TOKEN_METHODS, type TokenRouteParts } from "../http/token.ts";
 import type { RequestContext } from "../http/v2/handler.ts";
-import type { ClientAddress, ProxiedRequest } from "../http/trusted-proxies.ts";
+import { type ClientAddress, originOf, originOfSocket, type ProxiedRequest } from "../http/trusted-proxies.ts";
 import { SECOND_MS } from "../platform/clock.ts";
 import { createRequestIds, type Logger } from "../platform/log.ts";
 import { createNetworkRules } from "../platform/networks.ts";
@@ -76,6 +77,7 @@ async function openServers(
   const { database, store, metrics, clock } = foundation;
   const { access, dataPlane, content, addressOf, keyPair } = parts;
   const refuseOtherSites = createRefuseOtherSites({ addressOf, publicUrl: config.http.publicUrl });
+  const requireOwnPage = createRequireOwnPage({ addressOf, publicUrl: config.http.publicUrl });
   // Behind a proxy that is not believed, the address that clients are to use says it.
   const isSecure = (request: IncomingMessage): boolean =>
     addressOf(request).scheme === "https" || config.http.publicUrl?.startsWith("https:") === true;
@@ -99,6 +101,7 @@ async function openServers(
   // It starts last, when all numbers exist, and stops after the server, which it reports to the end.
   let metricsServer: MetricsServer | undefined;
   opened.defer(() => metricsServer?.stop());
+  const features = composeFeatures(roleContext, foundation, parts);
   const handlers: Handlers = {
     v2: dataPlane.handler,
     paths: new Map([
@@ -127,38 +130,29 @@ async function openServers(
             ),
         },
       ],
+      ...signInPaths({
+        authenticator,
+        oidc: access.oidc,
+        sessions: access.sessions,
+        signIn: features.sessions.signIn,
+        requireOwnPage,
+        isSecure,
+        originOf: (request) => originOf(addressOf(request), config.http.publicUrl) ?? originOfSocket(request.socket),
+        transferOf,
+        noteAnonymous,
+      }),
       ["/healthz", { methods: READ_ONLY, answer: health.live }],
       ["/readyz", { methods: READ_ONLY, answer: health.ready }],
       ["/metrics", { methods: READ_ONLY, answer: createGuardedMetrics(health, { authenticator, authorizer }) }],
     ]),
     rest: composeControlPlane({
-      features: createFeatures({
-        directories: foundation.directories,
-        deletions: DELETIONS,
-        runTimeSettings: parts.runTimeSettings,
-        ...access,
-        browserSessions: access.sessions,
-        personalTokenDays: config.auth.personalTokens.maxDays,
-        database,
-        clock,
-        repositories: content.repositories,
-        pull: dataPlane.pull,
-        push: dataPlane.push,
-        reader: dataPlane.reader,
-        sessions: content.sessions,
-        changes: content.changes,
-        wanted: content.wanted,
-        webhookSeal: webhookSeal(roleContext),
-        checkAddress: (address) => foundation.outbound.check(address),
-        places: createListPlaces(roleContext.masterKey),
-        masterKey: roleContext.masterKey,
-      }),
+      features,
       authenticator,
       authorizer,
       logger,
       addressOf,
       refuseOtherSites,
-      requireOwnPage: createRequireOwnPage({ addressOf, publicUrl: config.http.publicUrl }),
+      requireOwnPage,
       isSecure,
       transferOf,
       projectCreation: parts.runTimeSettings.projectCreation,
@@ -249,6 +243,34 @@ async function openListeners(
     await server.stop(0);
     throw error;
   }
+}
+
+/** The rules of the control plane. */
+function composeFeatures(roleContext: RoleContext, foundation: Foundation, parts: ServerParts): Features {
+  const { access, content, dataPlane } = parts;
+  const { config } = roleContext;
+  const { database, clock } = foundation;
+  return createFeatures({
+    directories: foundation.directories,
+    deletions: DELETIONS,
+    runTimeSettings: parts.runTimeSettings,
+    ...access,
+    browserSessions: access.sessions,
+    personalTokenDays: config.auth.personalTokens.maxDays,
+    database,
+    clock,
+    repositories: content.repositories,
+    pull: dataPlane.pull,
+    push: dataPlane.push,
+    reader: dataPlane.reader,
+    sessions: content.sessions,
+    changes: content.changes,
+    wanted: content.wanted,
+    webhookSeal: webhookSeal(roleContext),
+    checkAddress: (address) => foundation.outbound.check(address),
+    places: createListPlaces(roleContext.masterKey),
+    masterKey: roleContext.masterKey,
+  });
 }
 
 /**
