@@ -139,11 +139,5 @@ export function findContradictions(config: Config): readonly (readonly [string, 
     refuse(other !== undefined, setting, `is the same address as ${other?.[0]}`);
   }
   found.push(...findOidcProblems(auth.oidc));
-  const own = metrics.listen;
-  refuse(
-    own !== undefined && own.port !== 0 && showListenAddress(own) === showListenAddress(http.listen),
-    "metrics.listen",
-    "is the same address as http.listen",
-  );
   return found;
 }
