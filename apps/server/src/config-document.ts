@@ -12,7 +12,7 @@ export function writeExampleConfig(schema: Section = CONFIG_SCHEMA): string {
   const head = [
     "# Every setting of the registry, with its default. Copy what you change; what stays a comment keeps the default.",
     "# A setting can also be a variable (http.listen: BERTH_HTTP_LISTEN) or a flag (--http.listen); flags win, then variables, then this file.",
-    "# Sizes: 512KiB, 8MiB, 10GB. Times: 90s, 5m, 24h, 7d. A secret `x` can be given as `xFile`, the path of a file that holds it.",
+    "# Sizes: 512KiB, 8MiB, 10GB. Times: 90s, 5m, 24h, 7d. A secret `x` can be given as `xFile`, the path of a file that holds it, or `xCommand`, a command that prints it.",
     "# Written by `npm run generate` from what apps/server/src/config.ts joins.",
   ];
   return `${[...head, ...writeSection(schema, 0)].join("\n")}\n`;

@@ -2,7 +2,7 @@
 import { basename, resolve } from "node:path";
 import type { Node, Pair } from "yaml";
 import type { ParseContext, Repeated, Section } from "./config-kinds.ts";
-import { isKey, isRepeated, isSetting, partAt, suggest } from "./config-names.ts";
+import { isKey, isRepeated, isSetting, partAt, settingAt, suggest } from "./config-names.ts";
 
 /** A written value, before it is parsed. */
 export interface RawValue {
@@ -60,10 +60,9 @@ export async function readConfigFile(
 
     function readPart(name: string, node: Node | null, source: string): void {
       const part = partAt(schema, name);
-      const isFile = part === undefined && isSecretFile(schema, name);
       if (part !== undefined && isRepeated(part)) readMany(part, name, node, source);
       else if (part !== undefined && !isSetting(part)) readSection(node, `${name}.`);
-      else if (part === undefined && !isFile) report(source, `${name} is not a setting${suggest(name, [...known, ...sections])}`);
+      else if (settingAt(schema, name) === undefined) report(source, `${name} is not a setting${suggest(name, [...known, ...sections])}`);
       else {
         const raw: unknown = node?.toJS(document, { maxAliasCount: 100 });
         if (raw !== null && raw !== undefined) values.set(name, { raw, source });
@@ -111,11 +110,4 @@ export async function readConfigFile(
     report(basename(path), `is not valid YAML: ${error instanceof Error ? error.message : String(error)}`);
   }
   return values;
-}
-
-/** Whether a name is that of a secret followed by `File`. */
-function isSecretFile(schema: Section, name: string): boolean {
-  if (!name.endsWith("File")) return false;
-  const part = partAt(schema, name.slice(0, -"File".length));
-  return part !== undefined && isSetting(part) && part.isSecret;
 }

@@ -1,11 +1,21 @@
 // Reads settings: defaults < standards' variables (OTEL_*) < YAML file < BERTH_* environment < flags, collecting every problem. Not here:
 // the settings themselves (config.ts), their kinds (config-kinds.ts), texts for people (config-document.ts).
-import { open } from "node:fs/promises";
-import { resolve } from "node:path";
 import { CONFIG_SCHEMA, type Config, findContradictions, type ValuesOf, withDerivedDefaults } from "./config.ts";
 import { type RawValue, readConfigFile } from "./config-file.ts";
 import type { ParseContext, Section, Setting } from "./config-kinds.ts";
-import { environmentName, isRepeated, isSetting, listRepeated, listSettings, partAt, repeatedPath, suggest } from "./config-names.ts";
+import {
+  environmentName,
+  isRepeated,
+  isSetting,
+  listRepeated,
+  listSettings,
+  repeatedPath,
+  type SecretSource,
+  settingAt,
+  sourceNames,
+  suggest,
+} from "./config-names.ts";
+import { readSecretFrom, readSmallFile, runShell, type SecretReaders } from "./config-secrets.ts";
 
 /** A problem of the configuration: its place and a description. It never contains a secret. */
 export interface ConfigProblem {
@@ -36,6 +46,8 @@ export interface ConfigSources {
   readonly directory: string;
   /** Reads a small file as UTF-8; by default from the disk, at most 1 MiB. */
   readonly readFile?: (path: string) => Promise<string>;
+  /** Runs a command that prints a secret; by default by the shell. */
+  readonly runCommand?: SecretReaders["runCommand"];
 }
 
 /** A flag as it was given; no value means that none followed it. */
@@ -44,18 +56,14 @@ export interface FlagValue {
   readonly value: string | undefined;
 }
 
-/** One place where a setting can be set: the setting itself, or for a secret also the path of a file. */
+/** One place where a setting can be set: the setting itself, or for a secret also the path of a file, or a command. */
 interface Slot {
   readonly path: string;
   readonly setting: Setting<unknown>;
-  /** True for `...File`. */
-  readonly isFile: boolean;
+  readonly from: SecretSource;
 }
 
 type Layer = ReadonlyMap<string, RawValue>;
-
-/** A larger configuration or secret file is a mistake, such as a path to a disk image. */
-const FILE_BYTES_MAX = 1024 * 1024;
 
 /** Other variables that the environment may contain: this project's tests, and those of Kubernetes for a Service called `berth`. */
 const FOREIGN_VARIABLE =
@@ -73,34 +81,20 @@ interface Names {
 
 function namesOf(schema: Section): Names {
   const slots: ReadonlyMap<string, Slot> = new Map(
-    listSettings(schema).flatMap(([path, setting]): [string, Slot][] => [
-      [path, { path, setting, isFile: false }],
-      ...(setting.isSecret ? [[`${path}File`, { path, setting, isFile: true }] satisfies [string, Slot]] : []),
-    ]),
+    listSettings(schema).flatMap(([path, setting]) =>
+      sourceNames(path, setting).map(([name, from]): [string, Slot] => [name, { path, setting, from }]),
+    ),
   );
   const byFlag = new Map([
     ...[...slots.keys()].map((name): [string, string] => [name, name]),
-    ...[...slots].flatMap(([name, { setting, isFile }]): [string, string][] =>
-      setting.alias === undefined ? [] : [[isFile ? `${setting.alias}File` : setting.alias, name]],
+    ...[...slots].flatMap(([name, { setting, from }]): [string, string][] =>
+      setting.alias === undefined ? [] : [[from === "text" ? setting.alias : setting.alias + from, name]],
     ),
   ]);
   return { schema, slots, byFlag, byVariable: new Map([...byFlag].map(([flag, name]) => [environmentName(flag), name])) };
 }
 
 const NAMES = namesOf(CONFIG_SCHEMA);
-
-/** The slot of a repeated section for a path. */
-function repeatedSlot(schema: Section, name: string): Slot | undefined {
-  const settingAt = (path: string): Setting<unknown> | undefined => {
-    const part = partAt(schema, path);
-    return part !== undefined && isSetting(part) ? part : undefined;
-  };
-  const setting = settingAt(name);
-  if (setting !== undefined) return { path: name, setting, isFile: false };
-  const path = name.replace(/File$/, "");
-  const secret = path === name ? undefined : settingAt(path);
-  return secret?.isSecret === true ? { path, setting: secret, isFile: true } : undefined;
-}
 
 /**
  * Takes the settings' flags (`--http.listen x`, `--http.listen=x`, `--config file`) out of an argument list and returns the rest for the
@@ -157,8 +151,8 @@ export async function readSettings<const S extends Section>(sources: ConfigSourc
   const names = schema === (CONFIG_SCHEMA as Section) ? NAMES : namesOf(schema);
   const problems: ConfigProblem[] = [];
   const report = (source: string, message: string) => void problems.push({ source, message });
-  const readFile = sources.readFile ?? readSmallFile;
-  const context: ParseContext = { directory: sources.directory };
+  const { directory, readFile = readSmallFile, runCommand = runShell } = sources;
+  const context: ParseContext = { directory };
 
   const flagLayer = readFlags(names, sources.flags, report);
   const environmentLayer = readEnvironment(names, sources.environment, report);
@@ -179,7 +173,7 @@ export async function readSettings<const S extends Section>(sources: ConfigSourc
   const origins = new Map<string, string>();
   const settings = [...listSettings(schema), ...listOfRepeated(schema, layers, report)];
   for (const [path, setting] of settings) {
-    const chosen = await chooseValue(path, setting, layers, context, readFile, report);
+    const chosen = await chooseValue(path, setting, layers, { context, readFile, runCommand, report });
     values.set(path, chosen.value);
     origins.set(path, chosen.source);
   }
@@ -219,7 +213,7 @@ function readFlags(names: Names, flags: readonly FlagValue[], report: Report): N
   const seen = new Set<string>();
   for (const { name, value } of flags) {
     const source = `--${name}`;
-    const slot = name === "config" ? "config" : (names.byFlag.get(name) ?? (repeatedSlot(names.schema, name) && name));
+    const slot = name === "config" ? "config" : (names.byFlag.get(name) ?? (settingAt(names.schema, name) && name));
     if (slot === undefined) {
       report(source, `is not a setting${suggest(name, [...names.byFlag.keys(), "config"], "--")}`);
     } else if (seen.has(slot)) {
@@ -228,7 +222,7 @@ function readFlags(names: Names, flags: readonly FlagValue[], report: Report): N
       seen.add(slot);
       // A switch without a value turns on, as is usual.
       const raw =
-        value ?? ((names.slots.get(slot) ?? repeatedSlot(names.schema, slot))?.setting.kind === "true or false" ? "true" : undefined);
+        value ?? ((names.slots.get(slot) ?? settingAt(names.schema, slot))?.setting.kind === "true or false" ? "true" : undefined);
       if (raw === undefined) report(source, "needs a value");
       else if (slot === "config") file = { raw, source };
       else values.set(slot, { raw, source });
@@ -277,26 +271,28 @@ interface Chosen {
 }
 
 /** The value of the highest layer that has one. The values of lower layers are still checked: a mistake is reported even if it is overridden. */
-async function chooseValue(
-  path: string,
-  setting: Setting<unknown>,
-  layers: readonly Layer[],
-  context: ParseContext,
-  readFile: (path: string) => Promise<string>,
-  report: Report,
-): Promise<Chosen> {
+async function chooseValue(path: string, setting: Setting<unknown>, layers: readonly Layer[], readers: SecretReaders): Promise<Chosen> {
+  const { context, report } = readers;
   let chosen: Chosen | undefined;
   for (const layer of layers) {
-    const plain = layer.get(path);
-    const byFile = layer.get(`${path}File`);
-    if (plain !== undefined && byFile !== undefined) report(byFile.source, `and ${plain.source} are both set: keep one`);
-    const found = plain ?? (chosen === undefined ? await readSecret(byFile, readFile, context, report) : undefined);
+    const [first, second] = sourceNames(path, setting).flatMap(([name, from]) => {
+      const given = layer.get(name);
+      return given === undefined ? [] : [{ ...given, from }];
+    });
+    if (first !== undefined && second !== undefined) report(second.source, `and ${first.source} are both set: keep one`);
+    // Files and commands of lower layers are left alone: what they hold is not wanted.
+    const isWanted = first?.from === "text" || chosen === undefined;
+    const found = first === undefined || !isWanted ? undefined : await readSecretFrom(first, first.from, readers);
     if (found === undefined) continue;
     const parsed = setting.parse(found.raw, context);
     if (!parsed.ok) report(sourceOf(found, path), parsed.problem);
     else chosen ??= { value: parsed.value, source: found.source };
   }
-  if (chosen === undefined && setting.isRequired === true && layers.every((layer) => !layer.has(path) && !layer.has(`${path}File`)))
+  if (
+    chosen === undefined &&
+    setting.isRequired === true &&
+    layers.every((layer) => !sourceNames(path, setting).some(([name]) => layer.has(name)))
+  )
     report(path, "is missing");
   return chosen ?? { value: standardValue(setting, context), source: "default" };
 }
@@ -311,38 +307,6 @@ function standardValue(setting: Setting<unknown>, context: ParseContext): unknow
   const parsed = setting.parse(setting.standard, context);
   if (!parsed.ok) throw new Error(`a default is not valid: ${setting.standard} ${parsed.problem}`);
   return parsed.value;
-}
-
-async function readSecret(
-  byFile: RawValue | undefined,
-  readFile: (path: string) => Promise<string>,
-  context: ParseContext,
-  report: Report,
-): Promise<RawValue | undefined> {
-  if (byFile === undefined || byFile.raw === "") return undefined;
-  try {
-    if (typeof byFile.raw !== "string") throw new TypeError("the path is not text");
-    // Editors and `echo` leave a newline at the end.
-    const raw = (await readFile(resolve(context.directory, byFile.raw))).trim();
-    if (raw === "") throw new Error("the file is empty");
-    return { raw, source: byFile.source };
-  } catch (error) {
-    report(byFile.source, `cannot be read: ${error instanceof Error ? error.message : String(error)}`);
-    return undefined;
-  }
-}
-
-async function readSmallFile(path: string): Promise<string> {
-  await using file = await open(path, "r");
-  const buffer = Buffer.alloc(FILE_BYTES_MAX + 1);
-  let length = 0;
-  for (;;) {
-    const { bytesRead } = await file.read(buffer, length, buffer.length - length, null);
-    if (bytesRead === 0) break;
-    length += bytesRead;
-    if (length > FILE_BYTES_MAX) throw new Error(`the file is larger than ${FILE_BYTES_MAX} bytes`);
-  }
-  return new TextDecoder("utf-8", { fatal: true }).decode(buffer.subarray(0, length));
 }
 
 function buildSection(section: Section, prefix: string, values: ReadonlyMap<string, unknown>): unknown {

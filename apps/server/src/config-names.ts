@@ -62,8 +62,8 @@ export function repeatedPath(schema: Section, variable: string): string | undefi
   const found = listRepeated(schema).flatMap(([path, repeated]) => {
     const start = `${environmentName(path)}_`;
     if (!variable.startsWith(start)) return [];
-    return listSettings(repeated.each).flatMap(([leaf, { isSecret }]) =>
-      [leaf, ...(isSecret ? [`${leaf}File`] : [])].flatMap((name) => {
+    return listSettings(repeated.each).flatMap(([leaf, setting]) =>
+      sourceNames(leaf, setting).flatMap(([name]) => {
         const end = environmentName(name).slice("BERTH".length);
         if (!variable.endsWith(end) || variable.length <= start.length + end.length) return [];
         const key = variable.slice(start.length, -end.length).toLowerCase().replaceAll("_", "-");
@@ -72,6 +72,29 @@ export function repeatedPath(schema: Section, variable: string): string | undefi
     );
   });
   return found.toSorted((one, other) => other.length - one.length)[0]?.path;
+}
+
+/** How a secret `x` can be given besides as `x`: `xFile` is the path of a file that holds it, `xCommand` a command that prints it. */
+const SECRET_SOURCES = ["File", "Command"] as const;
+/** One of `SECRET_SOURCES`, or the text itself. */
+export type SecretSource = "text" | (typeof SECRET_SOURCES)[number];
+
+/** The names under which a setting can be given, with what stands there. */
+export function sourceNames(name: string, { isSecret }: Pick<Setting<unknown>, "isSecret">): readonly (readonly [string, SecretSource])[] {
+  return [[name, "text"], ...(isSecret ? SECRET_SOURCES.map((source) => [name + source, source] as const) : [])];
+}
+
+/** The setting that a name is for, and what stands there; undefined if there is none. */
+export function settingAt(schema: Section, name: string): { path: string; setting: Setting<unknown>; from: SecretSource } | undefined {
+  const found = partAt(schema, name);
+  if (found !== undefined) return isSetting(found) ? { path: name, setting: found, from: "text" } : undefined;
+  for (const from of SECRET_SOURCES) {
+    if (!name.endsWith(from)) continue;
+    const path = name.slice(0, -from.length);
+    const secret = partAt(schema, path);
+    if (secret !== undefined && isSetting(secret) && secret.isSecret) return { path, setting: secret, from };
+  }
+  return undefined;
 }
 
 /** The environment's name of a path: `http.publicUrl` is BERTH_HTTP_PUBLIC_URL. */
