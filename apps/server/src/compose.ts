@@ -108,6 +108,9 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     const dataPlane = composeDataPlane(roleContext, foundation, { access, content, addressOf, ports });
     const runTimeSettings = await startRunTimeSettings(roleContext, foundation);
     opened.defer(() => runTimeSettings.stop());
+    // Stopped after the servers, so that the last requests are on record too.
+    opened.defer(() => audit.notes.stop());
+    await audit.notes.start();
     const servers = await startServers(roleContext, foundation, {
       access,
       dataPlane,
@@ -122,8 +125,6 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     // Stopped after the servers, so that the last pulls are written too.
     opened.defer(() => dataPlane.pulls.stop());
     dataPlane.pulls.start();
-    opened.defer(() => audit.notes.stop());
-    audit.notes.start();
     opened.defer(() => access.credentialUse.stop());
     access.credentialUse.start();
     opened.defer(() => servers.stop());

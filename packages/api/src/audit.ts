@@ -161,6 +161,9 @@ export const AuditVerification = closed(
         message: Type.String(),
       }),
     ),
+    removed: Type.Union([closed({ segments: CountField, records: CountField, throughRecord: CountField }), Type.Null()], {
+      description: "What was deleted because it was old enough, which is itself on record; null for nothing.",
+    }),
   },
   { description: "How far a verification is, and what it found." },
 );

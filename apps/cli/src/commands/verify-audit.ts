@@ -23,5 +23,9 @@ export async function verifyAudit(given: Given, streams: Streams): Promise<numbe
     streams,
     last.problems.length === 0 ? `berth: nothing is wrong with ${what}` : `berth: the audit log was changed: ${what} were looked at`,
   );
+  if (last.removed !== null) {
+    const { records, segments, throughRecord } = last.removed;
+    note(streams, `berth: ${records} records in ${segments} segments, up to record ${throughRecord}, were deleted since they were old enough`);
+  }
   return last.problems.length === 0 ? EXIT.ok : EXIT.failed;
 }

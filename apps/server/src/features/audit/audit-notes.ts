@@ -17,7 +17,8 @@ export interface AuditNotes {
   again(key: string): boolean;
   /** Puts on record what was counted so far. Errors: the database's; what was not written stays counted. */
   flush(): Promise<void>;
-  start(): void;
+  /** Begins, with this process known in the database before anything is counted. */
+  start(): Promise<void>;
   /** Ends, and puts the rest on record. */
   stop(): Promise<void>;
 }
@@ -177,7 +178,11 @@ export function createAuditNotes({ database, clock, host, isAlone, onRecorded, o
       else add(often, key, counted, often.size >= MAX_NOTED);
     },
     flush,
-    start: loop.start,
+    async start() {
+      // Whoever finds the row of a process that is gone knows of its gap, also where that one counted something in its first moment.
+      await flush().catch(onError);
+      loop.start();
+    },
     async stop() {
       await loop.stop();
       rareSince = -Infinity;

@@ -55,6 +55,19 @@ const list = statement<{ after: number; limit: number }>()("audit.listSegments",
   db.selectFrom("audit_segment").select(COLUMNS).where("number", ">", p.after).orderBy("number").limit(p.limit),
 );
 
+const listKept = statement<{ limit: number }>()("audit.listKeptSegments", (db, p) =>
+  db.selectFrom("audit_segment").select(COLUMNS).where("number", ">", 0).where("dropped_at", "is", null).orderBy("number").limit(p.limit),
+  { bounded: "passes over the headers of deleted segments: one an hour, or each 10,000 records" },
+);
+const drop = statement<{ number: number; now: number }>()("audit.dropSegment", (db, p) =>
+  db
+    .updateTable("audit_segment")
+    .set({ dropped_at: p.now })
+    .where("number", "=", p.number)
+    .where("dropped_at", "is", null)
+    .returning("number"),
+);
+
 type Written = {
   number: number;
   firstId: number;
@@ -121,6 +134,16 @@ export async function findNewestSegment(executor: Executor): Promise<SegmentRow 
 /** Segments behind one, in their order; from the first one for 0. */
 export async function listSegments(executor: Executor, after: number, limit: number): Promise<SegmentRow[]> {
   return (await executor.all(list, { after, limit })).map(segmentOf);
+}
+
+/** Segments whose records are kept, from the first on. */
+export async function listKeptSegments(executor: Executor, limit: number): Promise<SegmentRow[]> {
+  return (await executor.all(listKept, { limit })).map(segmentOf);
+}
+
+/** Says of a segment that its records are deleted; false where it was said before. */
+export async function markDropped(tx: Executor, number: number, now: number): Promise<boolean> {
+  return (await tx.first(drop, { number, now })) !== undefined;
 }
 
 /** Adds a segment, where there is none of that number. */

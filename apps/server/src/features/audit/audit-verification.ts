@@ -48,6 +48,16 @@ export interface AuditProgress {
   readonly lastRecord: number;
   readonly isDone: boolean;
   readonly problems: readonly AuditProblem[];
+  /** What was deleted because it was old enough, and is proven by its signed headers alone; null for nothing. */
+  readonly removed: RemovedRecords | null;
+}
+
+/** Segments from the first one on whose records were deleted. */
+export interface RemovedRecords {
+  readonly segments: number;
+  readonly records: number;
+  /** The last record of them. */
+  readonly throughRecord: number;
 }
 
 /** What says that segments were deleted. */
@@ -152,7 +162,7 @@ export async function* verifyAudit({ source, keys, kept = [] }: AuditVerificatio
       }
       before = segment;
       segments++;
-      yield { segments, records, lastRecord: segment.lastId, isDone: false, problems: [] };
+      yield { segments, records, lastRecord: segment.lastId, isDone: false, problems: [], removed: null };
     }
     if (some.length > 0) continue;
     // Records may have been added meanwhile, together with their segment's header.
@@ -176,7 +186,13 @@ export async function* verifyAudit({ source, keys, kept = [] }: AuditVerificatio
     // Its state in the middle of a segment cannot be computed when the records are gone by the rules.
     if (!isDropped) say("LOG_CUT", number, lastId, `the log ends at record ${lastRecord}, and a checkpoint was kept of record ${lastId}`);
   }
-  yield { segments, records, lastRecord, isDone: true, problems };
+  yield { segments, records, lastRecord, isDone: true, problems, removed: removedOf(dropped) };
+}
+
+function removedOf(dropped: readonly SegmentRow[]): RemovedRecords | null {
+  const last = dropped.at(-1);
+  if (last === undefined) return null;
+  return { segments: dropped.length, records: dropped.reduce((sum, each) => sum + each.lastId - each.firstId + 1, 0), throughRecord: last.lastId };
 }
 
 function throughOf({ after }: AuditRecord): number {
