@@ -7,6 +7,42 @@ const SERVER = "apps/server/src";
 /** All of them. */
 export const ACCESS_CUTS: readonly Cut[] = [
   {
+    invariant: 21,
+    what: "old audit records are deleted only where the chain says so",
+    file: `${SERVER}/features/audit/audit-retention.ts`,
+    from: "      if (first.number <= announced) {",
+    to: "      if (first.number <= announced || old.length > 0) {",
+    test: `${SERVER}/features/audit/audit-retention.test.ts`,
+    name: "is announced on record",
+  },
+  {
+    invariant: 21,
+    what: "a segment that somebody changed is evidence, and is not deleted",
+    file: `${SERVER}/features/audit/audit-retention.ts`,
+    from: "        if (!(await isAsSigned(first))) throw new ChangedSegmentError(first.number);\n",
+    to: "",
+    test: `${SERVER}/features/audit/audit-retention.test.ts`,
+    name: "keeps a segment that somebody changed",
+  },
+  {
+    invariant: 21,
+    what: "a target of the audit log is sent on only when it has taken what was sent",
+    file: `${SERVER}/features/audit/audit-forwarding.ts`,
+    from: "  await target.send(records, signal);",
+    to: "  await target.send(records, signal).catch(() => undefined);",
+    test: `${SERVER}/features/audit/audit-forwarding.test.ts`,
+    name: "to an endpoint",
+  },
+  {
+    invariant: 21,
+    what: "a process is known before it counts anything, so that its gap is on record",
+    file: `${SERVER}/features/audit/audit-notes.ts`,
+    from: "        await tx.run(seen, { id, host, now, startedAt, batches }, 1);\n",
+    to: "",
+    test: `${SERVER}/features/audit/audit-notes.test.ts`,
+    name: "",
+  },
+  {
     invariant: 22,
     what: "a project is used from where it may be, whoever asks",
     file: `${SERVER}/access/authorize.ts`,

@@ -25,7 +25,10 @@ export async function verifyAudit(given: Given, streams: Streams): Promise<numbe
   );
   if (last.removed !== null) {
     const { records, segments, throughRecord } = last.removed;
-    note(streams, `berth: ${records} records in ${segments} segments, up to record ${throughRecord}, were deleted since they were old enough`);
+    note(
+      streams,
+      `berth: ${records} records in ${segments} segments, up to record ${throughRecord}, were deleted since they were old enough`,
+    );
   }
   return last.problems.length === 0 ? EXIT.ok : EXIT.failed;
 }

@@ -4,7 +4,8 @@ import { isReported } from "@berth/oci/errors";
 import { type AuditNotes, createAuditNotes } from "../features/audit/audit-notes.ts";
 import { createAuditSigner } from "../features/audit/audit-keys.ts";
 import { type AuditLoop, createAuditLoop } from "../features/audit/audit-loop.ts";
-import { type AuditSealer, createAuditSealer } from "../features/audit/audit-sealing.ts";
+import { type AuditSealer, createAuditSealer, findOldestPending } from "../features/audit/audit-sealing.ts";
+import { SECOND_MS } from "../platform/clock.ts";
 import type { Foundation, RoleContext } from "./foundation.ts";
 
 /** What puts on record. */
@@ -26,6 +27,13 @@ export function composeAudit({ masterKey, logger }: RoleContext, { database, clo
   });
   let failures = 0;
   metrics.addCounter("audit_failures_total", "Tries to put what happened on record that failed; they are made again.", () => failures);
+  let oldestAt: number | undefined;
+  metrics.addRefresh(async () => {
+    oldestAt = await findOldestPending(database);
+  });
+  metrics.addGauge("audit_pending_seconds", "How long what happened has waited to be put on record, the oldest of it.", () =>
+    oldestAt === undefined ? 0 : Math.max(0, clock.now() - oldestAt) / SECOND_MS,
+  );
   const loop = createAuditLoop(sealer, (error) => {
     failures++;
     if (!isReported(error)) logger.error({ err: error }, "what happened could not be put on record; it is tried again");

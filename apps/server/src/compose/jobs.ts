@@ -21,10 +21,10 @@ import { createJobRunner, type JobRunner } from "../events/job-runner.ts";
 import { JOB_RESULTS } from "../events/job-runs.ts";
 import { createJobStore } from "../events/job-store.ts";
 import { CHANGES_TOPIC, REACTION } from "../events/outbox.ts";
-import { ChangedSegmentError, createAuditRetention } from "../features/audit/audit-retention.ts";
+import { auditKinds } from "./audit-jobs.ts";
 import { deletionKind } from "../features/deletions/deletion-job.ts";
 import { dropExpiredPlan } from "../features/deletions/deletion-store.ts";
-import { DAY_MS, HOUR_MS, SECOND_MS } from "../platform/clock.ts";
+import { HOUR_MS, SECOND_MS } from "../platform/clock.ts";
 import { REPOSITORY_REMOVAL } from "../reactions.ts";
 import { DELETIONS } from "../tables.ts";
 import { composeCollection } from "./collection.ts";
@@ -131,22 +131,6 @@ function upkeepKind(kind: string, step: () => Promise<boolean>, schedule: JobSch
     schedule,
     run: async (): Promise<JobOutcome | void> => ((await step()) ? "more" : undefined),
   };
-}
-
-/** Deletes old records of the audit log, where they are not kept for ever. */
-function auditKinds({ config, logger }: RoleContext, { database, clock }: Foundation): JobKind[] {
-  const { keepDays } = config.audit;
-  if (keepDays === 0) return [];
-  const retention = createAuditRetention({ database, clock, keptMs: keepDays * DAY_MS });
-  const step = async (): Promise<boolean> => {
-    try {
-      return await retention.step();
-    } catch (error) {
-      if (error instanceof ChangedSegmentError) logger.error({ err: error }, "old records of the audit log stay: they are not what was signed");
-      throw error;
-    }
-  };
-  return [upkeepKind("audit-retention", step, RARE_UPKEEP)];
 }
 
 /** Started by the commits that record changes; its schedule is for missed notices. */

@@ -56,13 +56,15 @@ export function createAuditRetention({ database, clock, keptMs, findSent, onReco
     const before = clock.now() - keptMs;
     const sent = (await findSent?.()) ?? Number.MAX_SAFE_INTEGER;
     const kept = await listKeptSegments(database, LOOKED_AT);
-    const end = kept.findIndex(({ sealedAt, maxAt, lastId }) => sealedAt === null || Math.max(sealedAt, maxAt ?? 0) >= before || lastId > sent);
+    const end = kept.findIndex(
+      ({ sealedAt, maxAt, lastId }) => sealedAt === null || Math.max(sealedAt, maxAt ?? 0) >= before || lastId > sent,
+    );
     return end === -1 ? kept : kept.slice(0, end);
   }
 
   async function isAsSigned(segment: SegmentRow): Promise<boolean> {
     let hash = hashOpening(segment);
-    for (let next = segment.firstId; next <= segment.lastId; ) {
+    for (let next = segment.firstId; next <= segment.lastId;) {
       const some = await listRecordsAfter(database, next - 1, READ, segment.lastId);
       if (some.length === 0) return false;
       for (const record of some) hash = hashRecord(hash, record);
@@ -92,7 +94,13 @@ export function createAuditRetention({ database, clock, keptMs, findSent, onReco
         return old.length > 1;
       }
       const last = old.at(-1)!;
-      const after = { from: first.number, through: last.number, firstRecord: first.firstId, lastRecord: last.lastId, keptDays: keptMs / 86_400_000 };
+      const after = {
+        from: first.number,
+        through: last.number,
+        firstRecord: first.firstId,
+        lastRecord: last.lastId,
+        keptDays: keptMs / 86_400_000,
+      };
       const entry = entryOfNote({ at: clock.now(), action: DROPPED, actorKind: "system", actor: "audit-retention", after });
       await database.transaction((tx) => recordEntries(tx, clock.now(), [entry]), ON_FULL_DISK);
       onRecorded?.();

@@ -47,6 +47,15 @@ interface Pending {
   readonly changes: string;
 }
 
+const findOldest = statement<Record<never, never>>()("audit.findOldestPending", (db) =>
+  db.selectFrom("audit_pending").select("at").where("id", ">", 0).orderBy("id").limit(1),
+);
+
+/** When what waits the longest happened; undefined where nothing waits. */
+export async function findOldestPending(executor: Executor): Promise<number | undefined> {
+  return (await executor.first(findOldest, {}))?.at;
+}
+
 /** What seals. */
 export interface AuditSealer {
   /** Puts a batch of what waits on record; true where there may be more. */

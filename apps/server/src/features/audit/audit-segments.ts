@@ -55,8 +55,10 @@ const list = statement<{ after: number; limit: number }>()("audit.listSegments",
   db.selectFrom("audit_segment").select(COLUMNS).where("number", ">", p.after).orderBy("number").limit(p.limit),
 );
 
-const listKept = statement<{ limit: number }>()("audit.listKeptSegments", (db, p) =>
-  db.selectFrom("audit_segment").select(COLUMNS).where("number", ">", 0).where("dropped_at", "is", null).orderBy("number").limit(p.limit),
+const listKept = statement<{ limit: number }>()(
+  "audit.listKeptSegments",
+  (db, p) =>
+    db.selectFrom("audit_segment").select(COLUMNS).where("number", ">", 0).where("dropped_at", "is", null).orderBy("number").limit(p.limit),
   { bounded: "passes over the headers of deleted segments: one an hour, or each 10,000 records" },
 );
 const drop = statement<{ number: number; now: number }>()("audit.dropSegment", (db, p) =>

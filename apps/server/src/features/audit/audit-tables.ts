@@ -94,6 +94,13 @@ export const auditTables = defineTables({
     // Checkpoints stay provable without the secret key that seals the private half.
     backup: "kept",
   },
+  /** How far the log was sent to each target. */
+  audit_forward: {
+    columns: { target: text(), last_record: integer(), moved_at: integer() },
+    key: ["target"],
+    isClustered: true,
+    backup: "kept",
+  },
   /** Processes that count in memory what they put on record: one that is here and works no more has lost its last second. */
   audit_writer: {
     columns: { id: text(), host: text(), started_at: integer(), seen_at: integer(), batches: integer() },

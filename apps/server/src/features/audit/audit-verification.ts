@@ -192,7 +192,11 @@ export async function* verifyAudit({ source, keys, kept = [] }: AuditVerificatio
 function removedOf(dropped: readonly SegmentRow[]): RemovedRecords | null {
   const last = dropped.at(-1);
   if (last === undefined) return null;
-  return { segments: dropped.length, records: dropped.reduce((sum, each) => sum + each.lastId - each.firstId + 1, 0), throughRecord: last.lastId };
+  return {
+    segments: dropped.length,
+    records: dropped.reduce((sum, each) => sum + each.lastId - each.firstId + 1, 0),
+    throughRecord: last.lastId,
+  };
 }
 
 function throughOf({ after }: AuditRecord): number {

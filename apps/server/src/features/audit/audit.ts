@@ -6,12 +6,12 @@ import { RegistryError } from "@berth/oci/errors";
 import type { AccountGrant, ProjectGrant } from "../../access/authorize.ts";
 import type { Database } from "../../platform/database/database.ts";
 import type { Listed, PageRequest } from "../paging.ts";
-import type { AuditRecord } from "./audit-chain.ts";
 import { listAuditKeys } from "./audit-keys.ts";
 import { type AuditFilter, type AuditOrder, findRecords } from "./audit-query.ts";
 import { listSegments } from "./audit-segments.ts";
 import { databaseSource } from "./audit-source.ts";
 import { verifyAudit } from "./audit-verification.ts";
+import { viewRecord } from "./audit-view.ts";
 
 /** What the rules need. */
 export interface AuditParts {
@@ -49,7 +49,7 @@ export function createAuditLog({ database, masterKey }: AuditParts): AuditLog {
   async function list({ after, limit = DEFAULT_PAGE_SIZE, order = "newest", ...query }: AuditPageQuery, projectId?: number) {
     const place = { after: after === undefined ? undefined : parsePlace(after), order, limit };
     const { records, stoppedAt } = await findRecords(database, { ...filterOf(query), projectId }, place);
-    return { items: records.map(toView), next: stoppedAt === undefined ? null : String(stoppedAt) };
+    return { items: records.map(viewRecord), next: stoppedAt === undefined ? null : String(stoppedAt) };
   }
 
   return {
@@ -60,7 +60,7 @@ export function createAuditLog({ database, masterKey }: AuditParts): AuditLog {
       let place = after === undefined ? 0 : Number(after);
       for (let { renew } = grant; ; { renew } = await renew()) {
         const { records, stoppedAt } = await findRecords(database, filter, { after: place, order: "oldest", limit: EXPORTED });
-        for (const record of records) yield toView(record);
+        for (const record of records) yield viewRecord(record);
         if (stoppedAt === undefined) return;
         place = stoppedAt;
       }
@@ -102,39 +102,4 @@ function parsePlace(after: string): number {
 
 function timeOf(ms: number): string {
   return new Date(ms).toISOString();
-}
-
-function toView(record: AuditRecord): AuditRecordView {
-  const { id, at, action, outcome, actorKind, actorId, actor, via, before, after } = record;
-  const { address, requestId, project, projectId, repository, reference, digest, account, times } = record;
-  return {
-    id: String(id),
-    at: timeOf(at),
-    action,
-    outcome,
-    actor: { kind: actorKind, id: actorId, name: actor, via },
-    address,
-    requestId,
-    project,
-    projectId,
-    repository,
-    reference,
-    digest,
-    account,
-    times,
-    before: stateOf(before),
-    after: stateOf(after),
-  };
-}
-
-/** A state as it was recorded; what somebody made of it in the database is shown as that. */
-function stateOf(json: string | null): Record<string, unknown> | null {
-  if (json === null) return null;
-  try {
-    const state: unknown = JSON.parse(json);
-    if (typeof state === "object" && state !== null && !Array.isArray(state)) return state as Record<string, unknown>;
-  } catch {
-    // It is no JSON: verification says so.
-  }
-  return { unreadable: json };
 }

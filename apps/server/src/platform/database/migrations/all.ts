@@ -28,6 +28,7 @@ import { audit } from "./20261126074731-audit-log.ts";
 import { accessCredentials } from "./20261126071500-access-credentials.ts";
 import { noPassword } from "./20261126021300-access-no-password.ts";
 import { trustRules } from "./20261126071043-access-trust-rules.ts";
+import { auditForward } from "./20261126115000-audit-forward.ts";
 import { accountNetworks } from "./20261126105000-access-account-networks.ts";
 import { webhooks } from "./20261126073500-webhooks-tables.ts";
 
@@ -62,6 +63,7 @@ export const migrations: readonly Migration[] = [
   outsideIdentities,
   signIn,
   accountNetworks,
+  auditForward,
 ];
 
 /**
