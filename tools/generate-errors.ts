@@ -69,6 +69,8 @@ export const ADVICE: Readonly<Record<string, string>> = {
   OPERATION_UNKNOWN: "Check the address and method against the API's description (docs/api/openapi.json).",
   PROJECT_UNKNOWN: "Check the name. A project that you may not read looks the same as one that does not exist.",
   PROJECT_EXISTS: "Choose another name, or use the project that is there.",
+  PROJECTS_EXCEEDED:
+    "Delete projects that nobody needs, or hand them over (`berth project transfer`); an administrator can make the project, or an operator raises `projects.ownedPerUser`.",
   PROJECT_NOT_EMPTY: "Delete the project's repositories first; `detail` says how many there are, and names some.",
   REPOSITORY_UNKNOWN: "Check the name. A repository that you may not pull from looks the same as one that does not exist.",
   MEMBER_UNKNOWN: "Add the account to the project first.",

@@ -87,7 +87,10 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
     content.wanted.start();
     const jobs = composeJobs(roleContext, foundation, content, { traits: features.traits, rules: ports });
     opened.defer(() => jobs.stop());
+    const runTimeSettings = await startRunTimeSettings(roleContext, foundation);
+    opened.defer(() => runTimeSettings.stop());
     const access = await openAccess(roleContext, foundation, {
+      projectCreation: runTimeSettings.projectCreation,
       traits: features.traits,
       changes: content.changes,
       fetchJson: createFetchJson(foundation.outbound.for("issuer")),
@@ -105,9 +108,7 @@ export function startRegistry(roleContext: RoleContext, options: StartOptions): 
       }),
     );
     const addressOf = createClientAddressReader(config.http.trustedProxies);
-    const dataPlane = composeDataPlane(roleContext, foundation, { access, content, addressOf, ports });
-    const runTimeSettings = await startRunTimeSettings(roleContext, foundation);
-    opened.defer(() => runTimeSettings.stop());
+    const dataPlane = composeDataPlane(roleContext, foundation, { access, content, addressOf, ports, runTimeSettings });
     // Stopped after the servers, so that the last requests are on record too.
     opened.defer(() => audit.notes.stop());
     await audit.notes.start();

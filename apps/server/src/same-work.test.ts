@@ -98,6 +98,7 @@ forEachDatabase("work", (create) => {
       places: createListPlaces(TEST_MASTER_KEY),
       deletions: DELETIONS,
       changes: NOBODY_WANTS,
+      runTimeSettings: { ownedPerUser: 100 },
     };
     return {
       ...access,

@@ -12,6 +12,7 @@ export const API_ERROR_ROWS = {
   OPERATION_UNKNOWN: { status: 404, message: "the API has no such operation", spec: "Berth" },
   PROJECT_UNKNOWN: { status: 404, message: "project not known to registry", spec: "Berth" },
   PROJECT_EXISTS: { status: 409, message: "a project of that name exists", spec: "Berth" },
+  PROJECTS_EXCEEDED: { status: 409, message: "the user owns as many projects as one may", spec: "Berth" },
   PROJECT_NOT_EMPTY: { status: 409, message: "the project still has repositories; delete them first", spec: "Berth" },
   REPOSITORY_UNKNOWN: { status: 404, message: "repository not known to registry", spec: "Berth" },
   MEMBER_UNKNOWN: { status: 404, message: "the account is not a member of the project", spec: "Berth" },

@@ -104,7 +104,7 @@ export const createProject = operation({
   status: 201,
   answer: Project,
   headers: LOCATION,
-  errors: ["DENIED", "PROJECT_EXISTS"],
+  errors: ["DENIED", "PROJECT_EXISTS", "PROJECTS_EXCEEDED"],
 });
 
 export const getProject = operation({

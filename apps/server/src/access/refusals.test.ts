@@ -121,7 +121,7 @@ forEachDatabase("refusals", (create) => {
           guest,
           "push",
           name,
-          `DENIED ${name} does not exist, or guest may not push to it; if there is one, an owner of its project can give the role developer`,
+          `DENIED ${name} does not exist, or guest may not push to it; if there is one, an owner of its project can give the role developer; if not, who may create projects makes it: berth project create ${name.split("/")[0]}`,
         ],
         [ci, "push", name, `DENIED ${name} does not exist, or own+ci may not push to it; who keeps the robot can change its scopes`],
         [

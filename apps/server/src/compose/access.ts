@@ -7,6 +7,7 @@ import { createAuthenticator, type Authenticator } from "../access/authenticate.
 import { createAuthorizer, type Authorizer, type SystemAuthorizer } from "../access/authorize.ts";
 import { bootstrap } from "../access/bootstrap.ts";
 import type { ChangeSink } from "../access/changes.ts";
+import { type FirstPushParts, withFirstPushTokens } from "../access/first-push.ts";
 import { createIssuerKeys, type FetchJson, type IssuerKeys } from "../access/issuer-keys.ts";
 import { createCredentialUse, type CredentialUse } from "../access/credential-use.ts";
 import { createLoginFailures, type LoginFailures, type LoginLock } from "../access/login-failures.ts";
@@ -15,6 +16,7 @@ import { createOidcClient, type ProviderFetch } from "../access/oidc-client.ts";
 import { readOidcProviders } from "../access/oidc-providers.ts";
 import { createOidcSignIn, type OidcSignIn } from "../access/oidc-sign-in.ts";
 import { createOutsideSignIn, type OutsideSignIn } from "../access/outside-identities.ts";
+import type { ProjectCreation } from "../access/judge.ts";
 import type { ProjectTrait } from "../access/project-traits.ts";
 import { createPasswordHasher, type PasswordHasher } from "../access/secrets.ts";
 import { createRefreshTokens, type RefreshTokens } from "../access/refresh-tokens.ts";
@@ -45,6 +47,8 @@ export interface Access {
   readonly authorizer: Authorizer;
   /** For what no caller asked for. */
   readonly systemAuthorizer: SystemAuthorizer;
+  /** What lets a push make its project. */
+  readonly firstPush: FirstPushParts;
   readonly tokens: Tokens;
   readonly passwords: PasswordHasher;
   readonly loginFailures: LoginFailures;
@@ -67,6 +71,7 @@ interface AccessParts {
   /** The traits that projects may have beyond their members. */
   readonly traits: readonly ProjectTrait[];
   readonly changes: ChangeSink<AccountChange>;
+  readonly projectCreation: () => ProjectCreation;
   /** How issuers' keys are fetched. */
   readonly fetchJson: FetchJson;
   /** How a provider of sign-ins is asked. */
@@ -78,7 +83,7 @@ interface AccessParts {
 export async function openAccess(
   roleContext: RoleContext,
   { database, metrics, clock, directories }: Pick<Foundation, "database" | "metrics" | "clock" | "directories">,
-  { traits, changes, fetchJson, providerFetch, keepAdminPassword }: AccessParts,
+  { traits, changes, projectCreation, fetchJson, providerFetch, keepAdminPassword }: AccessParts,
 ): Promise<Access> {
   const { config, masterKey, tracing, logger } = roleContext;
   const defaultProject = defaultProjectOf(config);
@@ -100,9 +105,10 @@ export async function openAccess(
       { cause },
     );
   });
+  const firstPush = { authorizer, accounts, isOn: config.projects.createOnPush, projectCreation };
   const tokens = createTokens({
     signingKeys,
-    authorizer,
+    authorizer: withFirstPushTokens(firstPush),
     clock,
     issuer: config.auth.service,
     service: config.auth.service,
@@ -191,6 +197,7 @@ export async function openAccess(
     authenticator,
     authorizer,
     systemAuthorizer: plainAuthorizer,
+    firstPush,
     tokens,
     passwords,
     loginFailures,

@@ -1,6 +1,7 @@
 // The data plane: manifests, tags, the cache of hot blobs, the operations of the distribution API and the handler that runs them. Not here:
 // the operations (distribution/, http/v2/), the server that passes requests to them (server.ts).
 import type { IncomingMessage } from "node:http";
+import { withFirstPush } from "../access/first-push.ts";
 import type { Blobs } from "../content/blobs.ts";
 import type { BlobStore } from "../content/blobs/blob-store.ts";
 import { createHotCache } from "../content/blobs/hot-cache.ts";
@@ -9,6 +10,9 @@ import { createHolders } from "../content/holders.ts";
 import { createReferrers } from "../content/referrers.ts";
 import { createPullCounter, type PullCounter } from "../content/pulls.ts";
 import { createTags } from "../content/tags.ts";
+import { createProjects } from "../features/projects/projects.ts";
+import { DELETIONS } from "../tables.ts";
+import type { ServerSettings } from "./run-time-settings.ts";
 import { createGatekeeper } from "../distribution/gatekeeper.ts";
 import type { IncomingBlobs } from "../distribution/incoming-blobs.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
@@ -112,13 +116,14 @@ interface DataPlaneParts {
   readonly content: Content;
   readonly addressOf: (request: ProxiedRequest) => ClientAddress;
   readonly ports: Ports;
+  readonly runTimeSettings: Pick<ServerSettings, "ownedPerUser">;
 }
 
 /** Composes the data plane. */
 export function composeDataPlane(
   roleContext: RoleContext,
   { database, store, metrics, clock }: Foundation,
-  { access, content, addressOf, ports }: DataPlaneParts,
+  { access, content, addressOf, ports, runTimeSettings }: DataPlaneParts,
 ): DataPlane {
   const { config, logger } = roleContext;
   const { authenticator, authorizer } = access;
@@ -140,8 +145,17 @@ export function composeDataPlane(
   const reader = composeReader(roleContext, metrics, blobs, store);
   const upstream = composeUpstreams(roleContext, metrics, { ports, access, content, manifests, reader });
   const pull = createPull({ authorizer, repositories, manifests, blobs, ports: { gatekeeper, pullThrough: upstream.pullThrough } });
-  const push = createPush({
+  const projects = createProjects({
+    database,
+    clock,
+    accounts: access.accounts,
     authorizer,
+    deletions: DELETIONS,
+    changes,
+    runTimeSettings,
+  });
+  const push = createPush({
+    authorizer: withFirstPush(access.firstPush, (grant, name) => projects.create(grant, { name })),
     repositories,
     manifests,
     tags,

@@ -8,6 +8,8 @@ import type { Foundation, RoleContext } from "./foundation.ts";
 /** The settings that the server reads when it needs them. */
 export interface ServerSettings extends RunTimeSettings {
   readonly projectCreation: () => ProjectCreation;
+  /** `projects.ownedPerUser`. */
+  readonly ownedPerUser: number;
 }
 
 /** Starts to apply them. Errors: UNAVAILABLE if the database cannot be reached at the start. */
@@ -45,5 +47,5 @@ export async function startRunTimeSettings(
   });
   await settings.look();
   settings.start();
-  return { ...settings, projectCreation: () => projectCreation };
+  return { ...settings, projectCreation: () => projectCreation, ownedPerUser: config.projects.ownedPerUser };
 }

@@ -1,6 +1,6 @@
 // Settings of pushes and pulls: the project of short names, what is accepted, and its limits. Not here: how settings are read
 // (config-load.ts).
-import { integer, oneOf, optional, ratio, seconds, sizeBytes, text } from "../config-kinds.ts";
+import { flag, integer, oneOf, optional, ratio, seconds, sizeBytes, text } from "../config-kinds.ts";
 
 export const projectSettings = {
   default: optional(
@@ -17,6 +17,17 @@ export const projectSettings = {
     standard: "administrators",
     about:
       "Which users may create projects: administrators and creators, whom administrators name (administrators and creators are the same word for that), or every user. Who creates a project owns it. Changes at run time as well.",
+  }),
+  createOnPush: flag({
+    standard: "false",
+    about:
+      "Whether a push to a project that does not exist creates it, private and owned by who pushes, where projects.creation lets that user create projects.",
+  }),
+  ownedPerUser: integer({
+    standard: "100",
+    min: 1,
+    max: 1_000_000,
+    about: "How many projects a user may own and still create another; administrators create as many as they want.",
   }),
 };
 

@@ -41,7 +41,11 @@ export function createTestFeatures(
     wanted: { settle: async () => undefined },
     webhookSeal: createSeal(TEST_MASTER_KEY, "webhooks"),
     checkAddress: () => undefined,
-    runTimeSettings: { ...createRunTimeSettings({ database, clock, settings: [] }), projectCreation: () => "administrators" },
+    runTimeSettings: {
+      ...createRunTimeSettings({ database, clock, settings: [] }),
+      projectCreation: () => "administrators",
+      ownedPerUser: 100,
+    },
     pull: createPull(parts),
     sessions: content.sessions,
     push: createPush({ ...parts, acceptSparseImages: true }),

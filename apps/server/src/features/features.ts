@@ -21,7 +21,7 @@ import { createGroups, type Groups } from "./groups/groups.ts";
 import { createJobs, type Jobs } from "./jobs/jobs.ts";
 import { createRepositoryManifests, type RepositoryManifests, type RepositoryManifestsParts } from "./manifests/manifests.ts";
 import { createNetworks, type Networks } from "./networks/networks.ts";
-import { createProjects, type Projects } from "./projects/projects.ts";
+import { createProjects, type Projects, type ProjectsParts } from "./projects/projects.ts";
 import { createProjectRepositories, type ProjectRepositories } from "./repositories/repositories.ts";
 import { createSearch, type Search } from "./search/search.ts";
 import { createSettings, type SettingChange, type Settings, type SettingsParts } from "./settings/settings.ts";
@@ -49,7 +49,7 @@ export interface FeatureParts extends RepositoryManifestsParts, OpenUploadsParts
   readonly personalTokenDays: PersonalTokensParts["personalTokenDays"];
   readonly repositories: Repositories;
   readonly places: ListPlaces;
-  readonly runTimeSettings: SettingsParts["runTimeSettings"] & ExplainParts["runTimeSettings"];
+  readonly runTimeSettings: SettingsParts["runTimeSettings"] & ExplainParts["runTimeSettings"] & ProjectsParts["runTimeSettings"];
   readonly masterKey: AuditParts["masterKey"];
   /** Who learns what becomes of accounts, memberships and projects. */
   readonly changes: ChangeSink<AccountChange | SettingChange>;

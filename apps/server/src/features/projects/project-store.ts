@@ -30,6 +30,9 @@ const listByIds = statement<{ ids: number[]; accountId: number }>()(
       .orderBy("project.sort_key"),
   { bounded: "sorts one page" },
 );
+const owned = statement<{ accountId: number; limit: number }>()("project.owned", (db, p) =>
+  db.selectFrom("member").select("project_id").where("account_id", "=", p.accountId).where("role", "=", "owner").limit(p.limit),
+);
 const setPublic = statement<{ id: number; isPublic: number }>()("project.set_public", (db, p) =>
   db.updateTable("project").set({ is_public: p.isPublic }).where("id", "=", p.id),
 );
@@ -41,6 +44,11 @@ const remove = statement<{ id: number }>()("project.delete", (db, p) => db.delet
 /** Adds a project; returns its id, or undefined if the name is taken. */
 export async function insertProject(tx: Executor, name: string, isPublic: boolean, now: number): Promise<number | undefined> {
   return (await tx.first(insert, { name, sortKey: `${name}/`, isPublic: isPublic ? 1 : 0, now }))?.id;
+}
+
+/** Whether an account, which is locked, is the owner of so many projects. */
+export async function ownsAsMany(tx: Executor, accountId: number, many: number): Promise<boolean> {
+  return (await tx.all(owned, { accountId, limit: many })).length >= many;
 }
 
 /** Projects of these ids with the account's role, in the order of sort keys. */

@@ -7,7 +7,7 @@ import type { MemberView, ProjectView } from "@berth/api/projects";
 import type { AccountGrant, Authorizer, ProjectGrant } from "../../access/authorize.ts";
 import { type AccountChange, changedScopes } from "../../access/account-changes.ts";
 import type { Accounts } from "../../access/accounts.ts";
-import { findAccountByName, listRobotAccounts } from "../../access/account-store.ts";
+import { findAccountByName, listRobotAccounts, lockAccount } from "../../access/account-store.ts";
 import type { Caller } from "../../access/caller.ts";
 import type { ChangeSink } from "../../access/changes.ts";
 import {
@@ -36,6 +36,7 @@ import {
   insertProject,
   listProjectRows,
   listSomeRepositories,
+  ownsAsMany,
   setProjectPublic,
   type ProjectRow,
 } from "./project-store.ts";
@@ -49,6 +50,7 @@ export interface ProjectsParts {
   /** Of what refers to a project. */
   readonly deletions: Readonly<Record<"project", Deletion>>;
   readonly changes: ChangeSink<AccountChange>;
+  readonly runTimeSettings: { readonly ownedPerUser: number };
 }
 
 /** Changes of a project: what is undefined stays. */
@@ -85,10 +87,19 @@ const NOBODY = 0;
 /** Creates the rules. */
 export function createProjects(parts: ProjectsParts): Projects {
   const { database, clock, accounts, authorizer, deletions, changes } = parts;
+  const { ownedPerUser } = parts.runTimeSettings;
   const change = createRightsChange(database, accounts);
 
   async function lockOrUnknown(tx: Executor, projectId: number): Promise<void> {
     if (!(await lockProject(tx, projectId))) throw new ApiError("PROJECT_UNKNOWN");
+  }
+
+  // The account is locked, so that of two projects at once the second counts the first.
+  async function refuseMore(tx: Executor, accountId: number): Promise<void> {
+    await lockAccount(tx, accountId);
+    if (!(await ownsAsMany(tx, accountId, ownedPerUser))) return;
+    const message = `you own ${ownedPerUser} projects, and may own no more: hand some over, delete some, or ask an administrator`;
+    throw new ApiError("PROJECTS_EXCEEDED", { message, detail: { limit: ownedPerUser } });
   }
 
   async function view(projectId: number, accountId: number | null): Promise<ProjectView> {
@@ -117,6 +128,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       const profile = readProfile(NO_PROFILE, described);
       const create = async (tx: Executor, { account, actor }: AccountGrant): Promise<number> => {
         const isPublic = visibility === "public";
+        if (!account.isAdmin) await refuseMore(tx, account.id);
         const id = await insertProject(tx, name, isPublic, clock.now());
         if (id === undefined) throw new ApiError("PROJECT_EXISTS", { detail: { name } });
         if (profile !== NO_PROFILE) await putProfile(tx, id, profile);
