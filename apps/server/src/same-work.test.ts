@@ -98,7 +98,6 @@ forEachDatabase("work", (create) => {
       places: createListPlaces(TEST_MASTER_KEY),
       deletions: DELETIONS,
       changes: NOBODY_WANTS,
-      runTimeSettings: { ownedPerUser: 100 },
     };
     return {
       ...access,
@@ -107,7 +106,7 @@ forEachDatabase("work", (create) => {
       push: createPush({ ...parts, acceptSparseImages: false }),
       mount: createMount(parts),
       lists: createLists(parts),
-      projects: createProjects(parts),
+      projects: createProjects({ ...parts, runTimeSettings: { ownedPerUser: 100 } }),
       repositories: createProjectRepositories(parts),
       robots: createRobots(parts),
       users: createUsers(parts),

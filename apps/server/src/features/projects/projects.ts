@@ -94,14 +94,6 @@ export function createProjects(parts: ProjectsParts): Projects {
     if (!(await lockProject(tx, projectId))) throw new ApiError("PROJECT_UNKNOWN");
   }
 
-  // The account is locked, so that of two projects at once the second counts the first.
-  async function refuseMore(tx: Executor, accountId: number): Promise<void> {
-    await lockAccount(tx, accountId);
-    if (!(await ownsAsMany(tx, accountId, ownedPerUser))) return;
-    const message = `you own ${ownedPerUser} projects, and may own no more: hand some over, delete some, or ask an administrator`;
-    throw new ApiError("PROJECTS_EXCEEDED", { message, detail: { limit: ownedPerUser } });
-  }
-
   async function view(projectId: number, accountId: number | null): Promise<ProjectView> {
     const [row] = await listProjectRows(database, [projectId], accountId ?? undefined);
     if (row === undefined) throw new ApiError("PROJECT_UNKNOWN");
@@ -128,7 +120,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       const profile = readProfile(NO_PROFILE, described);
       const create = async (tx: Executor, { account, actor }: AccountGrant): Promise<number> => {
         const isPublic = visibility === "public";
-        if (!account.isAdmin) await refuseMore(tx, account.id);
+        if (!account.isAdmin) await refuseMore(tx, account.id, ownedPerUser);
         const id = await insertProject(tx, name, isPublic, clock.now());
         if (id === undefined) throw new ApiError("PROJECT_EXISTS", { detail: { name } });
         if (profile !== NO_PROFILE) await putProfile(tx, id, profile);
@@ -250,6 +242,14 @@ export function createProjects(parts: ProjectsParts): Projects {
       });
     },
   };
+}
+
+// The account is locked, so that of two projects at once the second counts the first.
+async function refuseMore(tx: Executor, accountId: number, limit: number): Promise<void> {
+  await lockAccount(tx, accountId);
+  if (!(await ownsAsMany(tx, accountId, limit))) return;
+  const message = `you own ${limit} projects, and may own no more: hand some over, delete some, or ask an administrator`;
+  throw new ApiError("PROJECTS_EXCEEDED", { message, detail: { limit } });
 }
 
 /** Changes a locked project; gives what has changed. Errors: PROJECT_UNKNOWN, FIELD_INVALID. */
