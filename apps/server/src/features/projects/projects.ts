@@ -87,7 +87,6 @@ const NOBODY = 0;
 /** Creates the rules. */
 export function createProjects(parts: ProjectsParts): Projects {
   const { database, clock, accounts, authorizer, deletions, changes } = parts;
-  const { ownedPerUser } = parts.runTimeSettings;
   const change = createRightsChange(database, accounts);
 
   async function lockOrUnknown(tx: Executor, projectId: number): Promise<void> {
@@ -120,7 +119,7 @@ export function createProjects(parts: ProjectsParts): Projects {
       const profile = readProfile(NO_PROFILE, described);
       const create = async (tx: Executor, { account, actor }: AccountGrant): Promise<number> => {
         const isPublic = visibility === "public";
-        if (!account.isAdmin) await refuseMore(tx, account.id, ownedPerUser);
+        if (!account.isAdmin) await refuseMore(tx, account.id, parts.runTimeSettings.ownedPerUser);
         const id = await insertProject(tx, name, isPublic, clock.now());
         if (id === undefined) throw new ApiError("PROJECT_EXISTS", { detail: { name } });
         if (profile !== NO_PROFILE) await putProfile(tx, id, profile);
