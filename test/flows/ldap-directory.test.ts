@@ -204,7 +204,7 @@ test("goes on when a server comes back, also on connections that had ended", asy
 test("waits for a silent server as long as it is told to", async () => {
   const directory = await open({ answerTimeoutSeconds: "1s", connectTimeoutSeconds: "1s" });
   await find(directory, "alice");
-  slapd!.hold();
+  await slapd!.hold();
   try {
     assert.equal((await failureOf(directory.findByName("alice"))).problem, "away");
     const other = await open({ answerTimeoutSeconds: "1s", connectTimeoutSeconds: "1s" });

@@ -1,8 +1,9 @@
 // OpenLDAP's slapd for tests, with TLS, StartTLS, nested groups and a password policy; what is in it comes from the test. Not here: installing it
 // (install.ts), what tests ask it.
 import { execFile } from "node:child_process";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { ensureTool, findInPath, ToolUnavailable } from "./install.ts";
 import { freePort, type Program, startProgram, temporaryFolder } from "./processes.ts";
@@ -24,7 +25,7 @@ export interface Slapd {
   kill(): Promise<void>;
   resume(): Promise<void>;
   /** Pauses it: connections stay, and nothing answers. `letGo` continues it. */
-  hold(): void;
+  hold(): Promise<void>;
   letGo(): void;
   stop(): Promise<void>;
 }
@@ -86,7 +87,11 @@ export async function startSlapd(ldif = ""): Promise<Slapd> {
     async resume() {
       program = await begin();
     },
-    hold: () => void process.kill(program.pid, "SIGSTOP"),
+    async hold() {
+      process.kill(program.pid, "SIGSTOP");
+      // Its threads stop one after the other, a moment later.
+      while (!(await isStopped(program.pid))) await sleep(5);
+    },
     letGo: () => void process.kill(program.pid, "SIGCONT"),
     async stop() {
       try {
@@ -97,6 +102,14 @@ export async function startSlapd(ldif = ""): Promise<Slapd> {
       await program.stop();
     },
   };
+}
+
+/** Whether all threads of a process are stopped. */
+async function isStopped(pid: number): Promise<boolean> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const states = await Promise.all(threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/stat`, "utf8")));
+  // The state follows the name, which is in parentheses.
+  return states.every((text) => text.slice(text.lastIndexOf(")") + 2).startsWith("T"));
 }
 
 async function makeCertificates(openssl: string, folder: string): Promise<void> {
@@ -119,7 +132,6 @@ async function makeCertificates(openssl: string, folder: string): Promise<void> 
     "-out",
     at("server.pem"),
   ]);
-  await readFile(at("server.pem"));
 }
 
 function baseOf(): string {

@@ -139,5 +139,20 @@ export function findContradictions(config: Config): readonly (readonly [string, 
     refuse(other !== undefined, setting, `is the same address as ${other?.[0]}`);
   }
   found.push(...findOidcProblems(auth.oidc));
+  for (const [name, directory] of Object.entries(auth.ldap)) refuseDirectory(`auth.ldap.${name}`, directory, refuse);
   return found;
+}
+
+/** Contradictions of one directory. */
+function refuseDirectory(
+  path: string,
+  { urls, plain, bindDn, bindPassword, groups, signIn, roles }: Config["auth"]["ldap"][string],
+  refuse: (isWrong: boolean, setting: string, problem: string) => void,
+): void {
+  refuse(bindDn !== undefined && bindPassword === undefined, `${path}.bindPassword`, `is missing: ${path}.bindDn is set`);
+  refuse(bindDn === undefined && bindPassword !== undefined, `${path}.bindDn`, `is missing: ${path}.bindPassword is set`);
+  refuse(plain && urls.every((url) => url.startsWith("ldaps:")), `${path}.plain`, "is set, but all addresses are ldaps://");
+  const needsGroups = signIn.groups.length > 0 || signIn.makesGroups || Object.values(roles).some((group) => group !== undefined);
+  const hasNone = groups.from !== "memberOf" && groups.base === undefined;
+  refuse(hasNone && needsGroups, `${path}.groups.base`, "is missing: nobody would be in any group");
 }

@@ -1,5 +1,6 @@
 // How groups and issuers of tokens differ from files. Pure. Not here: what groups may in projects (plan-project.ts), the order of steps
 // (plan.ts).
+import { ldapGroupKey } from "@berth/api/distinguished-name";
 import type { GroupDocumentValue, IssuerDocumentValue } from "@berth/api/apply";
 import { addGroupMember, createGroup, removeGroupMember, updateGroup } from "@berth/api/groups";
 import { createIssuer, type IssuerView, updateIssuer } from "@berth/api/issuers";
@@ -9,6 +10,11 @@ import { changesOf, extraOf, given, type Step } from "./step.ts";
 
 const GROUP_FIELDS = ["description", "systemRole"] as const;
 const CREATE_GROUP = [...GROUP_FIELDS, "source"] as const;
+
+/** As the registry keeps it: a directory's name of a group in one spelling. */
+function keyOf({ kind, key }: NonNullable<GroupDocumentValue["source"]>): string | undefined {
+  return kind === "ldap" && key !== undefined ? ldapGroupKey(key) : key;
+}
 
 /** The differences of a group. Errors: `Stopped` where the file names another source than the group has. */
 export function planGroup(document: GroupDocumentValue, found: GroupState | undefined): readonly Step[] {
@@ -20,7 +26,7 @@ export function planGroup(document: GroupDocumentValue, found: GroupState | unde
     steps.push({ action: "create", kind: "group", name, changes, call });
   } else {
     const { kind, provider, key } = found.source;
-    if (source !== undefined && (source.kind !== kind || source.provider !== provider || source.key !== key))
+    if (source !== undefined && (source.kind !== kind || source.provider !== provider || keyOf(source) !== key))
       throw new Stopped(`nothing was changed: group ${name} has another source, which cannot be changed: delete the group first`);
     const changes = changesOf(GROUP_FIELDS, document, found);
     const body = Object.fromEntries(changes.map(({ field }) => [field, document[field as (typeof GROUP_FIELDS)[number]]]));

@@ -10,7 +10,6 @@ import type { JobKind } from "../events/job-kinds.ts";
 import { type Clock, SECOND_MS } from "../platform/clock.ts";
 import { ACCESS_BUCKETS, type Metrics } from "../platform/metrics.ts";
 import { createSharedLookup } from "../platform/shared-lookup.ts";
-import { readAuthorities } from "./outbound.ts";
 import type { RoleContext } from "./foundation.ts";
 
 /** Opens them, without connecting to any. Errors: `StartupError` for files and filters that cannot be used. */
@@ -23,7 +22,6 @@ export async function openDirectories(
   const { openDirectoryServers } = await import("../access/ldap/directory-servers.ts");
   const { createDirectory } = await import("../access/ldap/directory.ts");
   const { caFile } = config.outbound;
-  const ca = caFile === undefined ? undefined : await readAuthorities(caFile);
   const lookup = createSharedLookup();
   const counts = countDirectories(
     metrics,
@@ -34,7 +32,7 @@ export async function openDirectories(
       const servers = await openDirectoryServers(name, settings, {
         clock,
         lookup,
-        ca,
+        outboundCaFile: caFile,
         onState(failure) {
           counts.setAway(name, failure !== undefined);
           if (failure === undefined) logger.info({ directory: name }, "the directory answers again");

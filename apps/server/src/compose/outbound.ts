@@ -23,8 +23,7 @@ export async function openOutbound({ config, tracing }: RoleContext, metrics: Me
   });
 }
 
-/** The authorities in `outbound.caFile`. Errors: `StartupError`. */
-export async function readAuthorities(file: string): Promise<string> {
+async function readAuthorities(file: string): Promise<string> {
   try {
     const text = await readFile(file, "utf8");
     // The first one shows that it is of the right kind; Node.js passes over what it cannot read.

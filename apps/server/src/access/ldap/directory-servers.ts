@@ -15,8 +15,8 @@ import type { DirectorySettings } from "./person.ts";
 export interface DirectoryServersParts {
   readonly clock: Clock;
   readonly lookup?: LookupFunction;
-  /** PEM of the authorities that everything outside is believed by, besides the system's. */
-  readonly ca?: string | undefined;
+  /** `outbound.caFile`: authorities that count besides the system's where the directory has no file of its own. */
+  readonly outboundCaFile?: string | undefined;
   readonly onState?: LdapServersOptions["onState"];
   readonly onAsked?: LdapServersOptions["onAsked"];
 }
@@ -24,10 +24,12 @@ export interface DirectoryServersParts {
 /** Opens the servers of a directory. Errors: `StartupError` where the file of authorities cannot be used. */
 export async function openDirectoryServers(name: string, settings: DirectorySettings, parts: DirectoryServersParts): Promise<LdapServers> {
   const { urls, plain, caFile, bindDn, bindPassword, connections } = settings;
-  const { clock, lookup, ca, onState, onAsked } = parts;
+  const { clock, lookup, outboundCaFile, onState, onAsked } = parts;
+  const own = caFile === undefined ? undefined : await readAuthorities(`auth.ldap.${name}.caFile`, caFile);
+  const others = outboundCaFile === undefined ? undefined : await readAuthorities("outbound.caFile", outboundCaFile);
   return createLdapServers({
     addresses: urls.map((url) => addressOf(url, plain)),
-    ca: caFile !== undefined ? [await readAuthorities(name, caFile)] : ca === undefined ? undefined : [...rootCertificates, ca],
+    ca: own !== undefined ? [own] : others === undefined ? undefined : [...rootCertificates, others],
     searcher: bindDn === undefined ? undefined : { dn: bindDn, password: bindPassword ?? "" },
     connectTimeoutMs: settings.connectTimeoutSeconds * SECOND_MS,
     answerTimeoutMs: settings.answerTimeoutSeconds * SECOND_MS,
@@ -47,7 +49,7 @@ function addressOf(url: string, plain: boolean): LdapAddress {
   return { url, host, port: port === "" ? (isTls ? 636 : 389) : Number(port), encryption: isTls ? "tls" : plain ? "none" : "starttls" };
 }
 
-async function readAuthorities(name: string, file: string): Promise<string> {
+async function readAuthorities(setting: string, file: string): Promise<string> {
   try {
     const text = await readFile(file, "utf8");
     // The first one shows that it is of the right kind; Node.js passes over what it cannot read.
@@ -55,6 +57,6 @@ async function readAuthorities(name: string, file: string): Promise<string> {
     return text;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new StartupError(`Cannot use the authorities in ${file} (auth.ldap.${name}.caFile): ${reason}`, { cause: error });
+    throw new StartupError(`Cannot use the authorities in ${file} (${setting}): ${reason}`, { cause: error });
   }
 }

@@ -75,7 +75,10 @@ export async function runDoctor(
       `${result.blobs} blobs (${shownBytes(result.blobBytes)}; ${shownBytes(result.readBytes)} read), ${result.keys} keys in the store, ` +
         `${result.links} links, ${result.usages} recounts of usage, ${result.manifests} manifests: ${result.found} problems, ${result.repaired} repaired`,
     );
-    return result.found === 0;
+    // Loaded only where there are directories: its packages are not needed otherwise.
+    const away =
+      Object.keys(config.auth.ldap).length === 0 ? 0 : await (await import("./check-directories.ts")).checkDirectories(config, report);
+    return result.found === 0 && away === 0;
   } finally {
     directory?.close();
   }
