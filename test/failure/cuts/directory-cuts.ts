@@ -64,6 +64,15 @@ export const DIRECTORY_CUTS: readonly Cut[] = [
   },
   {
     invariant: 23,
+    what: "guesses count while a directory is away, also if somebody keeps it away",
+    file: LOGIN,
+    from: "      if (isWithin(names.get(name), MAX_OUTAGE_MEMORY_MS)) await loginFailures.record(name, remoteAddress, password);\n",
+    to: "",
+    test: LOGIN_TEST,
+    name: "counts guesses at who is remembered",
+  },
+  {
+    invariant: 23,
     what: "nothing that came before the encryption is taken for an answer behind it",
     file: `${SERVER}/platform/ldap/ldap-socket.ts`,
     from: '    if (received.length > header.end) throw new Error("it sends more than its answer before the connection is encrypted");\n',

@@ -147,7 +147,18 @@ it("remembers a right password for a while, longer while the directory is away, 
   isAway = true;
   clock.advance(15 * MINUTE_MS + 1);
   assert.equal(await codeOf("ann", "right"), "DIRECTORY_UNAVAILABLE");
-  assert.deepEqual(recorded, [], "an outage is no wrong password");
+});
+
+it("counts guesses at who is remembered while the directory is away, and nothing else", async () => {
+  const { codeOf } = loginOf(directoryOf("corp", { ann: { password: "right" } }));
+  assert.equal(await codeOf("ann", "right"), "ann");
+  isAway = true;
+  for (const password of ["guess-1", "guess-2"]) assert.equal(await codeOf("ann", password), "DIRECTORY_UNAVAILABLE");
+  assert.deepEqual(recorded, [`ann ${HERE}`, `ann ${HERE}`]);
+  clock.advance(3 * MINUTE_MS);
+  assert.equal(await codeOf("ann", "right"), "ann");
+  assert.equal(await codeOf("bob", "whatever"), "DIRECTORY_UNAVAILABLE");
+  assert.equal(recorded.length, 2);
 });
 
 it("does not go on to the next directory where one is away, is unsure, or knows the name", async () => {

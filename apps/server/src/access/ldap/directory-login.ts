@@ -5,7 +5,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import { ldapGroupKey } from "@berth/api/distinguished-name";
 import { RegistryError } from "@berth/oci/errors";
 import { LRUCache } from "lru-cache";
-import { type Clock, SECOND_MS } from "../../platform/clock.ts";
+import { type Clock, DAY_MS, SECOND_MS } from "../../platform/clock.ts";
 import { LdapError } from "../../platform/ldap/ldap-errors.ts";
 import type { Account } from "../account-store.ts";
 import { isUsable, type Accounts } from "../accounts.ts";
@@ -54,6 +54,8 @@ export interface DirectoryLoginParts {
 const MAX_ENTRIES = 10_000;
 /** For how long an answer holds that nobody gains by: a wrong password, and a right one of who may not sign in. */
 const NO_FOR_MS = 10_000;
+/** The most that `outageMemorySeconds` can be. */
+const MAX_OUTAGE_MEMORY_MS = DAY_MS;
 /** Clients try again then. */
 const RETRY_SECONDS = 5;
 /** As what clients show. */
@@ -86,6 +88,8 @@ export function createDirectoryLogin(parts: DirectoryLoginParts): DirectoryLogin
   const hashOf = (...texts: readonly string[]): string => createHmac("sha256", hashKey).update(JSON.stringify(texts)).digest("base64");
   const memory = createLoginMemory(clock, { wrongForMs: NO_FOR_MS, freeMisses: freeFailures, missesForMs: windowMs });
   const remembered = new LRUCache<string, Remembered>({ max: MAX_ENTRIES });
+  /** Names that people signed in with, and when: of these a right password is known. */
+  const names = new LRUCache<string, number>({ max: MAX_ENTRIES });
   /** When a password was wrong, by entry, password, and when the entry's was set. */
   const wrong = new LRUCache<string, number>({ max: MAX_ENTRIES });
   /** Why somebody with the right password may not sign in. */
@@ -154,6 +158,8 @@ export function createDirectoryLogin(parts: DirectoryLoginParts): DirectoryLogin
       const known = await recall(key, ({ outageMemorySeconds }) => outageMemorySeconds);
       onResult?.(known === undefined ? "unavailable" : "remembered", remembered.get(key)?.directory.name, error.message);
       if (known !== undefined) return known;
+      // Whoever makes a directory silent could otherwise try all passwords on what is remembered.
+      if (isWithin(names.get(name), MAX_OUTAGE_MEMORY_MS)) await loginFailures.record(name, remoteAddress, password);
       throw directoryUnavailable(error);
     }
     const place = `${name} ${addressGroup(remoteAddress)}`;
@@ -189,6 +195,7 @@ export function createDirectoryLogin(parts: DirectoryLoginParts): DirectoryLogin
     onResult?.("right", directory.name, undefined);
     refused.delete(key);
     memory.noteRight(key, place);
+    names.set(name, clock.now());
     remembered.set(key, { accountId: result.id, epoch: result.epoch, directory, at: clock.now() });
     const noted = loginFailures.recordSuccess(result, remoteAddress);
     if (noted instanceof Promise) await noted;
@@ -202,7 +209,7 @@ export function createDirectoryLogin(parts: DirectoryLoginParts): DirectoryLogin
       const key = hashOf(name, password);
       const group = addressGroup(remoteAddress);
       const place = `${name} ${group}`;
-      const isAllowed = await mayTry({ memory, loginFailures }, { key, place, name, remoteAddress });
+      await mayTry({ memory, loginFailures }, { key, place, name, remoteAddress });
       const known = await recall(key, ({ passwordMemorySeconds }) => passwordMemorySeconds);
       if (known !== undefined) {
         onResult?.("remembered", known.via.kind === "ldap" ? known.via.provider : undefined, undefined);
@@ -210,7 +217,6 @@ export function createDirectoryLogin(parts: DirectoryLoginParts): DirectoryLogin
         memory.noteRight(key, place);
         return known;
       }
-      if (!isAllowed) throw new UnauthorizedError({ message: WRONG_PASSWORD });
       if (memory.wasWrongAt(key, place)) {
         loginFailures.repeat();
         throw new UnauthorizedError({ message: WRONG_PASSWORD });

@@ -15,7 +15,7 @@ const GOOD = {
 async function problemsWith(directory: Readonly<Record<string, unknown>>): Promise<string[]> {
   const file = JSON.stringify({ auth: { ldap: { corp: directory } } });
   const loaded = await loadConfig({ flags: [], environment: { BERTH_CONFIG: "/c.yaml" }, directory: "/", readFile: async () => file });
-  return loaded.ok ? [] : loaded.problems.map(({ message }) => message);
+  return loaded.ok ? [] : loaded.problems.map(({ source, message }) => `${source} ${message}`);
 }
 
 it("takes what the guide shows, from a file and from the environment", async () => {
