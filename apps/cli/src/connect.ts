@@ -67,7 +67,7 @@ export function connectTo({ registry, credentials, caFile }: Target): Client {
 }
 
 /** Trusts further certificates in the whole process, which speaks to one registry. Errors: `Stopped`. */
-function trust(file: string): void {
+export function trust(file: string): void {
   let text: string;
   try {
     text = readFileSync(file, "utf8");

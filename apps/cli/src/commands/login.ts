@@ -4,6 +4,7 @@ import { getMe } from "@berth/api/users";
 import { ask, isInteractive, readPassword } from "../ask.ts";
 import { connectTo, environmentCredentials } from "../connect.ts";
 import { type Contexts, getContext, isLocal, nameOf, originOf, readContexts, withContext, writeContexts } from "../contexts.ts";
+import { askByDevice } from "../device-login.ts";
 import { EXIT, Misuse } from "../misuse.ts";
 import { note, type Streams } from "../streams.ts";
 import type { Given } from "../verb.ts";
@@ -21,6 +22,10 @@ export async function login({ words: [word], options }: Given, streams: Streams)
   const isFromInput = options["password-stdin"] === true || isIdToken;
   const given = options["user"] as string | undefined;
   const byToken = options["token"] === true;
+  if (options["web"] === true) {
+    if (byToken || isFromInput || given !== undefined) throw new Misuse("--web asks the browser who you are: leave out the other ways");
+    return loginByWeb({ registry, name, caFile: options["ca-file"] as string | undefined }, streams);
+  }
   if (byToken && (isIdToken || given !== undefined))
     throw new Misuse("a personal token says whose it is: leave out --user and --oidc-token");
   const named = byToken ? undefined : isIdToken ? idTokenName(given) : (given ?? own?.name ?? (await askName(streams)));
@@ -39,6 +44,18 @@ export async function login({ words: [word], options }: Given, streams: Streams)
   const latest = await readContexts(streams.env);
   await writeContexts(streams.env, withContext(latest, name, { registry, user, password, ...(caFile !== undefined && { caFile }) }));
   note(streams, `You are logged in to ${registry} as ${user}. It is the current context, ${name}.`);
+  return EXIT.ok;
+}
+
+/** Logs in with a browser, which may be on another machine. */
+async function loginByWeb(target: { registry: string; name: string; caFile: string | undefined }, streams: Streams): Promise<number> {
+  const { registry, name } = target;
+  const authorities = target.caFile ?? streams.env["BERTH_CA_FILE"] ?? (await readContexts(streams.env)).contexts[name]?.caFile;
+  const caFile = authorities === undefined ? undefined : resolve(authorities);
+  const { user, secret: password } = await askByDevice({ registry, caFile }, streams);
+  const latest = await readContexts(streams.env);
+  await writeContexts(streams.env, withContext(latest, name, { registry, user, password, ...(caFile !== undefined && { caFile }) }));
+  note(streams, `You are logged in to ${registry} as ${user}, by a token: see berth token list. It is the current context, ${name}.`);
   return EXIT.ok;
 }
 

@@ -50,6 +50,7 @@ export const COMMAND_VERBS: readonly CommandVerb[] = [
     commandOptions: [
       { name: "user", short: "u", value: "NAME", help: "the login name of a user or a robot; asked for where it is not given" },
       { name: "token", help: "log in with a personal token that reads the API, in place of name and password" },
+      { name: "web", help: "log in with a browser, on this machine or another: prints an address and a code" },
       { name: "password-stdin", help: "read the password, or the token, from standard input" },
       {
         name: "oidc-token",

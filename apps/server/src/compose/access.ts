@@ -12,6 +12,7 @@ import { createIssuerKeys, type FetchJson, type IssuerKeys } from "../access/iss
 import { createCredentialUse, type CredentialUse } from "../access/credential-use.ts";
 import { createLoginFailures, type LoginFailures, type LoginLock } from "../access/login-failures.ts";
 import { createLoginPlaces } from "../access/login-places.ts";
+import { createDeviceLogins, type DeviceLogins } from "../access/device-logins.ts";
 import { createOidcClient, type ProviderFetch } from "../access/oidc-client.ts";
 import { readOidcProviders } from "../access/oidc-providers.ts";
 import { createOidcSignIn, type OidcSignIn } from "../access/oidc-sign-in.ts";
@@ -61,6 +62,7 @@ export interface Access {
   readonly sessions: Sessions;
   /** Signing in by OpenID providers. */
   readonly oidc: OidcSignIn;
+  readonly devices: DeviceLogins;
 }
 
 /** Called at the very first start if the configuration gave the administrator no password: with the generated one. */
@@ -204,6 +206,7 @@ export async function openAccess(
     credentialUse,
     refreshTokens,
     sessions,
+    devices: createDeviceLogins({ database, clock, changes, maxDays: config.auth.personalTokens.maxDays }),
     oidc: createOidcSignIn({
       database,
       clock,

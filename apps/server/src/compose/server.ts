@@ -9,7 +9,8 @@ import type { ServerSettings } from "./run-time-settings.ts";
 import { createFeatures, type Features } from "../features/features.ts";
 import type { ApiOptions } from "../http/api/api.ts";
 import { createListPlaces } from "../distribution/list-places.ts";
-import { signInPaths } from "../http/sign-in/sign-in.ts";
+import { devicePaths } from "../http/sign-in/device.ts";
+import { type SignInParts, signInPaths } from "../http/sign-in/sign-in.ts";
 import { createRefuseOtherSites, createRequireOwnPage } from "../http/browsers.ts";
 import { createEntranceRefusal, type Plane } from "../http/entrance-refusals.ts";
 import { createGuardedMetrics, createHealth } from "../http/health.ts";
@@ -102,6 +103,17 @@ async function openServers(
   let metricsServer: MetricsServer | undefined;
   opened.defer(() => metricsServer?.stop());
   const features = composeFeatures(roleContext, foundation, parts);
+  const signIn: SignInParts = {
+    authenticator,
+    oidc: access.oidc,
+    sessions: access.sessions,
+    signIn: features.sessions.signIn,
+    requireOwnPage,
+    isSecure,
+    originOf: (request) => originOf(addressOf(request), config.http.publicUrl) ?? originOfSocket(request.socket),
+    transferOf,
+    noteAnonymous,
+  };
   const handlers: Handlers = {
     v2: dataPlane.handler,
     paths: new Map([
@@ -130,17 +142,8 @@ async function openServers(
             ),
         },
       ],
-      ...signInPaths({
-        authenticator,
-        oidc: access.oidc,
-        sessions: access.sessions,
-        signIn: features.sessions.signIn,
-        requireOwnPage,
-        isSecure,
-        originOf: (request) => originOf(addressOf(request), config.http.publicUrl) ?? originOfSocket(request.socket),
-        transferOf,
-        noteAnonymous,
-      }),
+      ...signInPaths(signIn),
+      ...devicePaths({ ...signIn, devices: access.devices, loginFailures: access.loginFailures }),
       ["/healthz", { methods: READ_ONLY, answer: health.live }],
       ["/readyz", { methods: READ_ONLY, answer: health.ready }],
       ["/metrics", { methods: READ_ONLY, answer: createGuardedMetrics(health, { authenticator, authorizer }) }],

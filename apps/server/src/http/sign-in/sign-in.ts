@@ -1,5 +1,5 @@
 // Signing in with a browser: the page with all ways to do it, what sends a browser to a provider and takes it back, signing out, and providers' own
-// logouts. Not here: what is proved (access/oidc-sign-in.ts), the pages' form (pages.ts).
+// logouts. Not here: programs on devices (device.ts), what is proved (access/oidc-sign-in.ts), the pages' form (pages.ts).
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../../access/authenticate.ts";
