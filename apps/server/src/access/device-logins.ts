@@ -73,6 +73,7 @@ const SWEEP_BATCH = 50;
 /** No vowels, so that no words come out, and nothing that looks like something else. Source: RFC 8628, section 6.1. */
 const LETTERS = "BCDFGHJKLMNPQRSTVWXZ";
 const CODE_LENGTH = 8;
+const USER_CODE = new RegExp(`^[${LETTERS}]{${CODE_LENGTH}}$`);
 
 const insert = statement<{
   hash: string;
@@ -245,5 +246,5 @@ export function createDeviceLogins({ database, clock, changes, maxDays }: Device
 /** As people type it: small letters, with or without the dash. */
 function readUserCode(text: string): string | undefined {
   const code = text.slice(0, 40).toUpperCase().replaceAll(/[\s-]/g, "");
-  return code.length === CODE_LENGTH && [...code].every((letter) => LETTERS.includes(letter)) ? code : undefined;
+  return USER_CODE.test(code) ? code : undefined;
 }
