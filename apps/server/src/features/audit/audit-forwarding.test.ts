@@ -1,10 +1,12 @@
 // Sending the audit log on: what a syslog server, a file and an endpoint get, that all of it comes in order, and what happens when they take nothing.
 // Not here: processes that are killed (test/failure/audit-killed.test.ts).
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { appendFile, mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createServer as createTlsServer } from "node:tls";
 import { after, afterEach, before, it } from "node:test";
 import { createTestClock } from "../../access/access.testing.ts";
 import type { Database } from "../../platform/database/database.ts";
@@ -79,6 +81,33 @@ forEachDatabase("forwarding of the audit log", (create) => {
       /^<110>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z hst1 berth - tag\.moved \[meta sequenceId="2"\] \{"id":"2",/,
     );
   });
+
+  const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
+  it(
+    "to a syslog server by TLS: whose certificate is believed, and to no other",
+    { skip: hasOpenssl ? false : "cannot run here: openssl is not installed" },
+    async (t) => {
+      const file = (name: string): string => join(folder, `${database.dialect}-${name}`);
+      const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file("tls.key")];
+      const subject = ["-subj", "/CN=logs", "-addext", "subjectAltName=IP:127.0.0.1"];
+      assert.equal(spawnSync("openssl", ["req", "-x509", ...key, "-out", file("tls.crt"), ...subject]).status, 0);
+      const [cert, privateKey] = await Promise.all([readFile(file("tls.crt"), "utf8"), readFile(file("tls.key"), "utf8")]);
+      const received: Buffer[] = [];
+      const server = createTlsServer({ cert, key: privateKey }, (socket) => {
+        socket.on("error", () => undefined);
+        socket.on("data", (piece) => received.push(Buffer.from(piece)));
+        socket.on("end", () => socket.end());
+      });
+      server.on("tlsClientError", () => undefined);
+      const port = await listen(t, server);
+      await putRecords(database, 2);
+      const address = new URL(`tls://127.0.0.1:${port}`);
+      await assert.rejects(send(syslogTarget(address, { ca: undefined, host: "here" })), /self-signed certificate/);
+      assert.equal(await findForwarded(database, "syslog"), 0);
+      await send(syslogTarget(address, { ca: [cert], host: "here" }));
+      assert.equal(unframe(Buffer.concat(received)).length, 2);
+    },
+  );
 
   it("to a file: each record is one line, also behind a line that was torn, and in a file that was moved away", async () => {
     const path = join(folder, `${test.database.dialect}.jsonl`);

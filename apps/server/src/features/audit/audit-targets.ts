@@ -1,7 +1,7 @@
 // The targets of the audit log: a syslog server by TCP or TLS, a file, an HTTP endpoint. Each resolves when the other side has what was sent, as far as
 // its protocol lets anybody know. Not here: what is sent when (audit-forwarding.ts), the lines (audit-lines.ts).
 import { open } from "node:fs/promises";
-import { connect, type Socket } from "node:net";
+import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { OutboundFetch } from "../../platform/outbound.ts";
 import type { AuditRecord } from "./audit-chain.ts";
@@ -23,7 +23,12 @@ export function syslogTarget(
   const server = { host: address.hostname.replace(/^\[(.*)\]$/, "$1"), port: Number(address.port) };
   const dial = (): Socket =>
     address.protocol === "tls:"
-      ? connectTls({ ...server, servername: server.host, ...(ca === undefined ? {} : { ca: [...ca] }) })
+      ? // An address is no server name. Source: RFC 6066, section 3.
+        connectTls({
+          ...server,
+          ...(isIP(server.host) === 0 ? { servername: server.host } : {}),
+          ...(ca === undefined ? {} : { ca: [...ca] }),
+        })
       : connect(server);
   return {
     name: "syslog",
