@@ -4,11 +4,14 @@ import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { createDirectory, type Directory } from "../../apps/server/src/access/ldap/directory.ts";
 import type { DirectorySettings, Person } from "../../apps/server/src/access/ldap/person.ts";
+import { checkDirectories } from "../../apps/server/src/commands/doctor/check-directories.ts";
+import type { Config } from "../../apps/server/src/config.ts";
 import { readSettings } from "../../apps/server/src/config-load.ts";
 import { ldapSettings } from "../../apps/server/src/access/ldap/ldap-settings.ts";
 import { openDirectoryServers } from "../../apps/server/src/access/ldap/directory-servers.ts";
 import { type Clock, systemClock } from "../../apps/server/src/platform/clock.ts";
 import { LdapError } from "../../apps/server/src/platform/ldap/ldap-errors.ts";
+import type { Report } from "../../apps/server/src/platform/report.ts";
 import { skipOrThrow } from "../tools/install.ts";
 import { freePort } from "../tools/processes.ts";
 import { groupLdif, personLdif, READER, type Slapd, startSlapd, SUFFIX } from "../tools/slapd.ts";
@@ -199,6 +202,18 @@ test("goes on when a server comes back, also on connections that had ended", asy
   await slapd!.kill();
   await slapd!.resume();
   await find(directory, "alice");
+});
+
+test("doctor says which directories answer", async () => {
+  const base = `ou=people,${SUFFIX}`;
+  const good = await settingsOf({ urls: slapd!.url, caFile: slapd!.caFile, users: { base } });
+  const bad = await settingsOf({ urls: slapd!.url, caFile: slapd!.caFile, bindPassword: "other", users: { base } });
+  const lines: string[] = [];
+  const report = { line: (_: string, __: object, text: string) => void lines.push(text) } as unknown as Report;
+  const config = { outbound: {}, auth: { ldap: { good, bad } } } as unknown as Config;
+  assert.equal(await checkDirectories(config, report), 1);
+  assert.equal(lines[0], "directory good: answers");
+  assert.match(lines[1]!, /^directory bad \(misconfigured\): .*refuses the account that searches/);
 });
 
 test("waits for a silent server as long as it is told to", async () => {
