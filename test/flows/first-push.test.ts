@@ -48,7 +48,7 @@ for (const engine of ENGINES) {
       for (const name of ["ann", "cyd"]) {
         const refused = await push(registry, "fresh/app", basic(name));
         assert.equal(refused.status, 403);
-        assert.match(refused.text, /who may create projects makes it: berth project create fresh"/);
+        assert.match(refused.text, /who may create projects can make the project fresh \(berth project create\)"/);
         // What is hidden is answered alike.
         await ask(registry, "POST /api/v1/projects", undefined, { name: "owned" });
         const hidden = await push(registry, "owned/app", basic(name));

@@ -121,7 +121,7 @@ forEachDatabase("refusals", (create) => {
           guest,
           "push",
           name,
-          `DENIED ${name} does not exist, or guest may not push to it; if there is one, an owner of its project can give the role developer; if not, who may create projects makes it: berth project create ${name.split("/")[0]}`,
+          `DENIED ${name} does not exist, or guest may not push to it; if there is one, an owner of its project can give the role developer; if not, who may create projects can make the project ${name.split("/")[0]} (berth project create)`,
         ],
         [ci, "push", name, `DENIED ${name} does not exist, or own+ci may not push to it; who keeps the robot can change its scopes`],
         [

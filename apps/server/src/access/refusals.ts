@@ -79,7 +79,7 @@ export function rightMissing(
         ? "who keeps the robot can change its scopes"
         : sees
           ? `an owner of the project ${projectOf(repository)} can give the role ${ROLE_FOR[action]}`
-          : `if there is one, an owner of its project can give the role ${ROLE_FOR[action]}${action === "push" ? `; if not, who may create projects makes it: berth project create ${projectOf(repository)}` : ""}`;
+          : `if there is one, an owner of its project can give the role ${ROLE_FOR[action]}${action === "push" ? `; if not, who may create projects can make the project ${projectOf(repository)} (berth project create)` : ""}`;
   const what = sees
     ? `${account.name} may not ${does} ${repository}${why === undefined ? "" : `: ${why}`}`
     : `${repository} does not exist, or ${account.name} may not ${does} it`;
