@@ -100,6 +100,8 @@ for (const engine of ENGINES) {
         tags: "v*",
       });
       assert.equal(made.status, 201);
+      const misspelt = await api("PATCH", "/projects/team/webhooks/ci", { kinds: ["tag.moved", "tag.move"] });
+      assert.match(JSON.stringify([misspelt.status, misspelt.json]), /^\[400,.*FIELD_INVALID.*body\.kinds\.1.*those of tag are tag\.moved/);
       assert.match(made.json.secret, /^whsec_/);
       assert.doesNotMatch(JSON.stringify((await api("GET", "/projects/team/webhooks/ci")).json), /whsec_/);
       assert.equal((await api("POST", "/webhooks", { name: "all", address: all.address, kinds: ["*"] })).status, 201);

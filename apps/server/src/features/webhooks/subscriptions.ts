@@ -5,62 +5,11 @@ import type { NewJob } from "../../events/job-kinds.ts";
 import type { Event, Subscriptions } from "../../events/outbox.ts";
 import type { Database, Executor } from "../../platform/database/database.ts";
 import { insertDelivery } from "./delivery-store.ts";
-import { projectOfChange, type RegistryChange, wantsChange, wantsKind, type WebhookEvent } from "./webhook-events.ts";
+import { isKind, projectOfChange, type RegistryChange, wantsChange, wantsKind, type WebhookEvent } from "./webhook-events.ts";
 import { findListeners, findWebhookRevision, listWanted, WEBHOOKS_TOPIC, type WebhookRow } from "./webhook-store.ts";
 
 /** The kind of jobs that deliver. */
 export const WEBHOOK_DELIVERY = "webhook-delivery";
-
-/** Every kind of change there is, so that one of a newer program is told from those. */
-const KINDS: Readonly<Record<RegistryChange["kind"], true>> = {
-  "manifest.pushed": true,
-  "manifest.deleted": true,
-  "tag.moved": true,
-  "tag.deleted": true,
-  "repository.created": true,
-  "repository.deleted": true,
-  "project.created": true,
-  "project.updated": true,
-  "project.described": true,
-  "project.networks-changed": true,
-  "project.deleted": true,
-  "member.changed": true,
-  "member.removed": true,
-  "user.created": true,
-  "user.updated": true,
-  "user.password-changed": true,
-  "user.deleted": true,
-  "session.begun": true,
-  "session.ended": true,
-  "identity.added": true,
-  "identity.changed": true,
-  "identity.removed": true,
-  "robot.created": true,
-  "robot.updated": true,
-  "robot.secret-rotated": true,
-  "robot.networks-changed": true,
-  "robot.trust-changed": true,
-  "robot.trust-removed": true,
-  "robot.deleted": true,
-  "issuer.created": true,
-  "issuer.updated": true,
-  "issuer.deleted": true,
-  "group.created": true,
-  "group.deleted": true,
-  "group.member-added": true,
-  "project.group-changed": true,
-  "project.group-removed": true,
-  "group.member-removed": true,
-  "group.updated": true,
-  "token.created": true,
-  "token.revoked": true,
-  "token.issued": true,
-  "setting.changed": true,
-  "webhook.created": true,
-  "webhook.updated": true,
-  "webhook.secret-rotated": true,
-  "webhook.deleted": true,
-};
 
 /** How often a process of several looks whether it still knows, and for how long it may be certain. Whoever makes a webhook waits that long. */
 const LOOK_EVERY_MS = 400;
@@ -127,7 +76,7 @@ export function createWanted(database: Database): Wanted {
   const has = (projectId: number, kind: string): boolean => wantsKind(wanted.get(projectId) ?? [], kind);
 
   return {
-    knows: (kind) => Object.hasOwn(KINDS, kind),
+    knows: isKind,
     wants: (kind) => !isCertain() || wantsKind(anywhere, kind),
     wantsChange: (change) => !isCertain() || has(0, change.kind) || has(projectOfChange(change), change.kind),
     follow: deliveriesOf,

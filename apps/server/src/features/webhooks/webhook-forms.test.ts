@@ -7,7 +7,7 @@ import type { Digest } from "@berth/oci/digest";
 import type { RepositoryName, Tag } from "@berth/oci/reference";
 import fc from "fast-check";
 import { readRetryAfter } from "./webhook-delivery.ts";
-import { fits, wantsChange, type WebhookEvent } from "./webhook-events.ts";
+import { fits, namesKinds, wantsChange, type WebhookEvent, wrongKind } from "./webhook-events.ts";
 import { formBody } from "./webhook-forms.ts";
 import { generateWebhookSecret, signedHeaders } from "./webhook-signature.ts";
 import { findTemplateProblem, renderTemplate, TEMPLATE_FIELDS, type TemplateField } from "./webhook-template.ts";
@@ -115,6 +115,13 @@ it("patterns: * stays within a segment, ** does not, and none takes long", () =>
   assert.ok(wantsChange(filter, PUSHED.change as never));
   assert.ok(!wantsChange({ ...filter, tags: "dev*" }, PUSHED.change as never));
   assert.ok(!wantsChange(filter, MEMBER.change as never));
+});
+
+it("kinds name changes that there are, and what is wrong is said", () => {
+  for (const good of ["*", "tag.*", "tag.moved", "setting.changed"]) assert.ok(namesKinds(good), good);
+  for (const wrong of ["tag", "tag.move", "tags.*", "ta.*", "toString", "tag.*.*"]) assert.ok(!namesKinds(wrong), wrong);
+  assert.match(wrongKind("tag.move"), /^names no change: those of tag are tag\.moved, tag\.deleted$/);
+  assert.match(wrongKind("tags.*"), /^names no change: they are of .*\bmanifest, .*\btag\b/);
 });
 
 describe("a template", () => {

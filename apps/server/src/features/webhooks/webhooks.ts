@@ -40,6 +40,7 @@ import {
   type WebhookRow,
   type WebhookSettings,
 } from "./webhook-store.ts";
+import { namesKinds, wrongKind } from "./webhook-events.ts";
 import { findTemplateProblem } from "./webhook-template.ts";
 
 export { createWanted, type Wanted } from "./subscriptions.ts";
@@ -112,6 +113,7 @@ export function createWebhooks({ database, clock, webhookSeal: seal, wanted, cha
       if (!(error instanceof OutboundError)) throw error;
       refuse("address", error.message);
     }
+    for (const [index, kind] of settings.kinds.entries()) if (!namesKinds(kind)) refuse(`kinds.${index}`, wrongKind(kind));
     if (settings.form !== "template") {
       if (settings.template !== null) refuse("template", "is for the form template only");
       return;
