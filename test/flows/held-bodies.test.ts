@@ -287,6 +287,17 @@ describe("bodies that are held back", () => {
       await api("POST", "/robots", { name, scopes: [{ repositories: "**", actions: ["pull"] }] });
       return { path: `/robots/${name}`, body: { isDisabled: true }, isAdmin: true };
     },
+    putProjectNetworks: async () => ({ path: "/projects/own/networks", body: { deny: ["192.0.2.1"] } }),
+    putProjectRobotNetworks: async () => {
+      const name = `kept${++count}`;
+      await api("POST", "/projects/own/robots", { name, scopes: [{ repositories: "own/x", actions: ["pull"] }] });
+      return { path: `/projects/own/robots/${name}/networks`, body: { deny: ["192.0.2.1"] } };
+    },
+    putRegistryRobotNetworks: async () => {
+      const name = `kept${++count}`;
+      await api("POST", "/robots", { name, scopes: [{ repositories: "**", actions: ["pull"] }] });
+      return { path: `/robots/${name}/networks`, body: { deny: ["192.0.2.1"] }, isAdmin: true };
+    },
     testDirectory: async () => ({ path: "/directories/corp/tests", body: { user: "nobody" }, isAdmin: true }),
     createIssuer: async () => ({ path: "/issuers", body: issuerOf(`new${++count}`), isAdmin: true }),
     updateIssuer: async () => {
