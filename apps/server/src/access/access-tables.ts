@@ -47,8 +47,6 @@ export const accessTables = defineTables({
       epoch: integer(),
       expires_at: nullable(integer()),
       created_at: integer(),
-      /** From where it may be used, as a JSON object (network-rules.ts); null for from everywhere. */
-      networks: nullable(looseText()),
     },
     key: ["id"],
     unique: [["name"]],
@@ -61,6 +59,13 @@ export const accessTables = defineTables({
   /** The roles of accounts in the whole registry, beside administrators (`account.is_admin`). */
   system_role: {
     columns: { account_id: refersTo("account", "cascade"), role: looseText() },
+    key: ["account_id"],
+    isClustered: true,
+    backup: "kept",
+  },
+  /** From where accounts may be used, as a JSON object (network-rules.ts); without a row from everywhere. */
+  account_networks: {
+    columns: { account_id: refersTo("account", "cascade"), lists: looseText() },
     key: ["account_id"],
     isClustered: true,
     backup: "kept",

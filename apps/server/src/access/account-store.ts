@@ -37,7 +37,6 @@ const COLUMNS = [
   "is_disabled",
   "epoch",
   "expires_at",
-  "networks",
   "created_at",
 ] as const satisfies readonly (keyof Schema["account"])[];
 
@@ -54,6 +53,7 @@ function accounts(db: QueryCreator<Schema>) {
     .selectFrom("account")
     .select(COLUMNS)
     .select((eb) => [
+      eb.selectFrom("account_networks").select("lists").whereRef("account_networks.account_id", "=", "account.id").as("networks"),
       eb.selectFrom("system_role").select("role").whereRef("system_role.account_id", "=", "account.id").as("system_role"),
       // The first and the last by name: of three roles the one between them, of who has all, adds nothing to the first.
       rolesOfGroups(eb)
@@ -113,8 +113,14 @@ const update = statement<{
     .set({ secret_hash: p.secretHash, is_admin: p.isAdmin, is_disabled: p.isDisabled, epoch: p.epoch, expires_at: p.expiresAt })
     .where("id", "=", p.id),
 );
-const setNetworks = statement<{ id: number; networks: string | null }>()("account.set_networks", (db, p) =>
-  db.updateTable("account").set({ networks: p.networks }).where("id", "=", p.id),
+const putNetworks = statement<{ id: number; lists: string }>()("account.put_networks", (db, p) =>
+  db
+    .insertInto("account_networks")
+    .values({ account_id: p.id, lists: p.lists })
+    .onConflict((conflict) => conflict.column("account_id").doUpdateSet({ lists: p.lists })),
+);
+const removeNetworks = statement<{ id: number }>()("account.remove_networks", (db, p) =>
+  db.deleteFrom("account_networks").where("account_id", "=", p.id),
 );
 const putRole = statement<{ id: number; role: SystemRole }>()("account.put_system_role", (db, p) =>
   db
@@ -151,6 +157,7 @@ const listProjectRobots = statement<{ projectId: number; after: string; limit: n
 );
 
 type AccountRow = Pick<Selectable<Schema["account"]>, (typeof COLUMNS)[number]> & {
+  readonly networks: string | null;
   readonly system_role: string | null;
   readonly first_group_role: string | null;
   readonly last_group_role: string | null;
@@ -255,8 +262,8 @@ export async function updateAccount(tx: Executor, account: Account, endsTokens: 
 
 /** Stores from where a locked account may be used; undefined: from everywhere. */
 export async function setAccountNetworks(tx: Executor, id: number, lists: NetworkLists | undefined): Promise<void> {
-  const networks = lists === undefined ? null : JSON.stringify({ allow: lists.allow, deny: lists.deny });
-  await tx.run(setNetworks, { id, networks }, 1);
+  if (lists === undefined) await tx.run(removeNetworks, { id }, { any: "there may be none" });
+  else await tx.run(putNetworks, { id, lists: JSON.stringify({ allow: lists.allow, deny: lists.deny }) }, 1);
 }
 
 /** Deletes a locked account to which nothing refers any more. */

@@ -1,13 +1,18 @@
-// From where an account may be used. The value is null for most accounts. Programs that do not know the column leave it unchanged, and let accounts in
-// from everywhere. Not here: what a value means (access/network-rules.ts).
+// From where accounts may be used; most have no row. A table of its own, since programs of before select every column of accounts. Those that do not know
+// it let accounts in from everywhere; pulls read it, so that the way back leaves it where it is. Not here: what a row means (access/network-rules.ts).
 import type { Migration } from "./migration.ts";
 
 export const accountNetworks: Migration = {
   id: 20261126105000,
   name: "access/account-networks",
   oldestProgram: 3,
-  keptColumns: [{ table: "account", name: "networks", type: () => "text" }],
+  keptTables: ["account_networks"],
   loses: { what: "nothing that is stored, but robots may be used from everywhere meanwhile", content: [] },
-  up: () => [],
+  up: ({ integer, clustered }) => [
+    `create table if not exists account_networks (
+      account_id ${integer} not null primary key references account (id) on delete cascade,
+      lists text not null
+    ) ${clustered}`,
+  ],
   down: () => [],
 };
