@@ -62,6 +62,7 @@ const suites: readonly Suite[] = [
     env: { BERTH_TEST_SQLITE: "no" },
   },
   { name: "conformance", lane: 2, files: ["test/conformance/*.test.ts"], hungAfterMinutes: 20 },
+  { name: "openapi", lane: 2, files: ["test/openapi/*.test.ts"], hungAfterMinutes: 20 },
   { name: "replicas", lane: 2, files: ["test/replicas/*.test.ts"], hungAfterMinutes: 20 },
   { name: "guide", lane: 2, files: ["test/docs/feature/*.test.ts"], hungAfterMinutes: 10 },
   { name: "clients", lane: 1, files: ["test/clients/*.test.ts"], hungAfterMinutes: 20 },

@@ -6,7 +6,7 @@ import { execFile } from "node:child_process";
 import { it } from "node:test";
 import { promisify } from "node:util";
 import { startServerProcess } from "../flows/server-process.testing.ts";
-import { ADMIN_PASSWORD } from "../flows/registry.testing.ts";
+import { ADMIN_PASSWORD, temporaryFolder } from "../flows/registry.testing.ts";
 import { requireTool } from "../tools/install.ts";
 
 /** Requests that fit the document and are refused all the same: a schema cannot say that an address must be one, or a key stand once. */
@@ -17,6 +17,8 @@ it("the API answers as its OpenAPI document says", async (t) => {
   if (schemathesis === undefined) return;
   const server = await startServerProcess();
   t.after(() => server.clean());
+  const folder = await temporaryFolder();
+  t.after(() => folder.end());
   const address = `${server.origin}/api/v1`;
   // One worker: with several Python 3.11 fails now and then ("AST constructor recursion depth mismatch").
   const options = ["--phases=coverage,fuzzing", "--max-examples=3", "--workers=1", "--seed=1", "--warnings=off"];
@@ -32,7 +34,8 @@ it("the API answers as its OpenAPI document says", async (t) => {
       "--suppress-health-check=all",
       ...options,
     ],
-    { maxBuffer: 64 * 1024 * 1024, timeout: 15 * 60_000 },
+    // It keeps what it has found in a folder below its own.
+    { cwd: folder.path, maxBuffer: 64 * 1024 * 1024, timeout: 15 * 60_000 },
   ).catch((error: Error & { readonly stdout?: string }) => {
     throw new Error(`schemathesis found faults\n${error.stdout?.slice(0, 20_000) ?? ""}`, { cause: error });
   });
