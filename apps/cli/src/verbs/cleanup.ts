@@ -2,8 +2,8 @@
 import * as deletions from "@berth/api/deletions";
 import { sizeText, timeText } from "../print.ts";
 import type { Argument, CallVerb, Column } from "../verb.ts";
+import { REPOSITORY } from "./arguments.ts";
 
-const REPOSITORY: Argument = { name: "REPOSITORY", kind: "repository", help: "PROJECT/NAME, such as team/app" };
 const PLAN: Argument = { name: "PLAN", kind: "text", into: "params.plan", help: "a plan's number: see berth cleanup plan" };
 
 const PLAN_COLUMNS: readonly Column[] = [

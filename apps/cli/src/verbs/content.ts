@@ -5,10 +5,9 @@ import * as repositories from "@berth/api/repositories";
 import * as uploads from "@berth/api/uploads";
 import { sizeText, timeText } from "../print.ts";
 import type { Argument, CallVerb, Column } from "../verb.ts";
+import { PROJECT, REPOSITORY } from "./arguments.ts";
 
-const REPOSITORY: Argument = { name: "REPOSITORY", kind: "repository", help: "PROJECT/NAME, such as team/app" };
 const TAG: Argument = { name: "TAG", kind: "tag", help: "PROJECT/NAME:TAG, such as team/app:v1" };
-const PROJECT: Argument = { name: "PROJECT", kind: "text", into: "params.project", help: "a project's name" };
 const JOB: Argument = { name: "JOB", kind: "text", into: "params.job", help: "a job's number" };
 
 interface Platform {

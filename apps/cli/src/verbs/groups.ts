@@ -3,10 +3,9 @@ import * as groups from "@berth/api/groups";
 import { timeText } from "../print.ts";
 import { ONLY, ONLY_COLUMN } from "./projects.ts";
 import type { Argument, CallVerb, Column, Option } from "../verb.ts";
+import { PROJECT, USER } from "./arguments.ts";
 
 const GROUP: Argument = { name: "GROUP", kind: "text", into: "params.group", help: "a group's name" };
-const PROJECT: Argument = { name: "PROJECT", kind: "text", into: "params.project", help: "a project's name" };
-const USER: Argument = { name: "USER", kind: "text", into: "params.user", help: "a user's login name" };
 const GROUP_COLUMNS: readonly Column[] = [
   { title: "NAME", of: "name" },
   { title: "SOURCE", of: ({ source: { kind, provider } }: groups.GroupView) => (provider === undefined ? kind : `${kind}:${provider}`) },

@@ -1,9 +1,8 @@
 // Verbs on the networks from which projects and robots may be used. Not here: running them (../call.ts).
 import { projectNetworks, projectRobotNetworks, registryRobotNetworks } from "@berth/api/networks";
-import type { Argument, CallVerb, Column, Option } from "../verb.ts";
+import type { CallVerb, Column, Option } from "../verb.ts";
+import { PROJECT, ROBOT } from "./arguments.ts";
 
-const PROJECT: Argument = { name: "PROJECT", kind: "text", into: "params.project", help: "a project's name" };
-const ROBOT: Argument = { name: "ROBOT", kind: "robot", help: "PROJECT+NAME, or +NAME for a robot of the registry" };
 const COLUMNS: readonly Column[] = [
   { title: "ALLOWED", of: ({ allow }: { allow: readonly string[] }) => allow.join(" ") || "all others" },
   { title: "DENIED", of: ({ deny }: { deny: readonly string[] }) => deny.join(" ") || "-" },

@@ -3,11 +3,8 @@ import * as projects from "@berth/api/projects";
 import { projectRobots, registryRobots } from "@berth/api/robots";
 import * as users from "@berth/api/users";
 import { sizeText, timeText } from "../print.ts";
-import type { Argument, CallVerb, Column, Option } from "../verb.ts";
-
-const PROJECT: Argument = { name: "PROJECT", kind: "text", into: "params.project", help: "a project's name" };
-const USER: Argument = { name: "USER", kind: "text", into: "params.user", help: "a user's login name" };
-const ROBOT: Argument = { name: "ROBOT", kind: "robot", help: "PROJECT+NAME, or +NAME for a robot of the registry" };
+import type { CallVerb, Column, Option } from "../verb.ts";
+import { PROJECT, ROBOT, USER } from "./arguments.ts";
 
 const createdAt: Column = { title: "CREATED", of: ({ createdAt }: { createdAt: string }) => timeText(createdAt), wide: true };
 const PROJECT_COLUMNS: readonly Column[] = [

@@ -2,15 +2,9 @@
 import * as sessions from "@berth/api/sessions";
 import { timeText } from "../print.ts";
 import type { Argument, CallVerb } from "../verb.ts";
+import { OWNER } from "./arguments.ts";
 
 const SESSION: Argument = { name: "SESSION", kind: "text", into: "params.session", help: "a session's number: see berth session list" };
-const USER: Argument = {
-  name: "USER",
-  kind: "text",
-  into: "params.user",
-  optional: true,
-  help: "whose, for administrators; your own where it is not given",
-};
 
 interface Row {
   readonly createdAt: string;
@@ -25,7 +19,7 @@ export const SESSION_VERBS: readonly CallVerb[] = [
     words: "session list",
     summary: "List your sessions in browsers, or a user's",
     operations: [sessions.listUserSessions, sessions.listMySessions],
-    arguments: [USER],
+    arguments: [OWNER],
     options: [],
     columns: [
       { title: "ID", of: "id" },
@@ -41,7 +35,7 @@ export const SESSION_VERBS: readonly CallVerb[] = [
     words: "session end",
     summary: "End a session of yours, or of a user, at once",
     operations: [sessions.endUserSession, sessions.endMySession],
-    arguments: [SESSION, USER],
+    arguments: [SESSION, OWNER],
     options: [],
     columns: [],
     destroys: "End the session {}? Who uses it has to sign in again.",
@@ -51,7 +45,7 @@ export const SESSION_VERBS: readonly CallVerb[] = [
     words: "session end-all",
     summary: "End all your sessions in browsers, or a user's, at once",
     operations: [sessions.endUserSessions, sessions.endMySessions],
-    arguments: [USER],
+    arguments: [OWNER],
     options: [],
     columns: [{ title: "ENDED", of: "ended" }],
     destroys: "End all sessions? Who uses one has to sign in again.",

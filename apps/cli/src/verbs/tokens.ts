@@ -2,15 +2,9 @@
 import * as tokens from "@berth/api/tokens";
 import { timeText } from "../print.ts";
 import type { Argument, CallVerb, Column } from "../verb.ts";
+import { OWNER } from "./arguments.ts";
 
 const TOKEN: Argument = { name: "TOKEN", kind: "text", into: "params.token", help: "a token's number: see berth token list" };
-const USER: Argument = {
-  name: "USER",
-  kind: "text",
-  into: "params.user",
-  optional: true,
-  help: "whose, for administrators; your own where it is not given",
-};
 
 interface Row {
   readonly scopes: readonly { readonly repositories: string; readonly actions: readonly string[] }[] | null;
@@ -39,7 +33,7 @@ export const TOKEN_VERBS: readonly CallVerb[] = [
     words: "token list",
     summary: "List your tokens, or a user's",
     operations: [tokens.listUserTokens, tokens.listMyTokens],
-    arguments: [USER],
+    arguments: [OWNER],
     options: [],
     columns: COLUMNS,
   },
@@ -72,7 +66,7 @@ export const TOKEN_VERBS: readonly CallVerb[] = [
     words: "token revoke",
     summary: "Revoke a token of yours, or of a user, at once",
     operations: [tokens.revokeUserToken, tokens.revokeMyToken],
-    arguments: [TOKEN, USER],
+    arguments: [TOKEN, OWNER],
     options: [],
     columns: [],
     destroys: "Revoke the token {}? Who uses it is locked out at once.",

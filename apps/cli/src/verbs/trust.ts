@@ -4,9 +4,9 @@ import { projectTrust, registryTrust } from "@berth/api/trust";
 import { testToken } from "../commands/trust-test.ts";
 import { timeText } from "../print.ts";
 import type { Argument, Column, Option, Verb } from "../verb.ts";
+import { ROBOT } from "./arguments.ts";
 
 const ISSUER: Argument = { name: "ISSUER", kind: "text", into: "params.issuer", help: "an issuer's name here" };
-const ROBOT: Argument = { name: "ROBOT", kind: "robot", help: "PROJECT+NAME, or +NAME for a robot of the registry" };
 const RULE: Argument = { name: "RULE", kind: "text", into: "params.rule", help: "the rule's name" };
 
 interface Keys {
