@@ -6,7 +6,7 @@ import { addGroupMember, createGroup, removeGroupMember, updateGroup } from "@be
 import { createIssuer, type IssuerView, updateIssuer } from "@berth/api/issuers";
 import { Stopped } from "../misuse.ts";
 import type { GroupState } from "./registry-state.ts";
-import { changesOf, extraOf, given, type Step } from "./step.ts";
+import { changed, changesOf, extraOf, given, type Step } from "./step.ts";
 
 const GROUP_FIELDS = ["description", "systemRole"] as const;
 const CREATE_GROUP = [...GROUP_FIELDS, "source"] as const;
@@ -29,7 +29,7 @@ export function planGroup(document: GroupDocumentValue, found: GroupState | unde
     if (source !== undefined && (source.kind !== kind || source.provider !== provider || keyOf(source) !== key))
       throw new Stopped(`nothing was changed: group ${name} has another source, which cannot be changed: delete the group first`);
     const changes = changesOf(GROUP_FIELDS, document, found);
-    const body = Object.fromEntries(changes.map(({ field }) => [field, document[field as (typeof GROUP_FIELDS)[number]]]));
+    const body = changed(document, changes);
     if (changes.length > 0)
       steps.push({ action: "update", kind: "group", name, changes, call: { operation: updateGroup, params: { group: name }, body } });
   }
@@ -73,10 +73,7 @@ export function planIssuer(document: IssuerDocumentValue, found: IssuerView | un
   if (found.url !== url)
     throw new Stopped(`nothing was changed: issuer ${name} is ${found.url}, which cannot be changed: delete it, or use another name`);
   const changes = [...changesOf(ISSUER_FIELDS, document, found, FORMS)];
-  const body: Record<string, unknown> = given(
-    document,
-    changes.map(({ field }) => field as (typeof ISSUER_FIELDS)[number]),
-  );
+  const body: Record<string, unknown> = changed(document, changes);
   if (keys === null && found.keys.source === "given") {
     changes.push({ field: "keys", from: "given", to: "fetched" });
     body["keys"] = null;

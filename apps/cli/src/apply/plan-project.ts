@@ -10,7 +10,7 @@ import { projectWebhooks } from "@berth/api/webhooks";
 import { planRobots } from "./plan-robots.ts";
 import { planWebhooks } from "./plan-webhooks.ts";
 import type { ProjectState } from "./registry-state.ts";
-import { type Call, changesOf, extraOf, type FieldChange, given, scopeTexts, type Step } from "./step.ts";
+import { type Call, changed, changesOf, type FieldChange, given, planList, scopeTexts, type Step } from "./step.ts";
 
 const FIELDS = ["visibility", "description", "contact", "labels"] as const;
 
@@ -33,7 +33,7 @@ export function planProject(document: ProjectDocumentValue, found: ProjectState 
     const shown = changes.filter(({ to }) => to !== null && !(Array.isArray(to) && to.length === 0));
     steps.push({ action: "create", kind: "project", name, changes: shown, call });
   } else if (changes.length > 0) {
-    const body = Object.fromEntries(changes.map(({ field }) => [field, document[field as (typeof FIELDS)[number]]]));
+    const body = changed(document, changes);
     steps.push({ action: "update", kind: "project", name, changes, call: { operation: updateProject, params, body } });
   }
   if (document.groups !== undefined) {
@@ -105,30 +105,26 @@ function planEntries(
   found: readonly FoundEntry[],
   { kind, put, delete: take }: EntryKind,
 ): readonly Step[] {
-  const known = new Map(found.map((entry) => [entry.name, entry]));
-  const steps: Step[] = [];
   // Owners first: a project is never without one on the way.
-  for (const { name, role, scopes } of wanted.toSorted((one, other) => Number(other.role === "owner") - Number(one.role === "owner"))) {
-    const before = known.get(name);
-    const changes: FieldChange[] = [];
-    if (before?.role !== role) changes.push({ field: "role", from: before?.role, to: role });
-    // The call says both, and without scopes it would give the role in all of the project.
-    const only = scopes === undefined ? before?.scopes : (scopes ?? undefined);
-    const [from, to] = [before?.scopes, only].map((each) => each && scopeTexts(each));
-    if (String(from) !== String(to)) changes.push({ field: "scopes", from, to });
-    if (changes.length === 0) continue;
-    const body = { role, ...(only === undefined ? {} : { scopes: only }) };
-    const action = before === undefined ? "create" : "update";
-    steps.push({ action, kind, name: `${project}/${name}`, changes, call: put(project, name, body) });
-  }
-  const listed = new Set(wanted.map(({ name }) => name));
-  const extra = extraOf(
+  const ordered = wanted.toSorted((one, other) => Number(other.role === "owner") - Number(one.role === "owner"));
+  return planList(
+    ordered,
     found,
-    ({ name }) => listed.has(name),
+    ({ name, role, scopes }, before): readonly Step[] => {
+      const changes: FieldChange[] = [];
+      if (before?.role !== role) changes.push({ field: "role", from: before?.role, to: role });
+      // The call says both, and without scopes it would give the role in all of the project.
+      const only = scopes === undefined ? before?.scopes : (scopes ?? undefined);
+      const [from, to] = [before?.scopes, only].map((each) => each && scopeTexts(each));
+      if (String(from) !== String(to)) changes.push({ field: "scopes", from, to });
+      if (changes.length === 0) return [];
+      const body = { role, ...(only === undefined ? {} : { scopes: only }) };
+      const action = before === undefined ? "create" : "update";
+      return [{ action, kind, name: `${project}/${name}`, changes, call: put(project, name, body) }];
+    },
     ({ name, role }) => {
       const changes = [{ field: "role", from: role, to: undefined }];
       return { kind, name: `${project}/${name}`, changes, call: take(project, name) };
     },
   );
-  return [...steps, ...extra];
 }

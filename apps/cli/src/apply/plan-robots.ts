@@ -4,7 +4,7 @@ import type { RobotDocumentValue } from "@berth/api/apply";
 import { type projectRobots, registryRobots } from "@berth/api/robots";
 import { type projectTrust, registryTrust, type TrustConditionView } from "@berth/api/trust";
 import type { RegistryState, RobotState } from "./registry-state.ts";
-import { changesOf, extraOf, scopeTexts, type Step } from "./step.ts";
+import { changed, changesOf, planList, scopeTexts, type Step } from "./step.ts";
 
 type WantedRobot = Omit<RobotDocumentValue, "apiVersion" | "kind">;
 
@@ -22,26 +22,17 @@ const FORMS = { scopes: scopeTexts, expiresAt: (time: string) => new Date(time).
 
 /** The differences of a whole list. */
 export function planRobots(wanted: readonly WantedRobot[], found: readonly RobotState[], place: RobotPlace): readonly Step[] {
-  const listed = new Set(wanted.map(({ name }) => name));
-  return [
-    ...wanted.flatMap((robot) =>
-      planRobot(
-        robot,
-        found.find(({ name }) => name === robot.name),
-        place,
-      ),
-    ),
-    ...extraOf(
-      found,
-      ({ name }) => listed.has(name),
-      ({ name: robot }) => ({
-        kind: "robot",
-        name: place.prefix + robot,
-        changes: [],
-        call: { operation: place.operations.delete, params: { ...place.params, robot } },
-      }),
-    ),
-  ];
+  return planList(
+    wanted,
+    found,
+    (robot, known) => planRobot(robot, known, place),
+    ({ name: robot }) => ({
+      kind: "robot",
+      name: place.prefix + robot,
+      changes: [],
+      call: { operation: place.operations.delete, params: { ...place.params, robot } },
+    }),
+  );
 }
 
 /** The differences of a robot of the registry. */
@@ -61,8 +52,7 @@ function planRobot(wanted: WantedRobot, found: RobotState | undefined, place: Ro
   const trust = planTrust(wanted, found, place);
   if (found !== undefined) {
     if (changes.length === 0) return trust;
-    const body = Object.fromEntries(changes.map(({ field }) => [field, wanted[field as (typeof FIELDS)[number]]]));
-    return [{ action: "update", kind: "robot", name, changes, call: { ...update, body } }, ...trust];
+    return [{ action: "update", kind: "robot", name, changes, call: { ...update, body: changed(wanted, changes) } }, ...trust];
   }
   const { isDisabled, trust: _, ...body } = wanted;
   const made = changes.filter(({ field }) => field !== "isDisabled");
@@ -75,20 +65,17 @@ function planRobot(wanted: WantedRobot, found: RobotState | undefined, place: Ro
 
 function planTrust({ name: robot, trust: wanted }: WantedRobot, found: RobotState | undefined, place: RobotPlace): readonly Step[] {
   if (wanted === undefined) return [];
-  const rules = found?.trust ?? [];
   const params = { ...place.params, robot };
   const nameOf = (rule: string): string => `${place.prefix}${robot}/${rule}`;
-  const listed = new Set(wanted.map(({ name }) => name));
-  const steps = wanted.flatMap(({ name: rule, ...body }): readonly Step[] => {
-    const known = rules.find(({ name }) => name === rule);
-    const changes = changesOf(["issuer", "conditions"], body, known, { conditions: conditionTexts });
-    if (changes.length === 0) return [];
-    const call = { operation: place.trust.put, params: { ...params, rule }, body };
-    return [{ action: known === undefined ? "create" : "update", kind: "trust", name: nameOf(rule), changes, call }];
-  });
-  const extra = extraOf(
-    rules,
-    ({ name }) => listed.has(name),
+  return planList(
+    wanted,
+    found?.trust ?? [],
+    ({ name: rule, ...body }, known): readonly Step[] => {
+      const changes = changesOf(["issuer", "conditions"], body, known, { conditions: conditionTexts });
+      if (changes.length === 0) return [];
+      const call = { operation: place.trust.put, params: { ...params, rule }, body };
+      return [{ action: known === undefined ? "create" : "update", kind: "trust", name: nameOf(rule), changes, call }];
+    },
     ({ name: rule }) => ({
       kind: "trust",
       name: nameOf(rule),
@@ -96,7 +83,6 @@ function planTrust({ name: robot, trust: wanted }: WantedRobot, found: RobotStat
       call: { operation: place.trust.delete, params: { ...params, rule } },
     }),
   );
-  return [...steps, ...extra];
 }
 
 /** In one order, so that the order of a file makes no difference. */

@@ -1,7 +1,7 @@
 // How webhooks, of a project or of the registry, differ from files. Pure. Not here: the order of steps (plan.ts); secrets, which no file has.
 import type { WebhookDocumentValue } from "@berth/api/apply";
 import { type projectWebhooks, registryWebhooks, type WebhookView } from "@berth/api/webhooks";
-import { changesOf, extraOf, type Step } from "./step.ts";
+import { changed, changesOf, planList, type Step } from "./step.ts";
 
 type WantedWebhook = Omit<WebhookDocumentValue, "apiVersion" | "kind">;
 
@@ -18,20 +18,17 @@ const FORMS = { kinds: (kinds: readonly string[]) => kinds.toSorted() };
 
 /** The differences of a whole list. */
 export function planWebhooks(wanted: readonly WantedWebhook[], found: readonly WebhookView[], place: WebhookPlace): readonly Step[] {
-  const listed = new Set(wanted.map(({ name }) => name));
-  return [
-    ...wanted.flatMap((webhook) => planWebhook(webhook, found, place)),
-    ...extraOf(
-      found,
-      ({ name }) => listed.has(name),
-      ({ name: webhook }) => ({
-        kind: "webhook",
-        name: place.prefix + webhook,
-        changes: [],
-        call: { operation: place.operations.delete, params: { ...place.params, webhook } },
-      }),
-    ),
-  ];
+  return planList(
+    wanted,
+    found,
+    (webhook, known) => planWebhook(webhook, known, place),
+    ({ name: webhook }) => ({
+      kind: "webhook",
+      name: place.prefix + webhook,
+      changes: [],
+      call: { operation: place.operations.delete, params: { ...place.params, webhook } },
+    }),
+  );
 }
 
 /** The differences of a webhook of the registry. */
@@ -39,17 +36,16 @@ export function planRegistryWebhook(
   { apiVersion: _version, kind: _kind, ...wanted }: WebhookDocumentValue,
   found: readonly WebhookView[],
 ): readonly Step[] {
-  return planWebhook(wanted, found, { operations: registryWebhooks, params: {}, prefix: "" });
+  const known = found.find(({ name }) => name === wanted.name);
+  return planWebhook(wanted, known, { operations: registryWebhooks, params: {}, prefix: "" });
 }
 
-function planWebhook(wanted: WantedWebhook, found: readonly WebhookView[], { operations, params, prefix }: WebhookPlace): readonly Step[] {
+function planWebhook(wanted: WantedWebhook, known: WebhookView | undefined, { operations, params, prefix }: WebhookPlace): readonly Step[] {
   const name = prefix + wanted.name;
-  const known = found.find((webhook) => webhook.name === wanted.name);
   const changes = changesOf(FIELDS, wanted, known, FORMS);
   if (known === undefined)
     return [{ action: "create", kind: "webhook", name, changes, call: { operation: operations.create, params, body: wanted } }];
   if (changes.length === 0) return [];
-  const body = Object.fromEntries(changes.map(({ field }) => [field, wanted[field as (typeof FIELDS)[number]]]));
-  const call = { operation: operations.update, params: { ...params, webhook: wanted.name }, body };
+  const call = { operation: operations.update, params: { ...params, webhook: wanted.name }, body: changed(wanted, changes) };
   return [{ action: "update", kind: "webhook", name, changes, call }];
 }

@@ -55,6 +55,29 @@ export function given<T extends object, F extends keyof T>(entry: T, fields: rea
   return Object.fromEntries(fields.flatMap((field) => (entry[field] === undefined ? [] : [[field, entry[field]]]))) as Partial<Pick<T, F>>;
 }
 
+/** The parts that differ, as a body that changes them. */
+export function changed<T extends object>(entry: T, changes: readonly FieldChange[]): Partial<T> {
+  return given(
+    entry,
+    changes.map(({ field }) => field as keyof T),
+  );
+}
+
+/** The differences of a whole list: of each entry that the files have, and the entries that they do not have. */
+export function planList<W extends { readonly name: string }, F extends { readonly name: string }>(
+  wanted: readonly W[],
+  found: readonly F[],
+  planEntry: (entry: W, known: F | undefined) => readonly Step[],
+  extraStep: (entry: F) => Pick<Step, "kind" | "name" | "changes" | "call">,
+): readonly Step[] {
+  const known = new Map(found.map((entry) => [entry.name, entry]));
+  const listed = new Set(wanted.map(({ name }) => name));
+  return [
+    ...wanted.flatMap((entry) => planEntry(entry, known.get(entry.name))),
+    ...extraOf(found, ({ name }) => listed.has(name), extraStep),
+  ];
+}
+
 /** What a list of the registry has and the files do not. */
 export function extraOf<T>(
   found: readonly T[],
