@@ -9,7 +9,7 @@ import { lockAccount, updateAccount } from "../account-store.ts";
 import { systemActor } from "../actor.ts";
 import type { Accounts } from "../accounts.ts";
 import type { ChangeSink } from "../changes.ts";
-import { type Credential, deleteCredential, listCredentials } from "../credential-store.ts";
+import { type Credential, deleteCredential, listCredentials, MAX_OF_ALL_KINDS } from "../credential-store.ts";
 import { findIdentity, type IdentityRow } from "../identity-store.ts";
 import { isOutsideRefusal, type OutsideSignIn } from "../outside-identities.ts";
 import type { Directory } from "./directory.ts";
@@ -37,8 +37,6 @@ const PAGE = 100;
  * is taken from anybody then.
  */
 const MANY = 10;
-/** Credentials of one account, of all kinds. */
-const MAX_OF_ALL_KINDS = 1000;
 
 const listPeople = statement<{ provider: string; after: string; now: number; limit: number }>()(
   "identity.list_with_credentials",
