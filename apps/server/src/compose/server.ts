@@ -12,7 +12,7 @@ import { createListPlaces } from "../distribution/list-places.ts";
 import { devicePaths } from "../http/sign-in/device.ts";
 import { type SignInParts, signInPaths } from "../http/sign-in/sign-in.ts";
 import { createRefuseOtherSites, createRequireOwnPage } from "../http/browsers.ts";
-import { createEntranceRefusal, type Plane } from "../http/entrance-refusals.ts";
+import { createEntranceRefusal, type Plane, TOKEN_PATHS } from "../http/entrance-refusals.ts";
 import { createGuardedMetrics, createHealth } from "../http/health.ts";
 import type { MetricsServer } from "../http/metrics-server.ts";
 import { addServerMetrics } from "../http/server-metrics.ts";
@@ -162,7 +162,7 @@ async function openServers(
       stallMs,
       stopping: stopping.signal,
     }),
-    meterOf: (path) => (path === "/token" || path === "/oauth/token" ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
+    meterOf: (path) => (TOKEN_PATHS.has(path) ? tokenMeter : path.startsWith("/api/") ? apiMeter : undefined),
   };
   const entrance: Entrance = {
     slots: dataPlane.places.requests,

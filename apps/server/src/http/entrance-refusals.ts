@@ -12,9 +12,10 @@ export type EntranceRefusal = (request: IncomingMessage, remoteAddress: string) 
 /** What a listener serves: pulls and pushes with the tokens for them, everything else, or both. */
 export type Plane = "content" | "administration" | "both";
 
-/** Pages of health checks. */
+/** Pages of health checks, which are answered while the server is full: if a probe were refused, the orchestrator would kill a busy server. */
 export const HEALTH_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
-const TOKEN_PATHS: ReadonlySet<string> = new Set(["/token", "/oauth/token"]);
+/** Where tokens are given. */
+export const TOKEN_PATHS: ReadonlySet<string> = new Set(["/token", "/oauth/token"]);
 
 function planeOf(url: string): Exclude<Plane, "both"> {
   const mark = url.indexOf("?");

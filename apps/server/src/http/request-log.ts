@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { AccountCaller } from "../access/caller.ts";
 import { isLogged, type Logger, lineWriterOf } from "../platform/log.ts";
+import { HEALTH_PATHS } from "./entrance-refusals.ts";
 import type { V2Kind, V2Request } from "./v2/parse-request.ts";
 
 /** Which requests get a line. `changes`: writes, and logins that were refused. */
@@ -80,9 +81,6 @@ const REFUSED_LOGINS_PER_SECOND = 20;
 // This includes the begin of an upload: a refused one shows who may not push.
 const WRITES: ReadonlySet<V2Kind> = new Set(["manifest-put", "manifest-delete", "blob-delete", "upload-finish", "upload-begin", "mount"]);
 
-/** Probes come every second from every load balancer. */
-const PROBES: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
-
 /** The name in Basic credentials, for the log; undefined where there are none. */
 export function basicNameOf(authorization: string | undefined): string | undefined {
   if (authorization === undefined || !/^basic /i.test(authorization)) return undefined;
@@ -149,7 +147,8 @@ function messageOf(mode: RequestLogMode, request: IncomingMessage, response: Ser
     // Clients begin without credentials to learn how to log in: that is not a refusal.
     if (status >= 400 && (status !== 401 || record.account !== undefined)) return "change refused";
   }
-  if (mode === "changes" || (status === 200 && PROBES.has(request.url ?? ""))) return undefined;
+  // Probes come every second from every load balancer.
+  if (mode === "changes" || (status === 200 && HEALTH_PATHS.has(request.url ?? ""))) return undefined;
   return "request";
 }
 

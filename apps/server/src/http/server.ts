@@ -96,8 +96,6 @@ export interface RunningServer {
   stop(graceMs: number): Promise<void>;
 }
 
-/** Pages that are answered while the server is full: if a probe were refused, the orchestrator would kill a busy server. */
-const UNBOUNDED_PATHS = HEALTH_PATHS;
 /** How long a connection that has never carried a request stays open while the server stops: its first request may be under way. */
 const FIRST_REQUEST_MS = 1_000;
 /** How long requests whose connection is gone may take to end: they write a row or two. */
@@ -178,7 +176,7 @@ export async function startServer(options: ServerOptions, handlers: Handlers, en
 
   function answerOne(request: IncomingMessage, response: ServerResponse, context: RequestContext): Promise<void> {
     // Probes come every second and would make up most traces.
-    if (UNBOUNDED_PATHS.has(request.url ?? "/")) return answer(request, response, context);
+    if (HEALTH_PATHS.has(request.url ?? "/")) return answer(request, response, context);
     if (traced === undefined) return enter(request, response, context);
     return traced(request, response, context, (span) => enter(request, response, { ...context, span }));
   }
