@@ -35,4 +35,15 @@ export function formatCookie({ name, value, maxAgeSeconds, isSecure }: NewCookie
 }
 
 /** Where a browser's session is kept. */
-export const SESSION_COOKIE = "berth_session";
+const SESSION_COOKIE = "berth_session";
+
+/** The secret of the session that a browser brings; undefined where it brings none. */
+export function readSessionCookie(request: Pick<IncomingMessage, "headers">, isSecure: boolean): string | undefined {
+  const secret = readCookie(request, cookieName(SESSION_COOKIE, isSecure));
+  return secret === "" ? undefined : secret;
+}
+
+/** The header that gives a browser a session, or takes it away: with an empty secret. */
+export function formatSessionCookie(secret: string, maxAgeSeconds: number | undefined, isSecure: boolean): string {
+  return formatCookie({ name: SESSION_COOKIE, value: secret, maxAgeSeconds, isSecure });
+}

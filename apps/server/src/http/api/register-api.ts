@@ -17,7 +17,7 @@ import { type ApiRoute, type Browser, partsOfAnswer, type Prove } from "../../fe
 import type { Logger } from "../../platform/log.ts";
 import { basicChallenge, isSafe, type RefuseOtherSites } from "../browsers.ts";
 import { browserName } from "../browser-name.ts";
-import { cookieName, formatCookie, readCookie, SESSION_COOKIE } from "../cookies.ts";
+import { formatSessionCookie, readSessionCookie } from "../cookies.ts";
 import { isClientGone, leaveAlone } from "../client-gone.ts";
 import { isServerFault, sendError as sendErrorAnswer } from "../error-response.ts";
 import { inviteBody } from "../request-body.ts";
@@ -204,8 +204,8 @@ async function authenticate(
   remoteAddress: string,
 ): Promise<Caller> {
   const { authorization } = request.headers;
-  const secret = authorization === undefined ? readCookie(request.raw, cookieName(SESSION_COOKIE, isSecure(request))) : undefined;
-  if (secret === undefined || secret === "") return authenticator.authenticate(authorization, remoteAddress);
+  const secret = authorization === undefined ? readSessionCookie(request.raw, isSecure(request)) : undefined;
+  if (secret === undefined) return authenticator.authenticate(authorization, remoteAddress);
   // The browser sends it with whatever page makes the request.
   if (!isSafe(request.method)) requireOwnPage(request.raw);
   try {
@@ -236,8 +236,7 @@ async function recognise(parts: ApiParts, operation: Operation, request: Fastify
   const asked = personal !== undefined && isSafe(operation.method) ? { ...caller, personal: asReader(personal) } : caller;
   const browser: Browser = {
     name: browserName(request.headers["user-agent"]),
-    sessionCookie: (value, maxAgeSeconds) =>
-      formatCookie({ name: SESSION_COOKIE, value, maxAgeSeconds, isSecure: parts.isSecure(request) }),
+    sessionCookie: (secret, maxAgeSeconds) => formatSessionCookie(secret, maxAgeSeconds, parts.isSecure(request)),
   };
   return { caller: placeCaller(asked, { requestId: request.id, address: remoteAddress }), remoteAddress, browser };
 }

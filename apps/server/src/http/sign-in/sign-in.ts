@@ -10,7 +10,7 @@ import type { Sessions } from "../../access/sessions.ts";
 import type { UserSessions } from "../../features/sessions/sessions.ts";
 import { browserName } from "../browser-name.ts";
 import type { RefuseOtherSites } from "../browsers.ts";
-import { cookieName, formatCookie, readCookie, SESSION_COOKIE } from "../cookies.ts";
+import { cookieName, formatCookie, formatSessionCookie, readCookie, readSessionCookie } from "../cookies.ts";
 import type { Party } from "../preemption.ts";
 import { inviteBody } from "../request-body.ts";
 import { recordError } from "../request-log.ts";
@@ -93,8 +93,8 @@ export async function whoIsIn(
   request: IncomingMessage,
   remoteAddress: string,
 ): Promise<AccountCaller | undefined> {
-  const secret = readCookie(request, cookieName(SESSION_COOKIE, isSecure(request)));
-  if (secret === undefined || secret === "") return undefined;
+  const secret = readSessionCookie(request, isSecure(request));
+  if (secret === undefined) return undefined;
   try {
     return await authenticator.authenticateSession(secret, remoteAddress);
   } catch (error) {
@@ -152,7 +152,7 @@ async function showSignIn(
 }
 
 function sessionCookie(parts: SignInParts, request: IncomingMessage, value: string, maxAgeSeconds?: number): string {
-  return formatCookie({ name: SESSION_COOKIE, value, maxAgeSeconds, isSecure: parts.isSecure(request) });
+  return formatSessionCookie(value, maxAgeSeconds, parts.isSecure(request));
 }
 
 function stateCookie(parts: SignInParts, request: IncomingMessage, value: string): string {
