@@ -6,10 +6,9 @@ import { placeCaller } from "../access/network-rules.ts";
 import type { TokenExchange } from "../access/token-exchange.ts";
 import type { Tokens } from "../access/tokens.ts";
 import { errorAnswer } from "./error-response.ts";
-import { inviteBody } from "./request-body.ts";
 import { recordCaller, recordError } from "./request-log.ts";
 import { sendJson } from "./send-json.ts";
-import { FORM_TIMEOUT_MS, readForm, type TokenRouteParts } from "./token.ts";
+import { readSentForm, type TokenRouteParts } from "./token.ts";
 import type { RequestContext } from "./v2/handler.ts";
 
 /** What the endpoint needs. */
@@ -40,14 +39,12 @@ export async function answerExchange(
   response: ServerResponse,
   context: RequestContext,
 ): Promise<void> {
-  const { tokens, refuseOtherSites, transferOf, noteAnonymous, formTimeoutMs = FORM_TIMEOUT_MS } = parts;
+  const { tokens, refuseOtherSites, noteAnonymous } = parts;
   const { record, party } = context;
   record.operation = "token";
   refuseOtherSites(request);
-  inviteBody(request, response);
   noteAnonymous(party);
-  party.transfer = transferOf("upload");
-  const form = await readForm(request, formTimeoutMs, party.transfer);
+  const form = await readSentForm(parts, request, response, party);
   let robot: string | undefined;
   try {
     checkForm(form, parts.service, request.headers.host);

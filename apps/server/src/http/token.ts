@@ -20,7 +20,7 @@ import type { RequestContext } from "./v2/handler.ts";
 const MAX_FORM_BYTES = 16 * 1024;
 
 /** How long a form may take: it fits into a few packets, and its sender has not proved anything yet. */
-export const FORM_TIMEOUT_MS = 15_000;
+const FORM_TIMEOUT_MS = 15_000;
 
 /** What the endpoint needs. */
 export interface TokenRouteParts {
@@ -43,20 +43,12 @@ export const TOKEN_METHODS: readonly string[] = ["GET", "POST"];
 
 /** Answers `/token`, asked with one of `TOKEN_METHODS`. Errors: UNAUTHORIZED, CROSS_SITE_REFUSED, REQUEST_INVALID, REQUEST_TIMEOUT, TOOMANYREQUESTS, UNSUPPORTED. */
 export async function answerToken(
-  {
-    authenticator,
-    tokens,
-    refreshTokens,
-    hasDockerRefreshTokens,
-    refuseOtherSites,
-    transferOf,
-    noteAnonymous,
-    formTimeoutMs = FORM_TIMEOUT_MS,
-  }: TokenRouteParts,
+  parts: TokenRouteParts,
   request: IncomingMessage,
   response: ServerResponse,
   { id, remoteAddress, record, party }: RequestContext,
 ): Promise<void> {
+  const { authenticator, tokens, refreshTokens, hasDockerRefreshTokens, refuseOtherSites, noteAnonymous } = parts;
   const { authorization } = request.headers;
   record.operation = "token";
   // Also for a GET, because it asks for credentials.
@@ -67,11 +59,9 @@ export async function answerToken(
     parameters = new URL(request.url ?? "/", "http://registry").searchParams;
     caller = await authenticator.authenticate(authorization, remoteAddress);
   } else {
-    inviteBody(request, response);
     // It got its place as a request that may bring credentials in its form. Until it has brought some, it counts as anonymous.
     if (authorization === undefined) noteAnonymous(party);
-    party.transfer = transferOf("upload");
-    parameters = await readForm(request, formTimeoutMs, party.transfer);
+    parameters = await readSentForm(parts, request, response, party);
     caller = await callerOfForm(authenticator, parameters, { request, remoteAddress, record });
   }
   if (caller.kind === "account") recordCaller(record, caller);
@@ -112,8 +102,27 @@ async function callerOfForm(
   }
 }
 
+/** How a form is waited for. */
+interface FormParts {
+  readonly transferOf: (kind: Transfer["kind"]) => Transfer;
+  /** `FORM_TIMEOUT_MS` where it is not given. */
+  readonly formTimeoutMs?: number | undefined;
+}
+
+/** Lets a client send the form that it has announced, and reads it. Errors: those of `readForm`. */
+export function readSentForm(
+  { transferOf, formTimeoutMs = FORM_TIMEOUT_MS }: FormParts,
+  request: IncomingMessage,
+  response: ServerResponse,
+  party: Party,
+): Promise<URLSearchParams> {
+  inviteBody(request, response);
+  party.transfer = transferOf("upload");
+  return readForm(request, formTimeoutMs, party.transfer);
+}
+
 /** Reads a form. Errors: REQUEST_TIMEOUT, REQUEST_INVALID. */
-export async function readForm(request: IncomingMessage, timeoutMs: number, transfer: Transfer): Promise<URLSearchParams> {
+async function readForm(request: IncomingMessage, timeoutMs: number, transfer: Transfer): Promise<URLSearchParams> {
   const pieces: Uint8Array[] = [];
   let length = 0;
   const endsAt = performance.now() + timeoutMs;

@@ -5,9 +5,8 @@ import { RegistryError } from "@berth/oci/errors";
 import type { AccountCaller } from "../../access/caller.ts";
 import type { DeviceLogins } from "../../access/device-logins.ts";
 import type { LoginFailures } from "../../access/login-failures.ts";
-import { inviteBody } from "../request-body.ts";
 import { sendJson } from "../send-json.ts";
-import { FORM_TIMEOUT_MS, readForm } from "../token.ts";
+import { readSentForm } from "../token.ts";
 import type { RequestContext } from "../v2/handler.ts";
 import { html, redirect, sendPage } from "./pages.ts";
 import { readOwnForm, type SignInParts, whoIsIn } from "./sign-in.ts";
@@ -46,9 +45,7 @@ type Visit = [request: IncomingMessage, response: ServerResponse, context: Reque
 async function begin(parts: DeviceParts, ...[request, response, context]: Visit): Promise<void> {
   context.record.operation = "device-login";
   parts.noteAnonymous(context.party);
-  inviteBody(request, response);
-  context.party.transfer = parts.transferOf("upload");
-  const form = await readForm(request, FORM_TIMEOUT_MS, context.party.transfer);
+  const form = await readSentForm(parts, request, response, context.party);
   const begun = await parts.devices.begin(form.get("client_id") ?? "", { requestId: context.id, address: context.remoteAddress });
   if (begun === undefined)
     throw new RegistryError("TOOMANYREQUESTS", { message: "too many programs wait to be logged in", headers: { "retry-after": "60" } });
@@ -67,9 +64,7 @@ async function begin(parts: DeviceParts, ...[request, response, context]: Visit)
 async function poll(parts: DeviceParts, ...[request, response, context]: Visit): Promise<void> {
   context.record.operation = "device-login";
   parts.noteAnonymous(context.party);
-  inviteBody(request, response);
-  context.party.transfer = parts.transferOf("upload");
-  const form = await readForm(request, FORM_TIMEOUT_MS, context.party.transfer);
+  const form = await readSentForm(parts, request, response, context.party);
   if (form.get("grant_type") !== DEVICE_GRANT) return sendJson(response, 400, { error: "unsupported_grant_type" });
   const origin = { requestId: context.id, address: context.remoteAddress };
   const polled = await parts.devices.poll(form.get("device_code") ?? "", origin);

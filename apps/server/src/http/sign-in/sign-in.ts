@@ -12,10 +12,9 @@ import { browserName } from "../browser-name.ts";
 import type { RefuseOtherSites } from "../browsers.ts";
 import { cookieName, formatCookie, formatSessionCookie, readCookie, readSessionCookie } from "../cookies.ts";
 import type { Party } from "../preemption.ts";
-import { inviteBody } from "../request-body.ts";
 import { recordError } from "../request-log.ts";
 import { sendJson } from "../send-json.ts";
-import { FORM_TIMEOUT_MS, readForm } from "../token.ts";
+import { readSentForm } from "../token.ts";
 import type { Transfer } from "../transfer-rate.ts";
 import type { RequestContext } from "../v2/handler.ts";
 import { html, type Html, localPath, redirect, sendPage } from "./pages.ts";
@@ -105,15 +104,13 @@ export async function whoIsIn(
 
 /** Reads a form that one of our pages sends. Errors: CROSS_SITE_REFUSED, REQUEST_INVALID, REQUEST_TIMEOUT. */
 export async function readOwnForm(
-  { requireOwnPage, transferOf }: Pick<SignInParts, "requireOwnPage" | "transferOf">,
+  parts: Pick<SignInParts, "requireOwnPage" | "transferOf">,
   request: IncomingMessage,
   response: ServerResponse,
   party: Party,
 ): Promise<URLSearchParams> {
-  requireOwnPage(request);
-  inviteBody(request, response);
-  party.transfer = transferOf("upload");
-  return readForm(request, FORM_TIMEOUT_MS, party.transfer);
+  parts.requireOwnPage(request);
+  return readSentForm(parts, request, response, party);
 }
 
 async function showSignIn(
@@ -244,9 +241,7 @@ function leaveProvider(error: unknown): undefined {
 
 /** Source: OpenID Connect Back-Channel Logout 1.0, sections 2.5 to 2.8. */
 async function takeLogout(parts: SignInParts, client: OidcClient, { request, response, context }: Visit): Promise<void> {
-  inviteBody(request, response);
-  context.party.transfer = parts.transferOf("upload");
-  const form = await readForm(request, FORM_TIMEOUT_MS, context.party.transfer);
+  const form = await readSentForm(parts, request, response, context.party);
   try {
     const tokens = form.getAll("logout_token");
     if (tokens.length !== 1) throw new OidcRefused("answer-wrong", "logout_token is to be given once");
