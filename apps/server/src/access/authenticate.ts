@@ -3,7 +3,7 @@
 import type { Clock } from "../platform/clock.ts";
 import type { Account } from "./account-store.ts";
 import { isUsable, type Accounts } from "./accounts.ts";
-import type { AccountCaller, AnonymousCaller, Caller } from "./caller.ts";
+import { type AccountCaller, ANONYMOUS, type Caller } from "./caller.ts";
 import { UnauthorizedError } from "./challenge.ts";
 import { hasTokenForm, MAX_ID_TOKEN_LENGTH } from "./id-tokens.ts";
 import { addressGroup, type LoginFailures } from "./login-failures.ts";
@@ -23,7 +23,7 @@ import {
 } from "./refusals.ts";
 import { isRobotLoginName, isUserName } from "./roles.ts";
 import { hashSecret, isSecretOf, MAX_PASSWORD_LENGTH, verifySecret, type PasswordHasher } from "./secrets.ts";
-import { BY_PASSWORD, BY_ROBOT_SECRET, directSignIn, NO_SIGN_IN, type SignIn } from "./sign-in.ts";
+import { BY_PASSWORD, BY_ROBOT_SECRET, directSignIn, type SignIn } from "./sign-in.ts";
 import type { DirectoryLogin } from "./ldap/directory-login.ts";
 import type { TokenClaims, Tokens } from "./tokens.ts";
 
@@ -66,8 +66,6 @@ const ID_TOKEN_NAME = "oidc";
 
 /** The characters and lengths of `robotLoginName`; the look-up says whether such a robot exists. */
 const ROBOT_LOGIN_NAME = /^[a-z0-9._-]{0,128}\+[a-z0-9._-]{1,64}$/;
-
-const ANONYMOUS: AnonymousCaller = { kind: "anonymous", via: NO_SIGN_IN, access: undefined };
 
 /** Creates an authenticator. */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {

@@ -6,7 +6,7 @@ import type { NetworkRules } from "../platform/networks.ts";
 import type { Actor, Origin } from "./actor.ts";
 import type { PersonalBound } from "./personal-bound.ts";
 import type { ProjectTraits } from "./project-traits.ts";
-import type { SignIn } from "./sign-in.ts";
+import { NO_SIGN_IN, type SignIn } from "./sign-in.ts";
 
 /** The actions on a repository's content. */
 export type Action = "pull" | "push" | "delete";
@@ -30,6 +30,9 @@ export interface AnonymousCaller {
   /** When the bearer token or the ID token ends, in milliseconds since 1970; undefined if its end does not matter. */
   readonly accessEndsAt?: number | undefined;
 }
+
+/** Who brings no credentials. */
+export const ANONYMOUS: AnonymousCaller = { kind: "anonymous", via: NO_SIGN_IN, access: undefined };
 
 /** A user or a robot. */
 export interface AccountCaller {

@@ -237,7 +237,7 @@ async function lockOrGiveUp(tx: Executor, id: number): Promise<Account> {
 }
 
 /** The highest of the roles that the groups give. */
-function roleOf(roles: NonNullable<OutsidePolicy["roles"]>, groups: readonly string[]): SystemRole | undefined {
+export function roleOf(roles: NonNullable<OutsidePolicy["roles"]>, groups: readonly string[]): SystemRole | undefined {
   return SYSTEM_ROLES.find((role) => roles[role] !== undefined && groups.includes(roles[role]));
 }
 

@@ -33,7 +33,8 @@ export function effortOfRequest(): Effort {
   return { lookUps: MAX_LOOK_UPS, names: MAX_NAMES };
 }
 
-function isSpent({ lookUps, names }: Effort): boolean {
+/** Whether nothing more may be looked at. */
+export function isSpent({ lookUps, names }: Effort): boolean {
   return lookUps <= 0 || names <= 0;
 }
 

@@ -2,7 +2,7 @@
 // record first (`audit.dropped`) and done when the announcement is part of the chain, so that at no moment records are gone and nothing says why; a
 // process that ends in between is followed by another that goes on. A segment that is not what was signed stays: it is evidence.
 // Not here: who verifies (audit-verification.ts), when it runs (compose/audit-jobs.ts).
-import type { Clock } from "../../platform/clock.ts";
+import { type Clock, DAY_MS } from "../../platform/clock.ts";
 import { type Database, ON_FULL_DISK } from "../../platform/database/database.ts";
 import { statement } from "../../platform/database/statement.ts";
 import { hashOpening, hashRecord } from "./audit-chain.ts";
@@ -10,7 +10,7 @@ import { entryOfNote } from "./audit-entries.ts";
 import { listRecordsAfter } from "./audit-list-store.ts";
 import { lockNewestSegment, markDropped, listKeptSegments, type SegmentRow } from "./audit-segments.ts";
 import { recordEntries } from "./audit-sink.ts";
-import { DROPPED } from "./audit-verification.ts";
+import { DROPPED, throughOf } from "./audit-verification.ts";
 
 const findAnnounced = statement<Record<never, never>>()("audit.findDropped", (db) =>
   db.selectFrom("audit_record").select("state_after").where("action", "=", DROPPED).orderBy("id", "desc").limit(1),
@@ -46,11 +46,10 @@ export interface AuditRetentionParts {
   readonly keptMs: number;
   /** The last record that may go, where those behind it are still to be sent. */
   readonly findSent?: (() => Promise<number>) | undefined;
-  readonly onRecorded?: () => void;
 }
 
 /** Makes it. */
-export function createAuditRetention({ database, clock, keptMs, findSent, onRecorded }: AuditRetentionParts): AuditRetention {
+export function createAuditRetention({ database, clock, keptMs, findSent }: AuditRetentionParts): AuditRetention {
   /** The segments that may go, from the first that is kept on. */
   async function findOld(): Promise<SegmentRow[]> {
     const before = clock.now() - keptMs;
@@ -99,17 +98,11 @@ export function createAuditRetention({ database, clock, keptMs, findSent, onReco
         through: last.number,
         firstRecord: first.firstId,
         lastRecord: last.lastId,
-        keptDays: keptMs / 86_400_000,
+        keptDays: keptMs / DAY_MS,
       };
       const entry = entryOfNote({ at: clock.now(), action: DROPPED, actorKind: "system", actor: "audit-retention", after });
       await database.transaction((tx) => recordEntries(tx, clock.now(), [entry]), ON_FULL_DISK);
-      onRecorded?.();
       return false;
     },
   };
-}
-
-function throughOf(state: string | null): number {
-  const { through } = JSON.parse(state ?? "{}") as { readonly through?: unknown };
-  return Number.isSafeInteger(through) ? (through as number) : 0;
 }

@@ -117,7 +117,7 @@ export async function* verifyAudit({ source, keys, kept = [] }: AuditVerificatio
         for (; next < record.id; next++) missing(segment, next);
         hash = hashRecord(hash, record);
         if (isWhole) compareKept(segment.number, record.id, hash);
-        if (record.action === DROPPED) droppedThrough = Math.max(droppedThrough, throughOf(record));
+        if (record.action === DROPPED) droppedThrough = Math.max(droppedThrough, throughOf(record.after));
         next = record.id + 1;
         records++;
       }
@@ -199,7 +199,8 @@ function removedOf(dropped: readonly SegmentRow[]): RemovedRecords | null {
   };
 }
 
-function throughOf({ after }: AuditRecord): number {
+/** The last segment that an announcement of `DROPPED` names; `after`: its state after. */
+export function throughOf(after: string | null): number {
   const { through } = JSON.parse(after ?? "{}") as { readonly through?: unknown };
   return Number.isSafeInteger(through) ? (through as number) : 0;
 }

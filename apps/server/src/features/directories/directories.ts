@@ -9,7 +9,8 @@ import { findIdentity } from "../../access/identity-store.ts";
 import type { Directory } from "../../access/ldap/directory.ts";
 import { loginNameOf, policyOf } from "../../access/ldap/directory-login.ts";
 import type { Person } from "../../access/ldap/person.ts";
-import { isUserName, SYSTEM_ROLES, type SystemRole } from "../../access/roles.ts";
+import { roleOf } from "../../access/outside-identities.ts";
+import { isUserName } from "../../access/roles.ts";
 import type { Database } from "../../platform/database/database.ts";
 import { LdapError } from "../../platform/ldap/ldap-errors.ts";
 import { listed, type Listed, type PageRequest } from "../paging.ts";
@@ -35,7 +36,7 @@ export function createDirectories({ database, directories }: DirectoriesParts): 
     const named = await listNamedGroups(database, { kind: "ldap", provider: directory.name }, [...keys]);
     const groupOf = new Map(named.map((group) => [group.key, group.name]));
     const groups = keys.map((key) => ({ key, group: groupOf.get(key) ?? null }));
-    return { dn, subject, name, email, fullName, isDisabled, groups, systemRole: roleOf(directory, keys) ?? null };
+    return { dn, subject, name, email, fullName, isDisabled, groups, systemRole: roleOf(policyOf(directory).roles ?? {}, keys) ?? null };
   }
 
   /** What a sign-in with the right password would end in. */
@@ -107,7 +108,3 @@ export function createDirectories({ database, directories }: DirectoriesParts): 
 }
 
 /** The highest role that the settings give by these groups. */
-function roleOf(directory: Directory, keys: readonly string[]): SystemRole | undefined {
-  const { roles } = policyOf(directory);
-  return SYSTEM_ROLES.find((role) => roles?.[role] !== undefined && keys.includes(roles[role]));
-}

@@ -7,13 +7,13 @@ import { parseRepositoryName, parseTag, projectOf } from "@berth/oci/reference";
 import type { Account } from "../../access/account-store.ts";
 import type { Accounts } from "../../access/accounts.ts";
 import type { AccountGrant, Authorizer } from "../../access/authorize.ts";
-import type { AccountCaller, Action, Caller } from "../../access/caller.ts";
+import { type AccountCaller, type Action, ANONYMOUS, type Caller } from "../../access/caller.ts";
 import { isLive } from "../../access/credential-store.ts";
 import { explain, type Question, type Subject } from "../../access/explain.ts";
 import * as words from "../../access/explain-words.ts";
 import { judgeSystem, type ProjectCreation } from "../../access/judge.ts";
 import { isRobotLoginName } from "../../access/roles.ts";
-import { BY_PASSWORD, NO_SIGN_IN } from "../../access/sign-in.ts";
+import { BY_PASSWORD } from "../../access/sign-in.ts";
 import type { Clock } from "../../platform/clock.ts";
 
 /** What the rule needs. */
@@ -48,7 +48,7 @@ export function createExplain({ accounts, authorizer, clock, runTimeSettings }: 
       now: clock.now(),
       isSeeingAll: asksAll || !isSelf,
     };
-    if (account === undefined) return { ...subject, caller: { kind: "anonymous", via: NO_SIGN_IN, access: undefined } };
+    if (account === undefined) return { ...subject, caller: ANONYMOUS };
     if (token !== undefined) {
       // Of others' tokens an owner is told nothing.
       if (!asksAll && !isSelf)

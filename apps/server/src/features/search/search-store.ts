@@ -89,7 +89,7 @@ export async function listHolding(
   executor: Executor,
   kind: "tag" | "digest",
   names: readonly string[],
-  { prefix, through }: Prefix,
+  { prefix, through }: Omit<Prefix, "after">,
 ): Promise<HoldingRow[]> {
   if (names.length === 0) return [];
   const rows = await executor.all(kind === "tag" ? holdingTags : holdingDigests, { names: [...names], prefix, through });

@@ -10,7 +10,7 @@ import { isBeyondToken } from "../../access/bounds.ts";
 import type { Caller } from "../../access/caller.ts";
 import type { Repositories } from "../../content/repositories.ts";
 import type { ListPlaces } from "../../distribution/list-places.ts";
-import { type Effort, effortOfRequest, LAST_CHARACTER, listReadableNames } from "../../distribution/readable-names.ts";
+import { type Effort, effortOfRequest, LAST_CHARACTER, listReadableNames, isSpent } from "../../distribution/readable-names.ts";
 import type { Database } from "../../platform/database/database.ts";
 import type { Listed, PageRequest } from "../paging.ts";
 import { listFound, listHolding } from "./search-store.ts";
@@ -111,7 +111,7 @@ export function createSearch({ database, authorizer, repositories, places, newSe
     const found: FoundView[] = [];
     const through = prefix + LAST_CHARACTER;
     const takeFrom = async (names: readonly string[], behind: string): Promise<boolean> => {
-      for (const { id, name } of await listHolding(database, kind, names, { after: "", prefix, through })) {
+      for (const { id, name } of await listHolding(database, kind, names, { prefix, through })) {
         effort.lookUps--;
         const rows = await listFound(database, kind, id, { range: { after: behind, prefix, through }, limit: wanted - found.length });
         for (const { tag, digest, pushedAt } of rows) found.push({ kind, ...of(name), tag, digest, pushedAt: pushedAt.toISOString() });
@@ -157,10 +157,6 @@ export function createSearch({ database, authorizer, repositories, places, newSe
 
 function of(repository: string): { readonly project: string; readonly repository: string } {
   return { project: projectOf(repository as RepositoryName), repository };
-}
-
-function isSpent({ lookUps, names }: Effort): boolean {
-  return lookUps <= 0 || names <= 0;
 }
 
 /** What digests begin with; undefined where the text is none. */

@@ -3,7 +3,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RegistryError } from "@berth/oci/errors";
 import type { Authenticator } from "../../access/authenticate.ts";
-import type { AccountCaller } from "../../access/caller.ts";
+import { type AccountCaller, ANONYMOUS } from "../../access/caller.ts";
 import { type OidcClient, OidcRefused } from "../../access/oidc-client.ts";
 import { isSignInRefusal, type OidcSignIn, SIGN_IN_MS } from "../../access/oidc-sign-in.ts";
 import type { Sessions } from "../../access/sessions.ts";
@@ -164,8 +164,7 @@ async function takePassword(parts: SignInParts, visit: Visit): Promise<void> {
   try {
     const present = await whoIsIn(parts, request, context.remoteAddress);
     const origin = { requestId: context.id, address: context.remoteAddress };
-    const caller =
-      present === undefined ? ({ kind: "anonymous", via: { kind: "none" }, access: undefined, origin } as const) : { ...present, origin };
+    const caller = { ...(present ?? ANONYMOUS), origin };
     const from = { caller, remoteAddress: context.remoteAddress, browserName: browserName(request.headers["user-agent"]) };
     const { answer, secret, maxAgeSeconds } = await parts.signIn({ name, password: form.get("password") ?? "" }, from);
     context.record.account = answer.user;
