@@ -18,9 +18,17 @@ import { type ProjectTrait, refuseUnknownTraits, traitsRefusal } from "./project
 import { listReadable, WHOLE, type Reach, type ReadableProject, type Reader } from "./readable-projects.ts";
 import { isLive, type Credential } from "./credential-store.ts";
 import { boundActions } from "./personal-bound.ts";
-import { boundOf, reachOf, refuseBeyondToken, refuseToken } from "./bounds.ts";
+import { boundOf, personalOf, reachOf, refuseToken } from "./bounds.ts";
 import { pullableProjects, pullableRanges, type RepositoryRights, rightsOfScopes } from "./robot-scopes.ts";
-import { INVALID_TOKEN, notLoggedIn, projectMissing, projectRightMissing, rightMissing, systemRightMissing } from "./refusals.ts";
+import {
+  apiBeyondToken,
+  INVALID_TOKEN,
+  notLoggedIn,
+  projectMissing,
+  projectRightMissing,
+  rightMissing,
+  systemRightMissing,
+} from "./refusals.ts";
 import { NO_RIGHTS, rightsIn } from "./rights.ts";
 import { awayIn, awayInProject, because, hideAway, isAway, refuseAway } from "./network-rules.ts";
 import { NO_ACTIONS } from "./roles.ts";
@@ -255,7 +263,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
   async function authorizeSystem(asking: Asking, may: SystemPermission | "administer", creation: ProjectCreation): Promise<AccountGrant> {
     const { account, actor } = await authorizeAccount(asking);
     const ruling = judgeSystem({ caller: asking.caller, account }, may, creation);
-    if (ruling === "personal-token") refuseBeyondToken(asking.caller, undefined);
+    if (ruling === "personal-token") throw apiBeyondToken(personalOf(asking.caller)!, true);
     if (ruling !== "allowed") throw systemRightMissing(account, may);
     const grant: AccountGrant = {
       account,
@@ -285,7 +293,7 @@ export function createAuthorizer(options: { accounts: Accounts; database: Databa
       };
       return grant;
     }
-    if (ruling === "personal-token") refuseBeyondToken(asking.caller, projectName);
+    if (ruling === "personal-token") throw apiBeyondToken(personalOf(asking.caller)!, true);
     if (ruling === "right-missing") throw projectRightMissing(account!, permission, projectName);
     const refusal = ruling === "anonymous" ? new UnauthorizedError() : new ApiError("PROJECT_UNKNOWN");
     throw away === undefined ? refusal : because(refusal, away);

@@ -3,7 +3,7 @@
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Action, Caller } from "./caller.ts";
 import { UnauthorizedError } from "./challenge.ts";
-import { boundActions, coversProject, touchesProject, type PersonalBound } from "./personal-bound.ts";
+import { boundActions, touchesProject, type PersonalBound } from "./personal-bound.ts";
 import { WHOLE, type Reach } from "./readable-projects.ts";
 import { apiBeyondToken } from "./refusals.ts";
 import { pullableRanges } from "./robot-scopes.ts";
@@ -38,12 +38,7 @@ export function refuseToken(caller: Caller): void {
   if (personal?.api === "none") throw apiBeyondToken(personal, false);
 }
 
-/** Errors: DENIED where the caller came by a personal token that lets through less than what is decided about. */
-export function refuseBeyondToken(caller: Caller, projectName: string | undefined): void {
-  const personal = personalOf(caller);
-  if (personal !== undefined && !coversProject(personal, projectName)) throw apiBeyondToken(personal, true);
-}
-
-function personalOf(caller: Caller): PersonalBound | undefined {
+/** What the personal token lets through that the caller came by; undefined: there is none. */
+export function personalOf(caller: Caller): PersonalBound | undefined {
   return caller.kind === "account" ? caller.personal : undefined;
 }

@@ -19,7 +19,7 @@ const ROLE_DOES: Readonly<Record<Role, string>> = {
   owner: "does everything there",
 };
 /** The weakest role that gives an action. */
-const ROLE_FOR: Readonly<Record<Action, Role>> = { pull: "guest", push: "developer", delete: "maintainer" };
+export const ROLE_FOR: Readonly<Record<Action, Role>> = { pull: "guest", push: "developer", delete: "maintainer" };
 
 const IN_PROJECT: Readonly<Record<ProjectPermission, string>> = {
   "project.read": "see",

@@ -18,10 +18,11 @@ import {
   type Ruling,
   robotReads,
 } from "./judge.ts";
-import { asReader, boundActions, coversProject, opensApi, type PersonalBound, touchesProject } from "./personal-bound.ts";
-import { PULL_RIGHTS, rightsIn, rightsOfMembership } from "./rights.ts";
+import { personalOf } from "./bounds.ts";
+import { asReader, boundActions, coversProject, opensApi, touchesProject } from "./personal-bound.ts";
+import { ALL_RIGHTS, NO_RIGHTS, PULL_RIGHTS, rightsIn, rightsOfMembership } from "./rights.ts";
 import { type RepositoryRights, rightsOfScopes, type RobotScope } from "./robot-scopes.ts";
-import { ALL_ACTIONS, PERMISSIONS_OF_AUDITOR, permissionsOfRole } from "./roles.ts";
+import { PERMISSIONS_OF_AUDITOR, permissionsOfRole } from "./roles.ts";
 import type { Membership, ProjectStanding } from "./standing-store.ts";
 import { matchesTag } from "./tag-patterns.ts";
 
@@ -143,7 +144,7 @@ function sourcesIn({ account, standing, scopes, ownProject }: Subject, repositor
   if (account?.isAdmin === true)
     sources.push({
       code: "ADMINISTRATOR",
-      gives: standing === undefined ? NOTHING : EVERYTHING,
+      gives: standing === undefined ? NO_RIGHTS : ALL_RIGHTS,
       text: `${account.name} is an administrator of the registry, who may do everything.`,
     });
   if (account?.kind === "robot") sources.push(...scopeSources(account, ownProject, { scopes, standing }, repository));
@@ -157,16 +158,13 @@ function sourcesIn({ account, standing, scopes, ownProject }: Subject, repositor
   if (account?.isAuditor === true)
     sources.push({
       code: "AUDITOR",
-      gives: standing === undefined ? NOTHING : PULL_RIGHTS,
+      gives: standing === undefined ? NO_RIGHTS : PULL_RIGHTS,
       text: `${account.name} is an auditor, who pulls and reads everything and changes nothing.`,
     });
   if (standing?.isPublic === true)
     sources.push({ code: "PROJECT_PUBLIC", gives: PULL_RIGHTS, text: `The project ${project} is public: anybody may pull from it.` });
   return sources;
 }
-
-const NOTHING: RepositoryRights = { actions: new Set(), tags: undefined };
-const EVERYTHING: RepositoryRights = { actions: ALL_ACTIONS, tags: undefined };
 
 function scopeSources(
   robot: Account,
@@ -177,19 +175,19 @@ function scopeSources(
   const project = projectOf(repository);
   if (robot.projectId !== undefined && ownProject !== project)
     return [
-      { code: "ROBOT_ELSEWHERE", gives: NOTHING, text: `${robot.name} is a robot of another project, and may do nothing outside of it.` },
+      { code: "ROBOT_ELSEWHERE", gives: NO_RIGHTS, text: `${robot.name} is a robot of another project, and may do nothing outside of it.` },
     ];
   return scopes
     .filter((scope) => words.isAbout(scope, project))
     .map((scope) => ({
       code: "ROBOT_SCOPE" as const,
-      gives: standing === undefined ? NOTHING : rightsOfScopes([scope], ownProject, repository),
+      gives: standing === undefined ? NO_RIGHTS : rightsOfScopes([scope], ownProject, repository),
       text: words.scopeText(robot.name, scope, repository),
     }));
 }
 
 function boundReasons({ caller }: Subject, action: Action, repository: RepositoryName): ReasonView[] {
-  const personal = caller.kind === "account" ? caller.personal : undefined;
+  const personal = personalOf(caller);
   if (personal === undefined) return [];
   const isThrough = boundActions(personal, repository).has(action);
   return [
@@ -242,9 +240,9 @@ function explainProject(subject: Subject, { action, project }: Extract<Question,
   const reasons = sourcesOfProject(seen, reads, project).map(({ code, gives, text }) =>
     reason(code, gives(action) ? "allows" : "none", text),
   );
-  const personal = personalOf(subject);
+  const personal = personalOf(subject.caller);
   if (personal !== undefined) {
-    const bound = asking === undefined ? undefined : personalOf(asking);
+    const bound = asking === undefined ? undefined : personalOf(asking.caller);
     const isThrough = bound !== undefined && (action === "project.read" ? touchesProject(bound, project) : coversProject(bound, project));
     reasons.push(
       reason("PERSONAL_TOKEN", isThrough ? "none" : "refuses", words.tokenText(personal, isThrough, words.inProject(action, project))),
@@ -315,10 +313,6 @@ function projectRulingReasons(subject: Subject, ruling: ProjectRuling, action: P
     : [reason("NO_RIGHT", "refuses", `Nothing else lets ${account.name} ${words.inProject(action, project)}.`)];
 }
 
-function personalOf({ caller }: Facts): PersonalBound | undefined {
-  return caller.kind === "account" ? caller.personal : undefined;
-}
-
 // ---- In the registry ----
 
 function explainRegistry(subject: Subject, action: SystemPermission | "administer", projectCreation: ProjectCreation): Explained {
@@ -343,9 +337,9 @@ function explainRegistry(subject: Subject, action: SystemPermission | "administe
     reasons.push(
       reason("SETTING", projectCreation === "everyone" && kind === "user" ? "allows" : "none", words.creationText(projectCreation)),
     );
-  const personal = personalOf(subject);
+  const personal = personalOf(subject.caller);
   if (personal !== undefined) {
-    const bound = asking === undefined ? undefined : personalOf(asking);
+    const bound = asking === undefined ? undefined : personalOf(asking.caller);
     const isThrough = bound !== undefined && coversProject(bound, undefined);
     reasons.push(reason("PERSONAL_TOKEN", isThrough ? "none" : "refuses", words.tokenText(personal, isThrough, words.inRegistry(action))));
   }

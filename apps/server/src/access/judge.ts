@@ -3,7 +3,7 @@
 import type { ProjectPermission, SystemPermission } from "@berth/api/permissions";
 import type { RepositoryName } from "@berth/oci/reference";
 import type { Account } from "./account-store.ts";
-import { boundOf, isBeyondToken } from "./bounds.ts";
+import { boundOf, isBeyondToken, personalOf } from "./bounds.ts";
 import type { Action, Caller } from "./caller.ts";
 import { boundActions, coversProject } from "./personal-bound.ts";
 import { permitsInProject } from "./rights.ts";
@@ -49,7 +49,7 @@ export function judge(
     return action === "push" && traits.pushRefusal !== undefined ? "project-closed" : "allowed";
   }
   if (account === undefined) return "anonymous";
-  const personal = caller.kind === "account" ? caller.personal : undefined;
+  const personal = personalOf(caller);
   if (personal !== undefined && !boundActions(personal, repository).has(action)) return "personal-token";
   const { access } = caller;
   // A better token helps if this one does not name the repository, or names less than the account may do.
@@ -72,7 +72,7 @@ export function judgeProject(
   const standing = isBeyondToken(caller, project) ? undefined : found;
   const decision = permitsInProject(account, standing, robotReads, permission);
   if (decision === "yes") {
-    const personal = caller.kind === "account" ? caller.personal : undefined;
+    const personal = personalOf(caller);
     const isBounded = permission !== "project.read" && personal !== undefined && !coversProject(personal, project);
     return isBounded ? "personal-token" : "allowed";
   }
@@ -112,6 +112,6 @@ export function judgeSystem(
   // Robots would own what nobody answers for.
   const createsAsAnyone = may === "projects.create" && creation === "everyone" && account.kind === "user";
   if (!(may === "administer" ? account.isAdmin : createsAsAnyone || permitsInSystem(account, may))) return "right-missing";
-  const personal = caller.kind === "account" ? caller.personal : undefined;
+  const personal = personalOf(caller);
   return personal === undefined || coversProject(personal, undefined) ? "allowed" : "personal-token";
 }

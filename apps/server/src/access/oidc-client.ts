@@ -6,7 +6,8 @@ import type { JWTPayload } from "jose";
 import type { Configuration } from "openid-client";
 import { type Clock, HOUR_MS } from "../platform/clock.ts";
 import type { OidcProvider } from "./oidc-providers.ts";
-import type { OutsideIdentity } from "./outside-identities.ts";
+import { CLOCK_SKEW_SECONDS } from "./id-tokens.ts";
+import { isUsableText, type OutsideIdentity } from "./outside-identities.ts";
 
 /** As the Fetch API has it, as far as it is needed. */
 export type ProviderFetch = (
@@ -66,8 +67,8 @@ export interface OidcClient {
   readLogoutToken(token: string): Promise<ProviderLogout>;
 }
 
-/** By how much a provider's clock may differ from ours. */
-const CLOCK_SKEW_SECONDS = 60;
+/** Of a claim that is read; longer ones are left out. */
+const MAX_TEXT_LENGTH = 2048;
 /** How old what a provider says of itself may get. */
 const METADATA_MS = HOUR_MS;
 /** How long a failure to ask counts, so that pages that are asked for again and again do not ask again and again. */
@@ -174,8 +175,8 @@ export function createOidcClient(provider: OidcProvider, fetch: ProviderFetch, c
       }
       const idToken = tokens.id_token!;
       const claims = tokens.claims() as IdClaims;
-      checkAlgorithm(provider, idToken);
-      checkHash(idToken, claims["at_hash"], tokens.access_token);
+      const algorithm = checkAlgorithm(provider, idToken);
+      checkHash(algorithm, claims["at_hash"], tokens.access_token);
       checkRequired(provider, claims);
       const all = await claimsOf(config, claims, tokens.access_token);
       return { identity: identityOf(provider, all), idToken, sid: textOf(claims["sid"]) };
@@ -227,9 +228,7 @@ export function createOidcClient(provider: OidcProvider, fetch: ProviderFetch, c
 type IdClaims = Readonly<Record<string, unknown>> & { readonly sub: string };
 
 function textOf(value: unknown): string | undefined {
-  return typeof value === "string" && value !== "" && value.length <= 2048 && !value.includes("\0") && value.isWellFormed()
-    ? value
-    : undefined;
+  return typeof value === "string" && isUsableText(value, MAX_TEXT_LENGTH) ? value : undefined;
 }
 
 /** A claim by its name, or by a path with dots. */
@@ -257,16 +256,17 @@ function identityOf(provider: OidcProvider, claims: IdClaims): OutsideIdentity {
   return { kind: "oidc", provider: provider_, realm: issuer, subject: claims.sub, name, email, fullName, groups };
 }
 
-function checkAlgorithm(provider: OidcProvider, idToken: string): void {
+/** The algorithm that an ID token is signed with. Errors: `OidcRefused` where it does not count. */
+function checkAlgorithm(provider: OidcProvider, idToken: string): string {
   const { alg } = JSON.parse(Buffer.from(idToken.split(".")[0]!, "base64url").toString()) as { alg?: unknown };
   if (typeof alg !== "string" || !provider.algorithms.includes(alg))
     throw new OidcRefused("answer-wrong", `${provider.title} signs with ${String(alg).slice(0, 20)}, which does not count here`);
+  return alg;
 }
 
 /** The access token belongs to the ID token, where that says to which. Source: OpenID Connect Core 1.0, section 3.1.3.6. */
-function checkHash(idToken: string, hash: unknown, accessToken: string | undefined): void {
+function checkHash(alg: string, hash: unknown, accessToken: string | undefined): void {
   if (hash === undefined || accessToken === undefined) return;
-  const { alg } = JSON.parse(Buffer.from(idToken.split(".")[0]!, "base64url").toString()) as { alg: string };
   const digest = createHash(SHA_OF[alg.slice(2)] ?? "sha512")
     .update(accessToken)
     .digest();

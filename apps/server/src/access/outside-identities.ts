@@ -1,8 +1,8 @@
 // Signs in who a provider vouches for. `createOutsideSignIn(parts)` makes it once, and `signIn(identity, policy, how)` is called for each sign-in
 // whose proof is complete (an ID token that was verified, a directory that took the password). In one transaction it finds the account of the identity,
 // or makes one without a password at the first sign-in, and takes over what the provider says: e-mail, full name, groups and, where the policy has them,
-// roles in the registry; each change is recorded. It never takes over an account that is there under the same name or e-mail: an administrator joins
-// those (features/identities). It disables nobody. What nothing has changed for costs three look-ups and no write.
+// roles in the registry; each change is recorded. It never takes over an account that is there under the same name or e-mail: joining
+// those is not built yet. It disables nobody. What nothing has changed for costs look-ups and no write.
 //
 //   const result = await outside.signIn(
 //     { kind: "ldap", provider: "corp", realm: "ldaps://dc1/dc=corp", subject: entryUuid, name: uid, email, fullName, groups: dnsOfGroups },
@@ -187,8 +187,8 @@ export function createOutsideSignIn({ database, clock, accounts, changes }: Outs
       return { result: realmChanged(identity, known), isNews: false };
 
     const wanted = policy.roles === undefined || groups === undefined ? undefined : roleOf(policy.roles, groups);
-    const before = known === undefined ? undefined : await findAccount(tx, known.accountId);
     const managesRole = policy.roles !== undefined && groups !== undefined;
+    const before = managesRole && known !== undefined ? await findAccount(tx, known.accountId) : undefined;
     const takesAdministrator = managesRole && before?.systemRole === "administrator" && wanted !== "administrator";
     // Administrators are locked before the account itself, always in this order.
     const administrators = takesAdministrator ? await lockAdministrators(tx) : [];
@@ -242,7 +242,7 @@ export function roleOf(roles: NonNullable<OutsidePolicy["roles"]>, groups: reado
 }
 
 /** Whether both databases take it as it is. */
-function isUsableText(text: string, maxLength: number): boolean {
+export function isUsableText(text: string, maxLength: number): boolean {
   return text !== "" && text.length <= maxLength && !text.includes("\0") && text.isWellFormed();
 }
 

@@ -9,7 +9,7 @@ import type { Credential } from "./credential-store.ts";
 import type { PersonalBound } from "./personal-bound.ts";
 import type { Action, Caller } from "./caller.ts";
 import { scopeOf, UnauthorizedError } from "./challenge.ts";
-import { inProject, inRegistry } from "./explain-words.ts";
+import { DOES, inProject, inRegistry, ROLE_FOR } from "./explain-words.ts";
 
 /** The same for an unknown name, a wrong password and a disabled user. */
 export const WRONG_PASSWORD = "the user name or the password is wrong, or the user is disabled";
@@ -26,9 +26,6 @@ export const WRONG_SESSION = "the session has ended: sign in again";
 /** For tokens about which nothing more can be said. */
 export const INVALID_TOKEN =
   "the token does not count: it has ended, is not of this registry, or its account has changed since; log in again";
-
-const WORDS: Readonly<Record<Action, string>> = { pull: "pull from", push: "push to", delete: "delete from" };
-const ROLE_FOR: Readonly<Record<Action, string>> = { pull: "guest", push: "developer", delete: "maintainer" };
 
 /** For a robot with the right secret; it may know why it is refused. */
 export function robotRefused(robot: Account): UnauthorizedError {
@@ -55,7 +52,7 @@ export function apiBeyondToken({ token, api }: PersonalBound, isWrite: boolean):
 
 /** For anonymous callers: without credentials, or with an anonymous token. */
 export function notLoggedIn(caller: Caller, action: Action, repository: RepositoryName): UnauthorizedError {
-  const message = `no credentials came that let anybody ${WORDS[action]} ${repository}: log in; if you are, a proxy on the way removes the Authorization header`;
+  const message = `no credentials came that let anybody ${DOES[action]} ${repository}: log in; if you are, a proxy on the way removes the Authorization header`;
   const scope = scopeOf(action, repository);
   return new UnauthorizedError(caller.access === undefined ? { scope, message } : { scope, message, reason: "insufficient_scope" });
 }
@@ -71,7 +68,7 @@ export function rightMissing(
   { sees, token, why }: { readonly sees: boolean; readonly token?: string | undefined; readonly why?: string },
 ): RegistryError {
   const detail = { name: repository };
-  const does = WORDS[action];
+  const does = DOES[action];
   const help =
     token !== undefined
       ? `the personal token ${token} does not let anybody ${does} it: use one that does`

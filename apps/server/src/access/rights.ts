@@ -19,7 +19,8 @@ import type { Membership, ProjectStanding } from "./standing-store.ts";
 
 /** Nothing. */
 export const NO_RIGHTS: RepositoryRights = { actions: NO_ACTIONS, tags: undefined };
-const ALL_RIGHTS: RepositoryRights = { actions: ALL_ACTIONS, tags: undefined };
+/** Everything. */
+export const ALL_RIGHTS: RepositoryRights = { actions: ALL_ACTIONS, tags: undefined };
 /** Pulling alone. */
 export const PULL_RIGHTS: RepositoryRights = { actions: PULL_ONLY, tags: undefined };
 const PUBLIC_RIGHTS: RepositoryRights = { ...PULL_RIGHTS, isByAll: true };

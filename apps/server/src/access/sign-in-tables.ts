@@ -38,7 +38,7 @@ export const signInTables = defineTables({
       user_code: text(),
       /** What the program calls itself. */
       client: looseText(),
-      /** What the token is to let through, as `credential.bound` has it; null for all that the user may. */
+      /** What the token is to let through, as `credential.bound` has it; always given. */
       bound: nullable(looseText()),
       lifetime_ms: integer(),
       /** From where it was asked. */
